@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d0bc1d8338634b60): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ff03ebc73d49c79e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -65,182 +65,182 @@
  *     1538  sampler.h                from logits to the next token
  *     1610  shape.h                  models from nothing
  *     1642  trainer.h                change the weights of a model so that it predicts given texts better
- *     1846  session.h                a conversation
+ *     1866  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1919  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2016  macros.h                 what compilers call things, and the macros that every room uses
- *     2094  base.c                   what every room uses: results, errors, checked sizes
- *     2175  fpenv.c                  the floating-point environment at the border of the library
- *     2404  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2483  fma.c                    a * b + c with one rounding
- *     2523  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2604  decimal.c                doubles as text, the same in every locale
- *     2736  thread.c                 atomics, threads, and the worker pool
- *     3233  cpu.c                    what this processor and its operating system can do
- *     3356  hash.c                   where a name belongs in a table
- *     3458  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3496  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3584  grow.c                   arrays that grow
- *     3608  stack.c                  how much of the thread's stack a recursion may take
- *     3656  device.c                 which GPU a runtime uses
- *     3772  lifetime.c               creates and ends runtimes
- *     3927  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4168  output.c                 a file that is written
- *     4642  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4680  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    48927  end.h                    closes what core/begin opened
+ *     1939  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2036  macros.h                 what compilers call things, and the macros that every room uses
+ *     2114  base.c                   what every room uses: results, errors, checked sizes
+ *     2195  fpenv.c                  the floating-point environment at the border of the library
+ *     2424  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2503  fma.c                    a * b + c with one rounding
+ *     2543  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2624  decimal.c                doubles as text, the same in every locale
+ *     2756  thread.c                 atomics, threads, and the worker pool
+ *     3253  cpu.c                    what this processor and its operating system can do
+ *     3376  hash.c                   where a name belongs in a table
+ *     3478  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3516  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3604  grow.c                   arrays that grow
+ *     3628  stack.c                  how much of the thread's stack a recursion may take
+ *     3676  device.c                 which GPU a runtime uses
+ *     3792  lifetime.c               creates and ends runtimes
+ *     3947  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4188  output.c                 a file that is written
+ *     4662  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4700  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    49514  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5114  names.c                  names that must differ, found by hash
- *     5211  value.c                  the 13 types of metadata values and their items
- *     5359  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5570  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5907  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6427  write.c                  makes a GGUF file
+ *     5134  names.c                  names that must differ, found by hash
+ *     5231  value.c                  the 13 types of metadata values and their items
+ *     5379  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5590  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5927  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6447  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7141  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7260  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7595  floats.c                 the types that are plain numbers
- *     7635  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7834  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8070  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8218  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8492  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8617  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8696  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7161  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7280  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7615  floats.c                 the types that are plain numbers
+ *     7655  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7854  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8090  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8238  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8512  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8637  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8716  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8921  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9872  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9992  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10266  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10733  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11235  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11437  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11532  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12069  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12293  tokenizer/bpe.c          the merging
- *    12706  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12791  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13177  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13428  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13586  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13828  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14617  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15013  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15397  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15739  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16580  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17436  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17948  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17988  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18231  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18542  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18588  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18749  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18951  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19087  jinja/test.c             what follows 'is', and the functions that every template has
- *    19289  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19603  jinja/parse.c            tokens to a tree
- *    20311  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20618  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21204  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21418  chat.c                   a conversation as the variables that chat templates expect
+ *     8941  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9892  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10012  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10286  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10753  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11255  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11457  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11552  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12089  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12313  tokenizer/bpe.c          the merging
+ *    12726  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12811  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13197  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13448  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13606  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13848  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14637  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15033  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15417  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15759  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16600  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17456  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17968  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18008  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18251  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18562  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18608  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18769  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18971  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19107  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19309  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19623  jinja/parse.c            tokens to a tree
+ *    20331  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20638  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21224  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21438  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21767  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22459  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22561  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22677  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22772  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    22932  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22959  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22997  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23123  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23828  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23977  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24015  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24151  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24222  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24326  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24797  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25193  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25486  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25711  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26467  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26667  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27731  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28380  cpu/int/select.c         the table of integer-block kernels
- *    28440  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28523  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32662  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34713  cpu/select.c             the kernels of an instruction set
- *    34766  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35023  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35323  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35365  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35877  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21791  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22513  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22615  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22731  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22826  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    22986  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23013  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23051  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23177  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23882  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24051  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24089  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24225  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24296  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24400  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24871  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25267  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25560  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25785  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26541  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26741  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27805  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28454  cpu/int/select.c         the table of integer-block kernels
+ *    28514  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28597  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32794  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34874  cpu/select.c             the kernels of an instruction set
+ *    34927  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35184  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35484  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35526  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36056  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36466  arch.c                   the table of architectures
- *    36592  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36932  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37305  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37567  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    37732  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38157  back.c                   the steps of a backward pass that several parts take
- *    38256  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    38498  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    38564  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38745  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38874  parts/experts.c          a mixture of experts (Shazeer et al
- *    39039  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39105  net.c                    which parts the layers of a model have, and which tensors
- *    39268  unused.c                 tensors of the file that the model is not computed with
- *    39442  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    39491  forward.c                one pass of a batch through any model, over the op table
- *    39757  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40222  place.c                  which layers run where
- *    40415  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    40501  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    40785  adapter_make.c           adapters from nothing, and what they are
- *    41005  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    36645  arch.c                   the table of architectures
+ *    36771  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37111  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37484  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37746  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    37911  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38336  back.c                   the steps of a backward pass that several parts take
+ *    38435  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    38677  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    38743  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38924  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39053  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39218  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39284  net.c                    which parts the layers of a model have, and which tensors
+ *    39447  unused.c                 tensors of the file that the model is not computed with
+ *    39621  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    39670  forward.c                one pass of a batch through any model, over the op table
+ *    39936  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40401  place.c                  which layers run where
+ *    40594  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    40680  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    40964  adapter_make.c           adapters from nothing, and what they are
+ *    41184  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41290  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    41638  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    41990  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42293  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42386  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43243  adapters.c               a sequence puts adapters on, and takes them off
- *    43340  next.c                   the next token of a sequence
- *    43445  plan.c                   the bytes of a model and a context before they are loaded
- *    43566  dialog.c                 the messages of a conversation, and the prompt that they make
- *    43757  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41469  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    41817  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42169  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42472  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42565  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43422  adapters.c               a sequence puts adapters on, and takes them off
+ *    43519  next.c                   the next token of a sequence
+ *    43624  plan.c                   the bytes of a model and a context before they are loaded
+ *    43745  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    43936  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44305  documents.c              the texts of a corpus, one document after the other
- *    44544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    44738  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    45238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    45548  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45585  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    45857  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    46223  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    46658  shape.c                  models from nothing
- *    46930  schedule.c               the learning rate of a step
- *    46976  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47134  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    47205  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    47239  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    47546  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    47620  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    47689  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    48171  export.c                 the weights of a trainer as a model file
- *    48399  checkpoint.c             everything that a training goes on with, in a file
+ *    44419  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44484  documents.c              the texts of a corpus, one document after the other
+ *    44723  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    44917  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    45417  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    45727  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45764  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46036  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    46402  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    46837  shape.c                  models from nothing
+ *    47109  schedule.c               the learning rate of a step
+ *    47155  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47320  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    47722  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    47756  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48063  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48137  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48206  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    48708  export.c                 the weights of a trainer as a model file
+ *    48936  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1659,6 +1659,14 @@ typedef enum hybrid_schedule {
  * it failed. */
 typedef bool (*hybrid_all_reduce_fn)(void *user, float *data, size_t count, void *stream);
 
+/* What the gradients of a step make of the weights. */
+typedef enum hybrid_optimizer {
+    HYBRID_OPTIMIZER_ADAMW = 0, /* Loshchilov and Hutter 2019 */
+    HYBRID_OPTIMIZER_SGD,       /* gradient descent, with momentum where there is some: m = momentum m + g */
+    HYBRID_OPTIMIZER_MUON /* Jordan et al. 2024: matrices of hidden layers go along their momentum made orthogonal,
+                           * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
+} hybrid_optimizer;
+
 /* Zero is a sensible default for every field but model. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
@@ -1670,18 +1678,24 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
                               * itself; about the square root of their number is least memory; 0: all is kept */
-    /* AdamW (Loshchilov and Hutter 2019) */
-    float rate;         /* learning rate; 0: 3e-4 */
-    float beta1, beta2; /* 0: 0.9 and 0.95 */
-    float eps;          /* 0: 1e-8 */
-    float decay;        /* weight decay, decoupled, of matrices */
+    hybrid_optimizer optimizer;
+    float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
+    float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
+    float eps;          /* of AdamW; 0: 1e-8 */
+    float momentum;     /* of SGD; 0: none. Of Muon; 0: 0.95 */
+    bool nesterov;      /* SGD: the step looks ahead, g + momentum m. Muon always does */
+    float muon_rate;    /* learning rate of Muon's matrices at the time when the others have `rate`, with which it goes
+                         * up and down; 0: 0.02 */
+    float decay;        /* weight decay of matrices, decoupled whatever the optimizer: w = w - rate decay w */
     bool decay_vectors; /* of norms and biases as well */
     float clip;         /* largest norm of all gradients together; what is longer is shortened to it; 0: any */
+    float ema;          /* e.g. 0.999: an average of the weights is kept, of which each step replaces 1 - ema by the
+                         * weights of now; see hybrid_trainer_swap_ema; 0: none */
     hybrid_schedule schedule;
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
-    size_t max_bytes; /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
-    hybrid_all_reduce_fn all_reduce;     /* NULL: this is the only rank */
+    size_t max_bytes;                   /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    hybrid_all_reduce_fn all_reduce;    /* NULL: this is the only rank */
     bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
                                          * all of them are, which were begun since it was called last */
     void *all_reduce_user;
@@ -1739,6 +1753,11 @@ HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
+/* Exchanges the weights and their average (hybrid_trainer_desc.ema): contexts run, hybrid_trainer_evaluate measures and
+ * hybrid_trainer_export writes the average then. Once more, and the weights are back, with the same bits; steps and
+ * hybrid_trainer_save are refused before (HYBRID_ERROR_INVALID). The average begins with the weights that the trainer
+ * began with. HYBRID_ERROR_INVALID: none is kept. */
+HYBRID_API hybrid_result hybrid_trainer_swap_ema(hybrid_trainer *trainer, hybrid_error *error);
 /* Steps done, those before a checkpoint was loaded included. */
 HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
 
@@ -1754,7 +1773,7 @@ HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
  */
 typedef struct hybrid_train_plan {
     uint64_t gradients;      /* bytes of a gradient for every weight */
-    uint64_t states;         /* of what the optimizer keeps of every weight */
+    uint64_t states;         /* of what the optimizer keeps of every weight, and works in */
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
@@ -1795,8 +1814,8 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 
 /* ---- what is kept ----
  *
- * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, the number of
- * steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, their average, the
+ * number of steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
  *
  *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
  *     for (...) {
@@ -1820,11 +1839,12 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 HYBRID_API hybrid_result hybrid_trainer_save(hybrid_trainer *trainer, const char *path, hybrid_error *error);
 /* Goes on from a checkpoint. HYBRID_ERROR_FORMAT: it is none, or a single bit of it is not as it was saved (a checksum
  * over all bytes is looked at first); _UNSUPPORTED: saved by another version; _INVALID: of another model (keys of the
- * architecture and of the tokenizer, names and shapes of tensors); _IO, _MEMORY. Nothing has been changed then; only
- * if the file cannot be read a second time, after all of it was found good, is the trainer useless until a load
- * succeeds, and says so. The file is not needed in memory.
- * The trainer goes on with its own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay,
- * schedule, n_batches...) are named in the log (WARN). n_seq and n_ctx may differ. */
+ * architecture and of the tokenizer, names and shapes of tensors), or trained by another optimizer; _IO, _MEMORY.
+ * Nothing has been changed then; only if the file cannot be read a second time, after all of it was found good, is the
+ * trainer useless until a load succeeds, and says so. The file is not needed in memory. The trainer goes on with its
+ * own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay, schedule, n_batches...) are
+ * named in the log (WARN). n_seq and n_ctx may differ. An average that the checkpoint lacks begins with its weights,
+ * and a momentum of SGD with zero. */
 HYBRID_API hybrid_result hybrid_trainer_load(hybrid_trainer *trainer, const char *path, hybrid_error *error);
 
 /* Bytes that are saved and loaded with the rest; copied, at most 256 MiB. What hybrid_trainer_user gives is valid until
@@ -1914,7 +1934,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d0bc1d8338634b60"
+#define HYBRID__SOURCE_ID "ff03ebc73d49c79e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21674,7 +21694,9 @@ HYB_COLD_END
     OP(glu_back) \
     OP(cross_entropy) \
     OP(squares) \
-    OP(adamw)
+    OP(adamw) \
+    OP(sgd) \
+    OP(lerp)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -21743,7 +21765,7 @@ HYB_COLD_END
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
- *   adamw         n values from at on */
+ *   adamw, sgd, lerp: n values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_CPU_TRAIN_KERNELS(X) \
@@ -21757,7 +21779,9 @@ HYB_COLD_END
                       float *dup, int64_t n)) \
     X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
     X(squares,       (const float *x, int64_t n, float *sum)) \
-    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n))
+    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n)) \
+    X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
+    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -22452,6 +22476,36 @@ HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch
 {
     HYB_UNUSED(batch);
     return 28.0 * (double)op->n;
+}
+
+/* Gradient descent with momentum, with g = factor * grad:
+ *
+ *   m = momentum m + g,  step = m, or of nesterov g + momentum m;  without m: step = g
+ *   w = w - rate (step + decay w) */
+typedef struct hyb_op_sgd {
+    float *w, *m; /* m may be NULL */
+    const float *grad;
+    int64_t n;
+    float factor, rate, momentum, decay;
+    bool nesterov;
+} hyb_op_sgd;
+HYB_INLINE double hyb_bytes_sgd(const hyb_op_sgd *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return (op->m ? 20.0 : 12.0) * (double)op->n;
+}
+
+/* out = a + t (b - a): a running average, and what lies between two arrays */
+typedef struct hyb_op_lerp {
+    const float *a, *b;
+    int64_t n;
+    float t;
+    float *out; /* may be a or b */
+} hyb_op_lerp;
+HYB_INLINE double hyb_bytes_lerp(const hyb_op_lerp *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 12.0 * (double)op->n;
 }
 #endif
 /* ==== end src/compute/op.c ==== */
@@ -23970,6 +24024,26 @@ static void hyb_adamw_generic(const hyb_op_adamw *op, int64_t at, int64_t n)
         op->v[i] = v;
         op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
     }
+}
+
+static void hyb_sgd_generic(const hyb_op_sgd *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float g = op->grad[i] * op->factor;
+        float step = g;
+        if (op->m) {
+            op->m[i] = hyb_fmaf(op->momentum, op->m[i], g);
+            step = op->nesterov ? hyb_fmaf(op->momentum, op->m[i], g) : op->m[i];
+        }
+        op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
+    }
+}
+
+static void hyb_lerp_generic(const hyb_op_lerp *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = at; i < at + n; i++) op->out[i] = hyb_fmaf(op->t, op->b[i] - op->a[i], op->a[i]);
 }
 #endif
 /* ==== end src/compute/cpu/train_generic.c ==== */
@@ -29710,6 +29784,35 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
         HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
     }
 }
+
+static HYB_V_TARGET void HYB_V_FN(sgd)(const hyb_op_sgd *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), momentum = HYB_V_SET1(op->momentum);
+    const HYB_V decay = HYB_V_SET1(op->decay), back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        HYB_V step = g;
+        if (op->m) {
+            const HYB_V m = HYB_V_FMA(momentum, HYB_V_FN(get)(op->m + i, left), g);
+            HYB_V_FN(put)(op->m + i, m, left);
+            step = op->nesterov ? HYB_V_FMA(momentum, m, g) : m;
+        }
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64_t n)
+{
+    const HYB_V t = HYB_V_SET1(op->t);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V a = HYB_V_FN(get)(op->a + i, left), b = HYB_V_FN(get)(op->b + i, left);
+        HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
+    }
+}
 #endif
 /* ==== end src/compute/cpu/train.inc ==== */
 
@@ -31764,6 +31867,35 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
         HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
     }
 }
+
+static HYB_V_TARGET void HYB_V_FN(sgd)(const hyb_op_sgd *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), momentum = HYB_V_SET1(op->momentum);
+    const HYB_V decay = HYB_V_SET1(op->decay), back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        HYB_V step = g;
+        if (op->m) {
+            const HYB_V m = HYB_V_FMA(momentum, HYB_V_FN(get)(op->m + i, left), g);
+            HYB_V_FN(put)(op->m + i, m, left);
+            step = op->nesterov ? HYB_V_FMA(momentum, m, g) : m;
+        }
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64_t n)
+{
+    const HYB_V t = HYB_V_SET1(op->t);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V a = HYB_V_FN(get)(op->a + i, left), b = HYB_V_FN(get)(op->b + i, left);
+        HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
+    }
+}
 #endif
 /* ==== end src/compute/cpu/train.inc ==== */
 
@@ -33813,6 +33945,35 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
         HYB_V_FN(put)(op->m + i, m, left);
         HYB_V_FN(put)(op->v + i, v, left);
         HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(sgd)(const hyb_op_sgd *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), momentum = HYB_V_SET1(op->momentum);
+    const HYB_V decay = HYB_V_SET1(op->decay), back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        HYB_V step = g;
+        if (op->m) {
+            const HYB_V m = HYB_V_FMA(momentum, HYB_V_FN(get)(op->m + i, left), g);
+            HYB_V_FN(put)(op->m + i, m, left);
+            step = op->nesterov ? HYB_V_FMA(momentum, m, g) : m;
+        }
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64_t n)
+{
+    const HYB_V t = HYB_V_SET1(op->t);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V a = HYB_V_FN(get)(op->a + i, left), b = HYB_V_FN(get)(op->b + i, left);
+        HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
     }
 }
 #endif
@@ -35871,6 +36032,24 @@ static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
 {
     hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_adamw_chunk);
 }
+
+static void hyb_cpu_sgd_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->sgd((const hyb_op_sgd *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_sgd(hyb_backend *be, const hyb_op_sgd *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_sgd_chunk); }
+
+static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->lerp((const hyb_op_lerp *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
 #endif
 /* ==== end src/compute/cpu/train.c ==== */
 
@@ -46993,7 +47172,9 @@ typedef enum hyb_group {
     HYB_GROUP_VECTOR  /* norms, biases */
 } hyb_group;
 
-enum { HYB_STATES = 2 }; /* that an optimizer keeps of a parameter, at most */
+/* What is kept of a parameter besides its weights: momentum, second moment, the average of the weights. Not every
+ * parameter has each. */
+typedef enum hyb_state_kind { HYB_STATE_M, HYB_STATE_V, HYB_STATE_EMA, HYB_STATES } hyb_state_kind;
 
 typedef struct hyb_param {
     hybrid_string name;
@@ -47009,21 +47190,25 @@ typedef struct hyb_store {
     hyb_device *device; /* where the arenas are */
     hyb_param *params;
     int n_params;
-    size_t room;      /* entries of the table */
-    int64_t n_values; /* of weights and gradients */
-    int64_t n_states; /* values */
-    float *weights;   /* the owner's */
+    size_t room;                 /* entries of the table */
+    int64_t n_values;            /* of weights and gradients */
+    int64_t n_states, n_scratch; /* values */
+    float *weights;              /* the owner's */
     float *grads, *states;
-    double *sums; /* (n_params) in the host's memory: what an op makes of each parameter */
-    void *block;  /* of grads and states */
+    float *scratch; /* of the optimizer, for one parameter after the other */
+    double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
+    void *block;    /* of grads, states and scratch */
     size_t bytes;
 } hyb_store;
 
 /* Where a state of a parameter is; NULL: it has none. */
-static float *hyb_store_state(const hyb_store *s, const hyb_param *p, int state)
+static float *hyb_store_state(const hyb_store *s, const hyb_param *p, hyb_state_kind kind)
 {
-    return p->state[state] < 0 ? NULL : s->states + p->state[state];
+    return p->state[kind] < 0 ? NULL : s->states + p->state[kind];
 }
+
+/* Floats that n take, so that what follows begins at 64 bytes. */
+static int64_t hyb_store_room(int64_t n) { return (n + 15) / 16 * 16; }
 
 static void hyb_store_free(hyb_store *s)
 {
@@ -47069,11 +47254,11 @@ static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, in
     return p;
 }
 
-/* A state of a parameter, at the end of those that there are. Each begins at 64 bytes. */
-static void hyb_store_add_state(hyb_store *s, hyb_param *p, int state)
+/* A state of a parameter, at the end of those that there are. */
+static void hyb_store_add_state(hyb_store *s, hyb_param *p, hyb_state_kind kind)
 {
-    p->state[state] = s->n_states;
-    s->n_states += (p->n + 15) / 16 * 16;
+    p->state[kind] = s->n_states;
+    s->n_states += hyb_store_room(p->n);
 }
 
 /* Zeros into memory of the device. */
@@ -47096,7 +47281,7 @@ static hybrid_result hyb_store_clear(const hyb_store *s, float *values, int64_t 
 static size_t hyb_store_bytes(const hyb_store *s)
 {
     size_t bytes;
-    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states;
+    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch;
     return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
@@ -47110,6 +47295,7 @@ static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
     s->bytes = bytes;
     s->grads = (float *)s->block;
     s->states = s->grads + s->n_values;
+    s->scratch = s->states + s->n_states;
     return hyb_store_clear(s, s->grads, s->n_values + s->n_states, error);
 }
 
@@ -47132,7 +47318,11 @@ static hybrid_result hyb_store_squares(const hyb_store *s, hyb_backend *be, doub
 /* ==== end src/train/store.c ==== */
 
 /* ==== begin src/train/optimizer.c ==== */
-/* train/optimizer: how gradients change weights: one row of a table for each optimizer, over the views of a store. */
+/* train/optimizer: how gradients change weights: one row of a table for each optimizer, over the views of a store.
+ *
+ * What an optimizer keeps of a parameter are its states, m and v. Which of them there are, for which parameters, is
+ * said by `has` alone: memory and checkpoints are loops over them. The average of the weights (ema) is a state that
+ * every optimizer can have. */
 
 /* An update of all parameters. */
 typedef struct hyb_update {
@@ -47146,26 +47336,29 @@ typedef struct hyb_update {
 
 typedef struct hyb_optimizer {
     const char *name;
-    const char *states[HYB_STATES]; /* names of the states in checkpoints; NULL: there are fewer */
-    bool (*has)(const hybrid_trainer_desc *desc, const hyb_param *p, int state); /* a parameter has that state */
-    void (*update)(const hyb_update *u, const hyb_param *p);
+    bool (*has)(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind); /* m or v */
+    int64_t (*scratch)(const hyb_param *p); /* floats that an update of it works in; NULL: none */
+    hybrid_result (*update)(const hyb_update *u, const hyb_param *p, hybrid_error *error);
 } hyb_optimizer;
 
-static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, int state)
+/* ---- AdamW ------------------------------------------------------------------------------------------------------- */
+
+static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind)
 {
     HYB_UNUSED(desc);
     HYB_UNUSED(p);
-    HYB_UNUSED(state);
+    HYB_UNUSED(kind);
     return true;
 }
 
-static void hyb_adamw_update(const hyb_update *u, const hyb_param *p)
+static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
     hyb_op_adamw op;
+    HYB_UNUSED(error);
     op.w = u->store->weights + p->at;
-    op.m = hyb_store_state(u->store, p, 0);
-    op.v = hyb_store_state(u->store, p, 1);
+    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
+    op.v = hyb_store_state(u->store, p, HYB_STATE_V);
     op.grad = u->store->grads + p->at;
     op.n = p->n;
     op.factor = (float)u->factor;
@@ -47177,28 +47370,352 @@ static void hyb_adamw_update(const hyb_update *u, const hyb_param *p)
     op.eps = d->eps;
     op.decay = p->decays ? d->decay : 0;
     hyb_do_adamw(u->be, &op);
+    return HYBRID_OK;
 }
+
+/* ---- SGD --------------------------------------------------------------------------------------------------------- */
+
+static bool hyb_sgd_has(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind)
+{
+    HYB_UNUSED(p);
+    return kind == HYB_STATE_M && desc->momentum > 0;
+}
+
+static hybrid_result hyb_sgd_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+{
+    const hybrid_trainer_desc *d = u->desc;
+    hyb_op_sgd op;
+    HYB_UNUSED(error);
+    op.w = u->store->weights + p->at;
+    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
+    op.grad = u->store->grads + p->at;
+    op.n = p->n;
+    op.factor = (float)u->factor;
+    op.rate = (float)u->rate;
+    op.momentum = d->momentum;
+    op.decay = p->decays ? d->decay : 0;
+    op.nesterov = d->nesterov;
+    hyb_do_sgd(u->be, &op);
+    return HYBRID_OK;
+}
+
+/* ---- Muon --------------------------------------------------------------------------------------------------------
+ *
+ * Jordan et al. 2024: a matrix of a hidden layer goes along its momentum made orthogonal: with U S V^T = u it is about
+ * U V^T, found by five steps of Newton and Schulz, which are products alone. Of the other parameters AdamW takes care.
+ *
+ *     m = m + (1 - momentum) (g - m),  u = g + momentum (m - g)              Nesterov's look ahead
+ *     X = u / |u|;  five times: A = X X^T,  X = a X + (b A + c A A) X        with more rows than columns A = X^T X,
+ *                                                                            X = a X + X (b A + c A A)
+ *     w = w - rate (max(1, rows / columns)^0.5 X + decay w)                  Jordan's scale */
+#define HYB_MUON_A   3.4445f
+#define HYB_MUON_B   (-4.7750f)
+#define HYB_MUON_C   2.0315f
+#define HYB_MUON_EPS 1e-7
+
+static bool hyb_muon_has(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind)
+{
+    HYB_UNUSED(desc);
+    return kind == HYB_STATE_M || p->group != HYB_GROUP_MATRIX;
+}
+
+/* Two arrays of the matrix's size, two square ones of its shorter side; each from a multiple of 64 bytes on. */
+static int64_t hyb_muon_scratch(const hyb_param *p)
+{
+    const int64_t side = HYB_MIN(p->rows, p->cols);
+    return p->group == HYB_GROUP_MATRIX ? 2 * hyb_store_room(p->n) + 2 * hyb_store_room(side * side) : 0;
+}
+
+/* A matrix that is made orthogonal. */
+typedef struct hyb_muon {
+    hyb_backend *be;
+    int64_t rows, cols, side;
+    float *x, *y, *a, *b; /* (rows, cols) twice, (side, side) twice */
+} hyb_muon;
+
+static void hyb_muon_scale(const hyb_muon *m, float *x, int64_t n, float factor)
+{
+    hyb_op_scale op;
+    op.x = op.out = x;
+    op.factor = factor;
+    op.n = n;
+    hyb_do_scale(m->be, &op);
+}
+
+/* x = x + y */
+static void hyb_muon_add(const hyb_muon *m, float *x, const float *y, int64_t n)
+{
+    hyb_op_add op;
+    op.a = op.out = x;
+    op.b = y;
+    op.n = n;
+    hyb_do_add(m->be, &op);
+}
+
+static hyb_tensor hyb_muon_matrix(const float *data, int64_t rows, int64_t cols)
+{
+    hyb_tensor t;
+    memset(&t, 0, sizeof t);
+    t.type = HYBRID_TYPE_F32;
+    t.ne[0] = cols;
+    t.ne[1] = rows;
+    t.ne[2] = t.ne[3] = 1;
+    t.nb[0] = sizeof(float);
+    t.nb[1] = sizeof(float) * (size_t)cols;
+    t.nb[2] = t.nb[3] = t.nb[1] * (size_t)rows;
+    t.data = data;
+    return t;
+}
+
+/* out (n, w's columns) = x (n, w's rows) w */
+static void hyb_muon_times(const hyb_muon *m, const float *x, int64_t n, const float *w, int64_t rows, int64_t cols,
+                           float *out)
+{
+    const hyb_tensor t = hyb_muon_matrix(w, rows, cols);
+    hyb_op_matmul_back_x op;
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)n;
+    op.n_out = 1;
+    op.out[0].w = &t;
+    op.out[0].dy = x;
+    op.out[0].dy_stride = rows;
+    op.dx = out;
+    op.dx_stride = cols;
+    hyb_do_matmul_back_x(m->be, &op);
+}
+
+/* a = X X^T, of no more rows than columns */
+static void hyb_muon_gram_of_rows(const hyb_muon *m)
+{
+    const hyb_tensor t = hyb_muon_matrix(m->x, m->rows, m->cols);
+    hyb_op_matmul op;
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.x = m->x;
+    op.x_stride = m->cols;
+    op.n = (int)m->rows;
+    op.in_chunks = true;
+    op.n_out = 1;
+    op.out[0].w = &t;
+    op.out[0].y = m->a;
+    op.out[0].y_stride = m->rows;
+    hyb_do_matmul(m->be, &op);
+}
+
+/* a = X^T X, of more rows than columns */
+static hybrid_result hyb_muon_gram_of_columns(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+{
+    hyb_op_matmul_back_w op;
+    const hybrid_result r = hyb_store_clear(store, m->a, m->side * m->side, error);
+    if (r) return r;
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)m->rows;
+    op.x = m->x;
+    op.x_stride = m->cols;
+    op.k = m->cols;
+    op.n_out = 1;
+    op.out[0].n = m->cols;
+    op.out[0].dy = m->x;
+    op.out[0].dy_stride = m->cols;
+    op.out[0].dw = m->a;
+    hyb_do_matmul_back_w(m->be, &op);
+    return HYBRID_OK;
+}
+
+/* One of the five steps. */
+static hybrid_result hyb_muon_round(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+{
+    const int64_t square = m->side * m->side;
+    hybrid_result r = HYBRID_OK;
+    if (m->rows > m->cols)
+        r = hyb_muon_gram_of_columns(m, store, error);
+    else
+        hyb_muon_gram_of_rows(m);
+    if (r) return r;
+    hyb_muon_times(m, m->a, m->side, m->a, m->side, m->side, m->b);
+    hyb_muon_scale(m, m->a, square, HYB_MUON_B);
+    hyb_muon_scale(m, m->b, square, HYB_MUON_C);
+    hyb_muon_add(m, m->b, m->a, square);
+    if (m->rows > m->cols)
+        hyb_muon_times(m, m->x, m->rows, m->b, m->side, m->side, m->y);
+    else
+        hyb_muon_times(m, m->b, m->side, m->x, m->rows, m->cols, m->y);
+    hyb_muon_scale(m, m->x, m->rows * m->cols, HYB_MUON_A);
+    hyb_muon_add(m, m->x, m->y, m->rows * m->cols);
+    return HYBRID_OK;
+}
+
+/* x = the direction in which the momentum looks; its norm becomes 1. */
+static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const hyb_param *p, hybrid_error *error)
+{
+    float *grad = u->store->grads + p->at, *momentum = hyb_store_state(u->store, p, HYB_STATE_M);
+    hyb_op_lerp op;
+    hyb_op_squares squares;
+    double sum = 0;
+    hybrid_result r;
+    if (u->factor != 1) hyb_muon_scale(m, grad, p->n, (float)u->factor);
+    op.a = op.out = momentum;
+    op.b = grad;
+    op.n = p->n;
+    op.t = 1.0f - u->desc->momentum;
+    hyb_do_lerp(m->be, &op);
+    op.a = grad;
+    op.b = momentum;
+    op.out = m->x;
+    op.t = u->desc->momentum;
+    hyb_do_lerp(m->be, &op);
+    squares.x = m->x;
+    squares.n = p->n;
+    squares.sum = &sum;
+    hyb_do_squares(m->be, &squares);
+    if ((r = m->be->ops->sync(m->be, error)) != HYBRID_OK) return r;
+    hyb_muon_scale(m, m->x, p->n, (float)(1 / HYB_MAX(sqrt(sum), HYB_MUON_EPS)));
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+{
+    const hybrid_trainer_desc *d = u->desc;
+    hyb_muon m;
+    hyb_op_sgd op;
+    hybrid_result r;
+    int i;
+    if (p->group != HYB_GROUP_MATRIX) return hyb_adamw_update(u, p, error);
+    m.be = u->be;
+    m.rows = p->rows;
+    m.cols = p->cols;
+    m.side = HYB_MIN(p->rows, p->cols);
+    m.x = u->store->scratch;
+    m.y = m.x + hyb_store_room(p->n);
+    m.a = m.y + hyb_store_room(p->n);
+    m.b = m.a + hyb_store_room(m.side * m.side);
+    r = hyb_muon_look(&m, u, p, error);
+    for (i = 0; i < 5 && !r; i++) r = hyb_muon_round(&m, u->store, error);
+    if (r) return r;
+    op.w = u->store->weights + p->at;
+    op.m = NULL;
+    op.grad = m.x;
+    op.n = p->n;
+    op.factor = (float)sqrt(HYB_MAX(1, (double)p->rows / (double)p->cols));
+    op.rate = (float)(u->rate / (double)d->rate * (double)d->muon_rate);
+    op.momentum = 0;
+    op.decay = p->decays ? d->decay : 0;
+    op.nesterov = false;
+    hyb_do_sgd(u->be, &op);
+    return HYBRID_OK;
+}
+
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 static const hyb_optimizer *hyb_optimizer_of(const hybrid_trainer_desc *desc)
 {
-    static const hyb_optimizer adamw = { "AdamW", { "m", "v" }, hyb_adamw_has, hyb_adamw_update };
-    HYB_UNUSED(desc);
-    return &adamw;
+    static const hyb_optimizer rows[] = {
+        { "AdamW", hyb_adamw_has, NULL, hyb_adamw_update },
+        { "SGD", hyb_sgd_has, NULL, hyb_sgd_update },
+        { "Muon", hyb_muon_has, hyb_muon_scratch, hyb_muon_update },
+    };
+    return &rows[desc->optimizer];
 }
 
-/* The states of all parameters, in a store that is not allocated yet. */
-static void hyb_optimizer_states(const hyb_optimizer *o, const hybrid_trainer_desc *desc, hyb_store *s)
+static hybrid_result hyb_optimizer_check(const hybrid_trainer_desc *d, hybrid_error *error)
 {
-    int state, i;
-    for (state = 0; state < HYB_STATES && o->states[state]; state++)
-        for (i = 0; i < s->n_params; i++)
-            if (o->has(desc, &s->params[i], state)) hyb_store_add_state(s, &s->params[i], state);
+    if ((int)d->optimizer < 0 || d->optimizer > HYBRID_OPTIMIZER_MUON)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: there is no optimizer %d",
+                        (int)d->optimizer);
+    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
+        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
+                        "decay %g, clip %g and rate_end %g not negative",
+                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
+                        (double)d->clip, (double)d->rate_end);
+    if (!(d->momentum >= 0 && d->momentum < 1) || !(d->muon_rate >= 0 && d->muon_rate < HUGE_VALF) ||
+        !(d->ema >= 0 && d->ema < 1))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: momentum %g and ema %g must be at least 0 and below 1, and muon_rate "
+                        "%g positive",
+                        (double)d->momentum, (double)d->ema, (double)d->muon_rate);
+    return HYBRID_OK;
 }
 
-static void hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u)
+static hybrid_result hyb_optimizer_defaults(hybrid_trainer_desc *d, hybrid_error *error)
+{
+    if (d->rate == 0) d->rate = d->optimizer == HYBRID_OPTIMIZER_SGD ? 0.01f : 3e-4f;
+    if (d->beta1 == 0) d->beta1 = 0.9f;
+    if (d->beta2 == 0) d->beta2 = 0.95f;
+    if (d->eps == 0) d->eps = 1e-8f;
+    if (d->optimizer == HYBRID_OPTIMIZER_MUON && d->momentum == 0) d->momentum = 0.95f;
+    if (d->optimizer == HYBRID_OPTIMIZER_MUON && d->muon_rate == 0) d->muon_rate = 0.02f;
+    return hyb_optimizer_check(d, error);
+}
+
+/* The states of all parameters and the scratch, in a store that is not allocated yet. */
+static void hyb_optimizer_states(const hyb_optimizer *o, const hybrid_trainer_desc *d, hyb_store *s)
+{
+    int kind, i;
+    for (kind = 0; kind < HYB_STATES; kind++)
+        for (i = 0; i < s->n_params; i++) {
+            hyb_param *p = &s->params[i];
+            const bool has = kind == HYB_STATE_EMA ? d->ema > 0 : o->has(d, p, (hyb_state_kind)kind);
+            if (has) hyb_store_add_state(s, p, (hyb_state_kind)kind);
+        }
+    for (i = 0; o->scratch && i < s->n_params; i++) s->n_scratch = HYB_MAX(s->n_scratch, o->scratch(&s->params[i]));
+}
+
+static hybrid_result hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int i;
+    for (i = 0; i < u->store->n_params && !r; i++) r = o->update(u, &u->store->params[i], error);
+    return r;
+}
+
+/* ---- the average of the weights ---------------------------------------------------------------------------------- */
+
+/* ema = ema + (1 - decay) (w - ema), after an update */
+static void hyb_ema_update(const hyb_update *u)
+{
+    hyb_op_lerp op;
+    int i;
+    if (!(u->desc->ema > 0)) return;
+    for (i = 0; i < u->store->n_params; i++) {
+        const hyb_param *p = &u->store->params[i];
+        float *ema = hyb_store_state(u->store, p, HYB_STATE_EMA);
+        op.a = op.out = ema;
+        op.b = u->store->weights + p->at;
+        op.n = p->n;
+        op.t = 1.0f - u->desc->ema;
+        hyb_do_lerp(u->be, &op);
+    }
+}
+
+/* It begins with the weights. */
+static hybrid_result hyb_ema_begin(const hyb_store *s, hyb_backend *be, hybrid_error *error)
 {
     int i;
-    for (i = 0; i < u->store->n_params; i++) o->update(u, &u->store->params[i]);
+    for (i = 0; i < s->n_params; i++) {
+        const hyb_param *p = &s->params[i];
+        float *ema = hyb_store_state(s, p, HYB_STATE_EMA);
+        if (ema) be->ops->copy(be, ema, s->weights + p->at, sizeof *ema * (size_t)p->n);
+    }
+    return be->ops->sync(be, error);
+}
+
+/* The weights become the average, and it the weights. Gradients are spent: they are the third place. */
+static hybrid_result hyb_ema_swap(const hyb_store *s, hyb_backend *be, hybrid_error *error)
+{
+    int i;
+    for (i = 0; i < s->n_params; i++) {
+        const hyb_param *p = &s->params[i];
+        float *ema = hyb_store_state(s, p, HYB_STATE_EMA), *weights = s->weights + p->at, *third = s->grads + p->at;
+        const size_t bytes = sizeof *ema * (size_t)p->n;
+        be->ops->copy(be, third, weights, bytes);
+        be->ops->copy(be, weights, ema, bytes);
+        be->ops->copy(be, ema, third, bytes);
+    }
+    return be->ops->sync(be, error);
 }
 /* ==== end src/train/optimizer.c ==== */
 
@@ -47733,7 +48250,8 @@ struct hybrid_trainer {
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
     size_t user_size;
-    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
+    bool swapped; /* the average stands where the weights belong, and they in its place */
+    bool torn;    /* a checkpoint was read in part: nothing can be done but to read one */
 };
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
@@ -47743,21 +48261,11 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     hybrid_result r;
     *d = *from;
     if (!d->n_batches) d->n_batches = 1;
-    if (d->rate == 0) d->rate = 3e-4f;
-    if (d->beta1 == 0) d->beta1 = 0.9f;
-    if (d->beta2 == 0) d->beta2 = 0.95f;
-    if (d->eps == 0) d->eps = 1e-8f;
     if ((r = hyb_transformer_sizes(from->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
-    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
-        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
-                        "decay %g, clip %g and rate_end %g not negative",
-                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
-                        (double)d->clip, (double)d->rate_end);
+    if ((r = hyb_optimizer_defaults(d, error)) != HYBRID_OK) return r;
     return hyb_schedule_check(d, error);
 }
 
@@ -47773,7 +48281,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    t->plan.states = (uint64_t)s->n_states * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
@@ -47782,8 +48290,8 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
-    if (r) return r;
-    return hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    return r ? r : hyb_ema_begin(&t->store, t->objective->cut.real, error);
 }
 
 static void hyb_trainer_free(hybrid_trainer *t)
@@ -47909,7 +48417,16 @@ static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *func
     const hybrid_result r = hyb_trainer_unused(t, function, error);
     if (r || !t->torn) return r;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
-                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
+                    "%s: loading a checkpoint, or a step, failed halfway, so the weights are a mixture: load one again",
+                    function);
+}
+
+/* Refuses what would mistake the average for the weights. */
+static hybrid_result hyb_trainer_has_weights(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!t->swapped) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: the average stands where the weights belong: hybrid_trainer_swap_ema puts them back",
                     function);
 }
 
@@ -48020,6 +48537,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     hyb_step *now = &t->now;
     const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
     hyb_update u;
+    hybrid_result r;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -48033,8 +48551,12 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
-    hyb_optimizer_update(t->optimizer, &u);
+    t->torn = true;
+    r = hyb_optimizer_update(t->optimizer, &u, error);
+    if (!r) hyb_ema_update(&u);
     hyb_slicer_leave(&t->objective->cut);
+    if (r) return r;
+    t->torn = false;
     t->step++;
     now->metrics.step = t->step;
     now->metrics.n_tokens = now->n_counted;
@@ -48107,6 +48629,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
     if ((r = hyb_trainer_idle(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
     r = hyb_step_slice(t, batches, UINT64_MAX, error);
     if (!r && metrics) *metrics = t->now.metrics;
     return r;
@@ -48126,6 +48649,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_work,
                         : !batches ? "batches"
                                    : "done");
     if ((r = hyb_trainer_ready(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
     if ((r = hyb_step_slice(t, batches, budget_us, error)) != HYBRID_OK) return r;
     *done = t->now.stage == HYB_STEP_NONE;
     if (*done && metrics) *metrics = t->now.metrics;
@@ -48164,6 +48688,19 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     trainer->in_use = 0;
     if (r) return r;
     *loss = sum / (double)n_counted;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hybrid_error *error), (trainer, error))
+{
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_swap_ema: trainer is NULL");
+    if (!(trainer->desc.ema > 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_swap_ema: the trainer keeps no average: hybrid_trainer_desc.ema is 0");
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
+    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
+    trainer->swapped = !trainer->swapped;
     return HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
@@ -48405,7 +48942,8 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
- *     hybrid.m.NAME, hybrid.v.NAME the moments of the tensor NAME
+ *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
+ *     hybrid.ema.NAME              the average of its weights
  *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
  *
  * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
@@ -48474,6 +49012,9 @@ static const hyb_checkpoint_number *hyb_checkpoint_numbers(size_t *count)
     static const hyb_checkpoint_number rows[] = {
         HYB_NUMBER(n_seq, HYB_NUMBER_I32, true), HYB_NUMBER(n_ctx, HYB_NUMBER_I32, true),
         HYB_NUMBER(n_batches, HYB_NUMBER_I32, false), HYB_NUMBER(rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(optimizer, HYB_NUMBER_I32, false), HYB_NUMBER(momentum, HYB_NUMBER_F32, false),
+        HYB_NUMBER(nesterov, HYB_NUMBER_BOOL, false), HYB_NUMBER(muon_rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(ema, HYB_NUMBER_F32, false),
         HYB_NUMBER(beta1, HYB_NUMBER_F32, false), HYB_NUMBER(beta2, HYB_NUMBER_F32, false),
         HYB_NUMBER(eps, HYB_NUMBER_F32, false), HYB_NUMBER(decay, HYB_NUMBER_F32, false),
         HYB_NUMBER(decay_vectors, HYB_NUMBER_BOOL, false), HYB_NUMBER(clip, HYB_NUMBER_F32, false),
@@ -48529,8 +49070,9 @@ static void hyb_checkpoint_compare(const hybrid_trainer *t, const hybrid_gguf *g
     const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
     for (i = 0; i < n; i++) {
         const double ours = hyb_checkpoint_number_of(&rows[i], &t->desc);
-        double theirs = 0;
-        if (rows[i].note || (hybrid_gguf_get_f64(gguf, rows[i].key, &theirs) && theirs == ours)) continue;
+        double theirs = 0; /* where it is older than the key */
+        hybrid_gguf_get_f64(gguf, rows[i].key, &theirs);
+        if (rows[i].note || theirs == ours) continue;
         hyb_log(t->rt, HYBRID_LOG_WARN, "the checkpoint was trained with %s %g; the trainer goes on with %g",
                 rows[i].key + strlen(HYB_CHECKPOINT_KEY("")), theirs, ours);
     }
@@ -48569,17 +49111,21 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
     return r;
 }
 
-/* What is kept of a parameter beside its weights. */
-static bool hyb_checkpoint_has(const hybrid_trainer *t, const hyb_param *p, int state)
+/* What is kept of a parameter, in the order of the file; the states follow: weights + 1 + kind. */
+enum { HYB_CHECKPOINT_WEIGHTS = 0, HYB_CHECKPOINT_ARRAYS = 1 + HYB_STATES };
+
+/* Of the names of its tensors. */
+static const char *hyb_checkpoint_prefix(int array)
 {
-    return t->optimizer->states[state] && p->state[state] >= 0;
+    static const char *const prefixes[HYB_CHECKPOINT_ARRAYS] = { "", "hybrid.m.", "hybrid.v.", "hybrid.ema." };
+    return prefixes[array];
 }
 
-/* "hybrid.m." of the state m; prefix has room for 32 bytes. */
-static const char *hyb_checkpoint_prefix(const hybrid_trainer *t, int state, char *prefix)
+/* NULL: the parameter has no such array. */
+static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, int array)
 {
-    snprintf(prefix, 32, "hybrid.%s.", t->optimizer->states[state]);
-    return prefix;
+    if (array == HYB_CHECKPOINT_WEIGHTS) return t->store.weights + p->at;
+    return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
 }
 
 static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
@@ -48590,16 +49136,15 @@ static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    char prefix[32];
     hybrid_result r = hyb_trained_tensors(e, error);
     int a, i;
-    for (a = 0; a < HYB_STATES; a++)
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
             const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
-            if (!hyb_checkpoint_has(t, p, a)) continue;
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(t, a, prefix), of->name),
-                                       HYBRID_TYPE_F32, of->n_dims, of->ne, error);
+            if (!hyb_checkpoint_array(t, p, a)) continue;
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), of->name), HYBRID_TYPE_F32,
+                                       of->n_dims, of->ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -48610,11 +49155,11 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_trained_write(e, error);
     int a, i;
-    for (a = 0; a < HYB_STATES; a++)
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
-            if (hyb_checkpoint_has(t, p, a))
-                r = hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, a), sizeof(float) * (size_t)p->n, error);
+            const float *array = hyb_checkpoint_array(t, p, a);
+            if (array) r = hybrid_gguf_write(e->out, array, sizeof *array * (size_t)p->n, error);
         }
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -48647,6 +49192,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
     if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
@@ -48777,23 +49323,52 @@ static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in
     return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
 }
 
-/* Has it all that the trainer keeps of a state, or (state < 0) the weights, in the same shapes? */
-static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
-                                         int state, hybrid_error *error)
+/* Has the checkpoint nothing of an array? Then it begins anew. */
+static bool hyb_checkpoint_lacks(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e, int array)
 {
-    char text[64], room[32];
-    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     int i;
+    if (array == HYB_CHECKPOINT_WEIGHTS) return false;
+    for (i = 0; i < t->store.n_params; i++)
+        if (hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), &t->store.params[i])) return false;
+    return true;
+}
+
+/* Has it an array of all parameters that have it in the trainer, in the same shapes, or of none? */
+static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
+                                         int array, hybrid_error *error)
+{
+    const char *prefix = hyb_checkpoint_prefix(array);
+    char text[64];
+    int i;
+    if (hyb_checkpoint_lacks(t, in, e, array)) return HYBRID_OK;
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
-        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
+        if (!hyb_checkpoint_array(t, p, array)) continue;
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
                         hyb_printable(p->name, text));
     }
     return HYBRID_OK;
+}
+
+/* Moments mean nothing to another optimizer. */
+static hybrid_result hyb_checkpoint_optimizer(const hybrid_trainer *t, const hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hybrid_trainer_desc of = t->desc;
+    int64_t number = HYBRID_OPTIMIZER_ADAMW; /* of those that are older than the key */
+    hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("optimizer"), &number);
+    if (number == (int64_t)t->desc.optimizer) return HYBRID_OK;
+    if (number < 0 || number > HYBRID_OPTIMIZER_MUON)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the checkpoint was trained by optimizer %lld, which this hybrid does not know",
+                        (long long)number);
+    of.optimizer = (hybrid_optimizer)number;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the checkpoint was trained by %s and the trainer has %s, which cannot go on from it: make a "
+                    "trainer with %s, or load the checkpoint as a model to begin anew with its weights",
+                    hyb_optimizer_of(&of)->name, t->optimizer->name, hyb_optimizer_of(&of)->name);
 }
 
 /* Everything that can be seen before anything is changed. */
@@ -48805,8 +49380,10 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     int a;
     if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
-    for (a = -1; a < HYB_STATES && !r; a++)
-        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_fits(t, in, e, a, error);
+    if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
+    if (!r) r = hyb_checkpoint_optimizer(t, in, error);
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
+        r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
@@ -48818,21 +49395,31 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-/* A state, or (state < 0) the weights. */
-static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int state,
+/* One array of a parameter. */
+static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
+                                            const hyb_param *p, bool lacks, hybrid_error *error)
+{
+    float *values = hyb_checkpoint_array(t, p, array);
+    const size_t bytes = sizeof *values * (size_t)p->n;
+    if (!values) return HYBRID_OK;
+    if (!lacks)
+        return hyb_file_read(&in->file, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
+                             bytes, error);
+    if (array == 1 + HYB_STATE_EMA)
+        memcpy(values, t->store.weights + p->at, bytes);
+    else
+        memset(values, 0, bytes);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                          hybrid_error *error)
 {
-    char room[32];
-    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
+    const bool lacks = hyb_checkpoint_lacks(t, in, e, array);
     hybrid_result r = HYBRID_OK;
     int i;
-    for (i = 0; i < t->store.n_params && !r; i++) {
-        const hyb_param *p = &t->store.params[i];
-        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
-        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset,
-                          state < 0 ? t->store.weights + p->at : hyb_store_state(&t->store, p, state),
-                          sizeof(float) * (size_t)p->n, error);
-    }
+    for (i = 0; i < t->store.n_params && !r; i++)
+        r = hyb_checkpoint_read_of(t, in, e, array, &t->store.params[i], lacks, error);
     return r;
 }
 
@@ -48841,10 +49428,10 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     hybrid_result r = HYBRID_OK;
     int a;
     t->torn = true;
-    for (a = -1; a < HYB_STATES && !r; a++)
-        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_read(t, in, e, a, error);
+    for (a = HYB_CHECKPOINT_WEIGHTS; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_read(t, in, e, a, error);
     if (r) return r;
     t->torn = false;
+    t->swapped = false;
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;
@@ -49039,6 +49626,10 @@ HYB_TEPID_END
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
+#undef HYB_MUON_A
+#undef HYB_MUON_B
+#undef HYB_MUON_C
+#undef HYB_MUON_EPS
 #undef HYB_NEON_DOT
 #undef HYB_NEOX
 #undef HYB_NFC_AFTER

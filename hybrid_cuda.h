@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0695d1640f1caa3b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4a946e47886b4e74): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9640  end.h                    closes what core/begin opened
+ *     9644  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,27 +25,27 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      413  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      582  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      877  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1015  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1169  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5235  cache.c                  compiled kernels on disk, or in the host's own store
- *     5513  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5992  device.c                 an opened GPU: its context, its memory, its kernels
- *     6379  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6552  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7015  gemm.c                   large products by cuBLAS.
- *     7177  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7242  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7631  ops_matmul.c             the op matmul: which kernels a product takes
- *     8170  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8275  ops_attention.c          which kernel of attention takes which rows
- *     8553  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8924  ops_train.c              the loss and the optimizer
- *     9006  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9128  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9457  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      417  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      586  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      881  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1019  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1173  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5239  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5517  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5996  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6383  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6556  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7019  gemm.c                   large products by cuBLAS.
+ *     7181  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7246  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7635  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8174  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8279  ops_attention.c          which kernel of attention takes which rows
+ *     8557  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8928  ops_train.c              the loss and the optimizer
+ *     9010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9132  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9461  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "0695d1640f1caa3b"
+#define HYBRID_CUDA__SOURCE_ID "4a946e47886b4e74"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -318,7 +318,9 @@
     OP(glu_back) \
     OP(cross_entropy) \
     OP(squares) \
-    OP(adamw)
+    OP(adamw) \
+    OP(sgd) \
+    OP(lerp)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -387,7 +389,7 @@
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
- *   adamw         n values from at on */
+ *   adamw, sgd, lerp: n values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_CPU_TRAIN_KERNELS(X) \
@@ -401,7 +403,9 @@
                       float *dup, int64_t n)) \
     X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
     X(squares,       (const float *x, int64_t n, float *sum)) \
-    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n))
+    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n)) \
+    X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
+    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif

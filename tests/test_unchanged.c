@@ -1099,6 +1099,7 @@ static int school_make(school *s, world *w, hybrid_error *e)
     td.model = s->model;
     td.n_seq = 2;
     td.n_ctx = 8;
+    td.ema = 0.9f;
     s->trainer = POISON(hybrid_trainer);
     r = hybrid_trainer_create(&td, &s->trainer, e);
     CHECK(!s->trainer == !!r, "a handle");
@@ -1183,6 +1184,13 @@ static void refused_trainers(world *w)
     td.max_bytes = 1;
     REFUSED(hybrid_trainer_plan, HYBRID_ERROR_LIMIT, "max_bytes is 1", hybrid_trainer_plan(&td, &plan, &e));
     REFUSED(hybrid_trainer_create, HYBRID_ERROR_LIMIT, "max_bytes is 1", hybrid_trainer_create(&td, &made, &e));
+    td.max_bytes = 0;
+    td.optimizer = (hybrid_optimizer)9;
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "no optimizer 9", hybrid_trainer_create(&td, &made, &e));
+    td.optimizer = HYBRID_OPTIMIZER_SGD;
+    td.momentum = 1;
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "momentum 1", hybrid_trainer_create(&td, &made, &e));
+    REFUSED(hybrid_trainer_swap_ema, HYBRID_ERROR_INVALID, "trainer is NULL", hybrid_trainer_swap_ema(NULL, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
             hybrid_trainer_evaluate(s.trainer, &bad, &loss, &e));
@@ -1304,7 +1312,7 @@ static const char *const good_names[] = {
     "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
     "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
     "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
-    "hybrid_trainer_work", "hybrid_trainer_plan"
+    "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema"
 };
 /* clang-format on */
 
@@ -1622,6 +1630,7 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && which == 61) r = hybrid_trainer_load(s.trainer, checkpoint_path, e); /* 60 has saved it */
     if (!r && which == 62) r = hybrid_trainer_export(s.trainer, export_path, HYBRID_MIX_Q8_0, e);
     if (!r && which == 68) r = hybrid_trainer_work(s.trainer, &s.batch, UINT64_MAX, &done, NULL, e);
+    if (!r && !strcmp(good_names[which], "hybrid_trainer_swap_ema")) r = hybrid_trainer_swap_ema(s.trainer, e);
     if (!r && which == 69) {
         hybrid_trainer_describe(s.trainer, &td);
         r = hybrid_trainer_plan(&td, &plan, e);

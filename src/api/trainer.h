@@ -56,8 +56,8 @@ typedef struct hybrid_trainer_desc {
     hybrid_schedule schedule;
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
-    size_t max_bytes; /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
-    hybrid_all_reduce_fn all_reduce;     /* NULL: this is the only rank */
+    size_t max_bytes;                   /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    hybrid_all_reduce_fn all_reduce;    /* NULL: this is the only rank */
     bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
                                          * all of them are, which were begun since it was called last */
     void *all_reduce_user;

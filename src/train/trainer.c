@@ -219,8 +219,7 @@ static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *func
     const hybrid_result r = hyb_trainer_unused(t, function, error);
     if (r || !t->torn) return r;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
-                    "%s: loading a checkpoint (or a step) failed halfway, so the weights are a mixture of two: load one "
-                    "again",
+                    "%s: loading a checkpoint, or a step, failed halfway, so the weights are a mixture: load one again",
                     function);
 }
 
