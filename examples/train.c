@@ -57,11 +57,6 @@ typedef struct options {
     bool fresh;
 } options;
 
-/* A point of the picture, and a line of the numbers. */
-typedef struct point {
-    double step, loss, validation, rate; /* validation < 0: was not looked at */
-} point;
-
 /* All that a run has. */
 typedef struct run {
     options o;
@@ -69,15 +64,13 @@ typedef struct run {
     hybrid_model *model;
     hybrid_data *data;
     hybrid_trainer *trainer;
+    hybrid_curve *curve;
     hybrid_data_info info;
     int32_t *ids, *targets;
-    point *points;
-    int n_points;
-    double seconds; /* of all steps of this run */
     char ckpt[1024], jsonl[1024], svg[1024];
 } run;
 
-/* What a checkpoint keeps for us: where we are in the data. The numbers so far are in the .jsonl. */
+/* What a checkpoint keeps for us: where we are in the data. */
 typedef struct kept {
     hybrid_data_position position;
 } kept;
@@ -201,80 +194,6 @@ static int parse(int argc, char **argv, options *o)
     return 1;
 }
 
-/* ---- numbers and the picture ------------------------------------------------------------------------------------- */
-
-static void add_point(run *r, point p)
-{
-    if (r->n_points % 1024 == 0) {
-        point *more = (point *)realloc(r->points, sizeof *more * (size_t)(r->n_points + 1024));
-        if (!more) return; /* the picture ends here */
-        r->points = more;
-    }
-    r->points[r->n_points++] = p;
-}
-
-/* The numbers of the run that is gone on with, as far as its checkpoint goes. */
-static void read_numbers(run *r, int64_t steps)
-{
-    FILE *f = fopen(r->jsonl, "r");
-    point p;
-    while (f && fscanf(f, " {\"step\": %lf, \"loss\": %lf, \"validation\": %lf, \"rate\": %lf, %*[^\n]", &p.step,
-                       &p.loss, &p.validation, &p.rate) == 4)
-        if (p.step <= (double)steps) add_point(r, p);
-    if (f) fclose(f);
-}
-
-/* One curve: loss (mean of some steps), validation, or the rate, which has its own scale. */
-static void draw_curve(FILE *f, const run *r, const char *color, int what, double x, double low, double high)
-{
-    const int pieces = r->n_points > 400 ? r->n_points / 200 : 1;
-    int i, j;
-    fprintf(f, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"2\" points=\"", color);
-    for (i = 0; i + pieces <= r->n_points; i += what == 1 ? 1 : pieces) {
-        double y = 0;
-        if (what == 1 && r->points[i].validation < 0) continue;
-        for (j = 0; j < pieces && !what; j++) y += r->points[i + j].loss / pieces;
-        if (what) y = what == 1 ? r->points[i].validation : r->points[i].rate;
-        fprintf(f, "%.1f,%.1f ", 70 + 700 * r->points[i].step / x, 370 - 330 * (y - low) / (high - low));
-    }
-    fprintf(f, "\"/>\n");
-}
-
-static void draw(const run *r)
-{
-    const double x = (double)r->o.train.n_steps;
-    double low = 1e9, high = 0;
-    FILE *f;
-    int i;
-    if (r->n_points < 2 || !(f = fopen(r->svg, "w"))) return;
-    for (i = 0; i < r->n_points; i++) {
-        if (r->points[i].loss < low) low = r->points[i].loss;
-        if (r->points[i].loss > high) high = r->points[i].loss;
-    }
-    low = floor(low * 2) / 2;
-    high = ceil(high * 2) / 2;
-    fprintf(f, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 800 420\" font-family=\"sans-serif\" "
-               "font-size=\"13\">\n<rect width=\"800\" height=\"420\" fill=\"white\"/>\n");
-    for (i = 0; i <= 5; i++) {
-        const double y = low + (high - low) * i / 5;
-        fprintf(f,
-                "<line x1=\"70\" x2=\"770\" y1=\"%d\" y2=\"%d\" stroke=\"#ddd\"/>"
-                "<text x=\"62\" y=\"%d\" text-anchor=\"end\">%.2f</text>"
-                "<text x=\"%d\" y=\"388\" text-anchor=\"middle\">%.0f</text>\n",
-                370 - 66 * i, 370 - 66 * i, 374 - 66 * i, y, 70 + 140 * i, x * i / 5);
-    }
-    draw_curve(f, r, "#bbbbbb", 2, x, 0, r->o.train.rate > 0 ? (double)r->o.train.rate * 1.02 : 1);
-    draw_curve(f, r, "#4878cf", 0, x, low, high);
-    draw_curve(f, r, "#d1495b", 1, x, low, high);
-    fprintf(f,
-            "<text x=\"70\" y=\"24\" font-size=\"16\">%s: step %.0f of %.0f</text>\n"
-            "<text x=\"770\" y=\"24\" text-anchor=\"end\"><tspan fill=\"#4878cf\">loss (nats a token)</tspan>  "
-            "<tspan fill=\"#d1495b\">validation</tspan>  <tspan fill=\"#999999\">learning rate, 0 to %g</tspan>"
-            "</text>\n<text x=\"420\" y=\"410\" text-anchor=\"middle\">steps</text>\n</svg>\n",
-            r->o.out, r->points[r->n_points - 1].step, x, (double)r->o.train.rate);
-    fclose(f);
-}
-
 /* ---- the run ----------------------------------------------------------------------------------------------------- */
 
 /* The model of the checkpoint; or a vocabulary of the texts, and a model with random weights. */
@@ -299,6 +218,19 @@ static bool open_model(run *r, bool resumed, hybrid_error *e)
     result = hybrid_model_create(r->rt, &r->o.shape, &r->model, e);
     hybrid_tokenizer_destroy(tokenizer);
     return !result;
+}
+
+/* The numbers and the picture; those of a run that is gone on with are read. */
+static bool open_curve(run *r, hybrid_error *e)
+{
+    hybrid_curve_desc cd;
+    memset(&cd, 0, sizeof cd);
+    cd.title = r->o.out;
+    cd.path = r->jsonl;
+    cd.steps_done = hybrid_trainer_steps(r->trainer);
+    cd.n_steps = r->o.train.n_steps;
+    cd.n_tokens = (int64_t)r->o.train.n_ctx * r->o.train.n_seq * r->o.train.n_batches;
+    return !hybrid_curve_create(r->rt, &cd, &r->curve, e);
 }
 
 static bool open_run(run *r, bool resumed, hybrid_error *e)
@@ -326,36 +258,43 @@ static bool open_run(run *r, bool resumed, hybrid_error *e)
     r->ids = (int32_t *)malloc(sizeof *r->ids * n);
     r->targets = (int32_t *)malloc(sizeof *r->targets * n);
     if (!r->ids || !r->targets) return fail("out of memory", NULL), e->message[0] = 0, false;
-    if (!resumed) return true;
-    if (hybrid_trainer_load(r->trainer, r->ckpt, e)) return false;
+    if (resumed && hybrid_trainer_load(r->trainer, r->ckpt, e)) return false;
     user = hybrid_trainer_user(r->trainer, &size);
     if (user && size == sizeof(kept)) {
         kept k;
         memcpy(&k, user, sizeof k);
         if (hybrid_data_seek(r->data, k.position, e)) return false;
     }
-    read_numbers(r, hybrid_trainer_steps(r->trainer));
-    return true;
+    return open_curve(r, e);
 }
 
 /* Mean loss over the validation part, at most some hundred sequences of it; < 0: there is none. */
 static double validate(run *r, hybrid_error *e)
 {
-    const uint64_t n_seq = (uint64_t)r->o.train.n_seq;
+    const uint64_t n_seq = (uint64_t)r->o.train.n_seq, n = r->info.n_validation_windows;
+    const size_t n_ctx = (size_t)r->o.train.n_ctx, room = n_ctx * (size_t)n_seq;
+    hybrid_train_batch batch;
     uint64_t first;
-    double sum = 0, loss;
-    int n = 0;
-    for (first = 0; first + n_seq <= r->info.n_validation_windows && n < 20; first += n_seq, n++) {
-        hybrid_train_batch batch;
-        memset(&batch, 0, sizeof batch);
-        batch.ids = r->ids;
-        batch.targets = r->targets;
-        if (hybrid_data_validation(r->data, first, (int32_t)n_seq, r->ids, r->targets, e) ||
-            hybrid_trainer_evaluate(r->trainer, &batch, &loss, e))
-            return -1;
-        sum += loss;
+    double sum = 0, counted = 0, loss;
+    memset(&batch, 0, sizeof batch);
+    batch.ids = r->ids;
+    batch.targets = r->targets;
+    for (first = 0; first < n && first < 20 * n_seq; first += n_seq) {
+        const uint64_t rows = n - first < n_seq ? n - first : n_seq;
+        size_t i, here = 0;
+        if (hybrid_data_validation(r->data, first, (int32_t)rows, r->ids, r->targets, e)) return -1;
+        for (i = 0; i < room; i++) {
+            if (i >= n_ctx * (size_t)rows) { /* the last batch is not full */
+                r->ids[i] = 0;
+                r->targets[i] = -1;
+            }
+            here += r->targets[i] >= 0;
+        }
+        if (hybrid_trainer_evaluate(r->trainer, &batch, &loss, e)) return -1;
+        sum += loss * (double)here;
+        counted += (double)here;
     }
-    return n ? sum / n : -1;
+    return counted > 0 ? sum / counted : -1;
 }
 
 static bool save(run *r, hybrid_error *e)
@@ -382,48 +321,39 @@ static bool step(run *r, hybrid_train_metrics *m, hybrid_error *e)
     return ok;
 }
 
+/* The last checkpoint is as it was: what to do. */
+static void after_failure(run *r, hybrid_error *e)
+{
+    FILE *f = fopen(r->ckpt, "rb");
+    fail(e->message, NULL);
+    e->message[0] = 0;
+    if (e->result == HYBRID_ERROR_NUMERIC) fprintf(stderr, "train: training has blown up; a smaller --rate may help\n");
+    if (f)
+        fprintf(stderr, "train: %s is the last good checkpoint: start it again, and it goes on from there\n", r->ckpt);
+    if (f) fclose(f);
+}
+
 static bool train(run *r, hybrid_error *e)
 {
-    const double tokens = (double)r->o.train.n_ctx * (double)r->o.train.n_seq * (double)r->o.train.n_batches;
-    const int64_t before = hybrid_trainer_steps(r->trainer);
-    FILE *numbers = fopen(r->jsonl, before ? "a" : "w");
-    double validation = -1;
-    int64_t done = before;
-    while (done < r->o.train.n_steps && !stop_wanted) {
+    bool ok = true;
+    int64_t done = hybrid_trainer_steps(r->trainer);
+    while (ok && done < r->o.train.n_steps && !stop_wanted) {
         hybrid_train_metrics m;
-        point p;
+        double validation = -1;
         bool look;
-        if (!step(r, &m, e)) break;
+        if (!(ok = step(r, &m, e))) break;
         done = m.step;
         look = done % r->o.every == 0 || done == r->o.train.n_steps;
-        r->seconds += m.seconds;
-        p.step = (double)m.step;
-        p.loss = m.loss;
-        p.rate = m.rate;
-        p.validation = look ? validate(r, e) : -1;
-        if (look) validation = p.validation;
-        add_point(r, p);
-        if (numbers) {
-            fprintf(numbers,
-                    "{\"step\": %.0f, \"loss\": %.6f, \"validation\": %.6f, \"rate\": %.6g, \"grad_norm\": %.6g, "
-                    "\"tokens_per_second\": %.1f}\n",
-                    p.step, p.loss, p.validation, p.rate, m.grad_norm, tokens / m.seconds);
-            if (look) fflush(numbers);
-        }
-        fprintf(stderr, "\rstep %lld of %lld  loss %.4f  ", (long long)done, (long long)r->o.train.n_steps, m.loss);
-        if (validation >= 0) fprintf(stderr, "validation %.4f  ", validation);
-        fprintf(stderr, "%.0f tokens/s  %.1f min left  ", tokens * (double)(done - before) / r->seconds,
-                r->seconds / (double)(done - before) * (double)(r->o.train.n_steps - done) / 60);
-        if (!look) continue;
-        draw(r);
-        if (!save(r, e)) break;
+        if (look) validation = validate(r, e);
+        ok = !hybrid_curve_add(r->curve, &m, validation < 0 ? NULL : &validation, e);
+        fprintf(stderr, "\r%-79s", hybrid_curve_line(r->curve));
+        if (look && ok) ok = save(r, e) && !hybrid_curve_draw_path(r->curve, r->svg, e);
     }
     fprintf(stderr, "\n");
-    if (numbers) fclose(numbers);
-    draw(r);
-    if (stop_wanted && save(r, e))
+    if (ok && stop_wanted && (ok = save(r, e) && !hybrid_curve_draw_path(r->curve, r->svg, e)) == true)
         fprintf(stderr, "stopped: start it again, and it goes on from step %lld\n", (long long)done);
-    return stop_wanted || done >= r->o.train.n_steps;
+    if (!ok) after_failure(r, e);
+    return ok;
 }
 
 /* What it has learned to say. */
@@ -473,11 +403,11 @@ int main(int argc, char **argv)
         }
     }
     if (!ok && e.message[0]) fail(e.message, NULL);
+    hybrid_curve_destroy(r.curve);
     hybrid_trainer_destroy(r.trainer);
     hybrid_data_destroy(r.data);
     hybrid_model_destroy(r.model);
     hybrid_runtime_destroy(r.rt);
-    free(r.points);
     free(r.ids);
     free(r.targets);
     return !ok;

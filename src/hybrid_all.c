@@ -227,6 +227,10 @@ HYB_TEPID_BEGIN
 #include "train/export.c"
 #include "train/checkpoint.c"
 HYB_TEPID_END
+HYB_COLD_BEGIN
+#include "train/curve.c"
+#include "train/picture.c"
+HYB_COLD_END
 #endif
 
 #include "core/end.h"

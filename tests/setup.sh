@@ -44,6 +44,9 @@ need "command -v node" nodejs
 # two ranks of examples/train_mpi.c
 need "command -v mpicc && command -v mpirun" openmpi-bin libopenmpi-dev
 
+# the picture of a run is looked at in a browser
+need "command -v chromium-headless-shell || command -v chromium" chromium-headless-shell
+
 if [ -z "$packages" ]; then
     echo "setup: everything that the full test suite needs is here"
     exit 0

@@ -685,6 +685,110 @@ static void test_bad_lines(void)
     hybrid_tokenizer_destroy(tok);
 }
 
+/* What an assistant says is made of the letter that its message counts as much as. */
+#define SAYS(weight, letters) "{\"role\":\"assistant\",\"content\":\"" letters "\"" weight "},"
+#define ASKS                  "{\"role\":\"user\",\"content\":\"?\",\"weight\":0.75},"
+static float letter_weight(int32_t letter)
+{
+    return letter == 'A' ? 0.25f : letter == 'B' ? 0.5f : letter == 'C' ? 1.0f / 3 : 1;
+}
+
+enum { FIRST_BYTE = 5 }; /* the token of '!', behind those with names */
+static void check_weights(hybrid_data *data, int32_t n_ctx, int n_letters)
+{
+    static int32_t ids[64], targets[64], again[64], more[64];
+    static float weights[64];
+    const hybrid_data_position begin = { 0, 0 };
+    hybrid_error e = { HYBRID_OK, 0, "" };
+    hybrid_data_info info;
+    int32_t k, letter = 0;
+    int found = 0;
+    uint64_t i;
+    hybrid_data_describe(data, &info);
+    for (i = 0; i < info.n_windows; i++) {
+        CHECK(!hybrid_data_next_weighted(data, 1, ids, targets, weights, &e), "%s", e.message);
+        for (k = 0; k < n_ctx; k++) {
+            const int32_t said = targets[k] - FIRST_BYTE + '!'; /* the letter, if it is one */
+            const bool is_letter = said >= 'A' && said <= 'F';
+            float right = 0;
+            if (is_letter) letter = said;
+            if (targets[k] >= 0) right = letter_weight(letter); /* of the token that ends a turn, too */
+            CHECK(weights[k] == right, "window %d, target %d (%d): %g, not %g", (int)i, (int)k, (int)targets[k],
+                  (double)weights[k], (double)right);
+            CHECK(!is_letter || letter != 'D', "what counts nothing is a target");
+            found += is_letter;
+        }
+    }
+    CHECK(found == n_letters, "%d letters, not %d", found, n_letters);
+    CHECK(!hybrid_data_seek(data, begin, &e), "%s", e.message);
+    for (i = 0; i < info.n_windows; i++) {
+        CHECK(!hybrid_data_next(data, 1, again, more, &e), "%s", e.message);
+        if (i + 1 == info.n_windows) CHECK(!memcmp(ids, again, 4 * (size_t)n_ctx), "other windows without weights");
+    }
+    CHECK(hybrid_data_next_weighted(data, 1, ids, targets, NULL, &e) == HYBRID_ERROR_INVALID, "no room for weights");
+}
+
+static void test_weights(void)
+{
+    static const char *const templates[] = {
+        "{% for m in messages %}{{ m.role[0] + m.content + '</s>' }}{% endfor %}"
+        "{% if add_generation_prompt %}a{% endif %}",
+        /* every turn a conversation of its own */
+        "{% for m in messages %}{{ m.role[0] + m.content }}{% if m.role == 'assistant' and loop.last %}{{ '-' }}"
+        "{% endif %}{{ '</s>' }}{% endfor %}{% if add_generation_prompt %}a{% endif %}"
+    };
+    static const char file[] = "{\"messages\":[" ASKS SAYS(",\"weight\":0.25", "AAAA") ASKS SAYS(",\"weight\":1", "EEE")
+        ASKS SAYS("", "FF") ASKS SAYS(",\"weight\":0", "DDDD") ASKS
+        "{\"role\":\"user\",\"content\":\"\"}]}\n"
+        "{\"messages\":[" ASKS SAYS(",\"weight\":0.5", "BB")
+            ASKS SAYS(",\"weight\":2", "AAAA") "7]}\n"
+                                               "{\"messages\":[" ASKS SAYS(",\"weight\":-0.5", "BB") ASKS
+        "7]}\n"
+        "{\"messages\":[" ASKS SAYS(",\"weight\":\"0.5\"", "BB")
+            ASKS SAYS("", "FF") "{\"role\":\"user\"}]}\n"
+                                "{\"messages\":[" ASKS SAYS(",\"weight\":null", "EEEEE") ASKS SAYS(
+                                    ",\"weight\":0.5",
+                                    "BBBBBBB") "{\"role\":\"user\",\"content\":\"\"}]}\n"
+                                               "{\"messages\":[" SAYS(",\"weight\":0.3333333333333333",
+                                                                      "CCC") "{\"role\":\"user\",\"content\":\"\"}]}\n";
+    hybrid_tokenizer *tok = make_tokenizer("</s>", false);
+    hybrid_source source = source_of(file, sizeof file - 1);
+    hybrid_template_desc td;
+    size_t i;
+    int32_t n_ctx;
+    TEST("weights");
+    for (i = 0; i < 2; i++)
+        for (n_ctx = 3; n_ctx <= 64; n_ctx = n_ctx * 2 + 1) {
+            hybrid_template *tmpl = NULL;
+            hybrid_data_desc desc;
+            hybrid_data_info info;
+            hybrid_data *data;
+            bad_lines b;
+            memset(&td, 0, sizeof td);
+            memset(&desc, 0, sizeof desc);
+            memset(&b, 0, sizeof b);
+            td.text = templates[i];
+            CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template %d", (int)i);
+            b.most = 10;
+            desc.kind = HYBRID_DATA_CHAT;
+            desc.sources = &source;
+            desc.n_sources = 1;
+            desc.tokenizer = tok;
+            desc.tmpl = tmpl;
+            desc.n_ctx = n_ctx;
+            desc.in_order = true;
+            desc.bad_line = hear_bad;
+            desc.user = &b;
+            data = make_data(&desc);
+            hybrid_data_describe(data, &info);
+            CHECK(info.n_bad == 3 && strstr(b.said, "from 0 to 1"), "%s", b.said);
+            check_weights(data, n_ctx, 4 + 3 + 2 + 5 + 7 + 3);
+            hybrid_data_destroy(data);
+            hybrid_template_destroy(tmpl);
+        }
+    hybrid_tokenizer_destroy(tok);
+}
+
 /* A line whose second answer cannot be found leaves nothing of its first. */
 static void test_half_lines(void)
 {
@@ -923,6 +1027,7 @@ int main(void)
     test_transformers();
     test_other_tokenizers();
     test_bad_lines();
+    test_weights();
     test_half_lines();
     test_beginnings();
     test_failures();

@@ -562,9 +562,9 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base",        "runtime",    "quant",   "gguf",    "tokenizer",
-                                         "chat",        "model",      "context", "sampler", "session",
-                                         "bpe_trainer", "train_data", "trainer", "shape",   "adapter" };
+    static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
+                                         "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
+                                         "trainer", "shape",   "adapter", "curve" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -968,6 +968,8 @@ static void refused_bricks(world *w)
     REFUSED(hybrid_data_create, HYBRID_ERROR_INVALID, "no sources", hybrid_data_create(w->rt, &dd, &data, &e));
     EMPTY(!data);
     REFUSED(hybrid_data_next, HYBRID_ERROR_INVALID, "NULL", hybrid_data_next(NULL, 1, ids, ids, &e));
+    REFUSED(hybrid_data_next_weighted, HYBRID_ERROR_INVALID, "weights is NULL",
+            hybrid_data_next_weighted(NULL, 1, ids, ids, NULL, &e));
     REFUSED(hybrid_data_validation, HYBRID_ERROR_INVALID, "NULL", hybrid_data_validation(NULL, 0, 1, ids, ids, &e));
     REFUSED(hybrid_data_seek, HYBRID_ERROR_INVALID, "NULL", hybrid_data_seek(NULL, begin, &e));
     REFUSED(hybrid_tokenizer_write, HYBRID_ERROR_INVALID, "no text 7",
@@ -1071,7 +1073,8 @@ static void refused_bricks(world *w)
     free(bytes);
 }
 
-static const char checkpoint_path[] = "build/unchanged.ckpt", export_path[] = "build/unchanged.gguf";
+static const char checkpoint_path[] = "build/unchanged.ckpt", export_path[] = "build/unchanged.gguf",
+                  curve_path[] = "build/unchanged.svg";
 
 /* A model that can be trained, and its trainer; one batch. */
 typedef struct school {
@@ -1276,6 +1279,36 @@ static void refused_adapters(world *w)
     hybrid_adapter_destroy(good);
 }
 
+/* What a curve refuses, after which its points are those that they were. */
+static void refused_curves(world *w)
+{
+    const hybrid_train_metrics second = { 2, 5, 2.5, 1, 1, 1 }, first = { 1, 5, 2.5, 1, 1, 1 };
+    hybrid_curve_desc desc;
+    hybrid_curve *made = POISON(hybrid_curve);
+    hybrid_error e;
+    size_t n;
+    TEST("refused: curves");
+    memset(&desc, 0, sizeof desc);
+    REFUSED(hybrid_curve_create, HYBRID_ERROR_INVALID, "desc or curve is NULL",
+            hybrid_curve_create(w->rt, NULL, &made, &e));
+    EMPTY(!made);
+    made = POISON(hybrid_curve);
+    desc.path = model_path;
+    REFUSED(hybrid_curve_create, HYBRID_ERROR_FORMAT, "lines", hybrid_curve_create(w->rt, &desc, &made, &e));
+    EMPTY(!made);
+    desc.path = NULL;
+    CHECK(!hybrid_curve_create(w->rt, &desc, &made, &e), "%s", e.message);
+    CHECK(!hybrid_curve_add(made, &second, NULL, &e), "%s", e.message);
+    REFUSED(hybrid_curve_add, HYBRID_ERROR_INVALID, "metrics is NULL", hybrid_curve_add(made, NULL, NULL, &e));
+    REFUSED(hybrid_curve_add, HYBRID_ERROR_INVALID, "step 1 comes after step 2",
+            hybrid_curve_add(made, &first, NULL, &e));
+    REFUSED(hybrid_curve_draw, HYBRID_ERROR_INVALID, "write is NULL", hybrid_curve_draw(made, NULL, NULL, &e));
+    REFUSED(hybrid_curve_draw_path, HYBRID_ERROR_INVALID, "path is NULL", hybrid_curve_draw_path(made, NULL, &e));
+    REFUSED(hybrid_curve_draw_path, HYBRID_ERROR_IO, "/nowhere", hybrid_curve_draw_path(made, "/nowhere/at all/x", &e));
+    CHECK(hybrid_curve_points(made, &n)->step == 2 && n == 1, "the points were changed");
+    hybrid_curve_destroy(made);
+}
+
 /* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
 static void refused_beginnings(void)
 {
@@ -1312,7 +1345,8 @@ static const char *const good_names[] = {
     "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
     "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
     "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
-    "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema"
+    "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema",
+    "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path", "hybrid_data_next_weighted"
 };
 /* clang-format on */
 
@@ -1591,6 +1625,7 @@ static int good_vocabulary(world *w, int which, hybrid_error *e)
 static int good_data(world *w, int which, hybrid_error *e)
 {
     static int32_t ids[16], targets[16];
+    static float weights[16];
     const hybrid_data_position second = { 1, 3 };
     hybrid_source source;
     hybrid_data_desc desc;
@@ -1609,6 +1644,8 @@ static int good_data(world *w, int which, hybrid_error *e)
     CHECK(!data == !!r, "a handle");
     if (r) return r;
     if (which == 53) r = hybrid_data_next(data, 2, ids, targets, e);
+    if (!strcmp(good_names[which], "hybrid_data_next_weighted"))
+        r = hybrid_data_next_weighted(data, 2, ids, targets, weights, e);
     if (which == 54) r = hybrid_data_validation(data, 0, 2, ids, targets, e);
     if (which == 55) r = hybrid_data_seek(data, second, e);
     hybrid_data_destroy(data);
@@ -1679,11 +1716,32 @@ static int good_adapter(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_curve(world *w, const char *name, hybrid_error *e)
+{
+    const hybrid_train_metrics first = { 1, 5, 2.5, 1, 1, 1 };
+    hybrid_curve_desc desc;
+    hybrid_curve *made = POISON(hybrid_curve);
+    sink out = { NULL, NULL, 0, 0, 0 };
+    int r;
+    memset(&desc, 0, sizeof desc);
+    desc.title = "a title";
+    r = hybrid_curve_create(w->rt, &desc, &made, e);
+    CHECK(!made == !!r, "a handle");
+    if (!r && !strcmp(name, "hybrid_curve_add")) r = hybrid_curve_add(made, &first, NULL, e);
+    if (!r && !strcmp(name, "hybrid_curve_draw")) r = hybrid_curve_draw(made, sink_write, &out, e);
+    if (!r && !strcmp(name, "hybrid_curve_draw_path")) r = hybrid_curve_draw_path(made, curve_path, e);
+    hybrid_curve_destroy(made);
+    free(out.data);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
     float back[64];
     size_t n;
+    if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
+    if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
     if (which < 22) return good_write(w, which, e);
@@ -2103,12 +2161,14 @@ int main(void)
     refused_bricks(w);
     refused_trainers(w);
     refused_adapters(w);
+    refused_curves(w);
     world_end(w);
     refused_beginnings();
     check_marks(was_refused, "refusals");
     failing_memories();
     remove(checkpoint_path);
     remove(export_path);
+    remove(curve_path);
     check_marks(was_short, "failing memory");
     histlost();
     conversations();

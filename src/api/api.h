@@ -20,6 +20,7 @@
 #ifndef HYBRID_NO_TRAIN
     #include "shape.h"
     #include "trainer.h"
+    #include "curve.h"
 #endif
 #ifndef HYBRID_NO_TEXT
     #include "session.h"

@@ -30,8 +30,8 @@ typedef enum hybrid_data_kind {
     HYBRID_DATA_U16,  /* token ids, little-endian; read when they are needed, so a file may be of any size */
     HYBRID_DATA_U32,
     HYBRID_DATA_CHAT /* JSON Lines: {"messages": [{"role": "user", "content": "Hi"}, ...]}, with "tools" as well;
-                        only what the assistant says is counted, the token that ends its turn included, but for
-                        messages with "weight": 0 */
+                        only what the assistant says is counted, the token that ends its turn included. A message
+                        with "weight": 0 is not, one with a weight up to 1 counts so much (hybrid_data_next_weighted) */
 } hybrid_data_kind;
 
 typedef struct hybrid_data_desc {
@@ -95,6 +95,10 @@ HYBRID_API void hybrid_data_describe(const hybrid_data *data, hybrid_data_info *
  * taken. HYBRID_ERROR_INVALID. */
 HYBRID_API hybrid_result hybrid_data_next(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets,
                                           hybrid_error *error);
+/* The same, and weights (n_windows, n_ctx): what each target counts, for hybrid_train_batch: the "weight" of its
+ * message, 1 where that says nothing, 0 where the target is not counted. */
+HYBRID_API hybrid_result hybrid_data_next_weighted(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets,
+                                                   float *weights, hybrid_error *error);
 HYBRID_API hybrid_data_position hybrid_data_where(const hybrid_data *data);
 /* HYBRID_ERROR_INVALID: no epoch has such a window. */
 HYBRID_API hybrid_result hybrid_data_seek(hybrid_data *data, hybrid_data_position position, hybrid_error *error);

@@ -58,6 +58,11 @@ static FILE *hyb_output_fopen(const char *path, bool write)
     wchar_t wide[1024];
     return hyb_output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
 }
+static FILE *hyb_output_fopen_end(const char *path)
+{
+    wchar_t wide[1024];
+    return hyb_output_wide(path, wide) ? _wfopen(wide, L"ab") : NULL;
+}
 static bool hyb_output_remove(const char *path)
 {
     wchar_t wide[1024];
@@ -165,6 +170,7 @@ static bool hyb_output_place(const hyb_output *o)
     #else
 
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
+static FILE *hyb_output_fopen_end(const char *path) { return fopen(path, "ab"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
 
@@ -441,7 +447,47 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     return r;
 }
 
+/* A file that only grows, by pieces that are handed to the system at once. */
+typedef struct hyb_append {
+    FILE *stream;
+} hyb_append;
+
+static hybrid_result hyb_append_open(const char *path, hyb_append *a, hybrid_error *error)
+{
+    if ((a->stream = hyb_output_fopen_end(path)) != NULL) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_IO, "cannot write to '%.120s': %.60s", path, strerror(errno));
+}
+static bool hyb_append_write(hyb_append *a, const void *data, size_t n)
+{
+    return a->stream && fwrite(data, 1, n, a->stream) == n && !fflush(a->stream);
+}
+static void hyb_append_close(hyb_append *a)
+{
+    if (a->stream) fclose(a->stream);
+    a->stream = NULL;
+}
+
 #else
+
+typedef struct hyb_append {
+    int none;
+} hyb_append;
+
+static hybrid_result hyb_append_open(const char *path, hyb_append *a, hybrid_error *error)
+{
+    HYB_UNUSED(path);
+    a->none = 0;
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "this build has no files (HYBRID_NO_STDIO): write through a callback");
+}
+static bool hyb_append_write(hyb_append *a, const void *data, size_t n)
+{
+    HYB_UNUSED(a);
+    HYB_UNUSED(data);
+    HYB_UNUSED(n);
+    return false;
+}
+static void hyb_append_close(hyb_append *a) { HYB_UNUSED(a); }
 
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 {

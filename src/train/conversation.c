@@ -17,7 +17,7 @@
 
 typedef struct hyb_span {
     size_t begin, end; /* bytes */
-    bool counts;
+    float weight;      /* 0: it is not counted */
 } hyb_span;
 
 typedef struct hyb_conversation {
@@ -161,11 +161,14 @@ static const char *hyb_conversation_token_end(const hyb_conversation *c, int32_t
     return s.size <= (size_t)(end - p) && !memcmp(p, s.data, s.size) ? p + s.size : NULL;
 }
 
-static hybrid_result hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, bool marked,
+/* Tokens that count so much; a failure is that of the whole line, which is then cut off again. */
+static hybrid_result hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, float weight,
                                              hybrid_error *error)
 {
-    return hyb_corpus_append(c->corpus, ids, n, marked) ? HYBRID_OK
-                                                        : hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+    if ((weight > 0 && weight < 1 && n && !hyb_corpus_weigh(c->corpus, n, weight)) ||
+        !hyb_corpus_append(c->corpus, ids, n, weight > 0))
+        return hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+    return HYBRID_OK;
 }
 
 /* Tokens begin..end of what the assistant says: those after the last one that ends a turn are not its own. */
@@ -203,11 +206,11 @@ static hybrid_result hyb_conversation_whole(hyb_conversation *c, const char *tex
         }
         if (first == SIZE_MAX) continue; /* nothing is said */
         said = hyb_conversation_said(c, first, i);
-        r = hyb_conversation_append(c, c->ids + from, first - from, false, error);
-        if (!r) r = hyb_conversation_append(c, c->ids + first, said - first, span->counts, error);
+        r = hyb_conversation_append(c, c->ids + from, first - from, 0, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + first, said - first, span->weight, error);
         from = said;
     }
-    return r ? r : hyb_conversation_append(c, c->ids + from, n - from, false, error);
+    return r ? r : hyb_conversation_append(c, c->ids + from, n - from, 0, error);
 }
 
 /* The same, the pieces tokenized apart. */
@@ -218,12 +221,12 @@ static hybrid_result hyb_conversation_parts(hyb_conversation *c, const char *tex
     for (k = 0; k < c->n_spans && !r; k++) {
         const hyb_span *span = &c->spans[k];
         r = hyb_conversation_tokenize(c, text + at, span->begin - at, &n, error);
-        if (!r) r = hyb_conversation_append(c, c->ids, n, false, error);
+        if (!r) r = hyb_conversation_append(c, c->ids, n, 0, error);
         if (!r) r = hyb_conversation_tokenize(c, text + span->begin, span->end - span->begin, &n, error);
         if (r) break;
         said = hyb_conversation_said(c, 0, n);
-        r = hyb_conversation_append(c, c->ids, said, span->counts, error);
-        if (!r) r = hyb_conversation_append(c, c->ids + said, n - said, false, error);
+        r = hyb_conversation_append(c, c->ids, said, span->weight, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + said, n - said, 0, error);
         at = span->end;
     }
     return r;
@@ -253,20 +256,20 @@ static hybrid_result hyb_conversation_take(hyb_conversation *c, const hybrid_tex
     size_t n;
     hybrid_result r = hyb_conversation_tokenize(c, text->data, c->spans[c->n_spans - 1].end, &n, error);
     if (!r && hybrid_tokenizer_adds_bos(c->tok) && (!n || c->ids[0] != bos))
-        r = hyb_conversation_append(c, &bos, 1, false, error);
+        r = hyb_conversation_append(c, &bos, 1, 0, error);
     if (!r) r = hyb_conversation_whole(c, text->data, n, &fits, error);
     if (!r && !fits) r = hyb_conversation_parts(c, text->data, error);
     return r ? r : hyb_conversation_pieces(c, first, error);
 }
 
-static hybrid_result hyb_conversation_span(hyb_conversation *c, size_t begin, size_t end, bool counts,
+static hybrid_result hyb_conversation_span(hyb_conversation *c, size_t begin, size_t end, float weight,
                                            hybrid_error *error)
 {
     const hybrid_result r = HYB_GROW(c->rt, c->spans, c->spans_room, c->n_spans, c->n_spans + 1, error);
     if (r) return r;
     c->spans[c->n_spans].begin = begin;
     c->spans[c->n_spans].end = end;
-    c->spans[c->n_spans++].counts = counts;
+    c->spans[c->n_spans++].weight = weight;
     return HYBRID_OK;
 }
 
@@ -278,12 +281,15 @@ static bool hyb_conversation_says(const hyb_json *message)
     return role && role->type == HYB_JSON_STRING && !strcmp(role->u.s, "assistant");
 }
 
-/* Whether a turn is counted: OpenAI's "weight": 0 says that it is not. */
-static bool hyb_conversation_counts(const hyb_json *message)
+/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: it is no such number. */
+static float hyb_conversation_weight(const hyb_json *message)
 {
     const hyb_json *weight = hyb_json_get(message, "weight");
-    return !weight || !((weight->type == HYB_JSON_INT && weight->u.i == 0) ||
-                        (weight->type == HYB_JSON_REAL && !(weight->u.d > 0)));
+    double v = -1;
+    if (!weight || weight->type == HYB_JSON_NULL) return 1;
+    if (weight->type == HYB_JSON_INT) v = (double)weight->u.i;
+    if (weight->type == HYB_JSON_REAL) v = weight->u.d;
+    return v >= 0 && v <= 1 ? (float)v : -1;
 }
 
 static hybrid_result hyb_conversation_read(hyb_conversation *c, const char *line, size_t size, hybrid_error *error)
@@ -304,7 +310,10 @@ static hybrid_result hyb_conversation_read(hyb_conversation *c, const char *line
         const hyb_json *role = hyb_json_get(m, "role");
         if (!role || role->type != HYB_JSON_STRING)
             return hyb_conversation_bad(c, error, "a message is not an object with a \"role\"");
-        said += hyb_conversation_says(m) && hyb_conversation_counts(m);
+        if (!hyb_conversation_says(m)) continue;
+        if (hyb_conversation_weight(m) < 0)
+            return hyb_conversation_bad(c, error, "the \"weight\" of a message is a number from 0 to 1");
+        said += hyb_conversation_weight(m) > 0;
     }
     if (!said) return hyb_conversation_bad(c, error, "the assistant says nothing");
     if (!(tools = hyb_json_get(c->doc.root, "tools")) || tools->type != HYB_JSON_ARRAY) return HYBRID_OK;
@@ -323,10 +332,10 @@ static hybrid_result hyb_conversation_apart(hyb_conversation *c, hybrid_error *e
     uint32_t i;
     for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
         size_t begin;
-        if (!hyb_conversation_says(m) || !hyb_conversation_counts(m)) continue;
+        if (!hyb_conversation_says(m) || !(hyb_conversation_weight(m) > 0)) continue;
         c->n_spans = 0;
         r = hyb_conversation_turn(c, i, m, &begin, error);
-        if (!r) r = hyb_conversation_span(c, begin, c->turn.size, true, error);
+        if (!r) r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_weight(m), error);
         if (!r) r = hyb_conversation_take(c, &c->turn, error);
     }
     return r;
@@ -348,7 +357,7 @@ static hybrid_result hyb_conversation_together(hyb_conversation *c, bool *apart,
             *apart = true;
             return HYBRID_OK;
         }
-        r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_counts(m), error);
+        r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_weight(m), error);
     }
     return r ? r : hyb_conversation_take(c, &c->whole, error);
 }

@@ -20,6 +20,12 @@ typedef struct hyb_piece {
     uint32_t source;
 } hyb_piece;
 
+/* Targets that count less than others. */
+typedef struct hyb_weighed {
+    size_t begin, end; /* tokens */
+    float weight;
+} hyb_weighed;
+
 typedef struct hyb_corpus {
     hyb_budget memory;
     int width;        /* bytes of a token: 2, 4 */
@@ -34,6 +40,8 @@ typedef struct hyb_corpus {
     size_t n_tokens, room;
     uint8_t *marks; /* conversations: a bit for every token that is a target; NULL: all are */
     size_t marks_room;
+    hyb_weighed *weighed; /* conversations: in the order of tokens; all others count 1 */
+    size_t n_weighed, weighed_room;
     hyb_piece *pieces;
     size_t n_pieces, pieces_room;
     size_t n_train; /* pieces; the others are for validation */
@@ -46,6 +54,7 @@ static void hyb_corpus_free(hyb_corpus *c)
     hyb_free(c->memory.rt, c->files);
     hyb_budget_free(&c->memory, c->tokens, c->room);
     hyb_budget_free(&c->memory, c->marks, c->marks_room);
+    hyb_budget_free(&c->memory, c->weighed, c->weighed_room * sizeof *c->weighed);
     hyb_budget_free(&c->memory, c->pieces, c->pieces_room * sizeof *c->pieces);
 }
 
@@ -71,7 +80,37 @@ static bool hyb_corpus_add_piece(hyb_corpus *c, uint32_t source, uint64_t at, ui
     return true;
 }
 
-/* n tokens after those in memory; marked: which are targets (conversations), or NULL. */
+/* The next n tokens count less than others. false: no memory. */
+static bool hyb_corpus_weigh(hyb_corpus *c, size_t n, float weight)
+{
+    void *block = c->weighed;
+    hyb_weighed *w;
+    if (c->n_weighed == c->weighed_room) {
+        if (!hyb_budget_grow(&c->memory, &block, &c->weighed_room, c->n_weighed + 1, sizeof *w)) return false;
+        c->weighed = (hyb_weighed *)block;
+    }
+    w = &c->weighed[c->n_weighed++];
+    w->begin = c->n_tokens;
+    w->end = c->n_tokens + n;
+    w->weight = weight;
+    return true;
+}
+
+/* What a target counts. */
+static float hyb_corpus_weight(const hyb_corpus *c, uint64_t token)
+{
+    size_t i = 0, end = c->n_weighed;
+    while (end - i > 1) {
+        const size_t middle = i + (end - i) / 2;
+        if (c->weighed[middle].begin <= token)
+            i = middle;
+        else
+            end = middle;
+    }
+    return i < end && token >= c->weighed[i].begin && token < c->weighed[i].end ? c->weighed[i].weight : 1;
+}
+
+/* n tokens after those in memory; marked: they are targets (conversations). */
 static bool hyb_corpus_append(hyb_corpus *c, const int32_t *ids, size_t n, bool marked)
 {
     void *block = c->tokens;
@@ -111,6 +150,7 @@ static void hyb_corpus_cut(hyb_corpus *c, size_t n_tokens, size_t n_pieces)
 {
     size_t i;
     for (i = n_tokens; c->marks && i < c->n_tokens; i++) c->marks[i >> 3] &= (uint8_t) ~(1u << (i & 7));
+    while (c->n_weighed && c->weighed[c->n_weighed - 1].begin >= n_tokens) c->n_weighed--;
     c->n_tokens = n_tokens;
     c->n_pieces = n_pieces;
 }
@@ -246,9 +286,10 @@ static uint64_t hyb_corpus_number(hyb_corpus *c, size_t i, size_t end, uint64_t 
     return n;
 }
 
-/* One window of the part that begins with piece i and ends before piece end. scratch: n_ctx + 1. */
+/* One window of the part that begins with piece i and ends before piece end. scratch: n_ctx + 1; weights may be
+ * NULL. */
 static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end, uint64_t window, int32_t *scratch,
-                                       int32_t *ids, int32_t *targets, hybrid_error *error)
+                                       int32_t *ids, int32_t *targets, float *weights, hybrid_error *error)
 {
     const hyb_piece *p;
     uint64_t skip;
@@ -268,6 +309,7 @@ static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end
     for (k = 0; k < c->n_ctx; k++) {
         ids[k] = k < n ? scratch[k] : 0;
         targets[k] = k < n && hyb_corpus_marked(c, p->at + skip + (uint64_t)k + 1) ? scratch[k + 1] : -1;
+        if (weights) weights[k] = targets[k] < 0 ? 0 : hyb_corpus_weight(c, p->at + skip + (uint64_t)k + 1);
     }
     return HYBRID_OK;
 }

@@ -366,15 +366,13 @@ static hybrid_result hyb_data_enter(hybrid_data *data, const char *function, int
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_data_next,
-           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
-           (data, n_windows, ids, targets, error))
+/* The windows after those that were given; weights may be NULL. */
+static hybrid_result hyb_data_give(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, float *weights,
+                                   hybrid_error *error)
 {
-    hybrid_data_position at;
-    hybrid_result r = hyb_data_enter(data, "hybrid_data_next", n_windows, ids, targets, error);
+    hybrid_data_position at = data->position;
+    hybrid_result r = HYBRID_OK;
     int32_t i;
-    if (r) return r;
-    at = data->position;
     for (i = 0; i < n_windows && !r; i++) {
         const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
         uint64_t window;
@@ -385,9 +383,33 @@ HYB_BORDER(hybrid_result, hybrid_data_next,
         window = at.index++;
         if (!data->in_order) window = hyb_permute(data->seed, at.epoch, data->info.n_windows, window);
         r = hyb_corpus_window(&data->corpus, 0, data->corpus.n_train, window, data->scratch, ids + row, targets + row,
-                              error);
+                              weights ? weights + row : NULL, error);
     }
     if (!r) data->position = at;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_next,
+           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
+           (data, n_windows, ids, targets, error))
+{
+    hybrid_result r = hyb_data_enter(data, "hybrid_data_next", n_windows, ids, targets, error);
+    if (r) return r;
+    r = hyb_data_give(data, n_windows, ids, targets, NULL, error);
+    data->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_next_weighted,
+           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, float *weights, hybrid_error *error),
+           (data, n_windows, ids, targets, weights, error))
+{
+    hybrid_result r;
+    if (n_windows > 0 && !weights)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_data_next_weighted: weights is NULL");
+    r = hyb_data_enter(data, "hybrid_data_next_weighted", n_windows, ids, targets, error);
+    if (r) return r;
+    r = hyb_data_give(data, n_windows, ids, targets, weights, error);
     data->in_use = 0;
     return r;
 }
@@ -406,7 +428,7 @@ HYB_BORDER(hybrid_result, hybrid_data_validation,
     for (i = 0; i < n_windows && !r; i++) {
         const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
         r = hyb_corpus_window(&data->corpus, data->corpus.n_train, data->corpus.n_pieces, first + (uint64_t)i,
-                              data->scratch, ids + row, targets + row, error);
+                              data->scratch, ids + row, targets + row, NULL, error);
     }
     data->in_use = 0;
     return r;

@@ -1,0 +1,489 @@
+/* train/picture: the curve of a run as an SVG.
+ *
+ *     title                       legend
+ *     loss  +--------------------------+ rate        LEFT, RIGHT, TOP, BOTTOM: the frame, in units of the picture
+ *           |                          |
+ *           +--------------------------+
+ *                      steps
+ *
+ * Numbers are printed without the C library's decimal point, which a locale may have changed. */
+#ifndef HYB_TRAIN_PICTURE_C
+#define HYB_TRAIN_PICTURE_C
+#include "curve.c"
+
+enum {
+    HYB_PICTURE_WIDTH = 800,
+    HYB_PICTURE_HEIGHT = 440,
+    HYB_PICTURE_LEFT = 68,
+    HYB_PICTURE_RIGHT = 724,
+    HYB_PICTURE_TOP = 66,
+    HYB_PICTURE_BOTTOM = 384,
+    HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
+};
+
+typedef struct hyb_picture {
+    const hybrid_curve *curve;
+    hybrid_write_fn write;
+    void *user;
+    bool bad;               /* a write has failed */
+    double x1;              /* steps at the right end; 0 is at the left one */
+    double low, high, rate; /* loss at the bottom and the top; rate at the top, 0 is at the bottom */
+} hyb_picture;
+
+static void hyb_picture_put(hyb_picture *p, const char *text, size_t n)
+{
+    if (!p->bad && n) p->bad = !p->write(p->user, text, n);
+    hyb_fp_plain();
+}
+static void hyb_picture_text(hyb_picture *p, const char *text) { hyb_picture_put(p, text, strlen(text)); }
+
+/* A number with one decimal: a tenth of a unit is less than a screen shows. */
+static void hyb_picture_number(hyb_picture *p, double v, const char *after)
+{
+    char text[40];
+    hyb_picture_put(p, text, hyb_curve_fixed(v, 1, text));
+    hyb_picture_text(p, after);
+}
+
+/* Text of the caller's. */
+static void hyb_picture_escaped(hyb_picture *p, const char *text)
+{
+    const char *plain = text;
+    for (; *text; text++) {
+        const char *as = *text == '&'                                 ? "&amp;"
+                         : *text == '<'                               ? "&lt;"
+                         : *text == '>'                               ? "&gt;"
+                         : (unsigned char)*text < 32 && *text != '\t' ? " "
+                                                                      : NULL;
+        if (!as) continue;
+        hyb_picture_put(p, plain, (size_t)(text - plain));
+        hyb_picture_text(p, as);
+        plain = text + 1;
+    }
+    hyb_picture_put(p, plain, (size_t)(text - plain));
+}
+
+/* What can be drawn: a loss of 1e30 would leave no room for numbers on the axis. */
+static bool hyb_picture_known(double v) { return v >= -1e9 && v <= 1e9; }
+
+static double hyb_picture_x(const hyb_picture *p, double step)
+{
+    return HYB_PICTURE_LEFT + (HYB_PICTURE_RIGHT - HYB_PICTURE_LEFT) * step / p->x1;
+}
+static double hyb_picture_y(double v, double low, double high)
+{
+    const double part = (v - low) / (high - low);
+    return HYB_PICTURE_BOTTOM - (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
+}
+
+/* ---- axes -------------------------------------------------------------------------------------------------------- */
+
+/* The distance of marks: 1, 2 or 5 times a power of ten, with at most n of them in a range. */
+static double hyb_picture_step(double range, int n, int *mantissa, int *exponent)
+{
+    static const int good[3] = { 1, 2, 5 };
+    double power = 1;
+    int e = 0, i;
+    for (; power * n > range && e > -30; e--) power /= 10;
+    for (;; e++, power *= 10)
+        for (i = 0; i < 3; i++)
+            if (power * good[i] * n >= range || e > 30) {
+                *mantissa = good[i];
+                *exponent = e;
+                return power * good[i];
+            }
+}
+
+/* k * mantissa * 10^exponent */
+static void hyb_picture_label(hyb_picture *p, long long k, int mantissa, int exponent)
+{
+    char text[48], *end;
+    long long v = k * mantissa, scale = 1;
+    int i;
+    for (; v && v % 10 == 0; v /= 10) exponent++;
+    if (!v)
+        memcpy(text, "0", 2);
+    else if (exponent < -3 || exponent > 9)
+        snprintf(text, sizeof text, "%llde%d", v, exponent);
+    else if (exponent >= 0) {
+        for (i = 0; i < exponent; i++) scale *= 10;
+        snprintf(text, sizeof text, "%lld", v * scale);
+    } else {
+        for (i = exponent; i < 0; i++) scale *= 10;
+        end = text + snprintf(text, 24, "%s%lld", v < 0 ? "-" : "", (v < 0 ? -v : v) / scale);
+        *end++ = '.';
+        for (v = (v < 0 ? -v : v) % scale; scale > 1; v %= scale) *end++ = (char)('0' + v / (scale /= 10));
+        *end = 0;
+    }
+    hyb_picture_text(p, text);
+}
+
+/* <line class="grid" .../>, from one side to the other. */
+static void hyb_picture_grid(hyb_picture *p, double y)
+{
+    hyb_picture_text(p, "<line class=\"grid\" x1=\"");
+    hyb_picture_number(p, HYB_PICTURE_LEFT, "\" x2=\"");
+    hyb_picture_number(p, HYB_PICTURE_RIGHT, "\" y1=\"");
+    hyb_picture_number(p, y, "\" y2=\"");
+    hyb_picture_number(p, y, "\"/>\n");
+}
+
+static void hyb_picture_place(hyb_picture *p, double x, double y, const char *more)
+{
+    hyb_picture_text(p, "<text x=\"");
+    hyb_picture_number(p, x, "\" y=\"");
+    hyb_picture_number(p, y, "\"");
+    hyb_picture_text(p, more);
+    hyb_picture_text(p, ">");
+}
+
+/* The range of what is drawn, widened to whole marks. */
+static void hyb_picture_range(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    double low = HUGE_VAL, high = -HUGE_VAL, step;
+    size_t i;
+    int mantissa, exponent;
+    p->rate = 0;
+    p->x1 = (double)c->desc.n_steps;
+    for (i = 0; i < c->n_points; i++) {
+        const hybrid_curve_point *at = &c->points[i];
+        const double v[2] = { at->loss, at->validation };
+        int k;
+        for (k = 0; k < 2; k++) {
+            if (!hyb_picture_known(v[k])) continue;
+            low = HYB_MIN(low, v[k]);
+            high = HYB_MAX(high, v[k]);
+        }
+        if (hyb_picture_known(at->rate)) p->rate = HYB_MAX(p->rate, at->rate);
+        p->x1 = HYB_MAX(p->x1, (double)at->step);
+    }
+    if (p->x1 < 1) p->x1 = 1;
+    if (!(low <= high)) low = high = 0;
+    if (high - low < 1e-6 * HYB_MAX(fabs(high), 1e-3)) {
+        low -= 0.5;
+        high += 0.5;
+    }
+    step = hyb_picture_step(high - low, 6, &mantissa, &exponent);
+    p->low = floor(low / step) * step;
+    p->high = ceil(high / step) * step;
+}
+
+/* What an axis shows, upwards beside it; turn: degrees. */
+static void hyb_picture_axis_title(hyb_picture *p, double x, const char *turn, const char *title)
+{
+    hyb_picture_text(p, "<text class=\"faint\" text-anchor=\"middle\" transform=\"translate(");
+    hyb_picture_number(p, x, " ");
+    hyb_picture_number(p, (HYB_PICTURE_TOP + HYB_PICTURE_BOTTOM) / 2, ") rotate(");
+    hyb_picture_text(p, turn);
+    hyb_picture_text(p, ")\">");
+    hyb_picture_text(p, title);
+    hyb_picture_text(p, "</text>\n");
+}
+
+static void hyb_picture_loss_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    const double step = hyb_picture_step((p->high - p->low) * 0.999, 7, &mantissa, &exponent);
+    long long k = (long long)floor(p->low / step + 0.5);
+    for (; (double)k * step <= p->high + step / 2; k++) {
+        const double y = hyb_picture_y((double)k * step, p->low, p->high);
+        hyb_picture_grid(p, y);
+        hyb_picture_place(p, HYB_PICTURE_LEFT - 8, y + 4.5, " text-anchor=\"end\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_axis_title(p, 20, "-90", "loss, nats a token");
+}
+
+static void hyb_picture_rate_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    double step;
+    long long k;
+    if (!(p->rate > 0)) return;
+    step = hyb_picture_step(p->rate, 4, &mantissa, &exponent);
+    p->rate = ceil(p->rate / step - 1e-9) * step;
+    for (k = 0; (double)k * step <= p->rate + step / 2; k++) {
+        const double y = hyb_picture_y((double)k * step, 0, p->rate);
+        hyb_picture_place(p, HYB_PICTURE_RIGHT + 8, y + 4.5, " class=\"faint\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_axis_title(p, 784, "90", "learning rate");
+}
+
+static void hyb_picture_step_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    const double step = HYB_MAX(hyb_picture_step(p->x1, 8, &mantissa, &exponent), 1);
+    long long k;
+    if (exponent < 0) {
+        mantissa = 1;
+        exponent = 0;
+    }
+    for (k = 0; (double)k * step <= p->x1 * 1.0001; k++) {
+        hyb_picture_place(p, hyb_picture_x(p, (double)k * step), HYB_PICTURE_BOTTOM + 20, " text-anchor=\"middle\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_place(p, (HYB_PICTURE_LEFT + HYB_PICTURE_RIGHT) / 2, HYB_PICTURE_BOTTOM + 42,
+                      " text-anchor=\"middle\"");
+    hyb_picture_text(p, "steps</text>\n");
+}
+
+/* ---- curves ------------------------------------------------------------------------------------------------------ */
+
+/* Points i..end - 1 share a column: where it ends, beginning with point i. */
+static size_t hyb_picture_column(const hyb_picture *p, size_t i)
+{
+    const hybrid_curve *c = p->curve;
+    const double wide = p->x1 / HYB_PICTURE_COLUMNS;
+    const double end = (floor((double)c->points[i].step / wide) + 1) * wide;
+    for (i++; i < c->n_points && (double)c->points[i].step < end; i++) {}
+    return i;
+}
+
+/* Mean, lowest and highest loss of points i..end - 1, and the mean of their steps; false: there is none. */
+static bool hyb_picture_mean(const hyb_picture *p, size_t i, size_t end, double *step, double v[3])
+{
+    double n = 0;
+    *step = v[0] = 0;
+    v[1] = HUGE_VAL;
+    v[2] = -HUGE_VAL;
+    for (; i < end; i++) {
+        const double loss = p->curve->points[i].loss;
+        if (!hyb_picture_known(loss)) continue;
+        *step += (double)p->curve->points[i].step;
+        v[0] += loss;
+        v[1] = HYB_MIN(v[1], loss);
+        v[2] = HYB_MAX(v[2], loss);
+        n++;
+    }
+    if (n < 1) return false;
+    *step /= n;
+    v[0] /= n;
+    return true;
+}
+
+static void hyb_picture_point(hyb_picture *p, double x, double y)
+{
+    hyb_picture_number(p, x, ",");
+    hyb_picture_number(p, y, " ");
+}
+
+static void hyb_picture_begin(hyb_picture *p, const char *class_name)
+{
+    hyb_picture_text(p, "<polyline class=\"");
+    hyb_picture_text(p, class_name);
+    hyb_picture_text(p, "\" points=\"");
+}
+
+/* The loss; a gap where there is none. */
+static void hyb_picture_loss(hyb_picture *p)
+{
+    double step, v[3];
+    size_t i, end;
+    bool open = false;
+    for (i = 0; i < p->curve->n_points; i = end) {
+        const bool there = hyb_picture_mean(p, i, end = hyb_picture_column(p, i), &step, v);
+        if (!there && open) hyb_picture_text(p, "\"/>\n");
+        if (there && !open) hyb_picture_begin(p, "loss");
+        if (there) hyb_picture_point(p, hyb_picture_x(p, step), hyb_picture_y(v[0], p->low, p->high));
+        open = there;
+    }
+    if (open) hyb_picture_text(p, "\"/>\n");
+}
+
+/* Between the lowest and the highest loss of each column, where columns have several: there along the one and back
+ * along the other. */
+static void hyb_picture_band(hyb_picture *p)
+{
+    double step, v[3];
+    size_t i, end;
+    int way;
+    if (p->curve->n_points <= HYB_PICTURE_COLUMNS) return;
+    hyb_picture_text(p, "<path class=\"band\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        if (!hyb_picture_mean(p, i, end = hyb_picture_column(p, i), &step, v)) continue;
+        for (way = 1; way < 3; way++) {
+            hyb_picture_text(p, way == 1 ? "M" : "V");
+            if (way == 1) hyb_picture_number(p, hyb_picture_x(p, step), ",");
+            hyb_picture_number(p, hyb_picture_y(v[way], p->low, p->high), "");
+        }
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+static void hyb_picture_rate(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    size_t i, end;
+    if (!(p->rate > 0)) return;
+    hyb_picture_begin(p, "rate");
+    for (i = 0; i < c->n_points; i = end) {
+        const hybrid_curve_point *at;
+        end = hyb_picture_column(p, i);
+        at = &c->points[i ? end - 1 : 0];
+        if (!hyb_picture_known(at->rate)) continue;
+        hyb_picture_point(p, hyb_picture_x(p, (double)at->step), hyb_picture_y(at->rate, 0, p->rate));
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+/* Validation is looked at now and then: a line, and a dot for each where there are few. */
+static void hyb_picture_validation(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    size_t i, n = 0;
+    for (i = 0; i < c->n_points; i++) n += hyb_picture_known(c->points[i].validation);
+    if (!n) return;
+    hyb_picture_begin(p, "validation");
+    for (i = 0; i < c->n_points; i++)
+        if (hyb_picture_known(c->points[i].validation))
+            hyb_picture_point(p, hyb_picture_x(p, (double)c->points[i].step),
+                              hyb_picture_y(c->points[i].validation, p->low, p->high));
+    hyb_picture_text(p, "\"/>\n");
+    for (i = 0; i < c->n_points && n <= 60; i++) {
+        if (!hyb_picture_known(c->points[i].validation)) continue;
+        hyb_picture_text(p, "<circle class=\"dot\" r=\"3\" cx=\"");
+        hyb_picture_number(p, hyb_picture_x(p, (double)c->points[i].step), "\" cy=\"");
+        hyb_picture_number(p, hyb_picture_y(c->points[i].validation, p->low, p->high), "\"/>\n");
+    }
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+static void hyb_picture_head(hyb_picture *p)
+{
+    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 800 440\" "
+                        "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
+                        ".hybrid-curve .page{fill:#fff} .hybrid-curve text{fill:#24292f} "
+                        ".hybrid-curve .faint{fill:#6e7781}\n"
+                        ".hybrid-curve .grid{stroke:#d8dee4} .hybrid-curve polyline{fill:none;stroke-linejoin:round}\n"
+                        ".hybrid-curve .loss{stroke:#3070d0;stroke-width:2} "
+                        ".hybrid-curve .band{stroke:#3070d0;stroke-width:2;opacity:.25}\n");
+    hyb_picture_text(p, ".hybrid-curve .validation{stroke:#d0541a;stroke-width:2} .hybrid-curve .dot{fill:#d0541a}\n"
+                        ".hybrid-curve .rate{stroke:#8c959f;stroke-width:1.5;stroke-dasharray:5 4}\n"
+                        "@media (prefers-color-scheme: dark) {\n"
+                        ".hybrid-curve .page{fill:#14171c} .hybrid-curve text{fill:#e6e6e6} "
+                        ".hybrid-curve .faint{fill:#9aa4af}\n"
+                        ".hybrid-curve .grid{stroke:#30363d} .hybrid-curve .loss, .hybrid-curve .band{stroke:#6ba4ff}\n"
+                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n</style>\n"
+                        "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
+}
+
+/* A piece of a curve and its name; the x of the next one. */
+static double hyb_picture_legend_item(hyb_picture *p, double x, const char *class_name, const char *name, double v)
+{
+    char text[40];
+    double width = 6.8 * (double)strlen(name);
+    hyb_picture_begin(p, class_name);
+    hyb_picture_point(p, x, 46);
+    hyb_picture_point(p, x + 22, 46);
+    hyb_picture_text(p, "\"/>\n");
+    hyb_picture_place(p, x + 28, 50.5, "");
+    hyb_picture_text(p, name);
+    if (v - v == 0) {
+        hyb_picture_text(p, " ");
+        hyb_curve_fixed(v, 3, text);
+        hyb_picture_text(p, text);
+        width += 7.5 * (double)(strlen(text) + 1);
+    }
+    hyb_picture_text(p, "</text>\n");
+    return x + 28 + width + 20;
+}
+
+static void hyb_picture_legend(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    double x = HYB_PICTURE_LEFT, step, v[3];
+    size_t i = c->n_points, from;
+    if (!i) return;
+    from = i > 1 ? hyb_picture_column(p, 0) : 0;
+    from = from < i ? from : 0; /* as many of the last steps as a column has */
+    if (hyb_picture_mean(p, i - HYB_MIN(HYB_MAX(from, 1), i), i, &step, v))
+        x = hyb_picture_legend_item(p, x, "loss", "loss", v[0]);
+    for (; i && !hyb_picture_known(c->points[i - 1].validation); i--) {}
+    if (i) x = hyb_picture_legend_item(p, x, "validation", "validation", c->points[i - 1].validation);
+    if (p->rate > 0) x = hyb_picture_legend_item(p, x, "rate", "learning rate", (double)NAN);
+}
+
+static void hyb_picture_title(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    char text[96] = "no steps yet";
+    if (c->n_points && c->desc.n_steps)
+        snprintf(text, sizeof text, "step %lld of %lld", (long long)c->points[c->n_points - 1].step,
+                 (long long)c->desc.n_steps);
+    else if (c->n_points)
+        snprintf(text, sizeof text, "step %lld", (long long)c->points[c->n_points - 1].step);
+    hyb_picture_place(p, HYB_PICTURE_LEFT, 24, " font-size=\"16\" font-weight=\"600\"");
+    hyb_picture_escaped(p, c->desc.title ? c->desc.title : "training");
+    hyb_picture_text(p, "</text>\n");
+    hyb_picture_place(p, HYB_PICTURE_RIGHT, 24, " class=\"faint\" text-anchor=\"end\"");
+    hyb_picture_text(p, text);
+    hyb_picture_text(p, "</text>\n");
+}
+
+/* false: a write has failed. */
+static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void *user)
+{
+    hyb_picture p;
+    memset(&p, 0, sizeof p);
+    p.curve = c;
+    p.write = write;
+    p.user = user;
+    hyb_picture_range(&p);
+    hyb_picture_head(&p);
+    hyb_picture_title(&p);
+    if (c->n_points) hyb_picture_loss_axis(&p);
+    hyb_picture_rate_axis(&p);
+    hyb_picture_step_axis(&p);
+    hyb_picture_rate(&p);
+    hyb_picture_band(&p);
+    hyb_picture_loss(&p);
+    hyb_picture_validation(&p);
+    hyb_picture_legend(&p);
+    hyb_picture_text(&p, "</svg>\n");
+    return !p.bad;
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_draw,
+           (hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error), (curve, write, user, error))
+{
+    hybrid_result r;
+    if (!curve || !write)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw: %s is NULL", curve ? "write" : "curve");
+    if ((r = hyb_curve_enter(curve, "hybrid_curve_draw", error)) != HYBRID_OK) return r;
+    if (!hyb_picture_draw(curve, write, user))
+        r = hyb_fail(error, HYBRID_ERROR_IO, "hybrid_curve_draw: write gave false");
+    curve->in_use = 0;
+    return r;
+}
+
+/* A hybrid_write_fn; user: a hyb_output. */
+static bool hyb_picture_output(void *user, const void *data, size_t n)
+{
+    return hyb_output_write((hyb_output *)user, data, n);
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_draw_path, (hybrid_curve *curve, const char *path, hybrid_error *error),
+           (curve, path, error))
+{
+    hyb_output out;
+    hybrid_result r;
+    if (!curve || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw_path: %s is NULL", curve ? "path" : "curve");
+    if ((r = hyb_curve_enter(curve, "hybrid_curve_draw_path", error)) != HYBRID_OK) return r;
+    r = hyb_output_open(curve->rt, path, false, &out, error);
+    if (!r && hyb_picture_draw(curve, hyb_picture_output, &out))
+        r = hyb_output_finish(curve->rt, &out, error);
+    else if (!r) {
+        hyb_output_abandon(curve->rt, &out);
+        r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.160s' failed", path);
+    }
+    curve->in_use = 0;
+    return r;
+}
+#endif

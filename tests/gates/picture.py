@@ -1,0 +1,162 @@
+"""The picture of a run, in a browser: the curves have their colours where the numbers say, nothing is drawn outside
+the frame, and it is readable on a light and on a dark page. Looked at pixel by pixel, in headless Chromium."""
+import os
+import shutil
+import struct
+import zlib
+
+from compiling import ALONE, WITHOUT_SIMD
+from gates import LINKED, gate
+from house import replace
+
+PROGRAM = r"""
+#define HYBRID_IMPLEMENTATION
+#include "hybrid.h"
+#include <stdio.h>
+/* 1000 steps: the loss falls from 5 to 1 in a straight line, validation is 0.5 above it, the rate is a tent */
+int main(void)
+{
+    hybrid_curve_desc desc;
+    hybrid_curve *curve;
+    hybrid_error e;
+    int i;
+    e.message[0] = 0;
+    desc = (hybrid_curve_desc){ .title = "A picture", .n_steps = 1000 };
+    if (hybrid_curve_create(NULL, &desc, &curve, &e)) return puts(e.message), 1;
+    for (i = 1; i <= 1000; i++) {
+        const double noise = i % 2 ? 0.25 : -0.25, line = 5 - 4 * i / 1000.0, validation = line + 0.5;
+        hybrid_train_metrics m = { i, 100, line + noise, 1, i < 500 ? i / 500.0 : 2 - i / 500.0, 0.1 };
+        if (hybrid_curve_add(curve, &m, i % 100 ? NULL : &validation, &e)) return puts(e.message), 1;
+    }
+    if (hybrid_curve_draw_path(curve, "picture.svg", &e)) return puts(e.message), 1;
+    hybrid_curve_destroy(curve);
+    return 0;
+}
+"""
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+LEFT, RIGHT, TOP, BOTTOM = 68, 724, 66, 384                    # the frame, src/train/picture.c
+LOW, HIGH = 0, 6                                               # what the axis of the loss should show
+PAGES = {                                                      # page, loss, validation, rate
+    "light": ((255, 255, 255), (0x30, 0x70, 0xd0), (0xd0, 0x54, 0x1a), (0x8c, 0x95, 0x9f)),
+    "dark": ((0x14, 0x17, 0x1c), (0x6b, 0xa4, 0xff), (0xff, 0x94, 0x57), (0x8c, 0x95, 0x9f)),
+}
+
+
+def pixels(path):
+    """(width, height, rows of (red, green, blue)) of a PNG of 8 bits a colour, not interlaced."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, parts = 8, []
+    while at < len(data):
+        size, kind = struct.unpack(">I4s", data[at:at + 8])
+        body = data[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", body)
+        if kind == b"IDAT":
+            parts.append(body)
+        at += 12 + size
+    if depth != 8 or colour not in (2, 6) or interlaced:
+        raise ValueError("not a PNG of the kind that is read here")
+    n, raw = {2: 3, 6: 4}[colour], zlib.decompress(b"".join(parts))
+    rows, above = [], bytes(width * n)
+    for y in range(height):
+        begin = y * (width * n + 1)
+        how, row = raw[begin], bytearray(raw[begin + 1:begin + 1 + width * n])
+        for i in range(len(row)):
+            a, b, c = row[i - n] if i >= n else 0, above[i], above[i - n] if i >= n else 0
+            if how == 1:
+                row[i] = (row[i] + a) & 255
+            elif how == 2:
+                row[i] = (row[i] + b) & 255
+            elif how == 3:
+                row[i] = (row[i] + (a + b) // 2) & 255
+            elif how == 4:
+                p = a + b - c
+                nearest = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))
+                row[i] = (row[i] + nearest[2]) & 255
+        rows.append([tuple(row[x * n:x * n + 3]) for x in range(width)])
+        above = bytes(row)
+    return width, height, rows
+
+
+def near(a, b, most=40):
+    return max(abs(x - y) for x, y in zip(a, b)) <= most
+
+
+def height_of(value, low, high):
+    return BOTTOM - (BOTTOM - TOP) * (value - low) / (high - low)
+
+
+def look(box, page, rows):
+    """What the picture must show on a page."""
+    paper, loss, validation, rate = PAGES[page]
+    corners = [rows[y][x] for y in (1, 438) for x in (1, 798)]
+    box.expect("%s: the page" % page, all(near(c, paper, 2) for c in corners), str(corners))
+
+    def where(colour, x, top=TOP, bottom=BOTTOM):
+        return [y for y in range(top - 3, bottom + 4) if near(rows[y][x], colour)]
+
+    for part in (0.1, 0.35, 0.6, 0.85):                        # a quarter of the way between two dots, and so on
+        x = round(LEFT + (RIGHT - LEFT) * (part + 0.025))
+        line = 5 - 4 * (part + 0.025)
+        for what, colour, y, off in (("loss", loss, height_of(line, LOW, HIGH), 4),
+                                     ("validation", validation, height_of(line + 0.5, LOW, HIGH), 3)):
+            found = where(colour, x)
+            box.expect("%s: %s at %d" % (page, what, x), found and all(abs(f - y) < 9 for f in found)
+                       and min(abs(f - y) for f in found) < off, "it should be at %.1f, it is at %s" % (y, found))
+    tent = [y for x in range(LEFT + 310, LEFT + 346) for y in where(rate, x, TOP, TOP + 20)]
+    box.expect("%s: the rate has its top in the middle" % page, len(tent) > 4, str(tent))
+    box.expect("%s: validation is not drawn before it was looked at" % page,
+               not where(validation, LEFT + 30, TOP + 4), str(where(validation, LEFT + 30, TOP + 4)))
+    outside = [(x, y) for y in range(TOP - 8, BOTTOM + 8) for x in range(800)
+               if not (LEFT - 3 <= x <= RIGHT + 3 and TOP - 3 <= y <= BOTTOM + 3)
+               and (near(rows[y][x], loss) or near(rows[y][x], validation))]
+    box.expect("%s: no curve outside the frame" % page, not outside, str(outside[:5]))
+    band = sum(1 for y in range(TOP, BOTTOM) if near(rows[y][LEFT + 328], tuple((3 * p + c) // 4 for p, c in
+                                                                                  zip(paper, loss)), 12))
+    box.expect("%s: the range of the losses" % page, 6 < band < 40, "%d pixels high" % band)
+    for what, x0, x1, y0, y1 in (("numbers at the left", 30, 62, TOP, BOTTOM),
+                                 ("numbers at the right", 732, 760, TOP, BOTTOM), ("title", 68, 300, 8, 30),
+                                 ("loss's title", 6, 26, 150, 300), ("steps", 60, 740, 388, 408),
+                                 ("legend", 90, 400, 36, 56)):
+        ink = sum(1 for y in range(y0, y1) for x in range(x0, x1) if not near(rows[y][x], paper, 90))
+        box.expect("%s: %s" % (page, what), ink > 20, "%d pixels of ink" % ink)
+
+
+def spoil(old, new):
+    return lambda root: replace(os.path.join(root, "hybrid.h"), old, new)
+
+
+@gate("picture", faults=[
+    ("a curve upside down", spoil("return HYB_PICTURE_BOTTOM - (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) *",
+                                  "return HYB_PICTURE_TOP + (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) *")),
+    ("a curve out of the frame", spoil("HYB_MIN(HYB_MAX(part, 0), 1)", "1.2 * HYB_MIN(HYB_MAX(part, 0), 1)")),
+    ("no dark page", spoil("prefers-color-scheme: dark", "prefers-colour-scheme: dark")),
+    ("a text that is not closed", spoil('hyb_picture_text(p, "steps</text>\\n");', 'hyb_picture_text(p, "steps\\n");')),
+    ("no validation", spoil('hyb_picture_begin(p, "validation");', 'hyb_picture_begin(p, "rate");')),
+])
+def picture(box):
+    browser = next((b for b in BROWSERS if box.has(b)), None)
+    if not browser:
+        return box.skipped("the picture in a browser", "there is no Chromium (tests/setup.sh installs one)")
+    folder = box.folder("picture")
+    shutil.copy2(box.path("hybrid.h"), folder)
+    box.write(os.path.join("picture", "picture.c"), PROGRAM)
+    held, _ = box.object("the library", WITHOUT_SIMD, ALONE)
+    if not held or not box.compiles("a program that draws", WITHOUT_SIMD + LINKED + ["picture.c", held, "-o", "picture",
+                                                                                    "-lm"], folder):
+        return
+    status, out = box.run(["./picture"], folder)
+    box.expect("the program draws", status == 0, out)
+    for page, scheme in (("light", 1), ("dark", 0)):
+        shot = os.path.join(folder, page + ".png")
+        status, out = box.run([browser, "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--window-size=800,440",
+                               "--user-data-dir=" + box.folder("profile"), "--force-device-scale-factor=1",
+                               "--blink-settings=preferredColorScheme=%d" % scheme, "--screenshot=" + shot,
+                               "file://" + os.path.join(folder, "picture.svg")], folder, timeout=120)
+        if status or not os.path.exists(shot):
+            box.failed("%s: a screenshot" % page, out[-600:])
+            continue
+        width, height, rows = pixels(shot)
+        box.expect("%s: the size" % page, (width, height) == (800, 440), "%d x %d" % (width, height))
+        look(box, page, rows)
