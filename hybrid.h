@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ff03ebc73d49c79e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 06dbd6157d465872): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,196 +51,199 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      251  base.h                   version, linkage, results, errors, allocator, log
- *      381  runtime.h                what models and sessions share: memory, log, worker threads
- *      452  quant.h                  names, sizes, encode, decode
- *      554  gguf.h                   what is in a model file, and writing one
- *      759  tokenizer.h              text to tokens and back
- *      930  chat.h                   templates that make a prompt of a conversation
- *     1060  bpe_trainer.h            a vocabulary from raw text
- *     1132  train_data.h             batches out of texts, tokens or conversations
- *     1237  model.h                  load, describe
- *     1320  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1454  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1538  sampler.h                from logits to the next token
- *     1610  shape.h                  models from nothing
- *     1642  trainer.h                change the weights of a model so that it predicts given texts better
- *     1866  session.h                a conversation
+ *      254  base.h                   version, linkage, results, errors, allocator, log
+ *      384  runtime.h                what models and sessions share: memory, log, worker threads
+ *      455  quant.h                  names, sizes, encode, decode
+ *      557  gguf.h                   what is in a model file, and writing one
+ *      762  tokenizer.h              text to tokens and back
+ *      933  chat.h                   templates that make a prompt of a conversation
+ *     1063  bpe_trainer.h            a vocabulary from raw text
+ *     1135  train_data.h             batches out of texts, tokens or conversations
+ *     1244  model.h                  load, describe
+ *     1327  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1461  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1545  sampler.h                from logits to the next token
+ *     1617  shape.h                  models from nothing
+ *     1649  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1871  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     1940  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1939  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2036  macros.h                 what compilers call things, and the macros that every room uses
- *     2114  base.c                   what every room uses: results, errors, checked sizes
- *     2195  fpenv.c                  the floating-point environment at the border of the library
- *     2424  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2503  fma.c                    a * b + c with one rounding
- *     2543  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2624  decimal.c                doubles as text, the same in every locale
- *     2756  thread.c                 atomics, threads, and the worker pool
- *     3253  cpu.c                    what this processor and its operating system can do
- *     3376  hash.c                   where a name belongs in a table
- *     3478  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3516  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3604  grow.c                   arrays that grow
- *     3628  stack.c                  how much of the thread's stack a recursion may take
- *     3676  device.c                 which GPU a runtime uses
- *     3792  lifetime.c               creates and ends runtimes
- *     3947  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4188  output.c                 a file that is written
- *     4662  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4700  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    49514  end.h                    closes what core/begin opened
+ *     2013  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2110  macros.h                 what compilers call things, and the macros that every room uses
+ *     2188  base.c                   what every room uses: results, errors, checked sizes
+ *     2269  fpenv.c                  the floating-point environment at the border of the library
+ *     2498  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2577  fma.c                    a * b + c with one rounding
+ *     2617  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2698  decimal.c                doubles as text, the same in every locale
+ *     2830  thread.c                 atomics, threads, and the worker pool
+ *     3327  cpu.c                    what this processor and its operating system can do
+ *     3450  hash.c                   where a name belongs in a table
+ *     3552  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3590  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3678  grow.c                   arrays that grow
+ *     3702  stack.c                  how much of the thread's stack a recursion may take
+ *     3750  device.c                 which GPU a runtime uses
+ *     3866  lifetime.c               creates and ends runtimes
+ *     4021  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4262  output.c                 a file that is written
+ *     4782  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4820  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    50591  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5134  names.c                  names that must differ, found by hash
- *     5231  value.c                  the 13 types of metadata values and their items
- *     5379  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5590  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5927  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6447  write.c                  makes a GGUF file
+ *     5254  names.c                  names that must differ, found by hash
+ *     5351  value.c                  the 13 types of metadata values and their items
+ *     5499  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5710  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6047  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6567  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7161  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7280  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7615  floats.c                 the types that are plain numbers
- *     7655  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7854  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8090  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8238  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8512  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8637  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8716  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7281  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7400  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7735  floats.c                 the types that are plain numbers
+ *     7775  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7974  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8210  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8358  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8632  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8757  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8836  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8941  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9892  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10012  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10286  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10753  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11255  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11457  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11552  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12089  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12313  tokenizer/bpe.c          the merging
- *    12726  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12811  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13197  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13448  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13606  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13848  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14637  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15033  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15417  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15759  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16600  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17456  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17968  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18008  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18251  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18562  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18608  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18769  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18971  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19107  jinja/test.c             what follows 'is', and the functions that every template has
- *    19309  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19623  jinja/parse.c            tokens to a tree
- *    20331  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20638  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21224  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21438  chat.c                   a conversation as the variables that chat templates expect
+ *     9061  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10012  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10132  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10406  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10873  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11375  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11577  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11672  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12209  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12433  tokenizer/bpe.c          the merging
+ *    12846  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12931  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13317  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13568  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13726  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13968  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14757  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15153  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15537  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15879  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16720  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17576  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18088  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18128  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18371  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18682  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18728  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18889  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19091  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19227  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19429  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19743  jinja/parse.c            tokens to a tree
+ *    20451  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20758  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21344  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21558  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21791  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22513  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22615  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22731  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22826  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    22986  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23013  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23051  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23177  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23882  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24051  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24089  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24225  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24296  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24400  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24871  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25267  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25560  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25785  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26541  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26741  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27805  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28454  cpu/int/select.c         the table of integer-block kernels
- *    28514  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28597  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32794  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34874  cpu/select.c             the kernels of an instruction set
- *    34927  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35184  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35484  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35526  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36056  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21911  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22633  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22735  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22851  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22946  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23106  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23133  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23171  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23297  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24002  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24171  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24209  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24345  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24416  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24520  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24991  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25387  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25680  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25905  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26661  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26861  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27925  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28574  cpu/int/select.c         the table of integer-block kernels
+ *    28634  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28717  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32914  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34994  cpu/select.c             the kernels of an instruction set
+ *    35047  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35304  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35604  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35646  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36176  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36645  arch.c                   the table of architectures
- *    36771  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37111  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37484  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37746  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    37911  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38336  back.c                   the steps of a backward pass that several parts take
- *    38435  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    38677  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    38743  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38924  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39053  parts/experts.c          a mixture of experts (Shazeer et al
- *    39218  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39284  net.c                    which parts the layers of a model have, and which tensors
- *    39447  unused.c                 tensors of the file that the model is not computed with
- *    39621  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    39670  forward.c                one pass of a batch through any model, over the op table
- *    39936  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40401  place.c                  which layers run where
- *    40594  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    40680  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    40964  adapter_make.c           adapters from nothing, and what they are
- *    41184  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    36765  arch.c                   the table of architectures
+ *    36891  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37231  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37604  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37866  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38031  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38456  back.c                   the steps of a backward pass that several parts take
+ *    38555  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    38797  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    38863  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39044  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39173  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39338  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39404  net.c                    which parts the layers of a model have, and which tensors
+ *    39567  unused.c                 tensors of the file that the model is not computed with
+ *    39741  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    39790  forward.c                one pass of a batch through any model, over the op table
+ *    40056  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40521  place.c                  which layers run where
+ *    40714  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    40800  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41084  adapter_make.c           adapters from nothing, and what they are
+ *    41304  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41469  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    41817  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42169  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42472  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42565  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43422  adapters.c               a sequence puts adapters on, and takes them off
- *    43519  next.c                   the next token of a sequence
- *    43624  plan.c                   the bytes of a model and a context before they are loaded
- *    43745  dialog.c                 the messages of a conversation, and the prompt that they make
- *    43936  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41589  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    41937  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42289  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42592  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42685  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43542  adapters.c               a sequence puts adapters on, and takes them off
+ *    43639  next.c                   the next token of a sequence
+ *    43744  plan.c                   the bytes of a model and a context before they are loaded
+ *    43865  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44056  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44419  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44484  documents.c              the texts of a corpus, one document after the other
- *    44723  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    44917  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    45417  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    45727  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45764  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46036  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    46402  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    46837  shape.c                  models from nothing
- *    47109  schedule.c               the learning rate of a step
- *    47155  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47320  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    47722  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    47756  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48063  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48137  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48206  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    48708  export.c                 the weights of a trainer as a model file
- *    48936  checkpoint.c             everything that a training goes on with, in a file
+ *    44539  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44604  documents.c              the texts of a corpus, one document after the other
+ *    44843  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45037  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    45537  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    45847  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45884  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46198  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    46573  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47030  shape.c                  models from nothing
+ *    47302  schedule.c               the learning rate of a step
+ *    47348  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47513  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    47915  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    47949  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48256  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48330  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48399  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    48901  export.c                 the weights of a trainer as a model file
+ *    49129  checkpoint.c             everything that a training goes on with, in a file
+ *    49707  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    50101  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1158,8 +1161,8 @@ typedef enum hybrid_data_kind {
     HYBRID_DATA_U16,  /* token ids, little-endian; read when they are needed, so a file may be of any size */
     HYBRID_DATA_U32,
     HYBRID_DATA_CHAT /* JSON Lines: {"messages": [{"role": "user", "content": "Hi"}, ...]}, with "tools" as well;
-                        only what the assistant says is counted, the token that ends its turn included, but for
-                        messages with "weight": 0 */
+                        only what the assistant says is counted, the token that ends its turn included. A message
+                        with "weight": 0 is not, one with a weight up to 1 counts so much (hybrid_data_next_weighted) */
 } hybrid_data_kind;
 
 typedef struct hybrid_data_desc {
@@ -1223,6 +1226,10 @@ HYBRID_API void hybrid_data_describe(const hybrid_data *data, hybrid_data_info *
  * taken. HYBRID_ERROR_INVALID. */
 HYBRID_API hybrid_result hybrid_data_next(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets,
                                           hybrid_error *error);
+/* The same, and weights (n_windows, n_ctx): what each target counts, for hybrid_train_batch: the "weight" of its
+ * message, 1 where that says nothing, 0 where the target is not counted. */
+HYBRID_API hybrid_result hybrid_data_next_weighted(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets,
+                                                   float *weights, hybrid_error *error);
 HYBRID_API hybrid_data_position hybrid_data_where(const hybrid_data *data);
 /* HYBRID_ERROR_INVALID: no epoch has such a window. */
 HYBRID_API hybrid_result hybrid_data_seek(hybrid_data *data, hybrid_data_position position, hybrid_error *error);
@@ -1860,6 +1867,73 @@ HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t
 HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
                                                hybrid_error *error);
 /* ==== end src/api/trainer.h ==== */
+
+/* ==== begin src/api/curve.h ==== */
+/* ---- curve: what a run of training shows to people: a line, a file of numbers, a picture ----------------------------
+ *
+ *     hybrid_curve_desc desc = { 0 };
+ *     desc.path = "run.jsonl";
+ *     desc.steps_done = hybrid_trainer_steps(trainer);      // 0, or those of the checkpoint that was loaded
+ *     desc.n_steps = 2000;
+ *     hybrid_curve_create(NULL, &desc, &curve, &error);
+ *     while (hybrid_trainer_steps(trainer) < 2000) {
+ *         hybrid_trainer_step(trainer, &batch, &metrics, &error);
+ *         hybrid_curve_add(curve, &metrics, NULL, &error);
+ *         printf("\r%-79s", hybrid_curve_line(curve));      // step 812 of 2000  loss 1.9874  2113 tokens/s  ...
+ *     }
+ *     hybrid_curve_draw_path(curve, "run.svg", &error);     // for a browser
+ */
+
+typedef struct hybrid_curve hybrid_curve;
+
+/* Zero is a sensible default for every field. */
+typedef struct hybrid_curve_desc {
+    const char *title; /* of the picture; copied */
+    /* The numbers: JSON Lines, a line a step, put behind what is there and handed to the system at once. NULL: none */
+    const char *path;
+    /* Steps that the run has done, when it goes on from a checkpoint: the file at path is read as far as that, and what
+     * is behind it is taken out of the file: steps after the last checkpoint, which come again, and the half of a line
+     * that a killed program left. 0: a new run, and nothing of an old one is kept. A file that holds anything else than
+     * such lines is refused, and left as it is */
+    int64_t steps_done;
+    int64_t n_steps;       /* of the whole run: for the time that is left, and for the picture; 0: not known */
+    int64_t n_tokens;      /* read in a step, for tokens a second; 0: as many as are targets */
+    hybrid_write_fn write; /* receives every new line as well: in builds without files, or for a log; may be NULL */
+    void *user;
+} hybrid_curve_desc;
+
+typedef struct hybrid_curve_point {
+    int64_t step, n_tokens;  /* n_tokens: of hybrid_curve_desc, or the targets */
+    double loss, validation; /* nats a target; NaN: not known */
+    double rate, grad_norm, seconds;
+} hybrid_curve_point;
+
+/* runtime may be NULL. Memory: 56 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
+ * the first that is not); _INVALID, _IO, _MEMORY, _UNSUPPORTED (a path in a build without files). */
+HYBRID_API hybrid_result hybrid_curve_create(hybrid_runtime *runtime, const hybrid_curve_desc *desc,
+                                             hybrid_curve **curve, hybrid_error *error);
+HYBRID_API void hybrid_curve_destroy(hybrid_curve *curve);
+
+/* A step that was done. validation: the loss on data that is not learned from, when it was looked at; or NULL. A loss
+ * that is not finite is null in the file and a gap in the picture.
+ * HYBRID_ERROR_INVALID: the step is not above the one before; _IO: writing failed; then the point does not count, and
+ * can be added again; _MEMORY. */
+HYBRID_API hybrid_result hybrid_curve_add(hybrid_curve *curve, const hybrid_train_metrics *metrics,
+                                          const double *validation, hybrid_error *error);
+
+/* How far the run is, in less than 120 characters: "step 812 of 2000  loss 1.9874  validation 2.0121  2113 tokens/s
+ * 7.2 min left". Tokens a second and the time left are of the last 32 steps. Valid until the next point. */
+HYBRID_API const char *hybrid_curve_line(const hybrid_curve *curve);
+/* All points, *n of them; valid until the next one. */
+HYBRID_API const hybrid_curve_point *hybrid_curve_points(const hybrid_curve *curve, size_t *n);
+
+/* Draws an SVG of 800 to 440: loss (its mean and range where there are more steps than room), validation, learning
+ * rate. No script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
+HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error);
+/* The same into a file, which is put in the place of the one before when it is whole. HYBRID_ERROR_IO, _MEMORY,
+ * _UNSUPPORTED (a build without files). */
+HYBRID_API hybrid_result hybrid_curve_draw_path(hybrid_curve *curve, const char *path, hybrid_error *error);
+/* ==== end src/api/curve.h ==== */
 #endif
 #ifndef HYBRID_NO_TEXT
 
@@ -1934,7 +2008,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ff03ebc73d49c79e"
+#define HYBRID__SOURCE_ID "06dbd6157d465872"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -4241,6 +4315,11 @@ static FILE *hyb_output_fopen(const char *path, bool write)
     wchar_t wide[1024];
     return hyb_output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
 }
+static FILE *hyb_output_fopen_end(const char *path)
+{
+    wchar_t wide[1024];
+    return hyb_output_wide(path, wide) ? _wfopen(wide, L"ab") : NULL;
+}
 static bool hyb_output_remove(const char *path)
 {
     wchar_t wide[1024];
@@ -4348,6 +4427,7 @@ static bool hyb_output_place(const hyb_output *o)
     #else
 
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
+static FILE *hyb_output_fopen_end(const char *path) { return fopen(path, "ab"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
 
@@ -4624,7 +4704,47 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     return r;
 }
 
+/* A file that only grows, by pieces that are handed to the system at once. */
+typedef struct hyb_append {
+    FILE *stream;
+} hyb_append;
+
+static hybrid_result hyb_append_open(const char *path, hyb_append *a, hybrid_error *error)
+{
+    if ((a->stream = hyb_output_fopen_end(path)) != NULL) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_IO, "cannot write to '%.120s': %.60s", path, strerror(errno));
+}
+static bool hyb_append_write(hyb_append *a, const void *data, size_t n)
+{
+    return a->stream && fwrite(data, 1, n, a->stream) == n && !fflush(a->stream);
+}
+static void hyb_append_close(hyb_append *a)
+{
+    if (a->stream) fclose(a->stream);
+    a->stream = NULL;
+}
+
 #else
+
+typedef struct hyb_append {
+    int none;
+} hyb_append;
+
+static hybrid_result hyb_append_open(const char *path, hyb_append *a, hybrid_error *error)
+{
+    HYB_UNUSED(path);
+    a->none = 0;
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "this build has no files (HYBRID_NO_STDIO): write through a callback");
+}
+static bool hyb_append_write(hyb_append *a, const void *data, size_t n)
+{
+    HYB_UNUSED(a);
+    HYB_UNUSED(data);
+    HYB_UNUSED(n);
+    return false;
+}
+static void hyb_append_close(hyb_append *a) { HYB_UNUSED(a); }
 
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 {
@@ -45780,6 +45900,12 @@ typedef struct hyb_piece {
     uint32_t source;
 } hyb_piece;
 
+/* Targets that count less than others. */
+typedef struct hyb_weighed {
+    size_t begin, end; /* tokens */
+    float weight;
+} hyb_weighed;
+
 typedef struct hyb_corpus {
     hyb_budget memory;
     int width;        /* bytes of a token: 2, 4 */
@@ -45794,6 +45920,8 @@ typedef struct hyb_corpus {
     size_t n_tokens, room;
     uint8_t *marks; /* conversations: a bit for every token that is a target; NULL: all are */
     size_t marks_room;
+    hyb_weighed *weighed; /* conversations: in the order of tokens; all others count 1 */
+    size_t n_weighed, weighed_room;
     hyb_piece *pieces;
     size_t n_pieces, pieces_room;
     size_t n_train; /* pieces; the others are for validation */
@@ -45806,6 +45934,7 @@ static void hyb_corpus_free(hyb_corpus *c)
     hyb_free(c->memory.rt, c->files);
     hyb_budget_free(&c->memory, c->tokens, c->room);
     hyb_budget_free(&c->memory, c->marks, c->marks_room);
+    hyb_budget_free(&c->memory, c->weighed, c->weighed_room * sizeof *c->weighed);
     hyb_budget_free(&c->memory, c->pieces, c->pieces_room * sizeof *c->pieces);
 }
 
@@ -45831,7 +45960,37 @@ static bool hyb_corpus_add_piece(hyb_corpus *c, uint32_t source, uint64_t at, ui
     return true;
 }
 
-/* n tokens after those in memory; marked: which are targets (conversations), or NULL. */
+/* The next n tokens count less than others. false: no memory. */
+static bool hyb_corpus_weigh(hyb_corpus *c, size_t n, float weight)
+{
+    void *block = c->weighed;
+    hyb_weighed *w;
+    if (c->n_weighed == c->weighed_room) {
+        if (!hyb_budget_grow(&c->memory, &block, &c->weighed_room, c->n_weighed + 1, sizeof *w)) return false;
+        c->weighed = (hyb_weighed *)block;
+    }
+    w = &c->weighed[c->n_weighed++];
+    w->begin = c->n_tokens;
+    w->end = c->n_tokens + n;
+    w->weight = weight;
+    return true;
+}
+
+/* What a target counts. */
+static float hyb_corpus_weight(const hyb_corpus *c, uint64_t token)
+{
+    size_t i = 0, end = c->n_weighed;
+    while (end - i > 1) {
+        const size_t middle = i + (end - i) / 2;
+        if (c->weighed[middle].begin <= token)
+            i = middle;
+        else
+            end = middle;
+    }
+    return i < end && token >= c->weighed[i].begin && token < c->weighed[i].end ? c->weighed[i].weight : 1;
+}
+
+/* n tokens after those in memory; marked: they are targets (conversations). */
 static bool hyb_corpus_append(hyb_corpus *c, const int32_t *ids, size_t n, bool marked)
 {
     void *block = c->tokens;
@@ -45871,6 +46030,7 @@ static void hyb_corpus_cut(hyb_corpus *c, size_t n_tokens, size_t n_pieces)
 {
     size_t i;
     for (i = n_tokens; c->marks && i < c->n_tokens; i++) c->marks[i >> 3] &= (uint8_t) ~(1u << (i & 7));
+    while (c->n_weighed && c->weighed[c->n_weighed - 1].begin >= n_tokens) c->n_weighed--;
     c->n_tokens = n_tokens;
     c->n_pieces = n_pieces;
 }
@@ -46006,9 +46166,10 @@ static uint64_t hyb_corpus_number(hyb_corpus *c, size_t i, size_t end, uint64_t 
     return n;
 }
 
-/* One window of the part that begins with piece i and ends before piece end. scratch: n_ctx + 1. */
+/* One window of the part that begins with piece i and ends before piece end. scratch: n_ctx + 1; weights may be
+ * NULL. */
 static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end, uint64_t window, int32_t *scratch,
-                                       int32_t *ids, int32_t *targets, hybrid_error *error)
+                                       int32_t *ids, int32_t *targets, float *weights, hybrid_error *error)
 {
     const hyb_piece *p;
     uint64_t skip;
@@ -46028,6 +46189,7 @@ static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end
     for (k = 0; k < c->n_ctx; k++) {
         ids[k] = k < n ? scratch[k] : 0;
         targets[k] = k < n && hyb_corpus_marked(c, p->at + skip + (uint64_t)k + 1) ? scratch[k + 1] : -1;
+        if (weights) weights[k] = targets[k] < 0 ? 0 : hyb_corpus_weight(c, p->at + skip + (uint64_t)k + 1);
     }
     return HYBRID_OK;
 }
@@ -46046,7 +46208,7 @@ static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end
 
 typedef struct hyb_span {
     size_t begin, end; /* bytes */
-    bool counts;
+    float weight;      /* 0: it is not counted */
 } hyb_span;
 
 typedef struct hyb_conversation {
@@ -46190,11 +46352,14 @@ static const char *hyb_conversation_token_end(const hyb_conversation *c, int32_t
     return s.size <= (size_t)(end - p) && !memcmp(p, s.data, s.size) ? p + s.size : NULL;
 }
 
-static hybrid_result hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, bool marked,
+/* Tokens that count so much; a failure is that of the whole line, which is then cut off again. */
+static hybrid_result hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, float weight,
                                              hybrid_error *error)
 {
-    return hyb_corpus_append(c->corpus, ids, n, marked) ? HYBRID_OK
-                                                        : hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+    if ((weight > 0 && weight < 1 && n && !hyb_corpus_weigh(c->corpus, n, weight)) ||
+        !hyb_corpus_append(c->corpus, ids, n, weight > 0))
+        return hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+    return HYBRID_OK;
 }
 
 /* Tokens begin..end of what the assistant says: those after the last one that ends a turn are not its own. */
@@ -46232,11 +46397,11 @@ static hybrid_result hyb_conversation_whole(hyb_conversation *c, const char *tex
         }
         if (first == SIZE_MAX) continue; /* nothing is said */
         said = hyb_conversation_said(c, first, i);
-        r = hyb_conversation_append(c, c->ids + from, first - from, false, error);
-        if (!r) r = hyb_conversation_append(c, c->ids + first, said - first, span->counts, error);
+        r = hyb_conversation_append(c, c->ids + from, first - from, 0, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + first, said - first, span->weight, error);
         from = said;
     }
-    return r ? r : hyb_conversation_append(c, c->ids + from, n - from, false, error);
+    return r ? r : hyb_conversation_append(c, c->ids + from, n - from, 0, error);
 }
 
 /* The same, the pieces tokenized apart. */
@@ -46247,12 +46412,12 @@ static hybrid_result hyb_conversation_parts(hyb_conversation *c, const char *tex
     for (k = 0; k < c->n_spans && !r; k++) {
         const hyb_span *span = &c->spans[k];
         r = hyb_conversation_tokenize(c, text + at, span->begin - at, &n, error);
-        if (!r) r = hyb_conversation_append(c, c->ids, n, false, error);
+        if (!r) r = hyb_conversation_append(c, c->ids, n, 0, error);
         if (!r) r = hyb_conversation_tokenize(c, text + span->begin, span->end - span->begin, &n, error);
         if (r) break;
         said = hyb_conversation_said(c, 0, n);
-        r = hyb_conversation_append(c, c->ids, said, span->counts, error);
-        if (!r) r = hyb_conversation_append(c, c->ids + said, n - said, false, error);
+        r = hyb_conversation_append(c, c->ids, said, span->weight, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + said, n - said, 0, error);
         at = span->end;
     }
     return r;
@@ -46282,20 +46447,20 @@ static hybrid_result hyb_conversation_take(hyb_conversation *c, const hybrid_tex
     size_t n;
     hybrid_result r = hyb_conversation_tokenize(c, text->data, c->spans[c->n_spans - 1].end, &n, error);
     if (!r && hybrid_tokenizer_adds_bos(c->tok) && (!n || c->ids[0] != bos))
-        r = hyb_conversation_append(c, &bos, 1, false, error);
+        r = hyb_conversation_append(c, &bos, 1, 0, error);
     if (!r) r = hyb_conversation_whole(c, text->data, n, &fits, error);
     if (!r && !fits) r = hyb_conversation_parts(c, text->data, error);
     return r ? r : hyb_conversation_pieces(c, first, error);
 }
 
-static hybrid_result hyb_conversation_span(hyb_conversation *c, size_t begin, size_t end, bool counts,
+static hybrid_result hyb_conversation_span(hyb_conversation *c, size_t begin, size_t end, float weight,
                                            hybrid_error *error)
 {
     const hybrid_result r = HYB_GROW(c->rt, c->spans, c->spans_room, c->n_spans, c->n_spans + 1, error);
     if (r) return r;
     c->spans[c->n_spans].begin = begin;
     c->spans[c->n_spans].end = end;
-    c->spans[c->n_spans++].counts = counts;
+    c->spans[c->n_spans++].weight = weight;
     return HYBRID_OK;
 }
 
@@ -46307,12 +46472,15 @@ static bool hyb_conversation_says(const hyb_json *message)
     return role && role->type == HYB_JSON_STRING && !strcmp(role->u.s, "assistant");
 }
 
-/* Whether a turn is counted: OpenAI's "weight": 0 says that it is not. */
-static bool hyb_conversation_counts(const hyb_json *message)
+/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: it is no such number. */
+static float hyb_conversation_weight(const hyb_json *message)
 {
     const hyb_json *weight = hyb_json_get(message, "weight");
-    return !weight || !((weight->type == HYB_JSON_INT && weight->u.i == 0) ||
-                        (weight->type == HYB_JSON_REAL && !(weight->u.d > 0)));
+    double v = -1;
+    if (!weight || weight->type == HYB_JSON_NULL) return 1;
+    if (weight->type == HYB_JSON_INT) v = (double)weight->u.i;
+    if (weight->type == HYB_JSON_REAL) v = weight->u.d;
+    return v >= 0 && v <= 1 ? (float)v : -1;
 }
 
 static hybrid_result hyb_conversation_read(hyb_conversation *c, const char *line, size_t size, hybrid_error *error)
@@ -46333,7 +46501,10 @@ static hybrid_result hyb_conversation_read(hyb_conversation *c, const char *line
         const hyb_json *role = hyb_json_get(m, "role");
         if (!role || role->type != HYB_JSON_STRING)
             return hyb_conversation_bad(c, error, "a message is not an object with a \"role\"");
-        said += hyb_conversation_says(m) && hyb_conversation_counts(m);
+        if (!hyb_conversation_says(m)) continue;
+        if (hyb_conversation_weight(m) < 0)
+            return hyb_conversation_bad(c, error, "the \"weight\" of a message is a number from 0 to 1");
+        said += hyb_conversation_weight(m) > 0;
     }
     if (!said) return hyb_conversation_bad(c, error, "the assistant says nothing");
     if (!(tools = hyb_json_get(c->doc.root, "tools")) || tools->type != HYB_JSON_ARRAY) return HYBRID_OK;
@@ -46352,10 +46523,10 @@ static hybrid_result hyb_conversation_apart(hyb_conversation *c, hybrid_error *e
     uint32_t i;
     for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
         size_t begin;
-        if (!hyb_conversation_says(m) || !hyb_conversation_counts(m)) continue;
+        if (!hyb_conversation_says(m) || !(hyb_conversation_weight(m) > 0)) continue;
         c->n_spans = 0;
         r = hyb_conversation_turn(c, i, m, &begin, error);
-        if (!r) r = hyb_conversation_span(c, begin, c->turn.size, true, error);
+        if (!r) r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_weight(m), error);
         if (!r) r = hyb_conversation_take(c, &c->turn, error);
     }
     return r;
@@ -46377,7 +46548,7 @@ static hybrid_result hyb_conversation_together(hyb_conversation *c, bool *apart,
             *apart = true;
             return HYBRID_OK;
         }
-        r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_counts(m), error);
+        r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_weight(m), error);
     }
     return r ? r : hyb_conversation_take(c, &c->whole, error);
 }
@@ -46763,15 +46934,13 @@ static hybrid_result hyb_data_enter(hybrid_data *data, const char *function, int
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_data_next,
-           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
-           (data, n_windows, ids, targets, error))
+/* The windows after those that were given; weights may be NULL. */
+static hybrid_result hyb_data_give(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, float *weights,
+                                   hybrid_error *error)
 {
-    hybrid_data_position at;
-    hybrid_result r = hyb_data_enter(data, "hybrid_data_next", n_windows, ids, targets, error);
+    hybrid_data_position at = data->position;
+    hybrid_result r = HYBRID_OK;
     int32_t i;
-    if (r) return r;
-    at = data->position;
     for (i = 0; i < n_windows && !r; i++) {
         const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
         uint64_t window;
@@ -46782,9 +46951,33 @@ HYB_BORDER(hybrid_result, hybrid_data_next,
         window = at.index++;
         if (!data->in_order) window = hyb_permute(data->seed, at.epoch, data->info.n_windows, window);
         r = hyb_corpus_window(&data->corpus, 0, data->corpus.n_train, window, data->scratch, ids + row, targets + row,
-                              error);
+                              weights ? weights + row : NULL, error);
     }
     if (!r) data->position = at;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_next,
+           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
+           (data, n_windows, ids, targets, error))
+{
+    hybrid_result r = hyb_data_enter(data, "hybrid_data_next", n_windows, ids, targets, error);
+    if (r) return r;
+    r = hyb_data_give(data, n_windows, ids, targets, NULL, error);
+    data->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_next_weighted,
+           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, float *weights, hybrid_error *error),
+           (data, n_windows, ids, targets, weights, error))
+{
+    hybrid_result r;
+    if (n_windows > 0 && !weights)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_data_next_weighted: weights is NULL");
+    r = hyb_data_enter(data, "hybrid_data_next_weighted", n_windows, ids, targets, error);
+    if (r) return r;
+    r = hyb_data_give(data, n_windows, ids, targets, weights, error);
     data->in_use = 0;
     return r;
 }
@@ -46803,7 +46996,7 @@ HYB_BORDER(hybrid_result, hybrid_data_validation,
     for (i = 0; i < n_windows && !r; i++) {
         const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
         r = hyb_corpus_window(&data->corpus, data->corpus.n_train, data->corpus.n_pieces, first + (uint64_t)i,
-                              data->scratch, ids + row, targets + row, error);
+                              data->scratch, ids + row, targets + row, NULL, error);
     }
     data->in_use = 0;
     return r;
@@ -49509,6 +49702,890 @@ HYB_BORDER(int64_t, hybrid_trainer_steps, (const hybrid_trainer *trainer), (trai
 }
 /* ==== end src/train/checkpoint.c ==== */
 HYB_TEPID_END
+HYB_COLD_BEGIN
+
+/* ==== begin src/train/curve.c ==== */
+/* train/curve: the numbers of a run: points in memory, a line of JSON for each in a file, and a line for people.
+ *
+ * The file only ever grows by whole lines that are handed to the system at once, so a killed program leaves at most the
+ * half of one. When a run goes on, or a write has failed, the file is made anew out of the points, beside it. */
+
+enum {
+    HYB_CURVE_LINE = 512,   /* bytes; ours have less than 300 */
+    HYB_CURVE_BLOCK = 8192, /* that are read at a time */
+    HYB_CURVE_RECENT = 32   /* steps that tell the speed */
+};
+
+struct hybrid_curve {
+    hybrid_runtime *rt;
+    hybrid_curve_desc desc; /* title and path: own */
+    char *title, *path;
+    hybrid_curve_point *points;
+    size_t n_points, room;
+    size_t n_before; /* points of the file: another process, perhaps another machine took that time */
+    hyb_append file;
+    bool torn; /* a write has failed: the file is not what the points say */
+    char line[160];
+    uint64_t in_use; /* a call is under way: its callbacks may not begin another */
+};
+
+/* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+/* A number as JSON has it. */
+static size_t hyb_curve_number(double v, char *out)
+{
+    char text[40];
+    size_t n;
+    if (v - v != 0) { /* not finite */
+        memcpy(out, "null", 4);
+        return 4;
+    }
+    n = hyb_decimal_write(v, text);
+    memcpy(out, text, n);
+    return n;
+}
+
+static size_t hyb_curve_field(char *line, size_t n, const char *name, double v)
+{
+    n += (size_t)snprintf(line + n, 32, ", \"%s\": ", name);
+    return n + hyb_curve_number(v, line + n);
+}
+
+/* {"step": 3, "loss": 1.5, "validation": 1.75, "rate": 0.001, ...} and a newline; the length. */
+static size_t hyb_curve_print(const hybrid_curve_point *p, char line[HYB_CURVE_LINE])
+{
+    size_t n = (size_t)snprintf(line, 64, "{\"step\": %lld", (long long)p->step);
+    n = hyb_curve_field(line, n, "loss", p->loss);
+    if (p->validation - p->validation == 0) n = hyb_curve_field(line, n, "validation", p->validation);
+    n = hyb_curve_field(line, n, "rate", p->rate);
+    n = hyb_curve_field(line, n, "grad_norm", p->grad_norm);
+    n += (size_t)snprintf(line + n, 48, ", \"tokens\": %lld", (long long)p->n_tokens);
+    n = hyb_curve_field(line, n, "seconds", p->seconds);
+    if (p->seconds > 0 && (double)p->n_tokens / p->seconds < 1e15)
+        n += (size_t)snprintf(line + n, 48, ", \"tokens_per_second\": %lld",
+                              (long long)((double)p->n_tokens / p->seconds + 0.5));
+    memcpy(line + n, "}\n", 2);
+    return n + 2;
+}
+
+/* NaN: it is not there, or null. false: it is no number. */
+static bool hyb_curve_take(const hyb_json *object, const char *name, double *v)
+{
+    const hyb_json *value = hyb_json_get(object, name);
+    *v = (double)NAN;
+    if (!value || value->type == HYB_JSON_NULL) return true;
+    if (value->type == HYB_JSON_INT)
+        *v = (double)value->u.i;
+    else if (value->type == HYB_JSON_REAL)
+        *v = value->u.d;
+    else
+        return false;
+    return true;
+}
+
+/* A line of the file, without its newline. *good: it is one of ours. */
+static hybrid_result hyb_curve_parse(hybrid_runtime *rt, const char *line, size_t n, hybrid_curve_point *p, bool *good,
+                                     hybrid_error *error)
+{
+    const hyb_json *step, *tokens;
+    hyb_json_doc doc;
+    hybrid_result r = hyb_json_parse(rt, line, n, 4, 64, &doc, error);
+    *good = !r;
+    if (r) return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;
+    step = hyb_json_get(doc.root, "step");
+    tokens = hyb_json_get(doc.root, "tokens");
+    *good = step && step->type == HYB_JSON_INT && step->u.i > 0 && (!tokens || tokens->type == HYB_JSON_INT) &&
+            hyb_json_get(doc.root, "loss") && hyb_curve_take(doc.root, "loss", &p->loss) &&
+            hyb_curve_take(doc.root, "validation", &p->validation) && hyb_curve_take(doc.root, "rate", &p->rate) &&
+            hyb_curve_take(doc.root, "grad_norm", &p->grad_norm) && hyb_curve_take(doc.root, "seconds", &p->seconds);
+    if (*good) {
+        p->step = step->u.i;
+        p->n_tokens = tokens ? tokens->u.i : 0;
+    }
+    hyb_json_free(&doc);
+    return HYBRID_OK;
+}
+
+/* ---- the file ---------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_curve_push(hybrid_curve *c, const hybrid_curve_point *p, hybrid_error *error)
+{
+    const hybrid_result r = HYB_GROW(c->rt, c->points, c->room, c->n_points, c->n_points + 1, error);
+    if (!r) c->points[c->n_points++] = *p;
+    return r;
+}
+
+static hybrid_result hyb_curve_foreign(const hybrid_curve *c, uint64_t at, hybrid_error *error)
+{
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, at,
+                       "'%.100s' has other lines than those of a run (the first at byte %llu): give another path, or "
+                       "move it away",
+                       c->path, (unsigned long long)at);
+}
+
+/* A whole line of the file that is read; *anew: the file has to be written again. A step that comes again was done
+ * again, by a run that went on: what was there from it on does not count any more. */
+static hybrid_result hyb_curve_line_read(hybrid_curve *c, const char *line, size_t n, uint64_t at, bool *anew,
+                                         hybrid_error *error)
+{
+    hybrid_curve_point p;
+    hybrid_error why;
+    bool good = false;
+    hybrid_result r = HYBRID_OK;
+    if (n <= HYB_CURVE_LINE) r = hyb_curve_parse(c->rt, line, n, &p, &good, &why);
+    if (r) return hyb_fail(error, r, "%s", why.message);
+    if (!good) return hyb_curve_foreign(c, at, error);
+    for (; c->n_points && c->points[c->n_points - 1].step >= p.step; c->n_points--) *anew = true;
+    if (p.step <= c->desc.steps_done) return hyb_curve_push(c, &p, error);
+    *anew = true;
+    return HYBRID_OK;
+}
+
+/* What the file holds of the steps that were done. */
+static hybrid_result hyb_curve_read(hybrid_curve *c, hyb_file *file, bool *anew, hybrid_error *error)
+{
+    char block[HYB_CURVE_BLOCK], line[HYB_CURVE_LINE];
+    size_t n_line = 0, i, n;
+    uint64_t at, begin = 0;
+    hybrid_result r = HYBRID_OK;
+    for (at = 0; at < file->size && !r; at += n) {
+        n = (size_t)HYB_MIN(file->size - at, (uint64_t)sizeof block);
+        r = hyb_file_read(file, at, block, n, error);
+        for (i = 0; i < n && !r; i++) {
+            if (block[i] != '\n') {
+                if (n_line < sizeof line) line[n_line] = block[i];
+                n_line++;
+                continue;
+            }
+            r = hyb_curve_line_read(c, line, n_line, begin, anew, error);
+            begin = at + i + 1;
+            n_line = 0;
+        }
+    }
+    if (!r && n_line && *line && (n_line > sizeof line || memcmp(line, "{\"step\": ", HYB_MIN(n_line, 9))))
+        r = hyb_curve_foreign(c, begin, error);
+    *anew = *anew || n_line; /* half a line, or the zeros of a machine that lost its power */
+    return r;
+}
+
+/* Makes the file out of the points. */
+static hybrid_result hyb_curve_rewrite(hybrid_curve *c, hybrid_error *error)
+{
+    char line[HYB_CURVE_LINE];
+    hyb_output out;
+    size_t i;
+    bool good = true;
+    hybrid_result r;
+    hyb_append_close(&c->file);
+    if ((r = hyb_output_open(c->rt, c->path, false, &out, error)) != HYBRID_OK) return r;
+    for (i = 0; i < c->n_points && good; i++) good = hyb_output_write(&out, line, hyb_curve_print(&c->points[i], line));
+    if (good) return hyb_output_finish(c->rt, &out, error);
+    hyb_output_abandon(c->rt, &out);
+    return hyb_fail(error, HYBRID_ERROR_IO, "writing '%.160s' failed", c->path);
+}
+
+/* The file as it should be, ready for the next line. */
+static hybrid_result hyb_curve_ready(hybrid_curve *c, bool anew, hybrid_error *error)
+{
+    const hybrid_result r = anew ? hyb_curve_rewrite(c, error) : HYBRID_OK;
+    if (!r) c->torn = false;
+    return r ? r : hyb_append_open(c->path, &c->file, error);
+}
+
+static hybrid_result hyb_curve_open(hybrid_curve *c, hybrid_error *error)
+{
+    hybrid_source source;
+    hyb_file file;
+    bool anew = false;
+    hybrid_result r;
+    memset(&source, 0, sizeof source);
+    source.path = c->path;
+    if (!*c->path || hyb_file_exists(c->path)) {
+        if ((r = hyb_file_open_as(&source, false, &file, error)) != HYBRID_OK) return r;
+        r = hyb_curve_read(c, &file, &anew, error);
+        hyb_file_close(&file);
+        if (r) return r;
+    }
+    c->n_before = c->n_points;
+    return hyb_curve_ready(c, anew, error);
+}
+
+/* ---- the line for people ----------------------------------------------------------------------------------------- */
+
+/* v with a fixed number of decimals, the same in every locale; the length. */
+static size_t hyb_curve_fixed(double v, int decimals, char out[40])
+{
+    double scale = 1;
+    long long whole, part;
+    int i;
+    for (i = 0; i < decimals; i++) scale *= 10;
+    if (!(fabs(v) < 1e12)) { /* NaN, too */
+        const size_t n = hyb_decimal_write(v, out);
+        out[n] = 0;
+        return n;
+    }
+    whole = (long long)floor(fabs(v) * scale + 0.5);
+    part = whole % (long long)scale;
+    whole /= (long long)scale;
+    if (!decimals) return (size_t)snprintf(out, 40, "%s%lld", v < 0 && whole ? "-" : "", whole);
+    return (size_t)snprintf(out, 40, "%s%lld.%0*lld", v < 0 && (whole || part) ? "-" : "", whole, decimals, part);
+}
+
+/* "  loss 1.2345" */
+static size_t hyb_curve_say(char *line, size_t n, const char *before, double v, int decimals, const char *after)
+{
+    char text[40];
+    hyb_curve_fixed(v, decimals, text);
+    return n + (size_t)snprintf(line + n, 48, "%s%.20s%s", before, text, after);
+}
+
+static size_t hyb_curve_say_left(char *line, size_t n, double seconds)
+{
+    if (seconds < 100) return hyb_curve_say(line, n, "  ", seconds, 0, " s left");
+    if (seconds < 6000) return hyb_curve_say(line, n, "  ", seconds / 60, seconds < 600 ? 1 : 0, " min left");
+    if (seconds < 48 * 3600.0) return hyb_curve_say(line, n, "  ", seconds / 3600, 1, " h left");
+    return hyb_curve_say(line, n, "  ", seconds / 86400, 1, " days left");
+}
+
+static void hyb_curve_describe(hybrid_curve *c)
+{
+    const hybrid_curve_point *last = c->n_points ? &c->points[c->n_points - 1] : NULL;
+    const int64_t n_steps = c->desc.n_steps;
+    double seconds = 0, tokens = 0, steps = 0;
+    size_t i, n;
+    if (!last) return;
+    n = (size_t)snprintf(c->line, 32, "step %lld", (long long)last->step);
+    if (n_steps) n += (size_t)snprintf(c->line + n, 32, " of %lld", (long long)n_steps);
+    n = hyb_curve_say(c->line, n, "  loss ", last->loss, 4, "");
+    for (i = c->n_points; i > 0 && !(c->points[i - 1].validation - c->points[i - 1].validation == 0); i--) {}
+    if (i) n = hyb_curve_say(c->line, n, "  validation ", c->points[i - 1].validation, 4, "");
+    for (i = c->n_points; i > c->n_before && steps < HYB_CURVE_RECENT; i--, steps++) {
+        seconds += c->points[i - 1].seconds;
+        tokens += (double)c->points[i - 1].n_tokens;
+    }
+    if (!(seconds > 0)) return;
+    n = hyb_curve_say(c->line, n, "  ", tokens / seconds, tokens / seconds < 10 ? 1 : 0, " tokens/s");
+    if (n_steps > last->step) hyb_curve_say_left(c->line, n, seconds / steps * (double)(n_steps - last->step));
+}
+
+/* ---- the public calls -------------------------------------------------------------------------------------------- */
+
+static void hyb_curve_free(hybrid_curve *c)
+{
+    hybrid_runtime *rt = c->rt;
+    hyb_append_close(&c->file);
+    hyb_free(rt, c->points);
+    hyb_free(rt, c->title);
+    hyb_free(rt, c->path);
+    hyb_free(rt, c);
+    hyb_runtime_release(rt);
+}
+
+static hybrid_result hyb_curve_copy(hybrid_runtime *rt, const char *text, char **copy, hybrid_error *error)
+{
+    const size_t n = text ? strlen(text) + 1 : 0;
+    if (!text) return HYBRID_OK;
+    if (!(*copy = (char *)hyb_alloc(rt, n))) return hyb_fail_memory(error, n);
+    memcpy(*copy, text, n);
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_create,
+           (hybrid_runtime *runtime, const hybrid_curve_desc *desc, hybrid_curve **curve, hybrid_error *error),
+           (runtime, desc, curve, error))
+{
+    hybrid_curve *c;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (curve) *curve = NULL;
+    if (!desc || !curve) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_create: desc or curve is NULL");
+    if (desc->steps_done < 0 || desc->n_steps < 0 || desc->n_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_curve_create: steps_done, n_steps and n_tokens may not be negative");
+    if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    if (!(c = (hybrid_curve *)hyb_calloc(rt, 1, sizeof *c))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *c);
+    }
+    c->rt = rt;
+    c->desc = *desc;
+    r = hyb_curve_copy(rt, desc->title, &c->title, error);
+    if (!r) r = hyb_curve_copy(rt, desc->path, &c->path, error);
+    if (!r && c->path) r = hyb_curve_open(c, error);
+    c->desc.title = c->title;
+    c->desc.path = c->path;
+    if (r)
+        hyb_curve_free(c);
+    else {
+        hyb_curve_describe(c);
+        *curve = c;
+    }
+    return r;
+}
+
+HYB_BORDER_VOID(hybrid_curve_destroy, (hybrid_curve *curve), (curve))
+{
+    if (!curve) return;
+    if (hyb_busy(curve->in_use)) {
+        hyb_log(curve->rt, HYBRID_LOG_ERROR,
+                "hybrid_curve_destroy: the curve is in use: its write called it again; it was not destroyed");
+        return;
+    }
+    hyb_curve_free(curve);
+}
+
+static hybrid_result hyb_curve_enter(hybrid_curve *c, const char *function, hybrid_error *error)
+{
+    if (hyb_busy(c->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the curve is in use: its write called it again", function);
+    c->in_use = hyb_process();
+    return HYBRID_OK;
+}
+
+/* Writes the newest point, which is in the list already. */
+static hybrid_result hyb_curve_put(hybrid_curve *c, hybrid_error *error)
+{
+    char line[HYB_CURVE_LINE];
+    const size_t n = hyb_curve_print(&c->points[c->n_points - 1], line);
+    bool good = true;
+    hybrid_result r;
+    if (c->path && (c->torn || !hyb_append_write(&c->file, line, n))) {
+        c->torn = true;
+        if ((r = hyb_curve_ready(c, true, error)) != HYBRID_OK) return r;
+    }
+    if (c->desc.write) {
+        good = c->desc.write(c->desc.user, line, n);
+        hyb_fp_plain();
+    }
+    if (good) return HYBRID_OK;
+    c->torn = c->path != NULL; /* the file has a point more */
+    return hyb_fail(error, HYBRID_ERROR_IO, "hybrid_curve_add: write gave false");
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_add,
+           (hybrid_curve *curve, const hybrid_train_metrics *metrics, const double *validation, hybrid_error *error),
+           (curve, metrics, validation, error))
+{
+    hybrid_curve_point p;
+    hybrid_result r;
+    if (!curve || !metrics)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_add: %s is NULL", curve ? "metrics" : "curve");
+    if (metrics->step < 1 || (curve->n_points && metrics->step <= curve->points[curve->n_points - 1].step))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_add: step %lld comes after step %lld",
+                        (long long)metrics->step,
+                        curve->n_points ? (long long)curve->points[curve->n_points - 1].step : 0);
+    if ((r = hyb_curve_enter(curve, "hybrid_curve_add", error)) != HYBRID_OK) return r;
+    p.step = metrics->step;
+    p.n_tokens = curve->desc.n_tokens ? curve->desc.n_tokens : metrics->n_tokens;
+    p.loss = metrics->loss;
+    p.validation = validation ? *validation : (double)NAN;
+    p.rate = metrics->rate;
+    p.grad_norm = metrics->grad_norm;
+    p.seconds = metrics->seconds;
+    r = hyb_curve_push(curve, &p, error);
+    if (!r && (r = hyb_curve_put(curve, error)) != HYBRID_OK) curve->n_points--;
+    if (!r) hyb_curve_describe(curve);
+    curve->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(const char *, hybrid_curve_line, (const hybrid_curve *curve), (curve)) { return curve ? curve->line : ""; }
+
+HYB_BORDER(const hybrid_curve_point *, hybrid_curve_points, (const hybrid_curve *curve, size_t *n), (curve, n))
+{
+    if (n) *n = curve ? curve->n_points : 0;
+    return curve ? curve->points : NULL;
+}
+/* ==== end src/train/curve.c ==== */
+
+/* ==== begin src/train/picture.c ==== */
+/* train/picture: the curve of a run as an SVG.
+ *
+ *     title                       legend
+ *     loss  +--------------------------+ rate        LEFT, RIGHT, TOP, BOTTOM: the frame, in units of the picture
+ *           |                          |
+ *           +--------------------------+
+ *                      steps
+ *
+ * Numbers are printed without the C library's decimal point, which a locale may have changed. */
+
+enum {
+    HYB_PICTURE_WIDTH = 800,
+    HYB_PICTURE_HEIGHT = 440,
+    HYB_PICTURE_LEFT = 68,
+    HYB_PICTURE_RIGHT = 724,
+    HYB_PICTURE_TOP = 66,
+    HYB_PICTURE_BOTTOM = 384,
+    HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
+};
+
+typedef struct hyb_picture {
+    const hybrid_curve *curve;
+    hybrid_write_fn write;
+    void *user;
+    bool bad;               /* a write has failed */
+    double x1;              /* steps at the right end; 0 is at the left one */
+    double low, high, rate; /* loss at the bottom and the top; rate at the top, 0 is at the bottom */
+} hyb_picture;
+
+static void hyb_picture_put(hyb_picture *p, const char *text, size_t n)
+{
+    if (!p->bad && n) p->bad = !p->write(p->user, text, n);
+    hyb_fp_plain();
+}
+static void hyb_picture_text(hyb_picture *p, const char *text) { hyb_picture_put(p, text, strlen(text)); }
+
+/* A number with one decimal: a tenth of a unit is less than a screen shows. */
+static void hyb_picture_number(hyb_picture *p, double v, const char *after)
+{
+    char text[40];
+    hyb_picture_put(p, text, hyb_curve_fixed(v, 1, text));
+    hyb_picture_text(p, after);
+}
+
+/* Text of the caller's. */
+static void hyb_picture_escaped(hyb_picture *p, const char *text)
+{
+    const char *plain = text;
+    for (; *text; text++) {
+        const char *as = *text == '&'                                 ? "&amp;"
+                         : *text == '<'                               ? "&lt;"
+                         : *text == '>'                               ? "&gt;"
+                         : (unsigned char)*text < 32 && *text != '\t' ? " "
+                                                                      : NULL;
+        if (!as) continue;
+        hyb_picture_put(p, plain, (size_t)(text - plain));
+        hyb_picture_text(p, as);
+        plain = text + 1;
+    }
+    hyb_picture_put(p, plain, (size_t)(text - plain));
+}
+
+/* What can be drawn: a loss of 1e30 would leave no room for numbers on the axis. */
+static bool hyb_picture_known(double v) { return v >= -1e9 && v <= 1e9; }
+
+static double hyb_picture_x(const hyb_picture *p, double step)
+{
+    return HYB_PICTURE_LEFT + (HYB_PICTURE_RIGHT - HYB_PICTURE_LEFT) * step / p->x1;
+}
+static double hyb_picture_y(double v, double low, double high)
+{
+    const double part = (v - low) / (high - low);
+    return HYB_PICTURE_BOTTOM - (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
+}
+
+/* ---- axes -------------------------------------------------------------------------------------------------------- */
+
+/* The distance of marks: 1, 2 or 5 times a power of ten, with at most n of them in a range. */
+static double hyb_picture_step(double range, int n, int *mantissa, int *exponent)
+{
+    static const int good[3] = { 1, 2, 5 };
+    double power = 1;
+    int e = 0, i;
+    for (; power * n > range && e > -30; e--) power /= 10;
+    for (;; e++, power *= 10)
+        for (i = 0; i < 3; i++)
+            if (power * good[i] * n >= range || e > 30) {
+                *mantissa = good[i];
+                *exponent = e;
+                return power * good[i];
+            }
+}
+
+/* k * mantissa * 10^exponent */
+static void hyb_picture_label(hyb_picture *p, long long k, int mantissa, int exponent)
+{
+    char text[48], *end;
+    long long v = k * mantissa, scale = 1;
+    int i;
+    for (; v && v % 10 == 0; v /= 10) exponent++;
+    if (!v)
+        memcpy(text, "0", 2);
+    else if (exponent < -3 || exponent > 9)
+        snprintf(text, sizeof text, "%llde%d", v, exponent);
+    else if (exponent >= 0) {
+        for (i = 0; i < exponent; i++) scale *= 10;
+        snprintf(text, sizeof text, "%lld", v * scale);
+    } else {
+        for (i = exponent; i < 0; i++) scale *= 10;
+        end = text + snprintf(text, 24, "%s%lld", v < 0 ? "-" : "", (v < 0 ? -v : v) / scale);
+        *end++ = '.';
+        for (v = (v < 0 ? -v : v) % scale; scale > 1; v %= scale) *end++ = (char)('0' + v / (scale /= 10));
+        *end = 0;
+    }
+    hyb_picture_text(p, text);
+}
+
+/* <line class="grid" .../>, from one side to the other. */
+static void hyb_picture_grid(hyb_picture *p, double y)
+{
+    hyb_picture_text(p, "<line class=\"grid\" x1=\"");
+    hyb_picture_number(p, HYB_PICTURE_LEFT, "\" x2=\"");
+    hyb_picture_number(p, HYB_PICTURE_RIGHT, "\" y1=\"");
+    hyb_picture_number(p, y, "\" y2=\"");
+    hyb_picture_number(p, y, "\"/>\n");
+}
+
+static void hyb_picture_place(hyb_picture *p, double x, double y, const char *more)
+{
+    hyb_picture_text(p, "<text x=\"");
+    hyb_picture_number(p, x, "\" y=\"");
+    hyb_picture_number(p, y, "\"");
+    hyb_picture_text(p, more);
+    hyb_picture_text(p, ">");
+}
+
+/* The range of what is drawn, widened to whole marks. */
+static void hyb_picture_range(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    double low = HUGE_VAL, high = -HUGE_VAL, step;
+    size_t i;
+    int mantissa, exponent;
+    p->rate = 0;
+    p->x1 = (double)c->desc.n_steps;
+    for (i = 0; i < c->n_points; i++) {
+        const hybrid_curve_point *at = &c->points[i];
+        const double v[2] = { at->loss, at->validation };
+        int k;
+        for (k = 0; k < 2; k++) {
+            if (!hyb_picture_known(v[k])) continue;
+            low = HYB_MIN(low, v[k]);
+            high = HYB_MAX(high, v[k]);
+        }
+        if (hyb_picture_known(at->rate)) p->rate = HYB_MAX(p->rate, at->rate);
+        p->x1 = HYB_MAX(p->x1, (double)at->step);
+    }
+    if (p->x1 < 1) p->x1 = 1;
+    if (!(low <= high)) low = high = 0;
+    if (high - low < 1e-6 * HYB_MAX(fabs(high), 1e-3)) {
+        low -= 0.5;
+        high += 0.5;
+    }
+    step = hyb_picture_step(high - low, 6, &mantissa, &exponent);
+    p->low = floor(low / step) * step;
+    p->high = ceil(high / step) * step;
+}
+
+/* What an axis shows, upwards beside it; turn: degrees. */
+static void hyb_picture_axis_title(hyb_picture *p, double x, const char *turn, const char *title)
+{
+    hyb_picture_text(p, "<text class=\"faint\" text-anchor=\"middle\" transform=\"translate(");
+    hyb_picture_number(p, x, " ");
+    hyb_picture_number(p, (HYB_PICTURE_TOP + HYB_PICTURE_BOTTOM) / 2, ") rotate(");
+    hyb_picture_text(p, turn);
+    hyb_picture_text(p, ")\">");
+    hyb_picture_text(p, title);
+    hyb_picture_text(p, "</text>\n");
+}
+
+static void hyb_picture_loss_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    const double step = hyb_picture_step((p->high - p->low) * 0.999, 7, &mantissa, &exponent);
+    long long k = (long long)floor(p->low / step + 0.5);
+    for (; (double)k * step <= p->high + step / 2; k++) {
+        const double y = hyb_picture_y((double)k * step, p->low, p->high);
+        hyb_picture_grid(p, y);
+        hyb_picture_place(p, HYB_PICTURE_LEFT - 8, y + 4.5, " text-anchor=\"end\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_axis_title(p, 20, "-90", "loss, nats a token");
+}
+
+static void hyb_picture_rate_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    double step;
+    long long k;
+    if (!(p->rate > 0)) return;
+    step = hyb_picture_step(p->rate, 4, &mantissa, &exponent);
+    p->rate = ceil(p->rate / step - 1e-9) * step;
+    for (k = 0; (double)k * step <= p->rate + step / 2; k++) {
+        const double y = hyb_picture_y((double)k * step, 0, p->rate);
+        hyb_picture_place(p, HYB_PICTURE_RIGHT + 8, y + 4.5, " class=\"faint\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_axis_title(p, 784, "90", "learning rate");
+}
+
+static void hyb_picture_step_axis(hyb_picture *p)
+{
+    int mantissa, exponent;
+    const double step = HYB_MAX(hyb_picture_step(p->x1, 8, &mantissa, &exponent), 1);
+    long long k;
+    if (exponent < 0) {
+        mantissa = 1;
+        exponent = 0;
+    }
+    for (k = 0; (double)k * step <= p->x1 * 1.0001; k++) {
+        hyb_picture_place(p, hyb_picture_x(p, (double)k * step), HYB_PICTURE_BOTTOM + 20, " text-anchor=\"middle\"");
+        hyb_picture_label(p, k, mantissa, exponent);
+        hyb_picture_text(p, "</text>\n");
+    }
+    hyb_picture_place(p, (HYB_PICTURE_LEFT + HYB_PICTURE_RIGHT) / 2, HYB_PICTURE_BOTTOM + 42,
+                      " text-anchor=\"middle\"");
+    hyb_picture_text(p, "steps</text>\n");
+}
+
+/* ---- curves ------------------------------------------------------------------------------------------------------ */
+
+/* Points i..end - 1 share a column: where it ends, beginning with point i. */
+static size_t hyb_picture_column(const hyb_picture *p, size_t i)
+{
+    const hybrid_curve *c = p->curve;
+    const double wide = p->x1 / HYB_PICTURE_COLUMNS;
+    const double end = (floor((double)c->points[i].step / wide) + 1) * wide;
+    for (i++; i < c->n_points && (double)c->points[i].step < end; i++) {}
+    return i;
+}
+
+/* Mean, lowest and highest loss of points i..end - 1, and the mean of their steps; false: there is none. */
+static bool hyb_picture_mean(const hyb_picture *p, size_t i, size_t end, double *step, double v[3])
+{
+    double n = 0;
+    *step = v[0] = 0;
+    v[1] = HUGE_VAL;
+    v[2] = -HUGE_VAL;
+    for (; i < end; i++) {
+        const double loss = p->curve->points[i].loss;
+        if (!hyb_picture_known(loss)) continue;
+        *step += (double)p->curve->points[i].step;
+        v[0] += loss;
+        v[1] = HYB_MIN(v[1], loss);
+        v[2] = HYB_MAX(v[2], loss);
+        n++;
+    }
+    if (n < 1) return false;
+    *step /= n;
+    v[0] /= n;
+    return true;
+}
+
+static void hyb_picture_point(hyb_picture *p, double x, double y)
+{
+    hyb_picture_number(p, x, ",");
+    hyb_picture_number(p, y, " ");
+}
+
+static void hyb_picture_begin(hyb_picture *p, const char *class_name)
+{
+    hyb_picture_text(p, "<polyline class=\"");
+    hyb_picture_text(p, class_name);
+    hyb_picture_text(p, "\" points=\"");
+}
+
+/* The loss; a gap where there is none. */
+static void hyb_picture_loss(hyb_picture *p)
+{
+    double step, v[3];
+    size_t i, end;
+    bool open = false;
+    for (i = 0; i < p->curve->n_points; i = end) {
+        const bool there = hyb_picture_mean(p, i, end = hyb_picture_column(p, i), &step, v);
+        if (!there && open) hyb_picture_text(p, "\"/>\n");
+        if (there && !open) hyb_picture_begin(p, "loss");
+        if (there) hyb_picture_point(p, hyb_picture_x(p, step), hyb_picture_y(v[0], p->low, p->high));
+        open = there;
+    }
+    if (open) hyb_picture_text(p, "\"/>\n");
+}
+
+/* Between the lowest and the highest loss of each column, where columns have several: there along the one and back
+ * along the other. */
+static void hyb_picture_band(hyb_picture *p)
+{
+    double step, v[3];
+    size_t i, end;
+    int way;
+    if (p->curve->n_points <= HYB_PICTURE_COLUMNS) return;
+    hyb_picture_text(p, "<path class=\"band\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        if (!hyb_picture_mean(p, i, end = hyb_picture_column(p, i), &step, v)) continue;
+        for (way = 1; way < 3; way++) {
+            hyb_picture_text(p, way == 1 ? "M" : "V");
+            if (way == 1) hyb_picture_number(p, hyb_picture_x(p, step), ",");
+            hyb_picture_number(p, hyb_picture_y(v[way], p->low, p->high), "");
+        }
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+static void hyb_picture_rate(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    size_t i, end;
+    if (!(p->rate > 0)) return;
+    hyb_picture_begin(p, "rate");
+    for (i = 0; i < c->n_points; i = end) {
+        const hybrid_curve_point *at;
+        end = hyb_picture_column(p, i);
+        at = &c->points[i ? end - 1 : 0];
+        if (!hyb_picture_known(at->rate)) continue;
+        hyb_picture_point(p, hyb_picture_x(p, (double)at->step), hyb_picture_y(at->rate, 0, p->rate));
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+/* Validation is looked at now and then: a line, and a dot for each where there are few. */
+static void hyb_picture_validation(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    size_t i, n = 0;
+    for (i = 0; i < c->n_points; i++) n += hyb_picture_known(c->points[i].validation);
+    if (!n) return;
+    hyb_picture_begin(p, "validation");
+    for (i = 0; i < c->n_points; i++)
+        if (hyb_picture_known(c->points[i].validation))
+            hyb_picture_point(p, hyb_picture_x(p, (double)c->points[i].step),
+                              hyb_picture_y(c->points[i].validation, p->low, p->high));
+    hyb_picture_text(p, "\"/>\n");
+    for (i = 0; i < c->n_points && n <= 60; i++) {
+        if (!hyb_picture_known(c->points[i].validation)) continue;
+        hyb_picture_text(p, "<circle class=\"dot\" r=\"3\" cx=\"");
+        hyb_picture_number(p, hyb_picture_x(p, (double)c->points[i].step), "\" cy=\"");
+        hyb_picture_number(p, hyb_picture_y(c->points[i].validation, p->low, p->high), "\"/>\n");
+    }
+}
+
+/* ---- the whole --------------------------------------------------------------------------------------------------- */
+
+static void hyb_picture_head(hyb_picture *p)
+{
+    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 800 440\" "
+                        "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
+                        ".hybrid-curve .page{fill:#fff} .hybrid-curve text{fill:#24292f} "
+                        ".hybrid-curve .faint{fill:#6e7781}\n"
+                        ".hybrid-curve .grid{stroke:#d8dee4} .hybrid-curve polyline{fill:none;stroke-linejoin:round}\n"
+                        ".hybrid-curve .loss{stroke:#3070d0;stroke-width:2} "
+                        ".hybrid-curve .band{stroke:#3070d0;stroke-width:2;opacity:.25}\n");
+    hyb_picture_text(p, ".hybrid-curve .validation{stroke:#d0541a;stroke-width:2} .hybrid-curve .dot{fill:#d0541a}\n"
+                        ".hybrid-curve .rate{stroke:#8c959f;stroke-width:1.5;stroke-dasharray:5 4}\n"
+                        "@media (prefers-color-scheme: dark) {\n"
+                        ".hybrid-curve .page{fill:#14171c} .hybrid-curve text{fill:#e6e6e6} "
+                        ".hybrid-curve .faint{fill:#9aa4af}\n"
+                        ".hybrid-curve .grid{stroke:#30363d} .hybrid-curve .loss, .hybrid-curve .band{stroke:#6ba4ff}\n"
+                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n</style>\n"
+                        "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
+}
+
+/* A piece of a curve and its name; the x of the next one. */
+static double hyb_picture_legend_item(hyb_picture *p, double x, const char *class_name, const char *name, double v)
+{
+    char text[40];
+    double width = 6.8 * (double)strlen(name);
+    hyb_picture_begin(p, class_name);
+    hyb_picture_point(p, x, 46);
+    hyb_picture_point(p, x + 22, 46);
+    hyb_picture_text(p, "\"/>\n");
+    hyb_picture_place(p, x + 28, 50.5, "");
+    hyb_picture_text(p, name);
+    if (v - v == 0) {
+        hyb_picture_text(p, " ");
+        hyb_curve_fixed(v, 3, text);
+        hyb_picture_text(p, text);
+        width += 7.5 * (double)(strlen(text) + 1);
+    }
+    hyb_picture_text(p, "</text>\n");
+    return x + 28 + width + 20;
+}
+
+static void hyb_picture_legend(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    double x = HYB_PICTURE_LEFT, step, v[3];
+    size_t i = c->n_points, from;
+    if (!i) return;
+    from = i > 1 ? hyb_picture_column(p, 0) : 0;
+    from = from < i ? from : 0; /* as many of the last steps as a column has */
+    if (hyb_picture_mean(p, i - HYB_MIN(HYB_MAX(from, 1), i), i, &step, v))
+        x = hyb_picture_legend_item(p, x, "loss", "loss", v[0]);
+    for (; i && !hyb_picture_known(c->points[i - 1].validation); i--) {}
+    if (i) x = hyb_picture_legend_item(p, x, "validation", "validation", c->points[i - 1].validation);
+    if (p->rate > 0) x = hyb_picture_legend_item(p, x, "rate", "learning rate", (double)NAN);
+}
+
+static void hyb_picture_title(hyb_picture *p)
+{
+    const hybrid_curve *c = p->curve;
+    char text[96] = "no steps yet";
+    if (c->n_points && c->desc.n_steps)
+        snprintf(text, sizeof text, "step %lld of %lld", (long long)c->points[c->n_points - 1].step,
+                 (long long)c->desc.n_steps);
+    else if (c->n_points)
+        snprintf(text, sizeof text, "step %lld", (long long)c->points[c->n_points - 1].step);
+    hyb_picture_place(p, HYB_PICTURE_LEFT, 24, " font-size=\"16\" font-weight=\"600\"");
+    hyb_picture_escaped(p, c->desc.title ? c->desc.title : "training");
+    hyb_picture_text(p, "</text>\n");
+    hyb_picture_place(p, HYB_PICTURE_RIGHT, 24, " class=\"faint\" text-anchor=\"end\"");
+    hyb_picture_text(p, text);
+    hyb_picture_text(p, "</text>\n");
+}
+
+/* false: a write has failed. */
+static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void *user)
+{
+    hyb_picture p;
+    memset(&p, 0, sizeof p);
+    p.curve = c;
+    p.write = write;
+    p.user = user;
+    hyb_picture_range(&p);
+    hyb_picture_head(&p);
+    hyb_picture_title(&p);
+    if (c->n_points) hyb_picture_loss_axis(&p);
+    hyb_picture_rate_axis(&p);
+    hyb_picture_step_axis(&p);
+    hyb_picture_rate(&p);
+    hyb_picture_band(&p);
+    hyb_picture_loss(&p);
+    hyb_picture_validation(&p);
+    hyb_picture_legend(&p);
+    hyb_picture_text(&p, "</svg>\n");
+    return !p.bad;
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_draw,
+           (hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error), (curve, write, user, error))
+{
+    hybrid_result r;
+    if (!curve || !write)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw: %s is NULL", curve ? "write" : "curve");
+    if ((r = hyb_curve_enter(curve, "hybrid_curve_draw", error)) != HYBRID_OK) return r;
+    if (!hyb_picture_draw(curve, write, user))
+        r = hyb_fail(error, HYBRID_ERROR_IO, "hybrid_curve_draw: write gave false");
+    curve->in_use = 0;
+    return r;
+}
+
+/* A hybrid_write_fn; user: a hyb_output. */
+static bool hyb_picture_output(void *user, const void *data, size_t n)
+{
+    return hyb_output_write((hyb_output *)user, data, n);
+}
+
+HYB_BORDER(hybrid_result, hybrid_curve_draw_path, (hybrid_curve *curve, const char *path, hybrid_error *error),
+           (curve, path, error))
+{
+    hyb_output out;
+    hybrid_result r;
+    if (!curve || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw_path: %s is NULL", curve ? "path" : "curve");
+    if ((r = hyb_curve_enter(curve, "hybrid_curve_draw_path", error)) != HYBRID_OK) return r;
+    r = hyb_output_open(curve->rt, path, false, &out, error);
+    if (!r && hyb_picture_draw(curve, hyb_picture_output, &out))
+        r = hyb_output_finish(curve->rt, &out, error);
+    else if (!r) {
+        hyb_output_abandon(curve->rt, &out);
+        r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.160s' failed", path);
+    }
+    curve->in_use = 0;
+    return r;
+}
+/* ==== end src/train/picture.c ==== */
+HYB_COLD_END
 #endif
 
 /* ==== begin src/core/end.h ==== */
