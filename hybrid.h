@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 06dbd6157d465872): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 24b0ff58d9440795): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -90,7 +90,7 @@
  *     4262  output.c                 a file that is written
  *     4782  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4820  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    50591  end.h                    closes what core/begin opened
+ *    50687  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5254  names.c                  names that must differ, found by hash
@@ -159,91 +159,91 @@
  *    23106  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
  *    23133  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
  *    23171  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23297  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24002  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24171  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24209  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24345  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24416  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24520  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24991  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25387  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25680  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25905  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26661  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26861  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27925  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28574  cpu/int/select.c         the table of integer-block kernels
- *    28634  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28717  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32914  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34994  cpu/select.c             the kernels of an instruction set
- *    35047  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35304  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35604  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35646  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36176  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    23298  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24003  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24172  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24210  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24346  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24417  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24521  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24992  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25388  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25681  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25906  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26662  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26862  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27926  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28575  cpu/int/select.c         the table of integer-block kernels
+ *    28635  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28718  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32977  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35088  cpu/select.c             the kernels of an instruction set
+ *    35141  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35398  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35698  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35740  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36272  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36765  arch.c                   the table of architectures
- *    36891  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37231  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37604  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37866  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38031  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38456  back.c                   the steps of a backward pass that several parts take
- *    38555  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    38797  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    38863  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39044  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39173  parts/experts.c          a mixture of experts (Shazeer et al
- *    39338  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39404  net.c                    which parts the layers of a model have, and which tensors
- *    39567  unused.c                 tensors of the file that the model is not computed with
- *    39741  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    39790  forward.c                one pass of a batch through any model, over the op table
- *    40056  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40521  place.c                  which layers run where
- *    40714  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    40800  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41084  adapter_make.c           adapters from nothing, and what they are
- *    41304  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    36861  arch.c                   the table of architectures
+ *    36987  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37327  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37700  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37962  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38127  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38552  back.c                   the steps of a backward pass that several parts take
+ *    38651  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    38893  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    38959  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39140  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39269  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39434  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39500  net.c                    which parts the layers of a model have, and which tensors
+ *    39663  unused.c                 tensors of the file that the model is not computed with
+ *    39837  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    39886  forward.c                one pass of a batch through any model, over the op table
+ *    40152  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40617  place.c                  which layers run where
+ *    40810  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    40896  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41180  adapter_make.c           adapters from nothing, and what they are
+ *    41400  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41589  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    41937  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42289  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42592  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42685  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43542  adapters.c               a sequence puts adapters on, and takes them off
- *    43639  next.c                   the next token of a sequence
- *    43744  plan.c                   the bytes of a model and a context before they are loaded
- *    43865  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44056  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41685  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42033  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42385  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42688  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42781  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43638  adapters.c               a sequence puts adapters on, and takes them off
+ *    43735  next.c                   the next token of a sequence
+ *    43840  plan.c                   the bytes of a model and a context before they are loaded
+ *    43961  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44152  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44539  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44604  documents.c              the texts of a corpus, one document after the other
- *    44843  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45037  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    45537  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    45847  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45884  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46198  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    46573  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47030  shape.c                  models from nothing
- *    47302  schedule.c               the learning rate of a step
- *    47348  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47513  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    47915  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    47949  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48256  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48330  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48399  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    48901  export.c                 the weights of a trainer as a model file
- *    49129  checkpoint.c             everything that a training goes on with, in a file
- *    49707  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    50101  picture.c                the curve of a run as an SVG.
+ *    44635  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44700  documents.c              the texts of a corpus, one document after the other
+ *    44939  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45133  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    45633  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    45943  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45980  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46294  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    46669  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47126  shape.c                  models from nothing
+ *    47398  schedule.c               the learning rate of a step
+ *    47444  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47609  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48011  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48045  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48352  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48426  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48495  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    48997  export.c                 the weights of a trainer as a model file
+ *    49225  checkpoint.c             everything that a training goes on with, in a file
+ *    49803  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    50197  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2008,7 +2008,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "06dbd6157d465872"
+#define HYBRID__SOURCE_ID "24b0ff58d9440795"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23212,6 +23212,7 @@ typedef struct hyb_product_op {
     float *c;
     int64_t c_m;
     bool add;
+    bool a_near; /* a is little and in a near cache: it is read where it lies */
 } hyb_product_op;
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
@@ -29617,9 +29618,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
 
 enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
 
-/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
-                                                             int64_t c_m, int rows, int columns, bool add)
+/* c (rows, columns) = or += a . b, k long, b of a group that is packed; a[r * a_m + i * a_p]. What is beyond rows and
+ * columns is not written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_tile_of)(int k, const float *a, int64_t a_m, int64_t a_p, const float *b,
+                                                       float *c, int64_t c_m, int rows, int columns, bool add)
 {
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
@@ -29634,11 +29636,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
         HYB_UNROLL
         for (r = 0; r < HYB_V_COLUMNS; r++) {
-            const HYB_V v = HYB_V_SET1(a[r]);
+            const HYB_V v = HYB_V_SET1(a[r / 3 * 3 * a_m + r % 3 * a_m]);
             s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
             s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
         }
-        a += HYB_V_COLUMNS;
+        a += a_p;
         b += HYB_V_FN(product_n);
     }
     HYB_UNROLL
@@ -29651,6 +29653,21 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
         HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
     }
+}
+
+/* a packed as well. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, 1, HYB_V_COLUMNS, b, c, c_m, rows, columns, add);
+}
+
+/* a where it lies, all rows of a tile. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile_near)(int k, const float *a, int64_t a_m, int64_t a_p,
+                                                                  const float *b, float *c, int64_t c_m, int columns,
+                                                                  bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, a_m, a_p, b, c, c_m, HYB_V_COLUMNS, columns, add);
 }
 
 /* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
@@ -29737,17 +29754,36 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* A column of tiles, n0 .. n0 + columns, of which b is packed. */
+static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
+                                                 int columns, int64_t p, int k, const float *a, const float *b,
+                                                 hyb_product_ahead *ahead)
+{
+    const bool add = q->add || p;
+    int64_t m;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        float *c = q->c + m * q->c_m + n0;
+        hyb_product_ahead_next(ahead);
+        if (q->a_near && rows == HYB_V_COLUMNS)
+            HYB_V_FN(product_tile_near)(k, q->a + m * q->a_m + p * q->a_p, q->a_m, q->a_p, b, c, q->c_m, columns, add);
+        else
+            HYB_V_FN(product_tile)(k, a + (m - m0) * k, b, c, q->c_m, rows, columns, add);
+    }
+}
+
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
-    int64_t from, n, m, at, width;
+    int64_t from, n, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
-        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
@@ -29756,13 +29792,9 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
-                    hyb_product_ahead_next(&ahead);
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-                }
+                HYB_V_FN(product_tiles)
+                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
+                 &ahead);
         }
     }
 }
@@ -31700,9 +31732,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
 
 enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
 
-/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
-                                                             int64_t c_m, int rows, int columns, bool add)
+/* c (rows, columns) = or += a . b, k long, b of a group that is packed; a[r * a_m + i * a_p]. What is beyond rows and
+ * columns is not written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_tile_of)(int k, const float *a, int64_t a_m, int64_t a_p, const float *b,
+                                                       float *c, int64_t c_m, int rows, int columns, bool add)
 {
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
@@ -31717,11 +31750,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
         HYB_UNROLL
         for (r = 0; r < HYB_V_COLUMNS; r++) {
-            const HYB_V v = HYB_V_SET1(a[r]);
+            const HYB_V v = HYB_V_SET1(a[r / 3 * 3 * a_m + r % 3 * a_m]);
             s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
             s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
         }
-        a += HYB_V_COLUMNS;
+        a += a_p;
         b += HYB_V_FN(product_n);
     }
     HYB_UNROLL
@@ -31734,6 +31767,21 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
         HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
     }
+}
+
+/* a packed as well. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, 1, HYB_V_COLUMNS, b, c, c_m, rows, columns, add);
+}
+
+/* a where it lies, all rows of a tile. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile_near)(int k, const float *a, int64_t a_m, int64_t a_p,
+                                                                  const float *b, float *c, int64_t c_m, int columns,
+                                                                  bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, a_m, a_p, b, c, c_m, HYB_V_COLUMNS, columns, add);
 }
 
 /* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
@@ -31820,17 +31868,36 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* A column of tiles, n0 .. n0 + columns, of which b is packed. */
+static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
+                                                 int columns, int64_t p, int k, const float *a, const float *b,
+                                                 hyb_product_ahead *ahead)
+{
+    const bool add = q->add || p;
+    int64_t m;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        float *c = q->c + m * q->c_m + n0;
+        hyb_product_ahead_next(ahead);
+        if (q->a_near && rows == HYB_V_COLUMNS)
+            HYB_V_FN(product_tile_near)(k, q->a + m * q->a_m + p * q->a_p, q->a_m, q->a_p, b, c, q->c_m, columns, add);
+        else
+            HYB_V_FN(product_tile)(k, a + (m - m0) * k, b, c, q->c_m, rows, columns, add);
+    }
+}
+
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
-    int64_t from, n, m, at, width;
+    int64_t from, n, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
-        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
@@ -31839,13 +31906,9 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
-                    hyb_product_ahead_next(&ahead);
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-                }
+                HYB_V_FN(product_tiles)
+                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
+                 &ahead);
         }
     }
 }
@@ -33780,9 +33843,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
 
 enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
 
-/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
-                                                             int64_t c_m, int rows, int columns, bool add)
+/* c (rows, columns) = or += a . b, k long, b of a group that is packed; a[r * a_m + i * a_p]. What is beyond rows and
+ * columns is not written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_tile_of)(int k, const float *a, int64_t a_m, int64_t a_p, const float *b,
+                                                       float *c, int64_t c_m, int rows, int columns, bool add)
 {
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
@@ -33797,11 +33861,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
         HYB_UNROLL
         for (r = 0; r < HYB_V_COLUMNS; r++) {
-            const HYB_V v = HYB_V_SET1(a[r]);
+            const HYB_V v = HYB_V_SET1(a[r / 3 * 3 * a_m + r % 3 * a_m]);
             s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
             s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
         }
-        a += HYB_V_COLUMNS;
+        a += a_p;
         b += HYB_V_FN(product_n);
     }
     HYB_UNROLL
@@ -33814,6 +33878,21 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
         if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
         HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
     }
+}
+
+/* a packed as well. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, 1, HYB_V_COLUMNS, b, c, c_m, rows, columns, add);
+}
+
+/* a where it lies, all rows of a tile. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile_near)(int k, const float *a, int64_t a_m, int64_t a_p,
+                                                                  const float *b, float *c, int64_t c_m, int columns,
+                                                                  bool add)
+{
+    HYB_V_FN(product_tile_of)(k, a, a_m, a_p, b, c, c_m, HYB_V_COLUMNS, columns, add);
 }
 
 /* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
@@ -33900,17 +33979,36 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* A column of tiles, n0 .. n0 + columns, of which b is packed. */
+static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
+                                                 int columns, int64_t p, int k, const float *a, const float *b,
+                                                 hyb_product_ahead *ahead)
+{
+    const bool add = q->add || p;
+    int64_t m;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        float *c = q->c + m * q->c_m + n0;
+        hyb_product_ahead_next(ahead);
+        if (q->a_near && rows == HYB_V_COLUMNS)
+            HYB_V_FN(product_tile_near)(k, q->a + m * q->a_m + p * q->a_p, q->a_m, q->a_p, b, c, q->c_m, columns, add);
+        else
+            HYB_V_FN(product_tile)(k, a + (m - m0) * k, b, c, q->c_m, rows, columns, add);
+    }
+}
+
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
-    int64_t from, n, m, at, width;
+    int64_t from, n, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
-        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
@@ -33919,13 +34017,9 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
-                    hyb_product_ahead_next(&ahead);
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-                }
+                HYB_V_FN(product_tiles)
+                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
+                 &ahead);
         }
     }
 }
@@ -35934,7 +36028,8 @@ typedef struct hyb_attention_back_scratch {
 static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *memory, int head_dim_k, int head_dim_v,
                                         int n)
 {
-    const size_t t = hyb_align((size_t)n, 16), rows = HYB_ATTENTION_BACK_ROWS;
+    /* rows of a power of two would fall on the same lines of a cache */
+    const size_t t = hyb_align((size_t)n, 16) + 16, rows = HYB_ATTENTION_BACK_ROWS;
     size_t at = 0;
     #define HYB_PLACE(name, count) \
         s->name = memory ? memory + at : NULL; \
@@ -35997,6 +36092,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.c = c;
     q.c_m = c_m;
     q.add = add;
+    q.a_near = true;
     for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
 }
 

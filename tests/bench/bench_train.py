@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""Training a GPT-2 of 124 million weights in F32: tokens a second and peak memory, beside PyTorch, in turns.
+"""Training a GPT-2 of 124 million weights in F32: tokens a second and peak memory, beside PyTorch and llm.c, in turns.
 
-    python tests/bench/bench_train.py [--rounds 3] [--steps 4] [--rows 4x64] [--threads 1,2] [--compiled]
+    python tests/bench/bench_train.py [--rounds 3] [--steps 4] [--rows 4x64,4x1024] [--threads 1,2]
+                                      [--peers eager,compiled] [--llmc FOLDER]
 
 `make bench-train` runs it in the environment of the benchmarks. Of every run the best step counts that is not its first
-one; of the rounds, the median. The peak of memory is that of the process.
+one (llm.c's of one step: that one); of the rounds, the median. The peak of memory is that of the process. The share is
+that of the peak of fused multiplications and additions (fma_peak.c, beside it in the same rounds) which the products and
+attention take: 6 operations a weight of a product and token, 7 n_embd n_ctx a layer and token for causal attention.
+--llmc: a checkout of https://github.com/karpathy/llm.c; it is built with -O3 -march=native and OpenMP.
 """
 import argparse
 import json
@@ -19,14 +23,69 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 HERE = os.path.dirname(os.path.abspath(__file__))
 VOCAB = os.path.join(os.environ.get("HYBRID_DATA", os.path.join(ROOT, "..", "shared", "data")),
                      "vocab", "ggml-vocab-gpt-2.gguf")
+E, LAYERS, IDS = 768, 12, 50257
+CC = os.environ.get("CC", "cc")
 
 
-def run(command):
+def run(command, **env):
     """(tokens a second, peak in MB, instruction set)"""
-    out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    rows = [json.loads(line) for line in out.splitlines()]
+    out = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT if env else None, text=True,
+                         check=True, env=dict(os.environ, **env)).stdout
+    rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]
     steps = [row for row in rows if "tokens_per_second" in row]
-    return max(row["tokens_per_second"] for row in steps[1:]), rows[-1]["peak_mb"], steps[0].get("isa")
+    return max(row["tokens_per_second"] for row in steps[1:] or steps), rows[-1]["peak_mb"], steps[0].get("isa")
+
+
+def build(folder, source, *options):
+    program = os.path.join(folder, source[:-2])
+    subprocess.run([CC, os.path.join(HERE, source), "-o", program, *options, "-lm", "-lpthread"], check=True)
+    return program
+
+
+def operations(n_ctx):
+    """Of a token."""
+    return 6 * (LAYERS * 12 * E * E + IDS * E) + 7 * LAYERS * E * n_ctx
+
+
+class Bench:
+    """The programs, and what every round of them found."""
+
+    def __init__(self, folder, args):
+        self.args, self.peaks, self.isa = args, [], ""
+        self.program = build(folder, "bench_train.c", "-O2", "-I", ROOT)
+        self.peak = build(folder, "fma_peak.c", "-O3", "-march=native")
+        self.llmc = args.llmc and build(folder, "peer_llmc_train.c", "-O3", "-march=native", "-fopenmp", "-DOMP", "-w",
+                                        "-I", args.llmc)
+        self.torch = args.peers.split(",")
+
+    def turn(self, who, size, threads):
+        """One run of one of them."""
+        shape = size.split("x")
+        if who == "hybrid":
+            return run([self.program, VOCAB] + shape + [threads, str(self.args.steps)])
+        if who == "llm.c":
+            return run([self.llmc] + shape + [str(self.args.llmc_steps)], OMP_NUM_THREADS=threads)
+        return run([sys.executable, os.path.join(HERE, "peer_torch_train.py")] + shape +
+                   [threads, str(self.args.steps), who])
+
+    def row(self, size, threads):
+        """A line of the table."""
+        found = {who: [] for who in ["hybrid"] + self.torch + ["llm.c"] * bool(self.llmc)}
+        for _ in range(self.args.rounds):
+            self.peaks.append(float(subprocess.check_output([self.peak])))
+            for who in found:
+                found[who].append(self.turn(who, size, threads))
+        self.isa = found["hybrid"][0][2]
+        speed = {who: statistics.median(r[0] for r in rows) for who, rows in found.items()}
+        memory = {who: statistics.median(r[1] for r in rows) for who, rows in found.items()}
+        low = min(memory[who] for who in self.torch)
+        share = speed["hybrid"] * operations(int(size.split("x")[1])) / (int(threads) * max(self.peaks) * 1e9)
+        return "| %s, %s | %.1f | %.0f %% | %s | %.2f | %s | %.0f | %.0f | %.2f |" % (
+            size.replace("x", " x "), threads, speed["hybrid"], 100 * share,
+            ", ".join("%.1f" % speed[who] for who in self.torch),
+            speed["hybrid"] / max(speed[who] for who in self.torch),
+            "%.1f (%.1f)" % (speed["llm.c"], speed["hybrid"] / speed["llm.c"]) if self.llmc else "-",
+            memory["hybrid"], low, memory["hybrid"] / low)
 
 
 def main():
@@ -35,37 +94,23 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rows", default="4x64,4x1024", help="sequences x tokens")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--compiled", action="store_true", help="torch.compile as well: minutes before its first step")
+    parser.add_argument("--peers", default="eager,compiled", help="of PyTorch; the first step of compiled takes minutes")
+    parser.add_argument("--llmc", metavar="FOLDER", help="a checkout of llm.c")
+    parser.add_argument("--llmc-steps", type=int, default=2)
     args = parser.parse_args()
     import torch
+    table = []
     with tempfile.TemporaryDirectory() as folder:
-        program = os.path.join(folder, "bench_train")
-        subprocess.run([os.environ.get("CC", "cc"), "-O2", "-I", ROOT, os.path.join(HERE, "bench_train.c"), "-o",
-                        program, "-lm", "-lpthread"], check=True)
-        peers = ["eager"] + ["compiled"] * args.compiled
-        isa, table = "", []
+        bench = Bench(folder, args)
         for size in args.rows.split(","):
             for threads in args.threads.split(","):
-                shape = size.split("x") + [threads, str(args.steps)]
-                found = {name: [] for name in ["hybrid"] + peers}
-                for _ in range(args.rounds):
-                    found["hybrid"].append(run([program, VOCAB] + shape))
-                    for peer in peers:
-                        found[peer].append(run([sys.executable, os.path.join(HERE, "peer_torch_train.py")] + shape +
-                                               [peer]))
-                isa = found["hybrid"][0][2]
-                speed = {name: statistics.median(r[0] for r in rows) for name, rows in found.items()}
-                peak = {name: statistics.median(r[1] for r in rows) for name, rows in found.items()}
-                best = max(speed[peer] for peer in peers)
-                low = min(peak[peer] for peer in peers)
-                table.append("| %s, %s | %.1f | %s | %.2f | %.0f | %.0f | %.2f |" % (
-                    size.replace("x", " x "), threads, speed["hybrid"], ", ".join("%.1f" % speed[p] for p in peers),
-                    speed["hybrid"] / best, peak["hybrid"], low, peak["hybrid"] / low))
+                table.append(bench.row(size, threads))
                 print(table[-1], file=sys.stderr, flush=True)
-    print("GPT-2, 124 million weights, F32; %s, %s; PyTorch %s (%s); median of %d rounds in turns\n" % (
-        platform.machine(), isa, torch.__version__, ", ".join(peers), args.rounds))
-    print("| sequences x tokens, threads | tokens/s | PyTorch | ratio | peak MB | PyTorch | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print("GPT-2, 124 million weights, F32; %s, %s; peak %.1f GFLOP/s a thread; PyTorch %s (%s); median of %d rounds in "
+          "turns\n" % (platform.machine(), bench.isa, max(bench.peaks), torch.__version__, args.peers, args.rounds))
+    print("| sequences x tokens, threads | tokens/s | share of peak | PyTorch (%s) | ratio | llm.c (ratio) | peak MB "
+          "| PyTorch | ratio |" % args.peers.replace(",", ", "))
+    print("|---|---|---|---|---|---|---|---|---|")
     print("\n".join(table))
 
 

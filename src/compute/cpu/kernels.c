@@ -47,6 +47,7 @@ typedef struct hyb_product_op {
     float *c;
     int64_t c_m;
     bool add;
+    bool a_near; /* a is little and in a near cache: it is read where it lies */
 } hyb_product_op;
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */

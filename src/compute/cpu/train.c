@@ -292,7 +292,8 @@ typedef struct hyb_attention_back_scratch {
 static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *memory, int head_dim_k, int head_dim_v,
                                         int n)
 {
-    const size_t t = hyb_align((size_t)n, 16), rows = HYB_ATTENTION_BACK_ROWS;
+    /* rows of a power of two would fall on the same lines of a cache */
+    const size_t t = hyb_align((size_t)n, 16) + 16, rows = HYB_ATTENTION_BACK_ROWS;
     size_t at = 0;
     #define HYB_PLACE(name, count) \
         s->name = memory ? memory + at : NULL; \
@@ -355,6 +356,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.c = c;
     q.c_m = c_m;
     q.add = add;
+    q.a_near = true;
     for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
 }
 
