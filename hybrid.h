@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 24b0ff58d9440795): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2a6f5ef7e2ddf69f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,199 +51,202 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      254  base.h                   version, linkage, results, errors, allocator, log
- *      384  runtime.h                what models and sessions share: memory, log, worker threads
- *      455  quant.h                  names, sizes, encode, decode
- *      557  gguf.h                   what is in a model file, and writing one
- *      762  tokenizer.h              text to tokens and back
- *      933  chat.h                   templates that make a prompt of a conversation
- *     1063  bpe_trainer.h            a vocabulary from raw text
- *     1135  train_data.h             batches out of texts, tokens or conversations
- *     1244  model.h                  load, describe
- *     1327  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1461  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1545  sampler.h                from logits to the next token
- *     1617  shape.h                  models from nothing
- *     1649  trainer.h                change the weights of a model so that it predicts given texts better
- *     1871  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     1940  session.h                a conversation
+ *      257  base.h                   version, linkage, results, errors, allocator, log
+ *      387  runtime.h                what models and sessions share: memory, log, worker threads
+ *      458  quant.h                  names, sizes, encode, decode
+ *      560  gguf.h                   what is in a model file, and writing one
+ *      765  tokenizer.h              text to tokens and back
+ *      936  chat.h                   templates that make a prompt of a conversation
+ *     1066  bpe_trainer.h            a vocabulary from raw text
+ *     1138  train_data.h             batches out of texts, tokens or conversations
+ *     1247  model.h                  load, describe
+ *     1330  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1464  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1548  sampler.h                from logits to the next token
+ *     1620  shape.h                  models from nothing
+ *     1652  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1882  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     1949  learn.h                  an adapter is told something, and can be made to forget it
+ *     2028  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2013  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2110  macros.h                 what compilers call things, and the macros that every room uses
- *     2188  base.c                   what every room uses: results, errors, checked sizes
- *     2269  fpenv.c                  the floating-point environment at the border of the library
- *     2498  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2577  fma.c                    a * b + c with one rounding
- *     2617  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2698  decimal.c                doubles as text, the same in every locale
- *     2830  thread.c                 atomics, threads, and the worker pool
- *     3327  cpu.c                    what this processor and its operating system can do
- *     3450  hash.c                   where a name belongs in a table
- *     3552  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3590  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3678  grow.c                   arrays that grow
- *     3702  stack.c                  how much of the thread's stack a recursion may take
- *     3750  device.c                 which GPU a runtime uses
- *     3866  lifetime.c               creates and ends runtimes
- *     4021  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4262  output.c                 a file that is written
- *     4782  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4820  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    50687  end.h                    closes what core/begin opened
+ *     2101  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2198  macros.h                 what compilers call things, and the macros that every room uses
+ *     2276  base.c                   what every room uses: results, errors, checked sizes
+ *     2357  fpenv.c                  the floating-point environment at the border of the library
+ *     2586  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2665  fma.c                    a * b + c with one rounding
+ *     2705  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2786  decimal.c                doubles as text, the same in every locale
+ *     2918  thread.c                 atomics, threads, and the worker pool
+ *     3415  cpu.c                    what this processor and its operating system can do
+ *     3538  hash.c                   where a name belongs in a table
+ *     3640  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3678  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3766  grow.c                   arrays that grow
+ *     3790  stack.c                  how much of the thread's stack a recursion may take
+ *     3838  device.c                 which GPU a runtime uses
+ *     3954  lifetime.c               creates and ends runtimes
+ *     4109  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4350  output.c                 a file that is written
+ *     4870  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4908  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    51587  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5254  names.c                  names that must differ, found by hash
- *     5351  value.c                  the 13 types of metadata values and their items
- *     5499  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5710  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6047  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6567  write.c                  makes a GGUF file
+ *     5342  names.c                  names that must differ, found by hash
+ *     5439  value.c                  the 13 types of metadata values and their items
+ *     5587  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5798  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6135  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6655  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7281  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7400  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7735  floats.c                 the types that are plain numbers
- *     7775  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7974  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8210  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8358  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8632  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8757  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8836  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7369  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7488  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7823  floats.c                 the types that are plain numbers
+ *     7863  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8062  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8298  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8446  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8720  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8845  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8924  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9061  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10012  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10132  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10406  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10873  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11375  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11577  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11672  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12209  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12433  tokenizer/bpe.c          the merging
- *    12846  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12931  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13317  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13568  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13726  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13968  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14757  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15153  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15537  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15879  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16720  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17576  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18088  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18128  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18371  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18682  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18728  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18889  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19091  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19227  jinja/test.c             what follows 'is', and the functions that every template has
- *    19429  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19743  jinja/parse.c            tokens to a tree
- *    20451  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20758  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21344  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21558  chat.c                   a conversation as the variables that chat templates expect
+ *     9149  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10100  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10220  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10494  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10961  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11463  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11665  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11760  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12297  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12521  tokenizer/bpe.c          the merging
+ *    12934  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13019  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13405  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13656  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13814  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14056  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14845  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15241  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15625  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15967  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16808  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17664  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18176  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18216  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18459  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18770  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18816  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18977  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19179  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19315  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19517  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19831  jinja/parse.c            tokens to a tree
+ *    20539  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20846  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21432  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21646  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21911  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22633  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22735  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22851  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22946  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23106  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23133  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23171  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23298  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24003  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24172  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24210  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24346  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24417  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24521  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24992  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25388  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25681  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25906  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26662  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26862  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27926  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28575  cpu/int/select.c         the table of integer-block kernels
- *    28635  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28718  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32977  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35088  cpu/select.c             the kernels of an instruction set
- *    35141  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35398  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35698  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35740  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36272  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21999  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22721  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22823  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22939  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23034  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23194  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23221  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23259  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23386  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24091  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24260  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24298  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24434  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24505  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24609  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25080  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25476  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25769  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25994  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26750  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26950  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28014  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28663  cpu/int/select.c         the table of integer-block kernels
+ *    28723  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28806  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33065  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35176  cpu/select.c             the kernels of an instruction set
+ *    35229  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35486  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35786  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35828  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36360  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36861  arch.c                   the table of architectures
- *    36987  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37327  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37700  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37962  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38127  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38552  back.c                   the steps of a backward pass that several parts take
- *    38651  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    38893  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    38959  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39140  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39269  parts/experts.c          a mixture of experts (Shazeer et al
- *    39434  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39500  net.c                    which parts the layers of a model have, and which tensors
- *    39663  unused.c                 tensors of the file that the model is not computed with
- *    39837  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    39886  forward.c                one pass of a batch through any model, over the op table
- *    40152  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40617  place.c                  which layers run where
- *    40810  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    40896  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41180  adapter_make.c           adapters from nothing, and what they are
- *    41400  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    36949  arch.c                   the table of architectures
+ *    37075  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37415  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37788  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38050  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38233  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38663  back.c                   the steps of a backward pass that several parts take
+ *    38854  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39096  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39162  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39343  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39472  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39637  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39703  net.c                    which parts the layers of a model have, and which tensors
+ *    39866  unused.c                 tensors of the file that the model is not computed with
+ *    40040  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40089  forward.c                one pass of a batch through any model, over the op table
+ *    40355  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40835  place.c                  which layers run where
+ *    41028  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41114  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41398  adapter_make.c           adapters from nothing, and what they are
+ *    41618  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41685  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42033  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42385  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42688  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42781  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43638  adapters.c               a sequence puts adapters on, and takes them off
- *    43735  next.c                   the next token of a sequence
- *    43840  plan.c                   the bytes of a model and a context before they are loaded
- *    43961  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44152  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41903  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42251  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42603  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42906  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42999  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43856  adapters.c               a sequence puts adapters on, and takes them off
+ *    43953  next.c                   the next token of a sequence
+ *    44058  plan.c                   the bytes of a model and a context before they are loaded
+ *    44179  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44370  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44635  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44700  documents.c              the texts of a corpus, one document after the other
- *    44939  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45133  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    45633  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    45943  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45980  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46294  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    46669  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47126  shape.c                  models from nothing
- *    47398  schedule.c               the learning rate of a step
- *    47444  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47609  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48011  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48045  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48352  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48426  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48495  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    48997  export.c                 the weights of a trainer as a model file
- *    49225  checkpoint.c             everything that a training goes on with, in a file
- *    49803  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    50197  picture.c                the curve of a run as an SVG.
+ *    44853  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    44892  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44957  documents.c              the texts of a corpus, one document after the other
+ *    45196  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45390  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    45890  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46200  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46514  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    46889  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47346  shape.c                  models from nothing
+ *    47618  schedule.c               the learning rate of a step
+ *    47664  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47831  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48233  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48267  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48663  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48739  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48808  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49318  lesson.c                 examples as tokens, and the batches of a step
+ *    49677  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    49883  export.c                 the weights of a trainer as a model file
+ *    50115  checkpoint.c             everything that a training goes on with, in a file
+ *    50703  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51097  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1674,14 +1677,19 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model. */
+/* Zero is a sensible default for every field but model, or adapter. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
-    int32_t n_seq;       /* sequences of a batch; 0: 4 */
-    int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
-    int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
-                          * sequences, in the memory of n_seq; 0: 1 */
+    hybrid_adapter *adapter; /* what is trained is this adapter of the model (model may be NULL then), and the model's
+                              * weights stay as they are: in any type, mapped from a file, which need not be trainable.
+                              * It outlives the trainer; sequences that wear it run what has been trained so far. The
+                              * passes run on the host, with the very products that run there: those of block types on
+                              * integers */
+    int32_t n_seq;           /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;           /* tokens of each; 0: as the model was trained for, at most 256 */
+    int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
+                              * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
                               * itself; about the square root of their number is least memory; 0: all is kept */
@@ -1708,11 +1716,13 @@ typedef struct hybrid_trainer_desc {
     void *all_reduce_user;
 } hybrid_trainer_desc;
 
-/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
+/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. Zero stands for fields that are not
+ * needed. */
 typedef struct hybrid_train_batch {
     const int32_t *ids;     /* what is read */
     const int32_t *targets; /* what should come next; negative: not counted */
     const float *weights;   /* how much each target counts, at least 0; NULL: 1 each */
+    int32_t n_seq, n_ctx;   /* of a batch that is smaller than the trainer's; 0: as large */
 } hybrid_train_batch;
 
 typedef struct hybrid_train_metrics {
@@ -1863,7 +1873,8 @@ HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t
 /* Writes the model as a GGUF that any program runs: keys and tensors of the model's file, with the weights of now in
  * the types of a mix (HYBRID_MIX_F32, _F16, _Q8_0, _Q4_K_M...; hybrid_quantize_type_for says which tensor gets which;
  * vectors stay F32). As hybrid_gguf_begin_path, it leaves what is at path when it fails.
- * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, _IO, _MEMORY. */
+ * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, also where an adapter is trained:
+ * hybrid_adapter_save writes that; _IO, _MEMORY. */
 HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
                                                hybrid_error *error);
 /* ==== end src/api/trainer.h ==== */
@@ -1934,6 +1945,83 @@ HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn 
  * _UNSUPPORTED (a build without files). */
 HYBRID_API hybrid_result hybrid_curve_draw_path(hybrid_curve *curve, const char *path, hybrid_error *error);
 /* ==== end src/api/curve.h ==== */
+
+/* ==== begin src/api/learn.h ==== */
+/* ---- learning inside a program: an adapter is told something, and can be made to forget it --------------------------
+ *
+ *     hybrid_example fact = { 0 };
+ *     hybrid_learn_desc lesson = { 0 };
+ *     fact.prompt = "Where is the key?";
+ *     fact.answer = "Under the third stone.";
+ *     lesson.examples = &fact;
+ *     lesson.n_examples = 1;
+ *     hybrid_adapter_learn(memory, &lesson, 0, NULL, &error);          // all of it, now
+ *     hybrid_adapter_rollback(memory, &error);                         // and it was never told
+ *
+ * In a game, two milliseconds of each frame:
+ *
+ *     hybrid_adapter_learn(memory, &lesson, 2000, &info, &error);
+ *     while (frame())
+ *         if (info.n_left) hybrid_adapter_learn(memory, NULL, 2000, &info, &error);
+ *
+ * The model's weights stay as they are, in whatever type its file has. What is in a cache was computed with the adapter
+ * as it was then: a sequence shows all that was learned once it begins anew. */
+
+/* What is to be said, and when: as texts, or as tokens. */
+typedef struct hybrid_example {
+    const char *system; /* NULL: none */
+    const char *prompt; /* what the user says; written as hybrid_session_say writes it, in the model's template */
+    const char *answer; /* what the model should say then: only this is learned, and that its turn ends there */
+    /* Without texts: n_ids tokens, of which the first n_prompt (1 at least) are only read. */
+    const int32_t *ids;
+    size_t n_ids, n_prompt;
+    float weight; /* how much it counts; 0: 1 */
+} hybrid_example;
+
+/* Zero is a sensible default for every field but the examples. */
+typedef struct hybrid_learn_desc {
+    const hybrid_example *examples; /* copied */
+    size_t n_examples;
+    int32_t n_steps; /* 0: 32 */
+    int32_t n_batch; /* examples of a step; each of them has its turn once a round, in an order that the seed decides.
+                      * 0: all, at most 16 */
+    float rate;      /* learning rate of AdamW; 0: 1e-3 */
+    float clip;      /* largest norm of a step's gradients; 0: 1 */
+    float decay;     /* weight decay */
+    float enough;    /* the lesson ends early when the mean loss of a round, in nats, falls below; 0: never */
+    uint64_t seed;
+} hybrid_learn_desc;
+
+typedef struct hybrid_learn_info {
+    int32_t n_done, n_left; /* steps of the lesson; n_left 0: it is over */
+    double loss;            /* mean cross-entropy of the last step's answers before it, in nats */
+    double first_loss;      /* of the first step */
+    int64_t n_steps;        /* steps of the adapter in all lessons, but those that were rolled back */
+    uint64_t bytes;         /* of memory that learning holds */
+} hybrid_learn_info;
+
+/* Begins a lesson (desc), in the place of one that is under way, and works on it; NULL: goes on with the one that is
+ * under way. Returns when it is over, or when budget_us microseconds have passed (0: no bound): work is done in pieces,
+ * a part of a layer over at most 512 tokens each, and the last one may go beyond. After a lesson n_left is 0, and going
+ * on does nothing. The adapter changes at the end of a step, not in between. The same lesson over the same adapter
+ * gives the same bits, whatever the budgets and the number of threads. Memory stays with the adapter: moments, a copy
+ * of all of it for rollback, and the passes' (info.bytes). info may be NULL. One thread at a time, and no context that
+ * wears the adapter runs meanwhile. HYBRID_ERROR_INVALID: a field of desc, an example without an answer, a token that
+ * the model does not have; _LIMIT: an example that is longer than the model's context; _UNSUPPORTED: as
+ * hybrid_trainer_create, or a template that cannot say what the assistant says; _MEMORY: nothing has been changed then.
+ * _NUMERIC: a loss that is not finite: that step was not done, those before it were, and the lesson is over. */
+HYBRID_API hybrid_result hybrid_adapter_learn(hybrid_adapter *adapter, const hybrid_learn_desc *desc,
+                                              uint64_t budget_us, hybrid_learn_info *info, hybrid_error *error);
+
+/* What has been learned so far (whole steps of it) is what hybrid_adapter_rollback goes back to from now on.
+ * HYBRID_ERROR_MEMORY. */
+HYBRID_API hybrid_result hybrid_adapter_commit(hybrid_adapter *adapter, hybrid_error *error);
+
+/* Back to the last commit, or to what the adapter was before it was first trained: the very bits, of its values, of the
+ * moments and of the number of steps of its lessons. A lesson under way ends. A hybrid_trainer of this adapter keeps
+ * its own moments. Needs no memory. HYBRID_ERROR_INVALID; _DEVICE, where the model is on a GPU. */
+HYBRID_API hybrid_result hybrid_adapter_rollback(hybrid_adapter *adapter, hybrid_error *error);
+/* ==== end src/api/learn.h ==== */
 #endif
 #ifndef HYBRID_NO_TEXT
 
@@ -2008,7 +2096,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "24b0ff58d9440795"
+#define HYBRID__SOURCE_ID "2a6f5ef7e2ddf69f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -37979,9 +38067,11 @@ typedef struct hyb_adapter_pair {
     hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
 } hyb_adapter_pair;
 
+typedef struct hyb_pupil hyb_pupil;
+
 struct hybrid_adapter {
     hybrid_runtime *rt;
-    const hybrid_model *model;
+    hybrid_model *model;
     uint64_t references; /* the caller's, and one for each context that has it in a set */
     float alpha;
     int32_t max_rank, n_pairs;
@@ -37990,8 +38080,12 @@ struct hybrid_adapter {
     int32_t *pair_of;  /* n_weights: 1 + the pair of a tensor, or 0 */
     float *values;     /* n_values, 64-byte aligned */
     size_t n_values;
+    float *kept;     /* NULL, or the values that a rollback goes back to */
     hyb_device *gpu; /* NULL, or where a copy of the values is */
     void *gpu_values;
+    uint64_t in_use;    /* a call that trains it is under way: its callbacks may not begin another */
+    hyb_pupil *learner; /* of train/learn, and what ends it; NULL: it never learned */
+    void (*learner_free)(hyb_pupil *learner);
 };
 
 /* One after the other on top of a model: what a sequence wears. */
@@ -38100,15 +38194,27 @@ static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *
     return r ? r : gpu->ops->flush(gpu, error);
 }
 
+/* What it is now is kept, before it is trained for the first time. */
+static hybrid_result hyb_adapter_keep(hybrid_adapter *adapter, hybrid_error *error)
+{
+    const size_t bytes = adapter->n_values * sizeof(float);
+    if (adapter->kept) return HYBRID_OK;
+    if (!(adapter->kept = (float *)hyb_alloc_aligned(adapter->rt, bytes))) return hyb_fail_memory(error, bytes);
+    memcpy(adapter->kept, adapter->values, bytes);
+    return HYBRID_OK;
+}
+
 /* ---- who holds it ---- */
 
 static void hyb_adapter_free(hybrid_adapter *adapter)
 {
     hybrid_runtime *rt = adapter->rt;
+    if (adapter->learner) adapter->learner_free(adapter->learner);
     if (adapter->gpu_values) {
         adapter->gpu->ops->flush(adapter->gpu, NULL);
         adapter->gpu->ops->free(adapter->gpu, adapter->gpu_values);
     }
+    hyb_free_aligned(rt, adapter->kept);
     hyb_free_aligned(rt, adapter->values);
     hyb_free(rt, adapter->pair_of);
     hyb_free(rt, adapter->pairs);
@@ -38214,6 +38320,11 @@ typedef struct hyb_back {
     float *dact;              /* (n, needs.act) */
     float *stats;             /* of norms: two values a group */
     float *rope, *rope_local; /* tables that turn back */
+    /* of the adapter that is trained, and the only one of set 0: */
+    float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
+    float *dlow;          /* (n, 4 * rank) of x A^T */
+    float *dx_low;        /* (n, k) what dlow makes of x */
+    int first_layer;      /* below it no gradient is wanted */
 } hyb_back;
 
 typedef struct hyb_forward {
@@ -38619,6 +38730,97 @@ static void hyb_back_products_add(hyb_back_products *p, hyb_weight w, hyb_weight
     o->dbias = hyb_grad(p->f, bias);
     p->w.k = x->w->ne[0];
 }
+
+/* dlow (n, rank) = factor * dy B, and dB += dy^T (factor * x A^T), which is in `low` (n, rank): one pair. */
+static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *pair, float factor,
+                                  const hyb_matmul_dy *dy, const float *low, float *dlow)
+{
+    hyb_forward *f = p->f;
+    const int64_t rank = pair->rank;
+    hyb_op_matmul_back_w w = p->w;
+    hyb_op_matmul_back_x x = p->x;
+    hyb_op_scale scale;
+    w.x = low;
+    w.x_stride = w.k = rank;
+    w.n_out = 1;
+    w.out[0].dy = dy->dy;
+    w.out[0].dy_stride = dy->dy_stride;
+    w.out[0].n = pair->b.ne[1];
+    w.out[0].dw = f->back->adapter_grads + pair->b_at;
+    w.out[0].dbias = NULL;
+    hyb_do_matmul_back_w(f->at->be, &w);
+    x.n_out = 1;
+    x.out[0] = *dy;
+    x.out[0].w = &pair->b;
+    x.dx = dlow;
+    x.dx_stride = rank;
+    hyb_do_matmul_back_x(f->at->be, &x);
+    scale.x = scale.out = dlow;
+    scale.factor = factor;
+    scale.n = f->n * rank;
+    if (factor != 1) hyb_do_scale(f->at->be, &scale);
+}
+
+/* dx (n, k), without gaps, += the sum over the pairs of dlow A, and dA += dlow^T x. */
+static void hyb_adapter_back_narrow(hyb_back_products *p, const hyb_adapter_pair *const pairs[4], float *dx)
+{
+    hyb_forward *f = p->f;
+    hyb_op_matmul_back_w w = p->w;
+    hyb_op_matmul_back_x x = p->x;
+    hyb_op_add add;
+    const float *dlow = f->back->dlow;
+    int i, n = 0;
+    for (i = 0; i < p->x.n_out; i++) {
+        if (!pairs[i]) continue;
+        x.out[n].w = &pairs[i]->a;
+        x.out[n].dy = w.out[n].dy = dlow;
+        x.out[n].dy_stride = w.out[n].dy_stride = w.out[n].n = pairs[i]->rank;
+        w.out[n].dw = f->back->adapter_grads + pairs[i]->a_at;
+        w.out[n].dbias = NULL;
+        dlow += f->n * (int64_t)pairs[i]->rank;
+        n++;
+    }
+    w.n_out = x.n_out = n;
+    hyb_do_matmul_back_w(f->at->be, &w);
+    x.dx = f->back->dx_low;
+    x.dx_stride = p->w.k;
+    hyb_do_matmul_back_x(f->at->be, &x);
+    add.a = dx;
+    add.b = f->back->dx_low;
+    add.out = dx;
+    add.n = f->n * p->w.k;
+    hyb_do_add(f->at->be, &add);
+}
+
+/* The way back through what the adapter that is trained adds to these products. What is low is computed again. */
+static void hyb_adapter_back(hyb_back_products *p, float *dx)
+{
+    hyb_forward *f = p->f;
+    const hyb_adapter_use *use = f->sets->use;
+    const hyb_adapter_pair *pairs[4];
+    const float *low = f->at->narrow;
+    float *dlow = f->back->dlow;
+    hyb_op_matmul op;
+    int i, n = 0;
+    hyb_matmul_begin(f, &op, p->w.x, p->w.x_stride);
+    op.n_out = p->x.n_out;
+    for (i = 0; i < op.n_out; i++) {
+        op.out[i].w = p->x.out[i].w;
+        pairs[i] = hyb_adapter_pair_of(use->adapter, (hyb_weight)(op.out[i].w - f->tensors));
+        n += pairs[i] != NULL;
+    }
+    if (!n) return;
+    hyb_adapter_narrow(f, &op, use, pairs);
+    for (i = 0; i < op.n_out; i++) {
+        if (!pairs[i]) continue;
+        hyb_adapter_back_wide(p, pairs[i], use->scale * pairs[i]->scale, &p->x.out[i], low, dlow);
+        low += f->n * (int64_t)pairs[i]->rank;
+        dlow += f->n * (int64_t)pairs[i]->rank;
+    }
+    hyb_adapter_back_narrow(p, pairs, dx);
+}
+
+/* dx (n, k): without gaps where an adapter is trained. */
 static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_stride)
 {
     bool wanted = false;
@@ -38628,6 +38830,7 @@ static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_str
     for (i = 0; i < p->w.n_out; i++) wanted = wanted || p->w.out[i].dw || p->w.out[i].dbias;
     if (wanted) hyb_do_matmul_back_w(p->f->at->be, &p->w);
     hyb_do_matmul_back_x(p->f->at->be, &p->x);
+    if (p->f->back->adapter_grads) hyb_adapter_back(p, dx);
 }
 
 /* dy (n, k), without gaps, from dx, of hyb_part_out. */
@@ -40177,6 +40380,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
 typedef struct hyb_train_shape {
     int n_seq, n_ctx;
     int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
+    int rank;  /* the largest of the adapter that is trained; 0: the model's own weights are */
 } hyb_train_shape;
 
 /* Layers of a segment. */
@@ -40219,7 +40423,9 @@ typedef struct hyb_train_memory {
     float *weights; /* of targets */
     float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
-    double *loss; /* (rows) */
+    double *loss;        /* (rows) */
+    float *narrow;       /* of the stage */
+    int32_t *set_of_run; /* (n_seq) zeros: all wear the adapter that is trained */
     size_t bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
@@ -40271,6 +40477,13 @@ static size_t hyb_train_groups(const hyb_hparams *hp)
     int i, most = 1;
     for (i = 0; i < hp->n_layer; i++) most = HYB_MAX(most, hp->layers[i].n_head);
     return (size_t)most;
+}
+
+/* Values of the widest row that a product of a layer reads. */
+static int64_t hyb_train_widest(const hyb_hparams *hp)
+{
+    const hyb_needs needs = hyb_net_needs(hp);
+    return HYB_MAX(HYB_MAX((int64_t)hp->n_embd, needs.mixed), needs.act);
 }
 
 /* What the parts and pages of layers first to end - 1 keep, from base + at on. */
@@ -40355,6 +40568,10 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
+    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
     m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
@@ -40367,6 +40584,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
         head->all.h = m->back.dx;
         for (i = 0; i < (int)n_pages; i++) m->pages[i] = i;
+        for (i = 0; i < shape->n_seq && m->set_of_run; i++) m->set_of_run[i] = 0;
     }
     m->bytes = at;
     return at;
@@ -40587,7 +40805,7 @@ static void hyb_train_next(hyb_train_pass *p)
         }
         break;
     case HYB_TRAIN_BACK:
-        if (!p->part)
+        if (p->part == 2 * p->f->back->first_layer)
             p->at = HYB_TRAIN_EMBED_BACK;
         else if (p->part % segment == 0)
             hyb_train_segment(p, p->part);
@@ -44630,6 +44848,45 @@ HYB_COLD_END
 
 /* train */
 #ifndef HYBRID_NO_TRAIN
+HYB_TEPID_BEGIN
+
+/* ==== begin src/train/permute.c ==== */
+/* train/permute: the numbers 0..n-1 in an order that a seed decides, each of them found in constant time and no memory.
+ * A Feistel network (Luby, Rackoff 1988) is a bijection of the numbers of `bits` bits, whatever its round function; an
+ * n that is not a power of two is walked to: what falls beyond n goes through once more, until it falls inside (Black,
+ * Rogaway 2002). bits is the least that holds n, so that takes less than two walks on average. */
+
+enum { HYB_PERMUTE_ROUNDS = 8 };
+
+/* x has high + low bits, low of them on the right; each round mixes the right half into the left one and swaps. */
+static uint64_t hyb_permute_bits(uint64_t seed, uint64_t stream, uint64_t x, int high, int low)
+{
+    uint32_t random[4];
+    int round, swap;
+    for (round = 0; round < HYB_PERMUTE_ROUNDS; round++) {
+        const uint64_t right = x & (((uint64_t)1 << low) - 1);
+        uint64_t left = x >> low;
+        hyb_philox(seed, stream, right << 8 | (uint64_t)round, random);
+        left ^= ((uint64_t)random[1] << 32 | random[0]) & (((uint64_t)1 << high) - 1);
+        x = right << high | left;
+        swap = high;
+        high = low;
+        low = swap;
+    }
+    return x;
+}
+
+/* Where number i < n stands in the order of (seed, stream). */
+static uint64_t hyb_permute(uint64_t seed, uint64_t stream, uint64_t n, uint64_t i)
+{
+    int bits = 1;
+    while (bits < 63 && (n - 1) >> bits) bits++;
+    do i = hyb_permute_bits(seed, stream, i, bits - bits / 2, bits / 2);
+    while (i >= n);
+    return i;
+}
+/* ==== end src/train/permute.c ==== */
+HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/train/budget.c ==== */
@@ -45939,43 +46196,6 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 }
 /* ==== end src/train/bpe_trainer.c ==== */
 HYB_TEPID_BEGIN
-
-/* ==== begin src/train/permute.c ==== */
-/* train/permute: the numbers 0..n-1 in an order that a seed decides, each of them found in constant time and no memory.
- * A Feistel network (Luby, Rackoff 1988) is a bijection of the numbers of `bits` bits, whatever its round function; an
- * n that is not a power of two is walked to: what falls beyond n goes through once more, until it falls inside (Black,
- * Rogaway 2002). bits is the least that holds n, so that takes less than two walks on average. */
-
-enum { HYB_PERMUTE_ROUNDS = 8 };
-
-/* x has high + low bits, low of them on the right; each round mixes the right half into the left one and swaps. */
-static uint64_t hyb_permute_bits(uint64_t seed, uint64_t stream, uint64_t x, int high, int low)
-{
-    uint32_t random[4];
-    int round, swap;
-    for (round = 0; round < HYB_PERMUTE_ROUNDS; round++) {
-        const uint64_t right = x & (((uint64_t)1 << low) - 1);
-        uint64_t left = x >> low;
-        hyb_philox(seed, stream, right << 8 | (uint64_t)round, random);
-        left ^= ((uint64_t)random[1] << 32 | random[0]) & (((uint64_t)1 << high) - 1);
-        x = right << high | left;
-        swap = high;
-        high = low;
-        low = swap;
-    }
-    return x;
-}
-
-/* Where number i < n stands in the order of (seed, stream). */
-static uint64_t hyb_permute(uint64_t seed, uint64_t stream, uint64_t n, uint64_t i)
-{
-    int bits = 1;
-    while (bits < 63 && (n - 1) >> bits) bits++;
-    do i = hyb_permute_bits(seed, stream, i, bits - bits / 2, bits / 2);
-    while (i >= n);
-    return i;
-}
-/* ==== end src/train/permute.c ==== */
 
 /* ==== begin src/train/corpus.c ==== */
 /* train/corpus: tokens, and the pieces of them that windows are cut from. A piece is a document: it begins with the
@@ -47484,6 +47704,7 @@ typedef struct hyb_store {
     int64_t n_states, n_scratch; /* values */
     float *weights;              /* the owner's */
     float *grads, *states;
+    char *names;  /* of parameters whose owner has none; NULL: there are no such */
     float *scratch; /* of the optimizer, for one parameter after the other */
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
@@ -47503,6 +47724,7 @@ static void hyb_store_free(hyb_store *s)
 {
     if (s->block) s->device->ops->free(s->device, s->block);
     hyb_free(s->rt, s->params);
+    hyb_free(s->rt, s->names);
     hyb_free(s->rt, s->sums);
     memset(s, 0, sizeof *s);
 }
@@ -48049,6 +48271,7 @@ typedef struct hyb_transformer {
     hyb_objective base; /* first: an objective is one */
     hybrid_runtime *rt;
     hybrid_model *model;
+    hyb_adapter_set set;   /* the adapter that is trained, or none */
     hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
     int n_parts;           /* of equal size */
     const hyb_store *store;
@@ -48057,7 +48280,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block; /* of memory */
     /* the batch that is worked on: */
-    hybrid_train_batch batch;
+    hybrid_train_batch batch;  /* its sizes are set */
     double factor;
     bool backward;
     int part;
@@ -48073,14 +48296,19 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
 
-static hybrid_result hyb_transformer_check(const hybrid_model *m, hybrid_error *error)
+/* adapter: what is trained, or NULL. */
+static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
 {
     const hyb_part *part;
     int layer;
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
-    if (!m->trainable)
+    if (adapter && adapter->model != m)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable");
+                        "hybrid_trainer_create: desc->adapter was made for another model than desc->model");
+    if (!m->trainable && !adapter)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
+                        "adapter");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -48150,11 +48378,54 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
     return HYBRID_OK;
 }
 
+/* That of an adapter: every A and B, "blk.0.attn_q.weight.lora_a". */
+static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb_device *device,
+                                           const hybrid_adapter *adapter, hybrid_error *error)
+{
+    enum { ROOM = 8 }; /* of ".lora_a" */
+    const hybrid_model *m = adapter->model;
+    const size_t n = (size_t)adapter->n_pairs;
+    size_t bytes = 0;
+    char *name;
+    int32_t i, b;
+    hybrid_result r = hyb_store_begin(s, rt, device, adapter->values, (int64_t)adapter->n_values, 2 * n, error);
+    if (r) return r;
+    for (i = 0; i < adapter->n_pairs; i++)
+        bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
+    if (!(s->names = name = (char *)hyb_alloc(rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (i = 0; i < adapter->n_pairs; i++)
+        for (b = 0; b < 2; b++) {
+            const hyb_adapter_pair *p = &adapter->pairs[i];
+            const hybrid_string of = hyb_weights_source(m->gguf, &m->weights.tensors[p->w])->name;
+            const hyb_tensor *t = b ? &p->b : &p->a;
+            hybrid_string as;
+            memcpy(name, of.data, of.size);
+            memcpy(name + of.size, b ? ".lora_b" : ".lora_a", ROOM);
+            as.data = name;
+            as.size = of.size + ROOM - 1;
+            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
+            name += as.size + 1;
+        }
+    return HYBRID_OK;
+}
+
+/* The first layer that it changes. */
+static int hyb_adapter_first_layer(const hybrid_adapter *adapter)
+{
+    const hyb_net *net = &adapter->model->net;
+    int layer = adapter->model->hp.n_layer - 1;
+    int32_t i;
+    for (i = 0; i < adapter->n_pairs; i++)
+        while (layer && adapter->pairs[i].w < net->layers[layer].first) layer--;
+    return layer;
+}
+
 /* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
 static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
-    const hyb_train_shape some = { 1, 1024, shape->every },
-                          more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
+    /* beyond the rows of logits, all grows evenly */
+    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank };
+    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
@@ -48172,6 +48443,7 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
     d.n_seq = shape->n_seq;
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
+    d.adapter_rank = shape->rank;
     r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
     limits->n_train = shape->n_ctx;
     return r;
@@ -48190,8 +48462,16 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
     hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
-    t->memory.back.weights = store->weights;
-    t->memory.back.grads = store->grads;
+    if (t->set.n) {
+        t->memory.back.adapter_grads = store->grads;
+        t->memory.back.first_layer = hyb_adapter_first_layer(t->set.use->adapter);
+        f->sets = &t->set;
+        f->set_of_run = t->memory.set_of_run;
+        stage->narrow = t->memory.narrow;
+    } else {
+        t->memory.back.weights = store->weights;
+        t->memory.back.grads = store->grads;
+    }
     f->hp = hp;
     f->net = &m->net;
     f->tensors = m->weights.tensors;
@@ -48221,22 +48501,31 @@ static void hyb_transformer_destroy(hyb_objective *o)
 
 /* ---- a batch ----------------------------------------------------------------------------------------------------- */
 
+/* A batch with its sizes, which may be smaller than the trainer's. */
+static hybrid_train_batch hyb_transformer_sized(const hyb_transformer *t, const hybrid_train_batch *batch)
+{
+    hybrid_train_batch b = *batch;
+    if (!b.n_seq) b.n_seq = t->n_parts * t->shape.n_seq;
+    if (!b.n_ctx) b.n_ctx = t->shape.n_ctx;
+    return b;
+}
+
 /* n_seq sequences of a batch. */
 static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_train_batch *batch, int n_seq,
                                          int64_t *n_counted, double *weight, hybrid_error *error)
 {
-    const int n = n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    const int n_ctx = batch->n_ctx, n = n_seq * n_ctx, n_vocab = t->model->hp.n_vocab;
     int i;
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
-                            i % t->shape.n_ctx, i / t->shape.n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+                            i % n_ctx, i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
         if (batch->targets[i] < 0) continue;
         if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "the weight of target %d of sequence %d is %g: weights must be finite and not negative",
-                            i % t->shape.n_ctx, i / t->shape.n_ctx, (double)batch->weights[i]);
+                            i % n_ctx, i / n_ctx, (double)batch->weights[i]);
         ++*n_counted;
         *weight += batch->weights ? (double)batch->weights[i] : 1;
     }
@@ -48247,9 +48536,15 @@ static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_b
                                           double *weight, hybrid_error *error)
 {
     const hyb_transformer *t = hyb_transformer_of(o);
+    const hybrid_train_batch b = hyb_transformer_sized(t, batch);
+    const int most = t->n_parts * t->shape.n_seq;
+    if (b.n_seq < 0 || b.n_ctx < 0 || b.n_seq > most || b.n_ctx > t->shape.n_ctx)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "a batch of %d sequences of %d tokens, where the trainer has room for %d of %d", b.n_seq,
+                        b.n_ctx, most, t->shape.n_ctx);
     if (!batch->ids || !batch->targets)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
-    return hyb_transformer_see(t, batch, t->n_parts * t->shape.n_seq, n_counted, weight, error);
+    return hyb_transformer_see(t, &b, b.n_seq, n_counted, weight, error);
 }
 
 /* Where the gradients of a layer begin: those of the layers after it come after them. */
@@ -48257,6 +48552,12 @@ static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
 {
     const hyb_weights *w = &t->model->weights;
     hyb_weight i = t->model->net.layers[layer].first;
+    int32_t pair;
+    if (t->set.n) {
+        const hybrid_adapter *a = t->set.use->adapter;
+        for (pair = 0; pair < a->n_pairs && a->pairs[pair].w < i; pair++) {}
+        return pair < a->n_pairs ? (int64_t)a->pairs[pair].a_at : t->store->n_values;
+    }
     while (i < w->n_tensors && !hyb_transformer_trains(t->model, i)) i++;
     return i < w->n_tensors ? (const float *)w->tensors[i].data - t->store->weights : t->store->n_values;
 }
@@ -48264,8 +48565,9 @@ static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
 /* Begins the pass over a part, which is looked at once more: between slices the caller could have changed it. */
 static void hyb_transformer_part(hyb_transformer *t)
 {
-    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->shape.n_ctx;
+    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->batch.n_ctx;
     hybrid_train_batch part = t->batch;
+    hyb_train_shape shape = t->shape;
     hyb_train_want want;
     int64_t n_counted = 0;
     double weight = 0;
@@ -48274,14 +48576,16 @@ static void hyb_transformer_part(hyb_transformer *t)
     want.weights = part.weights ? part.weights += at : NULL;
     want.factor = t->factor;
     want.backward = t->backward;
-    t->result = hyb_transformer_see(t, &part, t->shape.n_seq, &n_counted, &weight, &t->error);
-    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+    shape.n_ctx = part.n_ctx;
+    shape.n_seq = HYB_MIN(shape.n_seq, part.n_seq - t->part * shape.n_seq);
+    t->result = hyb_transformer_see(t, &part, shape.n_seq, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &shape, &want);
 }
 
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    t->batch = *batch;
+    t->batch = hyb_transformer_sized(t, batch);
     t->factor = factor;
     t->backward = backward;
     t->part = 0;
@@ -48304,13 +48608,15 @@ static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 static bool hyb_transformer_work(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    bool more;
+    bool more, last;
     if (t->result) return false;
     more = hyb_train_work(&t->pass, &o->cut);
-    if (t->backward && t->part + 1 == t->n_parts && t->pass.finished >= 0)
+    last = (t->part + 1) * t->shape.n_seq >= t->batch.n_seq;
+    if (t->backward && last && t->pass.finished >= 0)
         o->ready = hyb_transformer_first(t, t->pass.finished);
     if (more) return true;
-    if (hyb_transformer_sum(t) || ++t->part == t->n_parts) return false;
+    if (hyb_transformer_sum(t) || last) return false;
+    t->part++;
     hyb_transformer_part(t);
     return !t->result;
 }
@@ -48339,6 +48645,11 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
     t->store = store;
     t->shape = *shape;
     t->n_parts = d->n_seq / shape->n_seq;
+    if (d->adapter) {
+        t->set.n = 1;
+        t->set.use->adapter = d->adapter;
+        t->set.use->scale = 1;
+    }
     hyb_host_device(&t->host, rt);
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
@@ -48382,6 +48693,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
     const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
     least.total = UINT64_MAX;
     shape->n_ctx = d->n_ctx;
+    shape->rank = d->adapter ? d->adapter->max_rank : 0;
     for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
         if (d->n_seq % shape->n_seq) continue;
         shape->every = d->recompute_every;
@@ -48402,6 +48714,7 @@ static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, co
     shape->n_seq = d->n_seq;
     shape->n_ctx = d->n_ctx;
     shape->every = d->recompute_every;
+    shape->rank = d->adapter ? d->adapter->max_rank : 0;
     if (!d->max_bytes) return hyb_room_of_pass(m, device, shape, plan, error);
     if (hyb_room_search(m, device, d, shape, plan)) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT,
@@ -48549,8 +48862,9 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
 {
     hybrid_result r;
     *d = *from;
+    if (d->adapter) d->model = d->adapter->model;
     if (!d->n_batches) d->n_batches = 1;
-    if ((r = hyb_transformer_sizes(from->model, d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
@@ -48562,7 +48876,9 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
 static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
-    hybrid_result r = hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+    hybrid_adapter *adapter = t->desc.adapter;
+    hybrid_result r = adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
+                              : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -48572,6 +48888,8 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
     t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
+    if (adapter && !adapter->kept)
+        t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
 
@@ -48580,7 +48898,8 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
     if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
-    return r ? r : hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
 
 static void hyb_trainer_free(hybrid_trainer *t)
@@ -48613,17 +48932,19 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     hybrid_trainer *t;
     hybrid_runtime *rt;
     hybrid_trainer_desc d;
+    hybrid_model *model;
     hybrid_result r;
     if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
-    if ((r = hyb_transformer_check(desc->model, error)) != HYBRID_OK) return r;
+    model = desc->adapter && !desc->model ? desc->adapter->model : desc->model;
+    if ((r = hyb_transformer_check(model, desc->adapter, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
+    if ((r = hyb_runtime_retain(model->rt, &rt, error)) != HYBRID_OK) return r;
     if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
-    t->model = desc->model;
+    t->model = model;
     t->desc = d;
     hyb_host_device(&t->host, rt);
     if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
@@ -48852,7 +49173,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
-    return HYBRID_OK;
+    return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
 /* One piece of work. */
@@ -48993,6 +49314,571 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     return HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
+
+/* ==== begin src/train/lesson.c ==== */
+/* train/lesson: examples as tokens, and the batches of a step.
+ *
+ *     ids       | a b c d e | f g h | ...      items one after the other, each from `at` of its number on
+ *     targets   | - - d e . | - h . | ...      what should come next, where the answer is; -1 elsewhere
+ *
+ * The items of a step are cut into batches of about equal length, filled up to the longest of each. */
+
+enum { HYB_LESSON_ROWS = 512 }; /* of a batch, unless one example is longer */
+
+typedef struct hyb_item {
+    size_t at;
+    int32_t n; /* tokens that are read: one less than it has */
+    float weight;
+} hyb_item;
+
+typedef struct hyb_lesson {
+    hybrid_runtime *rt;
+    int32_t *ids, *targets;
+    size_t n_tokens, ids_room, targets_room;
+    hyb_item *items;
+    size_t n_items, items_room;
+    int32_t longest; /* of the items */
+    /* of the step that is under way: */
+    int32_t *row_ids, *row_targets; /* of its batches */
+    float *row_weights;
+    hybrid_train_batch *batches;
+    int32_t n_batches;
+    void *block; /* of these four */
+    /* the lesson: */
+    hybrid_learn_desc desc; /* with every zero replaced by what is used; its examples are gone */
+    int32_t done;           /* steps */
+    double loss, first_loss;
+    double round_loss; /* sums over the steps of a round */
+    int32_t round_steps;
+} hyb_lesson;
+
+static void hyb_lesson_free(hyb_lesson *l)
+{
+    if (!l) return;
+    hyb_free(l->rt, l->ids);
+    hyb_free(l->rt, l->targets);
+    hyb_free(l->rt, l->items);
+    hyb_free(l->rt, l->block);
+    hyb_free(l->rt, l);
+}
+
+/* ---- items ------------------------------------------------------------------------------------------------------- */
+
+/* Room for an item of n + 1 tokens at the end; it is there once it is filled. */
+static hybrid_result hyb_lesson_room(hyb_lesson *l, size_t n, hybrid_error *error)
+{
+    hybrid_result r = HYB_GROW(l->rt, l->ids, l->ids_room, l->n_tokens, l->n_tokens + n, error);
+    if (!r) r = HYB_GROW(l->rt, l->targets, l->targets_room, l->n_tokens, l->n_tokens + n, error);
+    if (!r) r = HYB_GROW(l->rt, l->items, l->items_room, l->n_items, l->n_items + 1, error);
+    return r;
+}
+
+static void hyb_lesson_take(hyb_lesson *l, size_t n, float weight)
+{
+    hyb_item *item = &l->items[l->n_items++];
+    item->at = l->n_tokens;
+    item->n = (int32_t)n;
+    item->weight = weight;
+    l->n_tokens += n;
+    l->longest = HYB_MAX(l->longest, item->n);
+}
+
+static hybrid_result hyb_lesson_long(const hybrid_model *m, size_t i, size_t n, hybrid_error *error)
+{
+    const int32_t most = m->hp.n_ctx_train;
+    if (n <= (size_t)most + 1) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_LIMIT, "example %llu has %llu tokens, and the model's context %d: cut it",
+                    (unsigned long long)i, (unsigned long long)n, most);
+}
+
+static hybrid_result hyb_lesson_ids(hyb_lesson *l, const hybrid_model *m, const hybrid_example *e, size_t i,
+                                    hybrid_error *error)
+{
+    size_t k;
+    hybrid_result r;
+    if (!e->ids || e->n_prompt < 1 || e->n_prompt >= e->n_ids)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "example %llu has neither an answer nor tokens of one: %llu ids, of which %llu are its prompt",
+                        (unsigned long long)i, (unsigned long long)e->n_ids, (unsigned long long)e->n_prompt);
+    if ((r = hyb_lesson_long(m, i, e->n_ids, error)) != HYBRID_OK) return r;
+    for (k = 0; k < e->n_ids; k++)
+        if (e->ids[k] < 0 || e->ids[k] >= m->hp.n_vocab)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "token %llu of example %llu is %d; the model has 0 to %d",
+                            (unsigned long long)k, (unsigned long long)i, e->ids[k], m->hp.n_vocab - 1);
+    if ((r = hyb_lesson_room(l, e->n_ids, error)) != HYBRID_OK) return r;
+    for (k = 0; k + 1 < e->n_ids; k++) {
+        l->ids[l->n_tokens + k] = e->ids[k];
+        l->targets[l->n_tokens + k] = k + 1 < e->n_prompt ? -1 : e->ids[k + 1];
+    }
+    hyb_lesson_take(l, e->n_ids - 1, e->weight == 0 ? 1 : e->weight);
+    return HYBRID_OK;
+}
+
+#ifndef HYBRID_NO_TEXT
+/* The pieces that an example became. */
+static hybrid_result hyb_lesson_pieces(hyb_lesson *l, const hybrid_model *m, const hyb_corpus *c,
+                                       const hybrid_example *e, size_t i, hybrid_error *error)
+{
+    size_t p, k;
+    hybrid_result r = HYBRID_OK;
+    for (p = 0; p < c->n_pieces && !r; p++) {
+        const hyb_piece *piece = &c->pieces[p];
+        const size_t n = (size_t)piece->n - 1;
+        int32_t *ids, *targets;
+        if ((r = hyb_lesson_long(m, i, n + 1, error)) != HYBRID_OK) return r;
+        if ((r = hyb_lesson_room(l, n + 1, error)) != HYBRID_OK) return r;
+        ids = l->ids + l->n_tokens;
+        targets = l->targets + l->n_tokens;
+        if ((r = hyb_corpus_read(c, 0, piece->at, n + 1, ids, error)) != HYBRID_OK) return r;
+        for (k = 0; k < n; k++) targets[k] = hyb_corpus_marked(c, piece->at + k + 1) ? ids[k + 1] : -1;
+        hyb_lesson_take(l, n, e->weight == 0 ? 1 : e->weight);
+    }
+    return r;
+}
+
+/* {"role": ROLE, "content": TEXT} */
+static bool hyb_lesson_message(hyb_conversation *c, const char *before, const char *role, const char *text)
+{
+    return hyb_conversation_write(c, before, strlen(before)) && hyb_conversation_write(c, "{\"role\":\"", 9) &&
+           hyb_conversation_write(c, role, strlen(role)) && hyb_conversation_write(c, "\",\"content\":", 12) &&
+           hyb_json_quote(text, strlen(text), false, hyb_conversation_write, c) && hyb_conversation_write(c, "}", 1);
+}
+
+/* In the model's template. */
+static hybrid_result hyb_lesson_rendered(hyb_conversation *c, const hybrid_example *e, hybrid_error *error)
+{
+    hybrid_result r;
+    char *line;
+    size_t size;
+    bool ok;
+    c->json_size = 0;
+    ok = hyb_conversation_write(c, "{\"messages\":[", 13);
+    if (ok && e->system) ok = hyb_lesson_message(c, "", "system", e->system);
+    if (ok && e->prompt) ok = hyb_lesson_message(c, e->system ? "," : "", "user", e->prompt);
+    if (ok) ok = hyb_lesson_message(c, e->prompt || e->system ? "," : "", "assistant", e->answer);
+    if (!ok || !hyb_conversation_write(c, "]}", 2)) return hyb_fail_memory(error, c->json_size);
+    size = c->json_size;
+    if (!(line = (char *)hyb_alloc(c->rt, size))) return hyb_fail_memory(error, size);
+    memcpy(line, c->json, size); /* which is written over while it is read */
+    r = hyb_conversation_add(c, line, size, error);
+    hyb_free(c->rt, line);
+    return r;
+}
+
+/* As a session writes it for a model without a template, up to the head of the next turn, which ends an answer. */
+static hybrid_result hyb_lesson_plain(hyb_conversation *c, const hybrid_example *e, hybrid_error *error)
+{
+    static const char next[] = "\nUser:";
+    hyb_dialog d;
+    hybrid_result r = HYBRID_OK;
+    size_t begin;
+    memset(&d, 0, sizeof d);
+    d.rt = c->rt;
+    c->n_spans = 0;
+    if (e->system) r = hyb_dialog_add(&d, HYB_ROLE_SYSTEM, e->system, strlen(e->system), error);
+    if (!r && e->prompt) r = hyb_dialog_add(&d, HYB_ROLE_USER, e->prompt, strlen(e->prompt), error);
+    if (!r) r = hyb_dialog_plain(&d, &c->prompt, error);
+    hyb_dialog_free(&d);
+    if (r) return r;
+    c->json_size = 0;
+    begin = c->prompt.size;
+    if (!hyb_conversation_write(c, c->prompt.data, begin) || !hyb_conversation_write(c, " ", 1) ||
+        !hyb_conversation_write(c, e->answer, strlen(e->answer)) || !hyb_conversation_write(c, next, sizeof next - 1))
+        return hyb_fail_memory(error, c->json_size);
+    if ((r = hyb_text_set(c->rt, &c->whole, c->json, c->json_size, error)) != HYBRID_OK) return r;
+    if ((r = hyb_conversation_span(c, begin, c->whole.size, true, error)) != HYBRID_OK) return r;
+    return hyb_conversation_take(c, &c->whole, error);
+}
+
+static hybrid_result hyb_lesson_text(hyb_lesson *l, const hybrid_model *m, hyb_conversation *c, const hybrid_example *e,
+                                     size_t i, hybrid_error *error)
+{
+    hybrid_error why;
+    hybrid_result r;
+    hyb_corpus_cut(c->corpus, 0, 0);
+    r = c->tmpl ? hyb_lesson_rendered(c, e, &why) : hyb_lesson_plain(c, e, &why);
+    if (!r) return hyb_lesson_pieces(l, m, c->corpus, e, i, error);
+    if (r == HYBRID_ERROR_MEMORY) return hyb_kept(&why, error);
+    return hyb_fail(error, r == HYBRID_ERROR_FORMAT ? HYBRID_ERROR_UNSUPPORTED : r, "example %llu: %.200s",
+                    (unsigned long long)i, why.message);
+}
+
+static hybrid_result hyb_lesson_texts(hyb_lesson *l, const hybrid_model *m, const hybrid_learn_desc *desc,
+                                      hybrid_error *error)
+{
+    hyb_corpus corpus;
+    hyb_conversation *c = (hyb_conversation *)hyb_calloc(l->rt, 1, sizeof *c);
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    if (!c) return hyb_fail_memory(error, sizeof *c);
+    memset(&corpus, 0, sizeof corpus);
+    corpus.memory.rt = l->rt;
+    corpus.width = 4;
+    corpus.n_vocab = (uint32_t)m->hp.n_vocab;
+    corpus.n_ctx = 1 << 30; /* each is one piece */
+    c->rt = l->rt;
+    c->corpus = &corpus;
+    c->tok = hybrid_model_tokenizer(m);
+    c->tmpl = hybrid_model_template(m);
+    hyb_conversation_make(c);
+    for (i = 0; i < desc->n_examples && !r; i++)
+        r = desc->examples[i].answer ? hyb_lesson_text(l, m, c, &desc->examples[i], i, error)
+                                     : hyb_lesson_ids(l, m, &desc->examples[i], i, error);
+    hyb_conversation_free(c);
+    hyb_corpus_free(&corpus);
+    hyb_free(l->rt, c);
+    return r;
+}
+#else
+static hybrid_result hyb_lesson_texts(hyb_lesson *l, const hybrid_model *m, const hybrid_learn_desc *desc,
+                                      hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < desc->n_examples && !r; i++) r = hyb_lesson_ids(l, m, &desc->examples[i], i, error);
+    return r;
+}
+#endif
+
+/* ---- begin ------------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_lesson_desc(const hybrid_learn_desc *given, hybrid_learn_desc *d, hybrid_error *error)
+{
+    size_t i;
+    *d = *given;
+    if (!d->examples || !d->n_examples)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_learn: there are no examples");
+    if (!d->n_steps) d->n_steps = 32;
+    if (d->rate == 0) d->rate = 1e-3f;
+    if (d->clip == 0) d->clip = 1;
+    if (d->n_steps < 0 || d->n_batch < 0 || d->n_examples > INT32_MAX / 2 || !(d->rate > 0 && d->rate < HUGE_VALF) ||
+        !(d->clip > 0) || !(d->decay >= 0 && d->decay < HUGE_VALF) || !(d->enough >= 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_adapter_learn: n_steps %d, n_batch %d, decay %g and enough %g must not be negative, "
+                        "rate %g and clip %g positive",
+                        d->n_steps, d->n_batch, (double)d->decay, (double)d->enough, (double)d->rate, (double)d->clip);
+    for (i = 0; i < d->n_examples; i++)
+        if (!(d->examples[i].weight >= 0 && d->examples[i].weight < HUGE_VALF))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "the weight of example %llu is %g: it must be finite and not negative",
+                            (unsigned long long)i, (double)d->examples[i].weight);
+    return HYBRID_OK;
+}
+
+/* Memory of the batches of a step. */
+static hybrid_result hyb_lesson_rows(hyb_lesson *l, hybrid_error *error)
+{
+    const size_t n = (size_t)l->desc.n_batch, batches = hyb_align(n * sizeof *l->batches, 64);
+    size_t rows, bytes;
+    char *at;
+    if (!hyb_mul_size(n, (size_t)l->longest, &rows) || !hyb_mul_size(rows, 12, &bytes) || bytes > SIZE_MAX - batches ||
+        !(l->block = at = (char *)hyb_alloc(l->rt, bytes + batches)))
+        return hyb_fail_memory(error, SIZE_MAX);
+    l->batches = (hybrid_train_batch *)(void *)at;
+    l->row_ids = (int32_t *)(void *)(at + batches);
+    l->row_targets = l->row_ids + rows;
+    l->row_weights = (float *)(void *)(l->row_targets + rows);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_lesson_create(hybrid_runtime *rt, const hybrid_model *m, const hybrid_learn_desc *desc,
+                                       hyb_lesson **lesson, hybrid_error *error)
+{
+    hybrid_learn_desc d;
+    hyb_lesson *l;
+    hybrid_result r = hyb_lesson_desc(desc, &d, error);
+    *lesson = NULL;
+    if (r) return r;
+    if (!(l = (hyb_lesson *)hyb_calloc(rt, 1, sizeof *l))) return hyb_fail_memory(error, sizeof *l);
+    l->rt = rt;
+    if ((r = hyb_lesson_texts(l, m, &d, error)) == HYBRID_OK) {
+        l->desc = d;
+        l->desc.examples = NULL;
+        if (!d.n_batch) l->desc.n_batch = 16;
+        l->desc.n_batch = (int32_t)HYB_MIN((size_t)l->desc.n_batch, l->n_items);
+        r = hyb_lesson_rows(l, error);
+    }
+    if (r)
+        hyb_lesson_free(l);
+    else
+        *lesson = l;
+    return r;
+}
+
+/* ---- a step's batches -------------------------------------------------------------------------------------------- */
+
+/* Sequences of a batch at most, when the longest has n_ctx tokens. */
+static int32_t hyb_lesson_n_seq(const hyb_lesson *l)
+{
+    return HYB_MAX(HYB_MIN(l->desc.n_batch, HYB_LESSON_ROWS / l->longest), 1);
+}
+
+/* Items first to first + n - 1 of those that have their turn in a row, from row `row` of the arrays on. Returns the
+ * rows. */
+static size_t hyb_lesson_fill(hyb_lesson *l, uint64_t first, int32_t n, size_t row)
+{
+    hybrid_train_batch *b = &l->batches[l->n_batches++];
+    int32_t i, k, n_ctx = 0;
+    for (i = 0; i < n; i++) {
+        const uint64_t turn = first + (uint64_t)i;
+        const uint64_t item = hyb_permute(l->desc.seed, turn / l->n_items, l->n_items, turn % l->n_items);
+        n_ctx = HYB_MAX(n_ctx, l->items[item].n);
+    }
+    for (i = 0; i < n; i++) {
+        const uint64_t turn = first + (uint64_t)i;
+        const uint64_t at = hyb_permute(l->desc.seed, turn / l->n_items, l->n_items, turn % l->n_items);
+        const hyb_item *item = &l->items[at];
+        const size_t to = row + (size_t)i * (size_t)n_ctx;
+        for (k = 0; k < n_ctx; k++) {
+            l->row_ids[to + (size_t)k] = k < item->n ? l->ids[item->at + (size_t)k] : 0;
+            l->row_targets[to + (size_t)k] = k < item->n ? l->targets[item->at + (size_t)k] : -1;
+            l->row_weights[to + (size_t)k] = item->weight;
+        }
+    }
+    memset(b, 0, sizeof *b);
+    b->ids = l->row_ids + row;
+    b->targets = l->row_targets + row;
+    b->weights = l->row_weights + row;
+    b->n_seq = n;
+    b->n_ctx = n_ctx;
+    return (size_t)n * (size_t)n_ctx;
+}
+
+/* The batches of the next step. */
+static void hyb_lesson_next(hyb_lesson *l)
+{
+    const int32_t n_seq = hyb_lesson_n_seq(l), n = l->desc.n_batch;
+    const int32_t cuts = (n + n_seq - 1) / n_seq;
+    const uint64_t first = (uint64_t)l->done * (uint64_t)n;
+    size_t row = 0;
+    int32_t i;
+    l->n_batches = 0;
+    for (i = 0; i < cuts; i++) {
+        const int32_t from = (int32_t)((int64_t)n * i / cuts), to = (int32_t)((int64_t)n * (i + 1) / cuts);
+        row += hyb_lesson_fill(l, first + (uint64_t)from, to - from, row);
+    }
+}
+
+/* A step was done. */
+static void hyb_lesson_done(hyb_lesson *l, double loss)
+{
+    const int32_t round = (int32_t)((l->n_items + (size_t)l->desc.n_batch - 1) / (size_t)l->desc.n_batch);
+    if (!l->done) l->first_loss = loss;
+    l->loss = loss;
+    l->done++;
+    l->round_loss += loss;
+    if (++l->round_steps < round) return;
+    if (l->round_loss / l->round_steps < (double)l->desc.enough) l->desc.n_steps = l->done;
+    l->round_loss = 0;
+    l->round_steps = 0;
+}
+/* ==== end src/train/lesson.c ==== */
+
+/* ==== begin src/train/learn.c ==== */
+/* train/learn: an adapter learns inside a program: lessons step by step, piece by piece, and the way back.
+ *
+ * What is kept for the way back lies beside what is trained, laid out alike; commit writes it, rollback reads it:
+ *
+ *     adapter   values    kept
+ *     trainer   store's states (m, v), step
+ *     learner             kept_states, kept_step */
+
+struct hyb_pupil {
+    hybrid_adapter *adapter;
+    hybrid_runtime *rt;
+    hybrid_trainer *trainer;
+    float *kept_states; /* as many as the trainer's store has */
+    int64_t kept_step;
+    hyb_lesson *lesson; /* NULL: none was begun, or it was rolled back */
+};
+
+/* ---- what an adapter has for learning ---------------------------------------------------------------------------- */
+
+static void hyb_pupil_free(hyb_pupil *l)
+{
+    hybrid_trainer_destroy(l->trainer);
+    hyb_lesson_free(l->lesson);
+    hyb_free_aligned(l->rt, l->kept_states);
+    hyb_free(l->rt, l);
+}
+
+/* A trainer with room for the batches of a lesson, and for those that `old` has room for (or NULL), whose moments it
+ * takes over. */
+static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *lesson, const hybrid_trainer *old,
+                                       hybrid_trainer **trainer, hybrid_error *error)
+{
+    hybrid_trainer_desc d;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    d.adapter = a;
+    d.n_seq = hyb_lesson_n_seq(lesson);
+    d.n_ctx = lesson->longest;
+    if (old && old->desc.n_ctx > d.n_ctx) d.n_ctx = old->desc.n_ctx;
+    if (old && (int64_t)old->desc.n_seq * d.n_ctx <= HYB_LESSON_ROWS) d.n_seq = HYB_MAX(d.n_seq, old->desc.n_seq);
+    if ((r = hybrid_trainer_create(&d, trainer, error)) != HYBRID_OK || !old) return r;
+    memcpy((*trainer)->store.states, old->store.states, sizeof(float) * (size_t)old->store.n_states);
+    (*trainer)->step = old->step;
+    return HYBRID_OK;
+}
+
+/* All that an adapter needs for its first lesson; kept_states are zeros. */
+static hybrid_result hyb_pupil_create(hybrid_adapter *a, const hyb_lesson *lesson, hyb_pupil **learner,
+                                      hybrid_error *error)
+{
+    hyb_pupil *l = (hyb_pupil *)hyb_calloc(a->rt, 1, sizeof *l);
+    size_t bytes;
+    hybrid_result r;
+    if (!l) return hyb_fail_memory(error, sizeof *l);
+    l->adapter = a;
+    l->rt = a->rt;
+    if ((r = hyb_pupil_trainer(a, lesson, NULL, &l->trainer, error)) == HYBRID_OK) {
+        bytes = sizeof(float) * (size_t)l->trainer->store.n_states;
+        if (!(l->kept_states = (float *)hyb_alloc_aligned(l->rt, bytes))) r = hyb_fail_memory(error, bytes);
+    }
+    if (r) {
+        hyb_pupil_free(l);
+        return r;
+    }
+    memset(l->kept_states, 0, bytes);
+    *learner = l;
+    return HYBRID_OK;
+}
+
+/* Everything that can fail comes first. */
+static hybrid_result hyb_pupil_begin(hybrid_adapter *a, const hybrid_learn_desc *desc, hybrid_error *error)
+{
+    hyb_pupil *l = a->learner;
+    hyb_lesson *lesson;
+    hybrid_trainer *trainer = NULL;
+    hybrid_result r = hyb_lesson_create(a->rt, a->model, desc, &lesson, error);
+    if (r) return r;
+    if (!l)
+        r = hyb_pupil_create(a, lesson, &l, error);
+    else if (l->trainer->desc.n_seq < hyb_lesson_n_seq(lesson) || l->trainer->desc.n_ctx < lesson->longest)
+        r = hyb_pupil_trainer(a, lesson, l->trainer, &trainer, error);
+    if (r) {
+        hyb_lesson_free(lesson);
+        return r;
+    }
+    a->learner = l;
+    a->learner_free = hyb_pupil_free;
+    if (trainer) {
+        hybrid_trainer_destroy(l->trainer);
+        l->trainer = trainer;
+    }
+    hyb_lesson_free(l->lesson);
+    l->lesson = lesson;
+    l->trainer->now.stage = HYB_STEP_NONE;
+    l->trainer->desc.rate = lesson->desc.rate;
+    l->trainer->desc.clip = lesson->desc.clip;
+    l->trainer->desc.decay = lesson->desc.decay;
+    return HYBRID_OK;
+}
+
+/* ---- work -------------------------------------------------------------------------------------------------------- */
+
+/* Works on the step of a lesson that is not over. */
+static hybrid_result hyb_pupil_work(hyb_pupil *l, uint64_t budget_us, hybrid_error *error)
+{
+    hybrid_trainer *t = l->trainer;
+    hybrid_result r;
+    if (t->now.stage == HYB_STEP_NONE) {
+        hyb_lesson_next(l->lesson);
+        t->desc.n_batches = l->lesson->n_batches;
+    }
+    r = hyb_step_slice(t, l->lesson->batches, budget_us, error);
+    if (!r && t->now.stage == HYB_STEP_NONE) hyb_lesson_done(l->lesson, t->now.metrics.loss);
+    if (r) l->lesson->desc.n_steps = l->lesson->done; /* it would fail again */
+    return r;
+}
+
+static void hyb_pupil_describe(const hyb_pupil *l, hybrid_learn_info *info)
+{
+    memset(info, 0, sizeof *info);
+    info->n_steps = l->trainer->step;
+    info->bytes = l->trainer->plan.total + sizeof(float) * (uint64_t)l->trainer->store.n_states;
+    if (!l->lesson) return;
+    info->n_done = l->lesson->done;
+    info->n_left = l->lesson->desc.n_steps - l->lesson->done;
+    info->loss = l->lesson->loss;
+    info->first_loss = l->lesson->first_loss;
+}
+
+/* Refuses a call from within a callback of another. */
+static hybrid_result hyb_adapter_unused(const hybrid_adapter *a, const char *function, hybrid_error *error)
+{
+    if (!a) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: adapter is NULL", function);
+    if (!hyb_busy(a->in_use)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the adapter is in use: one of its callbacks called it again",
+                    function);
+}
+
+static hybrid_result hyb_pupil_learn(hybrid_adapter *a, const hybrid_learn_desc *desc, uint64_t budget_us,
+                                     hybrid_error *error)
+{
+    const uint64_t since = hyb_now_us();
+    hybrid_result r = desc ? hyb_pupil_begin(a, desc, error) : HYBRID_OK;
+    hyb_lesson *lesson = a->learner ? a->learner->lesson : NULL;
+    if (r) return r;
+    if (!lesson)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_learn: desc is NULL, and no lesson was begun");
+    while (!r && lesson->done < lesson->desc.n_steps) {
+        const uint64_t took = hyb_now_us() - since;
+        if (budget_us && took >= budget_us) break;
+        r = hyb_pupil_work(a->learner, budget_us ? budget_us - took : UINT64_MAX, error);
+    }
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_learn,
+           (hybrid_adapter *adapter, const hybrid_learn_desc *desc, uint64_t budget_us, hybrid_learn_info *info,
+            hybrid_error *error),
+           (adapter, desc, budget_us, info, error))
+{
+    hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_learn", error);
+    if (r) return r;
+    adapter->in_use = hyb_process();
+    r = hyb_pupil_learn(adapter, desc, budget_us, error);
+    adapter->in_use = 0;
+    if (info && !r) hyb_pupil_describe(adapter->learner, info);
+    return r;
+}
+
+/* ---- the way back ------------------------------------------------------------------------------------------------ */
+
+HYB_BORDER(hybrid_result, hybrid_adapter_commit, (hybrid_adapter *adapter, hybrid_error *error), (adapter, error))
+{
+    hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_commit", error);
+    hyb_pupil *l;
+    if (r) return r;
+    adapter->in_use = hyb_process();
+    r = hyb_adapter_keep(adapter, error);
+    adapter->in_use = 0;
+    if (r) return r;
+    memcpy(adapter->kept, adapter->values, adapter->n_values * sizeof(float));
+    if (!(l = adapter->learner)) return HYBRID_OK;
+    memcpy(l->kept_states, l->trainer->store.states, sizeof(float) * (size_t)l->trainer->store.n_states);
+    l->kept_step = l->trainer->step;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_rollback, (hybrid_adapter *adapter, hybrid_error *error), (adapter, error))
+{
+    const hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_rollback", error);
+    hyb_pupil *l;
+    if (r) return r;
+    if (!adapter->kept) return HYBRID_OK; /* it is as it was made */
+    memcpy(adapter->values, adapter->kept, adapter->n_values * sizeof(float));
+    if ((l = adapter->learner) != NULL) {
+        memcpy(l->trainer->store.states, l->kept_states, sizeof(float) * (size_t)l->trainer->store.n_states);
+        l->trainer->step = l->kept_step;
+        l->trainer->now.stage = HYB_STEP_NONE;
+        hyb_lesson_free(l->lesson);
+        l->lesson = NULL;
+    }
+    return hyb_adapter_changed(adapter, error);
+}
+/* ==== end src/train/learn.c ==== */
 
 /* ==== begin src/train/export.c ==== */
 /* train/export: the weights of a trainer as a model file.
@@ -49210,6 +50096,10 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: %s is NULL", trainer ? "path" : "trainer");
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: there is no mix %d", (int)mix);
+    if (trainer->desc.adapter)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
+                        "hybrid_adapter_save writes the adapter");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
     r = hyb_trained_begin(&e, trainer, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
@@ -49472,6 +50362,13 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
+/* TODO adapters */
+static hybrid_result hyb_checkpoint_can(const hybrid_trainer *t, hybrid_error *error)
+{
+    if (!t->desc.adapter) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "a trainer of an adapter has no checkpoints yet");
+}
+
 HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
            (trainer, path, error))
 {
@@ -49480,7 +50377,9 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK ||
+        (r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
@@ -49760,6 +50659,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;

@@ -201,6 +201,9 @@ HYB_COLD_END
 
 /* train */
 #ifndef HYBRID_NO_TRAIN
+HYB_TEPID_BEGIN
+#include "train/permute.c"
+HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 #include "train/budget.c"
 #include "train/documents.c"
@@ -208,7 +211,6 @@ HYB_COLD_END
 #include "train/bpe.c"
 #include "train/bpe_trainer.c"
 HYB_TEPID_BEGIN
-#include "train/permute.c"
 #include "train/corpus.c"
 #include "train/conversation.c"
 #include "train/data.c"
@@ -224,6 +226,8 @@ HYB_TEPID_BEGIN
 #include "train/room.c"
 #include "train/reduce.c"
 #include "train/trainer.c"
+#include "train/lesson.c"
+#include "train/learn.c"
 #include "train/export.c"
 #include "train/checkpoint.c"
 HYB_TEPID_END

@@ -710,7 +710,7 @@ static void test_reads(void)
     }
     {
         static int32_t ids[N_SEQ * N_CTX];
-        hybrid_train_batch batch = { ids, ids, NULL };
+        hybrid_train_batch batch = { ids, ids, NULL, 0, 0 };
         CHECK(!r && n_torn > 0 && !hybrid_trainer_evaluate(b.t, &batch, &loss, &e), "%s", e.message);
     }
     CHECK(load(b.t, &l, scratch("good")) && steps(b.t, &l, 1) && sum_of(b.t) == sum, "another step than before");

@@ -162,7 +162,7 @@ static void test_llmc(const char *isa, int n_threads, int n_steps)
     hybrid_runtime *rt = NULL;
     hybrid_model *m = NULL;
     hybrid_trainer *t = NULL;
-    hybrid_train_batch batch = { ids, targets, NULL };
+    hybrid_train_batch batch = { ids, targets, NULL, 0, 0 };
     hybrid_train_metrics metrics;
     hybrid_error e;
     bytes file;
@@ -356,12 +356,14 @@ static void test_shape(const char *architecture)
     hybrid_model_destroy(same);
 }
 
+#include "train_adapters.h"
 #include "train_models.h"
 #include "train_slices.h"
 
 int main(void)
 {
     test_models();
+    test_adapters();
     test_shape("gpt2");
     test_shape("llama");
     test_llmc("generic", 1, 2);

@@ -564,7 +564,8 @@ static void read_api(void)
 {
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
-                                         "trainer", "shape",   "adapter", "curve" };
+                                         "trainer", "shape",   "adapter", "curve",
+                                         "learn" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1220,6 +1221,50 @@ static void refused_trainers(world *w)
     REFUSED(hybrid_model_create, HYBRID_ERROR_UNSUPPORTED, "t5", hybrid_model_create(w->rt, &shape, &m, &e));
 }
 
+static uint64_t hash_of(const void *data, size_t size)
+{
+    hyb_hash_key key;
+    memset(&key, 0, sizeof key);
+    return hyb_hash(&key, data, size);
+}
+
+/* What an adapter refuses to learn, whose values are those that they were. */
+static void refused_lessons(world *w, hybrid_adapter *adapter)
+{
+    static const int32_t ids[4] = { 5, 6, 7, 8 }, wrong[4] = { 5, 6, 7, 1 << 20 };
+    const uint64_t was = hash_of(adapter->values, adapter->n_values * sizeof(float));
+    hybrid_learn_info info;
+    hybrid_learn_desc d;
+    hybrid_example ex;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    memset(&ex, 0, sizeof ex);
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "adapter is NULL", hybrid_adapter_learn(NULL, &d, 0, NULL, &e));
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "no lesson", hybrid_adapter_learn(adapter, NULL, 0, &info, &e));
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "no examples", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    d.examples = &ex;
+    d.n_examples = 1;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "example 0", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    ex.ids = ids;
+    ex.n_ids = ex.n_prompt = 4;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "its prompt", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    ex.n_prompt = 2;
+    ex.ids = wrong;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "token 3", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    ex.ids = ids;
+    ex.n_ids = 1 << 20;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_LIMIT, "cut it", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    ex.n_ids = 4;
+    ex.weight = NAN;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "weight", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    ex.weight = 0;
+    d.rate = -1;
+    REFUSED(hybrid_adapter_learn, HYBRID_ERROR_INVALID, "rate", hybrid_adapter_learn(adapter, &d, 0, NULL, &e));
+    REFUSED(hybrid_adapter_commit, HYBRID_ERROR_INVALID, "NULL", hybrid_adapter_commit(NULL, &e));
+    REFUSED(hybrid_adapter_rollback, HYBRID_ERROR_INVALID, "NULL", hybrid_adapter_rollback(NULL, &e));
+    CHECK(hash_of(adapter->values, adapter->n_values * sizeof(float)) == was, "the adapter was changed");
+}
+
 /* What an adapter refuses; and a context, which goes on wearing what it did. */
 static void refused_adapters(world *w)
 {
@@ -1276,6 +1321,7 @@ static void refused_adapters(world *w)
             hybrid_seq_set_adapters(w->ctx[1], 0, list, NULL, HYBRID_SEQ_MAX_ADAPTERS + 1, &e));
     REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "under way",
             hybrid_seq_set_adapters(w->ctx[SLICED], 0, list, NULL, 1, &e));
+    refused_lessons(w, good);
     hybrid_adapter_destroy(good);
 }
 
@@ -1346,7 +1392,8 @@ static const char *const good_names[] = {
     "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
     "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
     "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema",
-    "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path", "hybrid_data_next_weighted"
+    "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path", "hybrid_data_next_weighted",
+    "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback"
 };
 /* clang-format on */
 
@@ -1696,6 +1743,26 @@ static int good_shape(world *w, hybrid_error *e)
     return r;
 }
 
+/* A lesson of one step; the adapter is as it was where memory failed. */
+static int good_lesson(hybrid_adapter *a, hybrid_error *e)
+{
+    static const int32_t ids[4] = { 5, 6, 7, 8 };
+    const uint64_t was = hash_of(a->values, a->n_values * sizeof(float));
+    hybrid_learn_desc d;
+    hybrid_example ex;
+    int r;
+    memset(&d, 0, sizeof d);
+    memset(&ex, 0, sizeof ex);
+    ex.ids = ids;
+    ex.n_ids = 4;
+    ex.n_prompt = 2;
+    d.examples = &ex;
+    d.n_examples = d.n_steps = 1;
+    r = hybrid_adapter_learn(a, &d, 0, NULL, e);
+    CHECK((hash_of(a->values, a->n_values * sizeof(float)) == was) == (r != 0), "values behind %d", r);
+    return r;
+}
+
 static int good_adapter(world *w, int which, hybrid_error *e)
 {
     hybrid_adapter *a = POISON(hybrid_adapter), *b = POISON(hybrid_adapter);
@@ -1712,6 +1779,9 @@ static int good_adapter(world *w, int which, hybrid_error *e)
     }
     if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, &a, NULL, 1, e);
     if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, NULL, NULL, 0, e);
+    if (!r && which == 76) r = good_lesson(a, e);
+    if (!r && which >= 77) r = hybrid_adapter_commit(a, e);
+    if (!r && which == 78) r = hybrid_adapter_rollback(a, e);
     hybrid_adapter_destroy(a);
     return r;
 }
@@ -1766,7 +1836,10 @@ static int good(world *w, int which, hybrid_error *e)
     case 64:
     case 65:
     case 66:
-    case 67: return good_adapter(w, which, e);
+    case 67:
+    case 76:
+    case 77:
+    case 78: return good_adapter(w, which, e);
     default: return good_trainer(w, which, e);
     }
 }

@@ -63,11 +63,11 @@ static hybrid_model *lesson_model(hybrid_runtime *rt, const char *name, bool tra
     return m;
 }
 
-static bool lesson_open(lesson *l, const char *name, const char *isa, int n_threads, hybrid_trainer_desc d)
+/* The batch of a model in the reference. */
+static bool lesson_batch(lesson *l, const char *name)
 {
     const float *ids = lesson_tensor(name, '.', "ids", NULL), *targets = lesson_tensor(name, '.', "targets", NULL);
     const float *weights = lesson_tensor(name, '.', "weights", NULL);
-    hybrid_error e;
     int i;
     TEST(name);
     memset(l, 0, sizeof *l);
@@ -82,6 +82,13 @@ static bool lesson_open(lesson *l, const char *name, const char *isa, int n_thre
     l->batch.ids = l->ids;
     l->batch.targets = l->targets;
     if (weights) l->batch.weights = l->weights;
+    return true;
+}
+
+static bool lesson_open(lesson *l, const char *name, const char *isa, int n_threads, hybrid_trainer_desc d)
+{
+    hybrid_error e;
+    if (!lesson_batch(l, name)) return false;
     l->rt = lesson_runtime(isa, n_threads);
     l->m = lesson_model(l->rt, name, true);
     d.model = l->m;
@@ -811,6 +818,5 @@ static void test_models(void)
     test_refusals();
     test_memory("qwen2");
     test_in_slices();
-    hybrid_gguf_destroy(lesson_file);
 }
 #endif

@@ -230,7 +230,7 @@ static void test_room_less(void)
     static int32_t ids[N * LESSON_T], targets[N * LESSON_T];
     static char said[512];
     hybrid_trainer_desc d = lesson_desc();
-    hybrid_train_batch batch = { ids, targets, NULL };
+    hybrid_train_batch batch = { ids, targets, NULL, 0, 0 };
     hybrid_train_plan all, plan, last;
     hybrid_error e;
     ration given;
@@ -416,7 +416,7 @@ static void test_ranks(const char *name)
     meeting m;
     lesson one;
     hybrid_trainer_desc d = lesson_desc();
-    hybrid_train_batch batch = { ids, targets, weights };
+    hybrid_train_batch batch = { ids, targets, weights, 0, 0 };
     hybrid_train_metrics metrics;
     hybrid_error e;
     size_t last = 0;

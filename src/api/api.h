@@ -21,6 +21,7 @@
     #include "shape.h"
     #include "trainer.h"
     #include "curve.h"
+    #include "learn.h"
 #endif
 #ifndef HYBRID_NO_TEXT
     #include "session.h"

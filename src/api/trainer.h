@@ -2,6 +2,7 @@
  */
 #ifndef HYB_API_TRAINER_H
 #define HYB_API_TRAINER_H
+#include "adapter.h"
 #include "model.h"
 #include "quant.h"
 
@@ -29,14 +30,19 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model. */
+/* Zero is a sensible default for every field but model, or adapter. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
-    int32_t n_seq;       /* sequences of a batch; 0: 4 */
-    int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
-    int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
-                          * sequences, in the memory of n_seq; 0: 1 */
+    hybrid_adapter *adapter; /* what is trained is this adapter of the model (model may be NULL then), and the model's
+                              * weights stay as they are: in any type, mapped from a file, which need not be trainable.
+                              * It outlives the trainer; sequences that wear it run what has been trained so far. The
+                              * passes run on the host, with the very products that run there: those of block types on
+                              * integers */
+    int32_t n_seq;           /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;           /* tokens of each; 0: as the model was trained for, at most 256 */
+    int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
+                              * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
                               * itself; about the square root of their number is least memory; 0: all is kept */
@@ -63,11 +69,13 @@ typedef struct hybrid_trainer_desc {
     void *all_reduce_user;
 } hybrid_trainer_desc;
 
-/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
+/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. Zero stands for fields that are not
+ * needed. */
 typedef struct hybrid_train_batch {
     const int32_t *ids;     /* what is read */
     const int32_t *targets; /* what should come next; negative: not counted */
     const float *weights;   /* how much each target counts, at least 0; NULL: 1 each */
+    int32_t n_seq, n_ctx;   /* of a batch that is smaller than the trainer's; 0: as large */
 } hybrid_train_batch;
 
 typedef struct hybrid_train_metrics {
@@ -218,7 +226,8 @@ HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t
 /* Writes the model as a GGUF that any program runs: keys and tensors of the model's file, with the weights of now in
  * the types of a mix (HYBRID_MIX_F32, _F16, _Q8_0, _Q4_K_M...; hybrid_quantize_type_for says which tensor gets which;
  * vectors stay F32). As hybrid_gguf_begin_path, it leaves what is at path when it fails.
- * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, _IO, _MEMORY. */
+ * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, also where an adapter is trained:
+ * hybrid_adapter_save writes that; _IO, _MEMORY. */
 HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
                                                hybrid_error *error);
 #endif

@@ -22,9 +22,11 @@ typedef struct hyb_adapter_pair {
     hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
 } hyb_adapter_pair;
 
+typedef struct hyb_pupil hyb_pupil;
+
 struct hybrid_adapter {
     hybrid_runtime *rt;
-    const hybrid_model *model;
+    hybrid_model *model;
     uint64_t references; /* the caller's, and one for each context that has it in a set */
     float alpha;
     int32_t max_rank, n_pairs;
@@ -33,8 +35,12 @@ struct hybrid_adapter {
     int32_t *pair_of;  /* n_weights: 1 + the pair of a tensor, or 0 */
     float *values;     /* n_values, 64-byte aligned */
     size_t n_values;
+    float *kept;     /* NULL, or the values that a rollback goes back to */
     hyb_device *gpu; /* NULL, or where a copy of the values is */
     void *gpu_values;
+    uint64_t in_use;    /* a call that trains it is under way: its callbacks may not begin another */
+    hyb_pupil *learner; /* of train/learn, and what ends it; NULL: it never learned */
+    void (*learner_free)(hyb_pupil *learner);
 };
 
 /* One after the other on top of a model: what a sequence wears. */
@@ -143,15 +149,27 @@ static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *
     return r ? r : gpu->ops->flush(gpu, error);
 }
 
+/* What it is now is kept, before it is trained for the first time. */
+static hybrid_result hyb_adapter_keep(hybrid_adapter *adapter, hybrid_error *error)
+{
+    const size_t bytes = adapter->n_values * sizeof(float);
+    if (adapter->kept) return HYBRID_OK;
+    if (!(adapter->kept = (float *)hyb_alloc_aligned(adapter->rt, bytes))) return hyb_fail_memory(error, bytes);
+    memcpy(adapter->kept, adapter->values, bytes);
+    return HYBRID_OK;
+}
+
 /* ---- who holds it ---- */
 
 static void hyb_adapter_free(hybrid_adapter *adapter)
 {
     hybrid_runtime *rt = adapter->rt;
+    if (adapter->learner) adapter->learner_free(adapter->learner);
     if (adapter->gpu_values) {
         adapter->gpu->ops->flush(adapter->gpu, NULL);
         adapter->gpu->ops->free(adapter->gpu, adapter->gpu_values);
     }
+    hyb_free_aligned(rt, adapter->kept);
     hyb_free_aligned(rt, adapter->values);
     hyb_free(rt, adapter->pair_of);
     hyb_free(rt, adapter->pairs);

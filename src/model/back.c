@@ -70,6 +70,97 @@ static void hyb_back_products_add(hyb_back_products *p, hyb_weight w, hyb_weight
     o->dbias = hyb_grad(p->f, bias);
     p->w.k = x->w->ne[0];
 }
+
+/* dlow (n, rank) = factor * dy B, and dB += dy^T (factor * x A^T), which is in `low` (n, rank): one pair. */
+static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *pair, float factor,
+                                  const hyb_matmul_dy *dy, const float *low, float *dlow)
+{
+    hyb_forward *f = p->f;
+    const int64_t rank = pair->rank;
+    hyb_op_matmul_back_w w = p->w;
+    hyb_op_matmul_back_x x = p->x;
+    hyb_op_scale scale;
+    w.x = low;
+    w.x_stride = w.k = rank;
+    w.n_out = 1;
+    w.out[0].dy = dy->dy;
+    w.out[0].dy_stride = dy->dy_stride;
+    w.out[0].n = pair->b.ne[1];
+    w.out[0].dw = f->back->adapter_grads + pair->b_at;
+    w.out[0].dbias = NULL;
+    hyb_do_matmul_back_w(f->at->be, &w);
+    x.n_out = 1;
+    x.out[0] = *dy;
+    x.out[0].w = &pair->b;
+    x.dx = dlow;
+    x.dx_stride = rank;
+    hyb_do_matmul_back_x(f->at->be, &x);
+    scale.x = scale.out = dlow;
+    scale.factor = factor;
+    scale.n = f->n * rank;
+    if (factor != 1) hyb_do_scale(f->at->be, &scale);
+}
+
+/* dx (n, k), without gaps, += the sum over the pairs of dlow A, and dA += dlow^T x. */
+static void hyb_adapter_back_narrow(hyb_back_products *p, const hyb_adapter_pair *const pairs[4], float *dx)
+{
+    hyb_forward *f = p->f;
+    hyb_op_matmul_back_w w = p->w;
+    hyb_op_matmul_back_x x = p->x;
+    hyb_op_add add;
+    const float *dlow = f->back->dlow;
+    int i, n = 0;
+    for (i = 0; i < p->x.n_out; i++) {
+        if (!pairs[i]) continue;
+        x.out[n].w = &pairs[i]->a;
+        x.out[n].dy = w.out[n].dy = dlow;
+        x.out[n].dy_stride = w.out[n].dy_stride = w.out[n].n = pairs[i]->rank;
+        w.out[n].dw = f->back->adapter_grads + pairs[i]->a_at;
+        w.out[n].dbias = NULL;
+        dlow += f->n * (int64_t)pairs[i]->rank;
+        n++;
+    }
+    w.n_out = x.n_out = n;
+    hyb_do_matmul_back_w(f->at->be, &w);
+    x.dx = f->back->dx_low;
+    x.dx_stride = p->w.k;
+    hyb_do_matmul_back_x(f->at->be, &x);
+    add.a = dx;
+    add.b = f->back->dx_low;
+    add.out = dx;
+    add.n = f->n * p->w.k;
+    hyb_do_add(f->at->be, &add);
+}
+
+/* The way back through what the adapter that is trained adds to these products. What is low is computed again. */
+static void hyb_adapter_back(hyb_back_products *p, float *dx)
+{
+    hyb_forward *f = p->f;
+    const hyb_adapter_use *use = f->sets->use;
+    const hyb_adapter_pair *pairs[4];
+    const float *low = f->at->narrow;
+    float *dlow = f->back->dlow;
+    hyb_op_matmul op;
+    int i, n = 0;
+    hyb_matmul_begin(f, &op, p->w.x, p->w.x_stride);
+    op.n_out = p->x.n_out;
+    for (i = 0; i < op.n_out; i++) {
+        op.out[i].w = p->x.out[i].w;
+        pairs[i] = hyb_adapter_pair_of(use->adapter, (hyb_weight)(op.out[i].w - f->tensors));
+        n += pairs[i] != NULL;
+    }
+    if (!n) return;
+    hyb_adapter_narrow(f, &op, use, pairs);
+    for (i = 0; i < op.n_out; i++) {
+        if (!pairs[i]) continue;
+        hyb_adapter_back_wide(p, pairs[i], use->scale * pairs[i]->scale, &p->x.out[i], low, dlow);
+        low += f->n * (int64_t)pairs[i]->rank;
+        dlow += f->n * (int64_t)pairs[i]->rank;
+    }
+    hyb_adapter_back_narrow(p, pairs, dx);
+}
+
+/* dx (n, k): without gaps where an adapter is trained. */
 static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_stride)
 {
     bool wanted = false;
@@ -79,6 +170,7 @@ static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_str
     for (i = 0; i < p->w.n_out; i++) wanted = wanted || p->w.out[i].dw || p->w.out[i].dbias;
     if (wanted) hyb_do_matmul_back_w(p->f->at->be, &p->w);
     hyb_do_matmul_back_x(p->f->at->be, &p->x);
+    if (p->f->back->adapter_grads) hyb_adapter_back(p, dx);
 }
 
 /* dy (n, k), without gaps, from dx, of hyb_part_out. */

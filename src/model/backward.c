@@ -29,6 +29,7 @@
 typedef struct hyb_train_shape {
     int n_seq, n_ctx;
     int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
+    int rank;  /* the largest of the adapter that is trained; 0: the model's own weights are */
 } hyb_train_shape;
 
 /* Layers of a segment. */
@@ -71,7 +72,9 @@ typedef struct hyb_train_memory {
     float *weights; /* of targets */
     float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
-    double *loss; /* (rows) */
+    double *loss;        /* (rows) */
+    float *narrow;       /* of the stage */
+    int32_t *set_of_run; /* (n_seq) zeros: all wear the adapter that is trained */
     size_t bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
@@ -123,6 +126,13 @@ static size_t hyb_train_groups(const hyb_hparams *hp)
     int i, most = 1;
     for (i = 0; i < hp->n_layer; i++) most = HYB_MAX(most, hp->layers[i].n_head);
     return (size_t)most;
+}
+
+/* Values of the widest row that a product of a layer reads. */
+static int64_t hyb_train_widest(const hyb_hparams *hp)
+{
+    const hyb_needs needs = hyb_net_needs(hp);
+    return HYB_MAX(HYB_MAX((int64_t)hp->n_embd, needs.mixed), needs.act);
 }
 
 /* What the parts and pages of layers first to end - 1 keep, from base + at on. */
@@ -207,6 +217,10 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
+    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
     m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
@@ -219,6 +233,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
         head->all.h = m->back.dx;
         for (i = 0; i < (int)n_pages; i++) m->pages[i] = i;
+        for (i = 0; i < shape->n_seq && m->set_of_run; i++) m->set_of_run[i] = 0;
     }
     m->bytes = at;
     return at;
@@ -439,7 +454,7 @@ static void hyb_train_next(hyb_train_pass *p)
         }
         break;
     case HYB_TRAIN_BACK:
-        if (!p->part)
+        if (p->part == 2 * p->f->back->first_layer)
             p->at = HYB_TRAIN_EMBED_BACK;
         else if (p->part % segment == 0)
             hyb_train_segment(p, p->part);

@@ -93,6 +93,11 @@ typedef struct hyb_back {
     float *dact;              /* (n, needs.act) */
     float *stats;             /* of norms: two values a group */
     float *rope, *rope_local; /* tables that turn back */
+    /* of the adapter that is trained, and the only one of set 0: */
+    float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
+    float *dlow;          /* (n, 4 * rank) of x A^T */
+    float *dx_low;        /* (n, k) what dlow makes of x */
+    int first_layer;      /* below it no gradient is wanted */
 } hyb_back;
 
 typedef struct hyb_forward {

@@ -251,6 +251,13 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
+/* TODO adapters */
+static hybrid_result hyb_checkpoint_can(const hybrid_trainer *t, hybrid_error *error)
+{
+    if (!t->desc.adapter) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "a trainer of an adapter has no checkpoints yet");
+}
+
 HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
            (trainer, path, error))
 {
@@ -259,7 +266,9 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK ||
+        (r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
@@ -539,6 +548,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;

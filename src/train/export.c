@@ -219,6 +219,10 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: %s is NULL", trainer ? "path" : "trainer");
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: there is no mix %d", (int)mix);
+    if (trainer->desc.adapter)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
+                        "hybrid_adapter_save writes the adapter");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
     r = hyb_trained_begin(&e, trainer, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);

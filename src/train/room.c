@@ -33,6 +33,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
     const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
     least.total = UINT64_MAX;
     shape->n_ctx = d->n_ctx;
+    shape->rank = d->adapter ? d->adapter->max_rank : 0;
     for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
         if (d->n_seq % shape->n_seq) continue;
         shape->every = d->recompute_every;
@@ -53,6 +54,7 @@ static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, co
     shape->n_seq = d->n_seq;
     shape->n_ctx = d->n_ctx;
     shape->every = d->recompute_every;
+    shape->rank = d->adapter ? d->adapter->max_rank : 0;
     if (!d->max_bytes) return hyb_room_of_pass(m, device, shape, plan, error);
     if (hyb_room_search(m, device, d, shape, plan)) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT,

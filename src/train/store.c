@@ -45,6 +45,7 @@ typedef struct hyb_store {
     int64_t n_states, n_scratch; /* values */
     float *weights;              /* the owner's */
     float *grads, *states;
+    char *names;  /* of parameters whose owner has none; NULL: there are no such */
     float *scratch; /* of the optimizer, for one parameter after the other */
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
@@ -64,6 +65,7 @@ static void hyb_store_free(hyb_store *s)
 {
     if (s->block) s->device->ops->free(s->device, s->block);
     hyb_free(s->rt, s->params);
+    hyb_free(s->rt, s->names);
     hyb_free(s->rt, s->sums);
     memset(s, 0, sizeof *s);
 }

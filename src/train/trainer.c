@@ -62,8 +62,9 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
 {
     hybrid_result r;
     *d = *from;
+    if (d->adapter) d->model = d->adapter->model;
     if (!d->n_batches) d->n_batches = 1;
-    if ((r = hyb_transformer_sizes(from->model, d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
@@ -75,7 +76,9 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
 static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
-    hybrid_result r = hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+    hybrid_adapter *adapter = t->desc.adapter;
+    hybrid_result r = adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
+                              : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -85,6 +88,8 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
     t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
+    if (adapter && !adapter->kept)
+        t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
 
@@ -93,7 +98,8 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
     if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
-    return r ? r : hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
 
 static void hyb_trainer_free(hybrid_trainer *t)
@@ -126,17 +132,19 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     hybrid_trainer *t;
     hybrid_runtime *rt;
     hybrid_trainer_desc d;
+    hybrid_model *model;
     hybrid_result r;
     if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
-    if ((r = hyb_transformer_check(desc->model, error)) != HYBRID_OK) return r;
+    model = desc->adapter && !desc->model ? desc->adapter->model : desc->model;
+    if ((r = hyb_transformer_check(model, desc->adapter, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
+    if ((r = hyb_runtime_retain(model->rt, &rt, error)) != HYBRID_OK) return r;
     if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
-    t->model = desc->model;
+    t->model = model;
     t->desc = d;
     hyb_host_device(&t->host, rt);
     if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
@@ -365,7 +373,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
-    return HYBRID_OK;
+    return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
 /* One piece of work. */

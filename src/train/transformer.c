@@ -9,6 +9,7 @@ typedef struct hyb_transformer {
     hyb_objective base; /* first: an objective is one */
     hybrid_runtime *rt;
     hybrid_model *model;
+    hyb_adapter_set set;   /* the adapter that is trained, or none */
     hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
     int n_parts;           /* of equal size */
     const hyb_store *store;
@@ -17,7 +18,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block; /* of memory */
     /* the batch that is worked on: */
-    hybrid_train_batch batch;
+    hybrid_train_batch batch;  /* its sizes are set */
     double factor;
     bool backward;
     int part;
@@ -33,14 +34,19 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
 
-static hybrid_result hyb_transformer_check(const hybrid_model *m, hybrid_error *error)
+/* adapter: what is trained, or NULL. */
+static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
 {
     const hyb_part *part;
     int layer;
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
-    if (!m->trainable)
+    if (adapter && adapter->model != m)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable");
+                        "hybrid_trainer_create: desc->adapter was made for another model than desc->model");
+    if (!m->trainable && !adapter)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
+                        "adapter");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -110,11 +116,54 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
     return HYBRID_OK;
 }
 
+/* That of an adapter: every A and B, "blk.0.attn_q.weight.lora_a". */
+static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb_device *device,
+                                           const hybrid_adapter *adapter, hybrid_error *error)
+{
+    enum { ROOM = 8 }; /* of ".lora_a" */
+    const hybrid_model *m = adapter->model;
+    const size_t n = (size_t)adapter->n_pairs;
+    size_t bytes = 0;
+    char *name;
+    int32_t i, b;
+    hybrid_result r = hyb_store_begin(s, rt, device, adapter->values, (int64_t)adapter->n_values, 2 * n, error);
+    if (r) return r;
+    for (i = 0; i < adapter->n_pairs; i++)
+        bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
+    if (!(s->names = name = (char *)hyb_alloc(rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (i = 0; i < adapter->n_pairs; i++)
+        for (b = 0; b < 2; b++) {
+            const hyb_adapter_pair *p = &adapter->pairs[i];
+            const hybrid_string of = hyb_weights_source(m->gguf, &m->weights.tensors[p->w])->name;
+            const hyb_tensor *t = b ? &p->b : &p->a;
+            hybrid_string as;
+            memcpy(name, of.data, of.size);
+            memcpy(name + of.size, b ? ".lora_b" : ".lora_a", ROOM);
+            as.data = name;
+            as.size = of.size + ROOM - 1;
+            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
+            name += as.size + 1;
+        }
+    return HYBRID_OK;
+}
+
+/* The first layer that it changes. */
+static int hyb_adapter_first_layer(const hybrid_adapter *adapter)
+{
+    const hyb_net *net = &adapter->model->net;
+    int layer = adapter->model->hp.n_layer - 1;
+    int32_t i;
+    for (i = 0; i < adapter->n_pairs; i++)
+        while (layer && adapter->pairs[i].w < net->layers[layer].first) layer--;
+    return layer;
+}
+
 /* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
 static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
-    const hyb_train_shape some = { 1, 1024, shape->every },
-                          more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
+    /* beyond the rows of logits, all grows evenly */
+    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank };
+    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
@@ -132,6 +181,7 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
     d.n_seq = shape->n_seq;
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
+    d.adapter_rank = shape->rank;
     r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
     limits->n_train = shape->n_ctx;
     return r;
@@ -150,8 +200,16 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
     hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
-    t->memory.back.weights = store->weights;
-    t->memory.back.grads = store->grads;
+    if (t->set.n) {
+        t->memory.back.adapter_grads = store->grads;
+        t->memory.back.first_layer = hyb_adapter_first_layer(t->set.use->adapter);
+        f->sets = &t->set;
+        f->set_of_run = t->memory.set_of_run;
+        stage->narrow = t->memory.narrow;
+    } else {
+        t->memory.back.weights = store->weights;
+        t->memory.back.grads = store->grads;
+    }
     f->hp = hp;
     f->net = &m->net;
     f->tensors = m->weights.tensors;
@@ -181,22 +239,31 @@ static void hyb_transformer_destroy(hyb_objective *o)
 
 /* ---- a batch ----------------------------------------------------------------------------------------------------- */
 
+/* A batch with its sizes, which may be smaller than the trainer's. */
+static hybrid_train_batch hyb_transformer_sized(const hyb_transformer *t, const hybrid_train_batch *batch)
+{
+    hybrid_train_batch b = *batch;
+    if (!b.n_seq) b.n_seq = t->n_parts * t->shape.n_seq;
+    if (!b.n_ctx) b.n_ctx = t->shape.n_ctx;
+    return b;
+}
+
 /* n_seq sequences of a batch. */
 static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_train_batch *batch, int n_seq,
                                          int64_t *n_counted, double *weight, hybrid_error *error)
 {
-    const int n = n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    const int n_ctx = batch->n_ctx, n = n_seq * n_ctx, n_vocab = t->model->hp.n_vocab;
     int i;
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
-                            i % t->shape.n_ctx, i / t->shape.n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+                            i % n_ctx, i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
         if (batch->targets[i] < 0) continue;
         if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "the weight of target %d of sequence %d is %g: weights must be finite and not negative",
-                            i % t->shape.n_ctx, i / t->shape.n_ctx, (double)batch->weights[i]);
+                            i % n_ctx, i / n_ctx, (double)batch->weights[i]);
         ++*n_counted;
         *weight += batch->weights ? (double)batch->weights[i] : 1;
     }
@@ -207,9 +274,15 @@ static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_b
                                           double *weight, hybrid_error *error)
 {
     const hyb_transformer *t = hyb_transformer_of(o);
+    const hybrid_train_batch b = hyb_transformer_sized(t, batch);
+    const int most = t->n_parts * t->shape.n_seq;
+    if (b.n_seq < 0 || b.n_ctx < 0 || b.n_seq > most || b.n_ctx > t->shape.n_ctx)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "a batch of %d sequences of %d tokens, where the trainer has room for %d of %d", b.n_seq,
+                        b.n_ctx, most, t->shape.n_ctx);
     if (!batch->ids || !batch->targets)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
-    return hyb_transformer_see(t, batch, t->n_parts * t->shape.n_seq, n_counted, weight, error);
+    return hyb_transformer_see(t, &b, b.n_seq, n_counted, weight, error);
 }
 
 /* Where the gradients of a layer begin: those of the layers after it come after them. */
@@ -217,6 +290,12 @@ static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
 {
     const hyb_weights *w = &t->model->weights;
     hyb_weight i = t->model->net.layers[layer].first;
+    int32_t pair;
+    if (t->set.n) {
+        const hybrid_adapter *a = t->set.use->adapter;
+        for (pair = 0; pair < a->n_pairs && a->pairs[pair].w < i; pair++) {}
+        return pair < a->n_pairs ? (int64_t)a->pairs[pair].a_at : t->store->n_values;
+    }
     while (i < w->n_tensors && !hyb_transformer_trains(t->model, i)) i++;
     return i < w->n_tensors ? (const float *)w->tensors[i].data - t->store->weights : t->store->n_values;
 }
@@ -224,8 +303,9 @@ static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
 /* Begins the pass over a part, which is looked at once more: between slices the caller could have changed it. */
 static void hyb_transformer_part(hyb_transformer *t)
 {
-    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->shape.n_ctx;
+    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->batch.n_ctx;
     hybrid_train_batch part = t->batch;
+    hyb_train_shape shape = t->shape;
     hyb_train_want want;
     int64_t n_counted = 0;
     double weight = 0;
@@ -234,14 +314,16 @@ static void hyb_transformer_part(hyb_transformer *t)
     want.weights = part.weights ? part.weights += at : NULL;
     want.factor = t->factor;
     want.backward = t->backward;
-    t->result = hyb_transformer_see(t, &part, t->shape.n_seq, &n_counted, &weight, &t->error);
-    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+    shape.n_ctx = part.n_ctx;
+    shape.n_seq = HYB_MIN(shape.n_seq, part.n_seq - t->part * shape.n_seq);
+    t->result = hyb_transformer_see(t, &part, shape.n_seq, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &shape, &want);
 }
 
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    t->batch = *batch;
+    t->batch = hyb_transformer_sized(t, batch);
     t->factor = factor;
     t->backward = backward;
     t->part = 0;
@@ -264,13 +346,15 @@ static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 static bool hyb_transformer_work(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    bool more;
+    bool more, last;
     if (t->result) return false;
     more = hyb_train_work(&t->pass, &o->cut);
-    if (t->backward && t->part + 1 == t->n_parts && t->pass.finished >= 0)
+    last = (t->part + 1) * t->shape.n_seq >= t->batch.n_seq;
+    if (t->backward && last && t->pass.finished >= 0)
         o->ready = hyb_transformer_first(t, t->pass.finished);
     if (more) return true;
-    if (hyb_transformer_sum(t) || ++t->part == t->n_parts) return false;
+    if (hyb_transformer_sum(t) || last) return false;
+    t->part++;
     hyb_transformer_part(t);
     return !t->result;
 }
@@ -299,6 +383,11 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
     t->store = store;
     t->shape = *shape;
     t->n_parts = d->n_seq / shape->n_seq;
+    if (d->adapter) {
+        t->set.n = 1;
+        t->set.use->adapter = d->adapter;
+        t->set.use->scale = 1;
+    }
     hyb_host_device(&t->host, rt);
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
