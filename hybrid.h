@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2a6f5ef7e2ddf69f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2a1a656f6f135cea): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,202 +51,203 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      257  base.h                   version, linkage, results, errors, allocator, log
- *      387  runtime.h                what models and sessions share: memory, log, worker threads
- *      458  quant.h                  names, sizes, encode, decode
- *      560  gguf.h                   what is in a model file, and writing one
- *      765  tokenizer.h              text to tokens and back
- *      936  chat.h                   templates that make a prompt of a conversation
- *     1066  bpe_trainer.h            a vocabulary from raw text
- *     1138  train_data.h             batches out of texts, tokens or conversations
- *     1247  model.h                  load, describe
- *     1330  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1464  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1548  sampler.h                from logits to the next token
- *     1620  shape.h                  models from nothing
- *     1652  trainer.h                change the weights of a model so that it predicts given texts better
- *     1882  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     1949  learn.h                  an adapter is told something, and can be made to forget it
- *     2028  session.h                a conversation
+ *      258  base.h                   version, linkage, results, errors, allocator, log
+ *      388  runtime.h                what models and sessions share: memory, log, worker threads
+ *      459  quant.h                  names, sizes, encode, decode
+ *      561  gguf.h                   what is in a model file, and writing one
+ *      766  tokenizer.h              text to tokens and back
+ *      937  chat.h                   templates that make a prompt of a conversation
+ *     1067  bpe_trainer.h            a vocabulary from raw text
+ *     1139  train_data.h             batches out of texts, tokens or conversations
+ *     1248  model.h                  load, describe
+ *     1331  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1465  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1560  sampler.h                from logits to the next token
+ *     1632  shape.h                  models from nothing
+ *     1664  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1894  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     1961  learn.h                  an adapter is told something, and can be made to forget it
+ *     2040  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2101  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2198  macros.h                 what compilers call things, and the macros that every room uses
- *     2276  base.c                   what every room uses: results, errors, checked sizes
- *     2357  fpenv.c                  the floating-point environment at the border of the library
- *     2586  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2665  fma.c                    a * b + c with one rounding
- *     2705  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2786  decimal.c                doubles as text, the same in every locale
- *     2918  thread.c                 atomics, threads, and the worker pool
- *     3415  cpu.c                    what this processor and its operating system can do
- *     3538  hash.c                   where a name belongs in a table
- *     3640  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3678  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3766  grow.c                   arrays that grow
- *     3790  stack.c                  how much of the thread's stack a recursion may take
- *     3838  device.c                 which GPU a runtime uses
- *     3954  lifetime.c               creates and ends runtimes
- *     4109  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4350  output.c                 a file that is written
- *     4870  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4908  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    51587  end.h                    closes what core/begin opened
+ *     2118  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2215  macros.h                 what compilers call things, and the macros that every room uses
+ *     2293  base.c                   what every room uses: results, errors, checked sizes
+ *     2374  fpenv.c                  the floating-point environment at the border of the library
+ *     2603  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2682  fma.c                    a * b + c with one rounding
+ *     2722  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2803  decimal.c                doubles as text, the same in every locale
+ *     2935  thread.c                 atomics, threads, and the worker pool
+ *     3432  cpu.c                    what this processor and its operating system can do
+ *     3555  hash.c                   where a name belongs in a table
+ *     3657  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3695  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3783  grow.c                   arrays that grow
+ *     3807  stack.c                  how much of the thread's stack a recursion may take
+ *     3855  device.c                 which GPU a runtime uses
+ *     3971  lifetime.c               creates and ends runtimes
+ *     4126  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4367  output.c                 a file that is written
+ *     4887  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4925  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    51823  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5342  names.c                  names that must differ, found by hash
- *     5439  value.c                  the 13 types of metadata values and their items
- *     5587  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5798  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6135  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6655  write.c                  makes a GGUF file
+ *     5359  names.c                  names that must differ, found by hash
+ *     5456  value.c                  the 13 types of metadata values and their items
+ *     5604  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5815  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6152  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6672  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7369  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7488  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7823  floats.c                 the types that are plain numbers
- *     7863  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8062  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8298  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8446  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8720  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8845  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8924  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7386  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7505  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7840  floats.c                 the types that are plain numbers
+ *     7880  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8079  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8315  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8463  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8737  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8862  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8941  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9149  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10100  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10220  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10494  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10961  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11463  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11665  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11760  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12297  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12521  tokenizer/bpe.c          the merging
- *    12934  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13019  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13405  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13656  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13814  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14056  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14845  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15241  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15625  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15967  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16808  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17664  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18176  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18216  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18459  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18770  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18816  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18977  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19179  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19315  jinja/test.c             what follows 'is', and the functions that every template has
- *    19517  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19831  jinja/parse.c            tokens to a tree
- *    20539  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20846  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21432  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21646  chat.c                   a conversation as the variables that chat templates expect
+ *     9166  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10117  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10237  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10511  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10978  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11480  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11682  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11777  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12314  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12538  tokenizer/bpe.c          the merging
+ *    12951  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13036  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13422  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13673  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13831  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14073  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14862  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15258  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15642  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15984  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16825  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17681  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18193  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18233  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18476  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18787  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18833  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18994  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19196  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19332  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19534  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19848  jinja/parse.c            tokens to a tree
+ *    20556  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20863  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21449  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21663  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21999  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22721  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22823  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22939  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23034  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23194  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23221  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23259  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23386  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24091  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24260  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24298  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24434  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24505  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24609  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25080  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25476  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25769  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25994  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26750  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26950  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28014  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28663  cpu/int/select.c         the table of integer-block kernels
- *    28723  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28806  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33065  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35176  cpu/select.c             the kernels of an instruction set
- *    35229  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35486  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35786  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35828  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36360  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22016  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22738  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22840  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22956  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23051  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23211  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23238  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23276  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23403  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24108  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24277  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24315  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24451  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24522  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24626  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25097  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25493  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25786  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26011  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26767  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26967  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28031  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28680  cpu/int/select.c         the table of integer-block kernels
+ *    28740  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28823  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33146  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35289  cpu/select.c             the kernels of an instruction set
+ *    35342  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35599  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35899  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35941  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36473  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36949  arch.c                   the table of architectures
- *    37075  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37415  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37788  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38050  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38233  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38663  back.c                   the steps of a backward pass that several parts take
- *    38854  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39096  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39162  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39343  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39472  parts/experts.c          a mixture of experts (Shazeer et al
- *    39637  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39703  net.c                    which parts the layers of a model have, and which tensors
- *    39866  unused.c                 tensors of the file that the model is not computed with
- *    40040  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40089  forward.c                one pass of a batch through any model, over the op table
- *    40355  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40835  place.c                  which layers run where
- *    41028  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41114  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41398  adapter_make.c           adapters from nothing, and what they are
- *    41618  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37062  arch.c                   the table of architectures
+ *    37188  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37528  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37901  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38163  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38346  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38776  back.c                   the steps of a backward pass that several parts take
+ *    38967  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39209  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39275  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39456  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39585  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39750  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39816  net.c                    which parts the layers of a model have, and which tensors
+ *    39979  unused.c                 tensors of the file that the model is not computed with
+ *    40153  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40202  forward.c                one pass of a batch through any model, over the op table
+ *    40468  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40948  place.c                  which layers run where
+ *    41141  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41227  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41511  adapter_make.c           adapters from nothing, and what they are
+ *    41731  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41903  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42251  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42603  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42906  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42999  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43856  adapters.c               a sequence puts adapters on, and takes them off
- *    43953  next.c                   the next token of a sequence
- *    44058  plan.c                   the bytes of a model and a context before they are loaded
- *    44179  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44370  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42016  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42364  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42716  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43019  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43112  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43969  adapters.c               a sequence puts adapters on, and takes them off
+ *    44065  next.c                   the next token of a sequence
+ *    44170  plan.c                   the bytes of a model and a context before they are loaded
+ *    44291  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44482  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44853  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    44892  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44957  documents.c              the texts of a corpus, one document after the other
- *    45196  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45390  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    45890  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46200  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46514  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    46889  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47346  shape.c                  models from nothing
- *    47618  schedule.c               the learning rate of a step
- *    47664  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47831  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48233  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48267  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48663  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48739  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48808  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49318  lesson.c                 examples as tokens, and the batches of a step
- *    49677  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    49883  export.c                 the weights of a trainer as a model file
- *    50115  checkpoint.c             everything that a training goes on with, in a file
- *    50703  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51097  picture.c                the curve of a run as an SVG.
+ *    44981  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45020  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45085  documents.c              the texts of a corpus, one document after the other
+ *    45324  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45518  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46018  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46328  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46642  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47017  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47474  shape.c                  models from nothing
+ *    47746  schedule.c               the learning rate of a step
+ *    47792  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47959  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48361  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48395  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48791  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48867  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48936  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49446  lesson.c                 examples as tokens, and the batches of a step
+ *    49805  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50011  export.c                 the weights of a trainer as a model file
+ *    50243  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50351  checkpoint.c             everything that a training goes on with, in a file
+ *    50939  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51333  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1521,6 +1522,17 @@ HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_s
 HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
                                              hybrid_error *error);
 
+#ifndef HYBRID_NO_TRAIN
+/* Writes the model with adapters in it, as a GGUF that any program runs: every matrix W becomes W plus the sum of its
+ * adapters' scale * B A, each times its factor of scales (NULL: 1 each); summed in double and rounded to float once,
+ * then stored in the types of a mix, as hybrid_trainer_export does it. HYBRID_MIX_F32 holds it exactly; a mix of few
+ * bits rounds away changes that are smaller than its steps, which a model that wears its adapters keeps. It needs
+ * memory for some rows, not for the model. The model and the adapters stay as they are.
+ * HYBRID_ERROR_INVALID, _LIMIT (more than HYBRID_SEQ_MAX_ADAPTERS), _NUMERIC, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapter *const *adapters, const float *scales,
+                                              size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
+#endif
+
 /* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 
@@ -2082,7 +2094,12 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
 
-/* Forgets the conversation; the system prompt stays. */
+/* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,
+ * too. What was read of the conversation stays as it was read: hybrid_session_reset begins anew. */
+HYBRID_API hybrid_result hybrid_session_set_adapters(hybrid_session *session, hybrid_adapter *const *adapters,
+                                                     const float *scales, size_t n, hybrid_error *error);
+
+/* Forgets the conversation; the system prompt and the adapters stay. */
 HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* ==== end src/api/session.h ==== */
 #endif
@@ -2096,7 +2113,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2a6f5ef7e2ddf69f"
+#define HYBRID__SOURCE_ID "2a1a656f6f135cea"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -30597,6 +30614,36 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
+/* Rows of at most 32 weights, whole vectors of them, as those of adapters are: N rows have their last sums in common.
+ * Returns the row after those that were done. */
+HYB_INLINE HYB_V_TARGET int64_t HYB_V_FN(short_dots)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     const float *x, float *y, int64_t r0, int64_t r1)
+{
+    const size_t step = (size_t)(HYB_V_N * (type == HYBRID_TYPE_F32 ? 4 : 2));
+    const int n = (int)(k / HYB_V_N);
+    HYB_V xs[HYB_V_FN(vectors)];
+    int64_t r;
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < HYB_V_FN(vectors); i++) xs[i] = HYB_V_LOAD(x + i * HYB_V_N);
+    for (r = r0; r + HYB_V_N <= r1; r += HYB_V_N) {
+        HYB_V sums[HYB_V_N];
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_N; j++) {
+            const char *row = w + (size_t)(r + j) * row_bytes;
+            HYB_V p[HYB_V_FN(vectors)];
+            HYB_UNROLL
+            for (i = 0; i < HYB_V_FN(vectors); i++) {
+                p[i] = HYB_V_SET1(0.0f);
+                if (i < n) p[i] = HYB_V_FMA(HYB_V_FN(weights)(type, row + (size_t)i * step), xs[i], p[i]);
+            }
+            sums[j] = HYB_V_FN(halve_vectors)(p);
+        }
+        HYB_V_STORE(y + (r - r0), HYB_V_HALVE_EACH(sums));
+    }
+    return r;
+}
+
 /* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
@@ -30862,8 +30909,10 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
     static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
                                                      float *y, int64_t r0, int64_t r1) \
     { \
-        int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int64_t r = r0; \
+        if (k <= 32 && k % HYB_V_N == 0) \
+            r = HYB_V_FN(short_dots)(type, (const char *)w, row_bytes, k, (const float *)act, y, r0, r1); \
+        for (; r < r1; r++) \
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
@@ -32711,6 +32760,36 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
+/* Rows of at most 32 weights, whole vectors of them, as those of adapters are: N rows have their last sums in common.
+ * Returns the row after those that were done. */
+HYB_INLINE HYB_V_TARGET int64_t HYB_V_FN(short_dots)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     const float *x, float *y, int64_t r0, int64_t r1)
+{
+    const size_t step = (size_t)(HYB_V_N * (type == HYBRID_TYPE_F32 ? 4 : 2));
+    const int n = (int)(k / HYB_V_N);
+    HYB_V xs[HYB_V_FN(vectors)];
+    int64_t r;
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < HYB_V_FN(vectors); i++) xs[i] = HYB_V_LOAD(x + i * HYB_V_N);
+    for (r = r0; r + HYB_V_N <= r1; r += HYB_V_N) {
+        HYB_V sums[HYB_V_N];
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_N; j++) {
+            const char *row = w + (size_t)(r + j) * row_bytes;
+            HYB_V p[HYB_V_FN(vectors)];
+            HYB_UNROLL
+            for (i = 0; i < HYB_V_FN(vectors); i++) {
+                p[i] = HYB_V_SET1(0.0f);
+                if (i < n) p[i] = HYB_V_FMA(HYB_V_FN(weights)(type, row + (size_t)i * step), xs[i], p[i]);
+            }
+            sums[j] = HYB_V_FN(halve_vectors)(p);
+        }
+        HYB_V_STORE(y + (r - r0), HYB_V_HALVE_EACH(sums));
+    }
+    return r;
+}
+
 /* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
@@ -32976,8 +33055,10 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
     static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
                                                      float *y, int64_t r0, int64_t r1) \
     { \
-        int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int64_t r = r0; \
+        if (k <= 32 && k % HYB_V_N == 0) \
+            r = HYB_V_FN(short_dots)(type, (const char *)w, row_bytes, k, (const float *)act, y, r0, r1); \
+        for (; r < r1; r++) \
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
@@ -34822,6 +34903,36 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
+/* Rows of at most 32 weights, whole vectors of them, as those of adapters are: N rows have their last sums in common.
+ * Returns the row after those that were done. */
+HYB_INLINE HYB_V_TARGET int64_t HYB_V_FN(short_dots)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     const float *x, float *y, int64_t r0, int64_t r1)
+{
+    const size_t step = (size_t)(HYB_V_N * (type == HYBRID_TYPE_F32 ? 4 : 2));
+    const int n = (int)(k / HYB_V_N);
+    HYB_V xs[HYB_V_FN(vectors)];
+    int64_t r;
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < HYB_V_FN(vectors); i++) xs[i] = HYB_V_LOAD(x + i * HYB_V_N);
+    for (r = r0; r + HYB_V_N <= r1; r += HYB_V_N) {
+        HYB_V sums[HYB_V_N];
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_N; j++) {
+            const char *row = w + (size_t)(r + j) * row_bytes;
+            HYB_V p[HYB_V_FN(vectors)];
+            HYB_UNROLL
+            for (i = 0; i < HYB_V_FN(vectors); i++) {
+                p[i] = HYB_V_SET1(0.0f);
+                if (i < n) p[i] = HYB_V_FMA(HYB_V_FN(weights)(type, row + (size_t)i * step), xs[i], p[i]);
+            }
+            sums[j] = HYB_V_FN(halve_vectors)(p);
+        }
+        HYB_V_STORE(y + (r - r0), HYB_V_HALVE_EACH(sums));
+    }
+    return r;
+}
+
 /* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
@@ -35087,8 +35198,10 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
     static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
                                                      float *y, int64_t r0, int64_t r1) \
     { \
-        int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int64_t r = r0; \
+        if (k <= 32 && k % HYB_V_N == 0) \
+            r = HYB_V_FN(short_dots)(type, (const char *)w, row_bytes, k, (const float *)act, y, r0, r1); \
+        for (; r < r1; r++) \
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
@@ -43857,7 +43970,7 @@ HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (contex
 /* infer/adapters: a sequence puts adapters on, and takes them off. */
 
 /* The adapters and factors of a call as a set. */
-static hybrid_result hyb_adapters_check(const hybrid_context *c, hybrid_adapter *const *adapters, const float *scales,
+static hybrid_result hyb_adapters_check(const hybrid_model *model, hybrid_adapter *const *adapters, const float *scales,
                                         size_t n, hyb_adapter_set *set, hybrid_error *error)
 {
     size_t i;
@@ -43869,10 +43982,9 @@ static hybrid_result hyb_adapters_check(const hybrid_context *c, hybrid_adapter 
         const float scale = scales ? scales[i] : 1;
         if (!adapters || !adapters[i])
             return hyb_fail(error, HYBRID_ERROR_INVALID, "adapter %llu is NULL", (unsigned long long)i);
-        if (adapters[i]->model != c->model)
+        if (adapters[i]->model != model)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "adapter %llu was made for another model than the context: create or load it with the "
-                            "context's",
+                            "adapter %llu belongs to another model: create or load it with this one",
                             (unsigned long long)i);
         if (!(scale >= -3.4e38f && scale <= 3.4e38f))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "the factor of adapter %llu is not a finite number",
@@ -43942,7 +44054,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
     if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK ||
         (r = hyb_check_idle(context, error)) != HYBRID_OK)
         return r;
-    if ((r = hyb_adapters_check(context, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
+    if ((r = hyb_adapters_check(context->model, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
     context->in_use = hyb_process();
     r = hyb_seq_set_adapters(context, seq, &set, error);
     context->in_use = 0;
@@ -44821,6 +44933,22 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     *info = session->info;
     if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_set_adapters,
+           (hybrid_session *session, hybrid_adapter *const *adapters, const float *scales, size_t n,
+            hybrid_error *error),
+           (session, adapters, scales, n, error))
+{
+    hybrid_result r;
+    if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_adapters: session is NULL");
+    if (hyb_busy(session->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_session_set_adapters: the session is in use: one of its callbacks called it again");
+    session->in_use = hyb_process();
+    r = hybrid_seq_set_adapters(session->ctx, 0, adapters, scales, n, error);
+    session->in_use = 0;
+    return r;
 }
 
 HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
@@ -49942,14 +50070,14 @@ static hybrid_result hyb_trained_about(hyb_trained *e, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_trainer *t, hybrid_mix mix, hybrid_error *error)
+static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_model *model, hybrid_mix mix, hybrid_error *error)
 {
-    const hybrid_gguf *gguf = t->model->gguf;
+    const hybrid_gguf *gguf = model->gguf;
     size_t i;
     hybrid_result r;
     memset(e, 0, sizeof *e);
-    e->rt = t->rt;
-    e->model = t->model;
+    e->rt = model->rt;
+    e->model = model;
     e->mix = mix;
     for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_tensor_at(gguf, i)->name.size);
@@ -50101,7 +50229,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
                         "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
                         "hybrid_adapter_save writes the adapter");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer, mix, error);
+    r = hyb_trained_begin(&e, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
@@ -50111,6 +50239,114 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
     return r;
 }
 /* ==== end src/train/export.c ==== */
+
+/* ==== begin src/train/merge.c ==== */
+/* train/merge: a model's file with adapters in its matrices: W + the sum of factor * B A, row by row. */
+
+typedef struct hyb_merged {
+    hyb_trained e;
+    hyb_adapter_set set;
+    float *rows;    /* slab rows of a tensor */
+    double *change; /* of one row */
+    char *blocks;   /* the slab in its new type */
+} hyb_merged;
+
+/* row (k) += what the pair makes of output `out`: summed in double, rounded once. */
+static void hyb_merged_row(double *change, const hyb_adapter_pair *p, float factor, int64_t out, float *row)
+{
+    const int64_t k = p->a.ne[0];
+    const float *a = (const float *)p->a.data, *b = (const float *)p->b.data + out * p->rank;
+    int64_t i;
+    int32_t r;
+    memset(change, 0, (size_t)k * sizeof *change);
+    for (r = 0; r < p->rank; r++, a += k) {
+        const double c = (double)factor * p->scale * b[r];
+        for (i = 0; i < k; i++) change[i] += c * a[i];
+    }
+    for (i = 0; i < k; i++) row[i] = (float)(row[i] + change[i]);
+}
+
+/* n rows of tensor w, from row `first` on, as they will be. */
+static hybrid_result hyb_merged_rows(hyb_merged *m, hyb_weight w, int64_t first, size_t n, hybrid_error *error)
+{
+    const hyb_tensor *t = &m->e.model->weights.tensors[w];
+    const hybrid_result r = hybrid_convert(m->e.rt, t->type, (const char *)t->data + (size_t)first * t->nb[1],
+                                           HYBRID_TYPE_F32, m->rows, n, (size_t)t->ne[0], NULL, error);
+    int32_t i;
+    size_t k;
+    for (i = 0; i < m->set.n && !r; i++) {
+        const hyb_adapter_pair *p = hyb_adapter_pair_of(m->set.use[i].adapter, w);
+        for (k = 0; p && k < n; k++)
+            hyb_merged_row(m->change, p, m->set.use[i].scale, first + (int64_t)k, m->rows + k * (size_t)t->ne[0]);
+    }
+    return r;
+}
+
+/* A tensor that the model is computed with, some rows at a time. */
+static hybrid_result hyb_merged_tensor(hyb_merged *m, const hybrid_gguf_tensor *of, const hyb_tensor *t,
+                                       hybrid_error *error)
+{
+    const hybrid_type type = hyb_trained_type(&m->e, of, t);
+    const size_t row = (size_t)t->ne[0], n_rows = (size_t)(t->ne[1] * t->ne[2]),
+                 bytes = hybrid_type_row_bytes(type, row);
+    const size_t slab = HYB_MIN(n_rows, HYB_TRAINED_SLAB / (row + 1) + 1);
+    const hyb_weight w = (hyb_weight)(t - m->e.model->weights.tensors);
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    m->rows = (float *)hyb_alloc(m->e.rt, slab * row * sizeof(float));
+    m->change = (double *)hyb_alloc(m->e.rt, row * sizeof(double));
+    m->blocks = (char *)hyb_alloc(m->e.rt, slab * bytes);
+    if (!m->rows || !m->change || !m->blocks) r = hyb_fail_memory(error, slab * (row * sizeof(float) + bytes));
+    for (i = 0; i < n_rows && !r; i += slab) {
+        const size_t n = HYB_MIN(slab, n_rows - i);
+        r = hyb_merged_rows(m, w, (int64_t)i, n, error);
+        if (!r) r = hyb_trained_check(of, m->rows, n * row, type, error);
+        if (!r) r = hybrid_convert(m->e.rt, HYBRID_TYPE_F32, m->rows, type, m->blocks, n, row, NULL, error);
+        if (!r) r = hybrid_gguf_write(m->e.out, m->blocks, n * bytes, error);
+    }
+    hyb_free(m->e.rt, m->rows);
+    hyb_free(m->e.rt, m->change);
+    hyb_free(m->e.rt, m->blocks);
+    return r;
+}
+
+static hybrid_result hyb_merged_write(hyb_merged *m, hybrid_error *error)
+{
+    const hybrid_gguf *gguf = m->e.model->gguf;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf) && !r; i++) {
+        const hybrid_gguf_tensor *of = hybrid_gguf_tensor_at(gguf, i);
+        const hyb_tensor *t = hyb_trained_tensor(&m->e, i);
+        if (hyb_checkpoint_owns(of->name)) continue;
+        r = t ? hyb_merged_tensor(m, of, t, error) : hyb_trained_copy(&m->e, of, error);
+    }
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_merge,
+           (hybrid_model *model, hybrid_adapter *const *adapters, const float *scales, size_t n, const char *path,
+            hybrid_mix mix, hybrid_error *error),
+           (model, adapters, scales, n, path, mix, error))
+{
+    hyb_merged m;
+    hybrid_result r;
+    memset(&m, 0, sizeof m);
+    if (!model || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: %s is NULL", model ? "path" : "model");
+    if (!hybrid_mix_name(mix))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: there is no mix %d", (int)mix);
+    if ((r = hyb_adapters_check(model, adapters, scales, n, &m.set, error)) != HYBRID_OK) return r;
+    r = hyb_trained_begin(&m.e, model, mix, error);
+    if (!r) r = hyb_trained_keys(&m.e, error);
+    if (!r) r = hyb_trained_tensors(&m.e, error);
+    if (!r) r = hybrid_gguf_begin_path(m.e.out, path, error);
+    if (!r) r = hyb_merged_write(&m, error);
+    if (!r) r = hybrid_gguf_end(m.e.out, error);
+    hyb_trained_end(&m.e);
+    return r;
+}
+/* ==== end src/train/merge.c ==== */
 
 /* ==== begin src/train/checkpoint.c ==== */
 /* train/checkpoint: everything that a training goes on with, in a file.
@@ -50351,7 +50587,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                                          hybrid_error *error)
 {
     hyb_trained e;
-    hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    hybrid_result r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
     if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
@@ -50639,7 +50875,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
         hyb_free(t->rt, in);
         return hyb_fail_memory(error, sizeof *in->sum);
     }
-    r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);

@@ -229,6 +229,7 @@ HYB_TEPID_BEGIN
 #include "train/lesson.c"
 #include "train/learn.c"
 #include "train/export.c"
+#include "train/merge.c"
 #include "train/checkpoint.c"
 HYB_TEPID_END
 HYB_COLD_BEGIN

@@ -1321,6 +1321,18 @@ static void refused_adapters(world *w)
             hybrid_seq_set_adapters(w->ctx[1], 0, list, NULL, HYBRID_SEQ_MAX_ADAPTERS + 1, &e));
     REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "under way",
             hybrid_seq_set_adapters(w->ctx[SLICED], 0, list, NULL, 1, &e));
+    REFUSED(hybrid_session_set_adapters, HYBRID_ERROR_INVALID, "session is NULL",
+            hybrid_session_set_adapters(NULL, list, NULL, 1, &e));
+    REFUSED(hybrid_session_set_adapters, HYBRID_ERROR_INVALID, "not a finite",
+            hybrid_session_set_adapters(w->talk, list, &scale, 1, &e));
+    REFUSED(hybrid_adapter_merge, HYBRID_ERROR_INVALID, "model is NULL",
+            hybrid_adapter_merge(NULL, list, NULL, 1, export_path, HYBRID_MIX_F32, &e));
+    REFUSED(hybrid_adapter_merge, HYBRID_ERROR_INVALID, "mix 99",
+            hybrid_adapter_merge(w->model, list, NULL, 1, export_path, (hybrid_mix)99, &e));
+    REFUSED(hybrid_adapter_merge, HYBRID_ERROR_INVALID, "not a finite",
+            hybrid_adapter_merge(w->model, list, &scale, 1, export_path, HYBRID_MIX_F32, &e));
+    REFUSED(hybrid_adapter_merge, HYBRID_ERROR_IO, "/nowhere",
+            hybrid_adapter_merge(w->model, list, NULL, 1, "/nowhere/at all/x", HYBRID_MIX_F32, &e));
     refused_lessons(w, good);
     hybrid_adapter_destroy(good);
 }
@@ -1393,7 +1405,8 @@ static const char *const good_names[] = {
     "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
     "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema",
     "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path", "hybrid_data_next_weighted",
-    "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback"
+    "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
+    "hybrid_adapter_merge", "hybrid_session_set_adapters"
 };
 /* clang-format on */
 
@@ -1763,25 +1776,32 @@ static int good_lesson(hybrid_adapter *a, hybrid_error *e)
     return r;
 }
 
-static int good_adapter(world *w, int which, hybrid_error *e)
+static int good_adapter(world *w, const char *name, hybrid_error *e)
 {
     hybrid_adapter *a = POISON(hybrid_adapter), *b = POISON(hybrid_adapter);
     hybrid_source source;
+    const bool loads = !strcmp(name, "hybrid_adapter_load"), worn = !strcmp(name, "hybrid_seq_set_adapters");
+    const bool told = !strcmp(name, "hybrid_session_set_adapters");
     int r = hybrid_adapter_create(w->model, NULL, &a, e);
     CHECK(!a == !!r, "a handle");
     memset(&source, 0, sizeof source);
     source.path = export_path;
-    if (!r && (which == 65 || which == 66)) r = hybrid_adapter_save(a, export_path, HYBRID_TYPE_F16, e);
-    if (!r && which == 65) {
+    if (!r && (loads || !strcmp(name, "hybrid_adapter_save")))
+        r = hybrid_adapter_save(a, export_path, HYBRID_TYPE_F16, e);
+    if (!r && loads) {
         r = hybrid_adapter_load(w->model, &source, &b, e);
         CHECK(!b == !!r, "a handle");
         hybrid_adapter_destroy(b);
     }
-    if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, &a, NULL, 1, e);
-    if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, NULL, NULL, 0, e);
-    if (!r && which == 76) r = good_lesson(a, e);
-    if (!r && which >= 77) r = hybrid_adapter_commit(a, e);
-    if (!r && which == 78) r = hybrid_adapter_rollback(a, e);
+    if (!r && worn) r = hybrid_seq_set_adapters(w->ctx[1], 2, &a, NULL, 1, e);
+    if (!r && worn) r = hybrid_seq_set_adapters(w->ctx[1], 2, NULL, NULL, 0, e);
+    if (!r && !strcmp(name, "hybrid_adapter_merge"))
+        r = hybrid_adapter_merge(w->model, &a, NULL, 1, export_path, HYBRID_MIX_Q8_0, e);
+    if (!r && told) r = hybrid_session_set_adapters(w->talk, &a, NULL, 1, e);
+    if (!r && told) r = hybrid_session_set_adapters(w->talk, NULL, NULL, 0, e);
+    if (!r && !strcmp(name, "hybrid_adapter_learn")) r = good_lesson(a, e);
+    if (!r && (strstr(name, "_commit") || strstr(name, "_rollback"))) r = hybrid_adapter_commit(a, e);
+    if (!r && strstr(name, "_rollback")) r = hybrid_adapter_rollback(a, e);
     hybrid_adapter_destroy(a);
     return r;
 }
@@ -1812,6 +1832,7 @@ static int good(world *w, int which, hybrid_error *e)
     size_t n;
     if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
+    if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
     if (which < 22) return good_write(w, which, e);
@@ -1833,13 +1854,6 @@ static int good(world *w, int which, hybrid_error *e)
     case 54:
     case 55: return good_data(w, which, e);
     case 63: return good_shape(w, e);
-    case 64:
-    case 65:
-    case 66:
-    case 67:
-    case 76:
-    case 77:
-    case 78: return good_adapter(w, which, e);
     default: return good_trainer(w, which, e);
     }
 }
@@ -2089,6 +2103,7 @@ static void inside_session(void *user)
     IN_USE("hybrid_session_next", hybrid_session_result(s, &e));
     IN_USE("hybrid_session_say", (hybrid_session_say(s, "x"), hybrid_session_result(s, &e)));
     IN_USE("hybrid_session_complete", (hybrid_session_complete(s, "x"), hybrid_session_result(s, &e)));
+    IN_USE("hybrid_session_set_adapters", hybrid_session_set_adapters(s, NULL, NULL, 0, &e));
     LOGGED(w, "hybrid_session_reset", hybrid_session_reset(s));
     LOGGED(w, "hybrid_session_destroy", hybrid_session_destroy(s));
     hybrid_session_describe(s, &info);

@@ -60,6 +60,17 @@ HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_s
 HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
                                              hybrid_error *error);
 
+#ifndef HYBRID_NO_TRAIN
+/* Writes the model with adapters in it, as a GGUF that any program runs: every matrix W becomes W plus the sum of its
+ * adapters' scale * B A, each times its factor of scales (NULL: 1 each); summed in double and rounded to float once,
+ * then stored in the types of a mix, as hybrid_trainer_export does it. HYBRID_MIX_F32 holds it exactly; a mix of few
+ * bits rounds away changes that are smaller than its steps, which a model that wears its adapters keeps. It needs
+ * memory for some rows, not for the model. The model and the adapters stay as they are.
+ * HYBRID_ERROR_INVALID, _LIMIT (more than HYBRID_SEQ_MAX_ADAPTERS), _NUMERIC, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapter *const *adapters, const float *scales,
+                                              size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
+#endif
+
 /* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 

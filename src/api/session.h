@@ -1,6 +1,7 @@
 /* ---- easy: a conversation ---------------------------------------------------------------------------------------- */
 #ifndef HYB_API_SESSION_H
 #define HYB_API_SESSION_H
+#include "adapter.h"
 #include "sampler.h"
 
 typedef struct hybrid_session hybrid_session;
@@ -57,6 +58,11 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
 
-/* Forgets the conversation; the system prompt stays. */
+/* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,
+ * too. What was read of the conversation stays as it was read: hybrid_session_reset begins anew. */
+HYBRID_API hybrid_result hybrid_session_set_adapters(hybrid_session *session, hybrid_adapter *const *adapters,
+                                                     const float *scales, size_t n, hybrid_error *error);
+
+/* Forgets the conversation; the system prompt and the adapters stay. */
 HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #endif

@@ -4,7 +4,7 @@
 #include "context.c"
 
 /* The adapters and factors of a call as a set. */
-static hybrid_result hyb_adapters_check(const hybrid_context *c, hybrid_adapter *const *adapters, const float *scales,
+static hybrid_result hyb_adapters_check(const hybrid_model *model, hybrid_adapter *const *adapters, const float *scales,
                                         size_t n, hyb_adapter_set *set, hybrid_error *error)
 {
     size_t i;
@@ -16,10 +16,9 @@ static hybrid_result hyb_adapters_check(const hybrid_context *c, hybrid_adapter 
         const float scale = scales ? scales[i] : 1;
         if (!adapters || !adapters[i])
             return hyb_fail(error, HYBRID_ERROR_INVALID, "adapter %llu is NULL", (unsigned long long)i);
-        if (adapters[i]->model != c->model)
+        if (adapters[i]->model != model)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "adapter %llu was made for another model than the context: create or load it with the "
-                            "context's",
+                            "adapter %llu belongs to another model: create or load it with this one",
                             (unsigned long long)i);
         if (!(scale >= -3.4e38f && scale <= 3.4e38f))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "the factor of adapter %llu is not a finite number",
@@ -89,7 +88,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
     if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK ||
         (r = hyb_check_idle(context, error)) != HYBRID_OK)
         return r;
-    if ((r = hyb_adapters_check(context, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
+    if ((r = hyb_adapters_check(context->model, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
     context->in_use = hyb_process();
     r = hyb_seq_set_adapters(context, seq, &set, error);
     context->in_use = 0;

@@ -4,6 +4,7 @@
 #include "../api/session.h"
 #include "../core/grow.c"
 #include "../model/model.c"
+#include "adapters.c"
 #include "dialog.c"
 
 struct hybrid_session {
@@ -457,6 +458,22 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     *info = session->info;
     if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_set_adapters,
+           (hybrid_session *session, hybrid_adapter *const *adapters, const float *scales, size_t n,
+            hybrid_error *error),
+           (session, adapters, scales, n, error))
+{
+    hybrid_result r;
+    if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_adapters: session is NULL");
+    if (hyb_busy(session->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_session_set_adapters: the session is in use: one of its callbacks called it again");
+    session->in_use = hyb_process();
+    r = hybrid_seq_set_adapters(session->ctx, 0, adapters, scales, n, error);
+    session->in_use = 0;
+    return r;
 }
 
 HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))

@@ -240,7 +240,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                                          hybrid_error *error)
 {
     hyb_trained e;
-    hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    hybrid_result r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
     if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
@@ -528,7 +528,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
         hyb_free(t->rt, in);
         return hyb_fail_memory(error, sizeof *in->sum);
     }
-    r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);

@@ -65,14 +65,14 @@ static hybrid_result hyb_trained_about(hyb_trained *e, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_trainer *t, hybrid_mix mix, hybrid_error *error)
+static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_model *model, hybrid_mix mix, hybrid_error *error)
 {
-    const hybrid_gguf *gguf = t->model->gguf;
+    const hybrid_gguf *gguf = model->gguf;
     size_t i;
     hybrid_result r;
     memset(e, 0, sizeof *e);
-    e->rt = t->rt;
-    e->model = t->model;
+    e->rt = model->rt;
+    e->model = model;
     e->mix = mix;
     for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_tensor_at(gguf, i)->name.size);
@@ -224,7 +224,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
                         "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
                         "hybrid_adapter_save writes the adapter");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer, mix, error);
+    r = hyb_trained_begin(&e, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);

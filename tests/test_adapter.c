@@ -1,0 +1,637 @@
+/* Adapters (LoRA): the bits of sequences that wear different ones in one batch, swaps between two tokens, forks; what
+ * they add, against a model into which they were merged, and against PEFT; files, and spoilt files. [no-simd] */
+#include "private.h"
+#include <math.h>
+
+#define FOLDER "tests/oracle/data/models/"
+enum { N_IDS = 24, MOST = 6 };
+static char file_path[64], merged_path[64];
+static hybrid_kv kv;
+
+static float *hash_values(float *values, size_t n, unsigned seed, float scale)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        values[i] = scale * (float)((int)(seed >> 8) % 2001 - 1000) / 1000;
+    }
+    return values;
+}
+
+/* An adapter of any matrices, with values that change a lot. */
+static hybrid_adapter *adapter_of(hybrid_model *m, int rank, const char *target, unsigned seed, float scale)
+{
+    hybrid_adapter_desc d;
+    hybrid_adapter *a = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.rank = rank;
+    d.alpha = 3;
+    d.targets = target ? &target : NULL;
+    d.n_targets = target ? 1 : 0;
+    CHECK(!hybrid_adapter_create(m, &d, &a, &e), "%s", e.message);
+    if (a) hash_values(a->values, a->n_values, seed, scale);
+    if (a) CHECK(!hyb_adapter_changed(a, &e), "%s", e.message);
+    return a;
+}
+
+static hybrid_model *model_of(hybrid_runtime *rt, const char *name)
+{
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error e;
+    char path[128];
+    memset(&d, 0, sizeof d);
+    snprintf(path, sizeof path, "%s%s.gguf", FOLDER, name);
+    d.path = strchr(name, '/') ? name : path;
+    CHECK(!hybrid_model_load(rt, &d, &m, &e), "%s: %s", name, e.message);
+    return m;
+}
+
+static hybrid_runtime *runtime_of(int n_threads, const char *device)
+{
+    hybrid_runtime_desc d;
+    hybrid_runtime *rt = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.n_threads = n_threads;
+    d.device = device;
+    CHECK(!hybrid_runtime_create(&d, &rt, &e), "%s", e.message);
+    return rt;
+}
+
+static hybrid_context *context_of(hybrid_model *m, int n_seq, int n_batch, int rank)
+{
+    hybrid_context_desc d;
+    hybrid_context *c = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = 64 * n_seq;
+    d.n_seq = n_seq;
+    d.n_batch = n_batch;
+    d.n_logits = N_IDS * n_seq;
+    d.adapter_rank = rank;
+    d.kv = kv;
+    CHECK(!hybrid_context_create(m, &d, &c, &e), "%s", e.message);
+    return c;
+}
+
+/* What a sequence can wear here: the adapters of a list by a mask, and factors. */
+typedef struct outfit {
+    int n, which[3];
+    float scales[3];
+} outfit;
+static const outfit outfits[MOST] = {
+    { 0, { 0 }, { 0 } },
+    { 1, { 0 }, { 1 } },
+    { 1, { 1 }, { 1 } },
+    { 2, { 0, 1 }, { 1, 0.5f } },
+    { 3, { 2, 0, 2 }, { -1, 0.25f, 2 } },
+    { 2, { 1, 0 }, { 0.5f, 1 } },
+};
+
+static void wear(hybrid_context *c, int seq, hybrid_adapter *const *list, int outfit_of)
+{
+    const outfit *o = &outfits[outfit_of];
+    hybrid_adapter *worn[3];
+    hybrid_error e;
+    int i;
+    for (i = 0; i < o->n; i++) worn[i] = list[o->which[i]];
+    CHECK(!hybrid_seq_set_adapters(c, seq, worn, o->scales, (size_t)o->n, &e), "%s", e.message);
+}
+
+static void ids_for(const hybrid_model *m, int seq, int32_t *ids)
+{
+    int i;
+    for (i = 0; i < N_IDS; i++) ids[i] = (seq * 31 + i * 17 + i * i * 3) % HYB_MIN(m->hp.n_vocab, 250);
+}
+
+static void decode(hybrid_context *c, bool sliced)
+{
+    hybrid_error e;
+    bool done = false;
+    while (sliced && !done)
+        if (hybrid_decode_step(c, 0, &done, &e)) break;
+    CHECK(sliced ? done : !hybrid_decode(c, &e), "%s", e.message);
+}
+
+/* The logits of N_IDS tokens of a sequence that is alone and gets them in pieces: outfit `second` from token 9 on. */
+static void alone(hybrid_model *m, hybrid_adapter *const *list, int seq, int first, int second, int piece, float *out)
+{
+    hybrid_context *c = context_of(m, 1, 512, 0);
+    const size_t row = (size_t)m->hp.n_vocab;
+    int32_t ids[N_IDS];
+    hybrid_error e;
+    int at, n, i;
+    ids_for(m, seq, ids);
+    for (at = 0; at < N_IDS; at += n) {
+        n = HYB_MIN(piece, at < 9 ? 9 - at : N_IDS - at);
+        wear(c, 0, list, at < 9 ? first : second);
+        CHECK(!hybrid_batch_add_logits(c, 0, ids + at, (size_t)n, n, &e), "%s", e.message);
+        decode(c, false);
+        for (i = 0; i < n; i++) memcpy(out + (size_t)(at + i) * row, hybrid_logits_at(c, 0, i), row * sizeof *out);
+    }
+    hybrid_context_destroy(c);
+}
+
+/* Sequences of all outfits in one batch: 9 tokens each, a swap, and the others. A row has the bits that it has alone.
+ */
+static void check_mixed(hybrid_model *m, hybrid_model *threads, hybrid_adapter *const *list,
+                        hybrid_adapter *const *of_threads, const char *name)
+{
+    const size_t row = (size_t)m->hp.n_vocab, all = row * N_IDS;
+    float *want = (float *)malloc(all * MOST * sizeof *want), *again = (float *)malloc(all * sizeof *again);
+    hybrid_context *c = context_of(threads, MOST, 7, 0);
+    int32_t ids[N_IDS];
+    hybrid_error e;
+    int s, i, part, bad = 0, same = 0;
+    for (s = 0; s < MOST; s++) alone(m, list, 0, s, (s + 2) % MOST, 1, want + all * (size_t)s);
+    for (s = 0; s < MOST; s++) {
+        alone(m, list, 0, s, (s + 2) % MOST, N_IDS, again);
+        bad += memcmp(again, want + all * (size_t)s, all * sizeof *again) != 0;
+        same += s && !memcmp(want, want + all * (size_t)s, all * sizeof *again);
+    }
+    CHECK(!bad && !same, "%s: %d differ by prefill and decode, %d are as without adapters", name, bad, same);
+    ids_for(m, 0, ids);
+    for (part = 0, bad = 0; part < 2; part++) {
+        const int at = part ? 9 : 0, n = part ? N_IDS - 9 : 9;
+        for (s = 0; s < MOST; s++) wear(c, s, of_threads, part ? (s + 2) % MOST : s);
+        for (s = 0; s < MOST; s++) /* of every third one only some rows go on to the head */
+            CHECK(!hybrid_batch_add_logits(c, s, ids + at, (size_t)n, s % 3 ? n : s / 3, &e), "%s", e.message);
+        decode(c, true);
+        for (s = 0; s < MOST; s++)
+            for (i = 0; i < (s % 3 ? n : s / 3); i++) {
+                const int token = s % 3 ? at + i : at + n - s / 3 + i;
+                bad += memcmp(hybrid_logits_at(c, s, i), want + all * (size_t)s + (size_t)token * row,
+                              row * sizeof *want) != 0;
+            }
+    }
+    CHECK(!bad, "%s: %d rows of a mixed batch differ", name, bad);
+    hybrid_context_destroy(c);
+    free(want);
+    free(again);
+}
+
+/* A copy wears the same, and goes its own way after a swap. */
+static void check_fork(hybrid_model *m, hybrid_adapter *const *list, const char *name)
+{
+    const size_t row = (size_t)m->hp.n_vocab, all = row * N_IDS;
+    float *want = (float *)malloc(2 * all * sizeof *want);
+    hybrid_context *c = context_of(m, 3, 64, 16);
+    int32_t ids[N_IDS];
+    hybrid_error e;
+    ids_for(m, 0, ids);
+    alone(m, list, 0, 1, 1, N_IDS, want);
+    alone(m, list, 0, 1, 3, N_IDS, want + all);
+    wear(c, 0, list, 1);
+    CHECK(!hybrid_batch_add(c, 0, ids, 9, &e), "%s", e.message);
+    decode(c, false);
+    CHECK(!hybrid_seq_fork(c, 0, 1, &e) && !hybrid_seq_fork(c, 0, 2, &e), "%s", e.message);
+    wear(c, 2, list, 3);
+    CHECK(!hybrid_batch_add(c, 1, ids + 9, N_IDS - 9, &e) && !hybrid_batch_add(c, 2, ids + 9, N_IDS - 9, &e), "%s",
+          e.message);
+    decode(c, false);
+    CHECK(!memcmp(hybrid_logits(c, 1), want + all - row, row * sizeof *want), "%s: a fork wears something else", name);
+    CHECK(!memcmp(hybrid_logits(c, 2), want + 2 * all - row, row * sizeof *want), "%s: a swapped fork", name);
+    hybrid_context_destroy(c);
+    free(want);
+}
+
+static double distance(const float *a, const float *b, size_t n)
+{
+    double diff = 0, most = 1e-30;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        diff = HYB_MAX(diff, fabs((double)a[i] - b[i]));
+        most = HYB_MAX(most, fabs((double)b[i]));
+    }
+    return diff / most;
+}
+
+/* What two adapters add is what their products add to the weights: the merged file says the same. */
+static void check_merged(hybrid_model *m, hybrid_adapter *const *list, const char *name)
+{
+    const size_t all = (size_t)m->hp.n_vocab * N_IDS;
+    float *worn = (float *)malloc(2 * all * sizeof *worn), *merged = worn + all;
+    hybrid_adapter *both[2];
+    hybrid_model *made;
+    hybrid_error e;
+    double d;
+    both[0] = list[0];
+    both[1] = list[1];
+    kv = HYBRID_KV_F32;
+    alone(m, list, 0, 3, 3, N_IDS, worn);
+    CHECK(!hybrid_adapter_merge(m, both, outfits[3].scales, 2, merged_path, HYBRID_MIX_F32, &e), "%s: %s", name,
+          e.message);
+    if ((made = model_of(NULL, merged_path)) != NULL) {
+        alone(made, NULL, 0, 0, 0, N_IDS, merged);
+        d = distance(worn, merged, all);
+        CHECK(d < 2e-5, "%s: %.1e from the merged model", name, d);
+        hybrid_model_destroy(made);
+    }
+    kv = HYBRID_KV_F16;
+    free(worn);
+}
+
+static void check_bits(void)
+{
+    static const char *const models[] = { "llama",   "gpt2", "phi3",  "gemma3", "qwen2moe",
+                                          "mixtral", "lfm2", "rwkv7", "arwkv7", "llama-layers" };
+    hybrid_runtime *one = runtime_of(1, "cpu"), *three = runtime_of(3, "cpu");
+    size_t i;
+    int k;
+    for (i = 0; i < HYB_COUNT(models); i++) {
+        hybrid_model *m = model_of(one, models[i]), *t = model_of(three, models[i]);
+        hybrid_adapter *list[3], *of_t[3];
+        if (!m || !t) continue;
+        TEST(models[i]);
+        for (k = 0; k < 3; k++) {
+            const int rank = k == 0 ? 8 : k == 1 ? 3 : 16;
+            list[k] = adapter_of(m, rank, k == 2 ? NULL : "all", 5u + (unsigned)k, 0.3f);
+            of_t[k] = adapter_of(t, rank, k == 2 ? NULL : "all", 5u + (unsigned)k, 0.3f);
+        }
+        check_mixed(m, t, list, of_t, models[i]);
+        check_fork(t, of_t, models[i]);
+        check_merged(m, list, models[i]);
+        for (k = 0; k < 3; k++) hybrid_adapter_destroy(list[k]);
+        for (k = 0; k < 3; k++) hybrid_adapter_destroy(of_t[k]);
+        hybrid_model_destroy(m);
+        hybrid_model_destroy(t);
+    }
+    hybrid_runtime_destroy(one);
+    hybrid_runtime_destroy(three);
+}
+
+/* ---- adapters that PEFT made ------------------------------------------------------------------------------------- */
+
+#define PEFT "tests/oracle/data/adapters/"
+
+static hybrid_adapter *load(hybrid_model *m, const char *path, hybrid_error *e)
+{
+    hybrid_source source;
+    hybrid_adapter *a = NULL;
+    memset(&source, 0, sizeof source);
+    source.path = path;
+    if (!hybrid_adapter_load(m, &source, &a, e)) e->message[0] = 0;
+    return a;
+}
+
+static hybrid_gguf *open_gguf(const char *path)
+{
+    hybrid_source source;
+    hybrid_gguf *g = NULL;
+    hybrid_error e;
+    memset(&source, 0, sizeof source);
+    source.path = path;
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &e), "%s", e.message);
+    return g;
+}
+
+/* What hybrid saves of an adapter that it read is the file: every tensor and every key that matters to llama.cpp. */
+static void check_saved(const hybrid_adapter *a, const char *path, hybrid_type type)
+{
+    hybrid_gguf *was = open_gguf(path), *is;
+    hybrid_error e;
+    hybrid_string text, again;
+    double x = 0, y = 1;
+    size_t i;
+    static const char *const keys[] = { "general.type", "adapter.type", "general.architecture" };
+    CHECK(!hybrid_adapter_save(a, file_path, type, &e), "%s", e.message);
+    is = open_gguf(file_path);
+    CHECK(hybrid_gguf_tensor_count(was) == hybrid_gguf_tensor_count(is), "the number of tensors");
+    for (i = 0; i < hybrid_gguf_tensor_count(is); i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(is, i), *o;
+        char name[128];
+        snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
+        o = hybrid_gguf_find_tensor(was, name);
+        CHECK(o && o->type == t->type && o->size == t->size && !memcmp(o->ne, t->ne, sizeof t->ne) &&
+                  !memcmp(o->data, t->data, (size_t)t->size),
+              "%s: %s", path, name);
+    }
+    for (i = 0; i < HYB_COUNT(keys); i++)
+        CHECK(hybrid_gguf_get_string(was, keys[i], &text) && hybrid_gguf_get_string(is, keys[i], &again) &&
+                  text.size == again.size && !memcmp(text.data, again.data, text.size),
+              "%s", keys[i]);
+    CHECK(hybrid_gguf_get_f64(was, "adapter.lora.alpha", &x) && hybrid_gguf_get_f64(is, "adapter.lora.alpha", &y) &&
+              x == y,
+          "alpha");
+    hybrid_gguf_destroy(was);
+    hybrid_gguf_destroy(is);
+}
+
+static const float *ref_of(const hybrid_gguf *ref, const char *name)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(ref, name);
+    CHECK(t != NULL, "%s", name);
+    return t ? (const float *)t->data : NULL;
+}
+
+enum { LAST = 6, N_GREEDY = 24 };
+
+static void check_peft_model(const char *name)
+{
+    char path[3][128];
+    hybrid_model *m = model_of(NULL, name);
+    hybrid_adapter *list[2];
+    hybrid_context *c;
+    hybrid_gguf *ref;
+    hybrid_error e;
+    const float *ids, *greedy, *gap;
+    float scales[2] = { 1, 0.5f };
+    int32_t tokens[64], best;
+    int i, k, n;
+    double d[2];
+    TEST(name);
+    for (i = 0; i < 3; i++) snprintf(path[i], sizeof path[i], PEFT "%s.%s.gguf", name, i == 2 ? "ref" : i ? "b" : "a");
+    for (i = 0; i < 2; i++) {
+        list[i] = load(m, path[i], &e);
+        CHECK(list[i] != NULL, "%s: %s", path[i], e.message);
+        if (!list[i]) return;
+        check_saved(list[i], path[i], i ? HYBRID_TYPE_F16 : HYBRID_TYPE_F32);
+    }
+    ref = open_gguf(path[2]);
+    ids = ref_of(ref, "ref.ids");
+    greedy = ref_of(ref, "ref.greedy");
+    gap = ref_of(ref, "ref.gap");
+    n = (int)hybrid_gguf_find_tensor(ref, "ref.ids")->ne[0];
+    for (i = 0; i < n; i++) tokens[i] = (int32_t)ids[i];
+    kv = HYBRID_KV_F32;
+    c = context_of(m, 2, 512, 0);
+    for (i = 0; i < 2; i++) {
+        CHECK(!hybrid_seq_set_adapters(c, i, list, scales, i ? 2 : 1, &e), "%s", e.message);
+        CHECK(!hybrid_batch_add_logits(c, i, tokens, (size_t)n, LAST, &e), "%s", e.message);
+    }
+    decode(c, false);
+    for (i = 0; i < 2; i++)
+        d[i] = distance(hybrid_logits_at(c, i, 0), ref_of(ref, i ? "ref.both" : "ref.a"), LAST * (size_t)m->hp.n_vocab);
+    CHECK(d[0] < 5e-6 && d[1] < 5e-6, "%s: %.1e and %.1e from PEFT", name, d[0], d[1]);
+    for (i = 0; i < N_GREEDY; i++) {
+        const float *row = hybrid_logits(c, 0);
+        for (best = k = 0; k < m->hp.n_vocab; k++)
+            if (row[k] > row[best]) best = k;
+        CHECK(best == (int32_t)greedy[i] || gap[i] < 1e-4f, "%s: token %d is %d, not %d", name, i, best,
+              (int)greedy[i]);
+        tokens[0] = (int32_t)greedy[i];
+        CHECK(!hybrid_batch_add(c, 0, tokens, 1, &e), "%s", e.message);
+        decode(c, false);
+    }
+    printf("  %-8s %.1e with one adapter of PEFT, %.1e with two\n", name, d[0], d[1]);
+    kv = HYBRID_KV_F16;
+    hybrid_gguf_destroy(ref);
+    hybrid_adapter_destroy(list[0]); /* the context has it still */
+    hybrid_adapter_destroy(list[1]);
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+}
+
+static void check_peft(void)
+{
+    check_peft_model("llama");
+    check_peft_model("gpt2");
+    check_peft_model("phi3");
+}
+
+/* ---- files that are wrong ---------------------------------------------------------------------------------------- */
+
+/* An adapter's file with one thing wrong. */
+typedef struct wrong {
+    const char *words; /* of the refusal; NULL: it is right */
+    hybrid_result result;
+    const char *general, *kind, *arch, *base;
+    float alpha;
+    uint64_t k, rank, rank_b, out;
+    int spoilt; /* 1: no lora_b, 2: a NaN, 3: a tensor of another kind, 4: Q8_0, 5: alora, 6: no alpha */
+} wrong;
+
+static bool wrong_file(const wrong *w)
+{
+    hybrid_gguf_writer *out = NULL;
+    hybrid_error e;
+    static float values[1 << 20];
+    char blocks[4096], name[128];
+    uint64_t ne[2];
+    bool good;
+    hash_values(values, HYB_COUNT(values), 3, 0.1f);
+    if (w->spoilt == 2) values[5] = NAN;
+    good = !hybrid_gguf_writer_create(NULL, &out, &e);
+    if (w->general) hybrid_gguf_set_string(out, "general.type", w->general, NULL);
+    if (w->kind) hybrid_gguf_set_string(out, "adapter.type", w->kind, NULL);
+    if (w->arch) hybrid_gguf_set_string(out, "general.architecture", w->arch, NULL);
+    if (w->spoilt != 6) hybrid_gguf_set_float(out, "adapter.lora.alpha", HYBRID_GGUF_F32, w->alpha, NULL);
+    if (w->spoilt == 5)
+        hybrid_gguf_set_numbers(out, "adapter.alora.invocation_tokens", HYBRID_GGUF_U32, "abcd", 1, NULL);
+    ne[0] = w->k;
+    ne[1] = w->rank;
+    snprintf(name, sizeof name, "%s.%s", w->base, w->spoilt == 3 ? "lora_magnitude" : "lora_a");
+    hybrid_gguf_add_tensor(out, name, w->spoilt == 4 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F32, 2, ne, NULL);
+    ne[0] = w->rank_b;
+    ne[1] = w->out;
+    snprintf(name, sizeof name, "%s.lora_b", w->base);
+    if (w->spoilt != 1) hybrid_gguf_add_tensor(out, name, HYBRID_TYPE_F32, 2, ne, NULL);
+    good = good && !hybrid_gguf_begin_path(out, file_path, &e);
+    if (w->spoilt == 4) {
+        good = good && !hybrid_quantize(HYBRID_TYPE_Q8_0, values, blocks, (size_t)(w->k * w->rank), NULL, &e);
+        good = good && !hybrid_gguf_write(out, blocks, hybrid_type_row_bytes(HYBRID_TYPE_Q8_0, w->k * w->rank), &e);
+    } else
+        good = good && !hybrid_gguf_write(out, values, (size_t)(w->k * w->rank) * 4, &e);
+    if (w->spoilt != 1) good = good && !hybrid_gguf_write(out, values, (size_t)(w->rank_b * w->out) * 4, &e);
+    good = good && !hybrid_gguf_end(out, &e);
+    hybrid_gguf_writer_destroy(out);
+    CHECK(good, "%s", e.message);
+    return good;
+}
+
+static void check_refusals(hybrid_model *m)
+{
+    const hyb_tensor *t = &m->weights.tensors[m->net.layers[0].first + 1]; /* attn_q */
+    const uint64_t k = (uint64_t)t->ne[0], out = (uint64_t)t->ne[1];
+#define GOOD       "adapter", "lora", "llama", "blk.0.attn_q.weight"
+#define BASE(base) "adapter", "lora", "llama", base
+    const wrong all[] = {
+        { NULL, HYBRID_OK, GOOD, 4, k, 2, 2, out, 0 },
+        { NULL, HYBRID_OK, GOOD, 0, k, 2, 2, out, 0 },
+        { NULL, HYBRID_OK, GOOD, 0, k, 2, 2, out, 6 },
+        { NULL, HYBRID_OK, GOOD, 4, k, 2, 2, out, 4 },
+        { "general.type is \"model\"", HYBRID_ERROR_FORMAT, "model", "lora", "llama", "blk.0.attn_q.weight", 4, k, 2, 2,
+          out, 0 },
+        { "general.type is missing", HYBRID_ERROR_FORMAT, NULL, "lora", "llama", "blk.0.attn_q.weight", 4, k, 2, 2, out,
+          0 },
+        { "adapter.type is \"ia3\"", HYBRID_ERROR_UNSUPPORTED, "adapter", "ia3", "llama", "blk.0.attn_q.weight", 4, k,
+          2, 2, out, 0 },
+        { "architecture qwen2", HYBRID_ERROR_FORMAT, "adapter", "lora", "qwen2", "blk.0.attn_q.weight", 4, k, 2, 2, out,
+          0 },
+        { "alpha", HYBRID_ERROR_FORMAT, GOOD, NAN, k, 2, 2, out, 0 },
+        { "alpha", HYBRID_ERROR_FORMAT, GOOD, -1, k, 2, 2, out, 0 },
+        { "blk.0.attn_q.weight.lora_a", HYBRID_ERROR_FORMAT, GOOD, 4, k + 1, 2, 2, out, 0 },
+        { "blk.0.attn_q.weight.lora_a", HYBRID_ERROR_FORMAT, GOOD, 4, k, 2, 3, out, 0 },
+        { "blk.0.attn_q.weight.lora_a", HYBRID_ERROR_FORMAT, GOOD, 4, k, 2, 2, out + 1, 0 },
+        { "has rank 1025", HYBRID_ERROR_LIMIT, GOOD, 4, k, 1025, 1025, out, 0 },
+        { "does not have", HYBRID_ERROR_FORMAT, BASE("blk.99.attn_q.weight"), 4, k, 2, 2, out, 0 },
+        { "does not have", HYBRID_ERROR_FORMAT, BASE("blk.0.attn_q.bias"), 4, k, 2, 2, out, 0 },
+        { "embeddings", HYBRID_ERROR_UNSUPPORTED, BASE("token_embd.weight"), 4, k, 2, 2, out, 0 },
+        { "embeddings", HYBRID_ERROR_UNSUPPORTED, BASE("output.weight"), 4, k, 2, 2, out, 0 },
+        { "vector", HYBRID_ERROR_UNSUPPORTED, BASE("blk.0.attn_norm.weight"), 4, k, 2, 2, out, 0 },
+        { "not the other one", HYBRID_ERROR_FORMAT, GOOD, 4, k, 2, 2, out, 1 },
+        { "not a finite", HYBRID_ERROR_NUMERIC, GOOD, 4, k, 2, 2, out, 2 },
+        { "lora_magnitude", HYBRID_ERROR_UNSUPPORTED, GOOD, 4, k, 2, 2, out, 3 },
+        { "alora", HYBRID_ERROR_UNSUPPORTED, GOOD, 4, k, 2, 2, out, 5 },
+    };
+    size_t i;
+    TEST("wrong files");
+    for (i = 0; i < HYB_COUNT(all); i++) {
+        hybrid_error e;
+        hybrid_adapter *a;
+        e.result = HYBRID_OK;
+        if (!wrong_file(&all[i])) continue;
+        a = load(m, file_path, &e);
+        CHECK(!a == !!all[i].words && e.result == all[i].result && (!all[i].words || strstr(e.message, all[i].words)),
+              "%s: %d '%s'", all[i].words ? all[i].words : "right", (int)e.result, e.message);
+        if (a && i < 3)
+            CHECK(a->pairs[0].scale == (i ? 1.0f : 2.0f), "file %d: the factor is %g", (int)i,
+                  (double)a->pairs[0].scale);
+        hybrid_adapter_destroy(a);
+    }
+}
+
+/* Bytes of a good file are changed, or missing: refused, or an adapter of finite values that can be worn. */
+static void check_spoilt(hybrid_model *m)
+{
+    size_t size, i, good = 0;
+    char *bytes = read_file(PEFT "llama.b.gguf", &size), *copy = (char *)malloc(size);
+    hybrid_context *c = context_of(m, 1, 8, 8);
+    hybrid_source source;
+    hybrid_adapter *a;
+    hybrid_error e;
+    unsigned seed = 9;
+    TEST("spoilt files");
+    for (i = 0; i < 600; i++) {
+        size_t at;
+        memcpy(copy, bytes, size);
+        seed = seed * 1664525u + 1013904223u;
+        at = (seed >> 8) % (i % 2 ? size : HYB_MIN(size, 1400));
+        memset(&source, 0, sizeof source);
+        source.data = copy;
+        source.size = i % 10 ? size : at;
+        if (i % 10) copy[at] = (char)(copy[at] ^ 1 << (i / 10) % 8);
+        if (hybrid_adapter_load(m, &source, &a, &e)) {
+            CHECK(!a && e.message[0], "a sentence");
+            continue;
+        }
+        good++;
+        CHECK(!hyb_not_finite(a->values, a->n_values) || hyb_not_finite(a->values, a->n_values) == a->n_values,
+              "finite");
+        CHECK(!hybrid_seq_set_adapters(c, 0, &a, NULL, 1, &e), "%s", e.message);
+        hybrid_adapter_destroy(a);
+    }
+    CHECK(good > 40 && good < 560, "%d of 600 are good", (int)good);
+    hybrid_context_destroy(c);
+    free(copy);
+    free(bytes);
+}
+
+static void check_files(void)
+{
+    hybrid_model *m = model_of(NULL, "llama");
+    check_refusals(m);
+    check_spoilt(m);
+    hybrid_model_destroy(m);
+}
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static size_t live, counted;
+static void *count_alloc(void *user, size_t size)
+{
+    size_t *p = (size_t *)malloc(size + 16);
+    (void)user;
+    if (!p) return NULL;
+    *p = size;
+    live += size;
+    return p + 2;
+}
+static void count_free(void *user, void *block)
+{
+    (void)user;
+    live -= ((size_t *)block)[-2];
+    free((size_t *)block - 2);
+}
+
+/* The plan is what is then used, with room for adapters and without; an adapter says what it takes, and ends with the
+ * last that holds it. */
+static void check_memory(void)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_memory_plan plan;
+    hybrid_adapter_info info;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m = NULL;
+    hybrid_context *c = NULL;
+    hybrid_adapter *a, *b;
+    hybrid_error e;
+    size_t before, empty;
+    int32_t ids[3] = { 5, 6, 7 };
+    int rank;
+    TEST("memory");
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
+    rd.n_threads = 2;
+    rd.allocator.alloc = count_alloc;
+    rd.allocator.free = count_free;
+    md.path = FOLDER "llama.gguf";
+    cd.n_ctx = 64;
+    cd.n_seq = 2;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
+    empty = live;
+    CHECK(!hybrid_model_load(rt, &md, &m, &e), "%s", e.message);
+    for (rank = 0; rank < 40; rank += 13) {
+        before = live;
+        cd.adapter_rank = rank;
+        CHECK(!hybrid_plan(rt, &md, &cd, &plan, &e), "%s", e.message);
+        CHECK(live == before && !hybrid_context_create(m, &cd, &c, &e), "%s", e.message);
+        CHECK(live - before == plan.kv + plan.compute, "rank %d: %ld bytes, planned %ld", rank, (long)(live - before),
+              (long)(plan.kv + plan.compute));
+        hybrid_context_destroy(c);
+        CHECK(live == before, "%ld bytes leak", (long)(live - before));
+    }
+    before = live;
+    a = adapter_of(m, 13, "all", 1, 0.1f);
+    hybrid_adapter_describe(a, &info);
+    CHECK(live - before == info.bytes && info.rank == 13 && info.n_matrices == 14 && !info.device_bytes,
+          "%ld bytes, it says %ld", (long)(live - before), (long)info.bytes);
+    b = adapter_of(m, 3, NULL, 1, 0.1f);
+    cd.adapter_rank = 0;
+    CHECK(!hybrid_context_create(m, &cd, &c, &e), "%s", e.message);
+    counted = live;
+    CHECK(!hybrid_seq_set_adapters(c, 0, &a, NULL, 1, &e), "%s", e.message);
+    hybrid_context_describe(c, &cd);
+    CHECK(cd.adapter_rank == 13 && live > counted, "room for rank %d", cd.adapter_rank);
+    CHECK(!hybrid_seq_fork(c, 0, 1, &e), "%s", e.message);
+    hybrid_adapter_destroy(a);
+    CHECK(!hybrid_seq_set_adapters(c, 0, &b, NULL, 1, &e), "%s", e.message);
+    counted = live;
+    CHECK(!hybrid_batch_add(c, 0, ids, 3, &e) && !hybrid_batch_add(c, 1, ids, 3, &e), "%s", e.message);
+    decode(c, false);
+    CHECK(!hybrid_seq_set_adapters(c, 1, NULL, NULL, 0, &e), "%s", e.message);
+    CHECK(counted - live == info.bytes, "the last sequence gives %ld bytes back", (long)(counted - live));
+    hybrid_adapter_destroy(b);
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+    CHECK(live == empty, "%ld bytes leak", (long)(live - empty));
+    hybrid_runtime_destroy(rt);
+}
+
+int main(void)
+{
+    snprintf(file_path, sizeof file_path, "build/tests/adapter-%d.gguf", (int)getpid());
+    snprintf(merged_path, sizeof merged_path, "build/tests/merged-%d.gguf", (int)getpid());
+    check_bits();
+    check_peft();
+    check_files();
+    check_memory();
+    remove(file_path);
+    remove(merged_path);
+    return test_end();
+}
