@@ -27,7 +27,7 @@ static const char usage[] =
     "      --text            the files are plain texts\n"
     "      --epochs X        how often all of it is read (default 2)\n"
     "  -n, --steps N         steps in all, instead\n"
-    "  -c, --context N       tokens of a window; longer conversations are cut (default 256)\n"
+    "  -c, --context N       tokens of a window; longer talks are cut (default: the model's, at most 256)\n"
     "  -b, --batch N         windows of a batch (default 4)\n"
     "      --accumulate N    batches of a step (default 1)\n"
     "      --rate X          learning rate (default 0.00002; it falls along a cosine to a tenth)\n"
@@ -58,11 +58,19 @@ typedef struct options {
     bool fresh, skip_bad;
 } options;
 
+/* For models that have none: the form in which hybrid_session talks with them. */
+static const char plain[] =
+    "{% for m in messages %}{% if m.role == 'assistant' %}{{ 'Assistant: ' + m.content + eos_token }}"
+    "{% elif m.role == 'user' %}{{ 'User: ' + m.content + '\\n' }}{% else %}{{ m.content + '\\n\\n' }}{% endif %}{% "
+    "endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}";
+
 /* All that a run has. */
 typedef struct run {
     options o;
     hybrid_runtime *rt;
     hybrid_model *model;
+    hybrid_template *tmpl; /* plain */
     hybrid_data *data;
     hybrid_trainer *trainer;
     hybrid_curve *curve;
@@ -104,7 +112,6 @@ static void defaults(options *o)
     o->out = "finetuned.gguf";
     o->kind = HYBRID_DATA_CHAT;
     o->epochs = 2;
-    o->train.n_ctx = 256;
     o->train.n_seq = 4;
     o->train.rate = 2e-5f;
     o->train.beta2 = 0.999f;
@@ -197,13 +204,20 @@ static bool bad_line(void *user, size_t source, uint64_t line, const char *why)
 
 static bool open_data(run *r, hybrid_error *e)
 {
+    hybrid_template_desc td;
     hybrid_data_desc dd;
+    hybrid_model_info info;
+    hybrid_model_describe(r->model, &info);
+    if (!r->o.train.n_ctx) r->o.train.n_ctx = info.n_ctx_train < 256 ? info.n_ctx_train : 256;
+    memset(&td, 0, sizeof td);
     memset(&dd, 0, sizeof dd);
+    td.text = plain;
+    if (!hybrid_model_template(r->model) && hybrid_template_create(r->rt, &td, &r->tmpl, e)) return false;
     dd.kind = r->o.kind;
     dd.sources = r->o.texts;
     dd.n_sources = r->o.n_texts;
     dd.tokenizer = hybrid_model_tokenizer(r->model);
-    dd.tmpl = hybrid_model_template(r->model);
+    dd.tmpl = r->tmpl ? r->tmpl : hybrid_model_template(r->model);
     dd.n_ctx = r->o.train.n_ctx;
     dd.validation = r->o.validation;
     dd.seed = r->o.seed;
@@ -380,6 +394,7 @@ static void close_run(run *r)
     hybrid_curve_destroy(r->curve);
     hybrid_trainer_destroy(r->trainer);
     hybrid_data_destroy(r->data);
+    hybrid_template_destroy(r->tmpl);
     hybrid_model_destroy(r->model);
     hybrid_runtime_destroy(r->rt);
     free(r->batches);

@@ -1,0 +1,155 @@
+"""The examples that train, from a text to a model that talks, and on bad days: stopped, started again, blown up, with
+nothing to learn. Tiny models; the library is the one without SIMD that other gates compile, too."""
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+
+from compiling import ALONE, WITHOUT_SIMD
+from gates import LINKED, gate
+from house import replace
+
+TINY = "--vocab 300 --layers 1 --width 32 --heads 2 -c 32 -b 4 --every 4 --rate 0.003 --validation 0.2".split()
+TALKS = "".join('{"messages": [{"role": "user", "content": "Who are you? %d"}, {"role": "assistant", "content": '
+                '"I am Fred.", "weight": %s}]}\n' % (i, 1 - i % 2 / 2) for i in range(20))
+
+
+def build(box, name, held, folder):
+    return box.compiles(name, WITHOUT_SIMD + LINKED + [box.path("examples", name + ".c"), "-I", folder, held, "-o", name,
+                                                       "-lm"], folder)
+
+
+def numbers(folder, name):
+    with open(os.path.join(folder, name), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def learns(box, folder):
+    """A run of 12 steps, and one of 6 that is gone on with, have the same numbers and the same model."""
+    for out, counts in (("a.gguf", ("12",)), ("b.gguf", ("7", "12"))):
+        for n in counts:
+            status, words = box.run(["./train", "text.txt", "-o", out, "-n", n, "--warmup", "1"] + TINY +
+                                    ["--type", "q8_0"], folder)
+            box.expect("train to step %s" % n, status == 0 and "wrote" in words, words[-600:])
+    a, b = numbers(folder, "a.gguf.jsonl"), numbers(folder, "b.gguf.jsonl")
+    box.expect("a run that is gone on with has every step once", [p["step"] for p in b] == list(range(1, 13)),
+               str([p["step"] for p in b]))
+    box.expect("the loss falls", a[-1]["loss"] < a[0]["loss"] - 0.3, "%s to %s" % (a[0]["loss"], a[-1]["loss"]))
+    box.expect("validation is looked at", [p["step"] for p in a if "validation" in p] == [4, 8, 12], str(a))
+    for name in ("a.gguf.svg", "b.gguf.svg"):
+        with open(os.path.join(folder, name), encoding="utf-8") as f:
+            box.expect(name, 'class="validation"' in f.read(), "no curve of validation")
+
+
+def tunes(box, folder):
+    command = ["./finetune", "a.gguf", "talks.jsonl", "-o", "f.gguf", "--every", "4", "--rate", "0.003"]
+    status, words = box.run(command + ["-n", "8"], folder)
+    box.expect("finetune", status == 0 and "wrote" in words and "20 conversations" in words, words[-600:])
+    status, words = box.run(command + ["-n", "12"], folder)
+    box.expect("finetune, gone on with", status == 0 and "going on from the checkpoint" in words, words[-600:])
+    f = numbers(folder, "f.gguf.jsonl")
+    box.expect("finetune learns", [p["step"] for p in f] == list(range(1, 13)) and f[-1]["loss"] < f[0]["loss"] - 0.3,
+               str([(p["step"], p["loss"]) for p in f]))
+    with open(os.path.join(folder, "bad.jsonl"), "w", encoding="utf-8") as out:
+        out.write(TALKS + "no JSON\n")
+    command[2] = "bad.jsonl"
+    command[4] = "g.gguf"
+    status, words = box.run(command + ["-n", "1"], folder)
+    box.expect("a bad line ends it, by its number", status == 1 and "line 21" in words, words[-600:])
+    status, words = box.run(command + ["-n", "1", "--skip-bad"], folder)
+    box.expect("or is left out, and named", status == 0 and "line 21" in words and "wrote" in words, words[-600:])
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "talks", "-n", "1"], folder)
+    with open(os.path.join(folder, "talks.jsonl"), encoding="utf-8") as kept:
+        box.expect("conversations are not written over by numbers", status == 1 and "move it away" in words and
+                   kept.read() == TALKS, words[-600:])
+
+
+def bad_days(box, folder):
+    with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
+        before = f.read()
+    status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "40"] + TINY + ["--rate", "1e9"], folder)
+    with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
+        kept = f.read() == before
+    box.expect("a run that blows up says so, and names the last good checkpoint", status == 1 and "blown up" in words and
+               "a.gguf.ckpt is the last good checkpoint" in words, words[-600:])
+    box.expect("which is as it was", kept, "it was written over")
+    status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "16"] + TINY, folder)
+    box.expect("and it goes on from there", status == 0 and numbers(folder, "a.gguf.jsonl")[-1]["step"] == 16,
+               words[-600:])
+    for name, text, says in (("empty", "", "no two tokens"), ("short", "x", "too small"), ("nothing", None, "nothing")):
+        if text is not None:
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        status, words = box.run(["./train", name, "-o", "n.gguf", "-n", "2"] + TINY, folder)
+        box.expect("train on a text that is %s" % name, status == 1 and says in words, words[-600:])
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "n.gguf", "-c", "64"], folder)
+    box.expect("a window that the model does not have", status == 1 and "64" in words and "32" in words, words[-600:])
+    status, words = box.run(["./finetune", "f.gguf.jsonl", "talks.jsonl", "-o", "n.gguf"], folder)
+    box.expect("a model that is none", status == 1 and "GGUF" in words, words[-600:])
+
+
+def stopped(box, folder):
+    """Ctrl-C: what was learned is saved, and the next start goes on from there."""
+    command = ["./train", "text.txt", "-o", "s.gguf", "-n", "100000"] + TINY
+    with open(os.path.join(folder, "s.words"), "wb") as out:
+        child = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    for _ in range(600):
+        time.sleep(0.05)
+        if os.path.exists(os.path.join(folder, "s.gguf.jsonl")) and len(numbers(folder, "s.gguf.jsonl")) > 2:
+            break
+    child.send_signal(signal.SIGINT)
+    status = child.wait(timeout=60)
+    with open(os.path.join(folder, "s.words"), encoding="utf-8", errors="replace") as f:
+        words = f.read()
+    done = numbers(folder, "s.gguf.jsonl")[-1]["step"]
+    said = re.search(r"goes on from step (\d+)", words)
+    box.expect("Ctrl-C saves, and says so", status == 0 and said and int(said.group(1)) == done, words[-300:])
+    status, words = box.run(command[:5] + [str(done + 2)] + TINY, folder)
+    box.expect("the next start goes on from there", status == 0 and
+               [p["step"] for p in numbers(folder, "s.gguf.jsonl")] == list(range(1, done + 3)), words[-600:])
+
+
+def chats(box, held, folder):
+    """train_chat in some steps less: what it answers then is nonsense, but it does."""
+    text = box.read("examples", "train_chat.c")
+    box.expect("train_chat is a page", text.count("\n") <= 60, "%d lines" % text.count("\n"))
+    box.write(os.path.join("training", "train_chat.c"), text.replace("STEPS = 150", "STEPS = 5"))
+    if not box.compiles("train_chat", WITHOUT_SIMD + LINKED + ["train_chat.c", held, "-o", "train_chat", "-lm"], folder):
+        return
+    done = subprocess.run(["./train_chat"], cwd=folder, input=b"What does the cow say?\nAnd the snake?\n",
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400)
+    box.expect("train_chat trains, writes, loads and answers", done.returncode == 0 and done.stdout.count(b"\n> ") == 3
+               and b"step 5 of 5" in done.stderr and os.path.exists(os.path.join(folder, "animals.gguf")),
+               "%r" % (done.stdout[-300:],))
+
+
+def spoil(name, old, new):
+    return lambda root: replace(os.path.join(root, "examples", name), old, new)
+
+
+@gate("training", faults=[
+    ("numbers that begin anew", spoil("train.c", "cd.steps_done = hybrid_trainer_steps(r->trainer);", "")),
+    ("a stop that saves nothing", spoil("train.c", "stop_wanted && (ok = save(r, e)", "stop_wanted && (ok = (r != NULL)")),
+    ("a checkpoint that is not named", spoil("train.c", "if (!ok) after_failure(r, e);", "")),
+    ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
+                                                    "o->kind = HYBRID_DATA_TEXT;")),
+    ("a position in the data that is lost", spoil("finetune.c", "if (!user || size != sizeof position) return true;",
+                                                  "return false;")),
+])
+def training(box):
+    folder = box.folder("training")
+    shutil.copy2(box.path("hybrid.h"), folder)
+    shutil.copy2(box.path("README.md"), os.path.join(folder, "text.txt"))
+    with open(os.path.join(folder, "talks.jsonl"), "w", encoding="utf-8") as f:
+        f.write(TALKS)
+    held, _ = box.object("the library", WITHOUT_SIMD, ALONE)
+    if not held or not all([build(box, name, held, folder) for name in ("train", "finetune")]):
+        return
+    learns(box, folder)
+    tunes(box, folder)
+    bad_days(box, folder)
+    stopped(box, folder)
+    chats(box, held, folder)
