@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2a1a656f6f135cea): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ebf10cba3e1021e8): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -91,7 +91,7 @@
  *     4367  output.c                 a file that is written
  *     4887  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4925  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    51823  end.h                    closes what core/begin opened
+ *    51834  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5359  names.c                  names that must differ, found by hash
@@ -194,60 +194,60 @@
  *    38346  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
  *    38776  back.c                   the steps of a backward pass that several parts take
  *    38967  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39209  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39275  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39456  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39585  parts/experts.c          a mixture of experts (Shazeer et al
- *    39750  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39816  net.c                    which parts the layers of a model have, and which tensors
- *    39979  unused.c                 tensors of the file that the model is not computed with
- *    40153  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40202  forward.c                one pass of a batch through any model, over the op table
- *    40468  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40948  place.c                  which layers run where
- *    41141  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41227  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41511  adapter_make.c           adapters from nothing, and what they are
- *    41731  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    39210  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39276  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39457  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39595  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39760  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39826  net.c                    which parts the layers of a model have, and which tensors
+ *    39989  unused.c                 tensors of the file that the model is not computed with
+ *    40163  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40212  forward.c                one pass of a batch through any model, over the op table
+ *    40478  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40959  place.c                  which layers run where
+ *    41152  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41238  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41522  adapter_make.c           adapters from nothing, and what they are
+ *    41742  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42016  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42364  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42716  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43019  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43112  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43969  adapters.c               a sequence puts adapters on, and takes them off
- *    44065  next.c                   the next token of a sequence
- *    44170  plan.c                   the bytes of a model and a context before they are loaded
- *    44291  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44482  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42027  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42375  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42727  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43030  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43123  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43980  adapters.c               a sequence puts adapters on, and takes them off
+ *    44076  next.c                   the next token of a sequence
+ *    44181  plan.c                   the bytes of a model and a context before they are loaded
+ *    44302  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44493  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44981  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45020  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45085  documents.c              the texts of a corpus, one document after the other
- *    45324  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45518  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46018  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46328  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46642  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47017  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47474  shape.c                  models from nothing
- *    47746  schedule.c               the learning rate of a step
- *    47792  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47959  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48361  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48395  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48791  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48867  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48936  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49446  lesson.c                 examples as tokens, and the batches of a step
- *    49805  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50011  export.c                 the weights of a trainer as a model file
- *    50243  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50351  checkpoint.c             everything that a training goes on with, in a file
- *    50939  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51333  picture.c                the curve of a run as an SVG.
+ *    44992  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45031  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45096  documents.c              the texts of a corpus, one document after the other
+ *    45335  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45529  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46029  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46339  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46653  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47028  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47485  shape.c                  models from nothing
+ *    47757  schedule.c               the learning rate of a step
+ *    47803  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47970  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48372  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48406  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48802  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48878  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    48947  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49457  lesson.c                 examples as tokens, and the batches of a step
+ *    49816  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50022  export.c                 the weights of a trainer as a model file
+ *    50254  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50362  checkpoint.c             everything that a training goes on with, in a file
+ *    50950  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51344  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2113,7 +2113,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2a1a656f6f135cea"
+#define HYBRID__SOURCE_ID "ebf10cba3e1021e8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -39180,6 +39180,7 @@ static void hyb_attention_backward(hyb_forward *f, int layer, const void *part)
     hyb_back_products products;
     hyb_part_out_back(f, f->at->a.mixed, f->back->dmixed, hyb_width_heads(hp, l), w->out, w->out_b, w->post_norm);
     d = hyb_attention_attend_back(f, layer, w);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
     hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
     if (w->qkv)
         hyb_back_products_add(&products, w->qkv, w->qkv_b, d, stride);
@@ -39504,7 +39505,24 @@ static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, h
     return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
 }
 
-/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
+/* ffn -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
+static int64_t hyb_ffn_act(hyb_forward *f, int64_t n_ff, bool plain)
+{
+    const hyb_activations *a = &f->at->a;
+    hyb_op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = plain ? NULL : a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = hyb_ffn_stride(plain, n_ff);
+    glu.out_stride = hyb_act_stride(a, glu.gate_stride, n_ff);
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
+}
+
+/* h (n, E) -> act (n, F), of hyb_ffn_act */
 static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
                               hyb_weight up_b)
 {
@@ -39512,21 +39530,11 @@ static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb
     const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
-    hyb_op_glu glu;
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_products(f, &mm);
-    glu.act = f->hp->arch->act;
-    glu.gate = a->ffn;
-    glu.up = plain ? NULL : a->ffn + n_ff;
-    glu.out = a->act;
-    glu.gate_stride = glu.up_stride = stride;
-    glu.out_stride = hyb_act_stride(a, stride, n_ff);
-    glu.n_rows = f->n;
-    glu.n = n_ff;
-    hyb_do_glu(f->at->be, &glu);
-    return glu.out_stride;
+    return hyb_ffn_act(f, n_ff, plain);
 }
 
 static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
@@ -39551,6 +39559,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_glu_back glu;
     hyb_back_products products;
+    hyb_ffn_act(f, n_ff, plain); /* once more: it would be a third of what is kept */
     hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
     glu.act = f->hp->arch->act;
     glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
@@ -39561,6 +39570,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     glu.n_rows = f->n;
     glu.n = n_ff;
     hyb_do_glu_back(f->at->be, &glu);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
     hyb_back_products_begin(&products, f, f->s->h, f->hp->n_embd);
     if (w->gate) hyb_back_products_add(&products, w->gate, w->gate_b, a->ffn, stride);
     hyb_back_products_add(&products, w->up, w->up_b, w->gate ? a->ffn + n_ff : a->ffn, stride);
@@ -40481,6 +40491,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
  * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
  * itself: on the way back the segment's forward pass is run again, from the x before it. The same calls give the same
  * bits.
+ * What is made of that value by value, or by a norm, is made again when its turn comes: it would be a third of all.
  *
  *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
  *     (every 2)                                                  '--------------- one segment at a time -----------'
@@ -40552,14 +40563,12 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
     #define HYB_PLACE(field, count) \
         (a->field = base && (count) > 0 ? (float *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(float) * (count), 64))
-    HYB_PLACE(all.h, rows * (size_t)hp->n_embd);
     if (!has_x_out) HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
     HYB_PLACE(all.block, rows * (size_t)needs.block);
     HYB_PLACE(mix, rows * (size_t)needs.mix);
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
     HYB_PLACE(mixed, rows * (size_t)needs.mixed);
     HYB_PLACE(ffn, rows * (size_t)needs.ffn);
-    HYB_PLACE(act, rows * (size_t)needs.act);
     #undef HYB_PLACE
     if (!needs.mix_both) a->mix_out = a->mix;
     a->all.rows = HYB_ROWS_BATCH;
@@ -40670,6 +40679,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(base.inv_freq_local, double, half);
     HYB_PLACE(base.logits, float, (size_t)m->loss_rows * (size_t)hp->n_vocab);
     HYB_PLACE(base.all.x, float, rows *e);
+    HYB_PLACE(base.all.h, float, rows *e);
+    HYB_PLACE(base.act, float, rows * (size_t)needs.act);
     HYB_PLACE(base.all.block_normed, float, rows * (size_t)(needs.block ? hp->n_embd : 0));
     HYB_PLACE(back.dx, float, rows *e);
     HYB_PLACE(back.dh, float, rows *e);

@@ -162,6 +162,7 @@ static bool one_step(hybrid_trainer *t, loop *l, hybrid_error *e)
     hybrid_train_batch batches[2];
     hybrid_train_metrics metrics;
     int b, i;
+    memset(batches, 0, sizeof batches);
     for (b = 0; b < 2; b++) {
         for (i = 0; i < N_SEQ * N_CTX; i++) {
             l->random = l->random * 1664525u + 1013904223u;

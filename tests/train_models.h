@@ -451,6 +451,8 @@ static void test_batches(const char *name)
         targets[i] = whole.targets[from] < 0 ? -1 : (whole.targets[from] + shift) % whole.m->hp.n_vocab;
         weights[i] = whole.weights[from] * (float)(1 + i / (2 * LESSON_T));
     }
+    memset(&all, 0, sizeof all);
+    memset(halves, 0, sizeof halves);
     all.ids = ids;
     all.targets = targets;
     all.weights = weights;
@@ -525,6 +527,7 @@ static void test_quantized(const char *path)
     batch.ids = ids;
     batch.targets = ids + 1;
     batch.weights = NULL;
+    batch.n_seq = batch.n_ctx = 0;
     CHECK(!hybrid_trainer_evaluate(t, &batch, &before, &e), "%s", e.message);
     for (i = 0; i < 5; i++) CHECK(!hybrid_trainer_step(t, &batch, &metrics, &e), "%s", e.message);
     CHECK(metrics.step == 5, "%lld steps", (long long)metrics.step);

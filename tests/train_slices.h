@@ -350,6 +350,7 @@ static void *rank_run(void *user)
     rank *r = (rank *)user;
     hybrid_train_batch batches[2];
     int step, i;
+    memset(batches, 0, sizeof batches);
     r->before = slices_sum(r->l.t);
     for (i = 0; i < 2; i++) {
         const int at = (r->number * 2 + i) * 2 * LESSON_T;

@@ -13,6 +13,7 @@
  * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
  * itself: on the way back the segment's forward pass is run again, from the x before it. The same calls give the same
  * bits.
+ * What is made of that value by value, or by a norm, is made again when its turn comes: it would be a third of all.
  *
  *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
  *     (every 2)                                                  '--------------- one segment at a time -----------'
@@ -88,14 +89,12 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
     #define HYB_PLACE(field, count) \
         (a->field = base && (count) > 0 ? (float *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(float) * (count), 64))
-    HYB_PLACE(all.h, rows * (size_t)hp->n_embd);
     if (!has_x_out) HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
     HYB_PLACE(all.block, rows * (size_t)needs.block);
     HYB_PLACE(mix, rows * (size_t)needs.mix);
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
     HYB_PLACE(mixed, rows * (size_t)needs.mixed);
     HYB_PLACE(ffn, rows * (size_t)needs.ffn);
-    HYB_PLACE(act, rows * (size_t)needs.act);
     #undef HYB_PLACE
     if (!needs.mix_both) a->mix_out = a->mix;
     a->all.rows = HYB_ROWS_BATCH;
@@ -206,6 +205,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(base.inv_freq_local, double, half);
     HYB_PLACE(base.logits, float, (size_t)m->loss_rows * (size_t)hp->n_vocab);
     HYB_PLACE(base.all.x, float, rows *e);
+    HYB_PLACE(base.all.h, float, rows *e);
+    HYB_PLACE(base.act, float, rows * (size_t)needs.act);
     HYB_PLACE(base.all.block_normed, float, rows * (size_t)(needs.block ? hp->n_embd : 0));
     HYB_PLACE(back.dx, float, rows *e);
     HYB_PLACE(back.dh, float, rows *e);

@@ -216,6 +216,7 @@ static void hyb_attention_backward(hyb_forward *f, int layer, const void *part)
     hyb_back_products products;
     hyb_part_out_back(f, f->at->a.mixed, f->back->dmixed, hyb_width_heads(hp, l), w->out, w->out_b, w->post_norm);
     d = hyb_attention_attend_back(f, layer, w);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
     hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
     if (w->qkv)
         hyb_back_products_add(&products, w->qkv, w->qkv_b, d, stride);

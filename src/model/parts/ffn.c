@@ -51,7 +51,24 @@ static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, h
     return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
 }
 
-/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
+/* ffn -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
+static int64_t hyb_ffn_act(hyb_forward *f, int64_t n_ff, bool plain)
+{
+    const hyb_activations *a = &f->at->a;
+    hyb_op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = plain ? NULL : a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = hyb_ffn_stride(plain, n_ff);
+    glu.out_stride = hyb_act_stride(a, glu.gate_stride, n_ff);
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
+}
+
+/* h (n, E) -> act (n, F), of hyb_ffn_act */
 static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
                               hyb_weight up_b)
 {
@@ -59,21 +76,11 @@ static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb
     const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
-    hyb_op_glu glu;
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_products(f, &mm);
-    glu.act = f->hp->arch->act;
-    glu.gate = a->ffn;
-    glu.up = plain ? NULL : a->ffn + n_ff;
-    glu.out = a->act;
-    glu.gate_stride = glu.up_stride = stride;
-    glu.out_stride = hyb_act_stride(a, stride, n_ff);
-    glu.n_rows = f->n;
-    glu.n = n_ff;
-    hyb_do_glu(f->at->be, &glu);
-    return glu.out_stride;
+    return hyb_ffn_act(f, n_ff, plain);
 }
 
 static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
@@ -98,6 +105,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_glu_back glu;
     hyb_back_products products;
+    hyb_ffn_act(f, n_ff, plain); /* once more: it would be a third of what is kept */
     hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
     glu.act = f->hp->arch->act;
     glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
@@ -108,6 +116,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     glu.n_rows = f->n;
     glu.n = n_ff;
     hyb_do_glu_back(f->at->be, &glu);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
     hyb_back_products_begin(&products, f, f->s->h, f->hp->n_embd);
     if (w->gate) hyb_back_products_add(&products, w->gate, w->gate_b, a->ffn, stride);
     hyb_back_products_add(&products, w->up, w->up_b, w->gate ? a->ffn + n_ff : a->ffn, stride);
