@@ -150,6 +150,445 @@ static void test_peft(const char *name)
     pupil_close(&p);
 }
 
+/* ---- the same whatever computes, and nothing that nobody wants --------------------------------------------------- */
+
+static uint64_t pupil_hash(const void *data, size_t size)
+{
+    hyb_hash_key key;
+    memset(&key, 0, sizeof key);
+    return hyb_hash(&key, data, size);
+}
+static uint64_t pupil_values(const hybrid_adapter *a) { return pupil_hash(a->values, a->n_values * sizeof(float)); }
+
+/* Of all that two steps make. */
+static uint64_t pupil_result(const char *name, const char *isa, int n_threads, int32_t recompute_every)
+{
+    hybrid_trainer_desc d = pupil_desc();
+    const hyb_store *store;
+    hybrid_error e;
+    uint64_t all[3] = { 0, 0, 0 };
+    pupil p;
+    int step;
+    d.recompute_every = recompute_every;
+    if (!pupil_open(&p, name, isa, n_threads, d)) return 0;
+    for (step = 0; step < 2; step++) {
+        const hybrid_train_batch batch = pupil_next(&p, step);
+        CHECK(!hybrid_trainer_step(p.l.t, &batch, NULL, &e), "%s", e.message);
+    }
+    store = &p.l.t->store;
+    all[0] = pupil_values(p.adapter);
+    all[1] = pupil_hash(store->grads, sizeof(float) * (size_t)store->n_values);
+    all[2] = pupil_hash(store->states, sizeof(float) * (size_t)store->n_states);
+    pupil_close(&p);
+    return pupil_hash(all, sizeof all);
+}
+
+static void test_adapter_bits(const char *name)
+{
+    const uint64_t one = pupil_result(name, NULL, 1, 0);
+    TEST("adapters: the same bits");
+    CHECK(pupil_result(name, NULL, 2, 0) == one, "%s: 2 threads", name);
+    CHECK(pupil_result(name, NULL, 3, 0) == one, "%s: 3 threads", name);
+    CHECK(pupil_result(name, "generic", 1, 0) == one, "%s: generic", name);
+    CHECK(pupil_result(name, NULL, 1, 1) == one, "%s: layers once more on the way back", name);
+}
+
+/* A back end that looks at what gradients it is asked for. */
+static struct spy {
+    const hyb_backend_ops *real;
+    const float *grads;
+    int64_t n_values;
+    int n_matrices, n_wrong;
+} spy;
+static void spy_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *op)
+{
+    int i;
+    for (i = 0; i < op->n_out; i++) {
+        const float *dw = op->out[i].dw;
+        spy.n_matrices++;
+        spy.n_wrong += !dw || dw < spy.grads || dw >= spy.grads + spy.n_values || op->out[i].dbias;
+    }
+    spy.real->matmul_back_w(be, op);
+}
+static void spy_embed_back(hyb_backend *be, const hyb_op_embed_back *op)
+{
+    spy.n_wrong++;
+    spy.real->embed_back(be, op);
+}
+static void spy_norm_back(hyb_backend *be, const hyb_op_norm_back *op)
+{
+    spy.n_wrong += op->dw != NULL || op->db != NULL;
+    spy.real->norm_back(be, op);
+}
+
+static void test_adapter_frozen(const char *name)
+{
+    static hyb_backend_ops ops;
+    hyb_backend *be;
+    hybrid_error e;
+    pupil p;
+    TEST("adapters: no gradient of what is frozen");
+    if (!pupil_open(&p, name, NULL, 1, pupil_desc())) return;
+    be = p.l.t->objective->cut.real;
+    memset(&spy, 0, sizeof spy);
+    spy.real = be->ops;
+    spy.grads = p.l.t->store.grads;
+    spy.n_values = p.l.t->store.n_values;
+    ops = *be->ops;
+    ops.matmul_back_w = spy_matmul_back_w;
+    ops.embed_back = spy_embed_back;
+    ops.norm_back = spy_norm_back;
+    be->ops = &ops;
+    CHECK(!hybrid_trainer_step(p.l.t, &p.l.batch, NULL, &e), "%s", e.message);
+    be->ops = spy.real;
+    CHECK(spy.n_matrices == 2 * p.adapter->n_pairs, "%s: %d gradients of %d matrices", name, spy.n_matrices,
+          2 * p.adapter->n_pairs);
+    CHECK(!spy.n_wrong, "%s: %d gradients that nobody wants", name, spy.n_wrong);
+    pupil_close(&p);
+}
+
+/* ---- lessons over a quantized model ------------------------------------------------------------------------------ */
+
+static const int32_t told[2][24] = { { 1, 30, 41, 52, 63, 74, 85, 96, 107, 118, 129, 140 },
+                                     { 1, 33, 49, 50, 61, 72, 83, 94, 105, 116, 127, 138, 149, 160, 171, 182 } };
+
+/* A quantized model, and a lesson of two examples, the second longer. */
+typedef struct school_of {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_example examples[2];
+    hybrid_learn_desc lesson;
+} school_of;
+
+static void school_open(school_of *s, hybrid_runtime *rt)
+{
+    hybrid_model_desc d;
+    hybrid_error e;
+    int i;
+    memset(s, 0, sizeof *s);
+    memset(&d, 0, sizeof d);
+    d.path = "examples/data/stories260K-q8_0.gguf";
+    s->rt = rt;
+    CHECK(!hybrid_model_load(rt, &d, &s->m, &e), "%s", e.message);
+    for (i = 0; i < 2; i++) {
+        s->examples[i].ids = told[i];
+        s->examples[i].n_ids = i ? 16 : 12;
+        s->examples[i].n_prompt = 4;
+    }
+    s->lesson.examples = s->examples;
+    s->lesson.n_examples = 2;
+    s->lesson.n_steps = 6;
+    s->lesson.n_batch = 1;
+    s->lesson.rate = 5e-3f;
+}
+
+static hybrid_adapter *school_adapter(const school_of *s)
+{
+    static const char *const all = "all";
+    hybrid_adapter_desc d;
+    hybrid_adapter *a = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.rank = 4;
+    d.targets = &all;
+    d.n_targets = 1;
+    CHECK(!hybrid_adapter_create(s->m, &d, &a, &e), "%s", e.message);
+    return a;
+}
+
+/* Learns in slices of budget_us; 0: at once. */
+static hybrid_learn_info school_learn(hybrid_adapter *a, const hybrid_learn_desc *d, uint64_t budget_us)
+{
+    hybrid_learn_info info;
+    hybrid_error e;
+    int calls = 1;
+    memset(&info, 0, sizeof info);
+    CHECK(!hybrid_adapter_learn(a, d, budget_us, &info, &e), "%s", e.message);
+    for (; info.n_left && calls < 100000; calls++)
+        CHECK(!hybrid_adapter_learn(a, NULL, budget_us, &info, &e), "%s", e.message);
+    CHECK(!budget_us || calls > 2 * d->n_steps, "%d calls of %d us", calls, (int)budget_us);
+    CHECK(budget_us || calls == 1, "%d calls without a budget", calls);
+    return info;
+}
+
+/* Everything that learning changes. */
+static uint64_t school_state(const hybrid_adapter *a)
+{
+    const hybrid_trainer *t = a->learner->trainer;
+    uint64_t all[3];
+    all[0] = pupil_values(a);
+    all[1] = pupil_hash(t->store.states, sizeof(float) * (size_t)t->store.n_states);
+    all[2] = (uint64_t)t->step;
+    return pupil_hash(all, sizeof all);
+}
+
+static void test_lessons(void)
+{
+    school_of s;
+    hybrid_learn_desc other;
+    hybrid_learn_info info;
+    hybrid_adapter *a, *b;
+    hybrid_error e;
+    uint64_t empty, first;
+    TEST("lessons");
+    school_open(&s, lesson_runtime(NULL, 2));
+    a = school_adapter(&s);
+    b = school_adapter(&s);
+    other = s.lesson;
+    other.seed = 7;
+    other.n_batch = 2;
+    other.n_steps = 3;
+    empty = pupil_values(a);
+    CHECK(empty == pupil_values(b), "two adapters that are not the same");
+    CHECK(!hybrid_adapter_rollback(a, &e), "%s", e.message);
+    info = school_learn(a, &s.lesson, 0);
+    CHECK(info.n_done == 6 && info.n_steps == 6, "%d and %d steps", info.n_done, (int)info.n_steps);
+    CHECK(info.loss < 0.8 * info.first_loss, "the loss was %g, and is %g", info.first_loss, info.loss);
+    first = school_state(a);
+    school_learn(b, &s.lesson, 1);
+    CHECK(school_state(b) == first, "a lesson in slices gives other bits");
+    CHECK(!hybrid_adapter_commit(a, &e), "%s", e.message);
+    school_learn(a, &other, 0);
+    CHECK(school_state(a) != first, "a lesson without an effect");
+    CHECK(!hybrid_adapter_learn(a, &s.lesson, 1, &info, &e), "%s", e.message); /* is under way */
+    CHECK(!hybrid_adapter_rollback(a, &e), "%s", e.message);
+    CHECK(school_state(a) == first, "rolled back to something else");
+    CHECK(hybrid_adapter_learn(a, NULL, 0, &info, &e) == HYBRID_ERROR_INVALID, "a lesson that was rolled back goes on");
+    other.seed = 8;
+    info = school_learn(a, &other, 0);
+    CHECK(info.n_steps == 9, "%d steps", (int)info.n_steps);
+    school_learn(b, &other, 0);
+    CHECK(school_state(a) == school_state(b), "after a way back, lessons have other results");
+    CHECK(!hybrid_adapter_rollback(b, &e), "%s", e.message);
+    CHECK(pupil_values(b) == empty, "without a commit, rolled back to something else than the beginning");
+    hybrid_adapter_destroy(a);
+    hybrid_adapter_destroy(b);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+}
+
+/* A longer example asks for more memory: the moments are kept. And a lesson ends when it is learned well enough. */
+static void test_lessons_grow(void)
+{
+    school_of s;
+    hybrid_learn_desc small, large;
+    hybrid_learn_info info;
+    hybrid_adapter *a, *b;
+    hybrid_error e;
+    TEST("lessons: more memory");
+    school_open(&s, lesson_runtime(NULL, 1));
+    a = school_adapter(&s);
+    b = school_adapter(&s);
+    small = large = s.lesson;
+    small.n_examples = 1;
+    small.n_steps = large.n_steps = 3;
+    large.n_batch = 2;
+    school_learn(a, &small, 0);
+    school_learn(a, &large, 0);
+    CHECK(!hybrid_adapter_learn(b, &large, 1, &info, &e), "%s", e.message); /* takes the memory, ends no step */
+    CHECK(!info.n_done, "%d steps in a microsecond", info.n_done);
+    school_learn(b, &small, 0);
+    school_learn(b, &large, 0);
+    CHECK(school_state(a) == school_state(b), "other results with memory that grew");
+    large.enough = 100;
+    info = school_learn(a, &large, 0);
+    CHECK(info.n_done == 1, "%d steps of a lesson that was learned", info.n_done);
+    hybrid_adapter_destroy(a);
+    hybrid_adapter_destroy(b);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+}
+
+/* Each allocation of a lesson fails once, the first and one that needs more memory: nothing has changed. */
+static void test_lessons_memory(void)
+{
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    ration given = { 0, 0, 0 };
+    school_of s;
+    hybrid_learn_desc small;
+    hybrid_adapter *a;
+    hybrid_error e;
+    hybrid_result r;
+    int turn;
+    TEST("lessons: allocations that fail");
+    memset(&rd, 0, sizeof rd);
+    rd.allocator.alloc = ration_alloc;
+    rd.allocator.free = ration_free;
+    rd.allocator.user = &given;
+    rd.n_threads = 1;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
+    school_open(&s, rt);
+    a = school_adapter(&s);
+    small = s.lesson;
+    small.n_examples = 1;
+    s.lesson.n_batch = 2;
+    for (turn = 0; turn < 2; turn++) {
+        uint64_t was = turn ? school_state(a) : pupil_values(a);
+        given.fail_at = 1;
+        do {
+            given.calls = 0;
+            r = hybrid_adapter_learn(a, turn ? &s.lesson : &small, 0, NULL, &e);
+            CHECK(!r || r == HYBRID_ERROR_MEMORY, "allocation %ld: %s", given.fail_at, e.message);
+            if (r) CHECK((turn ? school_state(a) : pupil_values(a)) == was, "allocation %ld", given.fail_at);
+        } while (r && given.fail_at++ < 200);
+        CHECK(!r && given.fail_at > 6, "%ld allocations", given.fail_at);
+    }
+    given.fail_at = 0;
+    hybrid_adapter_destroy(a);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+    CHECK(!given.live, "%ld bytes leaked", (long)given.live);
+}
+
+/* A loss that is not finite ends a lesson, and the adapter stays as it was. */
+static void test_lessons_numeric(void)
+{
+    school_of s;
+    hybrid_learn_info info;
+    hybrid_adapter *a;
+    hybrid_error e;
+    uint64_t was;
+    TEST("lessons: a loss that is not finite");
+    school_open(&s, lesson_runtime(NULL, 1));
+    a = school_adapter(&s);
+    a->values[a->pairs[0].b_at] = (float)NAN;
+    was = pupil_values(a);
+    CHECK(hybrid_adapter_learn(a, &s.lesson, 0, NULL, &e) == HYBRID_ERROR_NUMERIC, "learned");
+    CHECK(pupil_values(a) == was, "the adapter was changed");
+    CHECK(!hybrid_adapter_learn(a, NULL, 0, &info, &e) && !info.n_left, "a lesson that goes on");
+    a->values[a->pairs[0].b_at] = 0;
+    info = school_learn(a, &s.lesson, 0);
+    CHECK(info.loss < info.first_loss, "%g, %g", info.first_loss, info.loss);
+    hybrid_adapter_destroy(a);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+}
+
+/* Texts are learned as a session writes them: what is read first is the prompt of a session, what follows the answer.
+ */
+static void test_lessons_text(const char *name)
+{
+    hybrid_runtime *rt = lesson_runtime(NULL, 1);
+    hybrid_model *m = lesson_model(rt, name, false);
+    hyb_dialog dialog;
+    hyb_lesson *l = NULL;
+    hybrid_example ex;
+    hybrid_learn_desc d;
+    hybrid_text prompt;
+    hybrid_error e;
+    int32_t ids[256], i;
+    size_t n = 0, first;
+    TEST("lessons: texts");
+    memset(&ex, 0, sizeof ex);
+    memset(&d, 0, sizeof d);
+    memset(&dialog, 0, sizeof dialog);
+    memset(&prompt, 0, sizeof prompt);
+    ex.system = "be brief";
+    ex.prompt = "where is it \"now\"?";
+    ex.answer = "under the stone";
+    d.examples = &ex;
+    d.n_examples = 1;
+    dialog.rt = rt;
+    CHECK(!hyb_dialog_add(&dialog, HYB_ROLE_SYSTEM, ex.system, strlen(ex.system), &e), "%s", e.message);
+    CHECK(!hyb_dialog_add(&dialog, HYB_ROLE_USER, ex.prompt, strlen(ex.prompt), &e), "%s", e.message);
+    CHECK(!hyb_dialog_render(&dialog, m, &prompt, &e), "%s", e.message);
+    CHECK(!hybrid_tokenize(m->tokenizer, prompt.data, prompt.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 256, &n, &e),
+          "%s", e.message);
+    CHECK(!hyb_lesson_create(rt, m, &d, &l, &e), "%s: %s", name, e.message);
+    if (l) {
+        const int32_t bos =
+            hybrid_tokenizer_adds_bos(m->tokenizer) && ids[0] != hybrid_token_role_id(m->tokenizer, HYBRID_ROLE_BOS);
+        for (first = 0; first < l->n_tokens && l->targets[first] < 0; first++) {}
+        CHECK(first + 1 == n + (size_t)bos, "%s: the answer begins after %d tokens, not %d", name, (int)first + 1,
+              (int)n + bos);
+        CHECK(!memcmp(l->ids + bos, ids, n * sizeof *ids), "%s: another prompt", name);
+        for (i = (int32_t)first; i < l->items[0].n && l->targets[i] >= 0; i++) {}
+        CHECK(i == l->items[0].n || hybrid_token_is_end(m->tokenizer, l->targets[i - 1]),
+              "%s: token %d of the answer is not learned", name, i);
+        CHECK(i > (int32_t)first + 2 && i + 2 >= l->items[0].n, "%s: %d of %d tokens", name, i, l->items[0].n);
+    }
+    hyb_lesson_free(l);
+    hybrid_text_free(&prompt);
+    hyb_dialog_free(&dialog);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+}
+
+/* What is trained is what sequences wear, and what a trainer of an adapter refuses. */
+static void test_adapter_worn(void)
+{
+    static float before[512], after[512], back[512];
+    static int32_t targets[64];
+    school_of s;
+    hybrid_context_desc cd;
+    hybrid_trainer_desc td;
+    hybrid_context *c = NULL;
+    hybrid_trainer *t = NULL, *none = NULL;
+    hybrid_model *other;
+    hybrid_adapter *a;
+    hybrid_train_batch batch;
+    hybrid_error e;
+    double first = 0, loss = 0, part = 0;
+    size_t size;
+    lesson l;
+    int i;
+    TEST("adapters: what is trained is worn");
+    school_open(&s, lesson_runtime(NULL, 2));
+    a = school_adapter(&s);
+    memset(&l, 0, sizeof l);
+    memset(&cd, 0, sizeof cd);
+    memset(&td, 0, sizeof td);
+    memset(&batch, 0, sizeof batch);
+    l.m = s.m;
+    for (i = 0; i < 64; i++) l.ids[i] = (i * i * 7 % 500) + 3;
+    for (i = 0; i < 63; i++) targets[i] = l.ids[i + 1];
+    cd.n_ctx = 64;
+    size = sizeof(float) * (size_t)s.m->hp.n_vocab;
+    CHECK(!hybrid_context_create(s.m, &cd, &c, &e), "%s", e.message);
+    CHECK(!hybrid_seq_set_adapters(c, 0, &a, NULL, 1, &e), "%s", e.message);
+    lesson_logits(c, &l, before);
+    td.adapter = a;
+    td.n_seq = 2;
+    td.n_ctx = 64;
+    td.rate = 3e-3f;
+    CHECK(!hybrid_trainer_create(&td, &t, &e), "%s", e.message);
+    if (!t) return;
+    batch.ids = l.ids;
+    batch.targets = targets;
+    batch.n_seq = 1;
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &first, &e), "%s", e.message);
+    for (i = 0; i < 4; i++) CHECK(!hybrid_trainer_step(t, &batch, NULL, &e), "%s", e.message);
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &loss, &e), "%s", e.message);
+    CHECK(loss < first - 0.1, "the loss was %g, and is %g", first, loss);
+    lesson_logits(c, &l, after);
+    CHECK(memcmp(before, after, size), "a sequence does not see what was trained");
+    CHECK(!hybrid_adapter_rollback(a, &e), "%s", e.message);
+    lesson_logits(c, &l, back);
+    CHECK(!memcmp(before, back, size), "rolled back, a sequence has other logits");
+    batch.n_ctx = 20; /* a shorter one is the beginning of the longer one */
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &part, &e), "%s", e.message);
+    batch.n_ctx = 0;
+    for (i = 20; i < 64; i++) targets[i] = -1;
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &loss, &e), "%s", e.message);
+    CHECK(part == loss, "losses of a shorter batch are %.9g, not %.9g", part, loss);
+    batch.n_seq = 3;
+    CHECK(hybrid_trainer_evaluate(t, &batch, &loss, &e) == HYBRID_ERROR_INVALID,
+          "3 sequences, where there is room for 2");
+    CHECK(hybrid_trainer_export(t, "build/none.gguf", HYBRID_MIX_F32, &e) == HYBRID_ERROR_INVALID, "exported");
+    CHECK(strstr(e.message, "hybrid_adapter_save"), "%s", e.message);
+    other = lesson_model(s.rt, "smollm", false);
+    td.model = other;
+    CHECK(hybrid_trainer_create(&td, &none, &e) == HYBRID_ERROR_INVALID && !none, "an adapter of another model");
+    CHECK(strstr(e.message, "another model"), "%s", e.message);
+    hybrid_model_destroy(other);
+    hybrid_trainer_destroy(t);
+    hybrid_context_destroy(c);
+    hybrid_adapter_destroy(a);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+}
+
 static void test_adapters(void)
 {
     static const char *const names[] = { "llama", "gpt2", "gemma3", "phi3", "qwen3", "llama-biases" };
@@ -160,6 +599,18 @@ static void test_adapters(void)
     source.path = "tests/oracle/data/lora.gguf";
     CHECK(!hybrid_gguf_open(NULL, &source, &peft_file, &e), "%s", e.message);
     for (i = 0; i < sizeof names / sizeof *names; i++) test_peft(names[i]);
+    test_adapter_bits("gemma3");
+    test_adapter_bits("gpt2");
+    test_adapter_frozen("llama-biases");
+    test_adapter_frozen("gpt2");
+    test_adapter_frozen("qwen3");
+    test_adapter_worn();
+    test_lessons();
+    test_lessons_grow();
+    test_lessons_memory();
+    test_lessons_numeric();
+    test_lessons_text("smollm");
+    test_lessons_text("llama");
     hybrid_gguf_destroy(peft_file);
     hybrid_gguf_destroy(lesson_file);
 }
