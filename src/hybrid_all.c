@@ -225,6 +225,8 @@ HYB_TEPID_BEGIN
 #include "train/transformer.c"
 #include "train/room.c"
 #include "train/reduce.c"
+#include "train/noise.c"
+#include "train/own.c"
 #include "train/trainer.c"
 #include "train/lesson.c"
 #include "train/learn.c"

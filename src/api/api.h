@@ -19,6 +19,7 @@
 #include "sampler.h"
 #ifndef HYBRID_NO_TRAIN
     #include "shape.h"
+    #include "trainable.h"
     #include "trainer.h"
     #include "curve.h"
     #include "learn.h"

@@ -5,6 +5,7 @@
 #include "adapter.h"
 #include "model.h"
 #include "quant.h"
+#include "trainable.h"
 
 typedef struct hybrid_trainer hybrid_trainer;
 
@@ -30,7 +31,7 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model, or adapter. */
+/* Zero is a sensible default for every field but model, adapter or own, of which there is one. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
@@ -39,8 +40,10 @@ typedef struct hybrid_trainer_desc {
                               * It outlives the trainer; sequences that wear it run what has been trained so far. The
                               * passes run on the host, with the very products that run there: those of block types on
                               * integers */
-    int32_t n_seq;           /* sequences of a batch; 0: 4 */
-    int32_t n_ctx;           /* tokens of each; 0: as the model was trained for, at most 256 */
+    const hybrid_trainable *own; /* what is trained is somebody else's model; n_seq, n_ctx and recompute_every are not
+                                  * looked at */
+    int32_t n_seq;               /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;               /* tokens of each; 0: as the model was trained for, at most 256 */
     int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                               * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
@@ -76,15 +79,24 @@ typedef struct hybrid_train_batch {
     const int32_t *targets; /* what should come next; negative: not counted */
     const float *weights;   /* how much each target counts, at least 0; NULL: 1 each */
     int32_t n_seq, n_ctx;   /* of a batch that is smaller than the trainer's; 0: as large */
+    const void *own;        /* of somebody else's model: what its functions are given; the rest is not looked at */
 } hybrid_train_batch;
 
 typedef struct hybrid_train_metrics {
-    int64_t step;     /* steps done, this one included */
-    int64_t n_tokens; /* targets counted in this step */
-    double loss;      /* mean cross-entropy of this step's targets before it, in nats, weights aside */
-    double grad_norm; /* of all gradients together, before clipping */
-    double rate;      /* learning rate of this step */
-    double seconds;   /* of this step */
+    int64_t step;             /* steps done, this one included */
+    int64_t n_tokens;         /* targets counted in this step */
+    double loss;              /* mean cross-entropy of this step's targets before it, in nats, weights aside */
+    double grad_norm;         /* of all gradients together, before clipping */
+    double rate;              /* learning rate of this step */
+    double seconds;           /* of this step */
+    double tokens_per_second; /* targets counted in it, by its seconds */
+    double seconds_left;      /* until n_steps are done, by the pace of the last steps; 0: n_steps is not known */
+    uint64_t bytes;           /* that the trainer holds: hybrid_train_plan.total */
+    /* How noisy gradients are (McCandlish et al. 2018, the simple noise scale): the number of targets at which the
+     * noise of a batch's gradient is as large as the gradient. Batches far smaller waste steps, batches far larger
+     * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
+     * steps; 0: not known, as where n_batches is 1 */
+    double noise_scale;
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent

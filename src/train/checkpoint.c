@@ -3,7 +3,10 @@
  * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
  *
  *     hybrid.checkpoint.version    1
+ *     hybrid.checkpoint.own        where it is no model of ours: "adapter", or the name of the kind of somebody else's:
+ *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
+ *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
@@ -167,12 +170,30 @@ static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
     return !out->failed;
 }
 
+/* Is the checkpoint a model? Else it is an adapter, or somebody else's. */
+static bool hyb_checkpoint_is_model(const hybrid_trainer *t) { return t->model && !t->desc.adapter; }
+
+/* What it is, if it is no model of ours. */
+static const char *hyb_checkpoint_own(const hybrid_trainer *t)
+{
+    const char *name = t->model ? "adapter" : hyb_own_of(t->objective)->name;
+    return name[0] ? name : "own";
+}
+
+static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    const hybrid_result r = hybrid_gguf_set_string(e->out, "general.architecture", "hybrid-own", error);
+    return r ? r : hybrid_gguf_set_string(e->out, HYB_CHECKPOINT_KEY("own"), hyb_checkpoint_own(t), error);
+}
+
 static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
-    hybrid_result r = hyb_trained_keys(e, error);
+    const double noise[2] = { t->noise.gradient, t->noise.noise };
+    hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
     if (!r)
         r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
     if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
+    if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
@@ -196,23 +217,59 @@ static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, 
     return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
 }
 
-static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
+/* The sizes of a parameter as a tensor, as in the model's file. Returns their number. */
+static uint32_t hyb_checkpoint_shape(const hybrid_trainer *t, const hyb_param *p, uint64_t ne[4])
 {
-    return &t->model->gguf->tensors[hyb_names_find(&t->model->gguf->tensor_names, p->name)].tensor;
+    const hybrid_gguf_tensor *of;
+    if (hyb_checkpoint_is_model(t)) {
+        const hybrid_gguf *gguf = t->model->gguf;
+        of = &gguf->tensors[hyb_names_find(&gguf->tensor_names, p->name)].tensor;
+        memcpy(ne, of->ne, sizeof of->ne);
+        return of->n_dims;
+    }
+    ne[0] = (uint64_t)p->cols;
+    ne[1] = (uint64_t)p->rows;
+    ne[2] = ne[3] = 1;
+    return p->rows > 1 ? 2 : 1;
+}
+
+/* Announces the tensors of the weights, or writes them: those of the model's file, or the parameters of somebody
+ * else's. */
+static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer *t, bool announce, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    uint64_t ne[4];
+    int i;
+    if (hyb_checkpoint_is_model(t)) return announce ? hyb_trained_tensors(e, error) : hyb_trained_write(e, error);
+    for (i = 0; i < t->store.n_params && !r; i++) {
+        const hyb_param *p = &t->store.params[i];
+        const float *values = t->store.weights + p->at;
+        const size_t bad = hyb_not_finite(values, (size_t)p->n);
+        const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
+        if (announce)
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, "", p->name), HYBRID_TYPE_F32, n_dims, ne, error);
+        else if (bad < (size_t)p->n)
+            r = hyb_fail(error, HYBRID_ERROR_NUMERIC, "value %llu of parameter '%s' is %g: nothing was saved",
+                         (unsigned long long)bad, hyb_trained_name(e, "", p->name), (double)values[bad]);
+        else
+            r = hybrid_gguf_write(e->out, values, sizeof *values * (size_t)p->n, error);
+    }
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    hybrid_result r = hyb_trained_tensors(e, error);
+    hybrid_result r = hyb_checkpoint_weights(e, t, true, error);
+    uint64_t ne[4];
     int a, i;
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
-            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
+            const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
             if (!hyb_checkpoint_array(t, p, a)) continue;
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), of->name), HYBRID_TYPE_F32,
-                                       of->n_dims, of->ne, error);
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
+                                       n_dims, ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -221,7 +278,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
                                          hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
-    hybrid_result r = hyb_trained_write(e, error);
+    hybrid_result r = hyb_checkpoint_weights(e, t, false, error);
     int a, i;
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
@@ -240,7 +297,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                                          hybrid_error *error)
 {
     hyb_trained e;
-    hybrid_result r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
+    hybrid_result r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
     if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
@@ -251,13 +308,6 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
-/* TODO adapters */
-static hybrid_result hyb_checkpoint_can(const hybrid_trainer *t, hybrid_error *error)
-{
-    if (!t->desc.adapter) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "a trainer of an adapter has no checkpoints yet");
-}
-
 HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
            (trainer, path, error))
 {
@@ -266,9 +316,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK ||
-        (r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK)
-        return r;
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
@@ -369,6 +417,19 @@ static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
            (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
 }
 
+/* Is it of the same kind of model of somebody else's? */
+static hybrid_result hyb_checkpoint_own_agrees(const hybrid_trainer *t, const hyb_checkpoint_in *in,
+                                               hybrid_error *error)
+{
+    hybrid_string name = { NULL, 0 };
+    char text[64];
+    hybrid_gguf_get_string(in->gguf, HYB_CHECKPOINT_KEY("own"), &name);
+    if (name.data && hyb_string_is(name, hyb_checkpoint_own(t))) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the checkpoint is of another model than the trainer's: of '%s', not of '%s'",
+                    name.data ? hyb_printable(name, text) : "a transformer", hyb_checkpoint_own(t));
+}
+
 /* Is every key of a that matters the same in b? */
 static hybrid_result hyb_checkpoint_keys_agree(const hybrid_trainer *t, const hybrid_gguf *a, const hybrid_gguf *b,
                                                hybrid_error *error)
@@ -415,14 +476,16 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
                                          int array, hybrid_error *error)
 {
     const char *prefix = hyb_checkpoint_prefix(array);
+    uint64_t ne[4];
     char text[64];
     int i;
     if (hyb_checkpoint_lacks(t, in, e, array)) return HYBRID_OK;
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
-        const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        const hybrid_gguf_tensor *got = hyb_checkpoint_find(in, e, prefix, p);
         if (!hyb_checkpoint_array(t, p, array)) continue;
-        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
+        hyb_checkpoint_shape(t, p, ne);
+        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
                         hyb_printable(p->name, text));
@@ -455,8 +518,9 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
-    if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
+    if (!r && !hyb_checkpoint_is_model(t)) r = hyb_checkpoint_own_agrees(t, in, error);
+    if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
+    if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
     if (!r) r = hyb_checkpoint_optimizer(t, in, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
@@ -500,6 +564,18 @@ static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *i
     return r;
 }
 
+/* Unknown where the checkpoint is older than the key. */
+static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
+{
+    hybrid_gguf_value value;
+    double noise[2] = { 0, 0 };
+    if (hybrid_gguf_find(gguf, HYB_CHECKPOINT_KEY("noise"), &value) && value.type == HYBRID_GGUF_ARRAY &&
+        value.item_type == HYBRID_GGUF_F64 && value.count == 2)
+        memcpy(noise, value.data, sizeof noise);
+    t->noise.gradient = noise[0];
+    t->noise.noise = noise[1];
+}
+
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -509,13 +585,14 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     if (r) return r;
     t->torn = false;
     t->swapped = false;
+    hyb_checkpoint_noise(t, in->gguf);
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;
     t->user_size = in->user_size;
     in->user = NULL;
     hyb_checkpoint_compare(t, in->gguf);
-    return HYBRID_OK;
+    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
 }
 
 static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
@@ -528,7 +605,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
         hyb_free(t->rt, in);
         return hyb_fail_memory(error, sizeof *in->sum);
     }
-    r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
+    r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);
@@ -548,7 +625,6 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;

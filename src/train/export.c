@@ -11,7 +11,7 @@
 
 typedef struct hyb_trained {
     hybrid_runtime *rt;
-    hybrid_model *model;
+    hybrid_model *model; /* NULL: it is somebody else's */
     hybrid_gguf_writer *out;
     const float *weights; /* NULL: the model's; else laid out like them */
     hybrid_mix mix;
@@ -65,22 +65,25 @@ static hybrid_result hyb_trained_about(hyb_trained *e, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_model *model, hybrid_mix mix, hybrid_error *error)
+/* model NULL: somebody else's. */
+static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_runtime *rt, hybrid_model *model, hybrid_mix mix,
+                                       hybrid_error *error)
 {
-    const hybrid_gguf *gguf = model->gguf;
+    const hybrid_gguf *gguf = model ? model->gguf : NULL;
     size_t i;
     hybrid_result r;
     memset(e, 0, sizeof *e);
-    e->rt = model->rt;
+    e->rt = rt;
     e->model = model;
     e->mix = mix;
+    e->name_room = HYB_OWN_NAME;
     for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_tensor_at(gguf, i)->name.size);
     for (i = 0; i < hybrid_gguf_key_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_key(gguf, i, NULL).size);
     e->name_room += 32;
     if (!(e->name = (char *)hyb_alloc(e->rt, e->name_room))) return hyb_fail_memory(error, e->name_room);
-    if ((r = hyb_trained_about(e, error)) != HYBRID_OK) return r;
+    if (e->model && (r = hyb_trained_about(e, error)) != HYBRID_OK) return r;
     return hybrid_gguf_writer_create(e->rt, &e->out, error);
 }
 
@@ -223,8 +226,12 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
                         "hybrid_adapter_save writes the adapter");
+    if (!trainer->model)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_export: what is trained is somebody else's model, which only its owner can "
+                        "write; hybrid_trainer_save writes a checkpoint of it");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer->model, mix, error);
+    r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);

@@ -98,7 +98,7 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: there is no mix %d", (int)mix);
     if ((r = hyb_adapters_check(model, adapters, scales, n, &m.set, error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&m.e, model, mix, error);
+    r = hyb_trained_begin(&m.e, model->rt, model, mix, error);
     if (!r) r = hyb_trained_keys(&m.e, error);
     if (!r) r = hyb_trained_tensors(&m.e, error);
     if (!r) r = hybrid_gguf_begin_path(m.e.out, path, error);

@@ -45,8 +45,8 @@ typedef struct hyb_store {
     int64_t n_states, n_scratch; /* values */
     float *weights;              /* the owner's */
     float *grads, *states;
-    char *names;  /* of parameters whose owner has none; NULL: there are no such */
     float *scratch; /* of the optimizer, for one parameter after the other */
+    char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
     size_t bytes;

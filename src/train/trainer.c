@@ -4,7 +4,9 @@
 #define HYB_TRAIN_TRAINER_C
 #include "../api/trainer.h"
 #include "../core/lifetime.c"
+#include "noise.c"
 #include "optimizer.c"
+#include "own.c"
 #include "reduce.c"
 #include "room.c"
 #include "schedule.c"
@@ -15,6 +17,7 @@ typedef enum hyb_step_stage {
     HYB_STEP_CLEAR, /* some of the gradients */
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
+    HYB_STEP_NOISE, /* a piece of the norm of the first batch's gradients */
     HYB_STEP_SUM,   /* over all ranks */
     HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
     HYB_STEP_UPDATE /* all weights */
@@ -29,6 +32,8 @@ typedef struct hyb_step {
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
     double squares;                       /* of all gradients */
+    int64_t first_counted;                /* of the first batch: targets, */
+    double first_weight, first_squares;   /* their weights, squares of its gradients */
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
@@ -48,6 +53,8 @@ struct hybrid_trainer {
     hybrid_train_plan plan;
     int64_t step; /* steps done */
     hyb_step now;
+    hyb_noise noise;
+    double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
@@ -64,7 +71,7 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     *d = *from;
     if (d->adapter) d->model = d->adapter->model;
     if (!d->n_batches) d->n_batches = 1;
-    if ((r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
+    if (!d->own && (r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
@@ -72,13 +79,28 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     return hyb_schedule_check(d, error);
 }
 
+/* The rest of a plan of somebody else's model, which there is room for or not. */
+static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error)
+{
+    const hyb_limits limits = hyb_own_limits();
+    hybrid_train_plan *plan = &t->plan;
+    plan->other = sizeof *t + sizeof(hyb_own) + hyb_store_table_bytes(&t->store) + hyb_own_names(t->desc.own);
+    plan->scratch = t->host.ops->backend_cost(&t->host, &limits);
+    plan->total = plan->gradients + plan->states + plan->scratch + plan->other;
+    if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
+                    (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
+}
+
 /* What is trained, and its states: the tables alone. Then how much there is room for. */
 static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
+    const hybrid_trainable *own = t->desc.own;
     hybrid_adapter *adapter = t->desc.adapter;
-    hybrid_result r = adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                              : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+    hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
+                      : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
+                                : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -87,9 +109,9 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
     t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    if (own) return hyb_trainer_own_room(t, error);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
-    if (adapter && !adapter->kept)
-        t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
+    if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
 
@@ -97,7 +119,11 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
-    if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    if (!r && t->desc.own)
+        r = hyb_own_create(t->rt, &t->host, t->desc.own, &t->store, &t->objective, error);
+    else if (!r)
+        r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    t->desc.own = NULL; /* it was copied */
     if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
@@ -135,10 +161,13 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     hybrid_model *model;
     hybrid_result r;
     if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
+    if (desc->own && (desc->model || desc->adapter))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: give one of desc->model, adapter and own", function);
     model = desc->adapter && !desc->model ? desc->adapter->model : desc->model;
-    if ((r = hyb_transformer_check(model, desc->adapter, error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_runtime_retain(model->rt, &rt, error)) != HYBRID_OK) return r;
+    r = desc->own ? hyb_own_check(desc->own, error) : hyb_transformer_check(model, desc->adapter, error);
+    if (r || (r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
+    r = hyb_runtime_retain(desc->own ? desc->own->runtime : model->rt, &rt, error);
+    if (r) return r;
     if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
         return hyb_fail_memory(error, sizeof *t);
@@ -272,8 +301,11 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
-    for (i = 0; i < t->desc.n_batches && !r; i++)
+    for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
+        if (!i) now->first_counted = now->n_counted;
+        if (!i) now->first_weight = now->weight;
+    }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
     if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
@@ -311,7 +343,7 @@ static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
     const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
     hybrid_result r = HYBRID_OK;
     if (!more) r = o->ops->end(o, &now->loss, error);
-    if (!more) now->stage = last ? HYB_STEP_SUM : HYB_STEP_BATCH;
+    if (!more) now->stage = last ? HYB_STEP_SUM : now->i_batch ? HYB_STEP_BATCH : HYB_STEP_NOISE;
     now->i_batch += !more;
     if (last && !r) r = hyb_step_reduce(t, o->ready, error);
     return r;
@@ -330,13 +362,14 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
     return r;
 }
 
-static hybrid_result hyb_step_norm(hybrid_trainer *t, hybrid_error *error)
+/* A piece of the squares of the gradients that are there; then on to the next stage. */
+static hybrid_result hyb_step_norm(hybrid_trainer *t, double *squares, hyb_step_stage next, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hybrid_result r;
     hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
-    r = hyb_store_squares(&t->store, o->be, &t->now.squares, error);
-    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_UPDATE;
+    r = hyb_store_squares(&t->store, o->be, squares, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = next;
     return r;
 }
 
@@ -373,7 +406,25 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
+    now->metrics.bytes = t->plan.total;
+    if (d->n_batches > 1 && now->first_weight > 0) {
+        const double up = now->weight / now->first_weight; /* to the mean of the first batch alone */
+        hyb_noise_add(&t->noise, now->first_squares * up * up, (double)now->first_counted, now->squares,
+                      (double)now->n_counted);
+    }
+    now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
+}
+
+/* How long it took, once a step is done. */
+static void hyb_step_time(hybrid_trainer *t)
+{
+    hybrid_train_metrics *m = &t->now.metrics;
+    m->seconds = (double)t->now.nanoseconds * 1e-9;
+    if (t->now.stage != HYB_STEP_NONE || !m->step) return; /* it is under way, or failed */
+    t->pace = t->pace > 0 ? t->pace + 0.1 * (m->seconds - t->pace) : m->seconds;
+    m->tokens_per_second = m->seconds > 0 ? (double)m->n_tokens / m->seconds : 0;
+    m->seconds_left = t->desc.n_steps > t->step ? t->pace * (double)(t->desc.n_steps - t->step) : 0;
 }
 
 /* One piece of work. */
@@ -391,7 +442,8 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
         break;
     case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
     case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
-    case HYB_STEP_NORM: r = hyb_step_norm(t, error); break;
+    case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
+    case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, error);
         now->stage = HYB_STEP_NONE;
@@ -425,7 +477,7 @@ static hybrid_result hyb_step_slice(hybrid_trainer *t, const hybrid_train_batch 
     }
     t->in_use = 0;
     t->now.nanoseconds += hyb_now_ns() - since;
-    t->now.metrics.seconds = (double)t->now.nanoseconds * 1e-9;
+    hyb_step_time(t);
     return r;
 }
 
@@ -511,6 +563,6 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
     if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
     trainer->swapped = !trainer->swapped;
-    return HYBRID_OK;
+    return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
 }
 #endif

@@ -37,7 +37,7 @@ BOUNDED = {
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
-FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|reader\.\w+|host\.(load|store)|read_at|write)"
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
     r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
 HOLDS = [
@@ -47,7 +47,7 @@ HOLDS = [
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hyb_default_{}"),
     (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
-    (r".*\b(o|objective)->ops->\w+", r"hyb_transformer_{}"),
+    (r".*\b(o|objective)->ops->\w+", r"hyb_(transformer|own)_{}"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
     (r"f->fn", r"hyb_j[fglmt]_\w+"),
