@@ -358,15 +358,18 @@ static void test_shape(const char *architecture)
 
 #include "train_adapters.h"
 #include "train_models.h"
+#include "train_own.h"
 #include "train_slices.h"
 
 int main(void)
 {
     test_models();
     test_adapters();
+    test_own();
     test_shape("gpt2");
     test_shape("llama");
     test_llmc("generic", 1, 2);
     test_llmc(NULL, 2, 100);
+    hybrid_gguf_destroy(lesson_file);
     return test_end();
 }
