@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ebf10cba3e1021e8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2e194ac52592c264): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,203 +51,206 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      258  base.h                   version, linkage, results, errors, allocator, log
- *      388  runtime.h                what models and sessions share: memory, log, worker threads
- *      459  quant.h                  names, sizes, encode, decode
- *      561  gguf.h                   what is in a model file, and writing one
- *      766  tokenizer.h              text to tokens and back
- *      937  chat.h                   templates that make a prompt of a conversation
- *     1067  bpe_trainer.h            a vocabulary from raw text
- *     1139  train_data.h             batches out of texts, tokens or conversations
- *     1248  model.h                  load, describe
- *     1331  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1465  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1560  sampler.h                from logits to the next token
- *     1632  shape.h                  models from nothing
- *     1664  trainer.h                change the weights of a model so that it predicts given texts better
- *     1894  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     1961  learn.h                  an adapter is told something, and can be made to forget it
- *     2040  session.h                a conversation
+ *      261  base.h                   version, linkage, results, errors, allocator, log
+ *      391  runtime.h                what models and sessions share: memory, log, worker threads
+ *      462  quant.h                  names, sizes, encode, decode
+ *      564  gguf.h                   what is in a model file, and writing one
+ *      769  tokenizer.h              text to tokens and back
+ *      940  chat.h                   templates that make a prompt of a conversation
+ *     1070  bpe_trainer.h            a vocabulary from raw text
+ *     1142  train_data.h             batches out of texts, tokens or conversations
+ *     1251  model.h                  load, describe
+ *     1334  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1468  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1563  sampler.h                from logits to the next token
+ *     1635  shape.h                  models from nothing
+ *     1667  trainable.h              training somebody else's model
+ *     1706  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1947  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2014  learn.h                  an adapter is told something, and can be made to forget it
+ *     2093  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2118  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2215  macros.h                 what compilers call things, and the macros that every room uses
- *     2293  base.c                   what every room uses: results, errors, checked sizes
- *     2374  fpenv.c                  the floating-point environment at the border of the library
- *     2603  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2682  fma.c                    a * b + c with one rounding
- *     2722  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2803  decimal.c                doubles as text, the same in every locale
- *     2935  thread.c                 atomics, threads, and the worker pool
- *     3432  cpu.c                    what this processor and its operating system can do
- *     3555  hash.c                   where a name belongs in a table
- *     3657  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3695  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3783  grow.c                   arrays that grow
- *     3807  stack.c                  how much of the thread's stack a recursion may take
- *     3855  device.c                 which GPU a runtime uses
- *     3971  lifetime.c               creates and ends runtimes
- *     4126  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4367  output.c                 a file that is written
- *     4887  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4925  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    51834  end.h                    closes what core/begin opened
+ *     2171  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2268  macros.h                 what compilers call things, and the macros that every room uses
+ *     2346  base.c                   what every room uses: results, errors, checked sizes
+ *     2427  fpenv.c                  the floating-point environment at the border of the library
+ *     2656  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2735  fma.c                    a * b + c with one rounding
+ *     2775  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2856  decimal.c                doubles as text, the same in every locale
+ *     2988  thread.c                 atomics, threads, and the worker pool
+ *     3485  cpu.c                    what this processor and its operating system can do
+ *     3608  hash.c                   where a name belongs in a table
+ *     3710  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3748  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3836  grow.c                   arrays that grow
+ *     3860  stack.c                  how much of the thread's stack a recursion may take
+ *     3908  device.c                 which GPU a runtime uses
+ *     4024  lifetime.c               creates and ends runtimes
+ *     4179  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4420  output.c                 a file that is written
+ *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    52238  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5359  names.c                  names that must differ, found by hash
- *     5456  value.c                  the 13 types of metadata values and their items
- *     5604  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5815  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6152  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6672  write.c                  makes a GGUF file
+ *     5412  names.c                  names that must differ, found by hash
+ *     5509  value.c                  the 13 types of metadata values and their items
+ *     5657  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5868  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6205  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6725  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7386  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7505  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7840  floats.c                 the types that are plain numbers
- *     7880  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8079  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8315  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8463  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8737  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8862  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8941  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7439  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7558  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7893  floats.c                 the types that are plain numbers
+ *     7933  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8132  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8368  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8516  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8790  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8915  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8994  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9166  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10117  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10237  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10511  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10978  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11480  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11682  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11777  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12314  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12538  tokenizer/bpe.c          the merging
- *    12951  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13036  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13422  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13673  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13831  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14073  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14862  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15258  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15642  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15984  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16825  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17681  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18193  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18233  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18476  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18787  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18833  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18994  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19196  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19332  jinja/test.c             what follows 'is', and the functions that every template has
- *    19534  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19848  jinja/parse.c            tokens to a tree
- *    20556  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20863  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21449  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21663  chat.c                   a conversation as the variables that chat templates expect
+ *     9219  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10170  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10290  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10564  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11031  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11533  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11735  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11830  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12367  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12591  tokenizer/bpe.c          the merging
+ *    13004  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13089  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13475  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13726  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13884  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14126  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14915  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15311  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15695  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16037  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16878  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17734  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18246  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18286  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18529  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18840  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18886  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19047  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19249  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19385  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19587  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19901  jinja/parse.c            tokens to a tree
+ *    20609  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20916  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21502  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21716  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22016  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22738  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22840  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22956  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23051  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23211  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23238  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23276  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23403  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24108  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24277  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24315  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24451  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24522  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24626  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25097  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25493  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25786  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26011  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26767  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26967  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28031  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28680  cpu/int/select.c         the table of integer-block kernels
- *    28740  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28823  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33146  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35289  cpu/select.c             the kernels of an instruction set
- *    35342  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35599  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35899  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35941  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36473  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22069  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22791  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22893  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23009  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23104  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23264  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23291  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23329  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23456  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24161  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24330  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24368  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24504  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24575  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24679  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25150  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25546  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25839  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26064  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26820  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27020  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28084  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28733  cpu/int/select.c         the table of integer-block kernels
+ *    28793  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28876  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33199  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35342  cpu/select.c             the kernels of an instruction set
+ *    35395  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35652  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35952  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35994  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36526  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37062  arch.c                   the table of architectures
- *    37188  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37528  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37901  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38163  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38346  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38776  back.c                   the steps of a backward pass that several parts take
- *    38967  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39210  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39276  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39457  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39595  parts/experts.c          a mixture of experts (Shazeer et al
- *    39760  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39826  net.c                    which parts the layers of a model have, and which tensors
- *    39989  unused.c                 tensors of the file that the model is not computed with
- *    40163  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40212  forward.c                one pass of a batch through any model, over the op table
- *    40478  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    40959  place.c                  which layers run where
- *    41152  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41238  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41522  adapter_make.c           adapters from nothing, and what they are
- *    41742  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37115  arch.c                   the table of architectures
+ *    37241  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37581  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37954  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38216  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38399  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38829  back.c                   the steps of a backward pass that several parts take
+ *    39020  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39263  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39329  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39510  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39648  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39813  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39879  net.c                    which parts the layers of a model have, and which tensors
+ *    40042  unused.c                 tensors of the file that the model is not computed with
+ *    40216  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40265  forward.c                one pass of a batch through any model, over the op table
+ *    40531  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41012  place.c                  which layers run where
+ *    41205  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41291  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41575  adapter_make.c           adapters from nothing, and what they are
+ *    41795  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42027  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42375  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42727  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43030  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43123  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    43980  adapters.c               a sequence puts adapters on, and takes them off
- *    44076  next.c                   the next token of a sequence
- *    44181  plan.c                   the bytes of a model and a context before they are loaded
- *    44302  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44493  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42080  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42428  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42780  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43083  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43176  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44033  adapters.c               a sequence puts adapters on, and takes them off
+ *    44129  next.c                   the next token of a sequence
+ *    44234  plan.c                   the bytes of a model and a context before they are loaded
+ *    44355  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44546  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    44992  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45031  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45096  documents.c              the texts of a corpus, one document after the other
- *    45335  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45529  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46029  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46339  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46653  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47028  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47485  shape.c                  models from nothing
- *    47757  schedule.c               the learning rate of a step
- *    47803  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    47970  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48372  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48406  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48802  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48878  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    48947  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49457  lesson.c                 examples as tokens, and the batches of a step
- *    49816  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50022  export.c                 the weights of a trainer as a model file
- *    50254  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50362  checkpoint.c             everything that a training goes on with, in a file
- *    50950  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51344  picture.c                the curve of a run as an SVG.
+ *    45045  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45084  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45149  documents.c              the texts of a corpus, one document after the other
+ *    45388  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45582  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46082  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46392  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46706  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47081  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47538  shape.c                  models from nothing
+ *    47810  schedule.c               the learning rate of a step
+ *    47856  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48023  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48425  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48459  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48855  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48931  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49000  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49037  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49218  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49778  lesson.c                 examples as tokens, and the batches of a step
+ *    50137  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50343  export.c                 the weights of a trainer as a model file
+ *    50582  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50690  checkpoint.c             everything that a training goes on with, in a file
+ *    51354  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51748  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1661,6 +1664,45 @@ HYBRID_API hybrid_result hybrid_model_create(hybrid_runtime *runtime, const hybr
                                              hybrid_model **model, hybrid_error *error);
 /* ==== end src/api/shape.h ==== */
 
+/* ==== begin src/api/trainable.h ==== */
+/* ---- training somebody else's model ---------------------------------------------------------------------------------
+ *
+ * A model of any kind, of which the caller computes losses and gradients, in the same loop as the built-in ones: with
+ * the optimizers, schedules, clipping, accumulation, averages, metrics and checkpoints of hybrid_trainer_desc.
+ *
+ *     hybrid_trainable own = { .params = params, .n_params = 4, .weights = weights, .n_weights = n,
+ *                              .gradients = my_gradients, .user = &my_model };
+ *     hybrid_trainer_create(&(hybrid_trainer_desc){ .own = &own, .rate = 1e-3f }, &trainer, &error);
+ *     hybrid_trainer_step(trainer, &(hybrid_train_batch){ .own = &my_batch }, &metrics, &error);
+ *
+ * examples/own_model.c is a whole program. */
+
+/* A matrix (rows, cols), row by row, or a vector, at `at` of the weights and of the gradients. */
+typedef struct hybrid_trainable_param {
+    const char *name;   /* in checkpoints: 1 to 48 bytes, no two alike */
+    size_t at;          /* floats from the beginning */
+    int64_t rows, cols; /* rows 0 or 1: a vector of cols values */
+    bool is_table;      /* of embeddings, or what makes logits: HYBRID_OPTIMIZER_MUON leaves it to AdamW */
+} hybrid_trainable_param;
+
+/* Zero it; params, weights and gradients are needed. It is copied, the table of parameters with it. */
+typedef struct hybrid_trainable {
+    hybrid_runtime *runtime; /* NULL: the default one */
+    const char *name;        /* of the kind of model, in checkpoints: one of another is refused; NULL: "own" */
+    const hybrid_trainable_param *params; /* no two have a value in common */
+    int32_t n_params;
+    float *weights; /* (n_weights) the caller's, which outlive the trainer; they change at the end of a step */
+    size_t n_weights;
+    void *user;
+    /* The examples of a batch; the loss of a step is their mean. NULL: 1 for each batch. Less than 1 is refused. */
+    int64_t (*count)(void *user, const void *batch);
+    /* *loss: the sum of the losses of the batch's examples, by the weights of now. grads NULL: no more is asked for;
+     * else the gradient of that sum, times factor, is added to grads (n_weights, laid out as the weights). false: it
+     * failed, and the step is given up (HYBRID_ERROR_CANCELLED). May not call the trainer. */
+    bool (*gradients)(void *user, const void *batch, double factor, float *grads, double *loss);
+} hybrid_trainable;
+/* ==== end src/api/trainable.h ==== */
+
 /* ==== begin src/api/trainer.h ==== */
 /* ---- training: change the weights of a model so that it predicts given texts better -------------------------------
  */
@@ -1689,7 +1731,7 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model, or adapter. */
+/* Zero is a sensible default for every field but model, adapter or own, of which there is one. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
@@ -1698,8 +1740,10 @@ typedef struct hybrid_trainer_desc {
                               * It outlives the trainer; sequences that wear it run what has been trained so far. The
                               * passes run on the host, with the very products that run there: those of block types on
                               * integers */
-    int32_t n_seq;           /* sequences of a batch; 0: 4 */
-    int32_t n_ctx;           /* tokens of each; 0: as the model was trained for, at most 256 */
+    const hybrid_trainable *own; /* what is trained is somebody else's model; n_seq, n_ctx and recompute_every are not
+                                  * looked at */
+    int32_t n_seq;               /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;               /* tokens of each; 0: as the model was trained for, at most 256 */
     int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                               * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
@@ -1735,15 +1779,24 @@ typedef struct hybrid_train_batch {
     const int32_t *targets; /* what should come next; negative: not counted */
     const float *weights;   /* how much each target counts, at least 0; NULL: 1 each */
     int32_t n_seq, n_ctx;   /* of a batch that is smaller than the trainer's; 0: as large */
+    const void *own;        /* of somebody else's model: what its functions are given; the rest is not looked at */
 } hybrid_train_batch;
 
 typedef struct hybrid_train_metrics {
-    int64_t step;     /* steps done, this one included */
-    int64_t n_tokens; /* targets counted in this step */
-    double loss;      /* mean cross-entropy of this step's targets before it, in nats, weights aside */
-    double grad_norm; /* of all gradients together, before clipping */
-    double rate;      /* learning rate of this step */
-    double seconds;   /* of this step */
+    int64_t step;             /* steps done, this one included */
+    int64_t n_tokens;         /* targets counted in this step */
+    double loss;              /* mean cross-entropy of this step's targets before it, in nats, weights aside */
+    double grad_norm;         /* of all gradients together, before clipping */
+    double rate;              /* learning rate of this step */
+    double seconds;           /* of this step */
+    double tokens_per_second; /* targets counted in it, by its seconds */
+    double seconds_left;      /* until n_steps are done, by the pace of the last steps; 0: n_steps is not known */
+    uint64_t bytes;           /* that the trainer holds: hybrid_train_plan.total */
+    /* How noisy gradients are (McCandlish et al. 2018, the simple noise scale): the number of targets at which the
+     * noise of a batch's gradient is as large as the gradient. Batches far smaller waste steps, batches far larger
+     * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
+     * steps; 0: not known, as where n_batches is 1 */
+    double noise_scale;
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
@@ -2113,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ebf10cba3e1021e8"
+#define HYBRID__SOURCE_ID "2e194ac52592c264"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -47843,8 +47896,8 @@ typedef struct hyb_store {
     int64_t n_states, n_scratch; /* values */
     float *weights;              /* the owner's */
     float *grads, *states;
-    char *names;  /* of parameters whose owner has none; NULL: there are no such */
     float *scratch; /* of the optimizer, for one parameter after the other */
+    char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
     size_t bytes;
@@ -48944,6 +48997,224 @@ static void hyb_reduce_numbers(float numbers[HYBRID_REDUCE_NUMBERS], double a, d
 }
 /* ==== end src/train/reduce.c ==== */
 
+/* ==== begin src/train/noise.c ==== */
+/* train/noise: how noisy gradients are (McCandlish, Kaplan, Amodei et al. 2018, appendix A.1). With G the true gradient
+ * and S the noise of one target's (the trace of its covariance), the gradient g of the mean over B targets has
+ *
+ *     E |g|^2 = |G|^2 + S / B
+ *
+ * of which two sizes of batch, the first batch of a step and all of them, give unbiased estimates of both:
+ *
+ *     |G|^2 = (B |g_B|^2 - b |g_b|^2) / (B - b)        S = (|g_b|^2 - |g_B|^2) / (1 / b - 1 / B)
+ *
+ * Each is averaged over steps; the noise scale is S / |G|^2. */
+
+#define HYB_NOISE_NEW 0.05 /* of an average, what the newest estimate makes */
+
+typedef struct hyb_noise {
+    double gradient, noise; /* averages of |G|^2 and S, from 0 on: their ratio does not mind */
+} hyb_noise;
+
+/* Squares of the norms of the gradients of the means over n_small and n_big targets, the small ones among the big. */
+static void hyb_noise_add(hyb_noise *a, double small_squares, double n_small, double big_squares, double n_big)
+{
+    double gradient, noise;
+    if (!(n_small > 0) || !(n_big > n_small)) return;
+    gradient = (n_big * big_squares - n_small * small_squares) / (n_big - n_small);
+    noise = (small_squares - big_squares) / (1 / n_small - 1 / n_big);
+    if (!(fabs(gradient) < (double)HUGE_VALF) || !(fabs(noise) < (double)HUGE_VALF)) return;
+    a->gradient += HYB_NOISE_NEW * (gradient - a->gradient);
+    a->noise += HYB_NOISE_NEW * (noise - a->noise);
+}
+
+/* 0: not known. */
+static double hyb_noise_scale(const hyb_noise *a)
+{
+    return a->gradient > 0 && a->noise > 0 ? a->noise / a->gradient : 0;
+}
+/* ==== end src/train/noise.c ==== */
+
+/* ==== begin src/train/own.c ==== */
+/* train/own: somebody else's model as an objective (api/trainable.h). A batch is one piece of work. */
+
+enum { HYB_OWN_NAME = 48 };
+
+typedef struct hyb_own {
+    hyb_objective base; /* first: an objective is one */
+    hybrid_runtime *rt;
+    hybrid_trainable model; /* without its params and its name, which are the caller's */
+    char name[HYB_OWN_NAME + 1];
+    const hyb_store *store;
+    const void *batch; /* that is worked on */
+    double factor, loss;
+    bool backward, failed;
+} hyb_own;
+
+static hyb_own *hyb_own_of(hyb_objective *o) { return (hyb_own *)(void *)o; }
+
+static int64_t hyb_own_rows(const hybrid_trainable_param *p) { return HYB_MAX(p->rows, 1); }
+
+static hybrid_result hyb_own_check_param(const hybrid_trainable *m, int32_t i, hybrid_error *error)
+{
+    const hybrid_trainable_param *p = &m->params[i];
+    const int64_t rows = hyb_own_rows(p);
+    size_t n = 0;
+    int32_t j;
+    if (!p->name || !p->name[0] || strlen(p->name) > HYB_OWN_NAME)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainable: the name of parameter %d must have 1 to %d bytes", (int)i, HYB_OWN_NAME);
+    if (p->rows < 0 || p->cols < 1 || rows > INT32_MAX || p->cols > INT32_MAX ||
+        !hyb_mul_size((size_t)rows, (size_t)p->cols, &n) || p->at > m->n_weights || n > m->n_weights - p->at)
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "hybrid_trainable: parameter '%s' is %lld x %lld at %llu, which does not lie in the %llu weights", p->name,
+            (long long)p->rows, (long long)p->cols, (unsigned long long)p->at, (unsigned long long)m->n_weights);
+    for (j = 0; j < i; j++) {
+        const hybrid_trainable_param *q = &m->params[j];
+        const size_t size = (size_t)(hyb_own_rows(q) * q->cols);
+        if (!strcmp(p->name, q->name))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainable: there are two parameters '%s'", p->name);
+        if (p->at < q->at + size && q->at < p->at + n)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_trainable: the parameters '%s' and '%s' have values in common", q->name, p->name);
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_own_check(const hybrid_trainable *m, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    if (!m->params || m->n_params < 1 || !m->weights || !m->gradients)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainable: %s is NULL",
+                        !m->gradients ? "gradients"
+                        : !m->weights ? "weights"
+                                      : "params, or n_params below 1: it");
+    if (m->name && strlen(m->name) > HYB_OWN_NAME)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainable: its name has more than %d bytes", HYB_OWN_NAME);
+    if (m->n_weights > (size_t)INT64_MAX / 64)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainable: n_weights is %llu",
+                        (unsigned long long)m->n_weights);
+    for (i = 0; i < m->n_params && !r; i++) r = hyb_own_check_param(m, i, error);
+    return r;
+}
+
+/* Bytes of the names of its parameters. */
+static size_t hyb_own_names(const hybrid_trainable *m) { return (HYB_OWN_NAME + 1) * (size_t)m->n_params; }
+
+/* The table of parameters; their names are copied. */
+static hybrid_result hyb_own_params(hyb_store *s, hybrid_runtime *rt, hyb_device *device, const hybrid_trainable *m,
+                                    hybrid_error *error)
+{
+    const size_t room = HYB_OWN_NAME + 1;
+    hybrid_result r = hyb_store_begin(s, rt, device, m->weights, (int64_t)m->n_weights, (size_t)m->n_params, error);
+    int32_t i;
+    if (r) return r;
+    if (!(s->names = (char *)hyb_calloc(rt, (size_t)m->n_params, room)))
+        return hyb_fail_memory(error, hyb_own_names(m));
+    for (i = 0; i < m->n_params; i++) {
+        const hybrid_trainable_param *p = &m->params[i];
+        hybrid_string name;
+        name.size = strlen(p->name);
+        name.data = s->names + room * (size_t)i;
+        memcpy(s->names + room * (size_t)i, p->name, name.size);
+        hyb_store_add(s, name, (int64_t)p->at, hyb_own_rows(p), p->cols,
+                      p->rows < 2   ? HYB_GROUP_VECTOR
+                      : p->is_table ? HYB_GROUP_TABLE
+                                    : HYB_GROUP_MATRIX);
+    }
+    return HYBRID_OK;
+}
+
+/* ---- a batch ----------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_own_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted, double *weight,
+                                  hybrid_error *error)
+{
+    const hybrid_trainable *m = &hyb_own_of(o)->model;
+    const int64_t n = m->count ? m->count(m->user, batch->own) : 1;
+    hyb_fp_plain();
+    if (n < 1 || n > INT64_MAX / 2 - *n_counted)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainable: a batch of %lld examples", (long long)n);
+    *n_counted += n;
+    *weight += (double)n;
+    return HYBRID_OK;
+}
+
+static void hyb_own_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
+{
+    hyb_own *own = hyb_own_of(o);
+    own->batch = batch->own;
+    own->factor = factor;
+    own->backward = backward;
+    own->loss = 0;
+    own->failed = false;
+    o->ready = own->store->n_values;
+}
+
+static bool hyb_own_work(hyb_objective *o)
+{
+    hyb_own *own = hyb_own_of(o);
+    const hybrid_trainable *m = &own->model;
+    own->failed = !m->gradients(m->user, own->batch, own->factor, own->backward ? own->store->grads : NULL, &own->loss);
+    hyb_fp_plain();
+    if (own->backward) o->ready = 0;
+    return false;
+}
+
+static hybrid_result hyb_own_end(hyb_objective *o, double *loss, hybrid_error *error)
+{
+    const hyb_own *own = hyb_own_of(o);
+    if (own->failed)
+        return hyb_fail(error, HYBRID_ERROR_CANCELLED,
+                        "hybrid_trainable: gradients returned false, and the step was given up");
+    *loss += own->loss;
+    return HYBRID_OK;
+}
+
+static void hyb_own_destroy(hyb_objective *o)
+{
+    hyb_own *own = hyb_own_of(o);
+    hyb_slicer_destroy(&o->cut.be);
+    hyb_free(own->rt, own);
+}
+
+/* What the norm and the optimizers ask of the back end. */
+static hyb_limits hyb_own_limits(void)
+{
+    hyb_limits limits;
+    memset(&limits, 0, sizeof limits);
+    limits.n_train = 1;
+    return limits;
+}
+
+static hybrid_result hyb_own_create(hybrid_runtime *rt, hyb_device *device, const hybrid_trainable *m,
+                                    const hyb_store *store, hyb_objective **objective, hybrid_error *error)
+{
+    static const hyb_objective_ops ops = { hyb_own_look, hyb_own_begin, hyb_own_work, hyb_own_end, hyb_own_destroy };
+    const hyb_limits limits = hyb_own_limits();
+    hyb_own *own = (hyb_own *)hyb_calloc(rt, 1, sizeof *own);
+    hyb_backend *be;
+    hybrid_result r;
+    if (!own) return hyb_fail_memory(error, sizeof *own);
+    own->base.ops = &ops;
+    own->rt = rt;
+    own->model = *m;
+    own->model.params = NULL;
+    own->model.name = NULL;
+    snprintf(own->name, sizeof own->name, "%s", m->name ? m->name : "");
+    own->store = store;
+    if ((r = device->ops->backend_create(device, &limits, &be, error)) != HYBRID_OK) {
+        hyb_free(rt, own);
+        return r;
+    }
+    hyb_slicer_init(&own->base.cut, be);
+    own->base.be = &own->base.cut.be;
+    *objective = &own->base;
+    return HYBRID_OK;
+}
+/* ==== end src/train/own.c ==== */
+
 /* ==== begin src/train/trainer.c ==== */
 /* train/trainer: the loop: batches through an objective, which gives losses and gradients, and an optimizer, which
  * changes the weights. */
@@ -48954,6 +49225,7 @@ typedef enum hyb_step_stage {
     HYB_STEP_CLEAR, /* some of the gradients */
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
+    HYB_STEP_NOISE, /* a piece of the norm of the first batch's gradients */
     HYB_STEP_SUM,   /* over all ranks */
     HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
     HYB_STEP_UPDATE /* all weights */
@@ -48968,6 +49240,8 @@ typedef struct hyb_step {
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
     double squares;                       /* of all gradients */
+    int64_t first_counted;                /* of the first batch: targets, */
+    double first_weight, first_squares;   /* their weights, squares of its gradients */
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
@@ -48987,6 +49261,8 @@ struct hybrid_trainer {
     hybrid_train_plan plan;
     int64_t step; /* steps done */
     hyb_step now;
+    hyb_noise noise;
+    double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
@@ -49003,7 +49279,7 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     *d = *from;
     if (d->adapter) d->model = d->adapter->model;
     if (!d->n_batches) d->n_batches = 1;
-    if ((r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
+    if (!d->own && (r = hyb_transformer_sizes(d->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
@@ -49011,13 +49287,28 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     return hyb_schedule_check(d, error);
 }
 
+/* The rest of a plan of somebody else's model, which there is room for or not. */
+static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error)
+{
+    const hyb_limits limits = hyb_own_limits();
+    hybrid_train_plan *plan = &t->plan;
+    plan->other = sizeof *t + sizeof(hyb_own) + hyb_store_table_bytes(&t->store) + hyb_own_names(t->desc.own);
+    plan->scratch = t->host.ops->backend_cost(&t->host, &limits);
+    plan->total = plan->gradients + plan->states + plan->scratch + plan->other;
+    if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
+                    (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
+}
+
 /* What is trained, and its states: the tables alone. Then how much there is room for. */
 static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
+    const hybrid_trainable *own = t->desc.own;
     hybrid_adapter *adapter = t->desc.adapter;
-    hybrid_result r = adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                              : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+    hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
+                      : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
+                                : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -49026,9 +49317,9 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
     t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    if (own) return hyb_trainer_own_room(t, error);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
-    if (adapter && !adapter->kept)
-        t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
+    if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
 
@@ -49036,7 +49327,11 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
-    if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    if (!r && t->desc.own)
+        r = hyb_own_create(t->rt, &t->host, t->desc.own, &t->store, &t->objective, error);
+    else if (!r)
+        r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    t->desc.own = NULL; /* it was copied */
     if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
@@ -49074,10 +49369,13 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     hybrid_model *model;
     hybrid_result r;
     if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
+    if (desc->own && (desc->model || desc->adapter))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: give one of desc->model, adapter and own", function);
     model = desc->adapter && !desc->model ? desc->adapter->model : desc->model;
-    if ((r = hyb_transformer_check(model, desc->adapter, error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_runtime_retain(model->rt, &rt, error)) != HYBRID_OK) return r;
+    r = desc->own ? hyb_own_check(desc->own, error) : hyb_transformer_check(model, desc->adapter, error);
+    if (r || (r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
+    r = hyb_runtime_retain(desc->own ? desc->own->runtime : model->rt, &rt, error);
+    if (r) return r;
     if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
         return hyb_fail_memory(error, sizeof *t);
@@ -49211,8 +49509,11 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
-    for (i = 0; i < t->desc.n_batches && !r; i++)
+    for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
+        if (!i) now->first_counted = now->n_counted;
+        if (!i) now->first_weight = now->weight;
+    }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
     if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
@@ -49250,7 +49551,7 @@ static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
     const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
     hybrid_result r = HYBRID_OK;
     if (!more) r = o->ops->end(o, &now->loss, error);
-    if (!more) now->stage = last ? HYB_STEP_SUM : HYB_STEP_BATCH;
+    if (!more) now->stage = last ? HYB_STEP_SUM : now->i_batch ? HYB_STEP_BATCH : HYB_STEP_NOISE;
     now->i_batch += !more;
     if (last && !r) r = hyb_step_reduce(t, o->ready, error);
     return r;
@@ -49269,13 +49570,14 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
     return r;
 }
 
-static hybrid_result hyb_step_norm(hybrid_trainer *t, hybrid_error *error)
+/* A piece of the squares of the gradients that are there; then on to the next stage. */
+static hybrid_result hyb_step_norm(hybrid_trainer *t, double *squares, hyb_step_stage next, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hybrid_result r;
     hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
-    r = hyb_store_squares(&t->store, o->be, &t->now.squares, error);
-    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_UPDATE;
+    r = hyb_store_squares(&t->store, o->be, squares, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = next;
     return r;
 }
 
@@ -49312,7 +49614,25 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
+    now->metrics.bytes = t->plan.total;
+    if (d->n_batches > 1 && now->first_weight > 0) {
+        const double up = now->weight / now->first_weight; /* to the mean of the first batch alone */
+        hyb_noise_add(&t->noise, now->first_squares * up * up, (double)now->first_counted, now->squares,
+                      (double)now->n_counted);
+    }
+    now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
+}
+
+/* How long it took, once a step is done. */
+static void hyb_step_time(hybrid_trainer *t)
+{
+    hybrid_train_metrics *m = &t->now.metrics;
+    m->seconds = (double)t->now.nanoseconds * 1e-9;
+    if (t->now.stage != HYB_STEP_NONE || !m->step) return; /* it is under way, or failed */
+    t->pace = t->pace > 0 ? t->pace + 0.1 * (m->seconds - t->pace) : m->seconds;
+    m->tokens_per_second = m->seconds > 0 ? (double)m->n_tokens / m->seconds : 0;
+    m->seconds_left = t->desc.n_steps > t->step ? t->pace * (double)(t->desc.n_steps - t->step) : 0;
 }
 
 /* One piece of work. */
@@ -49330,7 +49650,8 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
         break;
     case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
     case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
-    case HYB_STEP_NORM: r = hyb_step_norm(t, error); break;
+    case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
+    case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, error);
         now->stage = HYB_STEP_NONE;
@@ -49364,7 +49685,7 @@ static hybrid_result hyb_step_slice(hybrid_trainer *t, const hybrid_train_batch 
     }
     t->in_use = 0;
     t->now.nanoseconds += hyb_now_ns() - since;
-    t->now.metrics.seconds = (double)t->now.nanoseconds * 1e-9;
+    hyb_step_time(t);
     return r;
 }
 
@@ -49450,7 +49771,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
     if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
     trainer->swapped = !trainer->swapped;
-    return HYBRID_OK;
+    return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
 
@@ -50027,7 +50348,7 @@ HYB_BORDER(hybrid_result, hybrid_adapter_rollback, (hybrid_adapter *adapter, hyb
 
 typedef struct hyb_trained {
     hybrid_runtime *rt;
-    hybrid_model *model;
+    hybrid_model *model; /* NULL: it is somebody else's */
     hybrid_gguf_writer *out;
     const float *weights; /* NULL: the model's; else laid out like them */
     hybrid_mix mix;
@@ -50081,22 +50402,25 @@ static hybrid_result hyb_trained_about(hyb_trained *e, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_model *model, hybrid_mix mix, hybrid_error *error)
+/* model NULL: somebody else's. */
+static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_runtime *rt, hybrid_model *model, hybrid_mix mix,
+                                       hybrid_error *error)
 {
-    const hybrid_gguf *gguf = model->gguf;
+    const hybrid_gguf *gguf = model ? model->gguf : NULL;
     size_t i;
     hybrid_result r;
     memset(e, 0, sizeof *e);
-    e->rt = model->rt;
+    e->rt = rt;
     e->model = model;
     e->mix = mix;
+    e->name_room = HYB_OWN_NAME;
     for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_tensor_at(gguf, i)->name.size);
     for (i = 0; i < hybrid_gguf_key_count(gguf); i++)
         e->name_room = HYB_MAX(e->name_room, hybrid_gguf_key(gguf, i, NULL).size);
     e->name_room += 32;
     if (!(e->name = (char *)hyb_alloc(e->rt, e->name_room))) return hyb_fail_memory(error, e->name_room);
-    if ((r = hyb_trained_about(e, error)) != HYBRID_OK) return r;
+    if (e->model && (r = hyb_trained_about(e, error)) != HYBRID_OK) return r;
     return hybrid_gguf_writer_create(e->rt, &e->out, error);
 }
 
@@ -50239,8 +50563,12 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_trainer_export: what is trained is an adapter, and the model is as its file has it: "
                         "hybrid_adapter_save writes the adapter");
+    if (!trainer->model)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_export: what is trained is somebody else's model, which only its owner can "
+                        "write; hybrid_trainer_save writes a checkpoint of it");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer->model, mix, error);
+    r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
@@ -50348,7 +50676,7 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: there is no mix %d", (int)mix);
     if ((r = hyb_adapters_check(model, adapters, scales, n, &m.set, error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&m.e, model, mix, error);
+    r = hyb_trained_begin(&m.e, model->rt, model, mix, error);
     if (!r) r = hyb_trained_keys(&m.e, error);
     if (!r) r = hyb_trained_tensors(&m.e, error);
     if (!r) r = hybrid_gguf_begin_path(m.e.out, path, error);
@@ -50365,7 +50693,10 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
  * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
  *
  *     hybrid.checkpoint.version    1
+ *     hybrid.checkpoint.own        where it is no model of ours: "adapter", or the name of the kind of somebody else's:
+ *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
+ *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
@@ -50525,12 +50856,30 @@ static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
     return !out->failed;
 }
 
+/* Is the checkpoint a model? Else it is an adapter, or somebody else's. */
+static bool hyb_checkpoint_is_model(const hybrid_trainer *t) { return t->model && !t->desc.adapter; }
+
+/* What it is, if it is no model of ours. */
+static const char *hyb_checkpoint_own(const hybrid_trainer *t)
+{
+    const char *name = t->model ? "adapter" : hyb_own_of(t->objective)->name;
+    return name[0] ? name : "own";
+}
+
+static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    const hybrid_result r = hybrid_gguf_set_string(e->out, "general.architecture", "hybrid-own", error);
+    return r ? r : hybrid_gguf_set_string(e->out, HYB_CHECKPOINT_KEY("own"), hyb_checkpoint_own(t), error);
+}
+
 static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
-    hybrid_result r = hyb_trained_keys(e, error);
+    const double noise[2] = { t->noise.gradient, t->noise.noise };
+    hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
     if (!r)
         r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
     if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
+    if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
@@ -50554,23 +50903,59 @@ static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, 
     return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
 }
 
-static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
+/* The sizes of a parameter as a tensor, as in the model's file. Returns their number. */
+static uint32_t hyb_checkpoint_shape(const hybrid_trainer *t, const hyb_param *p, uint64_t ne[4])
 {
-    return &t->model->gguf->tensors[hyb_names_find(&t->model->gguf->tensor_names, p->name)].tensor;
+    const hybrid_gguf_tensor *of;
+    if (hyb_checkpoint_is_model(t)) {
+        const hybrid_gguf *gguf = t->model->gguf;
+        of = &gguf->tensors[hyb_names_find(&gguf->tensor_names, p->name)].tensor;
+        memcpy(ne, of->ne, sizeof of->ne);
+        return of->n_dims;
+    }
+    ne[0] = (uint64_t)p->cols;
+    ne[1] = (uint64_t)p->rows;
+    ne[2] = ne[3] = 1;
+    return p->rows > 1 ? 2 : 1;
+}
+
+/* Announces the tensors of the weights, or writes them: those of the model's file, or the parameters of somebody
+ * else's. */
+static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer *t, bool announce, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    uint64_t ne[4];
+    int i;
+    if (hyb_checkpoint_is_model(t)) return announce ? hyb_trained_tensors(e, error) : hyb_trained_write(e, error);
+    for (i = 0; i < t->store.n_params && !r; i++) {
+        const hyb_param *p = &t->store.params[i];
+        const float *values = t->store.weights + p->at;
+        const size_t bad = hyb_not_finite(values, (size_t)p->n);
+        const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
+        if (announce)
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, "", p->name), HYBRID_TYPE_F32, n_dims, ne, error);
+        else if (bad < (size_t)p->n)
+            r = hyb_fail(error, HYBRID_ERROR_NUMERIC, "value %llu of parameter '%s' is %g: nothing was saved",
+                         (unsigned long long)bad, hyb_trained_name(e, "", p->name), (double)values[bad]);
+        else
+            r = hybrid_gguf_write(e->out, values, sizeof *values * (size_t)p->n, error);
+    }
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    hybrid_result r = hyb_trained_tensors(e, error);
+    hybrid_result r = hyb_checkpoint_weights(e, t, true, error);
+    uint64_t ne[4];
     int a, i;
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
-            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
+            const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
             if (!hyb_checkpoint_array(t, p, a)) continue;
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), of->name), HYBRID_TYPE_F32,
-                                       of->n_dims, of->ne, error);
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
+                                       n_dims, ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -50579,7 +50964,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
                                          hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
-    hybrid_result r = hyb_trained_write(e, error);
+    hybrid_result r = hyb_checkpoint_weights(e, t, false, error);
     int a, i;
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
@@ -50598,7 +50983,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                                          hybrid_error *error)
 {
     hyb_trained e;
-    hybrid_result r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
+    hybrid_result r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
     if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
@@ -50609,13 +50994,6 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
-/* TODO adapters */
-static hybrid_result hyb_checkpoint_can(const hybrid_trainer *t, hybrid_error *error)
-{
-    if (!t->desc.adapter) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "a trainer of an adapter has no checkpoints yet");
-}
-
 HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
            (trainer, path, error))
 {
@@ -50624,9 +51002,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK ||
-        (r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK)
-        return r;
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
@@ -50727,6 +51103,19 @@ static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
            (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
 }
 
+/* Is it of the same kind of model of somebody else's? */
+static hybrid_result hyb_checkpoint_own_agrees(const hybrid_trainer *t, const hyb_checkpoint_in *in,
+                                               hybrid_error *error)
+{
+    hybrid_string name = { NULL, 0 };
+    char text[64];
+    hybrid_gguf_get_string(in->gguf, HYB_CHECKPOINT_KEY("own"), &name);
+    if (name.data && hyb_string_is(name, hyb_checkpoint_own(t))) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the checkpoint is of another model than the trainer's: of '%s', not of '%s'",
+                    name.data ? hyb_printable(name, text) : "a transformer", hyb_checkpoint_own(t));
+}
+
 /* Is every key of a that matters the same in b? */
 static hybrid_result hyb_checkpoint_keys_agree(const hybrid_trainer *t, const hybrid_gguf *a, const hybrid_gguf *b,
                                                hybrid_error *error)
@@ -50773,14 +51162,16 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
                                          int array, hybrid_error *error)
 {
     const char *prefix = hyb_checkpoint_prefix(array);
+    uint64_t ne[4];
     char text[64];
     int i;
     if (hyb_checkpoint_lacks(t, in, e, array)) return HYBRID_OK;
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
-        const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        const hybrid_gguf_tensor *got = hyb_checkpoint_find(in, e, prefix, p);
         if (!hyb_checkpoint_array(t, p, array)) continue;
-        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
+        hyb_checkpoint_shape(t, p, ne);
+        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
                         hyb_printable(p->name, text));
@@ -50813,8 +51204,9 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
-    if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
+    if (!r && !hyb_checkpoint_is_model(t)) r = hyb_checkpoint_own_agrees(t, in, error);
+    if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
+    if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
     if (!r) r = hyb_checkpoint_optimizer(t, in, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
@@ -50858,6 +51250,18 @@ static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *i
     return r;
 }
 
+/* Unknown where the checkpoint is older than the key. */
+static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
+{
+    hybrid_gguf_value value;
+    double noise[2] = { 0, 0 };
+    if (hybrid_gguf_find(gguf, HYB_CHECKPOINT_KEY("noise"), &value) && value.type == HYBRID_GGUF_ARRAY &&
+        value.item_type == HYBRID_GGUF_F64 && value.count == 2)
+        memcpy(noise, value.data, sizeof noise);
+    t->noise.gradient = noise[0];
+    t->noise.noise = noise[1];
+}
+
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -50867,13 +51271,14 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     if (r) return r;
     t->torn = false;
     t->swapped = false;
+    hyb_checkpoint_noise(t, in->gguf);
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;
     t->user_size = in->user_size;
     in->user = NULL;
     hyb_checkpoint_compare(t, in->gguf);
-    return HYBRID_OK;
+    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
 }
 
 static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
@@ -50886,7 +51291,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
         hyb_free(t->rt, in);
         return hyb_fail_memory(error, sizeof *in->sum);
     }
-    r = hyb_trained_begin(&e, t->model, HYBRID_MIX_F32, error);
+    r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);
@@ -50906,7 +51311,6 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_checkpoint_can(trainer, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;
@@ -51955,6 +52359,7 @@ HYB_COLD_END
 #undef HYB_NFC_AFTER
 #undef HYB_NFC_BITS
 #undef HYB_NOINLINE
+#undef HYB_NOISE_NEW
 #undef HYB_NOMINMAX
 #undef HYB_NORM
 #undef HYB_NO_CONTRACTIONS

@@ -564,8 +564,7 @@ static void read_api(void)
 {
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
-                                         "trainer", "shape",   "adapter", "curve",
-                                         "learn" };
+                                         "trainer", "shape",   "adapter", "curve",   "learn",       "trainable" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
