@@ -215,6 +215,129 @@ static void check_turns(const char *path)
     }
 }
 
+/* ---- adapters ---------------------------------------------------------------------------------------------------- */
+
+typedef struct worn {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_context *c;
+    hybrid_adapter *a[2];
+} worn;
+
+static void worn_end(worn *w)
+{
+    int i;
+    for (i = 0; i < 2; i++) hybrid_adapter_destroy(w->a[i]);
+    hybrid_context_destroy(w->c);
+    hybrid_model_destroy(w->m);
+    hybrid_runtime_destroy(w->rt);
+    memset(w, 0, sizeof *w);
+}
+
+static bool worn_begin(worn *w, const char *path, const char *device, uint64_t most)
+{
+    static const char *const all = "all";
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_adapter_desc ad;
+    hybrid_error e;
+    bool good;
+    size_t i;
+    int k;
+    memset(w, 0, sizeof *w);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
+    memset(&ad, 0, sizeof ad);
+    rd.device = device;
+    rd.max_device_bytes = most;
+    md.path = path;
+    md.device_n_ctx = cd.n_ctx = 128;
+    cd.n_seq = 2;
+    cd.n_batch = 16;
+    cd.kv = HYBRID_KV_F32;
+    ad.targets = &all;
+    ad.n_targets = 1;
+    good = !hybrid_runtime_create(&rd, &w->rt, &e) && !hybrid_model_load(w->rt, &md, &w->m, &e) &&
+           !hybrid_context_create(w->m, &cd, &w->c, &e);
+    for (k = 0; k < 2 && good; k++) {
+        ad.rank = k ? 3 : 16;
+        good = !hybrid_adapter_create(w->m, &ad, &w->a[k], &e);
+        for (i = 0; good && i < w->a[k]->n_values; i++)
+            w->a[k]->values[i] = (float)((int)((i * 7919 + (size_t)k * 31) % 1999) - 999) * 1e-4f;
+        good = good && !hyb_adapter_changed(w->a[k], &e);
+    }
+    CHECK(good, "%s", e.message);
+    if (!good) worn_end(w);
+    return good;
+}
+
+/* A prompt of 13 tokens without adapters, then single tokens beside a sequence without: five without, five with one,
+ * five with two, five with none, five with one again, each with the logits of both sequences. fail: at the 17th. */
+enum { WORN_STEPS = 25 };
+static void worn_talk(worn *w, const char *fail, float *logits)
+{
+    static const int sets[5] = { 0, 1, 2, 0, 1 };
+    static const float scales[2] = { 1, -0.5f };
+    const size_t n = (size_t)w->m->hp.n_vocab;
+    int32_t ids[13], id;
+    hybrid_error e;
+    int i, s;
+    for (i = 0; i < 13; i++) ids[i] = 5 + i * 3;
+    for (s = 0; s < 2; s++) CHECK(!hybrid_batch_add(w->c, s, ids, 13, &e), "%s", e.message);
+    CHECK(!hybrid_decode(w->c, &e), "%s", e.message);
+    for (i = 0; i < WORN_STEPS; i++) {
+        CHECK(!hybrid_seq_set_adapters(w->c, 0, w->a, scales, (size_t)sets[i / 5], &e), "%s", e.message);
+        if (i == 17 && fail) setenv("EMU_FAIL", fail, 1);
+        id = 7 + i * 5;
+        for (s = 0; s < 2; s++) CHECK(!hybrid_batch_add(w->c, s, &id, 1, &e), "%s", e.message);
+        CHECK(!hybrid_decode(w->c, &e), "%s", e.message);
+        for (s = 0; s < 2; s++) memcpy(logits + (size_t)(2 * i + s) * n, hybrid_logits(w->c, s), n * sizeof *logits);
+    }
+    if (fail) unsetenv("EMU_FAIL");
+}
+
+/* Adapters on the GPU, on host and GPU together, and after the GPU is lost: what the cache held is computed again with
+ * what each token was read with. Steps of one shape, of which those without adapters are replayed from a record. */
+static void check_worn(const char *path)
+{
+    static const char *const fails[] = { NULL, NULL, "launch:3", "launch:40" };
+    worn w;
+    size_t n;
+    float *cpu, *gpu;
+    int i, k;
+    uint64_t most;
+    TEST(path);
+    if (!worn_begin(&w, path, "cpu", 0)) return;
+    n = (size_t)w.m->hp.n_vocab;
+    cpu = (float *)malloc(4 * WORN_STEPS * n * sizeof *cpu);
+    gpu = cpu + 2 * WORN_STEPS * n;
+    worn_talk(&w, NULL, cpu);
+    CHECK(relative(cpu + 12 * n, (int64_t)n, cpu + 13 * n, 1, (int64_t)n) > 1e-2, "adapters change nothing");
+    worn_end(&w);
+    for (k = 0; k < (getenv("EMU_CHECK") ? 1 : 4); k++) {
+        double worst = 0;
+        if (!worn_begin(&w, path, "cuda", 0)) break;
+        for (most = 64 << 20; k == 1 && w.c->forward.n_stages < 2 && most > 10000; most = most / 8 * 7) {
+            worn_end(&w);
+            if (!worn_begin(&w, path, "cuda", most)) return;
+        }
+        CHECK(w.c->forward.n_stages == (k == 1 ? 2 : 1), "%d stages", w.c->forward.n_stages);
+        worn_talk(&w, fails[k], gpu);
+        CHECK(w.c->forward.stages[0].device->ops->is_host == (k > 0), "%s: the GPU is lost or not",
+              fails[k] ? fails[k] : "");
+        for (i = 0; i < 2 * WORN_STEPS; i++) {
+            const double d = relative(gpu + (size_t)i * n, (int64_t)n, cpu + (size_t)i * n, 1, (int64_t)n);
+            if (d > worst) worst = d;
+        }
+        CHECK(worst < 1e-4, "%s: logits are %.1e apart", fails[k] ? fails[k] : k ? "host and GPU" : "GPU", worst);
+        printf("  %s, adapters, %s: %.1e\n", path, fails[k] ? fails[k] : k ? "host and GPU" : "GPU", worst);
+        worn_end(&w);
+    }
+    free(cpu);
+}
+
 int main(void)
 {
     const int n = getenv("EMU_CHECK") ? 3 : 60;
@@ -239,6 +362,8 @@ int main(void)
         check_quantized("qwen3moe", HYBRID_MIX_Q4_0, 9, 0.5);
         check_quantized_as("mixtral", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 4, 0.5);
     }
+    check_worn("tests/oracle/data/models/llama.gguf");
+    if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) check_worn("tests/oracle/data/models/rwkv7.gguf");
     TEST("stories260K");
     check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F32, n, 1e-4, 0);
     check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F16, n, 5e-3, 1e-2);

@@ -1,10 +1,11 @@
 /* Random walks through the engine, beside a model of what it promises: pages and lengths are counted here again, and
  * every row of logits is computed once more from nothing, by a context of one sequence that gets all tokens at once, in
- * plain C. The bits must be equal.
+ * plain C. The bits must be equal. Sequences wear adapters, and change them on the way.
  *     HYBRID_WALKS=1000 HYBRID_SEED=5 build/tests/test_random-plain       more of them, or others */
 #include "interface.h"
 
 enum { PAGE = 32, MOST_CTX = 160, MOST_SEQ = 6, MOST_ROWS = 24, MOST_PAGES = MOST_CTX / PAGE + MOST_SEQ + 2 };
+enum { N_ADAPTERS = 3, OUTFITS = 1 << N_ADAPTERS }; /* what a sequence wears: a bit for each adapter */
 
 static uint64_t state;
 static int below(int n)
@@ -18,6 +19,7 @@ static bool one_in(int n) { return below(n) == 0; }
 
 typedef struct seq {
     int32_t ids[MOST_CTX];
+    unsigned char wears, read_with[MOST_CTX];
     int length, n_pages, pages[MOST_PAGES];
     int before; /* the length before its last decode, where it can be cut, too, if it is recurrent; -1: no more */
 } seq;
@@ -87,6 +89,7 @@ static void forget_batch(world *w)
 
 typedef struct pair {
     hybrid_context *c, *from_nothing;
+    hybrid_adapter *const *worn, *const *worn_from_nothing; /* of the model of each */
     hybrid_error err;
 } pair;
 
@@ -122,6 +125,36 @@ static void look(pair *p, world *w)
     }
 }
 
+static hybrid_result wear(hybrid_context *c, int seq, hybrid_adapter *const *list, unsigned outfit, hybrid_error *e)
+{
+    static const float factors[N_ADAPTERS] = { 1, -0.5f, 2 };
+    hybrid_adapter *worn[N_ADAPTERS];
+    float scales[N_ADAPTERS];
+    size_t n = 0;
+    int i;
+    for (i = 0; i < N_ADAPTERS; i++) {
+        if (!(outfit >> i & 1)) continue;
+        worn[n] = list[i];
+        scales[n++] = factors[i];
+    }
+    return hybrid_seq_set_adapters(c, seq, worn, scales, n, e);
+}
+
+/* A sequence once more from its first token, each token read with what it was read with. */
+static bool again(pair *p, const seq *s, int n_rows)
+{
+    int at, n;
+    hybrid_seq_remove(p->from_nothing, 0, 0, NULL);
+    for (at = 0; at < s->length; at += n) {
+        for (n = 1; at + n < s->length && s->read_with[at + n] == s->read_with[at]; n++) {}
+        if (wear(p->from_nothing, 0, p->worn_from_nothing, s->read_with[at], &p->err) ||
+            hybrid_batch_add_logits(p->from_nothing, 0, s->ids + at, (size_t)n, SMALLER(n, n_rows), &p->err) ||
+            hybrid_decode(p->from_nothing, &p->err))
+            return false;
+    }
+    return true;
+}
+
 /* The decode is done: lengths grow, and every row is computed again. */
 static void finished(pair *p, world *w)
 {
@@ -130,14 +163,12 @@ static void finished(pair *p, world *w)
         const queued *q = &w->batch[i];
         seq *s = &w->seqs[q->seq];
         memcpy(s->ids + s->length, q->ids, (size_t)q->n * sizeof *q->ids);
+        memset(s->read_with + s->length, s->wears, (size_t)q->n);
         s->before = s->length;
         s->length += q->n;
         w->rows[q->seq] = q->n_rows;
         if (!q->n_rows) continue;
-        hybrid_seq_remove(p->from_nothing, 0, 0, NULL);
-        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, q->n_rows, &p->err) &&
-                  !hybrid_decode(p->from_nothing, &p->err),
-              "%s", p->err.message);
+        CHECK(again(p, s, q->n_rows), "%s", p->err.message);
         for (k = 0; k < q->n_rows; k++) {
             const float *a = hybrid_logits_at(p->c, q->seq, k), *b = hybrid_logits_at(p->from_nothing, 0, k);
             CHECK(a && b && !memcmp(a, b, (size_t)w->n_vocab * sizeof *a),
@@ -258,7 +289,96 @@ static void step_fork(pair *p, world *w)
     for (i = 0; i < w->seqs[b].n_pages; i++) w->refs[w->seqs[b].pages[i]]++;
 }
 
-static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int steps)
+static void step_wear(pair *p, world *w)
+{
+    const int s = below(w->desc.n_seq + one_in(20)), outfit = below(OUTFITS);
+    const hybrid_result r = wear(p->c, s, p->worn, (unsigned)outfit, &p->err);
+    const hybrid_result expected = s >= w->desc.n_seq || w->running ? HYBRID_ERROR_INVALID : HYBRID_OK;
+    CHECK(r == expected, "%d wears %d: %d, not %d", s, outfit, r, expected);
+    if (!r && !expected) w->seqs[s].wears = (unsigned char)outfit;
+}
+
+/* ---- adapters ---------------------------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    char *data;
+    size_t size;
+} bytes;
+static bool keep_bytes(void *user, const void *data, size_t n)
+{
+    bytes *b = (bytes *)user;
+    b->data = (char *)realloc(b->data, b->size + n);
+    memcpy(b->data + b->size, data, n);
+    b->size += n;
+    return true;
+}
+
+/* A matrix of a layer that an adapter can change. */
+static bool changes(const hybrid_gguf_tensor *t, char name[64])
+{
+    snprintf(name, 64, "%.*s", (int)t->name.size, t->name.data);
+    return !strncmp(name, "blk.", 4) && t->name.size > 7 && !strcmp(name + t->name.size - 7, ".weight") &&
+           t->n_dims == 2 && t->ne[1] > 3 && !strstr(name, "_exps") && !strstr(name, "conv.conv") &&
+           !strstr(name, "lerp") && !strstr(name, "r_k");
+}
+
+/* A file of an adapter of every matrix of a model, or of every second one, of random values. */
+static bytes adapter_file(const hybrid_model *m, int rank, int every)
+{
+    const hybrid_gguf *g = hybrid_model_gguf(m);
+    hybrid_gguf_writer *w = NULL;
+    hybrid_error e;
+    bytes out = { NULL, 0 };
+    char name[64], whole[80];
+    static float values[1 << 16];
+    size_t i, n = 0;
+    int pass, half;
+    bool good = !hybrid_gguf_writer_create(NULL, &w, &e);
+    for (i = 0; i < sizeof values / sizeof *values; i++) values[i] = (float)(below(2001) - 1000) * 2e-4f;
+    hybrid_gguf_set_string(w, "general.type", "adapter", NULL);
+    hybrid_gguf_set_string(w, "adapter.type", "lora", NULL);
+    hybrid_gguf_set_string(w, "general.architecture", model_info(m).architecture, NULL);
+    for (pass = 0; pass < 2; pass++) {
+        if (pass) good = good && !hybrid_gguf_begin(w, keep_bytes, &out, &e);
+        for (i = n = 0; i < hybrid_gguf_tensor_count(g); i++) {
+            const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
+            if (!changes(t, name) || n++ % (size_t)every) continue;
+            for (half = 0; half < 2; half++) {
+                const uint64_t ne[2] = { half ? (uint64_t)rank : t->ne[0], half ? t->ne[1] : (uint64_t)rank };
+                snprintf(whole, sizeof whole, "%s.lora_%c", name, half ? 'b' : 'a');
+                if (!pass)
+                    hybrid_gguf_add_tensor(w, whole, HYBRID_TYPE_F32, 2, ne, NULL);
+                else
+                    good = good && !hybrid_gguf_write(w, values + (i * 13 + (size_t)half) % 1000,
+                                                      (size_t)(ne[0] * ne[1]) * 4, &e);
+            }
+        }
+    }
+    good = good && !hybrid_gguf_end(w, &e);
+    hybrid_gguf_writer_destroy(w);
+    CHECK(good, "%s", e.message);
+    return out;
+}
+
+/* The same adapters for three models of one file. */
+static void adapters_make(hybrid_model *const m[3], hybrid_adapter *list[3][N_ADAPTERS])
+{
+    static const int ranks[N_ADAPTERS] = { 16, 3, 8 };
+    hybrid_source source;
+    hybrid_error e;
+    int i, k;
+    for (i = 0; i < N_ADAPTERS; i++) {
+        bytes file = adapter_file(m[0], ranks[i], 1 + i % 2);
+        memset(&source, 0, sizeof source);
+        source.data = file.data;
+        source.size = file.size;
+        for (k = 0; k < 3; k++) CHECK(!hybrid_adapter_load(m[k], &source, &list[k][i], &e), "%s", e.message);
+        free(file.data);
+    }
+}
+
+static void walk(hybrid_model *m, hybrid_model *plain, hybrid_adapter *const *worn, hybrid_adapter *const *worn_plain,
+                 const char *name, int steps)
 {
     static world w;
     static const hybrid_kv kinds[] = { HYBRID_KV_F16, HYBRID_KV_F32, HYBRID_KV_Q8_0 };
@@ -269,6 +389,8 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     memset(&w, 0, sizeof w);
     memset(&d, 0, sizeof d);
     memset(&p, 0, sizeof p);
+    p.worn = worn;
+    p.worn_from_nothing = worn_plain;
     hybrid_model_describe(m, &info);
     w.is_recurrent = info.is_recurrent;
     for (i = 0; i < MOST_SEQ; i++) w.seqs[i].before = -1;
@@ -291,7 +413,7 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     w.n_vocab = info.n_vocab;
     w.n_free = (d.n_ctx + PAGE - 1) / PAGE + w.desc.n_seq - 1;
     for (i = 0; i < steps && check_failed == failed; i++) {
-        const int what = below(20);
+        const int what = below(23);
         if (what < 8)
             step_add(&p, &w);
         else if (what < 14)
@@ -300,10 +422,11 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
             step_remove(&p, &w);
         else if (what < 19)
             step_fork(&p, &w);
-        else {
+        else if (what < 20) {
             hybrid_batch_clear(p.c);
             forget_batch(&w);
-        }
+        } else
+            step_wear(&p, &w);
         look(&p, &w);
     }
     if (check_failed != failed)
@@ -354,19 +477,24 @@ int main(void)
     int k;
     for (k = 0; k < 2; k++) best[k] = runtime_of(isas[k]);
     for (i = 0; i < COUNT(models); i++) {
-        hybrid_model *m[2], *plain = load(plain_c, models[i]);
+        hybrid_model *m[3], *plain = load(plain_c, models[i]);
+        hybrid_adapter *worn[3][N_ADAPTERS] = { { NULL } };
+        int which;
         TEST(models[i]);
         for (k = 0; k < 2; k++) m[k] = load(best[k], models[i]);
+        m[2] = plain;
+        if (plain && m[0] && m[1]) adapters_make(m, worn);
         for (k = 0; plain && m[0] && m[1] && k < n; k++) {
             const int failed = check_failed;
             state = (first + (uint64_t)k) * 0x9E3779B97F4A7C15u + i;
-            walk(m[below(2)], plain, models[i], 80);
+            which = below(2);
+            walk(m[which], plain, worn[which], worn[2], models[i], 80);
             if (check_failed != failed)
                 printf("    HYBRID_WALKS=1 HYBRID_SEED=%llu repeats it\n",
                        (unsigned long long)first + (unsigned long long)k);
         }
-        hybrid_model_destroy(plain);
-        for (k = 0; k < 2; k++) hybrid_model_destroy(m[k]);
+        for (k = 0; k < 3 * N_ADAPTERS; k++) hybrid_adapter_destroy(worn[k / N_ADAPTERS][k % N_ADAPTERS]);
+        for (k = 0; k < 3; k++) hybrid_model_destroy(m[k]);
     }
     for (k = 0; k < 2; k++) hybrid_runtime_destroy(best[k]);
     hybrid_runtime_destroy(plain_c);

@@ -304,7 +304,7 @@ static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architectu
     hybrid_gguf_get_string(gguf, "general.type", &type);
     if (hyb_string_is(type, "adapter") || hybrid_gguf_find(gguf, "adapter.type", NULL) ||
         hybrid_gguf_find(gguf, "adapter.lora.alpha", NULL))
-        return "an adapter (LoRA), which hybrid cannot apply yet: load the model that it belongs to";
+        return "an adapter (LoRA): load the model that it belongs to, and then this by hybrid_adapter_load";
     if (hyb_string_is(type, "mmproj") || hyb_string_is(architecture, "clip"))
         return "the half of a model that sees or hears (mmproj): load the language model beside it, with which "
                "hybrid reads and writes text";
