@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2e194ac52592c264): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 873494b5a0eddd32): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4420  output.c                 a file that is written
  *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52238  end.h                    closes what core/begin opened
+ *    52260  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5412  names.c                  names that must differ, found by hash
@@ -192,65 +192,65 @@
  *    37581  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
  *    37954  weights.c                the tensors of a model, found by name and checked against the hyperparameters
  *    38216  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38399  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38829  back.c                   the steps of a backward pass that several parts take
- *    39020  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39263  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39329  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39510  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39648  parts/experts.c          a mixture of experts (Shazeer et al
- *    39813  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39879  net.c                    which parts the layers of a model have, and which tensors
- *    40042  unused.c                 tensors of the file that the model is not computed with
- *    40216  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40265  forward.c                one pass of a batch through any model, over the op table
- *    40531  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41012  place.c                  which layers run where
- *    41205  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41291  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41575  adapter_make.c           adapters from nothing, and what they are
- *    41795  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38400  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38830  back.c                   the steps of a backward pass that several parts take
+ *    39021  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39264  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39330  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39511  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39649  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39814  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39880  net.c                    which parts the layers of a model have, and which tensors
+ *    40043  unused.c                 tensors of the file that the model is not computed with
+ *    40217  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40266  forward.c                one pass of a batch through any model, over the op table
+ *    40532  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41013  place.c                  which layers run where
+ *    41206  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41292  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41576  adapter_make.c           adapters from nothing, and what they are
+ *    41796  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42080  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42428  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42780  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43083  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43176  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44033  adapters.c               a sequence puts adapters on, and takes them off
- *    44129  next.c                   the next token of a sequence
- *    44234  plan.c                   the bytes of a model and a context before they are loaded
- *    44355  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44546  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42081  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42429  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42781  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43084  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43172  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44035  adapters.c               a sequence puts adapters on, and takes them off
+ *    44151  next.c                   the next token of a sequence
+ *    44256  plan.c                   the bytes of a model and a context before they are loaded
+ *    44377  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44568  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45045  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45084  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45149  documents.c              the texts of a corpus, one document after the other
- *    45388  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45582  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46082  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46392  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46706  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47081  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47538  shape.c                  models from nothing
- *    47810  schedule.c               the learning rate of a step
- *    47856  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48023  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48425  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48459  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48855  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48931  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49000  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49037  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49218  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49778  lesson.c                 examples as tokens, and the batches of a step
- *    50137  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50343  export.c                 the weights of a trainer as a model file
- *    50582  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50690  checkpoint.c             everything that a training goes on with, in a file
- *    51354  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51748  picture.c                the curve of a run as an SVG.
+ *    45067  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45106  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45171  documents.c              the texts of a corpus, one document after the other
+ *    45410  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45604  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46104  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46414  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46728  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47103  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47560  shape.c                  models from nothing
+ *    47832  schedule.c               the learning rate of a step
+ *    47878  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48045  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48447  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48481  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48877  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48953  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49022  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49059  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49240  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49800  lesson.c                 examples as tokens, and the batches of a step
+ *    50159  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50365  export.c                 the weights of a trainer as a model file
+ *    50604  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50712  checkpoint.c             everything that a training goes on with, in a file
+ *    51376  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51770  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2e194ac52592c264"
+#define HYBRID__SOURCE_ID "873494b5a0eddd32"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -37881,7 +37881,7 @@ static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architectu
     hybrid_gguf_get_string(gguf, "general.type", &type);
     if (hyb_string_is(type, "adapter") || hybrid_gguf_find(gguf, "adapter.type", NULL) ||
         hybrid_gguf_find(gguf, "adapter.lora.alpha", NULL))
-        return "an adapter (LoRA), which hybrid cannot apply yet: load the model that it belongs to";
+        return "an adapter (LoRA): load the model that it belongs to, and then this by hybrid_adapter_load";
     if (hyb_string_is(type, "mmproj") || hyb_string_is(architecture, "clip"))
         return "the half of a model that sees or hears (mmproj): load the language model beside it, with which "
                "hybrid reads and writes text";
@@ -38261,6 +38261,7 @@ typedef struct hyb_adapter_use {
 } hyb_adapter_use;
 typedef struct hyb_adapter_set {
     int32_t n;
+    bool used; /* for who keeps a table of them */
     hyb_adapter_use use[HYBRID_SEQ_MAX_ADAPTERS];
 } hyb_adapter_set;
 
@@ -43142,24 +43143,19 @@ static int32_t hyb_worn_place(hyb_worn *w, hybrid_runtime *rt, const hyb_adapter
     return at;
 }
 
-/* Whether a sequence, or a position of one, refers to a set. */
-static bool hyb_worn_used(const hyb_worn *w, const hyb_state *s, bool positions, int32_t set)
-{
-    int32_t i, p;
-    for (i = 0; i < s->n_seq; i++) {
-        if (w->seq[i] == set) return true;
-        for (p = 0; positions && p < s->seqs[i].length; p++)
-            if (s->sets[hyb_seq_place(&s->seqs[i], p)] == set) return true;
-    }
-    return false;
-}
-
-/* Frees the places that nothing refers to. */
+/* Frees the places that neither a sequence nor, where positions count, one of its positions refers to. */
 static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s, bool positions)
 {
-    int32_t i;
+    int32_t i, p;
+    if (!w->n_sets) return;
+    for (i = 0; i < w->n_sets; i++) w->sets[i].used = false;
+    for (i = 0; i < s->n_seq; i++) {
+        w->sets[w->seq[i]].used = true;
+        for (p = 0; positions && p < s->seqs[i].length; p++)
+            w->sets[s->sets[hyb_seq_place(&s->seqs[i], p)]].used = true;
+    }
     for (i = 1; i < w->n_sets; i++)
-        if (w->sets[i].n > 0 && !hyb_worn_used(w, s, positions, i)) hyb_worn_drop(&w->sets[i]);
+        if (w->sets[i].n > 0 && !w->sets[i].used) hyb_worn_drop(&w->sets[i]);
 }
 
 /* For a pass over these runs, whose sets are in w->run. */
@@ -43304,17 +43300,23 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     hyb_free(context->rt, context);
 }
 
-/* The back end of a stage, and what adapters need of it. */
+/* The rows of a stage that adapters need. */
+static hybrid_result hyb_context_narrow(const hybrid_context_desc *d, hyb_stage *stage, hybrid_error *error)
+{
+    const size_t bytes = hyb_narrow_bytes(d);
+    void *memory = NULL;
+    const hybrid_result r = bytes ? stage->device->ops->alloc(stage->device, bytes, &memory, error) : HYBRID_OK;
+    stage->narrow = (float *)memory;
+    return r;
+}
+
 static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
                                          hybrid_error *error)
 {
     hyb_device *device = stage->device;
-    const size_t narrow = hyb_narrow_bytes(d);
-    void *memory = NULL;
     hyb_limits limits;
-    hybrid_result r;
-    if (narrow && (r = device->ops->alloc(device, narrow, &memory, error)) != HYBRID_OK) return r;
-    stage->narrow = (float *)memory;
+    hybrid_result r = hyb_context_narrow(d, stage, error);
+    if (r) return r;
     if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
 }
@@ -44067,11 +44069,28 @@ static int32_t hyb_adapters_rank(const hyb_adapter_set *set)
     return rank;
 }
 
-/* Rows and a back end for adapters up to this rank in every stage, before those that are there end. */
+/* What a stage needs for adapters up to a rank: rows; and another back end, where its own has too little scratch. */
+static hybrid_result hyb_adapters_stage(const hybrid_context *c, const hybrid_context_desc *d, hyb_stage *made,
+                                        hybrid_error *error)
+{
+    const hybrid_model *m = c->model;
+    hyb_device *device = made->device;
+    hyb_limits has, needs;
+    hybrid_result r;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &has, error)) != HYBRID_OK ||
+        (r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &needs, error)) != HYBRID_OK)
+        return r;
+    if (device->ops->backend_cost(device, &has) == device->ops->backend_cost(device, &needs))
+        return hyb_context_narrow(d, made, error);
+    return hyb_context_backend(m, d, made, error);
+}
+
+/* Room for adapters up to this rank in every stage, before what is there ends. */
 static hybrid_result hyb_adapters_room(hybrid_context *c, int32_t rank, hybrid_error *error)
 {
     hyb_stage made[HYB_STAGES];
     hybrid_context_desc d = c->desc;
+    hybrid_error why;
     hybrid_result r = HYBRID_OK;
     int i;
     if (rank <= c->desc.adapter_rank) return HYBRID_OK;
@@ -44079,20 +44098,23 @@ static hybrid_result hyb_adapters_room(hybrid_context *c, int32_t rank, hybrid_e
     d.adapter_rank = rank;
     for (i = 0; i < c->forward.n_stages && !r; i++) {
         made[i].device = c->forward.stages[i].device;
-        r = hyb_context_backend(c->model, &d, &made[i], error);
+        r = hyb_adapters_stage(c, &d, &made[i], &why);
     }
     for (i = 0; i < c->forward.n_stages; i++) {
         hyb_stage *stage = &c->forward.stages[i], old = *stage;
         if (!r) {
-            stage->be = made[i].be;
             stage->narrow = made[i].narrow;
-            made[i].be = old.be;
             made[i].narrow = old.narrow;
+            if (made[i].be) stage->be = made[i].be;
+            made[i].be = stage->be == old.be ? NULL : old.be;
         }
         hyb_stage_free(&made[i]);
     }
-    if (!r) c->desc.adapter_rank = rank;
-    return r;
+    if (r)
+        return hyb_fail(error, r, "no room for adapters of rank %d (give adapter_rank when the context is created): %s",
+                        rank, why.message);
+    c->desc.adapter_rank = rank;
+    return HYBRID_OK;
 }
 
 static hybrid_result hyb_seq_set_adapters(hybrid_context *c, int32_t seq, const hyb_adapter_set *set,

@@ -319,7 +319,11 @@ static void check_worn(const char *path)
     for (k = 0; k < (getenv("EMU_CHECK") ? 1 : 4); k++) {
         double worst = 0;
         if (!worn_begin(&w, path, "cuda", 0)) break;
-        for (most = 64 << 20; k == 1 && w.c->forward.n_stages < 2 && most > 10000; most = most / 8 * 7) {
+        for (most = 64 << 20; k == 1 && !w.c->forward.stages[0].device->ops->is_host; most = most / 8 * 7) {
+            worn_end(&w); /* until nothing is on the GPU, and from there back */
+            if (!worn_begin(&w, path, "cuda", most)) return;
+        }
+        for (most = most / 7 * 8; k == 1 && w.c->forward.n_stages < 2 && most < 64 << 20; most += most / 256) {
             worn_end(&w);
             if (!worn_begin(&w, path, "cuda", most)) return;
         }

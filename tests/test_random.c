@@ -319,7 +319,7 @@ static bool changes(const hybrid_gguf_tensor *t, char name[64])
     snprintf(name, 64, "%.*s", (int)t->name.size, t->name.data);
     return !strncmp(name, "blk.", 4) && t->name.size > 7 && !strcmp(name + t->name.size - 7, ".weight") &&
            t->n_dims == 2 && t->ne[1] > 3 && !strstr(name, "_exps") && !strstr(name, "conv.conv") &&
-           !strstr(name, "lerp") && !strstr(name, "r_k");
+           !strstr(name, "lerp") && !strstr(name, "r_k") && !strstr(name, "blk.0.time_mix_v");
 }
 
 /* A file of an adapter of every matrix of a model, or of every second one, of random values. */

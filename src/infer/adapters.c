@@ -37,11 +37,28 @@ static int32_t hyb_adapters_rank(const hyb_adapter_set *set)
     return rank;
 }
 
-/* Rows and a back end for adapters up to this rank in every stage, before those that are there end. */
+/* What a stage needs for adapters up to a rank: rows; and another back end, where its own has too little scratch. */
+static hybrid_result hyb_adapters_stage(const hybrid_context *c, const hybrid_context_desc *d, hyb_stage *made,
+                                        hybrid_error *error)
+{
+    const hybrid_model *m = c->model;
+    hyb_device *device = made->device;
+    hyb_limits has, needs;
+    hybrid_result r;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &has, error)) != HYBRID_OK ||
+        (r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &needs, error)) != HYBRID_OK)
+        return r;
+    if (device->ops->backend_cost(device, &has) == device->ops->backend_cost(device, &needs))
+        return hyb_context_narrow(d, made, error);
+    return hyb_context_backend(m, d, made, error);
+}
+
+/* Room for adapters up to this rank in every stage, before what is there ends. */
 static hybrid_result hyb_adapters_room(hybrid_context *c, int32_t rank, hybrid_error *error)
 {
     hyb_stage made[HYB_STAGES];
     hybrid_context_desc d = c->desc;
+    hybrid_error why;
     hybrid_result r = HYBRID_OK;
     int i;
     if (rank <= c->desc.adapter_rank) return HYBRID_OK;
@@ -49,20 +66,23 @@ static hybrid_result hyb_adapters_room(hybrid_context *c, int32_t rank, hybrid_e
     d.adapter_rank = rank;
     for (i = 0; i < c->forward.n_stages && !r; i++) {
         made[i].device = c->forward.stages[i].device;
-        r = hyb_context_backend(c->model, &d, &made[i], error);
+        r = hyb_adapters_stage(c, &d, &made[i], &why);
     }
     for (i = 0; i < c->forward.n_stages; i++) {
         hyb_stage *stage = &c->forward.stages[i], old = *stage;
         if (!r) {
-            stage->be = made[i].be;
             stage->narrow = made[i].narrow;
-            made[i].be = old.be;
             made[i].narrow = old.narrow;
+            if (made[i].be) stage->be = made[i].be;
+            made[i].be = stage->be == old.be ? NULL : old.be;
         }
         hyb_stage_free(&made[i]);
     }
-    if (!r) c->desc.adapter_rank = rank;
-    return r;
+    if (r)
+        return hyb_fail(error, r, "no room for adapters of rank %d (give adapter_rank when the context is created): %s",
+                        rank, why.message);
+    c->desc.adapter_rank = rank;
+    return HYBRID_OK;
 }
 
 static hybrid_result hyb_seq_set_adapters(hybrid_context *c, int32_t seq, const hyb_adapter_set *set,

@@ -132,17 +132,23 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     hyb_free(context->rt, context);
 }
 
-/* The back end of a stage, and what adapters need of it. */
+/* The rows of a stage that adapters need. */
+static hybrid_result hyb_context_narrow(const hybrid_context_desc *d, hyb_stage *stage, hybrid_error *error)
+{
+    const size_t bytes = hyb_narrow_bytes(d);
+    void *memory = NULL;
+    const hybrid_result r = bytes ? stage->device->ops->alloc(stage->device, bytes, &memory, error) : HYBRID_OK;
+    stage->narrow = (float *)memory;
+    return r;
+}
+
 static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
                                          hybrid_error *error)
 {
     hyb_device *device = stage->device;
-    const size_t narrow = hyb_narrow_bytes(d);
-    void *memory = NULL;
     hyb_limits limits;
-    hybrid_result r;
-    if (narrow && (r = device->ops->alloc(device, narrow, &memory, error)) != HYBRID_OK) return r;
-    stage->narrow = (float *)memory;
+    hybrid_result r = hyb_context_narrow(d, stage, error);
+    if (r) return r;
     if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
 }

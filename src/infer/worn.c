@@ -63,24 +63,19 @@ static int32_t hyb_worn_place(hyb_worn *w, hybrid_runtime *rt, const hyb_adapter
     return at;
 }
 
-/* Whether a sequence, or a position of one, refers to a set. */
-static bool hyb_worn_used(const hyb_worn *w, const hyb_state *s, bool positions, int32_t set)
-{
-    int32_t i, p;
-    for (i = 0; i < s->n_seq; i++) {
-        if (w->seq[i] == set) return true;
-        for (p = 0; positions && p < s->seqs[i].length; p++)
-            if (s->sets[hyb_seq_place(&s->seqs[i], p)] == set) return true;
-    }
-    return false;
-}
-
-/* Frees the places that nothing refers to. */
+/* Frees the places that neither a sequence nor, where positions count, one of its positions refers to. */
 static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s, bool positions)
 {
-    int32_t i;
+    int32_t i, p;
+    if (!w->n_sets) return;
+    for (i = 0; i < w->n_sets; i++) w->sets[i].used = false;
+    for (i = 0; i < s->n_seq; i++) {
+        w->sets[w->seq[i]].used = true;
+        for (p = 0; positions && p < s->seqs[i].length; p++)
+            w->sets[s->sets[hyb_seq_place(&s->seqs[i], p)]].used = true;
+    }
     for (i = 1; i < w->n_sets; i++)
-        if (w->sets[i].n > 0 && !hyb_worn_used(w, s, positions, i)) hyb_worn_drop(&w->sets[i]);
+        if (w->sets[i].n > 0 && !w->sets[i].used) hyb_worn_drop(&w->sets[i]);
 }
 
 /* For a pass over these runs, whose sets are in w->run. */

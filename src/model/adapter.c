@@ -50,6 +50,7 @@ typedef struct hyb_adapter_use {
 } hyb_adapter_use;
 typedef struct hyb_adapter_set {
     int32_t n;
+    bool used; /* for who keeps a table of them */
     hyb_adapter_use use[HYBRID_SEQ_MAX_ADAPTERS];
 } hyb_adapter_set;
 
