@@ -210,6 +210,15 @@ static void test_room(const char *name, int n_threads)
         d.n_ctx = 50 + i;
         room_lesson(rt, &given, d, &plans[i]);
     }
+    for (i = 1; i < 4; i++) { /* other states, and what an update works in */
+        hybrid_train_plan plan;
+        d.recompute_every = i % 2;
+        d.optimizer = i == 2 ? HYBRID_OPTIMIZER_MUON : HYBRID_OPTIMIZER_SGD;
+        d.momentum = i == 3 ? 0.9f : 0;
+        d.ema = i == 1 ? 0 : 0.99f;
+        room_lesson(rt, &given, d, &plan);
+        CHECK(i != 1 || plan.states < plans[0].gradients, "SGD keeps %llu bytes", (unsigned long long)plan.states);
+    }
     CHECK(plans[1].kept < plans[0].kept, "%d layers that run forward again keep %llu bytes, and %llu",
           (int)((hybrid_model *)d.model)->hp.n_layer, (unsigned long long)plans[1].kept,
           (unsigned long long)plans[0].kept);
@@ -369,9 +378,25 @@ static void *rank_run(void *user)
     return NULL;
 }
 
+/* What is enough for one sequence at a time. */
+static size_t ranks_room(const char *name)
+{
+    hybrid_runtime *rt = lesson_runtime(NULL, 1);
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_train_plan plan;
+    hybrid_error e;
+    d.model = lesson_model(rt, name, true);
+    d.n_seq = 1;
+    d.n_ctx = LESSON_T;
+    CHECK(!hybrid_trainer_plan(&d, &plan, &e), "%s", e.message);
+    hybrid_model_destroy(d.model);
+    hybrid_runtime_destroy(rt);
+    return (size_t)plan.total;
+}
+
 /* Runs the ranks, each with a runtime of its own. */
 static bool ranks_run(rank ranks[N_RANKS], meeting *m, const char *name, const int32_t *ids, const int32_t *targets,
-                      const float *weights, int fail_at, int spoilt)
+                      const float *weights, int fail_at, int spoilt, bool in_parts)
 {
     pthread_t threads[N_RANKS];
     hybrid_trainer_desc d = lesson_desc();
@@ -383,6 +408,7 @@ static bool ranks_run(rank ranks[N_RANKS], meeting *m, const char *name, const i
     d.n_batches = 2;
     d.clip = 1;
     d.all_reduce = rank_reduce;
+    if (in_parts) d.max_bytes = ranks_room(name);
     for (i = 0; i < N_RANKS; i++) {
         ranks[i].at = m;
         ranks[i].number = i;
@@ -408,7 +434,7 @@ static void ranks_close(rank ranks[N_RANKS])
     for (i = 0; i < N_RANKS; i++) lesson_close(&ranks[i].l);
 }
 
-static void test_ranks(const char *name)
+static void test_ranks(const char *name, bool in_parts)
 {
     enum { ALL = 8 };
     static int32_t ids[ALL * LESSON_T], targets[ALL * LESSON_T];
@@ -430,7 +456,7 @@ static void test_ranks(const char *name)
         targets[i] = i / LESSON_T < 2 && i % 3 ? -1 : (one.targets[i % (2 * LESSON_T)] + 3) % one.m->hp.n_vocab;
         weights[i] = 1 + (float)(i % 5) * 0.3f;
     }
-    if (!ranks_run(ranks, &m, name, ids, targets, weights, 0, -1)) return;
+    if (!ranks_run(ranks, &m, name, ids, targets, weights, 0, -1, in_parts)) return;
     for (i = 0; i < 2; i++) {
         CHECK(!ranks[0].result && !ranks[1].result, "%s, %s", ranks[0].error.message, ranks[1].error.message);
         CHECK(!hybrid_trainer_step(one.t, &batch, &metrics, &e), "%s", e.message);
@@ -443,6 +469,7 @@ static void test_ranks(const char *name)
               (long long)ranks[0].metrics[i].n_tokens);
         CHECK(ranks[0].sums[i] == ranks[1].sums[i], "%s: ranks with other bits after step %d", name, i);
     }
+    CHECK(ranks[0].l.t->shape.n_seq == (in_parts ? 1 : 2), "%d sequences at a time", ranks[0].l.t->shape.n_seq);
     CHECK(ranks[0].n_calls == 2 * (one.m->hp.n_layer + 3), "%d calls", ranks[0].n_calls);
     CHECK(ranks[0].inside == HYBRID_ERROR_INVALID, "a hook called its trainer");
     for (i = 0; i < one.m->hp.n_layer + 1; i++) last += ranks[0].counts[1 + i];
@@ -467,7 +494,7 @@ static void test_ranks_fail(void)
         weights[i] = 1;
     }
     for (at = 1; at <= 5; at += 2) {
-        if (!ranks_run(ranks, &m, "llama-biases", ids, targets, weights, at, -1)) return;
+        if (!ranks_run(ranks, &m, "llama-biases", ids, targets, weights, at, -1, false)) return;
         for (i = 0; i < N_RANKS; i++) {
             CHECK(ranks[i].result == HYBRID_ERROR_IO && strstr(ranks[i].error.message, "all_reduce"), "call %d: %s", at,
                   ranks[i].error.message);
@@ -475,7 +502,7 @@ static void test_ranks_fail(void)
         }
         ranks_close(ranks);
     }
-    if (!ranks_run(ranks, &m, "llama-biases", ids, targets, weights, 0, 1)) return;
+    if (!ranks_run(ranks, &m, "llama-biases", ids, targets, weights, 0, 1, false)) return;
     CHECK(ranks[1].result == HYBRID_ERROR_INVALID && strstr(ranks[1].error.message, "no ids"), "%s",
           ranks[1].error.message);
     CHECK(ranks[0].result == HYBRID_ERROR_INVALID && strstr(ranks[0].error.message, "another rank"), "%s",
@@ -523,8 +550,8 @@ static void test_in_slices(void)
     test_slices_context();
     test_reduce_numbers();
 #ifdef RANKS
-    test_ranks("gpt2");
-    test_ranks("qwen3");
+    test_ranks("gpt2", false);
+    test_ranks("qwen3", true);
     test_ranks_fail();
 #endif
 }

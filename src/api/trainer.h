@@ -47,8 +47,8 @@ typedef struct hybrid_trainer_desc {
     int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                               * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
-                              * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
-                              * itself; about the square root of their number is least memory; 0: all is kept */
+                              * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
+                              * by itself, the least memory for up to some dozens of layers; 0: all is kept */
     hybrid_optimizer optimizer;
     float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
     float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
@@ -122,8 +122,8 @@ HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybr
  * and contexts run the model between slices, but not during one. The batches are read when their turn comes: until
  * *done they must stay as they are.
  * A slice does one operation at least, and ends before one that would probably take too long. The longest cannot be
- * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (about
- * 1.5 ms a million). A small n_seq (with more n_batches) makes products short.
+ * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (AdamW:
+ * about 1.5 ms a million; Muon multiplies matrices then). A small n_seq (with more n_batches) makes products short.
  * Until the step is done, hybrid_trainer_step, _evaluate, _save and _load are refused by HYBRID_ERROR_INVALID;
  * hybrid_trainer_cancel gives it up, and hybrid_trainer_destroy may be called at any time. */
 HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybrid_train_batch *batches,

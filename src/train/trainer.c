@@ -228,7 +228,7 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
 
 enum {
     HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
-    HYB_STEP_CLEARS = 1 << 18 /* gradients that are cleared at a time */
+    HYB_STEP_CLEARS = 1 << 14 /* gradients that are cleared at a time */
 };
 
 /* Refuses a call from within a callback of another. */
