@@ -47,6 +47,7 @@ typedef struct hyb_store {
     float *grads, *states;
     float *scratch; /* of the optimizer, for one parameter after the other */
     char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
+    size_t name_bytes;
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
     size_t bytes;
@@ -88,7 +89,10 @@ static hybrid_result hyb_store_begin(hyb_store *s, hybrid_runtime *rt, hyb_devic
 }
 
 /* Bytes of the tables. */
-static size_t hyb_store_table_bytes(const hyb_store *s) { return s->room * (sizeof *s->params + sizeof *s->sums); }
+static size_t hyb_store_table_bytes(const hyb_store *s)
+{
+    return s->room * (sizeof *s->params + sizeof *s->sums) + s->name_bytes;
+}
 
 /* One more parameter: rows * cols weights from at on; the name is the owner's. */
 static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, int64_t rows, int64_t cols,

@@ -18,7 +18,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block; /* of memory */
     /* the batch that is worked on: */
-    hybrid_train_batch batch;  /* its sizes are set */
+    hybrid_train_batch batch; /* its sizes are set */
     double factor;
     bool backward;
     int part;
@@ -131,6 +131,7 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
     if (!(s->names = name = (char *)hyb_alloc(rt, bytes))) return hyb_fail_memory(error, bytes);
+    s->name_bytes = bytes;
     for (i = 0; i < adapter->n_pairs; i++)
         for (b = 0; b < 2; b++) {
             const hyb_adapter_pair *p = &adapter->pairs[i];
@@ -257,8 +258,8 @@ static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
-                            i % n_ctx, i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d", i % n_ctx,
+                            i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
         if (batch->targets[i] < 0) continue;
         if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -323,6 +324,8 @@ static void hyb_transformer_part(hyb_transformer *t)
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
+    int64_t n_counted = 0;
+    double weight = 0;
     t->batch = hyb_transformer_sized(t, batch);
     t->factor = factor;
     t->backward = backward;
@@ -330,7 +333,9 @@ static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *ba
     t->loss = 0;
     o->cut.done = 0;
     o->ready = t->store->n_values;
-    hyb_transformer_part(t);
+    /* its sizes, too, could have been changed since it was looked at */
+    t->result = hyb_transformer_look(o, &t->batch, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_transformer_part(t);
 }
 
 /* After the pass over a part: its losses. */
@@ -350,8 +355,7 @@ static bool hyb_transformer_work(hyb_objective *o)
     if (t->result) return false;
     more = hyb_train_work(&t->pass, &o->cut);
     last = (t->part + 1) * t->shape.n_seq >= t->batch.n_seq;
-    if (t->backward && last && t->pass.finished >= 0)
-        o->ready = hyb_transformer_first(t, t->pass.finished);
+    if (t->backward && last && t->pass.finished >= 0) o->ready = hyb_transformer_first(t, t->pass.finished);
     if (more) return true;
     if (hyb_transformer_sum(t) || last) return false;
     t->part++;
