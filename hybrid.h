@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 873494b5a0eddd32): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b12629bfc348729c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4420  output.c                 a file that is written
  *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52260  end.h                    closes what core/begin opened
+ *    52268  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5412  names.c                  names that must differ, found by hash
@@ -236,21 +236,21 @@
  *    47560  shape.c                  models from nothing
  *    47832  schedule.c               the learning rate of a step
  *    47878  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48045  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48447  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48481  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48877  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48953  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49022  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49059  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49240  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49800  lesson.c                 examples as tokens, and the batches of a step
- *    50159  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50365  export.c                 the weights of a trainer as a model file
- *    50604  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50712  checkpoint.c             everything that a training goes on with, in a file
- *    51376  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51770  picture.c                the curve of a run as an SVG.
+ *    48049  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48451  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48485  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    48885  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    48961  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49030  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49067  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49248  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49808  lesson.c                 examples as tokens, and the batches of a step
+ *    50167  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50373  export.c                 the weights of a trainer as a model file
+ *    50612  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50720  checkpoint.c             everything that a training goes on with, in a file
+ *    51384  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51778  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1747,8 +1747,8 @@ typedef struct hybrid_trainer_desc {
     int32_t n_batches;       /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                               * sequences, in the memory of n_seq; 0: 1 */
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
-                              * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
-                              * itself; about the square root of their number is least memory; 0: all is kept */
+                              * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
+                              * by itself, the least memory for up to some dozens of layers; 0: all is kept */
     hybrid_optimizer optimizer;
     float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
     float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
@@ -1822,8 +1822,8 @@ HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybr
  * and contexts run the model between slices, but not during one. The batches are read when their turn comes: until
  * *done they must stay as they are.
  * A slice does one operation at least, and ends before one that would probably take too long. The longest cannot be
- * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (about
- * 1.5 ms a million). A small n_seq (with more n_batches) makes products short.
+ * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (AdamW:
+ * about 1.5 ms a million; Muon multiplies matrices then). A small n_seq (with more n_batches) makes products short.
  * Until the step is done, hybrid_trainer_step, _evaluate, _save and _load are refused by HYBRID_ERROR_INVALID;
  * hybrid_trainer_cancel gives it up, and hybrid_trainer_destroy may be called at any time. */
 HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybrid_train_batch *batches,
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "873494b5a0eddd32"
+#define HYBRID__SOURCE_ID "b12629bfc348729c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -47920,6 +47920,7 @@ typedef struct hyb_store {
     float *grads, *states;
     float *scratch; /* of the optimizer, for one parameter after the other */
     char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
+    size_t name_bytes;
     double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
     void *block;    /* of grads, states and scratch */
     size_t bytes;
@@ -47961,7 +47962,10 @@ static hybrid_result hyb_store_begin(hyb_store *s, hybrid_runtime *rt, hyb_devic
 }
 
 /* Bytes of the tables. */
-static size_t hyb_store_table_bytes(const hyb_store *s) { return s->room * (sizeof *s->params + sizeof *s->sums); }
+static size_t hyb_store_table_bytes(const hyb_store *s)
+{
+    return s->room * (sizeof *s->params + sizeof *s->sums) + s->name_bytes;
+}
 
 /* One more parameter: rows * cols weights from at on; the name is the owner's. */
 static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, int64_t rows, int64_t cols,
@@ -48494,7 +48498,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block; /* of memory */
     /* the batch that is worked on: */
-    hybrid_train_batch batch;  /* its sizes are set */
+    hybrid_train_batch batch; /* its sizes are set */
     double factor;
     bool backward;
     int part;
@@ -48607,6 +48611,7 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
     if (!(s->names = name = (char *)hyb_alloc(rt, bytes))) return hyb_fail_memory(error, bytes);
+    s->name_bytes = bytes;
     for (i = 0; i < adapter->n_pairs; i++)
         for (b = 0; b < 2; b++) {
             const hyb_adapter_pair *p = &adapter->pairs[i];
@@ -48733,8 +48738,8 @@ static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
-                            i % n_ctx, i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d", i % n_ctx,
+                            i / n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
         if (batch->targets[i] < 0) continue;
         if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -48799,6 +48804,8 @@ static void hyb_transformer_part(hyb_transformer *t)
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
+    int64_t n_counted = 0;
+    double weight = 0;
     t->batch = hyb_transformer_sized(t, batch);
     t->factor = factor;
     t->backward = backward;
@@ -48806,7 +48813,9 @@ static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *ba
     t->loss = 0;
     o->cut.done = 0;
     o->ready = t->store->n_values;
-    hyb_transformer_part(t);
+    /* its sizes, too, could have been changed since it was looked at */
+    t->result = hyb_transformer_look(o, &t->batch, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_transformer_part(t);
 }
 
 /* After the pass over a part: its losses. */
@@ -48826,8 +48835,7 @@ static bool hyb_transformer_work(hyb_objective *o)
     if (t->result) return false;
     more = hyb_train_work(&t->pass, &o->cut);
     last = (t->part + 1) * t->shape.n_seq >= t->batch.n_seq;
-    if (t->backward && last && t->pass.finished >= 0)
-        o->ready = hyb_transformer_first(t, t->pass.finished);
+    if (t->backward && last && t->pass.finished >= 0) o->ready = hyb_transformer_first(t, t->pass.finished);
     if (more) return true;
     if (hyb_transformer_sum(t) || last) return false;
     t->part++;
@@ -49458,7 +49466,7 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
 
 enum {
     HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
-    HYB_STEP_CLEARS = 1 << 18 /* gradients that are cleared at a time */
+    HYB_STEP_CLEARS = 1 << 14 /* gradients that are cleared at a time */
 };
 
 /* Refuses a call from within a callback of another. */
