@@ -11,7 +11,7 @@ REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
 	@echo "make test                every test and gate that this machine can run; says what it skipped, and why"
-	@echo "make test-long           what takes too long for make test: 300 kills of a training that saves"
+	@echo "make test-long           what takes too long for make test: 300 kills of a training that saves, and whole runs"
 	@echo "make model               fetches SmolLM2-135M-Instruct (98 MB) into $(MODELS)/"
 	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
 	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip); ARGS='--isa avx2'..."
@@ -42,7 +42,7 @@ test:
 	@CC="$(CC)" $(PYTHON) tests/run_tests.py
 
 test-long:
-	@CC="$(CC)" HYBRID_KILLS=300 $(PYTHON) tests/run_tests.py --plain checkpoint
+	@CC="$(CC)" HYBRID_KILLS=300 HYBRID_LONG=1 $(PYTHON) tests/run_tests.py --plain checkpoint test_train
 
 gates:
 	@$(PYTHON) tests/gates/gates.py

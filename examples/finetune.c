@@ -24,13 +24,18 @@ static const char usage[] =
     "usage: finetune MODEL.gguf CONVERSATIONS.jsonl... [options]\n"
     "\n"
     "  -o, --out FILE        the model (default finetuned.gguf); FILE.ckpt, FILE.jsonl and FILE.svg lie beside it\n"
+    "      --lora RANK       an adapter learns, over the weights as the file has them: a fraction of the memory, and "
+    "the\n"
+    "                        file is the adapter (llama.cpp's form)\n"
+    "      --alpha X         of the adapter: what it adds is multiplied by X / RANK (default: twice the rank)\n"
+    "      --merge           write the whole model with the adapter in it\n"
     "      --text            the files are plain texts\n"
     "      --epochs X        how often all of it is read (default 2)\n"
     "  -n, --steps N         steps in all, instead\n"
     "  -c, --context N       tokens of a window; longer talks are cut (default: the model's, at most 256)\n"
     "  -b, --batch N         windows of a batch (default 4)\n"
     "      --accumulate N    batches of a step (default 1)\n"
-    "      --rate X          learning rate (default 0.00002; it falls along a cosine to a tenth)\n"
+    "      --rate X          learning rate (default 0.00002, adapters 0.0002; it falls to a tenth)\n"
     "      --decay X         weight decay (default 0)\n"
     "      --validation X    part of the conversations that is only looked at (default 0.1)\n"
     "      --every N         steps between validations, checkpoints and pictures (default 20)\n"
@@ -41,7 +46,9 @@ static const char usage[] =
     "  -s, --seed N          for another order (default 0)\n"
     "  -j, --threads N       threads (default: all cores, at most 16)\n"
     "\n"
-    "Memory: 16 bytes a weight, and what the windows of a batch need.\n";
+    "Memory: 16 bytes a weight (with --lora: the file, and 16 bytes a weight of the adapter), and what the windows of "
+    "a\n"
+    "batch need.\n";
 
 enum { TEXTS = 256 };
 typedef struct options {
@@ -50,12 +57,13 @@ typedef struct options {
     const char *model, *out;
     hybrid_data_kind kind;
     hybrid_trainer_desc train;
+    hybrid_adapter_desc lora; /* rank 0: all weights learn */
     double epochs;
     float validation;
     int every, threads;
     uint64_t seed;
     hybrid_mix mix;
-    bool fresh, skip_bad;
+    bool fresh, skip_bad, merge;
 } options;
 
 /* For models that have none: the form in which hybrid_session talks with them. */
@@ -70,7 +78,8 @@ typedef struct run {
     options o;
     hybrid_runtime *rt;
     hybrid_model *model;
-    hybrid_template *tmpl; /* plain */
+    hybrid_adapter *adapter; /* NULL: all weights learn */
+    hybrid_template *tmpl;   /* plain */
     hybrid_data *data;
     hybrid_trainer *trainer;
     hybrid_curve *curve;
@@ -94,6 +103,13 @@ static int fail(const char *text, const char *what)
     return 1;
 }
 
+static bool exists(const char *path)
+{
+    FILE *f = fopen(path, "rb");
+    if (f) fclose(f);
+    return f != NULL;
+}
+
 /* ---- options ----------------------------------------------------------------------------------------------------- */
 
 /* The value of an option that takes a number; anything else ends the program. */
@@ -113,7 +129,6 @@ static void defaults(options *o)
     o->kind = HYBRID_DATA_CHAT;
     o->epochs = 2;
     o->train.n_seq = 4;
-    o->train.rate = 2e-5f;
     o->train.beta2 = 0.999f;
     o->train.clip = 1;
     o->train.schedule = HYBRID_SCHEDULE_COSINE;
@@ -148,6 +163,10 @@ static bool option(options *o, const char *a, const char *v)
         o->every = (int)number(a, v);
     else if (IS("--recompute", "--recompute"))
         o->train.recompute_every = (int32_t)number(a, v);
+    else if (IS("--lora", "--lora"))
+        o->lora.rank = (int32_t)number(a, v);
+    else if (IS("--alpha", "--alpha"))
+        o->lora.alpha = (float)number(a, v);
     else if (IS("-s", "--seed"))
         o->seed = strtoull(v, NULL, 10);
     else if (IS("-j", "--threads"))
@@ -172,6 +191,8 @@ static int parse(int argc, char **argv, options *o)
             o->fresh = true;
         else if (!strcmp(a, "--text"))
             o->kind = HYBRID_DATA_TEXT;
+        else if (!strcmp(a, "--merge"))
+            o->merge = true;
         else if (!strcmp(a, "--skip-bad"))
             o->skip_bad = true;
         else if (a[0] != '-' && !o->model)
@@ -186,6 +207,8 @@ static int parse(int argc, char **argv, options *o)
         }
     }
     if (o->every < 1) o->every = 1;
+    if (!(o->train.rate > 0)) o->train.rate = o->lora.rank ? 2e-4f : 2e-5f;
+    if (!(o->lora.alpha > 0)) o->lora.alpha = 2 * (float)o->lora.rank;
     if (o->n_texts) return 0;
     fputs(usage, stderr);
     return 1;
@@ -200,6 +223,21 @@ static bool bad_line(void *user, size_t source, uint64_t line, const char *why)
     if (r->o.skip_bad)
         fprintf(stderr, "finetune: %s, line %llu: %s\n", r->o.texts[source].path, (unsigned long long)line, why);
     return r->o.skip_bad;
+}
+
+/* The weights that learn: the model's own, or those of an adapter of all its matrices. */
+static bool open_model(run *r, hybrid_error *e)
+{
+    static const char *const all[] = { "all" };
+    hybrid_model_desc md;
+    memset(&md, 0, sizeof md);
+    md.path = r->o.model;
+    md.trainable = !r->o.lora.rank;
+    r->o.lora.targets = all;
+    r->o.lora.n_targets = 1;
+    r->o.lora.seed = r->o.seed;
+    return !hybrid_model_load(r->rt, &md, &r->model, e) &&
+           (md.trainable || !hybrid_adapter_create(r->model, &r->o.lora, &r->adapter, e));
 }
 
 static bool open_data(run *r, hybrid_error *e)
@@ -239,6 +277,7 @@ static bool open_trainer(run *r, hybrid_error *e)
     t->n_warmup = t->n_steps / 10;
     t->rate_end = t->rate / 10;
     t->model = r->model;
+    t->adapter = r->adapter;
     if (hybrid_trainer_create(t, &r->trainer, e)) return false;
     hybrid_trainer_describe(r->trainer, t);
     return true;
@@ -291,15 +330,11 @@ static bool go_on(run *r, hybrid_error *e)
 static bool open_run(run *r, bool resumed, hybrid_error *e)
 {
     hybrid_runtime_desc rd;
-    hybrid_model_desc md;
     memset(&rd, 0, sizeof rd);
-    memset(&md, 0, sizeof md);
     rd.n_threads = r->o.threads;
     rd.device = "cpu";
-    md.path = r->o.model;
-    md.trainable = true;
-    return !hybrid_runtime_create(&rd, &r->rt, e) && !hybrid_model_load(r->rt, &md, &r->model, e) && open_data(r, e) &&
-           open_trainer(r, e) && open_batches(r) && (!resumed || go_on(r, e)) && open_curve(r, e);
+    return !hybrid_runtime_create(&rd, &r->rt, e) && open_model(r, e) && open_data(r, e) && open_trainer(r, e) &&
+           open_batches(r) && (!resumed || go_on(r, e)) && open_curve(r, e);
 }
 
 /* Mean loss over the validation part, at most some hundred windows of it; < 0: there is none. */
@@ -331,11 +366,22 @@ static double validate(run *r, hybrid_error *e)
     return counted > 0 ? sum / counted : -1;
 }
 
+/* What was learned, for others. */
+static bool write_out(run *r, hybrid_error *e)
+{
+    if (!r->adapter) return !hybrid_trainer_export(r->trainer, r->o.out, r->o.mix, e);
+    if (!r->o.merge) return !hybrid_adapter_save(r->adapter, r->o.out, HYBRID_TYPE_F32, e);
+    return !hybrid_adapter_merge(r->model, &r->adapter, NULL, 1, r->o.out, r->o.mix, e);
+}
+
 static bool save(run *r, hybrid_error *e)
 {
     const hybrid_data_position position = hybrid_data_where(r->data);
-    return !hybrid_trainer_set_user(r->trainer, &position, sizeof position, e) &&
-           !hybrid_trainer_save(r->trainer, r->ckpt, e) && !hybrid_curve_draw_path(r->curve, r->svg, e);
+    if (hybrid_curve_draw_path(r->curve, r->svg, e) ||
+        hybrid_trainer_set_user(r->trainer, &position, sizeof position, e))
+        return false;
+    if (!hybrid_trainer_save(r->trainer, r->ckpt, e)) return true;
+    return r->adapter && e->result == HYBRID_ERROR_UNSUPPORTED; /* adapters may have no checkpoints */
 }
 
 static bool step(run *r, hybrid_train_metrics *m, hybrid_error *e)
@@ -348,14 +394,12 @@ static bool step(run *r, hybrid_train_metrics *m, hybrid_error *e)
 /* The last checkpoint is as it was: what to do. */
 static void after_failure(run *r, hybrid_error *e)
 {
-    FILE *f = fopen(r->ckpt, "rb");
     fail(e->message, NULL);
     if (e->result == HYBRID_ERROR_NUMERIC)
         fprintf(stderr, "finetune: training has blown up; a smaller --rate may help\n");
-    if (f)
+    if (exists(r->ckpt))
         fprintf(stderr, "finetune: %s is the last good checkpoint: start it again, and it goes on from there\n",
                 r->ckpt);
-    if (f) fclose(f);
     e->message[0] = 0;
 }
 
@@ -376,17 +420,13 @@ static bool train(run *r, hybrid_error *e)
         if (look && ok) ok = save(r, e);
     }
     fprintf(stderr, "\n");
-    if (ok && stop_wanted && (ok = save(r, e)) == true)
+    if (ok && stop_wanted) ok = save(r, e);
+    if (ok && stop_wanted && exists(r->ckpt))
         fprintf(stderr, "stopped: start it again, and it goes on from step %lld\n", (long long)done);
+    else if (ok && stop_wanted && write_out(r, e))
+        fprintf(stderr, "stopped: %s is what was learned in %lld steps\n", r->o.out, (long long)done);
     if (!ok) after_failure(r, e);
     return ok;
-}
-
-static bool exists(const char *path)
-{
-    FILE *f = fopen(path, "rb");
-    if (f) fclose(f);
-    return f != NULL;
 }
 
 static void close_run(run *r)
@@ -395,6 +435,7 @@ static void close_run(run *r)
     hybrid_trainer_destroy(r->trainer);
     hybrid_data_destroy(r->data);
     hybrid_template_destroy(r->tmpl);
+    hybrid_adapter_destroy(r->adapter);
     hybrid_model_destroy(r->model);
     hybrid_runtime_destroy(r->rt);
     free(r->batches);
@@ -426,7 +467,7 @@ int main(int argc, char **argv)
         signal(SIGINT, on_signal);
         ok = train(&r, &e);
         if (ok && !stop_wanted) {
-            ok = !hybrid_trainer_export(r.trainer, r.o.out, r.o.mix, &e);
+            ok = write_out(&r, &e);
             if (ok) fprintf(stderr, "wrote %s, and %s, which a browser shows\n", r.o.out, r.svg);
         }
     }

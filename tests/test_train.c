@@ -361,6 +361,8 @@ static void test_shape(const char *architecture)
 #include "train_own.h"
 #include "train_slices.h"
 
+#include "train_runs.h"
+
 int main(void)
 {
     test_models();
@@ -368,6 +370,9 @@ int main(void)
     test_own();
     test_shape("gpt2");
     test_shape("llama");
+    test_run(&run_shapes[0], 3e-6);
+    if (getenv("HYBRID_LONG")) test_run(&run_shapes[1], 5e-3);
+    if (getenv("HYBRID_LONG")) test_tuning();
     test_llmc("generic", 1, 2);
     test_llmc(NULL, 2, 100);
     hybrid_gguf_destroy(lesson_file);

@@ -67,13 +67,27 @@ def tunes(box, folder):
                    kept.read() == TALKS, words[-600:])
 
 
+def adapts(box, folder):
+    """An adapter learns over the weights of the file, which is in Q8_0; merged it is a whole model."""
+    sizes = {}
+    for out, more in (("l.gguf", []), ("m.gguf", ["--merge"])):
+        status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", out, "-n", "8", "--lora", "4", "--rate",
+                                 "0.01", "--fresh"] + more, folder)
+        losses = [p["loss"] for p in numbers(folder, out + ".jsonl")] if status == 0 else []
+        box.expect("finetune --lora %s" % " ".join(more), status == 0 and "wrote" in words and
+                   losses[-1] < losses[0] - 0.05, "%s %s" % (losses, words[-600:]))
+        path = os.path.join(folder, out)
+        sizes[out] = os.path.getsize(path) if os.path.exists(path) else 0
+    box.expect("an adapter is small, a merged model is not", 0 < sizes["l.gguf"] < sizes["m.gguf"], str(sizes))
+
+
 def bad_days(box, folder):
     with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
         before = f.read()
     status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "40"] + TINY + ["--rate", "1e9"], folder)
     with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
         kept = f.read() == before
-    box.expect("a run that blows up says so, and names the last good checkpoint", status == 1 and "blown up" in words and
+    box.expect("a run that blows up says so, and names the last checkpoint", status == 1 and "blown up" in words and
                "a.gguf.ckpt is the last good checkpoint" in words, words[-600:])
     box.expect("which is as it was", kept, "it was written over")
     status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "16"] + TINY, folder)
@@ -132,7 +146,8 @@ def spoil(name, old, new):
 
 @gate("training", faults=[
     ("numbers that begin anew", spoil("train.c", "cd.steps_done = hybrid_trainer_steps(r->trainer);", "")),
-    ("a stop that saves nothing", spoil("train.c", "stop_wanted && (ok = save(r, e)", "stop_wanted && (ok = (r != NULL)")),
+    ("a stop that saves nothing",
+     spoil("train.c", "stop_wanted && (ok = save(r, e)", "stop_wanted && (ok = (r != NULL)")),
     ("a checkpoint that is not named", spoil("train.c", "if (!ok) after_failure(r, e);", "")),
     ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
                                                     "o->kind = HYBRID_DATA_TEXT;")),
@@ -150,6 +165,7 @@ def training(box):
         return
     learns(box, folder)
     tunes(box, folder)
+    adapts(box, folder)
     bad_days(box, folder)
     stopped(box, folder)
     chats(box, held, folder)

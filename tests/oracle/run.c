@@ -114,15 +114,8 @@ static int tune(const char *path, const char *text, int n_steps, const char *out
     hybrid_train_metrics m;
     hybrid_trainer *t;
     int step;
-    memset(&d, 0, sizeof d);
+    run_tune_desc(&d);
     d.model = model;
-    d.n_seq = 2;
-    d.n_ctx = 64;
-    d.rate = 2e-5f;
-    d.beta1 = 0.9f;
-    d.beta2 = 0.999f;
-    d.decay = 0.01f;
-    d.clip = 1;
     if (!ids || hybrid_trainer_create(&d, &t, &e)) return fail();
     for (step = 0; step < n_steps; step++) {
         hybrid_train_batch batch;

@@ -25,6 +25,19 @@ static void run_desc(const run_shape *s, hybrid_trainer_desc *d)
     d->clip = 1;
 }
 
+/* Of the fine-tuning: windows of a text, 2 of 64 tokens a step. */
+static void run_tune_desc(hybrid_trainer_desc *d)
+{
+    memset(d, 0, sizeof *d);
+    d->n_seq = 2;
+    d->n_ctx = 64;
+    d->rate = 2e-5f;
+    d->beta1 = 0.9f;
+    d->beta2 = 0.999f;
+    d->decay = 0.01f;
+    d->clip = 1;
+}
+
 /* The next n tokens of an endless text: most follow from the one before, so that there is something to learn. */
 static void run_tokens(uint64_t *state, int32_t n_vocab, int32_t *ids, int32_t n)
 {
