@@ -140,6 +140,18 @@ def chats(box, held, folder):
                "%r" % (done.stdout[-300:],))
 
 
+def reads_digits(box, folder):
+    """Somebody else's model: it learns, and a checkpoint that is loaded reads the same digits."""
+    status, words = box.run(["./own_model", "-n", "200"], folder)
+    percent = re.search(r"([\d.]+) % of 2000 new digits.*", words)
+    box.expect("own_model reads digits", status == 0 and percent and float(percent.group(1)) > 80, words[-300:])
+    status, again = box.run(["./own_model", "-n", "200"], folder)
+    box.expect("and goes on from its checkpoint", status == 0 and "going on from step 200" in again and percent and
+               percent.group(0) in again, again[-300:])
+    status, again = box.run(["./own_model", "-n", "300", "--optimizer", "muon"], folder)
+    box.expect("but not with another optimizer", status == 1 and "trained by AdamW" in again, again[-300:])
+
+
 def spoil(name, old, new):
     return lambda root: replace(os.path.join(root, "examples", name), old, new)
 
@@ -151,6 +163,7 @@ def spoil(name, old, new):
     ("a checkpoint that is not named", spoil("train.c", "if (!ok) after_failure(r, e);", "")),
     ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
                                                     "o->kind = HYBRID_DATA_TEXT;")),
+    ("digits that are not learned", spoil("own_model.c", "if (grads) backward(", "if (grads && d->n < 0) backward(")),
     ("a position in the data that is lost", spoil("finetune.c", "if (!user || size != sizeof position) return true;",
                                                   "return false;")),
 ])
@@ -161,11 +174,12 @@ def training(box):
     with open(os.path.join(folder, "talks.jsonl"), "w", encoding="utf-8") as f:
         f.write(TALKS)
     held, _ = box.object("the library", WITHOUT_SIMD, ALONE)
-    if not held or not all([build(box, name, held, folder) for name in ("train", "finetune")]):
+    if not held or not all([build(box, name, held, folder) for name in ("train", "finetune", "own_model")]):
         return
     learns(box, folder)
     tunes(box, folder)
     adapts(box, folder)
+    reads_digits(box, folder)
     bad_days(box, folder)
     stopped(box, folder)
     chats(box, held, folder)
