@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b12629bfc348729c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b36775ddd6bdd480): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4420  output.c                 a file that is written
  *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52268  end.h                    closes what core/begin opened
+ *    52424  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5412  names.c                  names that must differ, found by hash
@@ -163,94 +163,94 @@
  *    23329  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
  *    23456  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
  *    24161  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24330  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24368  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24504  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24575  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24679  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25150  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25546  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25839  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26064  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26820  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27020  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28084  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28733  cpu/int/select.c         the table of integer-block kernels
- *    28793  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28876  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33199  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35342  cpu/select.c             the kernels of an instruction set
- *    35395  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35652  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35952  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35994  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36526  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24339  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24377  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24513  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24584  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24688  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25159  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25555  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25848  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26073  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26829  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27029  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28093  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28742  cpu/int/select.c         the table of integer-block kernels
+ *    28802  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28885  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33306  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35498  cpu/select.c             the kernels of an instruction set
+ *    35551  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35808  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36108  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36150  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36682  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37115  arch.c                   the table of architectures
- *    37241  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37581  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37954  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38216  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38400  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38830  back.c                   the steps of a backward pass that several parts take
- *    39021  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39264  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39330  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39511  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39649  parts/experts.c          a mixture of experts (Shazeer et al
- *    39814  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    39880  net.c                    which parts the layers of a model have, and which tensors
- *    40043  unused.c                 tensors of the file that the model is not computed with
- *    40217  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40266  forward.c                one pass of a batch through any model, over the op table
- *    40532  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41013  place.c                  which layers run where
- *    41206  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41292  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41576  adapter_make.c           adapters from nothing, and what they are
- *    41796  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37271  arch.c                   the table of architectures
+ *    37397  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37737  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38110  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38372  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38556  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38986  back.c                   the steps of a backward pass that several parts take
+ *    39177  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39420  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39486  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39667  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39805  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39970  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40036  net.c                    which parts the layers of a model have, and which tensors
+ *    40199  unused.c                 tensors of the file that the model is not computed with
+ *    40373  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40422  forward.c                one pass of a batch through any model, over the op table
+ *    40688  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41169  place.c                  which layers run where
+ *    41362  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41448  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41732  adapter_make.c           adapters from nothing, and what they are
+ *    41952  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42081  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42429  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42781  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43084  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43172  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44035  adapters.c               a sequence puts adapters on, and takes them off
- *    44151  next.c                   the next token of a sequence
- *    44256  plan.c                   the bytes of a model and a context before they are loaded
- *    44377  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44568  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42237  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42585  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42937  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43240  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43328  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44191  adapters.c               a sequence puts adapters on, and takes them off
+ *    44307  next.c                   the next token of a sequence
+ *    44412  plan.c                   the bytes of a model and a context before they are loaded
+ *    44533  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44724  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45067  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45106  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45171  documents.c              the texts of a corpus, one document after the other
- *    45410  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45604  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46104  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46414  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46728  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47103  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47560  shape.c                  models from nothing
- *    47832  schedule.c               the learning rate of a step
- *    47878  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48049  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48451  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48485  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    48885  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    48961  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49030  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49067  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49248  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49808  lesson.c                 examples as tokens, and the batches of a step
- *    50167  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50373  export.c                 the weights of a trainer as a model file
- *    50612  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50720  checkpoint.c             everything that a training goes on with, in a file
- *    51384  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51778  picture.c                the curve of a run as an SVG.
+ *    45223  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45262  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45327  documents.c              the texts of a corpus, one document after the other
+ *    45566  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45760  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46260  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46570  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46884  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47259  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47716  shape.c                  models from nothing
+ *    47988  schedule.c               the learning rate of a step
+ *    48034  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48205  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48607  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48641  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49041  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49117  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49186  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49223  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49404  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49964  lesson.c                 examples as tokens, and the batches of a step
+ *    50323  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50529  export.c                 the weights of a trainer as a model file
+ *    50768  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50876  checkpoint.c             everything that a training goes on with, in a file
+ *    51540  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51934  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b12629bfc348729c"
+#define HYBRID__SOURCE_ID "b36775ddd6bdd480"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23375,8 +23375,8 @@ typedef struct hyb_product_op {
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
     HYB_PRODUCT_BLOCK = 1024, /* columns of a block at most */
-    HYB_PRODUCT_FLOATS = 64,  /* columns that are packed together, of floats: with the rows they fit in L2; */
-    HYB_PRODUCT_N = HYB_QK_K, /* of types in blocks */
+    HYB_PRODUCT_FLOATS = 64,  /* columns that are packed together: with the rows they fit in L2; */
+    HYB_PRODUCT_N = HYB_QK_K, /* or a block, at most so many */
     HYB_PRODUCT_P = 256,
     HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
 };
@@ -24166,18 +24166,27 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
+/* Where column n0 of row p of w is. */
+HYB_INLINE const char *hyb_product_blocks(const hyb_product_op *q, int64_t p, int64_t n0)
+{
+    const hyb_type_traits *type = hyb_type_info(q->w->type);
+    return (const char *)q->w->data + (size_t)p * q->w->nb[1] + (size_t)n0 / type->block_size * type->block_bytes;
+}
+
+/* Columns that are packed at a time: with the rows they stay in a near cache; whole blocks. */
+static int64_t hyb_product_width(const hyb_product_op *q)
+{
+    return q->b ? HYB_PRODUCT_FLOATS
+                : HYB_MAX((int64_t)hyb_type_info(q->w->type)->block_size, (int64_t)HYB_PRODUCT_FLOATS);
+}
+
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
-    const hyb_type_traits *type;
     int64_t i;
     if (q->b && q->b_n == 1) return q->b + p * q->b_p + n0;
     for (i = 0; q->b && i < n; i++) values[i] = q->b[p * q->b_p + (n0 + i) * q->b_n];
-    if (q->b) return values;
-    type = hyb_type_info(q->w->type);
-    type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
-                             (size_t)n0 / type->block_size * type->block_bytes,
-                         values, (size_t)n);
+    if (!q->b) hyb_type_info(q->w->type)->dequantize_row(hyb_product_blocks(q, p, n0), values, (size_t)n);
     return values;
 }
 
@@ -29846,10 +29855,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m,
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
 {
     int i, r;
-    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N) {
+        const int n = HYB_MIN(rows - r, HYB_V_COLUMNS - r);
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)
-            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, n, packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    }
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -29874,6 +29884,53 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
                 for (r = 0; r < HYB_V_COLUMNS; r++)
                     packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
+}
+
+/* 32 values of a block: (q + offset) * d, and + m where there is one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_block)(const void *q, float offset, const uint16_t *d, const uint16_t *m,
+                                                     float *y)
+{
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        HYB_V v = HYB_V_LOAD_I8((const int8_t *)q + j * HYB_V_N);
+        if (offset < 0) v = HYB_V_ADD(v, HYB_V_SET1(offset));
+        v = HYB_V_MUL(v, HYB_V_SET1_F16(d));
+        if (m) v = HYB_V_ADD(v, HYB_V_SET1_F16(m));
+        HYB_V_STORE(y + j * HYB_V_N, v);
+    }
+}
+
+/* n values from there on, as floats: the common types in vectors, others as their type does it. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_decode)(hybrid_type type, const void *blocks, float *y,
+                                                               int64_t n)
+{
+    const uint64_t low = 0x0F0F0F0F0F0F0F0Fu;
+    int64_t i;
+    int j;
+    if (type == HYBRID_TYPE_Q8_0) {
+        const hyb_block_q8_0 *b = (const hyb_block_q8_0 *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b++) HYB_V_FN(product_block)(b->qs, 0, &b->d, NULL, y + i);
+    } else if (type == HYBRID_TYPE_Q4_0 || type == HYBRID_TYPE_Q4_1) {
+        const bool has_m = type == HYBRID_TYPE_Q4_1;
+        const char *b = (const char *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b += has_m ? sizeof(hyb_block_q4_1) : sizeof(hyb_block_q4_0)) {
+            const uint16_t *d = (const uint16_t *)(const void *)b;
+            uint64_t q[4];
+            for (j = 0; j < 2; j++) {
+                const uint64_t qs = hyb_load_u64(b + (has_m ? 4 : 2) + 8 * j);
+                q[j] = qs & low;
+                q[j + 2] = qs >> 4 & low;
+            }
+            if (has_m)
+                HYB_V_FN(product_block)(q, 0, d, d + 1, y + i);
+            else
+                HYB_V_FN(product_block)(q, -8, d, NULL, y + i);
+        }
+    } else if (type == HYBRID_TYPE_F16 && n % HYB_V_N == 0) {
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(y + i, HYB_V_LOAD_F16((const char *)blocks + 2 * i));
+    } else
+        hyb_type_info(type)->dequantize_row(blocks, y, (size_t)n);
 }
 
 /* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
@@ -29902,8 +29959,9 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         return;
     }
     for (i = 0; i < k; i++) {
-        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        const float *row = q->b ? q->b + (p + i) * q->b_p + n0 : values;
         float *to = packed + i * HYB_V_FN(product_n);
+        if (!q->b) HYB_V_FN(product_decode)(q->w->type, hyb_product_blocks(q, p + i, n0), values, width);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
             HYB_V_STORE(to + HYB_V_N,
@@ -29934,7 +29992,7 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
-    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t most = hyb_product_width(q);
     const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
     int64_t from, n, at, width;
@@ -29949,10 +30007,10 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
-            for (n = 0; n < width; n += HYB_V_FN(product_n))
-                HYB_V_FN(product_tiles)
-                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
-                 &ahead);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                const int columns = (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n));
+                HYB_V_FN(product_tiles)(q, m0, m1, at + n, columns, from, k, a, b + n * k, &ahead);
+            }
         }
     }
 }
@@ -31992,10 +32050,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m,
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
 {
     int i, r;
-    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N) {
+        const int n = HYB_MIN(rows - r, HYB_V_COLUMNS - r);
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)
-            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, n, packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    }
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -32020,6 +32079,53 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
                 for (r = 0; r < HYB_V_COLUMNS; r++)
                     packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
+}
+
+/* 32 values of a block: (q + offset) * d, and + m where there is one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_block)(const void *q, float offset, const uint16_t *d, const uint16_t *m,
+                                                     float *y)
+{
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        HYB_V v = HYB_V_LOAD_I8((const int8_t *)q + j * HYB_V_N);
+        if (offset < 0) v = HYB_V_ADD(v, HYB_V_SET1(offset));
+        v = HYB_V_MUL(v, HYB_V_SET1_F16(d));
+        if (m) v = HYB_V_ADD(v, HYB_V_SET1_F16(m));
+        HYB_V_STORE(y + j * HYB_V_N, v);
+    }
+}
+
+/* n values from there on, as floats: the common types in vectors, others as their type does it. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_decode)(hybrid_type type, const void *blocks, float *y,
+                                                               int64_t n)
+{
+    const uint64_t low = 0x0F0F0F0F0F0F0F0Fu;
+    int64_t i;
+    int j;
+    if (type == HYBRID_TYPE_Q8_0) {
+        const hyb_block_q8_0 *b = (const hyb_block_q8_0 *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b++) HYB_V_FN(product_block)(b->qs, 0, &b->d, NULL, y + i);
+    } else if (type == HYBRID_TYPE_Q4_0 || type == HYBRID_TYPE_Q4_1) {
+        const bool has_m = type == HYBRID_TYPE_Q4_1;
+        const char *b = (const char *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b += has_m ? sizeof(hyb_block_q4_1) : sizeof(hyb_block_q4_0)) {
+            const uint16_t *d = (const uint16_t *)(const void *)b;
+            uint64_t q[4];
+            for (j = 0; j < 2; j++) {
+                const uint64_t qs = hyb_load_u64(b + (has_m ? 4 : 2) + 8 * j);
+                q[j] = qs & low;
+                q[j + 2] = qs >> 4 & low;
+            }
+            if (has_m)
+                HYB_V_FN(product_block)(q, 0, d, d + 1, y + i);
+            else
+                HYB_V_FN(product_block)(q, -8, d, NULL, y + i);
+        }
+    } else if (type == HYBRID_TYPE_F16 && n % HYB_V_N == 0) {
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(y + i, HYB_V_LOAD_F16((const char *)blocks + 2 * i));
+    } else
+        hyb_type_info(type)->dequantize_row(blocks, y, (size_t)n);
 }
 
 /* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
@@ -32048,8 +32154,9 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         return;
     }
     for (i = 0; i < k; i++) {
-        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        const float *row = q->b ? q->b + (p + i) * q->b_p + n0 : values;
         float *to = packed + i * HYB_V_FN(product_n);
+        if (!q->b) HYB_V_FN(product_decode)(q->w->type, hyb_product_blocks(q, p + i, n0), values, width);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
             HYB_V_STORE(to + HYB_V_N,
@@ -32080,7 +32187,7 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
-    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t most = hyb_product_width(q);
     const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
     int64_t from, n, at, width;
@@ -32095,10 +32202,10 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
-            for (n = 0; n < width; n += HYB_V_FN(product_n))
-                HYB_V_FN(product_tiles)
-                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
-                 &ahead);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                const int columns = (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n));
+                HYB_V_FN(product_tiles)(q, m0, m1, at + n, columns, from, k, a, b + n * k, &ahead);
+            }
         }
     }
 }
@@ -34135,10 +34242,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m,
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
 {
     int i, r;
-    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N) {
+        const int n = HYB_MIN(rows - r, HYB_V_COLUMNS - r);
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)
-            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, n, packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    }
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -34163,6 +34271,53 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
                 for (r = 0; r < HYB_V_COLUMNS; r++)
                     packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
+}
+
+/* 32 values of a block: (q + offset) * d, and + m where there is one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_block)(const void *q, float offset, const uint16_t *d, const uint16_t *m,
+                                                     float *y)
+{
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        HYB_V v = HYB_V_LOAD_I8((const int8_t *)q + j * HYB_V_N);
+        if (offset < 0) v = HYB_V_ADD(v, HYB_V_SET1(offset));
+        v = HYB_V_MUL(v, HYB_V_SET1_F16(d));
+        if (m) v = HYB_V_ADD(v, HYB_V_SET1_F16(m));
+        HYB_V_STORE(y + j * HYB_V_N, v);
+    }
+}
+
+/* n values from there on, as floats: the common types in vectors, others as their type does it. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_decode)(hybrid_type type, const void *blocks, float *y,
+                                                               int64_t n)
+{
+    const uint64_t low = 0x0F0F0F0F0F0F0F0Fu;
+    int64_t i;
+    int j;
+    if (type == HYBRID_TYPE_Q8_0) {
+        const hyb_block_q8_0 *b = (const hyb_block_q8_0 *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b++) HYB_V_FN(product_block)(b->qs, 0, &b->d, NULL, y + i);
+    } else if (type == HYBRID_TYPE_Q4_0 || type == HYBRID_TYPE_Q4_1) {
+        const bool has_m = type == HYBRID_TYPE_Q4_1;
+        const char *b = (const char *)blocks;
+        for (i = 0; i < n; i += HYB_QK, b += has_m ? sizeof(hyb_block_q4_1) : sizeof(hyb_block_q4_0)) {
+            const uint16_t *d = (const uint16_t *)(const void *)b;
+            uint64_t q[4];
+            for (j = 0; j < 2; j++) {
+                const uint64_t qs = hyb_load_u64(b + (has_m ? 4 : 2) + 8 * j);
+                q[j] = qs & low;
+                q[j + 2] = qs >> 4 & low;
+            }
+            if (has_m)
+                HYB_V_FN(product_block)(q, 0, d, d + 1, y + i);
+            else
+                HYB_V_FN(product_block)(q, -8, d, NULL, y + i);
+        }
+    } else if (type == HYBRID_TYPE_F16 && n % HYB_V_N == 0) {
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(y + i, HYB_V_LOAD_F16((const char *)blocks + 2 * i));
+    } else
+        hyb_type_info(type)->dequantize_row(blocks, y, (size_t)n);
 }
 
 /* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
@@ -34191,8 +34346,9 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         return;
     }
     for (i = 0; i < k; i++) {
-        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        const float *row = q->b ? q->b + (p + i) * q->b_p + n0 : values;
         float *to = packed + i * HYB_V_FN(product_n);
+        if (!q->b) HYB_V_FN(product_decode)(q->w->type, hyb_product_blocks(q, p + i, n0), values, width);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
             HYB_V_STORE(to + HYB_V_N,
@@ -34223,7 +34379,7 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
-    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t most = hyb_product_width(q);
     const int64_t packed = q->a_near ? (m1 - m0) / HYB_V_COLUMNS * HYB_V_COLUMNS : 0; /* rows that need not be */
     hyb_product_ahead ahead;
     int64_t from, n, at, width;
@@ -34238,10 +34394,10 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
                 hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
-            for (n = 0; n < width; n += HYB_V_FN(product_n))
-                HYB_V_FN(product_tiles)
-                (q, m0, m1, at + n, (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), from, k, a, b + n * k,
-                 &ahead);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                const int columns = (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n));
+                HYB_V_FN(product_tiles)(q, m0, m1, at + n, columns, from, k, a, b + n * k, &ahead);
+            }
         }
     }
 }
@@ -36105,7 +36261,7 @@ static int64_t hyb_cpu_product_blocks(const hyb_cpu_product *part)
  * costs more to pack b. Blocks of rows are about equal. */
 static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
-    const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t columns = hyb_product_width(&part->p);
     int64_t most = HYB_PRODUCT_M;
     part->columns = HYB_PRODUCT_BLOCK;
     for (;;) {

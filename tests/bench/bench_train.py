@@ -2,13 +2,14 @@
 """Training a GPT-2 of 124 million weights in F32: tokens a second and peak memory, beside PyTorch and llm.c, in turns.
 
     python tests/bench/bench_train.py [--rounds 3] [--steps 4] [--rows 4x64,4x1024] [--threads 1,2]
-                                      [--peers eager,compiled] [--llmc FOLDER]
+                                      [--peers eager,compiled] [--llmc FOLDER] [--lora MODEL.gguf]
 
 `make bench-train` runs it in the environment of the benchmarks. Of every run the best step counts that is not its first
 one (llm.c's of one step: that one); of the rounds, the median. The peak of memory is that of the process. The share is
 that of the peak of fused multiplications and additions (fma_peak.c, beside it in the same rounds) which the products and
 attention take: 6 operations a weight of a product and token, 7 n_embd n_ctx a layer and token for causal attention.
 --llmc: a checkout of https://github.com/karpathy/llm.c; it is built with -O3 -march=native and OpenMP.
+--lora: SmolLM2 135M; an adapter of rank 16 over it, in the types of its file, beside PEFT over the same shape in F32.
 """
 import argparse
 import json
@@ -56,6 +57,7 @@ class Bench:
         self.peak = build(folder, "fma_peak.c", "-O3", "-march=native")
         self.llmc = args.llmc and build(folder, "peer_llmc_train.c", "-O3", "-march=native", "-fopenmp", "-DOMP", "-w",
                                         "-I", args.llmc)
+        self.lora = args.lora and build(folder, "bench_lora.c", "-O2", "-I", ROOT)
         self.torch = args.peers.split(",")
 
     def turn(self, who, size, threads):
@@ -68,24 +70,51 @@ class Bench:
         return run([sys.executable, os.path.join(HERE, "peer_torch_train.py")] + shape +
                    [threads, str(self.args.steps), who])
 
-    def row(self, size, threads):
-        """A line of the table."""
-        found = {who: [] for who in ["hybrid"] + self.torch + ["llm.c"] * bool(self.llmc)}
+    def turn_of_adapter(self, who, size, threads):
+        shape = size.split("x") + [threads, str(self.args.steps)]
+        if who == "hybrid":
+            return run([self.lora, self.args.lora] + shape)
+        return run([sys.executable, os.path.join(HERE, "peer_peft_train.py")] + shape + [who])
+
+    def rounds(self, turn, peers, size, threads):
+        """Medians of all rounds: tokens a second, and MB."""
+        found = {who: [] for who in ["hybrid"] + peers}
         for _ in range(self.args.rounds):
             self.peaks.append(float(subprocess.check_output([self.peak])))
             for who in found:
-                found[who].append(self.turn(who, size, threads))
+                found[who].append(turn(who, size, threads))
         self.isa = found["hybrid"][0][2]
-        speed = {who: statistics.median(r[0] for r in rows) for who, rows in found.items()}
-        memory = {who: statistics.median(r[1] for r in rows) for who, rows in found.items()}
-        low = min(memory[who] for who in self.torch)
+        return tuple({who: statistics.median(r[i] for r in rows) for who, rows in found.items()} for i in (0, 1))
+
+    def row(self, size, threads):
+        """A line of the table."""
+        speed, memory = self.rounds(self.turn, self.torch + ["llm.c"] * bool(self.llmc), size, threads)
         share = speed["hybrid"] * operations(int(size.split("x")[1])) / (int(threads) * max(self.peaks) * 1e9)
-        return "| %s, %s | %.1f | %.0f %% | %s | %.2f | %s | %.0f | %.0f | %.2f |" % (
-            size.replace("x", " x "), threads, speed["hybrid"], 100 * share,
-            ", ".join("%.1f" % speed[who] for who in self.torch),
-            speed["hybrid"] / max(speed[who] for who in self.torch),
+        return "| %s, %s | %.1f | %.0f %% | %s | %s | %s |" % (
+            size.replace("x", " x "), threads, speed["hybrid"], 100 * share, self.beside(speed),
             "%.1f (%.1f)" % (speed["llm.c"], speed["hybrid"] / speed["llm.c"]) if self.llmc else "-",
-            memory["hybrid"], low, memory["hybrid"] / low)
+            self.memory_beside(memory))
+
+    def row_of_adapter(self, size, threads):
+        speed, memory = self.rounds(self.turn_of_adapter, self.torch, size, threads)
+        return "| %s, %s | %.1f | %s | %s |" % (size.replace("x", " x "), threads, speed["hybrid"], self.beside(speed),
+                                                self.memory_beside(memory))
+
+    def beside(self, speed):
+        return "%s | %.2f" % (", ".join("%.1f" % speed[who] for who in self.torch),
+                              speed["hybrid"] / max(speed[who] for who in self.torch))
+
+    def memory_beside(self, memory):
+        low = min(memory[who] for who in self.torch)
+        return "%.0f | %.0f | %.2f" % (memory["hybrid"], low, memory["hybrid"] / low)
+
+    def table(self, row):
+        lines = []
+        for size in self.args.rows.split(","):
+            for threads in self.args.threads.split(","):
+                lines.append(row(size, threads))
+                print(lines[-1], file=sys.stderr, flush=True)
+        return "\n".join(lines)
 
 
 def main():
@@ -97,21 +126,21 @@ def main():
     parser.add_argument("--peers", default="eager,compiled", help="of PyTorch; the first step of compiled takes minutes")
     parser.add_argument("--llmc", metavar="FOLDER", help="a checkout of llm.c")
     parser.add_argument("--llmc-steps", type=int, default=2)
+    parser.add_argument("--lora", metavar="MODEL.gguf", help="SmolLM2 135M, for the table of adapters")
     args = parser.parse_args()
     import torch
-    table = []
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(folder, args)
-        for size in args.rows.split(","):
-            for threads in args.threads.split(","):
-                table.append(bench.row(size, threads))
-                print(table[-1], file=sys.stderr, flush=True)
+        table = bench.table(bench.row)
+        adapters = args.lora and bench.table(bench.row_of_adapter)
+    peers = args.peers.replace(",", ", ")
     print("GPT-2, 124 million weights, F32; %s, %s; peak %.1f GFLOP/s a thread; PyTorch %s (%s); median of %d rounds in "
-          "turns\n" % (platform.machine(), bench.isa, max(bench.peaks), torch.__version__, args.peers, args.rounds))
+          "turns\n" % (platform.machine(), bench.isa, max(bench.peaks), torch.__version__, peers, args.rounds))
     print("| sequences x tokens, threads | tokens/s | share of peak | PyTorch (%s) | ratio | llm.c (ratio) | peak MB "
-          "| PyTorch | ratio |" % args.peers.replace(",", ", "))
-    print("|---|---|---|---|---|---|---|---|---|")
-    print("\n".join(table))
+          "| PyTorch | ratio |\n|---|---|---|---|---|---|---|---|---|\n%s" % (peers, table))
+    if adapters:
+        print("\nAn adapter of rank 16 over SmolLM2 135M\n\n| sequences x tokens, threads | tokens/s | PEFT (%s) | ratio "
+              "| peak MB | PEFT | ratio |\n|---|---|---|---|---|---|---|\n%s" % (peers, adapters))
 
 
 if __name__ == "__main__":

@@ -52,8 +52,8 @@ typedef struct hyb_product_op {
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
     HYB_PRODUCT_BLOCK = 1024, /* columns of a block at most */
-    HYB_PRODUCT_FLOATS = 64,  /* columns that are packed together, of floats: with the rows they fit in L2; */
-    HYB_PRODUCT_N = HYB_QK_K, /* of types in blocks */
+    HYB_PRODUCT_FLOATS = 64,  /* columns that are packed together: with the rows they fit in L2; */
+    HYB_PRODUCT_N = HYB_QK_K, /* or a block, at most so many */
     HYB_PRODUCT_P = 256,
     HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
 };

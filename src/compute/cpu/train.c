@@ -115,7 +115,7 @@ static int64_t hyb_cpu_product_blocks(const hyb_cpu_product *part)
  * costs more to pack b. Blocks of rows are about equal. */
 static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
-    const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    const int64_t columns = hyb_product_width(&part->p);
     int64_t most = HYB_PRODUCT_M;
     part->columns = HYB_PRODUCT_BLOCK;
     for (;;) {

@@ -8,18 +8,27 @@
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
+/* Where column n0 of row p of w is. */
+HYB_INLINE const char *hyb_product_blocks(const hyb_product_op *q, int64_t p, int64_t n0)
+{
+    const hyb_type_traits *type = hyb_type_info(q->w->type);
+    return (const char *)q->w->data + (size_t)p * q->w->nb[1] + (size_t)n0 / type->block_size * type->block_bytes;
+}
+
+/* Columns that are packed at a time: with the rows they stay in a near cache; whole blocks. */
+static int64_t hyb_product_width(const hyb_product_op *q)
+{
+    return q->b ? HYB_PRODUCT_FLOATS
+                : HYB_MAX((int64_t)hyb_type_info(q->w->type)->block_size, (int64_t)HYB_PRODUCT_FLOATS);
+}
+
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
-    const hyb_type_traits *type;
     int64_t i;
     if (q->b && q->b_n == 1) return q->b + p * q->b_p + n0;
     for (i = 0; q->b && i < n; i++) values[i] = q->b[p * q->b_p + (n0 + i) * q->b_n];
-    if (q->b) return values;
-    type = hyb_type_info(q->w->type);
-    type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
-                             (size_t)n0 / type->block_size * type->block_bytes,
-                         values, (size_t)n);
+    if (!q->b) hyb_type_info(q->w->type)->dequantize_row(hyb_product_blocks(q, p, n0), values, (size_t)n);
     return values;
 }
 
