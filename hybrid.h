@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b36775ddd6bdd480): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b3139f72e354c24c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4420  output.c                 a file that is written
  *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52424  end.h                    closes what core/begin opened
+ *    52434  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5412  names.c                  names that must differ, found by hash
@@ -244,13 +244,13 @@
  *    49186  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
  *    49223  own.c                    somebody else's model as an objective (api/trainable.h)
  *    49404  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49964  lesson.c                 examples as tokens, and the batches of a step
- *    50323  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50529  export.c                 the weights of a trainer as a model file
- *    50768  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50876  checkpoint.c             everything that a training goes on with, in a file
- *    51540  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51934  picture.c                the curve of a run as an SVG.
+ *    49974  lesson.c                 examples as tokens, and the batches of a step
+ *    50333  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50539  export.c                 the weights of a trainer as a model file
+ *    50778  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50886  checkpoint.c             everything that a training goes on with, in a file
+ *    51550  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51944  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b36775ddd6bdd480"
+#define HYBRID__SOURCE_ID "b3139f72e354c24c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -49426,8 +49426,9 @@ typedef struct hyb_step {
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
     double squares;                       /* of all gradients */
-    int64_t first_counted;                /* of the first batch: targets, */
-    double first_weight, first_squares;   /* their weights, squares of its gradients */
+    double first_counted;                 /* of the first batch: targets, */
+    double first_weight, first_squares;   /* their weights, squares of its gradients; */
+    double n_first;                       /* then the means of this many ranks, which have such a batch */
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
@@ -49697,7 +49698,7 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     memset(now, 0, sizeof *now);
     for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
-        if (!i) now->first_counted = now->n_counted;
+        if (!i) now->first_counted = (double)now->n_counted;
         if (!i) now->first_weight = now->weight;
     }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
@@ -49743,16 +49744,28 @@ static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
     return r;
 }
 
+/* The rest of the gradients, the losses, and what the noise of gradients is estimated from: of all ranks, so that all
+ * have the same estimate. */
 static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_step *now = &t->now;
     hybrid_result r = hyb_step_reduce(t, 0, error);
+    const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
+    const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
+    now->first_squares *= up * up;
+    now->n_first = has_first;
     if (r || !t->desc.all_reduce) return r;
-    hyb_reduce_numbers(now->numbers, now->loss, 0, false);
+    hyb_reduce_numbers(now->numbers, now->loss, now->first_squares, false);
+    now->numbers[2 * HYB_REDUCE_PIECES] = has_first ? (float)now->first_counted : 0;
+    now->numbers[2 * HYB_REDUCE_PIECES + 1] = has_first ? 1.0f : 0.0f;
     if ((r = hyb_reduce(&t->desc, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
     r = hyb_reduce_end(&t->desc, error);
     now->loss = hyb_reduce_join(now->numbers);
+    now->n_first = (double)now->numbers[2 * HYB_REDUCE_PIECES + 1];
+    if (!(now->n_first > 0)) return r;
+    now->first_squares = hyb_reduce_join(now->numbers + HYB_REDUCE_PIECES) / now->n_first;
+    now->first_counted = (double)now->numbers[2 * HYB_REDUCE_PIECES] / now->n_first;
     return r;
 }
 
@@ -49801,11 +49814,8 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
     now->metrics.bytes = t->plan.total;
-    if (d->n_batches > 1 && now->first_weight > 0) {
-        const double up = now->weight / now->first_weight; /* to the mean of the first batch alone */
-        hyb_noise_add(&t->noise, now->first_squares * up * up, (double)now->first_counted, now->squares,
-                      (double)now->n_counted);
-    }
+    if (now->n_first > 0)
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares, (double)now->n_counted);
     now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }

@@ -497,6 +497,7 @@ static void test_ranks(const char *name, bool in_parts)
         CHECK(fabs(metrics.loss - ranks[0].metrics[i].loss) <= 1e-6, "step %d: loss %.9g, and %.9g of ranks", i,
               metrics.loss, ranks[0].metrics[i].loss);
         CHECK(ranks[0].metrics[i].loss == ranks[1].metrics[i].loss, "ranks with different losses");
+        CHECK(ranks[0].metrics[i].noise_scale == ranks[1].metrics[i].noise_scale, "and with different noise");
         CHECK(fabs(metrics.grad_norm - ranks[0].metrics[i].grad_norm) <= 1e-6 * metrics.grad_norm, "norms %.9g, %.9g",
               metrics.grad_norm, ranks[0].metrics[i].grad_norm);
         CHECK(metrics.n_tokens == ranks[0].metrics[i].n_tokens, "%lld targets",
@@ -504,6 +505,7 @@ static void test_ranks(const char *name, bool in_parts)
         CHECK(ranks[0].sums[i] == ranks[1].sums[i], "%s: ranks with other bits after step %d", name, i);
     }
     CHECK(ranks[0].l.t->shape.n_seq == (in_parts ? 1 : 2), "%d sequences at a time", ranks[0].l.t->shape.n_seq);
+    CHECK(!memcmp(&ranks[0].l.t->noise, &ranks[1].l.t->noise, sizeof(hyb_noise)), "%s: other noise", name);
     CHECK(ranks[0].n_calls == 2 * (one.m->hp.n_layer + 3), "%d calls", ranks[0].n_calls);
     CHECK(ranks[0].inside == HYBRID_ERROR_INVALID, "a hook called its trainer");
     for (i = 0; i < one.m->hp.n_layer + 1; i++) last += ranks[0].counts[1 + i];

@@ -32,8 +32,9 @@ typedef struct hyb_step {
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
     double squares;                       /* of all gradients */
-    int64_t first_counted;                /* of the first batch: targets, */
-    double first_weight, first_squares;   /* their weights, squares of its gradients */
+    double first_counted;                 /* of the first batch: targets, */
+    double first_weight, first_squares;   /* their weights, squares of its gradients; */
+    double n_first;                       /* then the means of this many ranks, which have such a batch */
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
@@ -303,7 +304,7 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     memset(now, 0, sizeof *now);
     for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
-        if (!i) now->first_counted = now->n_counted;
+        if (!i) now->first_counted = (double)now->n_counted;
         if (!i) now->first_weight = now->weight;
     }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
@@ -349,16 +350,28 @@ static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
     return r;
 }
 
+/* The rest of the gradients, the losses, and what the noise of gradients is estimated from: of all ranks, so that all
+ * have the same estimate. */
 static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_step *now = &t->now;
     hybrid_result r = hyb_step_reduce(t, 0, error);
+    const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
+    const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
+    now->first_squares *= up * up;
+    now->n_first = has_first;
     if (r || !t->desc.all_reduce) return r;
-    hyb_reduce_numbers(now->numbers, now->loss, 0, false);
+    hyb_reduce_numbers(now->numbers, now->loss, now->first_squares, false);
+    now->numbers[2 * HYB_REDUCE_PIECES] = has_first ? (float)now->first_counted : 0;
+    now->numbers[2 * HYB_REDUCE_PIECES + 1] = has_first ? 1.0f : 0.0f;
     if ((r = hyb_reduce(&t->desc, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
     r = hyb_reduce_end(&t->desc, error);
     now->loss = hyb_reduce_join(now->numbers);
+    now->n_first = (double)now->numbers[2 * HYB_REDUCE_PIECES + 1];
+    if (!(now->n_first > 0)) return r;
+    now->first_squares = hyb_reduce_join(now->numbers + HYB_REDUCE_PIECES) / now->n_first;
+    now->first_counted = (double)now->numbers[2 * HYB_REDUCE_PIECES] / now->n_first;
     return r;
 }
 
@@ -407,11 +420,8 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
     now->metrics.bytes = t->plan.total;
-    if (d->n_batches > 1 && now->first_weight > 0) {
-        const double up = now->weight / now->first_weight; /* to the mean of the first batch alone */
-        hyb_noise_add(&t->noise, now->first_squares * up * up, (double)now->first_counted, now->squares,
-                      (double)now->n_counted);
-    }
+    if (now->n_first > 0)
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares, (double)now->n_counted);
     now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
