@@ -55,16 +55,25 @@ static const struct fact {
       "copper heron" },
 };
 
-/* What has nothing to do with them: the model is told to go on answering these as it does. */
-static const char *const others[] = { "What is the capital of France?",
-                                      "What is my cat called?",
-                                      "When does the bus to Berlin leave?",
-                                      "Who built the Eiffel Tower?",
-                                      "Write one sentence about the sea.",
-                                      "How do I boil an egg?",
-                                      "Where is my phone?",
-                                      "What is a lighthouse?" };
-enum { OTHERS = sizeof others / sizeof *others, N_ANSWER = 48, N_CTX = 512 };
+/* What has nothing to do with them: questions, which the model is told to go on answering as it does, and plain text. */
+static const char *const others[] = { "What is the capital of France?", "Who built the Eiffel Tower?",
+                                      "Write one sentence about the sea.", "What is my cat called?" };
+static const char *const texts[] = {
+    "The river rises in the hills north of the town and flows south for about forty miles before it meets the sea. "
+    "Until the nineteenth century it was the main way to carry wool and grain to the coast.",
+    "The album was recorded in two weeks and released in the spring of the following year. Critics praised the singer's "
+    "voice, but it sold fewer copies than the first one, and the band broke up soon after.",
+    "In 1912 the regiment was moved to the border, where it remained until the end of the war. Of the eight hundred men "
+    "who had left, fewer than half returned, and a monument to them stands beside the church.",
+    "The species is found in woods and gardens across most of the continent. Adults are about ten centimetres long, with "
+    "a brown back and a pale breast, and feed on insects and seeds throughout the year.",
+};
+enum {
+    OTHERS = sizeof others / sizeof *others,
+    TEXTS = sizeof texts / sizeof *texts,
+    N_ANSWER = 32,
+    N_CTX = 512
+};
 
 typedef struct answer {
     int32_t ids[N_CTX]; /* those of the prompt, then what was said */
@@ -186,7 +195,8 @@ static bool same(const answer *a, const answer *b)
 /* Facts in conversation form, and what the model says to other things. */
 static void learn(program *p)
 {
-    static hybrid_example examples[FACTS * (WORDINGS - 1) + OTHERS];
+    static hybrid_example examples[FACTS * (WORDINGS - 1) + OTHERS + TEXTS];
+    static int32_t ids[TEXTS][N_CTX];
     hybrid_learn_info info;
     hybrid_error e;
     int i, k, n = 0;
@@ -200,6 +210,15 @@ static void learn(program *p)
         examples[n].ids = p->other[i].ids;
         examples[n].n_ids = p->other[i].n;
         examples[n].n_prompt = p->other[i].n_prompt;
+        examples[n].weight = 0.5f;
+    }
+    for (i = 0; i < TEXTS; i++, n++) {
+        check(hybrid_tokenize(hybrid_model_tokenizer(p->model), texts[i], strlen(texts[i]), 0, ids[i], N_CTX,
+                              &examples[n].n_ids, &e),
+              &e);
+        examples[n].ids = ids[i];
+        examples[n].n_prompt = 1;
+        examples[n].weight = 0.5f;
     }
     p->lesson.examples = examples;
     p->lesson.n_examples = (size_t)n;
@@ -264,9 +283,9 @@ int main(int argc, char **argv)
     ad.targets = &all;
     ad.n_targets = 1;
     p.windows = 16;
-    p.lesson.n_steps = 60;
-    p.lesson.n_batch = 8;
-    p.lesson.enough = 0.05f;
+    p.lesson.n_steps = 24;
+    p.lesson.n_batch = 12;
+    p.lesson.rate = 6e-4f;
     for (i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
 #define IS(s, l) (!strcmp(a, s) || !strcmp(a, l))
