@@ -465,6 +465,34 @@ static void test_lessons_numeric(void)
     hybrid_runtime_destroy(s.rt);
 }
 
+/* A callback of a lesson may not begin another, or end the adapter. */
+static void test_lessons_inside(void)
+{
+    school_of s;
+    hybrid_adapter_info info, after;
+    hybrid_adapter *a;
+    hybrid_error e;
+    TEST("lessons: calls from within");
+    school_open(&s, lesson_runtime(NULL, 1));
+    a = school_adapter(&s);
+    hybrid_adapter_describe(a, &info);
+    school_learn(a, &s.lesson, 0);
+    hybrid_adapter_describe(a, &after);
+    CHECK(after.bytes - info.bytes == a->n_values * sizeof(float) + HYB_ALIGNED_EXTRA, "%d bytes more",
+          (int)(after.bytes - info.bytes));
+    a->in_use = hyb_process();
+    CHECK(hybrid_adapter_learn(a, &s.lesson, 0, NULL, &e) == HYBRID_ERROR_INVALID, "learned");
+    CHECK(strstr(e.message, "in use"), "%s", e.message);
+    CHECK(hybrid_adapter_commit(a, &e) == HYBRID_ERROR_INVALID, "committed");
+    CHECK(hybrid_adapter_rollback(a, &e) == HYBRID_ERROR_INVALID, "rolled back");
+    hybrid_adapter_destroy(a);
+    a->in_use = 0;
+    school_learn(a, &s.lesson, 0);
+    hybrid_adapter_destroy(a);
+    hybrid_model_destroy(s.m);
+    hybrid_runtime_destroy(s.rt);
+}
+
 /* Texts are learned as a session writes them: what is read first is the prompt of a session, what follows the answer.
  */
 static void test_lessons_text(const char *name)
@@ -609,6 +637,7 @@ static void test_adapters(void)
     test_lessons_grow();
     test_lessons_memory();
     test_lessons_numeric();
+    test_lessons_inside();
     test_lessons_text("smollm");
     test_lessons_text("llama");
     hybrid_gguf_destroy(peft_file);

@@ -199,7 +199,15 @@ HYB_BORDER(hybrid_result, hybrid_adapter_create,
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter)) { hyb_adapter_release(adapter); }
+HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter))
+{
+    if (adapter && hyb_busy(adapter->in_use))
+        hyb_log(adapter->rt, HYBRID_LOG_ERROR,
+                "hybrid_adapter_destroy: the adapter is in use: a callback of hybrid_adapter_learn called it; it was not "
+                "destroyed");
+    else
+        hyb_adapter_release(adapter);
+}
 
 HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_adapter_info *info), (adapter, info))
 {
@@ -217,6 +225,7 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
                   (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + HYB_ALIGNED_EXTRA +
                   (uint64_t)adapter->n_values * sizeof(float);
+    if (adapter->kept) info->bytes += HYB_ALIGNED_EXTRA + (uint64_t)adapter->n_values * sizeof(float);
     if (adapter->gpu) info->device_bytes = adapter->gpu->ops->cost(adapter->gpu, adapter->n_values * sizeof(float));
 }
 #endif
