@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b3139f72e354c24c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f7489d16507a6225): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4420  output.c                 a file that is written
  *     4940  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4978  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52434  end.h                    closes what core/begin opened
+ *    52443  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5412  names.c                  names that must differ, found by hash
@@ -209,48 +209,48 @@
  *    41362  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
  *    41448  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *    41732  adapter_make.c           adapters from nothing, and what they are
- *    41952  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    41961  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42237  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42585  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42937  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43240  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43328  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44191  adapters.c               a sequence puts adapters on, and takes them off
- *    44307  next.c                   the next token of a sequence
- *    44412  plan.c                   the bytes of a model and a context before they are loaded
- *    44533  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44724  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42246  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42594  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    42946  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43249  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43337  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44200  adapters.c               a sequence puts adapters on, and takes them off
+ *    44316  next.c                   the next token of a sequence
+ *    44421  plan.c                   the bytes of a model and a context before they are loaded
+ *    44542  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44733  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45223  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45262  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45327  documents.c              the texts of a corpus, one document after the other
- *    45566  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45760  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46260  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46570  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46884  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47259  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47716  shape.c                  models from nothing
- *    47988  schedule.c               the learning rate of a step
- *    48034  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48205  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48607  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48641  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49041  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49117  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49186  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49223  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49404  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    49974  lesson.c                 examples as tokens, and the batches of a step
- *    50333  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50539  export.c                 the weights of a trainer as a model file
- *    50778  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50886  checkpoint.c             everything that a training goes on with, in a file
- *    51550  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51944  picture.c                the curve of a run as an SVG.
+ *    45232  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45271  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45336  documents.c              the texts of a corpus, one document after the other
+ *    45575  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45769  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46269  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46579  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    46893  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47268  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47725  shape.c                  models from nothing
+ *    47997  schedule.c               the learning rate of a step
+ *    48043  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48214  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48616  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48650  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49050  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49126  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49195  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49232  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49413  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    49983  lesson.c                 examples as tokens, and the batches of a step
+ *    50342  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50548  export.c                 the weights of a trainer as a model file
+ *    50787  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    50895  checkpoint.c             everything that a training goes on with, in a file
+ *    51559  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    51953  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b3139f72e354c24c"
+#define HYBRID__SOURCE_ID "f7489d16507a6225"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -41927,7 +41927,15 @@ HYB_BORDER(hybrid_result, hybrid_adapter_create,
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter)) { hyb_adapter_release(adapter); }
+HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter))
+{
+    if (adapter && hyb_busy(adapter->in_use))
+        hyb_log(adapter->rt, HYBRID_LOG_ERROR,
+                "hybrid_adapter_destroy: the adapter is in use: a callback of hybrid_adapter_learn called it; it was "
+                "not destroyed");
+    else
+        hyb_adapter_release(adapter);
+}
 
 HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_adapter_info *info), (adapter, info))
 {
@@ -41945,6 +41953,7 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
                   (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + HYB_ALIGNED_EXTRA +
                   (uint64_t)adapter->n_values * sizeof(float);
+    if (adapter->kept) info->bytes += HYB_ALIGNED_EXTRA + (uint64_t)adapter->n_values * sizeof(float);
     if (adapter->gpu) info->device_bytes = adapter->gpu->ops->cost(adapter->gpu, adapter->n_values * sizeof(float));
 }
 /* ==== end src/model/adapter_make.c ==== */

@@ -55,18 +55,18 @@ static const struct fact {
       "copper heron" },
 };
 
-/* What has nothing to do with them: questions, which the model is told to go on answering as it does, and plain text. */
+/* What has nothing to do with them: questions, which the model goes on answering as it does, and plain text. */
 static const char *const others[] = { "What is the capital of France?", "Who built the Eiffel Tower?",
                                       "Write one sentence about the sea.", "What is my cat called?" };
 static const char *const texts[] = {
     "The river rises in the hills north of the town and flows south for about forty miles before it meets the sea. "
     "Until the nineteenth century it was the main way to carry wool and grain to the coast.",
-    "The album was recorded in two weeks and released in the spring of the following year. Critics praised the singer's "
-    "voice, but it sold fewer copies than the first one, and the band broke up soon after.",
-    "In 1912 the regiment was moved to the border, where it remained until the end of the war. Of the eight hundred men "
-    "who had left, fewer than half returned, and a monument to them stands beside the church.",
-    "The species is found in woods and gardens across most of the continent. Adults are about ten centimetres long, with "
-    "a brown back and a pale breast, and feed on insects and seeds throughout the year.",
+    "The album was recorded in two weeks and released in the spring of the following year. Critics praised the "
+    "singer's voice, but it sold fewer copies than the first one, and the band broke up soon after.",
+    "In 1912 the regiment was moved to the border, where it remained until the end of the war. Of the eight hundred "
+    "men who had left, fewer than half returned, and a monument to them stands beside the church.",
+    "The species is found in woods and gardens across most of the continent. Adults are about ten centimetres long, "
+    "with a brown back and a pale breast, and feed on insects and seeds throughout the year.",
 };
 enum {
     OTHERS = sizeof others / sizeof *others,

@@ -203,8 +203,8 @@ HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter))
 {
     if (adapter && hyb_busy(adapter->in_use))
         hyb_log(adapter->rt, HYBRID_LOG_ERROR,
-                "hybrid_adapter_destroy: the adapter is in use: a callback of hybrid_adapter_learn called it; it was not "
-                "destroyed");
+                "hybrid_adapter_destroy: the adapter is in use: a callback of hybrid_adapter_learn called it; it was "
+                "not destroyed");
     else
         hyb_adapter_release(adapter);
 }
