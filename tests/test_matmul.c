@@ -235,6 +235,8 @@ static void test_kernel(const char *isa, const hyb_matmul_kernel *kernel, hybrid
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 7, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (k = 1; k <= 9; k++) /* rows of fewer than 8 super-blocks go eight at a time */
         for (i = 0; i < 5; i++) compare(isa, kernel, type, k * unit, 35, 0, i, i % 4);
+    for (k = 4; k <= 36 && unit == 1; k += 4) /* rows of whole vectors, up to 32 values, have their sums in common */
+        for (i = 0; i < 5; i++) compare(isa, kernel, type, k, 37, 0, i, (i + (int)k) % 4);
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 19, 3, WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (i = 0; i < (int)HYB_COUNT(ns); i++) {
         for (j = 0; j < (int)HYB_COUNT(rows); j++)

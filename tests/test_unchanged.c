@@ -1403,7 +1403,8 @@ static const char *const good_names[] = {
     "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
     "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
     "hybrid_trainer_work", "hybrid_trainer_plan", "hybrid_trainer_swap_ema",
-    "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path", "hybrid_data_next_weighted",
+    "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path",
+    "hybrid_data_next_weighted",
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
     "hybrid_adapter_merge", "hybrid_session_set_adapters"
 };
