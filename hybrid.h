@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f7489d16507a6225): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d965d192fba4a5f7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1552,7 +1552,7 @@ HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_ad
 /* What a sequence wears from its next token on: n adapters (at most HYBRID_SEQ_MAX_ADAPTERS), added up in their order,
  * each times its factor of scales (NULL: 1 each; negative is fine). n 0: none. Tokens that are queued count as next
  * ones; what is in the cache stays as it was written. A copy (hybrid_seq_fork) wears the same. While a decode is under
- * way it is refused.
+ * way it is refused. On a GPU, a batch in which a sequence wears adapters goes without CUDA graphs.
  * Memory: rows for the largest rank, which hybrid_context_desc.adapter_rank takes beforehand; else the first adapter
  * of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
  * _LIMIT: too many; _MEMORY, _DEVICE. */
@@ -2166,7 +2166,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f7489d16507a6225"
+#define HYBRID__SOURCE_ID "d965d192fba4a5f7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

@@ -391,6 +391,53 @@ static void check_peft(void)
     check_peft_model("phi3");
 }
 
+/* ---- a conversation ---------------------------------------------------------------------------------------------- */
+
+static void talk(hybrid_session *s, hybrid_adapter *a, int at, char *text, size_t size)
+{
+    hybrid_error e;
+    const char *piece;
+    int n = 0;
+    text[0] = 0;
+    hybrid_session_reset(s);
+    CHECK(!hybrid_session_set_adapters(s, NULL, NULL, 0, &e) && !hybrid_session_complete(s, "Once upon a"), "%s",
+          e.message);
+    for (; n < 40; n++) {
+        if (n == at) CHECK(!hybrid_session_set_adapters(s, &a, NULL, 1, &e), "%s", e.message);
+        if (!(piece = hybrid_session_next(s))) break;
+        snprintf(text + strlen(text), size - strlen(text), "%s", piece);
+    }
+}
+
+/* From its fourth piece on an answer goes another way; without the adapter it is what it was. */
+static void check_session(void)
+{
+    static const hybrid_logit_bias ends[] = { { 2, -INFINITY } };
+    hybrid_model *m = model_of(NULL, "llama");
+    hybrid_adapter *a = adapter_of(m, 8, "all", 4, 0.5f);
+    hybrid_session_desc d;
+    hybrid_session *s = NULL;
+    hybrid_error e;
+    char text[4][512];
+    size_t same = 0;
+    TEST("a session");
+    memset(&d, 0, sizeof d);
+    d.max_tokens = 40;
+    d.sampler.bias = ends;
+    d.sampler.n_bias = 1;
+    CHECK(!hybrid_session_create(m, &d, &s, &e), "%s", e.message);
+    talk(s, a, 99, text[0], sizeof text[0]);
+    talk(s, a, 0, text[1], sizeof text[1]);
+    talk(s, a, 3, text[2], sizeof text[2]);
+    hybrid_adapter_destroy(a);
+    talk(s, NULL, 99, text[3], sizeof text[3]);
+    while (text[0][same] && text[0][same] == text[2][same]) same++;
+    CHECK(!strcmp(text[0], text[3]) && strcmp(text[0], text[1]) && strcmp(text[0], text[2]) && same >= 3,
+          "'%s', '%s', '%s', '%s'", text[0], text[1], text[2], text[3]);
+    hybrid_session_destroy(s);
+    hybrid_model_destroy(m);
+}
+
 /* ---- files that are wrong ---------------------------------------------------------------------------------------- */
 
 /* An adapter's file with one thing wrong. */
@@ -629,6 +676,7 @@ int main(void)
     snprintf(merged_path, sizeof merged_path, "build/tests/merged-%d.gguf", (int)getpid());
     check_bits();
     check_peft();
+    check_session();
     check_files();
     check_memory();
     remove(file_path);
