@@ -329,6 +329,11 @@ static void test_shape(const char *architecture)
     if (m && same && other) {
         const size_t n = m->weights.owned_bytes;
         CHECK(m->hp.n_vocab == 320, "%d tokens: not those of the vocabulary, rounded up", m->hp.n_vocab);
+        /* llama.cpp loads no other */
+        CHECK(hybrid_vocab_size(hybrid_model_tokenizer(m)) == 320, "rows of the embedding that no token is for");
+        CHECK(hybrid_token_bytes(hybrid_model_tokenizer(m), 269).size > 0 &&
+                  name_is(hybrid_token_bytes(hybrid_model_tokenizer(m), 270), "[PAD270]"),
+              "tokens that pad the vocabulary");
         CHECK(!memcmp(m->weights.owned, same->weights.owned, n), "the same seed gives other weights");
         CHECK(memcmp(m->weights.owned, other->weights.owned, n), "another seed gives the same weights");
         shape_moments(m, "token_embd.weight", &mean, &deviation);

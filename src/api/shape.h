@@ -12,7 +12,8 @@ typedef struct hybrid_model_shape {
 #ifndef HYBRID_NO_TEXT
     const hybrid_tokenizer *tokenizer; /* byte-level BPE, as hybrid_bpe_train makes it; copied */
 #endif
-    int32_t n_vocab;   /* tokens, at least the tokenizer's; 0: those, rounded up to a multiple of 64 */
+    int32_t n_vocab;   /* tokens, at least the tokenizer's; 0: those, rounded up to a multiple of 64. What the tokenizer
+                        * lacks is named [PAD<id>] in the model's file, unused, for programs that want a name for all */
     int32_t n_ctx;     /* positions; 0: 256 */
     int32_t n_embd;    /* width; 0: 384 */
     int32_t n_layer;   /* 0: 6 */

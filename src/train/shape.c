@@ -7,6 +7,9 @@
 #include "../core/random.c"
 #include "../gguf/write.c"
 #include "../model/model.c"
+#ifndef HYBRID_NO_TEXT
+    #include "../text/tokenizer/export.c"
+#endif
 
 /* A tensor of a shape: sizes by letter. E: n_embd, F: n_ff, Q, K: heads of queries and keys, V: n_vocab, T: n_ctx, 3:
  * q, k and v. */
@@ -197,6 +200,46 @@ static void hyb_shape_tensors(hybrid_gguf_writer *w, const hybrid_model_shape *s
     }
 }
 
+#ifndef HYBRID_NO_TEXT
+/* Other programs (llama.cpp) have a row of the embedding for every token and a token for every row: those that the
+ * tokenizer does not have are called as llama.cpp's converter calls them, and of the type that no text becomes. */
+static hybrid_result hyb_shape_padding(hybrid_gguf_writer *w, const hyb_export *e, int32_t n_vocab, hybrid_error *error)
+{
+    enum { ROOM = 24, UNUSED = 5 };
+    hybrid_runtime *rt = e->t->rt;
+    const size_t n = (size_t)n_vocab, had = e->t->n_tokens;
+    hybrid_string *tokens = (hybrid_string *)hyb_calloc(rt, n, sizeof *tokens);
+    int32_t *types = (int32_t *)hyb_calloc(rt, n, sizeof *types);
+    char *names = (char *)hyb_calloc(rt, n - had, ROOM);
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    if (!tokens || !types || !names) r = hyb_fail_memory(error, n * (sizeof *tokens + sizeof *types + ROOM));
+    for (i = 0; i < n && !r; i++) {
+        char *name = names + (HYB_MAX(i, had) - had) * ROOM;
+        tokens[i].data = i < had ? e->tokens[i].data : name;
+        tokens[i].size = i < had ? e->tokens[i].size : (size_t)snprintf(name, ROOM, "[PAD%lu]", (unsigned long)i);
+        types[i] = i < had ? e->types[i] : UNUSED;
+    }
+    if (!r) r = hybrid_gguf_set_strings(w, "tokenizer.ggml.tokens", tokens, n, error);
+    if (!r) r = hybrid_gguf_set_numbers(w, "tokenizer.ggml.token_type", HYBRID_GGUF_I32, types, n, error);
+    hyb_free(rt, names);
+    hyb_free(rt, types);
+    hyb_free(rt, tokens);
+    return r;
+}
+
+static hybrid_result hyb_shape_tokenizer(hybrid_gguf_writer *w, const hybrid_model_shape *s, hybrid_error *error)
+{
+    hyb_export all;
+    hybrid_result r = hybrid_tokenizer_to_gguf(s->tokenizer, w, error);
+    if (r || s->n_vocab <= (int32_t)s->tokenizer->n_tokens) return r;
+    if ((r = hyb_export_make(&all, s->tokenizer, "hybrid_model_create", error)) != HYBRID_OK) return r;
+    r = hyb_shape_padding(w, &all, s->n_vocab, error);
+    hyb_export_free(&all);
+    return r;
+}
+#endif
+
 static hybrid_result hyb_shape_file_make(hyb_shape_file *f, const hybrid_model_shape *s, uint64_t *bytes,
                                          hybrid_error *error)
 {
@@ -205,7 +248,7 @@ static hybrid_result hyb_shape_file_make(hyb_shape_file *f, const hybrid_model_s
     if (r) return r;
     hyb_shape_keys(w, s);
 #ifndef HYBRID_NO_TEXT
-    r = hybrid_tokenizer_to_gguf(s->tokenizer, w, error);
+    r = hyb_shape_tokenizer(w, s, error);
 #endif
     hyb_shape_tensors(w, s, bytes);
     if (!r) r = hybrid_gguf_begin(w, hyb_shape_write, f, error);
