@@ -27,7 +27,7 @@ OPTIONS = "--vocab 400 --layers 2 --width 64 --heads 4 -c 128 -b 4 -n 60 --every
 
 def greedy(path, ids):
     """llama.cpp's likeliest tokens."""
-    llm = llama_cpp.Llama(path, n_ctx=256, n_threads=1, verbose=False, logits_all=False)
+    llm = llama_cpp.Llama(path, n_ctx=256, n_threads=1, verbose=False)
     told, ids = [], list(ids)
     llm.eval(ids)
     for _ in range(N):
