@@ -18,8 +18,8 @@ TALKS = "".join('{"messages": [{"role": "user", "content": "Who are you? %d"}, {
 
 
 def build(box, name, held, folder):
-    return box.compiles(name, WITHOUT_SIMD + LINKED + [box.path("examples", name + ".c"), "-I", folder, held, "-o", name,
-                                                       "-lm"], folder)
+    source = box.path("examples", name + ".c")
+    return box.compiles(name, WITHOUT_SIMD + LINKED + [source, "-I", folder, held, "-o", name, "-lm"], folder)
 
 
 def numbers(folder, name):
@@ -71,11 +71,11 @@ def adapts(box, folder):
     """An adapter learns over the weights of the file, which is in Q8_0; merged it is a whole model."""
     sizes = {}
     for out, more in (("l.gguf", []), ("m.gguf", ["--merge"])):
-        status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", out, "-n", "8", "--lora", "4", "--rate",
-                                 "0.01", "--fresh"] + more, folder)
-        losses = [p["loss"] for p in numbers(folder, out + ".jsonl")] if status == 0 else []
+        status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", out, "-n", "16", "--lora", "4", "--rate",
+                                 "0.05", "--every", "4", "--fresh"] + more, folder)
+        losses = [p["validation"] for p in numbers(folder, out + ".jsonl") if "validation" in p] if status == 0 else []
         box.expect("finetune --lora %s" % " ".join(more), status == 0 and "wrote" in words and
-                   losses[-1] < losses[0] - 0.05, "%s %s" % (losses, words[-600:]))
+                   losses[-1] < losses[0] - 0.01, "%s %s" % (losses, words[-600:]))
         path = os.path.join(folder, out)
         sizes[out] = os.path.getsize(path) if os.path.exists(path) else 0
     box.expect("an adapter is small, a merged model is not", 0 < sizes["l.gguf"] < sizes["m.gguf"], str(sizes))
@@ -131,7 +131,8 @@ def chats(box, held, folder):
     text = box.read("examples", "train_chat.c")
     box.expect("train_chat is a page", text.count("\n") <= 60, "%d lines" % text.count("\n"))
     box.write(os.path.join("training", "train_chat.c"), text.replace("STEPS = 150", "STEPS = 5"))
-    if not box.compiles("train_chat", WITHOUT_SIMD + LINKED + ["train_chat.c", held, "-o", "train_chat", "-lm"], folder):
+    command = WITHOUT_SIMD + LINKED + ["train_chat.c", held, "-o", "train_chat", "-lm"]
+    if not box.compiles("train_chat", command, folder):
         return
     done = subprocess.run(["./train_chat"], cwd=folder, input=b"What does the cow say?\nAnd the snake?\n",
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=400)
