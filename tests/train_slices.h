@@ -4,6 +4,7 @@
 #define TRAIN_SLICES_H
 #if defined(__unix__) || defined(__APPLE__)
     #include <pthread.h>
+    #include <time.h>
     #define RANKS
 #endif
 
@@ -353,38 +354,44 @@ typedef struct rank {
     lesson l;
 } rank;
 
+/* Waits for the other ranks, but not for ever: one that is lost must not hang the test. */
+static bool rank_meet(meeting *m)
+{
+    const int round = m->round;
+    struct timespec end;
+    if (++m->n_here == N_RANKS) {
+        m->n_here = 0;
+        m->round++;
+        pthread_cond_broadcast(&m->all_here);
+        return true;
+    }
+    clock_gettime(CLOCK_REALTIME, &end);
+    end.tv_sec += 60;
+    while (m->round == round)
+        if (pthread_cond_timedwait(&m->all_here, &m->mutex, &end)) return false;
+    return true;
+}
+
 static bool rank_reduce(void *user, float *data, size_t count, void *stream)
 {
     rank *r = (rank *)user;
     meeting *m = r->at;
     hybrid_error e;
     size_t i;
-    int round;
+    bool ok;
     if (stream || r->n_calls >= 64) return false;
     r->counts[r->n_calls++] = count;
     r->inside = hybrid_trainer_step(r->l.t, &r->l.batch, NULL, &e);
     if (!strstr(e.message, "in use")) r->inside = HYBRID_OK;
-    if (r->fail_at && r->n_calls >= r->fail_at) return false; /* both ranks do, or one would wait for ever */
+    if (r->fail_at && r->n_calls >= r->fail_at) return false; /* both ranks do, or one would wait */
     pthread_mutex_lock(&m->mutex);
     if (count > m->room) m->sum = (double *)realloc(m->sum, sizeof *m->sum * (m->room = count));
     for (i = 0; i < count; i++) m->sum[i] = (m->n_here ? m->sum[i] : 0) + (double)data[i];
-    round = m->round;
-    if (++m->n_here == N_RANKS) {
-        m->n_here = 0;
-        m->round++;
-        pthread_cond_broadcast(&m->all_here);
-    }
-    while (m->round == round) pthread_cond_wait(&m->all_here, &m->mutex);
-    for (i = 0; i < count; i++) data[i] = (float)m->sum[i];
-    round = m->round;
-    if (++m->n_here == N_RANKS) { /* all have read it */
-        m->n_here = 0;
-        m->round++;
-        pthread_cond_broadcast(&m->all_here);
-    }
-    while (m->round == round) pthread_cond_wait(&m->all_here, &m->mutex);
+    ok = rank_meet(m);
+    for (i = 0; i < count && ok; i++) data[i] = (float)m->sum[i];
+    ok = ok && rank_meet(m); /* all have read it */
     pthread_mutex_unlock(&m->mutex);
-    return true;
+    return ok;
 }
 
 /* n_batches 2: sequences 0 and 1 of a rank's four, then 2 and 3. */
