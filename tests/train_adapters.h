@@ -641,6 +641,5 @@ static void test_adapters(void)
     test_lessons_text("smollm");
     test_lessons_text("llama");
     hybrid_gguf_destroy(peft_file);
-    hybrid_gguf_destroy(lesson_file);
 }
 #endif
