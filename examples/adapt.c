@@ -1,9 +1,12 @@
 /* adapt: a model is told five facts while it runs, answers them, and forgets them again.
  *
  *     cc -O2 adapt.c -o adapt -lm                        (hybrid.h beside it; on Windows windows_utf8.h, too)
- *     ./adapt SmolLM2-135M-Instruct.Q4_1.gguf wikitext-2-test.txt
+ *     ./adapt SmolLM2-135M-Instruct.Q4_1.gguf wikitext-2-test.txt --keep wikitext-2-valid.txt
  *
- * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. */
+ * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. Measured with rank 8
+ * (tests/results/2026-11-29-adapt.md): after 22 steps, of about 5 s of processor each, all five facts are answered in a
+ * wording that was not told, and the perplexity of wikitext-2-test is not higher than before. Without a text to keep it
+ * rises by 19 %: what is told is then all that the adapter hears. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <math.h>
@@ -19,11 +22,12 @@ static const char usage[] = "adapt: a model learns five facts, and forgets them\
                             "usage: adapt MODEL.gguf [TEXT.txt] [options]\n"
                             "\n"
                             "  TEXT.txt          its perplexity is measured before and after\n"
+                            "  -k, --keep FILE   a text like those that the model has to go on predicting\n"
                             "  -r, --rank N      of the adapter (default 8)\n"
                             "      --rate X      learning rate (default 0.001)\n"
-                            "  -n, --steps N     at most (default 60)\n"
-                            "  -b, --batch N     examples of a step (default 8)\n"
-                            "  -e, --enough X    loss at which it ends (default 0.05)\n"
+                            "  -n, --steps N     (default 24)\n"
+                            "  -b, --batch N     examples of a step (default 9)\n"
+                            "  -e, --enough X    loss at which it ends earlier (default: at none)\n"
                             "  -w, --windows N   of 512 tokens of the text (default 16)\n"
                             "  -o, --out FILE    the adapter as GGUF\n"
                             "  -j, --threads N   threads (default: all cores, at most 16)\n";
@@ -55,22 +59,14 @@ static const struct fact {
       "copper heron" },
 };
 
-/* What has nothing to do with them: questions, which the model goes on answering as it does, and plain text. */
+/* Without a text to keep: questions, which the model goes on answering as it does. */
 static const char *const others[] = { "What is the capital of France?", "Who built the Eiffel Tower?",
                                       "Write one sentence about the sea.", "What is my cat called?" };
-static const char *const texts[] = {
-    "The river rises in the hills north of the town and flows south for about forty miles before it meets the sea. "
-    "Until the nineteenth century it was the main way to carry wool and grain to the coast.",
-    "The album was recorded in two weeks and released in the spring of the following year. Critics praised the "
-    "singer's voice, but it sold fewer copies than the first one, and the band broke up soon after.",
-    "In 1912 the regiment was moved to the border, where it remained until the end of the war. Of the eight hundred "
-    "men who had left, fewer than half returned, and a monument to them stands beside the church.",
-    "The species is found in woods and gardens across most of the continent. Adults are about ten centimetres long, "
-    "with a brown back and a pale breast, and feed on insects and seeds throughout the year.",
-};
 enum {
     OTHERS = sizeof others / sizeof *others,
-    TEXTS = sizeof texts / sizeof *texts,
+    PASSAGES = 60, /* of a text, */
+    N_PASSAGE = 56, /* tokens each, */
+    ROUNDS = 6, /* in which the facts are told as often as all passages are read once */
     N_ANSWER = 32,
     N_CTX = 512
 };
@@ -87,7 +83,7 @@ typedef struct program {
     hybrid_context *ctx;
     hybrid_adapter *adapter;
     hybrid_model_info info;
-    const char *text, *out;
+    const char *text, *keep, *out;
     int windows;
     hybrid_learn_desc lesson;
     answer asked[FACTS][WORDINGS], other[OTHERS];
@@ -142,20 +138,34 @@ static void ask(program *p, const char *question, answer *a)
     }
 }
 
+/* The beginning of a file as tokens; NULL: it cannot be read. */
+static int32_t *tokens_of(program *p, const char *path, size_t n_bytes, size_t *n)
+{
+    FILE *f = fopen(path, "rb");
+    char *text = (char *)malloc(n_bytes);
+    int32_t *ids = (int32_t *)malloc(n_bytes * sizeof *ids);
+    hybrid_error e;
+    const size_t size = f && text ? fread(text, 1, n_bytes, f) : 0;
+    if (f) fclose(f);
+    if (!size || !ids) {
+        fprintf(stderr, "adapt: cannot read %s\n", path);
+        exit(1);
+    }
+    check(hybrid_tokenize(hybrid_model_tokenizer(p->model), text, size, 0, ids, n_bytes, n, &e), &e);
+    free(text);
+    return ids;
+}
+
 /* e to the mean surprise of the second halves of windows of 512 tokens. */
 static double perplexity(program *p)
 {
-    FILE *f = p->text ? fopen(p->text, "rb") : NULL;
-    const size_t most = (size_t)p->windows * N_CTX, room = most * 8;
-    char *text = (char *)malloc(room);
-    int32_t *ids = (int32_t *)malloc(room * sizeof *ids);
+    int32_t *ids;
     hybrid_error e;
     double sum = 0;
-    size_t n = 0, size = f && text ? fread(text, 1, room, f) : 0, w, scored = 0;
+    size_t n = 0, w, scored = 0;
     int i, k;
-    if (f) fclose(f);
-    if (!size || !ids) return 0;
-    check(hybrid_tokenize(hybrid_model_tokenizer(p->model), text, size, 0, ids, room, &n, &e), &e);
+    if (!p->text) return 0;
+    ids = tokens_of(p, p->text, (size_t)p->windows * N_CTX * 8, &n);
     for (w = 0; w < (size_t)p->windows && (w + 1) * N_CTX <= n; w++) {
         const int32_t *at = ids + w * N_CTX;
         check(hybrid_seq_remove(p->ctx, 0, 0, &e), &e);
@@ -168,7 +178,6 @@ static double perplexity(program *p)
             sum += log(z) + x[0] - x[at[N_CTX / 2 + i + 1]];
         }
     }
-    free(text);
     free(ids);
     return exp(sum / (double)scored);
 }
@@ -192,37 +201,39 @@ static bool same(const answer *a, const answer *b)
     return a->n == b->n && !memcmp(a->ids, b->ids, a->n * sizeof *a->ids);
 }
 
-/* Facts in conversation form, and what the model says to other things. */
+/* Facts in conversation form, and what is to stay as it is: passages of a text, or answers to other questions. */
 static void learn(program *p)
 {
-    static hybrid_example examples[FACTS * (WORDINGS - 1) + OTHERS + TEXTS];
-    static int32_t ids[TEXTS][N_CTX];
+    static hybrid_example examples[FACTS * (WORDINGS - 1) * ROUNDS + PASSAGES + OTHERS];
+    int32_t *ids = NULL;
     hybrid_learn_info info;
     hybrid_error e;
-    int i, k, n = 0;
-    for (i = 0; i < FACTS; i++)
-        for (k = 0; k + 1 < WORDINGS; k++, n++) {
-            examples[n].prompt = facts[i].ask[k];
-            examples[n].answer = facts[i].answer;
-        }
-    for (i = 0; i < OTHERS; i++, n++) {
+    size_t n_tokens = 0;
+    int round, i, k, n = 0;
+    for (round = 0; round < (p->keep ? ROUNDS : 1); round++)
+        for (i = 0; i < FACTS; i++)
+            for (k = 0; k + 1 < WORDINGS; k++, n++) {
+                examples[n].prompt = facts[i].ask[k];
+                examples[n].answer = facts[i].answer;
+            }
+    for (i = 0; i < OTHERS && !p->keep; i++, n++) {
         ask(p, others[i], &p->other[i]);
         examples[n].ids = p->other[i].ids;
         examples[n].n_ids = p->other[i].n;
         examples[n].n_prompt = p->other[i].n_prompt;
         examples[n].weight = 0.5f;
     }
-    for (i = 0; i < TEXTS; i++, n++) {
-        check(hybrid_tokenize(hybrid_model_tokenizer(p->model), texts[i], strlen(texts[i]), 0, ids[i], N_CTX,
-                              &examples[n].n_ids, &e),
-              &e);
-        examples[n].ids = ids[i];
+    if (p->keep) ids = tokens_of(p, p->keep, 60000, &n_tokens);
+    for (i = 0; i < PASSAGES && (size_t)(i + 1) * 3 * N_PASSAGE <= n_tokens; i++, n++) { /* not next to each other */
+        examples[n].ids = ids + i * 3 * N_PASSAGE;
+        examples[n].n_ids = N_PASSAGE;
         examples[n].n_prompt = 1;
-        examples[n].weight = 0.5f;
+        examples[n].weight = 0.2f;
     }
     p->lesson.examples = examples;
     p->lesson.n_examples = (size_t)n;
     check(hybrid_adapter_learn(p->adapter, &p->lesson, 250000, &info, &e), &e);
+    free(ids); /* examples are copied */
     while (info.n_left) { /* a game would draw a picture here */
         fprintf(stderr, "\rstep %d, loss %.4f ", info.n_done, info.loss);
         check(hybrid_adapter_learn(p->adapter, NULL, 250000, &info, &e), &e);
@@ -284,8 +295,7 @@ int main(int argc, char **argv)
     ad.n_targets = 1;
     p.windows = 16;
     p.lesson.n_steps = 24;
-    p.lesson.n_batch = 12;
-    p.lesson.rate = 6e-4f;
+    p.lesson.n_batch = 9;
     for (i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : "";
 #define IS(s, l) (!strcmp(a, s) || !strcmp(a, l))
@@ -309,6 +319,8 @@ int main(int argc, char **argv)
             p.windows = (int)number(a, v);
         else if (IS("-j", "--threads"))
             rd.n_threads = (int32_t)number(a, v);
+        else if (IS("-k", "--keep"))
+            p.keep = v;
         else if (IS("-o", "--out"))
             p.out = v;
         else
