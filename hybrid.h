@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c260737f6b406f38): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0de31f8abff5a839): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2167,7 +2167,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c260737f6b406f38"
+#define HYBRID__SOURCE_ID "0de31f8abff5a839"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52454,7 +52454,7 @@ HYB_BORDER(hybrid_result, hybrid_curve_draw,
 }
 
 /* A hybrid_write_fn; user: a hyb_output. */
-static bool hyb_picture_output(void *user, const void *data, size_t n)
+static bool hyb_picture_write(void *user, const void *data, size_t n)
 {
     return hyb_output_write((hyb_output *)user, data, n);
 }
@@ -52468,7 +52468,7 @@ HYB_BORDER(hybrid_result, hybrid_curve_draw_path, (hybrid_curve *curve, const ch
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw_path: %s is NULL", curve ? "path" : "curve");
     if ((r = hyb_curve_enter(curve, "hybrid_curve_draw_path", error)) != HYBRID_OK) return r;
     r = hyb_output_open(curve->rt, path, false, &out, error);
-    if (!r && hyb_picture_draw(curve, hyb_picture_output, &out))
+    if (!r && hyb_picture_draw(curve, hyb_picture_write, &out))
         r = hyb_output_finish(curve->rt, &out, error);
     else if (!r) {
         hyb_output_abandon(curve->rt, &out);

@@ -463,7 +463,7 @@ HYB_BORDER(hybrid_result, hybrid_curve_draw,
 }
 
 /* A hybrid_write_fn; user: a hyb_output. */
-static bool hyb_picture_output(void *user, const void *data, size_t n)
+static bool hyb_picture_write(void *user, const void *data, size_t n)
 {
     return hyb_output_write((hyb_output *)user, data, n);
 }
@@ -477,7 +477,7 @@ HYB_BORDER(hybrid_result, hybrid_curve_draw_path, (hybrid_curve *curve, const ch
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_draw_path: %s is NULL", curve ? "path" : "curve");
     if ((r = hyb_curve_enter(curve, "hybrid_curve_draw_path", error)) != HYBRID_OK) return r;
     r = hyb_output_open(curve->rt, path, false, &out, error);
-    if (!r && hyb_picture_draw(curve, hyb_picture_output, &out))
+    if (!r && hyb_picture_draw(curve, hyb_picture_write, &out))
         r = hyb_output_finish(curve->rt, &out, error);
     else if (!r) {
         hyb_output_abandon(curve->rt, &out);
