@@ -3,10 +3,10 @@
  *     cc -O2 adapt.c -o adapt -lm                        (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./adapt SmolLM2-135M-Instruct.Q4_1.gguf wikitext-2-test.txt --keep wikitext-2-valid.txt
  *
- * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. Measured with rank 8
- * (tests/results/2026-11-29-adapt.md): after 22 steps, of about 5 s of processor each, all five facts are answered in a
- * wording that was not told, and the perplexity of wikitext-2-test is not higher than before. Without a text to keep it
- * rises by 19 %: what is told is then all that the adapter hears. */
+ * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. Measured with
+ * rank 8 (tests/results/2026-11-29-adapt.md): after 22 steps, of about 5 s of processor each, all five facts are
+ * answered in a wording that was not told, and the perplexity of wikitext-2-test is not higher than before. Without a
+ * text to keep it rises by 19 %: what is told is then all that the adapter hears. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <math.h>
