@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4a946e47886b4e74): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id af13842e50d5f31a): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9644  end.h                    closes what core/begin opened
+ *     9717  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -30,22 +30,22 @@
  *      881  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
  *     1019  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1173  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5239  cache.c                  compiled kernels on disk, or in the host's own store
- *     5517  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5996  device.c                 an opened GPU: its context, its memory, its kernels
- *     6383  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6556  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7019  gemm.c                   large products by cuBLAS.
- *     7181  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7246  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7635  ops_matmul.c             the op matmul: which kernels a product takes
- *     8174  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8279  ops_attention.c          which kernel of attention takes which rows
- *     8557  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8928  ops_train.c              the loss and the optimizer
- *     9010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9132  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9461  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     5273  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5551  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6030  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6417  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6590  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7053  gemm.c                   large products by cuBLAS.
+ *     7215  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7280  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7669  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8208  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8313  ops_attention.c          which kernel of attention takes which rows
+ *     8591  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8962  ops_train.c              the loss and the optimizer
+ *     9083  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9205  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9534  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "4a946e47886b4e74"
+#define HYBRID_CUDA__SOURCE_ID "af13842e50d5f31a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5141,6 +5141,40 @@ static const char *const hyb_cuda_text_train[] = {
 "    a.m[i] = m;\n"
 "    a.v[i] = v;\n"
 "    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);\n"
+"}\n"
+"\n"
+"/* SGD with momentum, with g = factor * grad:\n"
+" *\n"
+" *   m = momentum m + g,  step = m, or of nesterov g + momentum m;  m NULL: step = g\n"
+" *   w = w - rate (step + decay w)\n"
+" *\n"
+" * grid n / 256, block 256. */\n"
+"struct sgd_args {\n"
+"    float *w, *m;\n"
+"    const float *grad;\n"
+"    i64 n;\n"
+"    float factor, rate, momentum, decay;\n"
+"    int nesterov;\n"
+"};\n"
+"KERNEL __launch_bounds__(256) sgd(const sgd_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i >= a.n) return;\n"
+"    const float g = a.grad[i] * a.factor, w = a.w[i];\n"
+"    float step = g;\n"
+"    if (a.m) {\n"
+"        const float m = fmaf(a.momentum, a.m[i], g);\n"
+"        a.m[i] = m;\n"
+"        step = a.nesterov ? fmaf(a.momentum, m, g) : m;\n"
+"    }\n"
+"    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);\n"
+"}\n"
+"\n"
+"/* out = a + t (b - a). out may be a or b. grid n / 256, block 256. */\n"
+"KERNEL __launch_bounds__(256) lerp(const float *a, const float *b, i64 n, float t, float *out)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i < n) out[i] = fmaf(t, b[i] - a[i], a[i]);\n"
 "}\n",
 NULL
 };
@@ -7257,7 +7291,7 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 #define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
 /* of rows and train, -DBACK */
 #define HYB_CUDA_KERNELS_TRAIN(X) \
-    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw)
+    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
@@ -9003,6 +9037,45 @@ static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
     a.decay = op->decay;
     args[0] = &a;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_sgd_args {
+    float *w, *m;
+    const float *grad;
+    int64_t n;
+    float factor, rate, momentum, decay;
+    int32_t nesterov;
+} hyb_cuda_sgd_args;
+
+static void hyb_cuda_op_sgd(hyb_cuda_at *at, const hyb_op_sgd *op)
+{
+    hyb_cuda_sgd_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.m = op->m;
+    a.grad = op->grad;
+    a.n = op->n;
+    a.factor = op->factor;
+    a.rate = op->rate;
+    a.momentum = op->momentum;
+    a.decay = op->decay;
+    a.nesterov = op->nesterov;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_sgd, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+static void hyb_cuda_op_lerp(hyb_cuda_at *at, const hyb_op_lerp *op)
+{
+    hyb_op_lerp o = *op;
+    void *args[5];
+    args[0] = &o.a;
+    args[1] = &o.b;
+    args[2] = &o.n;
+    args[3] = &o.t;
+    args[4] = &o.out;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_lerp, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 #endif
 /* ==== end src/cuda/ops_train.c ==== */

@@ -80,5 +80,44 @@ static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
     args[0] = &a;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_sgd_args {
+    float *w, *m;
+    const float *grad;
+    int64_t n;
+    float factor, rate, momentum, decay;
+    int32_t nesterov;
+} hyb_cuda_sgd_args;
+
+static void hyb_cuda_op_sgd(hyb_cuda_at *at, const hyb_op_sgd *op)
+{
+    hyb_cuda_sgd_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.m = op->m;
+    a.grad = op->grad;
+    a.n = op->n;
+    a.factor = op->factor;
+    a.rate = op->rate;
+    a.momentum = op->momentum;
+    a.decay = op->decay;
+    a.nesterov = op->nesterov;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_sgd, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+static void hyb_cuda_op_lerp(hyb_cuda_at *at, const hyb_op_lerp *op)
+{
+    hyb_op_lerp o = *op;
+    void *args[5];
+    args[0] = &o.a;
+    args[1] = &o.b;
+    args[2] = &o.n;
+    args[3] = &o.t;
+    args[4] = &o.out;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_lerp, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
 #endif
 #endif

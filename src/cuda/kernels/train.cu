@@ -112,3 +112,37 @@ KERNEL __launch_bounds__(256) adamw(const adamw_args a)
     a.v[i] = v;
     a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);
 }
+
+/* SGD with momentum, with g = factor * grad:
+ *
+ *   m = momentum m + g,  step = m, or of nesterov g + momentum m;  m NULL: step = g
+ *   w = w - rate (step + decay w)
+ *
+ * grid n / 256, block 256. */
+struct sgd_args {
+    float *w, *m;
+    const float *grad;
+    i64 n;
+    float factor, rate, momentum, decay;
+    int nesterov;
+};
+KERNEL __launch_bounds__(256) sgd(const sgd_args a)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= a.n) return;
+    const float g = a.grad[i] * a.factor, w = a.w[i];
+    float step = g;
+    if (a.m) {
+        const float m = fmaf(a.momentum, a.m[i], g);
+        a.m[i] = m;
+        step = a.nesterov ? fmaf(a.momentum, m, g) : m;
+    }
+    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);
+}
+
+/* out = a + t (b - a). out may be a or b. grid n / 256, block 256. */
+KERNEL __launch_bounds__(256) lerp(const float *a, const float *b, i64 n, float t, float *out)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) out[i] = fmaf(t, b[i] - a[i], a[i]);
+}
