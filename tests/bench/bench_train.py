@@ -6,7 +6,7 @@
 
 `make bench-train` runs it in the environment of the benchmarks. Of every run the best step counts that is not its first
 one (llm.c's of one step: that one); of the rounds, the median. The peak of memory is that of the process. The share is
-that of the peak of fused multiplications and additions (fma_peak.c, beside it in the same rounds) which the products and
+that of the peak of fused multiplications and additions (fma_peak.c, beside it in the same rounds) which products and
 attention take: 6 operations a weight of a product and token, 7 n_embd n_ctx a layer and token for causal attention.
 --llmc: a checkout of https://github.com/karpathy/llm.c; it is built with -O3 -march=native and OpenMP.
 --lora: SmolLM2 135M; an adapter of rank 16 over it, in the types of its file, beside PEFT over the same shape in F32.
@@ -134,13 +134,13 @@ def main():
         table = bench.table(bench.row)
         adapters = args.lora and bench.table(bench.row_of_adapter)
     peers = args.peers.replace(",", ", ")
-    print("GPT-2, 124 million weights, F32; %s, %s; peak %.1f GFLOP/s a thread; PyTorch %s (%s); median of %d rounds in "
-          "turns\n" % (platform.machine(), bench.isa, max(bench.peaks), torch.__version__, peers, args.rounds))
-    print("| sequences x tokens, threads | tokens/s | share of peak | PyTorch (%s) | ratio | llm.c (ratio) | peak MB "
-          "| PyTorch | ratio |\n|---|---|---|---|---|---|---|---|---|\n%s" % (peers, table))
+    print("GPT-2, 124 million weights, F32; %s, %s; peak %.1f GFLOP/s a thread; PyTorch %s (%s); median of %d rounds "
+          "in turns\n" % (platform.machine(), bench.isa, max(bench.peaks), torch.__version__, peers, args.rounds))
+    print("| sequences x tokens, threads | tokens/s | share of peak | PyTorch (%s) | ratio | llm.c (ratio) | peak MB |"
+          " PyTorch | ratio |\n|---|---|---|---|---|---|---|---|---|\n%s" % (peers, table))
     if adapters:
-        print("\nAn adapter of rank 16 over SmolLM2 135M\n\n| sequences x tokens, threads | tokens/s | PEFT (%s) | ratio "
-              "| peak MB | PEFT | ratio |\n|---|---|---|---|---|---|---|\n%s" % (peers, adapters))
+        print("\nAn adapter of rank 16 over SmolLM2 135M\n\n| sequences x tokens, threads | tokens/s | PEFT (%s) | "
+              "ratio | peak MB | PEFT | ratio |\n|---|---|---|---|---|---|---|\n%s" % (peers, adapters))
 
 
 if __name__ == "__main__":
