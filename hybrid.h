@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0de31f8abff5a839): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2ccc58d2cf716acd): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4421  output.c                 a file that is written
  *     4941  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4979  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52484  end.h                    closes what core/begin opened
+ *    52725  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5413  names.c                  names that must differ, found by hash
@@ -153,104 +153,104 @@
  *    21717  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22070  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22792  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22894  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23010  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23105  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23265  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23292  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23330  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23457  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24162  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24340  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24378  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24514  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24585  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24689  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25160  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25556  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25849  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26074  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26830  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27030  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28094  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28743  cpu/int/select.c         the table of integer-block kernels
- *    28803  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28886  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33307  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35499  cpu/select.c             the kernels of an instruction set
- *    35552  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35809  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36109  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36151  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36683  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22074  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22796  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22898  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23014  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23109  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23281  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23308  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23346  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23473  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24178  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24356  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24394  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24530  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24601  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24705  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25176  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25572  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25865  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26090  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26846  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27046  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28110  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28759  cpu/int/select.c         the table of integer-block kernels
+ *    28819  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28902  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33323  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35515  cpu/select.c             the kernels of an instruction set
+ *    35568  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35825  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36125  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36167  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36699  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37272  arch.c                   the table of architectures
- *    37398  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37738  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38111  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38373  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38557  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    38987  back.c                   the steps of a backward pass that several parts take
- *    39178  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39421  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39487  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39668  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39806  parts/experts.c          a mixture of experts (Shazeer et al
- *    39971  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40037  net.c                    which parts the layers of a model have, and which tensors
- *    40200  unused.c                 tensors of the file that the model is not computed with
- *    40374  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40423  forward.c                one pass of a batch through any model, over the op table
- *    40689  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41170  place.c                  which layers run where
- *    41363  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41449  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41733  adapter_make.c           adapters from nothing, and what they are
- *    41962  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37298  arch.c                   the table of architectures
+ *    37424  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37764  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38137  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38399  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38583  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39014  back.c                   the steps of a backward pass that several parts take
+ *    39205  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39448  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39514  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39695  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39833  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39998  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40064  net.c                    which parts the layers of a model have, and which tensors
+ *    40227  unused.c                 tensors of the file that the model is not computed with
+ *    40401  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40450  forward.c                one pass of a batch through any model, over the op table
+ *    40716  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41255  place.c                  which layers run where
+ *    41505  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41591  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41879  adapter_make.c           adapters from nothing, and what they are
+ *    42108  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42247  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42595  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    42947  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43250  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43338  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44201  adapters.c               a sequence puts adapters on, and takes them off
- *    44317  next.c                   the next token of a sequence
- *    44422  plan.c                   the bytes of a model and a context before they are loaded
- *    44543  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44734  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42393  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42741  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43093  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43396  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43484  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44357  adapters.c               a sequence puts adapters on, and takes them off
+ *    44473  next.c                   the next token of a sequence
+ *    44578  plan.c                   the bytes of a model and a context before they are loaded
+ *    44699  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44890  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45233  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45272  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45337  documents.c              the texts of a corpus, one document after the other
- *    45576  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45770  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46270  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46580  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    46894  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47269  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47726  shape.c                  models from nothing
- *    48038  schedule.c               the learning rate of a step
- *    48084  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48255  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48657  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48691  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49091  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49167  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49236  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49273  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49454  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50024  lesson.c                 examples as tokens, and the batches of a step
- *    50383  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50589  export.c                 the weights of a trainer as a model file
- *    50828  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    50936  checkpoint.c             everything that a training goes on with, in a file
- *    51600  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    51994  picture.c                the curve of a run as an SVG.
+ *    45389  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45428  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45493  documents.c              the texts of a corpus, one document after the other
+ *    45732  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45926  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46426  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46736  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47050  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47425  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47882  shape.c                  models from nothing
+ *    48199  schedule.c               the learning rate of a step
+ *    48245  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48422  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48820  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48854  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49291  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49370  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49439  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49476  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49657  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50230  lesson.c                 examples as tokens, and the batches of a step
+ *    50589  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50795  export.c                 the weights of a trainer as a model file
+ *    51035  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51147  checkpoint.c             everything that a training goes on with, in a file
+ *    51841  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52235  picture.c                the curve of a run as an SVG.
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2167,7 +2167,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0de31f8abff5a839"
+#define HYBRID__SOURCE_ID "2ccc58d2cf716acd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21985,20 +21985,24 @@ HYB_COLD_END
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
  *   pass_end     false: what was recorded cannot be run; call the ops again, without pass_begin
  *   copy         within the device
+ *   zero         so many bytes
  *   write        host may change on return
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
- *   sync         waits; what failed since the last one is its result */
+ *   sync         waits; what failed since the last one is its result
+ *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host */
 /* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
     X(hyb_pass,      pass_begin, (hyb_backend *be)) \
     X(bool,          pass_end,   (hyb_backend *be)) \
     X(void,          copy,       (hyb_backend *be, void *dst, const void *src, size_t bytes)) \
+    X(void,          zero,       (hyb_backend *be, void *dst, size_t bytes)) \
     X(void,          write,      (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
     X(void,          read,       (hyb_backend *be, void *host, const void *src, size_t bytes)) \
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
+    X(void *,        stream,     (hyb_backend *be)) \
     X(void,          destroy,    (hyb_backend *be))
 /* clang-format on */
 
@@ -23143,6 +23147,7 @@ static bool hyb_slicer_begin(hyb_slicer *c)
 
 static void hyb_slicer_end(hyb_slicer *c)
 {
+    if (c->until != UINT64_MAX) c->real->ops->sync(c->real, NULL); /* a GPU works on while the host goes on */
     if (c->until != UINT64_MAX && c->done < HYB_SLICER_OPS)
         c->took[c->kind][c->done] = (uint32_t)HYB_MIN(hyb_now_us() - c->since, (uint64_t)UINT32_MAX);
     c->done++;
@@ -23178,6 +23183,13 @@ static void hyb_slicer_copy(hyb_backend *be, void *dst, const void *src, size_t 
     c->real->ops->copy(c->real, dst, src, bytes);
     hyb_slicer_end(c);
 }
+static void hyb_slicer_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    hyb_slicer *c = (hyb_slicer *)be;
+    if (!hyb_slicer_begin(c)) return;
+    c->real->ops->zero(c->real, dst, bytes);
+    hyb_slicer_end(c);
+}
 /* What follows may be done again. */
 static void hyb_slicer_batch(hyb_backend *be, const hyb_batch *batch)
 {
@@ -23200,6 +23212,10 @@ static void hyb_slicer_rehearse(hyb_backend *be, bool on)
 static hybrid_result hyb_slicer_sync(hyb_backend *be, hybrid_error *error)
 {
     return ((hyb_slicer *)be)->real->ops->sync(((hyb_slicer *)be)->real, error);
+}
+static void *hyb_slicer_stream(hyb_backend *be)
+{
+    return ((hyb_slicer *)be)->real->ops->stream(((hyb_slicer *)be)->real);
 }
 /* A pass that is cut is not recorded. */
 static hyb_pass hyb_slicer_pass_begin(hyb_backend *be)
@@ -23227,8 +23243,8 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
         "cut",
     #define HYB_OP(name_) hyb_slicer_##name_,
         HYB_OPS(HYB_OP, HYB_OP)
-        hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_write,
-        hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_destroy,
+        hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_zero,
+        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
@@ -37140,6 +37156,11 @@ static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t byt
     HYB_UNUSED(be);
     memcpy(dst, src, bytes);
 }
+static void hyb_cpu_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    HYB_UNUSED(be);
+    memset(dst, 0, bytes);
+}
 static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
 {
     hyb_cpu_copy(be, dst, host, bytes);
@@ -37147,6 +37168,11 @@ static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t b
 static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes)
 {
     hyb_cpu_copy(be, host, src, bytes);
+}
+static void *hyb_cpu_stream(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return NULL;
 }
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
 {
@@ -38643,7 +38669,8 @@ typedef struct hyb_back {
     float *dmixed;            /* (n, needs.mixed) */
     float *dact;              /* (n, needs.act) */
     float *stats;             /* of norms: two values a group */
-    float *rope, *rope_local; /* tables that turn back */
+    float *rope, *rope_local; /* tables that turn back: those of the negative angles, */
+    double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
     float *dlow;          /* (n, 4 * rank) of x A^T */
@@ -40704,6 +40731,8 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
  * bits.
  * What is made of that value by value, or by a norm, is made again when its turn comes: it would be a third of all.
  *
+ * A batch's description, and the tables of where things are, are the host's; all else is in the memory of the device.
+ *
  *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
  *     (every 2)                                                  '--------------- one segment at a time -----------'
  *
@@ -40744,7 +40773,7 @@ static const hyb_part *hyb_untrainable(const hyb_hparams *hp, const hyb_net *net
     return NULL;
 }
 
-/* Memory of a pass that is trained on. */
+/* Memory of a pass that is trained on. On the host: kept to loss. */
 typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
     hyb_activations *kept; /* 2 * n_layer + 1 */
@@ -40754,14 +40783,16 @@ typedef struct hyb_train_memory {
     hyb_back back;
     int loss_rows;
     int every; /* layers of a segment */
-    int32_t *ids, *pos, *out, *targets;
-    float *weights; /* of targets */
-    float *ends;    /* (segments, rows, E) x after each segment */
+    int32_t *ids, *pos, *out;
     hyb_run *runs;
-    double *loss;        /* (rows) */
-    float *narrow;       /* of the stage */
     int32_t *set_of_run; /* (n_seq) zeros: all wear the adapter that is trained */
-    size_t bytes, kept_bytes, logits_bytes;
+    double *loss;        /* (rows) read from `losses` */
+    int32_t *targets;
+    float *weights; /* of targets */
+    double *losses;
+    float *ends;   /* (segments, rows, E) x after each segment */
+    float *narrow; /* of the stage */
+    size_t bytes, host_bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
 /* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
@@ -40857,8 +40888,33 @@ static size_t hyb_segments_layout(hyb_train_memory *m, const hyb_hparams *hp, si
     return most;
 }
 
-/* Places everything from base on (NULL: only counts) and returns the bytes. */
-static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base)
+/* What is the host's, from `base` on. */
+static size_t hyb_train_host_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape,
+                                    size_t n_pages, char *base)
+{
+    const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx;
+    size_t at = 0;
+    #define HYB_PLACE(field, type, count) \
+        (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
+         at += hyb_align(sizeof(type) * (count), 64))
+    HYB_PLACE(kept, hyb_activations, 2 * (size_t)hp->n_layer + 1);
+    HYB_PLACE(state, hyb_layer_state, (size_t)hp->n_layer);
+    HYB_PLACE(pages, int32_t, n_pages);
+    HYB_PLACE(ids, int32_t, rows);
+    HYB_PLACE(pos, int32_t, rows);
+    HYB_PLACE(out, int32_t, rows);
+    HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
+    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
+    HYB_PLACE(loss, double, rows);
+    #undef HYB_PLACE
+    m->host_bytes = at;
+    return at;
+}
+
+/* Places everything from base on (NULL: only counts) and returns the bytes. host: NULL, or where the first of them are,
+ * m->host_bytes, when base is an address of another device; the others are at base + m->host_bytes then, too. */
+static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base,
+                               char *host)
 {
     const hyb_needs needs = hyb_net_needs(hp);
     const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx, half = (size_t)hp->n_rot / 2;
@@ -40871,19 +40927,13 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
     n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
+    at = hyb_train_host_layout(m, hp, shape, n_pages, host ? host : base);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(type) * (count), 64))
-    HYB_PLACE(kept, hyb_activations, 2 * (size_t)hp->n_layer + 1);
-    HYB_PLACE(state, hyb_layer_state, (size_t)hp->n_layer);
-    HYB_PLACE(pages, int32_t, n_pages);
-    HYB_PLACE(ids, int32_t, rows);
-    HYB_PLACE(pos, int32_t, rows);
-    HYB_PLACE(out, int32_t, rows);
     HYB_PLACE(targets, int32_t, rows);
     HYB_PLACE(weights, float, rows);
-    HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
-    HYB_PLACE(loss, double, rows);
+    HYB_PLACE(losses, double, rows);
     HYB_PLACE(base.rope, float, tables);
     HYB_PLACE(base.rope_local, float, hp->rope_local ? tables : 0);
     HYB_PLACE(base.inv_freq, double, half);
@@ -40906,7 +40956,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
     HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
     HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
-    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
+    HYB_PLACE(back.inv_freq, double, half);
+    HYB_PLACE(back.inv_freq_local, double, half);
     m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
@@ -40935,6 +40986,26 @@ static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, con
         m->kept[i].rope_scale = a->rope_scale;
         m->kept[i].rope_scale_local = a->rope_scale_local;
     }
+}
+
+/* Frequencies of the tables that turn back. tensors: the host's table. */
+static hybrid_result hyb_train_rope(hyb_train_memory *m, hyb_device *device, const hyb_hparams *hp, const hyb_net *net,
+                                    const hyb_tensor *tensors, int32_t n_ctx, hybrid_error *error)
+{
+    const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
+    hybrid_result r = HYBRID_OK;
+    double *freq;
+    int local, i;
+    if (!hp->n_rot) return HYBRID_OK;
+    if (!(freq = (double *)hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (local = 0; local < 2 && !r; local++) {
+        hyb_rope_frequencies(hp, net, tensors, local != 0, n_ctx, freq);
+        for (i = 0; i < hp->n_rot / 2; i++) freq[i] = -freq[i];
+        r = device->ops->write(device, local ? m->back.inv_freq_local : m->back.inv_freq, freq, bytes, error);
+    }
+    if (!r) r = device->ops->flush(device, error);
+    hyb_free(device->rt, freq);
+    return r;
 }
 
 /* What is asked of a pass over one batch: n_seq sequences of n_ctx tokens, each from its beginning. */
@@ -40977,14 +41048,15 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
                             const hyb_train_want *want)
 {
     const int n = shape->n_seq * shape->n_ctx;
+    hyb_backend *be = f->stages[0].be;
     int i;
     memset(p, 0, sizeof *p);
+    be->ops->write(be, m->targets, want->targets, (size_t)n * sizeof *m->targets);
+    if (want->weights) be->ops->write(be, m->weights, want->weights, (size_t)n * sizeof *m->weights);
     for (i = 0; i < n; i++) {
         m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
         m->out[i] = i;
-        m->targets[i] = want->targets[i];
-        if (want->weights) m->weights[i] = want->weights[i];
     }
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
@@ -41044,7 +41116,7 @@ static void hyb_train_loss(hyb_train_pass *p)
     op.targets = m->targets + at;
     op.weights = p->weighted ? m->weights + at : NULL;
     op.factor = p->factor;
-    op.loss = m->loss + at;
+    op.loss = m->losses + at;
     hyb_do_cross_entropy(f->at->be, &op);
     if (p->backward) {
         hyb_back_products_begin(&products, f, f->s->h + at * e, e);
@@ -41054,17 +41126,22 @@ static void hyb_train_loss(hyb_train_pass *p)
     f->n = p->batch.n;
 }
 
-/* Tables that turn back: those of the negative angles. */
+/* Tables that turn back. */
 static void hyb_train_tables(hyb_forward *f)
 {
     const hyb_hparams *hp = f->hp;
     const hyb_activations *a = &f->at->a;
     const hyb_back *back = f->back;
-    int64_t i;
-    for (i = 0; i < (int64_t)f->n * hp->n_rot; i++) {
-        back->rope[i] = i % 2 ? -a->rope[i] : a->rope[i];
-        if (hp->rope_local) back->rope_local[i] = i % 2 ? -a->rope_local[i] : a->rope_local[i];
-    }
+    hyb_op_rope_table op;
+    op.n_rot = hp->n_rot;
+    op.inv_freq = back->inv_freq;
+    op.scale = a->rope_scale;
+    op.table = back->rope;
+    if (hp->n_rot) hyb_do_rope_table(f->at->be, &op);
+    op.inv_freq = back->inv_freq_local;
+    op.scale = a->rope_scale_local;
+    op.table = back->rope_local;
+    if (hp->n_rot && hp->rope_local) hyb_do_rope_table(f->at->be, &op);
 }
 
 static void hyb_train_embed_back(hyb_train_pass *p)
@@ -41151,8 +41228,8 @@ static void hyb_train_next(hyb_train_pass *p)
     }
 }
 
-/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, m->loss and the gradients are
- * there after a sync. */
+/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, the gradients are
+ * there, in the device's memory, and hyb_train_end has the losses. */
 static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 {
     p->finished = -1;
@@ -41161,6 +41238,14 @@ static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
     if (!hyb_slicer_leave(cut)) return true;
     hyb_train_next(p);
     return p->at != HYB_TRAIN_END;
+}
+
+/* Waits: the losses are in m->loss. */
+static hybrid_result hyb_train_end(hyb_train_pass *p, hybrid_error *error)
+{
+    hyb_backend *be = p->f->stages[0].be;
+    be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n * sizeof *p->m->loss);
+    return be->ops->sync(be, error);
 }
 #endif
 /* ==== end src/model/backward.c ==== */
@@ -41175,6 +41260,7 @@ typedef struct hyb_place {
     hyb_device *gpu; /* NULL: everything runs on the host */
     int32_t first;   /* layers first .. n_layer - 1, the last norm and the head are on the GPU */
     bool embd;       /* and the embedding: then nothing runs on the host */
+    bool trained;    /* all of it, and as the host's copy is laid out: the same offset in both is the same value */
     size_t bytes;    /* of weights there, in one block */
     void *block;
     hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
@@ -41264,6 +41350,25 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     return HYBRID_OK;
 }
 
+/* The same of a pass over sequences of n_ctx tokens that is trained on. */
+static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *net, const hyb_weights *w,
+                                            const hyb_hparams *hp, const hybrid_context_desc *d, hyb_limits *limits,
+                                            hybrid_error *error)
+{
+    hybrid_result r = hyb_limits_of(device, net, w, hp, d, limits, error);
+    int32_t i;
+    if (r) return r;
+    limits->n_train = d->n_ctx;
+    if (device->ops->is_host) return HYBRID_OK;
+    if (hp->n_head_kv && !device->ops->attends(device, limits))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
+                        hp->head_dim_k, hp->head_dim_v);
+    for (i = 1; i < w->n_tensors; i++)
+        if (!w->tensors[i].is_vector) device->ops->show(device, limits, &w->tensors[i]);
+    return HYBRID_OK;
+}
+
 /* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
  * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
@@ -41323,6 +41428,42 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
              d->n_ctx, (unsigned long long)(need >> 20) + 1);
 }
 
+/* Decides for a model that is to be trained: all of it is on the GPU, if there is room for its gradients and the two
+ * moments of each weight as well, or nothing is. */
+static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
+                                     const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
+{
+    hyb_limits limits;
+    size_t bytes = 0;
+    uint64_t need;
+    int32_t i;
+    memset(place, 0, sizeof *place);
+    for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
+        if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
+    if (hyb_limits_of_training(gpu, net, w, hp, d, &limits, why)) return;
+    need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (!gpu->ops->fits(gpu, need)) {
+        hyb_fail(why, HYBRID_ERROR_MEMORY,
+                 "weights, gradients and moments need %llu MB of GPU memory, which are not free",
+                 (unsigned long long)(need >> 20) + 1);
+        return;
+    }
+    place->gpu = gpu;
+    place->embd = place->trained = true;
+    place->bytes = bytes;
+}
+
+/* What is trained, in one piece. */
+static hybrid_result hyb_place_upload_trained(hyb_place *place, const hyb_weights *w, hybrid_error *error)
+{
+    hyb_device *gpu = place->gpu;
+    int32_t i;
+    hybrid_result r = gpu->ops->write(gpu, place->block, w->owned, w->owned_bytes, error);
+    for (i = 1; i < w->n_tensors; i++)
+        place->tensors[i].data = (char *)place->block + ((const unsigned char *)w->tensors[i].data - w->owned);
+    return r ? r : gpu->ops->flush(gpu, error);
+}
+
 /* Copies the chosen weights to the GPU. w: the host's table, with data. */
 static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, const hyb_net *net, const hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
@@ -41336,6 +41477,7 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, cons
         return hyb_fail_memory(error, table);
     memcpy(place->tensors, w->tensors, table);
     if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
+    if (place->trained) return hyb_place_upload_trained(place, w, error);
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
         char *to = (char *)place->block + at;
@@ -41619,14 +41761,18 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     hybrid_context_desc d;
     hybrid_error why;
     hybrid_result r;
-    if (!gpu || desc->trainable) return HYBRID_OK;
+    if (!gpu) return HYBRID_OK;
     memset(&d, 0, sizeof d);
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
-    hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
+    if (desc->trainable)
+        hyb_place_choose_trained(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
+    else
+        hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
     if (!m->place.gpu)
-        hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+        hyb_log(m->rt, HYBRID_LOG_WARN, "the model %s on the CPU: %s", desc->trainable ? "is trained" : "runs",
+                why.message);
     else if (m->place.first)
         hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory",
                 m->place.first - 1, m->hp.n_layer);
@@ -43519,6 +43665,14 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     return r;
 }
 
+/* A context of a model whose weights are trained on the GPU cannot do without it: the host's are older. */
+static hybrid_result hyb_context_bound(const hybrid_error *why, hybrid_error *error)
+{
+    return hyb_fail(error, why->result,
+                    "the context runs on the GPU, where the model's weights are trained, or not at all: %s",
+                    why->message);
+}
+
 /* With the GPU, or without it when it fails. */
 static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *error)
 {
@@ -43526,6 +43680,7 @@ static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *err
     hybrid_result r;
     if (!c->model->place.gpu) return hyb_context_stages(c, true, error);
     if ((r = hyb_context_stages(c, false, &why)) == HYBRID_OK) return r;
+    if (c->model->place.trained) return hyb_context_bound(&why, error);
     hyb_log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
     return hyb_context_stages(c, true, error);
 }
@@ -43943,6 +44098,7 @@ static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 /* The GPU failed: the context goes on without it. Logits that only it held are gone. */
 static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
 {
+    if (c->model->place.trained) return hyb_context_bound(why, error);
     hyb_log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
     hyb_context_stages_free(c);
     if (c->n_logits_here < c->n_logits_made) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
@@ -48029,6 +48185,11 @@ HYB_BORDER(hybrid_result, hybrid_model_create,
     desc.trainable = true;
     if (!r) r = hybrid_model_load(file.rt, &desc, model, error);
     if (!r) hyb_shape_fill(*model, &s);
+    if (!r && (*model)->place.trained) r = hyb_place_upload_trained(&(*model)->place, &(*model)->weights, error);
+    if (r) {
+        hybrid_model_destroy(*model);
+        *model = NULL;
+    }
     hyb_free(file.rt, file.head);
     hyb_runtime_release(file.rt);
     return r;
@@ -48127,8 +48288,9 @@ typedef struct hyb_store {
     float *scratch; /* of the optimizer, for one parameter after the other */
     char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
     size_t name_bytes;
-    double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
-    void *block;    /* of grads, states and scratch */
+    double *sums;   /* (n_params) what an op makes of each parameter: in the host's memory, */
+    double *made;   /* read from here */
+    void *block;    /* of made, grads, states and scratch */
     size_t bytes;
 } hyb_store;
 
@@ -48196,31 +48358,34 @@ static void hyb_store_add_state(hyb_store *s, hyb_param *p, hyb_state_kind kind)
     s->n_states += hyb_store_room(p->n);
 }
 
-/* Zeros into memory of the device. */
-static hybrid_result hyb_store_clear(const hyb_store *s, float *values, int64_t n, hybrid_error *error)
+/* Zeros, once there is a back end. */
+static void hyb_store_clear(hyb_backend *be, float *values, int64_t n)
 {
-    static const float zeros[1024] = { 0 };
-    hybrid_result r = HYBRID_OK;
-    int64_t at;
-    if (s->device->ops->is_host) {
-        memset(values, 0, sizeof *values * (size_t)n);
-        return HYBRID_OK;
-    }
-    for (at = 0; at < n && !r; at += (int64_t)HYB_COUNT(zeros))
-        r = s->device->ops->write(s->device, values + at, zeros,
-                                  sizeof *zeros * (size_t)HYB_MIN(n - at, (int64_t)HYB_COUNT(zeros)), error);
-    return r ? r : s->device->ops->flush(s->device, error);
+    be->ops->zero(be, values, sizeof *values * (size_t)n);
+}
+
+/* Values of the device's memory to the host's, and back. */
+static hybrid_result hyb_store_read(hyb_backend *be, float *host, const float *values, int64_t n, hybrid_error *error)
+{
+    be->ops->read(be, host, values, sizeof *values * (size_t)n);
+    return be->ops->sync(be, error);
+}
+static hybrid_result hyb_store_write(hyb_backend *be, float *values, const float *host, int64_t n, hybrid_error *error)
+{
+    be->ops->write(be, values, host, sizeof *values * (size_t)n);
+    return be->ops->sync(be, error);
 }
 
 /* Bytes of the arenas; SIZE_MAX: they cannot be counted. */
 static size_t hyb_store_bytes(const hyb_store *s)
 {
     size_t bytes;
-    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch;
+    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch +
+                       (uint64_t)hyb_store_room(2 * (int64_t)s->n_params);
     return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
-/* The arenas, filled with zeros, once the table is complete. */
+/* The arenas, once the table is complete; the caller clears them. */
 static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
 {
     const size_t bytes = hyb_store_bytes(s);
@@ -48228,10 +48393,11 @@ static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
     if (bytes == SIZE_MAX) return hyb_fail_memory(error, bytes);
     if ((r = s->device->ops->alloc(s->device, bytes, &s->block, error)) != HYBRID_OK) return r;
     s->bytes = bytes;
-    s->grads = (float *)s->block;
+    s->made = (double *)s->block;
+    s->grads = (float *)s->block + hyb_store_room(2 * (int64_t)s->n_params);
     s->states = s->grads + s->n_values;
     s->scratch = s->states + s->n_states;
-    return hyb_store_clear(s, s->grads, s->n_values + s->n_states, error);
+    return HYBRID_OK;
 }
 
 /* *squares: the sum of the squares of all gradients. */
@@ -48243,9 +48409,10 @@ static hybrid_result hyb_store_squares(const hyb_store *s, hyb_backend *be, doub
     for (i = 0; i < s->n_params; i++) {
         op.x = s->grads + s->params[i].at;
         op.n = s->params[i].n;
-        op.sum = &s->sums[i];
+        op.sum = &s->made[i];
         hyb_do_squares(be, &op);
     }
+    be->ops->read(be, s->sums, s->made, sizeof *s->sums * (size_t)s->n_params);
     if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
     for (*squares = 0, i = 0; i < s->n_params; i++) *squares += s->sums[i];
     return HYBRID_OK;
@@ -48439,11 +48606,10 @@ static void hyb_muon_gram_of_rows(const hyb_muon *m)
 }
 
 /* a = X^T X, of more rows than columns */
-static hybrid_result hyb_muon_gram_of_columns(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+static void hyb_muon_gram_of_columns(const hyb_muon *m)
 {
     hyb_op_matmul_back_w op;
-    const hybrid_result r = hyb_store_clear(store, m->a, m->side * m->side, error);
-    if (r) return r;
+    hyb_store_clear(m->be, m->a, m->side * m->side);
     memset(&op, 0, sizeof op);
     op.rows = HYB_ROWS_BATCH;
     op.n = (int)m->rows;
@@ -48456,19 +48622,16 @@ static hybrid_result hyb_muon_gram_of_columns(const hyb_muon *m, const hyb_store
     op.out[0].dy_stride = m->cols;
     op.out[0].dw = m->a;
     hyb_do_matmul_back_w(m->be, &op);
-    return HYBRID_OK;
 }
 
 /* One of the five steps. */
-static hybrid_result hyb_muon_round(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+static void hyb_muon_round(const hyb_muon *m)
 {
     const int64_t square = m->side * m->side;
-    hybrid_result r = HYBRID_OK;
     if (m->rows > m->cols)
-        r = hyb_muon_gram_of_columns(m, store, error);
+        hyb_muon_gram_of_columns(m);
     else
         hyb_muon_gram_of_rows(m);
-    if (r) return r;
     hyb_muon_times(m, m->a, m->side, m->a, m->side, m->side, m->b);
     hyb_muon_scale(m, m->a, square, HYB_MUON_B);
     hyb_muon_scale(m, m->b, square, HYB_MUON_C);
@@ -48479,7 +48642,6 @@ static hybrid_result hyb_muon_round(const hyb_muon *m, const hyb_store *store, h
         hyb_muon_times(m, m->b, m->side, m->x, m->rows, m->cols, m->y);
     hyb_muon_scale(m, m->x, m->rows * m->cols, HYB_MUON_A);
     hyb_muon_add(m, m->x, m->y, m->rows * m->cols);
-    return HYBRID_OK;
 }
 
 /* x = the direction in which the momentum looks; its norm becomes 1. */
@@ -48503,8 +48665,9 @@ static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const
     hyb_do_lerp(m->be, &op);
     squares.x = m->x;
     squares.n = p->n;
-    squares.sum = &sum;
+    squares.sum = u->store->made;
     hyb_do_squares(m->be, &squares);
+    m->be->ops->read(m->be, &sum, squares.sum, sizeof sum);
     if ((r = m->be->ops->sync(m->be, error)) != HYBRID_OK) return r;
     hyb_muon_scale(m, m->x, p->n, (float)(1 / HYB_MAX(sqrt(sum), HYB_MUON_EPS)));
     return HYBRID_OK;
@@ -48527,8 +48690,8 @@ static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hy
     m.a = m.y + hyb_store_room(p->n);
     m.b = m.a + hyb_store_room(m.side * m.side);
     r = hyb_muon_look(&m, u, p, error);
-    for (i = 0; i < 5 && !r; i++) r = hyb_muon_round(&m, u->store, error);
     if (r) return r;
+    for (i = 0; i < 5; i++) hyb_muon_round(&m);
     op.w = u->store->weights + p->at;
     op.m = NULL;
     op.grad = m.x;
@@ -48699,10 +48862,11 @@ typedef struct hyb_transformer {
     hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
     int n_parts;           /* of equal size */
     const hyb_store *store;
-    hyb_device host;
+    hyb_device *device; /* where it computes */
     hyb_forward forward;
     hyb_train_memory memory;
-    void *block; /* of memory */
+    void *block;      /* of memory, on the device; */
+    void *host_block; /* and the host's part of it, where the device is another */
     /* the batch that is worked on: */
     hybrid_train_batch batch; /* its sizes are set */
     double factor;
@@ -48718,7 +48882,8 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
-enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
+/* Rows of a batch: their number times any width is no overflow in 64 bits. A grid of blocks has as many rows. */
+enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 
 /* adapter: what is trained, or NULL. */
 static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
@@ -48733,6 +48898,10 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
+    if (adapter && m->place.trained)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_trainer_create: adapters are trained on the host, and this model's weights on a GPU: "
+                        "load it without hybrid_model_desc.trainable");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -48761,12 +48930,28 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
+    if (m->place.trained && (int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS_GPU)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large for a GPU: %d tokens at most; more can be "
+                        "added up by n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS_GPU);
     if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
                         "n_batches",
                         d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
     return HYBRID_OK;
+}
+
+/* Where a model is trained: where its weights are, the GPU or the host. */
+static hyb_device *hyb_transformer_device(hybrid_model *m) { return m->place.trained ? m->place.gpu : &m->host; }
+
+/* The host's copy of the weights becomes what they are on the GPU. */
+static hybrid_result hyb_transformer_fetch(hybrid_model *m, hyb_backend *be, hybrid_error *error)
+{
+    if (!m || !m->place.trained) return HYBRID_OK;
+    be->ops->read(be, m->weights.owned, m->place.block, m->weights.owned_bytes);
+    return be->ops->sync(be, error);
 }
 
 static bool hyb_transformer_trains(const hybrid_model *m, hyb_weight i)
@@ -48787,7 +48972,8 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
                                             hybrid_error *error)
 {
     const hyb_weights *w = &m->weights;
-    float *weights = (float *)(void *)w->owned;
+    const float *host = (const float *)(const void *)w->owned; /* laid out as what is trained */
+    float *weights = m->place.trained ? (float *)m->place.block : (float *)(void *)w->owned;
     int32_t i;
     hybrid_result r =
         hyb_store_begin(s, rt, device, weights, (int64_t)(w->owned_bytes / sizeof(float)), (size_t)w->n_tensors, error);
@@ -48796,7 +48982,7 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
         const hyb_tensor *t = &w->tensors[i];
         const int64_t n = (int64_t)(hyb_weight_bytes(t) / sizeof(float)), cols = t->is_vector ? n : t->ne[0];
         if (hyb_transformer_trains(m, i))
-            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - weights, n / cols, cols,
+            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - host, n / cols, cols,
                           hyb_transformer_group(m, i));
     }
     return HYBRID_OK;
@@ -48853,7 +49039,8 @@ static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_sha
     const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
-    const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
+    const double a = (double)hyb_train_layout(&m, hp, &some, NULL, NULL);
+    const double b = (double)hyb_train_layout(&m, hp, &more, NULL, NULL);
     return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
@@ -48862,16 +49049,27 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
                                             hyb_limits *limits, hybrid_error *error)
 {
     hybrid_context_desc d;
-    hybrid_result r;
     memset(&d, 0, sizeof d);
     d.n_ctx = shape->n_ctx;
     d.n_seq = shape->n_seq;
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
     d.adapter_rank = shape->rank;
-    r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
-    limits->n_train = shape->n_ctx;
-    return r;
+    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+}
+
+/* The memory of a pass: in one block, or in two where the device is not the host. */
+static hybrid_result hyb_transformer_blocks(hyb_transformer *t, hybrid_error *error)
+{
+    hyb_device *device = t->device;
+    const hyb_hparams *hp = &t->model->hp;
+    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL, NULL);
+    const size_t host = device->ops->is_host ? 0 : t->memory.host_bytes;
+    hybrid_result r;
+    if (host && !(t->host_block = hyb_alloc_aligned(t->rt, host))) return hyb_fail_memory(error, host);
+    if ((r = device->ops->alloc(device, bytes - host, &t->block, error)) != HYBRID_OK) return r;
+    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block - host, (char *)t->host_block);
+    return HYBRID_OK;
 }
 
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
@@ -48880,13 +49078,11 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     const hyb_hparams *hp = &m->hp;
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
-    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
     hyb_backend *be;
     hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
-    if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
-    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
+    if ((r = hyb_transformer_blocks(t, error)) != HYBRID_OK) return r;
     if (t->set.n) {
         t->memory.back.adapter_grads = store->grads;
         t->memory.back.first_layer = hyb_adapter_first_layer(t->set.use->adapter);
@@ -48899,19 +49095,23 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     }
     f->hp = hp;
     f->net = &m->net;
-    f->tensors = m->weights.tensors;
+    f->tensors = t->device->ops->is_host ? m->weights.tensors : m->place.tensors;
     f->n_stages = 1;
     f->state = t->memory.state;
     f->kept = t->memory.kept;
     f->back = &t->memory.back;
-    stage->device = &t->host;
+    stage->device = t->device;
     stage->layer_end = hp->n_layer;
     stage->a = t->memory.base;
     if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
     hyb_train_rope_scale(&t->memory, hp, &stage->a);
-    if ((r = hyb_transformer_limits(m, &t->host, &t->shape, &limits, error)) != HYBRID_OK) return r;
-    if ((r = t->host.ops->backend_create(&t->host, &limits, &be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_train_rope(&t->memory, t->device, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) !=
+        HYBRID_OK)
+        return r;
+    if ((r = hyb_transformer_limits(m, t->device, &t->shape, &limits, error)) != HYBRID_OK) return r;
+    if ((r = t->device->ops->backend_create(t->device, &limits, &be, error)) != HYBRID_OK) return r;
     hyb_slicer_init(&t->base.cut, be);
+    t->base.stream = be->ops->stream(be);
     t->base.be = stage->be = &t->base.cut.be;
     return HYBRID_OK;
 }
@@ -48920,7 +49120,8 @@ static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
     hyb_slicer_destroy(&t->base.cut.be);
-    if (t->block) t->host.ops->free(&t->host, t->block);
+    if (t->block) t->device->ops->free(t->device, t->block);
+    hyb_free_aligned(t->rt, t->host_block);
     hyb_free(t->rt, t);
 }
 
@@ -49027,9 +49228,8 @@ static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *ba
 /* After the pass over a part: its losses. */
 static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 {
-    hyb_backend *be = t->base.be;
     int i;
-    t->result = be->ops->sync(be, &t->error);
+    t->result = hyb_train_end(&t->pass, &t->error);
     for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
     return t->result;
 }
@@ -49078,7 +49278,7 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
         t->set.use->adapter = d->adapter;
         t->set.use->scale = 1;
     }
-    hyb_host_device(&t->host, rt);
+    t->device = store->device;
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
         return r;
@@ -49099,10 +49299,13 @@ static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device,
     hyb_train_memory memory;
     hyb_limits limits;
     uint64_t bytes;
+    size_t host;
     hybrid_result r;
     if (!hyb_transformer_countable(&m->hp, shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = hyb_transformer_limits(m, device, shape, &limits, error)) != HYBRID_OK) return r;
-    bytes = device->ops->cost(device, hyb_train_layout(&memory, &m->hp, shape, NULL));
+    bytes = hyb_train_layout(&memory, &m->hp, shape, NULL, NULL);
+    host = device->ops->is_host ? 0 : memory.host_bytes;
+    bytes = host + device->ops->cost(device, (size_t)bytes - host);
     plan->kept = memory.kept_bytes;
     plan->logits = memory.logits_bytes;
     plan->scratch = bytes - plan->kept - plan->logits + device->ops->backend_cost(device, &limits);
@@ -49545,7 +49748,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     hybrid_adapter *adapter = t->desc.adapter;
     hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
                       : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                                : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+                                : hyb_transformer_params(s, t->rt, hyb_transformer_device(t->model), t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -49553,11 +49756,12 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
+    t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
     if (own) return hyb_trainer_own_room(t, error);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
-    return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
+    return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -49569,7 +49773,9 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
     else if (!r)
         r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
     t->desc.own = NULL; /* it was copied */
-    if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    if (r) return r;
+    hyb_store_clear(t->objective->cut.real, t->store.grads, t->store.n_values + t->store.n_states);
+    r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
 
@@ -49760,14 +49966,13 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_step_clear(hybrid_trainer *t, hybrid_error *error)
+static void hyb_step_clear(hybrid_trainer *t)
 {
     hyb_step *now = &t->now;
     const int64_t n = HYB_MIN(t->store.n_values - now->cleared, (int64_t)HYB_STEP_CLEARS);
-    const hybrid_result r = hyb_store_clear(&t->store, t->store.grads + now->cleared, n, error);
+    hyb_store_clear(t->objective->cut.real, t->store.grads + now->cleared, n);
     now->cleared += n;
     if (now->cleared == t->store.n_values) now->stage = HYB_STEP_BATCH;
-    return r;
 }
 
 /* Begins to add up all gradients from `from` on, but those that are. */
@@ -49854,6 +50059,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) hyb_ema_update(&u);
+    if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
@@ -49889,7 +50095,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     hybrid_result r = HYBRID_OK;
     switch (now->stage) {
     case HYB_STEP_NONE: break;
-    case HYB_STEP_CLEAR: r = hyb_step_clear(t, error); break;
+    case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
         o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
         now->stage = HYB_STEP_WORK;
@@ -50817,6 +51023,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
     r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
+    if (!r) r = hyb_transformer_fetch(trainer->model, trainer->objective->cut.real, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
     if (!r) r = hyb_trained_write(&e, error);
     if (!r) r = hybrid_gguf_end(e.out, error);
@@ -50921,6 +51128,10 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: %s is NULL", model ? "path" : "model");
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: there is no mix %d", (int)mix);
+    if (model->place.trained)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_adapter_merge: this model's weights are trained on a GPU; hybrid_trainer_export writes "
+                        "them, and adapters are merged into what is loaded from there");
     if ((r = hyb_adapters_check(model, adapters, scales, n, &m.set, error)) != HYBRID_OK) return r;
     r = hyb_trained_begin(&m.e, model->rt, model, mix, error);
     if (!r) r = hyb_trained_keys(&m.e, error);
@@ -51206,18 +51417,33 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
+/* An array, by way of the host's memory where it is on another device. */
+static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const hyb_param *p, int array,
+                                               hybrid_error *error)
+{
+    const float *values = hyb_checkpoint_array(t, p, array);
+    const size_t bytes = sizeof *values * (size_t)p->n;
+    float *host;
+    hybrid_result r;
+    if (!values) return HYBRID_OK;
+    if (t->store.device->ops->is_host) return hybrid_gguf_write(e->out, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_store_read(t->objective->cut.real, host, values, p->n, error);
+    if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
 static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
                                          hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
-    hybrid_result r = hyb_checkpoint_weights(e, t, false, error);
+    hybrid_result r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
     int a, i;
+    if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->store.n_params && !r; i++) {
-            const hyb_param *p = &t->store.params[i];
-            const float *array = hyb_checkpoint_array(t, p, a);
-            if (array) r = hybrid_gguf_write(e->out, array, sizeof *array * (size_t)p->n, error);
-        }
+        for (i = 0; i < t->store.n_params && !r; i++)
+            r = hyb_checkpoint_give_array(e, t, &t->store.params[i], a, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
@@ -51468,21 +51694,36 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
+/* Values of the file, by way of the host's memory where they go to another device. */
+static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
+                                           size_t bytes, hybrid_error *error)
+{
+    float *host;
+    hybrid_result r;
+    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_file_read(&in->file, offset, host, bytes, error);
+    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
 /* One array of a parameter. */
 static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                             const hyb_param *p, bool lacks, hybrid_error *error)
 {
+    hyb_backend *be = t->objective->cut.real;
     float *values = hyb_checkpoint_array(t, p, array);
     const size_t bytes = sizeof *values * (size_t)p->n;
     if (!values) return HYBRID_OK;
     if (!lacks)
-        return hyb_file_read(&in->file, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
-                             bytes, error);
+        return hyb_checkpoint_values(t, in, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
+                                     bytes, error);
     if (array == 1 + HYB_STATE_EMA)
-        memcpy(values, t->store.weights + p->at, bytes);
+        be->ops->copy(be, values, t->store.weights + p->at, bytes);
     else
-        memset(values, 0, bytes);
-    return HYBRID_OK;
+        be->ops->zero(be, values, bytes);
+    return be->ops->sync(be, error);
 }
 
 static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,

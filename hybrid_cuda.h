@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id af13842e50d5f31a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6057c464e71956d7): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9717  end.h                    closes what core/begin opened
+ *     9727  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,27 +25,27 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      417  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      586  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      881  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1019  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1173  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5273  cache.c                  compiled kernels on disk, or in the host's own store
- *     5551  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6030  device.c                 an opened GPU: its context, its memory, its kernels
- *     6417  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6590  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7053  gemm.c                   large products by cuBLAS.
- *     7215  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7280  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7669  ops_matmul.c             the op matmul: which kernels a product takes
- *     8208  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8313  ops_attention.c          which kernel of attention takes which rows
- *     8591  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8962  ops_train.c              the loss and the optimizer
- *     9083  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9205  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9534  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      421  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      590  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      885  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1023  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1177  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5277  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5555  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6034  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6421  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6594  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7057  gemm.c                   large products by cuBLAS.
+ *     7219  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7284  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7673  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8212  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8317  ops_attention.c          which kernel of attention takes which rows
+ *     8595  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8966  ops_train.c              the loss and the optimizer
+ *     9087  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9209  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9544  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "af13842e50d5f31a"
+#define HYBRID_CUDA__SOURCE_ID "6057c464e71956d7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -330,20 +330,24 @@
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
  *   pass_end     false: what was recorded cannot be run; call the ops again, without pass_begin
  *   copy         within the device
+ *   zero         so many bytes
  *   write        host may change on return
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
- *   sync         waits; what failed since the last one is its result */
+ *   sync         waits; what failed since the last one is its result
+ *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host */
 /* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
     X(hyb_pass,      pass_begin, (hyb_backend *be)) \
     X(bool,          pass_end,   (hyb_backend *be)) \
     X(void,          copy,       (hyb_backend *be, void *dst, const void *src, size_t bytes)) \
+    X(void,          zero,       (hyb_backend *be, void *dst, size_t bytes)) \
     X(void,          write,      (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
     X(void,          read,       (hyb_backend *be, void *host, const void *src, size_t bytes)) \
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
+    X(void *,        stream,     (hyb_backend *be)) \
     X(void,          destroy,    (hyb_backend *be))
 /* clang-format on */
 
@@ -5090,9 +5094,9 @@ static const char *const hyb_cuda_text_train[] = {
 "\n"
 "/* ---- optimizer --------------------------------------------------------------------------------------------------- */\n"
 "\n"
-"/* The sum of the squares of n values in one order: chunks of 4096 in float, then in double. A block sums every\n"
-" * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 1024, block 256. */\n"
-"enum { SQUARES = 4096 };\n"
+"/* The sum of the squares of n values in one order: chunks of 1024 in float, then in double. A block sums every\n"
+" * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 256, block 256. */\n"
+"enum { SQUARES = 1024 };\n"
 "KERNEL __launch_bounds__(256) squares(const float *x, i64 n, double *parts)\n"
 "{\n"
 "    __shared__ float shared[32];\n"
@@ -7257,7 +7261,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
 }
 
 /* Scratch of the op squares: its parts. */
-enum { HYB_CUDA_SQUARES_PARTS = 1024 };
+enum { HYB_CUDA_SQUARES_PARTS = 256 };
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
@@ -8997,7 +9001,7 @@ static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
 {
     hyb_op_squares o = *op;
     double *parts = (double *)(void *)at->scratch;
-    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 4096), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 1024), (int64_t)HYB_CUDA_SQUARES_PARTS);
     void *args[3];
     args[0] = &o.x;
     args[1] = &o.n;
@@ -9433,6 +9437,10 @@ static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t
 {
     hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
+static void hyb_cuda_be_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    hyb_cuda_zero(hyb_cuda_of(be)->queue, dst, bytes);
+}
 static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
 {
     hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes);
@@ -9450,6 +9458,8 @@ static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
     if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     return HYBRID_OK;
 }
+
+static void *hyb_cuda_be_stream(hyb_backend *be) { return hyb_cuda_of(be)->queue->stream; }
 
 static void hyb_cuda_be_destroy(hyb_backend *be)
 {

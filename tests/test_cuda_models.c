@@ -1,5 +1,6 @@
 /* Models on the GPU [emu] [emu-reordered] [emu-check] [no-asan]: against transformers as test_models does it on the
- * CPU, through the headers that ship, and stories260K in several types against the CPU's own logits and text. */
+ * CPU, through the headers that ship, and stories260K in several types against the CPU's own logits and text; and
+ * models that are trained there, against the same steps on the CPU. */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -342,6 +343,167 @@ static void check_worn(const char *path)
     free(cpu);
 }
 
+/* ---- training ---------------------------------------------------------------------------------------------------- */
+
+enum { PUPIL_SEQS = 2, PUPIL_CTX = 40, PUPIL_ROWS = PUPIL_SEQS * PUPIL_CTX };
+typedef struct pupil {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_trainer *t;
+} pupil;
+
+static bool pupil_open(pupil *p, const char *name, bool gpu, hybrid_trainer_desc d)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_train_plan plan;
+    hybrid_error err;
+    uint64_t taken;
+    char path[256];
+    snprintf(path, sizeof path, "tests/oracle/data/models/%s.gguf", name);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(p, 0, sizeof *p);
+    rd.device = gpu ? "cuda" : "cpu";
+    md.path = path;
+    md.trainable = true;
+    CHECK(!hybrid_runtime_create(&rd, &p->rt, &err), "%s", err.message);
+    CHECK(!hybrid_model_load(p->rt, &md, &p->m, &err), "%s", err.message);
+    if (!p->m) return false;
+    d.model = p->m;
+    d.n_seq = PUPIL_SEQS;
+    d.n_ctx = PUPIL_CTX;
+    taken = gpu ? hyb_cuda_device_of(p->rt->gpu)->cu->arena.used : 0;
+    CHECK(!hybrid_trainer_create(&d, &p->t, &err), "%s: %s", name, err.message);
+    if (gpu && p->t) { /* planned to the byte, on the GPU */
+        const hyb_transformer *made = hyb_transformer_of(p->t->objective);
+        CHECK(!hybrid_trainer_plan(&d, &plan, &err), "%s", err.message);
+        taken = hyb_cuda_device_of(p->rt->gpu)->cu->arena.used - taken + made->memory.host_bytes + plan.other;
+        CHECK(plan.total == taken, "%s: planned %llu bytes, %llu were taken", name, (unsigned long long)plan.total,
+              (unsigned long long)taken);
+    }
+    CHECK((p->m->place.gpu != NULL) == gpu, "%s is trained on the other device", name);
+    return p->t != NULL;
+}
+static void pupil_close(pupil *p)
+{
+    hybrid_trainer_destroy(p->t);
+    hybrid_model_destroy(p->m);
+    hybrid_runtime_destroy(p->rt);
+}
+
+/* The logits of what was trained, on the device that trains it. */
+static float *pupil_logits(const pupil *p, const int32_t *ids)
+{
+    const size_t bytes = (size_t)p->m->hp.n_vocab * sizeof(float);
+    hybrid_context_desc cd;
+    hybrid_context *c = NULL;
+    hybrid_error err;
+    float *logits = (float *)malloc(bytes);
+    memset(&cd, 0, sizeof cd);
+    cd.n_ctx = 64;
+    cd.kv = HYBRID_KV_F32;
+    CHECK(!hybrid_context_create(p->m, &cd, &c, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add(c, 0, ids, 20, &err) && !hybrid_decode(c, &err), "%s", err.message);
+    memcpy(logits, hybrid_logits(c, 0), bytes);
+    hybrid_context_destroy(c);
+    return logits;
+}
+
+/* A checkpoint goes from each device to the other one, and both go on alike. */
+static void check_exchange(pupil p[2], const hybrid_train_batch *batch)
+{
+    char path[2][64];
+    hybrid_error err;
+    double loss[2], other[2];
+    int k;
+    for (k = 0; k < 2; k++) {
+        snprintf(path[k], sizeof path[k], "build/cuda-trained-%d-%d.gguf", k, (int)getpid());
+        CHECK(!hybrid_trainer_evaluate(p[k].t, batch, &loss[k], &err), "%s", err.message);
+        CHECK(!hybrid_trainer_save(p[k].t, path[k], &err), "%s", err.message);
+    }
+    for (k = 0; k < 2; k++) {
+        hybrid_train_metrics a;
+        CHECK(!hybrid_trainer_load(p[k].t, path[1 - k], &err), "%s", err.message);
+        CHECK(!hybrid_trainer_evaluate(p[k].t, batch, &other[k], &err), "%s", err.message);
+        CHECK(fabs(other[k] - loss[1 - k]) < 1e-5, "loss %.9g, and %.9g on the other device", other[k], loss[1 - k]);
+        CHECK(!hybrid_trainer_step(p[k].t, batch, &a, &err), "%s", err.message);
+        CHECK(!hybrid_trainer_evaluate(p[k].t, batch, &other[k], &err), "%s", err.message);
+    }
+    CHECK(fabs(other[0] - other[1]) < 1e-5, "then losses %.9g and %.9g", other[0], other[1]);
+    for (k = 0; k < 2; k++) remove(path[k]);
+}
+
+/* Some steps on the CPU and on the GPU: the same losses; then a checkpoint goes from each to the other. */
+static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
+{
+    pupil p[2];
+    int32_t ids[PUPIL_ROWS], targets[PUPIL_ROWS];
+    float weights[PUPIL_ROWS], *logits[2];
+    hybrid_train_batch batch;
+    hybrid_train_metrics a[2];
+    hybrid_error err;
+    uint32_t bits = 5;
+    double worst = 0;
+    int i, k, n_vocab;
+    d.rate = 1e-3f;
+    d.clip = 1;
+    d.decay = 0.1f;
+    for (k = 0; k < 2; k++)
+        if (!pupil_open(&p[k], name, k == 1, d)) return;
+    n_vocab = p[0].m->hp.n_vocab;
+    memset(&batch, 0, sizeof batch);
+    batch.ids = ids;
+    batch.targets = targets;
+    batch.weights = weights;
+    for (i = 0; i < PUPIL_ROWS; i++) {
+        bits = bits * 1664525u + 1013904223u;
+        ids[i] = (int32_t)(bits >> 8) % n_vocab;
+        targets[i] = i % 7 == 3 ? -1 : (int32_t)(bits >> 12) % n_vocab;
+        weights[i] = (float)(1 + i % 3);
+    }
+    for (i = 0; i < steps; i++) {
+        bool done = false;
+        CHECK(!hybrid_trainer_step(p[0].t, &batch, &a[0], &err), "%s: %s", name, err.message);
+        while (!done && !hybrid_trainer_work(p[1].t, &batch, i % 2 ? 300 : UINT64_MAX, &done, &a[1], &err)) {}
+        CHECK(done, "%s: %s", name, err.message);
+        if (fabs(a[0].loss - a[1].loss) > worst) worst = fabs(a[0].loss - a[1].loss);
+        CHECK(fabs(a[0].grad_norm - a[1].grad_norm) < 1e-4 * a[0].grad_norm, "%s: norm %.9g, and %.9g on the GPU", name,
+              a[0].grad_norm, a[1].grad_norm);
+    }
+    CHECK(worst < 1e-5, "%s: losses %.2g apart", name, worst);
+    printf("  %-24s %d steps, losses within %.1e\n", name, steps, worst);
+    for (k = 0; k < 2; k++) logits[k] = pupil_logits(&p[k], ids);
+    CHECK(relative(logits[1], n_vocab, logits[0], 1, n_vocab) < TOLERANCE, "%s: logits %g apart", name,
+          relative(logits[1], n_vocab, logits[0], 1, n_vocab));
+    check_exchange(p, &batch);
+    for (k = 0; k < 2; k++) {
+        free(logits[k]);
+        pupil_close(&p[k]);
+    }
+}
+
+static void check_training(void)
+{
+    const bool slow = getenv("EMU_CHECK") != NULL;
+    hybrid_trainer_desc d;
+    memset(&d, 0, sizeof d);
+    TEST("training");
+    check_trained("gpt2", slow ? 1 : 5, d);
+    if (slow) return;
+    check_trained("llama", 5, d);
+    check_trained("gemma2", 3, d); /* windows, soft-caps, norms after parts */
+    d.recompute_every = 1;
+    check_trained("qwen3", 3, d); /* norms of heads */
+    d.ema = 0.9f;
+    d.optimizer = HYBRID_OPTIMIZER_MUON;
+    check_trained("gpt2", 3, d);
+    d.optimizer = HYBRID_OPTIMIZER_SGD;
+    d.momentum = 0.9f;
+    d.nesterov = true;
+    check_trained("llama", 3, d);
+}
+
 int main(void)
 {
     const int n = getenv("EMU_CHECK") ? 3 : 60;
@@ -352,6 +514,7 @@ int main(void)
         SKIP("no GPU: %s", why.message);
         return test_end();
     }
+    check_training();
     check_all_models();
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) {
         TEST("models with a state, warm");

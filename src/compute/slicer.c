@@ -41,6 +41,7 @@ static bool hyb_slicer_begin(hyb_slicer *c)
 
 static void hyb_slicer_end(hyb_slicer *c)
 {
+    if (c->until != UINT64_MAX) c->real->ops->sync(c->real, NULL); /* a GPU works on while the host goes on */
     if (c->until != UINT64_MAX && c->done < HYB_SLICER_OPS)
         c->took[c->kind][c->done] = (uint32_t)HYB_MIN(hyb_now_us() - c->since, (uint64_t)UINT32_MAX);
     c->done++;
@@ -76,6 +77,13 @@ static void hyb_slicer_copy(hyb_backend *be, void *dst, const void *src, size_t 
     c->real->ops->copy(c->real, dst, src, bytes);
     hyb_slicer_end(c);
 }
+static void hyb_slicer_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    hyb_slicer *c = (hyb_slicer *)be;
+    if (!hyb_slicer_begin(c)) return;
+    c->real->ops->zero(c->real, dst, bytes);
+    hyb_slicer_end(c);
+}
 /* What follows may be done again. */
 static void hyb_slicer_batch(hyb_backend *be, const hyb_batch *batch)
 {
@@ -98,6 +106,10 @@ static void hyb_slicer_rehearse(hyb_backend *be, bool on)
 static hybrid_result hyb_slicer_sync(hyb_backend *be, hybrid_error *error)
 {
     return ((hyb_slicer *)be)->real->ops->sync(((hyb_slicer *)be)->real, error);
+}
+static void *hyb_slicer_stream(hyb_backend *be)
+{
+    return ((hyb_slicer *)be)->real->ops->stream(((hyb_slicer *)be)->real);
 }
 /* A pass that is cut is not recorded. */
 static hyb_pass hyb_slicer_pass_begin(hyb_backend *be)
@@ -125,8 +137,8 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
         "cut",
     #define HYB_OP(name_) hyb_slicer_##name_,
         HYB_OPS(HYB_OP, HYB_OP)
-        hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_write,
-        hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_destroy,
+        hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_zero,
+        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };

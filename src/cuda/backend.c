@@ -235,6 +235,10 @@ static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t
 {
     hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
+static void hyb_cuda_be_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    hyb_cuda_zero(hyb_cuda_of(be)->queue, dst, bytes);
+}
 static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
 {
     hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes);
@@ -252,6 +256,8 @@ static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
     if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     return HYBRID_OK;
 }
+
+static void *hyb_cuda_be_stream(hyb_backend *be) { return hyb_cuda_of(be)->queue->stream; }
 
 static void hyb_cuda_be_destroy(hyb_backend *be)
 {

@@ -45,7 +45,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
 }
 
 /* Scratch of the op squares: its parts. */
-enum { HYB_CUDA_SQUARES_PARTS = 1024 };
+enum { HYB_CUDA_SQUARES_PARTS = 256 };
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 

@@ -39,7 +39,7 @@ static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
 {
     hyb_op_squares o = *op;
     double *parts = (double *)(void *)at->scratch;
-    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 4096), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 1024), (int64_t)HYB_CUDA_SQUARES_PARTS);
     void *args[3];
     args[0] = &o.x;
     args[1] = &o.n;

@@ -185,6 +185,14 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     return r;
 }
 
+/* A context of a model whose weights are trained on the GPU cannot do without it: the host's are older. */
+static hybrid_result hyb_context_bound(const hybrid_error *why, hybrid_error *error)
+{
+    return hyb_fail(error, why->result,
+                    "the context runs on the GPU, where the model's weights are trained, or not at all: %s",
+                    why->message);
+}
+
 /* With the GPU, or without it when it fails. */
 static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *error)
 {
@@ -192,6 +200,7 @@ static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *err
     hybrid_result r;
     if (!c->model->place.gpu) return hyb_context_stages(c, true, error);
     if ((r = hyb_context_stages(c, false, &why)) == HYBRID_OK) return r;
+    if (c->model->place.trained) return hyb_context_bound(&why, error);
     hyb_log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
     return hyb_context_stages(c, true, error);
 }
@@ -609,6 +618,7 @@ static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 /* The GPU failed: the context goes on without it. Logits that only it held are gone. */
 static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
 {
+    if (c->model->place.trained) return hyb_context_bound(why, error);
     hyb_log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
     hyb_context_stages_free(c);
     if (c->n_logits_here < c->n_logits_made) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);

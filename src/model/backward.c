@@ -15,6 +15,8 @@
  * bits.
  * What is made of that value by value, or by a norm, is made again when its turn comes: it would be a third of all.
  *
+ * A batch's description, and the tables of where things are, are the host's; all else is in the memory of the device.
+ *
  *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
  *     (every 2)                                                  '--------------- one segment at a time -----------'
  *
@@ -59,7 +61,7 @@ static const hyb_part *hyb_untrainable(const hyb_hparams *hp, const hyb_net *net
     return NULL;
 }
 
-/* Memory of a pass that is trained on. */
+/* Memory of a pass that is trained on. On the host: kept to loss. */
 typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
     hyb_activations *kept; /* 2 * n_layer + 1 */
@@ -69,14 +71,16 @@ typedef struct hyb_train_memory {
     hyb_back back;
     int loss_rows;
     int every; /* layers of a segment */
-    int32_t *ids, *pos, *out, *targets;
-    float *weights; /* of targets */
-    float *ends;    /* (segments, rows, E) x after each segment */
+    int32_t *ids, *pos, *out;
     hyb_run *runs;
-    double *loss;        /* (rows) */
-    float *narrow;       /* of the stage */
     int32_t *set_of_run; /* (n_seq) zeros: all wear the adapter that is trained */
-    size_t bytes, kept_bytes, logits_bytes;
+    double *loss;        /* (rows) read from `losses` */
+    int32_t *targets;
+    float *weights; /* of targets */
+    double *losses;
+    float *ends;   /* (segments, rows, E) x after each segment */
+    float *narrow; /* of the stage */
+    size_t bytes, host_bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
 /* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
@@ -172,8 +176,33 @@ static size_t hyb_segments_layout(hyb_train_memory *m, const hyb_hparams *hp, si
     return most;
 }
 
-/* Places everything from base on (NULL: only counts) and returns the bytes. */
-static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base)
+/* What is the host's, from `base` on. */
+static size_t hyb_train_host_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape,
+                                    size_t n_pages, char *base)
+{
+    const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx;
+    size_t at = 0;
+    #define HYB_PLACE(field, type, count) \
+        (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
+         at += hyb_align(sizeof(type) * (count), 64))
+    HYB_PLACE(kept, hyb_activations, 2 * (size_t)hp->n_layer + 1);
+    HYB_PLACE(state, hyb_layer_state, (size_t)hp->n_layer);
+    HYB_PLACE(pages, int32_t, n_pages);
+    HYB_PLACE(ids, int32_t, rows);
+    HYB_PLACE(pos, int32_t, rows);
+    HYB_PLACE(out, int32_t, rows);
+    HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
+    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
+    HYB_PLACE(loss, double, rows);
+    #undef HYB_PLACE
+    m->host_bytes = at;
+    return at;
+}
+
+/* Places everything from base on (NULL: only counts) and returns the bytes. host: NULL, or where the first of them are,
+ * m->host_bytes, when base is an address of another device; the others are at base + m->host_bytes then, too. */
+static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base,
+                               char *host)
 {
     const hyb_needs needs = hyb_net_needs(hp);
     const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx, half = (size_t)hp->n_rot / 2;
@@ -186,19 +215,13 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
     n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
+    at = hyb_train_host_layout(m, hp, shape, n_pages, host ? host : base);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(type) * (count), 64))
-    HYB_PLACE(kept, hyb_activations, 2 * (size_t)hp->n_layer + 1);
-    HYB_PLACE(state, hyb_layer_state, (size_t)hp->n_layer);
-    HYB_PLACE(pages, int32_t, n_pages);
-    HYB_PLACE(ids, int32_t, rows);
-    HYB_PLACE(pos, int32_t, rows);
-    HYB_PLACE(out, int32_t, rows);
     HYB_PLACE(targets, int32_t, rows);
     HYB_PLACE(weights, float, rows);
-    HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
-    HYB_PLACE(loss, double, rows);
+    HYB_PLACE(losses, double, rows);
     HYB_PLACE(base.rope, float, tables);
     HYB_PLACE(base.rope_local, float, hp->rope_local ? tables : 0);
     HYB_PLACE(base.inv_freq, double, half);
@@ -221,7 +244,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
     HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
     HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
-    HYB_PLACE(set_of_run, int32_t, shape->rank ? (size_t)shape->n_seq : 0);
+    HYB_PLACE(back.inv_freq, double, half);
+    HYB_PLACE(back.inv_freq_local, double, half);
     m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
@@ -250,6 +274,26 @@ static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, con
         m->kept[i].rope_scale = a->rope_scale;
         m->kept[i].rope_scale_local = a->rope_scale_local;
     }
+}
+
+/* Frequencies of the tables that turn back. tensors: the host's table. */
+static hybrid_result hyb_train_rope(hyb_train_memory *m, hyb_device *device, const hyb_hparams *hp, const hyb_net *net,
+                                    const hyb_tensor *tensors, int32_t n_ctx, hybrid_error *error)
+{
+    const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
+    hybrid_result r = HYBRID_OK;
+    double *freq;
+    int local, i;
+    if (!hp->n_rot) return HYBRID_OK;
+    if (!(freq = (double *)hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (local = 0; local < 2 && !r; local++) {
+        hyb_rope_frequencies(hp, net, tensors, local != 0, n_ctx, freq);
+        for (i = 0; i < hp->n_rot / 2; i++) freq[i] = -freq[i];
+        r = device->ops->write(device, local ? m->back.inv_freq_local : m->back.inv_freq, freq, bytes, error);
+    }
+    if (!r) r = device->ops->flush(device, error);
+    hyb_free(device->rt, freq);
+    return r;
 }
 
 /* What is asked of a pass over one batch: n_seq sequences of n_ctx tokens, each from its beginning. */
@@ -292,14 +336,15 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
                             const hyb_train_want *want)
 {
     const int n = shape->n_seq * shape->n_ctx;
+    hyb_backend *be = f->stages[0].be;
     int i;
     memset(p, 0, sizeof *p);
+    be->ops->write(be, m->targets, want->targets, (size_t)n * sizeof *m->targets);
+    if (want->weights) be->ops->write(be, m->weights, want->weights, (size_t)n * sizeof *m->weights);
     for (i = 0; i < n; i++) {
         m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
         m->out[i] = i;
-        m->targets[i] = want->targets[i];
-        if (want->weights) m->weights[i] = want->weights[i];
     }
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
@@ -359,7 +404,7 @@ static void hyb_train_loss(hyb_train_pass *p)
     op.targets = m->targets + at;
     op.weights = p->weighted ? m->weights + at : NULL;
     op.factor = p->factor;
-    op.loss = m->loss + at;
+    op.loss = m->losses + at;
     hyb_do_cross_entropy(f->at->be, &op);
     if (p->backward) {
         hyb_back_products_begin(&products, f, f->s->h + at * e, e);
@@ -369,17 +414,22 @@ static void hyb_train_loss(hyb_train_pass *p)
     f->n = p->batch.n;
 }
 
-/* Tables that turn back: those of the negative angles. */
+/* Tables that turn back. */
 static void hyb_train_tables(hyb_forward *f)
 {
     const hyb_hparams *hp = f->hp;
     const hyb_activations *a = &f->at->a;
     const hyb_back *back = f->back;
-    int64_t i;
-    for (i = 0; i < (int64_t)f->n * hp->n_rot; i++) {
-        back->rope[i] = i % 2 ? -a->rope[i] : a->rope[i];
-        if (hp->rope_local) back->rope_local[i] = i % 2 ? -a->rope_local[i] : a->rope_local[i];
-    }
+    hyb_op_rope_table op;
+    op.n_rot = hp->n_rot;
+    op.inv_freq = back->inv_freq;
+    op.scale = a->rope_scale;
+    op.table = back->rope;
+    if (hp->n_rot) hyb_do_rope_table(f->at->be, &op);
+    op.inv_freq = back->inv_freq_local;
+    op.scale = a->rope_scale_local;
+    op.table = back->rope_local;
+    if (hp->n_rot && hp->rope_local) hyb_do_rope_table(f->at->be, &op);
 }
 
 static void hyb_train_embed_back(hyb_train_pass *p)
@@ -466,8 +516,8 @@ static void hyb_train_next(hyb_train_pass *p)
     }
 }
 
-/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, m->loss and the gradients are
- * there after a sync. */
+/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, the gradients are
+ * there, in the device's memory, and hyb_train_end has the losses. */
 static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 {
     p->finished = -1;
@@ -476,6 +526,14 @@ static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
     if (!hyb_slicer_leave(cut)) return true;
     hyb_train_next(p);
     return p->at != HYB_TRAIN_END;
+}
+
+/* Waits: the losses are in m->loss. */
+static hybrid_result hyb_train_end(hyb_train_pass *p, hybrid_error *error)
+{
+    hyb_backend *be = p->f->stages[0].be;
+    be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n * sizeof *p->m->loss);
+    return be->ops->sync(be, error);
 }
 #endif
 #endif

@@ -178,14 +178,18 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     hybrid_context_desc d;
     hybrid_error why;
     hybrid_result r;
-    if (!gpu || desc->trainable) return HYBRID_OK;
+    if (!gpu) return HYBRID_OK;
     memset(&d, 0, sizeof d);
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
-    hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
+    if (desc->trainable)
+        hyb_place_choose_trained(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
+    else
+        hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
     if (!m->place.gpu)
-        hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+        hyb_log(m->rt, HYBRID_LOG_WARN, "the model %s on the CPU: %s", desc->trainable ? "is trained" : "runs",
+                why.message);
     else if (m->place.first)
         hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory",
                 m->place.first - 1, m->hp.n_layer);

@@ -92,7 +92,8 @@ typedef struct hyb_back {
     float *dmixed;            /* (n, needs.mixed) */
     float *dact;              /* (n, needs.act) */
     float *stats;             /* of norms: two values a group */
-    float *rope, *rope_local; /* tables that turn back */
+    float *rope, *rope_local; /* tables that turn back: those of the negative angles, */
+    double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
     float *dlow;          /* (n, 4 * rank) of x A^T */

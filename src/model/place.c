@@ -8,6 +8,7 @@ typedef struct hyb_place {
     hyb_device *gpu; /* NULL: everything runs on the host */
     int32_t first;   /* layers first .. n_layer - 1, the last norm and the head are on the GPU */
     bool embd;       /* and the embedding: then nothing runs on the host */
+    bool trained;    /* all of it, and as the host's copy is laid out: the same offset in both is the same value */
     size_t bytes;    /* of weights there, in one block */
     void *block;
     hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
@@ -97,6 +98,25 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     return HYBRID_OK;
 }
 
+/* The same of a pass over sequences of n_ctx tokens that is trained on. */
+static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *net, const hyb_weights *w,
+                                            const hyb_hparams *hp, const hybrid_context_desc *d, hyb_limits *limits,
+                                            hybrid_error *error)
+{
+    hybrid_result r = hyb_limits_of(device, net, w, hp, d, limits, error);
+    int32_t i;
+    if (r) return r;
+    limits->n_train = d->n_ctx;
+    if (device->ops->is_host) return HYBRID_OK;
+    if (hp->n_head_kv && !device->ops->attends(device, limits))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
+                        hp->head_dim_k, hp->head_dim_v);
+    for (i = 1; i < w->n_tensors; i++)
+        if (!w->tensors[i].is_vector) device->ops->show(device, limits, &w->tensors[i]);
+    return HYBRID_OK;
+}
+
 /* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
  * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
@@ -156,6 +176,42 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
              d->n_ctx, (unsigned long long)(need >> 20) + 1);
 }
 
+/* Decides for a model that is to be trained: all of it is on the GPU, if there is room for its gradients and the two
+ * moments of each weight as well, or nothing is. */
+static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
+                                     const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
+{
+    hyb_limits limits;
+    size_t bytes = 0;
+    uint64_t need;
+    int32_t i;
+    memset(place, 0, sizeof *place);
+    for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
+        if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
+    if (hyb_limits_of_training(gpu, net, w, hp, d, &limits, why)) return;
+    need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (!gpu->ops->fits(gpu, need)) {
+        hyb_fail(why, HYBRID_ERROR_MEMORY,
+                 "weights, gradients and moments need %llu MB of GPU memory, which are not free",
+                 (unsigned long long)(need >> 20) + 1);
+        return;
+    }
+    place->gpu = gpu;
+    place->embd = place->trained = true;
+    place->bytes = bytes;
+}
+
+/* What is trained, in one piece. */
+static hybrid_result hyb_place_upload_trained(hyb_place *place, const hyb_weights *w, hybrid_error *error)
+{
+    hyb_device *gpu = place->gpu;
+    int32_t i;
+    hybrid_result r = gpu->ops->write(gpu, place->block, w->owned, w->owned_bytes, error);
+    for (i = 1; i < w->n_tensors; i++)
+        place->tensors[i].data = (char *)place->block + ((const unsigned char *)w->tensors[i].data - w->owned);
+    return r ? r : gpu->ops->flush(gpu, error);
+}
+
 /* Copies the chosen weights to the GPU. w: the host's table, with data. */
 static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, const hyb_net *net, const hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
@@ -169,6 +225,7 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, cons
         return hyb_fail_memory(error, table);
     memcpy(place->tensors, w->tensors, table);
     if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
+    if (place->trained) return hyb_place_upload_trained(place, w, error);
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
         char *to = (char *)place->block + at;

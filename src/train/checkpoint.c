@@ -274,18 +274,33 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
+/* An array, by way of the host's memory where it is on another device. */
+static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const hyb_param *p, int array,
+                                               hybrid_error *error)
+{
+    const float *values = hyb_checkpoint_array(t, p, array);
+    const size_t bytes = sizeof *values * (size_t)p->n;
+    float *host;
+    hybrid_result r;
+    if (!values) return HYBRID_OK;
+    if (t->store.device->ops->is_host) return hybrid_gguf_write(e->out, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_store_read(t->objective->cut.real, host, values, p->n, error);
+    if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
 static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
                                          hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
-    hybrid_result r = hyb_checkpoint_weights(e, t, false, error);
+    hybrid_result r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
     int a, i;
+    if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->store.n_params && !r; i++) {
-            const hyb_param *p = &t->store.params[i];
-            const float *array = hyb_checkpoint_array(t, p, a);
-            if (array) r = hybrid_gguf_write(e->out, array, sizeof *array * (size_t)p->n, error);
-        }
+        for (i = 0; i < t->store.n_params && !r; i++)
+            r = hyb_checkpoint_give_array(e, t, &t->store.params[i], a, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
@@ -536,21 +551,36 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
+/* Values of the file, by way of the host's memory where they go to another device. */
+static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
+                                           size_t bytes, hybrid_error *error)
+{
+    float *host;
+    hybrid_result r;
+    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_file_read(&in->file, offset, host, bytes, error);
+    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
 /* One array of a parameter. */
 static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                             const hyb_param *p, bool lacks, hybrid_error *error)
 {
+    hyb_backend *be = t->objective->cut.real;
     float *values = hyb_checkpoint_array(t, p, array);
     const size_t bytes = sizeof *values * (size_t)p->n;
     if (!values) return HYBRID_OK;
     if (!lacks)
-        return hyb_file_read(&in->file, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
-                             bytes, error);
+        return hyb_checkpoint_values(t, in, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
+                                     bytes, error);
     if (array == 1 + HYB_STATE_EMA)
-        memcpy(values, t->store.weights + p->at, bytes);
+        be->ops->copy(be, values, t->store.weights + p->at, bytes);
     else
-        memset(values, 0, bytes);
-    return HYBRID_OK;
+        be->ops->zero(be, values, bytes);
+    return be->ops->sync(be, error);
 }
 
 static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,

@@ -234,6 +234,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
     r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
     if (!r) r = hyb_trained_keys(&e, error);
     if (!r) r = hyb_trained_tensors(&e, error);
+    if (!r) r = hyb_transformer_fetch(trainer->model, trainer->objective->cut.real, error);
     if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
     if (!r) r = hyb_trained_write(&e, error);
     if (!r) r = hybrid_gguf_end(e.out, error);

@@ -97,6 +97,10 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: %s is NULL", model ? "path" : "model");
     if (!hybrid_mix_name(mix))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_merge: there is no mix %d", (int)mix);
+    if (model->place.trained)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_adapter_merge: this model's weights are trained on a GPU; hybrid_trainer_export writes "
+                        "them, and adapters are merged into what is loaded from there");
     if ((r = hyb_adapters_check(model, adapters, scales, n, &m.set, error)) != HYBRID_OK) return r;
     r = hyb_trained_begin(&m.e, model->rt, model, mix, error);
     if (!r) r = hyb_trained_keys(&m.e, error);

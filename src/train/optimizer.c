@@ -188,11 +188,10 @@ static void hyb_muon_gram_of_rows(const hyb_muon *m)
 }
 
 /* a = X^T X, of more rows than columns */
-static hybrid_result hyb_muon_gram_of_columns(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+static void hyb_muon_gram_of_columns(const hyb_muon *m)
 {
     hyb_op_matmul_back_w op;
-    const hybrid_result r = hyb_store_clear(store, m->a, m->side * m->side, error);
-    if (r) return r;
+    hyb_store_clear(m->be, m->a, m->side * m->side);
     memset(&op, 0, sizeof op);
     op.rows = HYB_ROWS_BATCH;
     op.n = (int)m->rows;
@@ -205,19 +204,16 @@ static hybrid_result hyb_muon_gram_of_columns(const hyb_muon *m, const hyb_store
     op.out[0].dy_stride = m->cols;
     op.out[0].dw = m->a;
     hyb_do_matmul_back_w(m->be, &op);
-    return HYBRID_OK;
 }
 
 /* One of the five steps. */
-static hybrid_result hyb_muon_round(const hyb_muon *m, const hyb_store *store, hybrid_error *error)
+static void hyb_muon_round(const hyb_muon *m)
 {
     const int64_t square = m->side * m->side;
-    hybrid_result r = HYBRID_OK;
     if (m->rows > m->cols)
-        r = hyb_muon_gram_of_columns(m, store, error);
+        hyb_muon_gram_of_columns(m);
     else
         hyb_muon_gram_of_rows(m);
-    if (r) return r;
     hyb_muon_times(m, m->a, m->side, m->a, m->side, m->side, m->b);
     hyb_muon_scale(m, m->a, square, HYB_MUON_B);
     hyb_muon_scale(m, m->b, square, HYB_MUON_C);
@@ -228,7 +224,6 @@ static hybrid_result hyb_muon_round(const hyb_muon *m, const hyb_store *store, h
         hyb_muon_times(m, m->b, m->side, m->x, m->rows, m->cols, m->y);
     hyb_muon_scale(m, m->x, m->rows * m->cols, HYB_MUON_A);
     hyb_muon_add(m, m->x, m->y, m->rows * m->cols);
-    return HYBRID_OK;
 }
 
 /* x = the direction in which the momentum looks; its norm becomes 1. */
@@ -252,8 +247,9 @@ static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const
     hyb_do_lerp(m->be, &op);
     squares.x = m->x;
     squares.n = p->n;
-    squares.sum = &sum;
+    squares.sum = u->store->made;
     hyb_do_squares(m->be, &squares);
+    m->be->ops->read(m->be, &sum, squares.sum, sizeof sum);
     if ((r = m->be->ops->sync(m->be, error)) != HYBRID_OK) return r;
     hyb_muon_scale(m, m->x, p->n, (float)(1 / HYB_MAX(sqrt(sum), HYB_MUON_EPS)));
     return HYBRID_OK;
@@ -276,8 +272,8 @@ static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hy
     m.a = m.y + hyb_store_room(p->n);
     m.b = m.a + hyb_store_room(m.side * m.side);
     r = hyb_muon_look(&m, u, p, error);
-    for (i = 0; i < 5 && !r; i++) r = hyb_muon_round(&m, u->store, error);
     if (r) return r;
+    for (i = 0; i < 5; i++) hyb_muon_round(&m);
     op.w = u->store->weights + p->at;
     op.m = NULL;
     op.grad = m.x;

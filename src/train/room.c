@@ -11,10 +11,13 @@ static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device,
     hyb_train_memory memory;
     hyb_limits limits;
     uint64_t bytes;
+    size_t host;
     hybrid_result r;
     if (!hyb_transformer_countable(&m->hp, shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = hyb_transformer_limits(m, device, shape, &limits, error)) != HYBRID_OK) return r;
-    bytes = device->ops->cost(device, hyb_train_layout(&memory, &m->hp, shape, NULL));
+    bytes = hyb_train_layout(&memory, &m->hp, shape, NULL, NULL);
+    host = device->ops->is_host ? 0 : memory.host_bytes;
+    bytes = host + device->ops->cost(device, (size_t)bytes - host);
     plan->kept = memory.kept_bytes;
     plan->logits = memory.logits_bytes;
     plan->scratch = bytes - plan->kept - plan->logits + device->ops->backend_cost(device, &limits);

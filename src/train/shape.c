@@ -313,6 +313,11 @@ HYB_BORDER(hybrid_result, hybrid_model_create,
     desc.trainable = true;
     if (!r) r = hybrid_model_load(file.rt, &desc, model, error);
     if (!r) hyb_shape_fill(*model, &s);
+    if (!r && (*model)->place.trained) r = hyb_place_upload_trained(&(*model)->place, &(*model)->weights, error);
+    if (r) {
+        hybrid_model_destroy(*model);
+        *model = NULL;
+    }
     hyb_free(file.rt, file.head);
     hyb_runtime_release(file.rt);
     return r;

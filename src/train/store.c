@@ -48,8 +48,9 @@ typedef struct hyb_store {
     float *scratch; /* of the optimizer, for one parameter after the other */
     char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
     size_t name_bytes;
-    double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
-    void *block;    /* of grads, states and scratch */
+    double *sums;   /* (n_params) what an op makes of each parameter: in the host's memory, */
+    double *made;   /* read from here */
+    void *block;    /* of made, grads, states and scratch */
     size_t bytes;
 } hyb_store;
 
@@ -117,31 +118,34 @@ static void hyb_store_add_state(hyb_store *s, hyb_param *p, hyb_state_kind kind)
     s->n_states += hyb_store_room(p->n);
 }
 
-/* Zeros into memory of the device. */
-static hybrid_result hyb_store_clear(const hyb_store *s, float *values, int64_t n, hybrid_error *error)
+/* Zeros, once there is a back end. */
+static void hyb_store_clear(hyb_backend *be, float *values, int64_t n)
 {
-    static const float zeros[1024] = { 0 };
-    hybrid_result r = HYBRID_OK;
-    int64_t at;
-    if (s->device->ops->is_host) {
-        memset(values, 0, sizeof *values * (size_t)n);
-        return HYBRID_OK;
-    }
-    for (at = 0; at < n && !r; at += (int64_t)HYB_COUNT(zeros))
-        r = s->device->ops->write(s->device, values + at, zeros,
-                                  sizeof *zeros * (size_t)HYB_MIN(n - at, (int64_t)HYB_COUNT(zeros)), error);
-    return r ? r : s->device->ops->flush(s->device, error);
+    be->ops->zero(be, values, sizeof *values * (size_t)n);
+}
+
+/* Values of the device's memory to the host's, and back. */
+static hybrid_result hyb_store_read(hyb_backend *be, float *host, const float *values, int64_t n, hybrid_error *error)
+{
+    be->ops->read(be, host, values, sizeof *values * (size_t)n);
+    return be->ops->sync(be, error);
+}
+static hybrid_result hyb_store_write(hyb_backend *be, float *values, const float *host, int64_t n, hybrid_error *error)
+{
+    be->ops->write(be, values, host, sizeof *values * (size_t)n);
+    return be->ops->sync(be, error);
 }
 
 /* Bytes of the arenas; SIZE_MAX: they cannot be counted. */
 static size_t hyb_store_bytes(const hyb_store *s)
 {
     size_t bytes;
-    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch;
+    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch +
+                       (uint64_t)hyb_store_room(2 * (int64_t)s->n_params);
     return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
-/* The arenas, filled with zeros, once the table is complete. */
+/* The arenas, once the table is complete; the caller clears them. */
 static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
 {
     const size_t bytes = hyb_store_bytes(s);
@@ -149,10 +153,11 @@ static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
     if (bytes == SIZE_MAX) return hyb_fail_memory(error, bytes);
     if ((r = s->device->ops->alloc(s->device, bytes, &s->block, error)) != HYBRID_OK) return r;
     s->bytes = bytes;
-    s->grads = (float *)s->block;
+    s->made = (double *)s->block;
+    s->grads = (float *)s->block + hyb_store_room(2 * (int64_t)s->n_params);
     s->states = s->grads + s->n_values;
     s->scratch = s->states + s->n_states;
-    return hyb_store_clear(s, s->grads, s->n_values + s->n_states, error);
+    return HYBRID_OK;
 }
 
 /* *squares: the sum of the squares of all gradients. */
@@ -164,9 +169,10 @@ static hybrid_result hyb_store_squares(const hyb_store *s, hyb_backend *be, doub
     for (i = 0; i < s->n_params; i++) {
         op.x = s->grads + s->params[i].at;
         op.n = s->params[i].n;
-        op.sum = &s->sums[i];
+        op.sum = &s->made[i];
         hyb_do_squares(be, &op);
     }
+    be->ops->read(be, s->sums, s->made, sizeof *s->sums * (size_t)s->n_params);
     if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
     for (*squares = 0, i = 0; i < s->n_params; i++) *squares += s->sums[i];
     return HYBRID_OK;

@@ -101,7 +101,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     hybrid_adapter *adapter = t->desc.adapter;
     hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
                       : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                                : hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+                                : hyb_transformer_params(s, t->rt, hyb_transformer_device(t->model), t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -109,11 +109,12 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
+    t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
     if (own) return hyb_trainer_own_room(t, error);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
-    return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
+    return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -125,7 +126,9 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
     else if (!r)
         r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
     t->desc.own = NULL; /* it was copied */
-    if (!r) r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
+    if (r) return r;
+    hyb_store_clear(t->objective->cut.real, t->store.grads, t->store.n_values + t->store.n_states);
+    r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
 
@@ -316,14 +319,13 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_step_clear(hybrid_trainer *t, hybrid_error *error)
+static void hyb_step_clear(hybrid_trainer *t)
 {
     hyb_step *now = &t->now;
     const int64_t n = HYB_MIN(t->store.n_values - now->cleared, (int64_t)HYB_STEP_CLEARS);
-    const hybrid_result r = hyb_store_clear(&t->store, t->store.grads + now->cleared, n, error);
+    hyb_store_clear(t->objective->cut.real, t->store.grads + now->cleared, n);
     now->cleared += n;
     if (now->cleared == t->store.n_values) now->stage = HYB_STEP_BATCH;
-    return r;
 }
 
 /* Begins to add up all gradients from `from` on, but those that are. */
@@ -410,6 +412,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) hyb_ema_update(&u);
+    if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
@@ -445,7 +448,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     hybrid_result r = HYBRID_OK;
     switch (now->stage) {
     case HYB_STEP_NONE: break;
-    case HYB_STEP_CLEAR: r = hyb_step_clear(t, error); break;
+    case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
         o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
         now->stage = HYB_STEP_WORK;

@@ -13,10 +13,11 @@ typedef struct hyb_transformer {
     hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
     int n_parts;           /* of equal size */
     const hyb_store *store;
-    hyb_device host;
+    hyb_device *device; /* where it computes */
     hyb_forward forward;
     hyb_train_memory memory;
-    void *block; /* of memory */
+    void *block;      /* of memory, on the device; */
+    void *host_block; /* and the host's part of it, where the device is another */
     /* the batch that is worked on: */
     hybrid_train_batch batch; /* its sizes are set */
     double factor;
@@ -32,7 +33,8 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
-enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
+/* Rows of a batch: their number times any width is no overflow in 64 bits. A grid of blocks has as many rows. */
+enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 
 /* adapter: what is trained, or NULL. */
 static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
@@ -47,6 +49,10 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
+    if (adapter && m->place.trained)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_trainer_create: adapters are trained on the host, and this model's weights on a GPU: "
+                        "load it without hybrid_model_desc.trainable");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -75,12 +81,28 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
+    if (m->place.trained && (int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS_GPU)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large for a GPU: %d tokens at most; more can be "
+                        "added up by n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS_GPU);
     if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
                         "n_batches",
                         d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
     return HYBRID_OK;
+}
+
+/* Where a model is trained: where its weights are, the GPU or the host. */
+static hyb_device *hyb_transformer_device(hybrid_model *m) { return m->place.trained ? m->place.gpu : &m->host; }
+
+/* The host's copy of the weights becomes what they are on the GPU. */
+static hybrid_result hyb_transformer_fetch(hybrid_model *m, hyb_backend *be, hybrid_error *error)
+{
+    if (!m || !m->place.trained) return HYBRID_OK;
+    be->ops->read(be, m->weights.owned, m->place.block, m->weights.owned_bytes);
+    return be->ops->sync(be, error);
 }
 
 static bool hyb_transformer_trains(const hybrid_model *m, hyb_weight i)
@@ -101,7 +123,8 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
                                             hybrid_error *error)
 {
     const hyb_weights *w = &m->weights;
-    float *weights = (float *)(void *)w->owned;
+    const float *host = (const float *)(const void *)w->owned; /* laid out as what is trained */
+    float *weights = m->place.trained ? (float *)m->place.block : (float *)(void *)w->owned;
     int32_t i;
     hybrid_result r =
         hyb_store_begin(s, rt, device, weights, (int64_t)(w->owned_bytes / sizeof(float)), (size_t)w->n_tensors, error);
@@ -110,7 +133,7 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
         const hyb_tensor *t = &w->tensors[i];
         const int64_t n = (int64_t)(hyb_weight_bytes(t) / sizeof(float)), cols = t->is_vector ? n : t->ne[0];
         if (hyb_transformer_trains(m, i))
-            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - weights, n / cols, cols,
+            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - host, n / cols, cols,
                           hyb_transformer_group(m, i));
     }
     return HYBRID_OK;
@@ -167,7 +190,8 @@ static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_sha
     const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
-    const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
+    const double a = (double)hyb_train_layout(&m, hp, &some, NULL, NULL);
+    const double b = (double)hyb_train_layout(&m, hp, &more, NULL, NULL);
     return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
@@ -176,16 +200,27 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
                                             hyb_limits *limits, hybrid_error *error)
 {
     hybrid_context_desc d;
-    hybrid_result r;
     memset(&d, 0, sizeof d);
     d.n_ctx = shape->n_ctx;
     d.n_seq = shape->n_seq;
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
     d.adapter_rank = shape->rank;
-    r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
-    limits->n_train = shape->n_ctx;
-    return r;
+    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+}
+
+/* The memory of a pass: in one block, or in two where the device is not the host. */
+static hybrid_result hyb_transformer_blocks(hyb_transformer *t, hybrid_error *error)
+{
+    hyb_device *device = t->device;
+    const hyb_hparams *hp = &t->model->hp;
+    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL, NULL);
+    const size_t host = device->ops->is_host ? 0 : t->memory.host_bytes;
+    hybrid_result r;
+    if (host && !(t->host_block = hyb_alloc_aligned(t->rt, host))) return hyb_fail_memory(error, host);
+    if ((r = device->ops->alloc(device, bytes - host, &t->block, error)) != HYBRID_OK) return r;
+    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block - host, (char *)t->host_block);
+    return HYBRID_OK;
 }
 
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
@@ -194,13 +229,11 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     const hyb_hparams *hp = &m->hp;
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
-    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
     hyb_backend *be;
     hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
-    if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
-    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
+    if ((r = hyb_transformer_blocks(t, error)) != HYBRID_OK) return r;
     if (t->set.n) {
         t->memory.back.adapter_grads = store->grads;
         t->memory.back.first_layer = hyb_adapter_first_layer(t->set.use->adapter);
@@ -213,19 +246,23 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     }
     f->hp = hp;
     f->net = &m->net;
-    f->tensors = m->weights.tensors;
+    f->tensors = t->device->ops->is_host ? m->weights.tensors : m->place.tensors;
     f->n_stages = 1;
     f->state = t->memory.state;
     f->kept = t->memory.kept;
     f->back = &t->memory.back;
-    stage->device = &t->host;
+    stage->device = t->device;
     stage->layer_end = hp->n_layer;
     stage->a = t->memory.base;
     if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
     hyb_train_rope_scale(&t->memory, hp, &stage->a);
-    if ((r = hyb_transformer_limits(m, &t->host, &t->shape, &limits, error)) != HYBRID_OK) return r;
-    if ((r = t->host.ops->backend_create(&t->host, &limits, &be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_train_rope(&t->memory, t->device, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) !=
+        HYBRID_OK)
+        return r;
+    if ((r = hyb_transformer_limits(m, t->device, &t->shape, &limits, error)) != HYBRID_OK) return r;
+    if ((r = t->device->ops->backend_create(t->device, &limits, &be, error)) != HYBRID_OK) return r;
     hyb_slicer_init(&t->base.cut, be);
+    t->base.stream = be->ops->stream(be);
     t->base.be = stage->be = &t->base.cut.be;
     return HYBRID_OK;
 }
@@ -234,7 +271,8 @@ static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
     hyb_slicer_destroy(&t->base.cut.be);
-    if (t->block) t->host.ops->free(&t->host, t->block);
+    if (t->block) t->device->ops->free(t->device, t->block);
+    hyb_free_aligned(t->rt, t->host_block);
     hyb_free(t->rt, t);
 }
 
@@ -341,9 +379,8 @@ static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *ba
 /* After the pass over a part: its losses. */
 static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 {
-    hyb_backend *be = t->base.be;
     int i;
-    t->result = be->ops->sync(be, &t->error);
+    t->result = hyb_train_end(&t->pass, &t->error);
     for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
     return t->result;
 }
@@ -392,7 +429,7 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
         t->set.use->adapter = d->adapter;
         t->set.use->scale = 1;
     }
-    hyb_host_device(&t->host, rt);
+    t->device = store->device;
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
         return r;

@@ -462,6 +462,11 @@ static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t byt
     HYB_UNUSED(be);
     memcpy(dst, src, bytes);
 }
+static void hyb_cpu_zero(hyb_backend *be, void *dst, size_t bytes)
+{
+    HYB_UNUSED(be);
+    memset(dst, 0, bytes);
+}
 static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
 {
     hyb_cpu_copy(be, dst, host, bytes);
@@ -469,6 +474,11 @@ static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t b
 static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes)
 {
     hyb_cpu_copy(be, host, src, bytes);
+}
+static void *hyb_cpu_stream(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return NULL;
 }
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
 {

@@ -60,9 +60,9 @@ KERNEL __launch_bounds__(512) cross_entropy(const cross_entropy_args a)
 
 /* ---- optimizer --------------------------------------------------------------------------------------------------- */
 
-/* The sum of the squares of n values in one order: chunks of 4096 in float, then in double. A block sums every
- * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 1024, block 256. */
-enum { SQUARES = 4096 };
+/* The sum of the squares of n values in one order: chunks of 1024 in float, then in double. A block sums every
+ * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 256, block 256. */
+enum { SQUARES = 1024 };
 KERNEL __launch_bounds__(256) squares(const float *x, i64 n, double *parts)
 {
     __shared__ float shared[32];
