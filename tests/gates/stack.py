@@ -31,13 +31,14 @@ BOUNDED = {
     "hyb_jinja_strftime": 2,        # %c is made of others
     "hyb_json_write": 128,          # values in values (HYB_JSON_DEPTH)
     "hyb_jparse_operators": 12,     # levels of precedence
+    "hyb_slicer_heads": 2,          # its parts come to its brothers one by one
     "hyb_tokenize_piece": 9,        # the rules of one pre-tokenizer
     "hyb_words_cut": 9,             # and in training a vocabulary
     "hybrid_mix_find": 2,           # one name for another
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
-FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|reader\.\w+|host\.(load|store)|read_at|write)"
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
     r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
 HOLDS = [
@@ -46,7 +47,10 @@ HOLDS = [
     (r".*\bkernels->\w+", r"hyb_{}_(generic|scalar|avx2|avx512|neon)"),
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hyb_default_{}"),
-    (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
+    (r".*\breal->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
+    (r".*\bbe->ops->begin", r"hyb_((cpu|cuda_be)_begin|slicer_batch)"),
+    (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be|slicer)_{}"),
+    (r".*->learner_free", r"hyb_pupil_free"),
     (r".*\b(o|objective)->ops->\w+", r"hyb_(transformer|own)_{}"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
@@ -67,7 +71,7 @@ HOLDS = [
     (r".*\b(quantize|dequantize)_row", r"hyb_(de)?quantize_\w+"),
     (r".*\b(begin|end)", r"hyb_amx_{}"),
     # kernels, rules of a tokenizer
-    (r".*\w", r"(?!hyb_(cpu|cuda|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),
+    (r".*\w", r"(?!hyb_(cpu|cuda|slicer|own|transformer|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),
 ]
 # Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
 NOT_CALLED = r"hyb_(falling|bias_order|worker_entry|cuda_register|forked_\w+)"
@@ -130,8 +134,10 @@ class Calls:
                 targets = self.targets(expression, taken)
                 if not targets and not re.fullmatch(FOREIGN, expression):
                     self.wrong.append("%s: no function is known that '%s' may hold (HOLDS)" % (place, expression))
-                self.calls[caller] |= targets
                 reached |= targets
+                if caller.startswith("hyb_slicer_"):              # it stands before one that computes, never before another
+                    targets = {f for f in targets if not f.startswith("hyb_slicer_")}
+                self.calls[caller] |= targets
         lost = sorted(taken - reached - called)                   # the rest may only be passed to what is inlined
         if lost:
             self.wrong.append("no member is known that holds (HOLDS): " + ", ".join(lost))
