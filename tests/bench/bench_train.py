@@ -123,7 +123,7 @@ def main():
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--rows", default="4x64,4x1024", help="sequences x tokens")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--peers", default="eager,compiled", help="of PyTorch; the first step of compiled takes minutes")
+    parser.add_argument("--peers", default="eager,compiled", help="of PyTorch; compiled begins after minutes")
     parser.add_argument("--llmc", metavar="FOLDER", help="a checkout of llm.c")
     parser.add_argument("--llmc-steps", type=int, default=2)
     parser.add_argument("--lora", metavar="MODEL.gguf", help="SmolLM2 135M, for the table of adapters")
