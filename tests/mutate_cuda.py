@@ -366,10 +366,16 @@ MUTATIONS = [
      "for (int i = threadIdx.x; i < n; i += 64) all += parts[i];", OPS, "squares"),
     ("train.cu", "for (int i = 1; i < 32; i++) all += lanes[i];", "for (int i = 1; i < 16; i++) all += lanes[i];", OPS,
      "squares"),
-    ("train.cu", "a.grad[i] * a.factor", "a.grad[i]", OPS, "adamw"),
+    ("train.cu", "a.grad[i] * a.factor, w = a.w[i];\n    const", "a.grad[i], w = a.w[i];\n    const", OPS, "adamw"),
     ("train.cu", "(1.0f - a.beta2) * g * g", "(1.0f - a.beta2) * g", OPS, "adamw"),
     ("train.cu", "m * a.c1 / (sqrtf(v * a.c2) + a.eps)", "m / (sqrtf(v * a.c2) + a.eps)", OPS, "adamw"),
-    ("train.cu", "fmaf(a.decay, w, step)", "step", OPS, "adamw"),
+    ("train.cu", "a.v[i] = v;\n    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);",
+     "a.v[i] = v;\n    a.w[i] = fmaf(-a.rate, step, w);", OPS, "adamw"),
+    ("train.cu", "a.grad[i] * a.factor, w = a.w[i];\n    float step", "a.grad[i], w = a.w[i];\n    float step", OPS,
+     "sgd"),
+    ("train.cu", "step = a.nesterov ? fmaf(a.momentum, m, g) : m;", "step = m;", OPS, "sgd"),
+    ("train.cu", "    }\n    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);",
+     "    }\n    a.w[i] = fmaf(-a.rate, step, w);", OPS, "sgd"),
 ]
 
 

@@ -20,9 +20,14 @@ static void draw_embed_back(side *s, hyb_op_embed_back *op)
 {
     int n, i, rows = 1;
     draw_batch(s, draw_chance(s, 70) ? 200 : 600);
+    if (s->turn % 5 == 4) /* more rows than a GPU looks at at a time */
+        for (; s->batch.n < 400; s->batch.n++, s->runs[s->batch.n_runs - 1].n_rows++, s->limits.n_rows++) {
+            s->ids[s->batch.n] = draw_int(s, 0, 10);
+            s->pos[s->batch.n] = draw_int(s, 0, PAGES_MAX * HYB_PAGE - 1);
+        }
     op->index = (hyb_index)draw_int(s, 0, 1);
     for (i = 0; i < s->batch.n; i++) rows = OPS_LARGER(rows, batch_index(s, op->index, &n)[i] + 1);
-    op->n_embd = draw_size(s, 300);
+    op->n_embd = draw_size(s, s->batch.n < 300 ? 300 : 40);
     op->scale = draw_chance(s, 50) ? 1.0f : draw_float(s) * 3;
     op->dy = draw_rows(s, s->batch.n, op->n_embd, op->n_embd);
     op->dtable = draw_rows(s, rows, op->n_embd, op->n_embd);
