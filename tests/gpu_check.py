@@ -42,6 +42,7 @@ sys.path.insert(0, HERE)
 import run_tests
 
 BENCH = os.path.join("tests", "bench")
+STORY = os.path.join("examples", "data", "stories260K-q8_0.gguf")     # any vocabulary will do
 LAYOUT = "test_cuda_layout"
 ALONE = [LAYOUT, "test_cuda_device"]                # first; and one that looks at how much memory is free
 SHAPES = ["qwen2.5-0.5b", "llama-7b"]
@@ -194,7 +195,7 @@ def look(check):
 def build(check, name):
     """None, or what went wrong."""
     os.makedirs(check.build_to, exist_ok=True)
-    source = os.path.join(BENCH, name + ".c") if name == "bench_cuda" else os.path.join("tests", name + ".c")
+    source = os.path.join(BENCH if name.startswith("bench_") else "tests", name + ".c")
     options = ["-O1", "-DHYBRID_NO_SIMD"] if check.args.emulated else ["-O2"]
     # nothing is computed on the processor there
     options += ["-DHYBRID_NO_SIMD", "-DHYBRID_NO_TEXT"] if name == "bench_cuda" else []
@@ -357,6 +358,19 @@ def ceilings(check):
         check.raw["machine"]["gpu after"] = gpu_now()
 
 
+def train_rows(check, torch):
+    """Steps of a GPT-2 of 124 million weights in F32, here and by PyTorch."""
+    shape = ["8", "1024", "1", "6"]
+    more = dict(what="train", shape="", mix="")
+    if build(check, "bench_train"):
+        return
+    check.lines("training", [os.path.join(check.build_to, "bench_train"), STORY] + shape + ["cuda:0"], 120,
+                peer="hybrid", **more)
+    for mode in ("eager", "compiled") if torch else ():
+        check.lines("training, torch, " + mode, [check.args.torch, os.path.join(BENCH, "peer_torch_train.py")] + shape +
+                    [mode, "cuda"], 120, peer="torch, " + mode, **more)
+
+
 def has_torch(check):
     status, out, err, _ = check.run([check.args.torch, "-c",
                                      "import torch; print(torch.__version__, torch.cuda.is_available())"], 120)
@@ -391,6 +405,8 @@ def bench(check):
     if torch and not emulated:
         check.step("torch's ceilings", check.lines, "torch, ceilings",
                    [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), "gemm", "8192"], 60)
+    if not emulated and not check.args.quick:
+        check.step("training", train_rows, check, torch)
     # what may take longest comes last
     for what, modes, limit in (("plain", "graph", 60), ("plain", "compiled", 100), ("transformers", "", 75)):
         for shape in shapes if torch and (not emulated or modes == "graph") else []:
@@ -582,6 +598,18 @@ def report_memory(f, shapes):
                   "compiled / cached", "llama.cpp: load, s", "first token, s"), rows), goals
 
 
+def report_train(f):
+    """6 operations a weight of a product and token, 7 n_embd n_ctx a layer and token for causal attention."""
+    operations, rows = 6 * (12 * 12 * 768 * 768 + 50257 * 768) + 7 * 12 * 768 * 1024, []
+    for peer in ("hybrid", "torch, eager", "torch, compiled"):
+        speeds = [r["tokens_per_second"] for r in f.all(what="train", peer=peer) if "tokens_per_second" in r][1:]
+        best = max(speeds) if speeds else None
+        rows.append((peer, f.clock(best, "%.0f"), f.clock(best and best * operations / 1e12, "%.1f")))
+    return ["## Training", "",
+            "GPT-2 of 124 million weights, F32, 8 sequences of 1024 tokens, AdamW; the best step but the first.",
+            ""] + table(("who", "tokens/s", "TFLOP/s"), rows)
+
+
 def report_bench(raw):
     f = Figures(raw)
     shapes = list(dict.fromkeys((r["shape"], r["mix"]) for r in raw["bench"] if r.get("shape") and r["what"] == "make"))
@@ -610,6 +638,7 @@ def report_bench(raw):
     out += ["## Memory and first tokens", "",
             "A context of 512 positions. The first token is that of a prompt of 64, counted from a loaded model: "
             "context, kernels, pass. Cold: no kernel is cached; warm: the next process.", ""] + memory
+    out += report_train(f)
     out += ["## Goals", ""] + table(("goal", "wanted", "measured", "met"), goals_decode + goals_prompt + goals_memory)
     words = [(r["shape"], r["mix"], r["text"]) for r in raw["bench"] if r["what"] == "warnings"]
     return out + ["- %s %s said: %s" % w for w in words] + ([""] if words else [])

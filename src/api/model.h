@@ -18,8 +18,8 @@ typedef struct hybrid_model_desc {
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
      * lives); true reads it into memory instead. A reader is always read. */
     bool no_map;
-    /* True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types) on the host, so that a
-     * trainer can change them (hybrid_trainer_create). */
+    /* True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types), so that a trainer can
+     * change them (hybrid_trainer_create): all of them on the GPU, where one computes and has room, or on the host. */
     bool trainable;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     hybrid_progress_fn progress;

@@ -1,9 +1,10 @@
 /* bench_train: steps of a GPT-2 of 124 million weights on random tokens. A line of JSON for each step, then the peak of
  * memory. For bench_train.py.
  *
- *     bench_train VOCAB.gguf N_SEQ N_CTX N_THREADS N_STEPS */
+ *     bench_train VOCAB.gguf N_SEQ N_CTX N_THREADS N_STEPS [DEVICE]     DEVICE: cpu, cuda:0 */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
+#include "hybrid_cuda.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +33,7 @@ int main(int argc, char **argv)
     int32_t *ids, *targets;
     uint32_t random = 1;
     int n, n_steps, i;
-    if (argc != 6) return fail("VOCAB.gguf N_SEQ N_CTX N_THREADS N_STEPS");
+    if (argc != 6 && argc != 7) return fail("VOCAB.gguf N_SEQ N_CTX N_THREADS N_STEPS [DEVICE]");
     memset(&rd, 0, sizeof rd);
     memset(&source, 0, sizeof source);
     memset(&shape, 0, sizeof shape);
@@ -42,7 +43,7 @@ int main(int argc, char **argv)
     td.n_ctx = atoi(argv[3]);
     rd.n_threads = atoi(argv[4]);
     n_steps = atoi(argv[5]);
-    rd.device = "cpu";
+    rd.device = argc == 7 ? argv[6] : "cpu";
     source.path = argv[1];
     if (hybrid_runtime_create(&rd, &rt, &e) || hybrid_gguf_open(rt, &source, &gguf, &e) ||
         hybrid_tokenizer_from_gguf(rt, gguf, &tokenizer, &e))

@@ -2,7 +2,7 @@
 """PyTorch as a measuring stick for training: the GPT-2 of bench_train.c, F32, SDPA, fused AdamW. A line of JSON for
 each step, then the peak of memory.
 
-    peer_torch_train.py N_SEQ N_CTX N_THREADS N_STEPS eager|compiled
+    peer_torch_train.py N_SEQ N_CTX N_THREADS N_STEPS eager|compiled [cpu|cuda]
 """
 import json
 import resource
@@ -42,7 +42,7 @@ class GPT2(nn.Module):
                 nn.init.normal_(p, 0, 0.02)
 
     def forward(self, ids, targets):
-        x = self.embd(ids) + self.pos(torch.arange(ids.shape[1]))
+        x = self.embd(ids) + self.pos(torch.arange(ids.shape[1], device=ids.device))
         for block in self.blocks:
             x = block(x)
         return F.cross_entropy(F.linear(self.norm(x), self.embd.weight).view(-1, VOCAB), targets.view(-1))
@@ -52,10 +52,11 @@ def main():
     n_seq, n_ctx, threads, steps = map(int, sys.argv[1:5])
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    model = GPT2()
+    device = sys.argv[6] if len(sys.argv) > 6 else "cpu"
+    model = GPT2().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-4, weight_decay=0.1, fused=True)
     loss_of = torch.compile(model) if sys.argv[5] == "compiled" else model
-    ids = torch.randint(0, VOCAB, (n_seq, n_ctx))
+    ids = torch.randint(0, VOCAB, (n_seq, n_ctx)).to(device)
     targets = torch.roll(ids, -1)
     for _ in range(steps):
         since = time.perf_counter()
@@ -63,6 +64,8 @@ def main():
         loss.backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        if device == "cuda":
+            torch.cuda.synchronize()
         seconds = time.perf_counter() - since
         print(json.dumps(dict(tokens_per_second=n_seq * n_ctx / seconds, loss=loss.item())), flush=True)
     print(json.dumps(dict(peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)), flush=True)
