@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2ccc58d2cf716acd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4413a29c2f876507): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1263,8 +1263,8 @@ typedef struct hybrid_model_desc {
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
      * lives); true reads it into memory instead. A reader is always read. */
     bool no_map;
-    /* True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types) on the host, so that a
-     * trainer can change them (hybrid_trainer_create). */
+    /* True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types), so that a trainer can
+     * change them (hybrid_trainer_create): all of them on the GPU, where one computes and has room, or on the host. */
     bool trainable;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     hybrid_progress_fn progress;
@@ -2167,7 +2167,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2ccc58d2cf716acd"
+#define HYBRID__SOURCE_ID "4413a29c2f876507"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -24193,8 +24193,8 @@ HYB_INLINE const char *hyb_product_blocks(const hyb_product_op *q, int64_t p, in
 /* Columns that are packed at a time: with the rows they stay in a near cache; whole blocks. */
 static int64_t hyb_product_width(const hyb_product_op *q)
 {
-    return q->b ? HYB_PRODUCT_FLOATS
-                : HYB_MAX((int64_t)hyb_type_info(q->w->type)->block_size, (int64_t)HYB_PRODUCT_FLOATS);
+    const int64_t few = HYB_PRODUCT_FLOATS;
+    return q->b ? few : HYB_MAX(few, (int64_t)hyb_type_info(q->w->type)->block_size);
 }
 
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */

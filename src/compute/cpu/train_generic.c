@@ -18,8 +18,8 @@ HYB_INLINE const char *hyb_product_blocks(const hyb_product_op *q, int64_t p, in
 /* Columns that are packed at a time: with the rows they stay in a near cache; whole blocks. */
 static int64_t hyb_product_width(const hyb_product_op *q)
 {
-    return q->b ? HYB_PRODUCT_FLOATS
-                : HYB_MAX((int64_t)hyb_type_info(q->w->type)->block_size, (int64_t)HYB_PRODUCT_FLOATS);
+    const int64_t few = HYB_PRODUCT_FLOATS;
+    return q->b ? few : HYB_MAX(few, (int64_t)hyb_type_info(q->w->type)->block_size);
 }
 
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
