@@ -25,7 +25,13 @@ int main(void)
     if (hybrid_curve_create(NULL, &desc, &curve, &e)) return puts(e.message), 1;
     for (i = 1; i <= 1000; i++) {
         const double noise = i % 2 ? 0.25 : -0.25, line = 5 - 4 * i / 1000.0, validation = line + 0.5;
-        hybrid_train_metrics m = { i, 100, line + noise, 1, i < 500 ? i / 500.0 : 2 - i / 500.0, 0.1 };
+        hybrid_train_metrics m = { 0 };
+        m.step = i;
+        m.n_tokens = 100;
+        m.loss = line + noise;
+        m.grad_norm = 1;
+        m.rate = i < 500 ? i / 500.0 : 2 - i / 500.0;
+        m.seconds = 0.1;
         if (hybrid_curve_add(curve, &m, i % 100 ? NULL : &validation, &e)) return puts(e.message), 1;
     }
     if (hybrid_curve_draw_path(curve, "picture.svg", &e)) return puts(e.message), 1;
