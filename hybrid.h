@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4413a29c2f876507): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 032a17ea593b644c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -92,7 +92,7 @@
  *     4421  output.c                 a file that is written
  *     4941  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4979  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52725  end.h                    closes what core/begin opened
+ *    52727  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5413  names.c                  names that must differ, found by hash
@@ -2167,7 +2167,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4413a29c2f876507"
+#define HYBRID__SOURCE_ID "032a17ea593b644c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52093,7 +52093,7 @@ static void hyb_curve_describe(hybrid_curve *c)
     n = hyb_curve_say(c->line, n, "  loss ", last->loss, 4, "");
     for (i = c->n_points; i > 0 && !(c->points[i - 1].validation - c->points[i - 1].validation == 0); i--) {}
     if (i) n = hyb_curve_say(c->line, n, "  validation ", c->points[i - 1].validation, 4, "");
-    for (i = c->n_points; i > c->n_before && steps < HYB_CURVE_RECENT; i--, steps++) {
+    for (i = c->n_points; i > c->n_before && steps < (double)HYB_CURVE_RECENT; i--, steps++) {
         seconds += c->points[i - 1].seconds;
         tokens += (double)c->points[i - 1].n_tokens;
     }
@@ -52300,12 +52300,14 @@ static bool hyb_picture_known(double v) { return v >= -1e9 && v <= 1e9; }
 
 static double hyb_picture_x(const hyb_picture *p, double step)
 {
-    return HYB_PICTURE_LEFT + (HYB_PICTURE_RIGHT - HYB_PICTURE_LEFT) * step / p->x1;
+    const double left = (double)HYB_PICTURE_LEFT;
+    return left + ((double)HYB_PICTURE_RIGHT - left) * step / p->x1;
 }
 static double hyb_picture_y(double v, double low, double high)
 {
     const double part = (v - low) / (high - low);
-    return HYB_PICTURE_BOTTOM - (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
+    const double bottom = (double)HYB_PICTURE_BOTTOM;
+    return bottom - (bottom - (double)HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
 }
 
 /* ---- axes -------------------------------------------------------------------------------------------------------- */
@@ -52470,7 +52472,7 @@ static void hyb_picture_step_axis(hyb_picture *p)
 static size_t hyb_picture_column(const hyb_picture *p, size_t i)
 {
     const hybrid_curve *c = p->curve;
-    const double wide = p->x1 / HYB_PICTURE_COLUMNS;
+    const double wide = p->x1 / (double)HYB_PICTURE_COLUMNS;
     const double end = (floor((double)c->points[i].step / wide) + 1) * wide;
     for (i++; i < c->n_points && (double)c->points[i].step < end; i++) {}
     return i;

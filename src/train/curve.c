@@ -258,7 +258,7 @@ static void hyb_curve_describe(hybrid_curve *c)
     n = hyb_curve_say(c->line, n, "  loss ", last->loss, 4, "");
     for (i = c->n_points; i > 0 && !(c->points[i - 1].validation - c->points[i - 1].validation == 0); i--) {}
     if (i) n = hyb_curve_say(c->line, n, "  validation ", c->points[i - 1].validation, 4, "");
-    for (i = c->n_points; i > c->n_before && steps < HYB_CURVE_RECENT; i--, steps++) {
+    for (i = c->n_points; i > c->n_before && steps < (double)HYB_CURVE_RECENT; i--, steps++) {
         seconds += c->points[i - 1].seconds;
         tokens += (double)c->points[i - 1].n_tokens;
     }

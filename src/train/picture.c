@@ -68,12 +68,14 @@ static bool hyb_picture_known(double v) { return v >= -1e9 && v <= 1e9; }
 
 static double hyb_picture_x(const hyb_picture *p, double step)
 {
-    return HYB_PICTURE_LEFT + (HYB_PICTURE_RIGHT - HYB_PICTURE_LEFT) * step / p->x1;
+    const double left = (double)HYB_PICTURE_LEFT;
+    return left + ((double)HYB_PICTURE_RIGHT - left) * step / p->x1;
 }
 static double hyb_picture_y(double v, double low, double high)
 {
     const double part = (v - low) / (high - low);
-    return HYB_PICTURE_BOTTOM - (HYB_PICTURE_BOTTOM - HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
+    const double bottom = (double)HYB_PICTURE_BOTTOM;
+    return bottom - (bottom - (double)HYB_PICTURE_TOP) * HYB_MIN(HYB_MAX(part, 0), 1);
 }
 
 /* ---- axes -------------------------------------------------------------------------------------------------------- */
@@ -238,7 +240,7 @@ static void hyb_picture_step_axis(hyb_picture *p)
 static size_t hyb_picture_column(const hyb_picture *p, size_t i)
 {
     const hybrid_curve *c = p->curve;
-    const double wide = p->x1 / HYB_PICTURE_COLUMNS;
+    const double wide = p->x1 / (double)HYB_PICTURE_COLUMNS;
     const double end = (floor((double)c->points[i].step / wide) + 1) * wide;
     for (i++; i < c->n_points && (double)c->points[i].step < end; i++) {}
     return i;
