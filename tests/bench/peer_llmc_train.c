@@ -36,7 +36,8 @@ int main(int argc, char **argv)
     GPT2 model;
     int n_seq, n_ctx, n_steps, i, *ids, *targets;
     unsigned random = 1;
-    if (argc != 4 || file < 0 || write_model(path)) return 1;
+    if (argc != 4) return fprintf(stderr, "peer_llmc_train: N_SEQ N_CTX N_STEPS\n"), 1;
+    if (file < 0 || write_model(path)) return fprintf(stderr, "peer_llmc_train: cannot write %s\n", path), 1;
     n_seq = atoi(argv[1]);
     n_ctx = atoi(argv[2]);
     n_steps = atoi(argv[3]);
