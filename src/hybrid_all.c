@@ -238,6 +238,13 @@ HYB_COLD_BEGIN
 #include "train/curve.c"
 #include "train/picture.c"
 HYB_COLD_END
+
+/* predict */
+#ifndef HYBRID_NO_PREDICT
+HYB_COLD_BEGIN
+#include "predict/walk.c"
+HYB_COLD_END
+#endif
 #endif
 
 #include "core/end.h"
