@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a325368ba434d293): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b665588928b08288): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,209 +52,211 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      265  base.h                   version, linkage, results, errors, allocator, log
- *      395  runtime.h                what models and sessions share: memory, log, worker threads
- *      466  quant.h                  names, sizes, encode, decode
- *      568  gguf.h                   what is in a model file, and writing one
- *      773  tokenizer.h              text to tokens and back
- *      944  chat.h                   templates that make a prompt of a conversation
- *     1074  bpe_trainer.h            a vocabulary from raw text
- *     1146  train_data.h             batches out of texts, tokens or conversations
- *     1255  model.h                  load, describe
- *     1338  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1472  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1567  sampler.h                from logits to the next token
- *     1639  shape.h                  models from nothing
- *     1672  trainable.h              training somebody else's model
- *     1711  trainer.h                change the weights of a model so that it predicts given texts better
- *     1952  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2019  learn.h                  an adapter is told something, and can be made to forget it
- *     2098  session.h                a conversation
+ *      267  base.h                   version, linkage, results, errors, allocator, log
+ *      397  runtime.h                what models and sessions share: memory, log, worker threads
+ *      468  quant.h                  names, sizes, encode, decode
+ *      570  gguf.h                   what is in a model file, and writing one
+ *      775  tokenizer.h              text to tokens and back
+ *      946  chat.h                   templates that make a prompt of a conversation
+ *     1076  bpe_trainer.h            a vocabulary from raw text
+ *     1148  train_data.h             batches out of texts, tokens or conversations
+ *     1257  model.h                  load, describe
+ *     1340  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1474  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1569  sampler.h                from logits to the next token
+ *     1641  shape.h                  models from nothing
+ *     1674  trainable.h              training somebody else's model
+ *     1713  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1954  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2021  learn.h                  an adapter is told something, and can be made to forget it
+ *     2100  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2176  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2273  macros.h                 what compilers call things, and the macros that every room uses
- *     2351  base.c                   what every room uses: results, errors, checked sizes
- *     2432  fpenv.c                  the floating-point environment at the border of the library
- *     2661  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2740  fma.c                    a * b + c with one rounding
- *     2780  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2861  decimal.c                doubles as text, the same in every locale
- *     2993  thread.c                 atomics, threads, and the worker pool
- *     3490  cpu.c                    what this processor and its operating system can do
- *     3613  hash.c                   where a name belongs in a table
- *     3715  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3753  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3841  grow.c                   arrays that grow
- *     3865  stack.c                  how much of the thread's stack a recursion may take
- *     3913  device.c                 which GPU a runtime uses
- *     4029  lifetime.c               creates and ends runtimes
- *     4184  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4425  output.c                 a file that is written
- *     4945  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4983  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    52782  end.h                    closes what core/begin opened
+ *     2178  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2275  macros.h                 what compilers call things, and the macros that every room uses
+ *     2353  base.c                   what every room uses: results, errors, checked sizes
+ *     2434  fpenv.c                  the floating-point environment at the border of the library
+ *     2663  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2742  fma.c                    a * b + c with one rounding
+ *     2782  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2863  decimal.c                doubles as text, the same in every locale
+ *     2995  thread.c                 atomics, threads, and the worker pool
+ *     3492  cpu.c                    what this processor and its operating system can do
+ *     3615  hash.c                   where a name belongs in a table
+ *     3717  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3755  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3843  grow.c                   arrays that grow
+ *     3867  stack.c                  how much of the thread's stack a recursion may take
+ *     3915  device.c                 which GPU a runtime uses
+ *     4031  lifetime.c               creates and ends runtimes
+ *     4186  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4427  output.c                 a file that is written
+ *     4947  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4985  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    53174  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5417  names.c                  names that must differ, found by hash
- *     5514  value.c                  the 13 types of metadata values and their items
- *     5662  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5873  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6210  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6730  write.c                  makes a GGUF file
+ *     5419  names.c                  names that must differ, found by hash
+ *     5516  value.c                  the 13 types of metadata values and their items
+ *     5664  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5875  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6212  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6732  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7444  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7563  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7898  floats.c                 the types that are plain numbers
- *     7938  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8137  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8373  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8521  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8795  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8920  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8999  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7446  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7565  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7900  floats.c                 the types that are plain numbers
+ *     7940  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8139  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8375  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8523  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8797  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8922  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9001  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9224  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10175  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10295  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10569  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11036  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11538  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11740  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11835  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12372  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12596  tokenizer/bpe.c          the merging
- *    13009  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13094  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13480  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13731  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13889  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14131  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14920  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15316  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15700  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16042  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16883  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17739  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18251  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18291  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18534  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18845  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18891  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19052  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19254  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19390  jinja/test.c             what follows 'is', and the functions that every template has
- *    19592  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19906  jinja/parse.c            tokens to a tree
- *    20614  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20921  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21507  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21721  chat.c                   a conversation as the variables that chat templates expect
+ *     9226  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10177  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10297  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10571  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11038  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11540  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11742  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11837  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12374  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12598  tokenizer/bpe.c          the merging
+ *    13011  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13096  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13482  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13733  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13891  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14133  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14922  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15318  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15702  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16044  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16885  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17741  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18253  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18293  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18536  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18847  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18893  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19054  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19256  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19392  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19594  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19908  jinja/parse.c            tokens to a tree
+ *    20616  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20923  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21509  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21723  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22078  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22800  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22902  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23018  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23113  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23285  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23312  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23350  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23477  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24182  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24360  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24398  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24534  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24605  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24709  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25180  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25576  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25869  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26094  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26850  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27050  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28114  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28763  cpu/int/select.c         the table of integer-block kernels
- *    28823  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28906  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33327  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35519  cpu/select.c             the kernels of an instruction set
- *    35572  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35829  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36129  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36171  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36703  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22080  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22802  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22904  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23020  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23115  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23287  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23314  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23352  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23479  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24184  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24362  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24400  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24536  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24607  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24711  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25182  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25578  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25871  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26096  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26852  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27052  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28116  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28765  cpu/int/select.c         the table of integer-block kernels
+ *    28825  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28908  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33329  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35521  cpu/select.c             the kernels of an instruction set
+ *    35574  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35831  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36131  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36173  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36705  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37302  arch.c                   the table of architectures
- *    37428  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37768  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38141  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38403  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38587  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39018  back.c                   the steps of a backward pass that several parts take
- *    39209  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39452  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39518  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39699  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39837  parts/experts.c          a mixture of experts (Shazeer et al
- *    40002  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40068  net.c                    which parts the layers of a model have, and which tensors
- *    40231  unused.c                 tensors of the file that the model is not computed with
- *    40405  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40454  forward.c                one pass of a batch through any model, over the op table
- *    40720  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41259  place.c                  which layers run where
- *    41509  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41595  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41883  adapter_make.c           adapters from nothing, and what they are
- *    42112  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37304  arch.c                   the table of architectures
+ *    37430  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37770  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38143  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38405  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38589  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39020  back.c                   the steps of a backward pass that several parts take
+ *    39211  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39454  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39520  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39701  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39839  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40004  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40070  net.c                    which parts the layers of a model have, and which tensors
+ *    40233  unused.c                 tensors of the file that the model is not computed with
+ *    40407  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40456  forward.c                one pass of a batch through any model, over the op table
+ *    40722  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41261  place.c                  which layers run where
+ *    41511  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41597  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41885  adapter_make.c           adapters from nothing, and what they are
+ *    42114  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42397  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42745  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43097  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43400  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43488  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44361  adapters.c               a sequence puts adapters on, and takes them off
- *    44477  next.c                   the next token of a sequence
- *    44582  plan.c                   the bytes of a model and a context before they are loaded
- *    44703  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44894  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42399  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42747  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43099  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43402  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43490  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44363  adapters.c               a sequence puts adapters on, and takes them off
+ *    44479  next.c                   the next token of a sequence
+ *    44584  plan.c                   the bytes of a model and a context before they are loaded
+ *    44705  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44896  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45393  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45432  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45497  documents.c              the texts of a corpus, one document after the other
- *    45736  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45930  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46430  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46740  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47054  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47429  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47886  shape.c                  models from nothing
- *    48203  schedule.c               the learning rate of a step
- *    48249  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48426  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48824  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48858  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49295  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49374  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49443  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49480  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49661  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50234  lesson.c                 examples as tokens, and the batches of a step
- *    50593  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50799  export.c                 the weights of a trainer as a model file
- *    51039  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51151  checkpoint.c             everything that a training goes on with, in a file
- *    51845  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52239  picture.c                the curve of a run as an SVG.
+ *    45395  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45434  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45499  documents.c              the texts of a corpus, one document after the other
+ *    45738  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45932  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46432  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46742  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47056  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47431  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47888  shape.c                  models from nothing
+ *    48205  schedule.c               the learning rate of a step
+ *    48251  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48428  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48826  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48860  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49297  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49376  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49445  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49482  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49663  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50236  lesson.c                 examples as tokens, and the batches of a step
+ *    50595  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50801  export.c                 the weights of a trainer as a model file
+ *    51041  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51153  checkpoint.c             everything that a training goes on with, in a file
+ *    51847  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52241  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52734  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52736  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52781  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52882  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2171,7 +2173,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a325368ba434d293"
+#define HYBRID__SOURCE_ID "b665588928b08288"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52775,6 +52777,396 @@ static void hyb_walk_same(hyb_byte_walk *w, int64_t value)
     if (w->reads && got != value) w->failed = true;
 }
 /* ==== end src/predict/walk.c ==== */
+
+/* ==== begin src/predict/series.c ==== */
+/* predict/series: numbers of a run one after another, and what is to be seen in the last of them. */
+
+/* False of NaN and of infinities, also where a compiler was told that there are none. */
+static bool hyb_is_finite(double x) { return x > -1e300 && x < 1e300; }
+
+/* low, if x is no number. */
+static double hyb_clamp(double x, double low, double high) { return x > low ? HYB_MIN(x, high) : low; }
+
+/* How the predictor sees a loss: by its logarithm. What was a share of the loss is a difference then. */
+static double hyb_log_loss(double loss) { return log(HYB_MAX(loss, 1e-6)); }
+
+/* The newest of a ring, at most `want`, oldest first; how many. */
+static int hyb_ring_last(const double *ring, int size, int64_t n, int want, double *out)
+{
+    const int have = (int)HYB_MIN(n, (int64_t)HYB_MIN(size, want));
+    int i;
+    for (i = 0; i < have; i++) out[i] = ring[(n - have + i) % size];
+    return have;
+}
+
+typedef struct hyb_trend {
+    double mean, slope; /* at the middle; a step */
+    double std;         /* of what is left over */
+    double last;        /* what is left over at the newest */
+    double lag1;        /* autocorrelation of what is left over */
+} hyb_trend;
+
+/* The straight line through y (least squares). n >= 2. */
+static hyb_trend hyb_trend_fit(const double *y, int n)
+{
+    const double middle = (n - 1) / 2.0;
+    double xy = 0, xx = 0, sum = 0, squares = 0, lagged = 0, before = 0;
+    hyb_trend line;
+    int i;
+    for (i = 0; i < n; i++) sum += y[i];
+    line.mean = sum / n;
+    for (i = 0; i < n; i++) {
+        xy += (i - middle) * (y[i] - line.mean);
+        xx += (i - middle) * (i - middle);
+    }
+    line.slope = xy / xx;
+    line.last = 0;
+    for (i = 0; i < n; i++) {
+        line.last = y[i] - line.mean - line.slope * (i - middle);
+        squares += line.last * line.last;
+        lagged += line.last * before;
+        before = line.last;
+    }
+    line.std = sqrt(squares / n);
+    line.lag1 = squares > 1e-18 * n ? lagged / squares : 0;
+    return line;
+}
+
+/* Part of the inner points at which a series turns. Of independent noise it is 2/3. */
+static double hyb_turning(const double *y, int n)
+{
+    int i, turns = 0;
+    for (i = 1; i + 1 < n; i++) turns += (y[i] > y[i - 1]) == (y[i] > y[i + 1]) && y[i] != y[i - 1];
+    return (double)turns / (n - 2);
+}
+
+/* The largest rise from a point to a later one. */
+static double hyb_draw_up(const double *y, int n)
+{
+    double low = y[0], most = 0;
+    int i;
+    for (i = 1; i < n; i++) {
+        most = HYB_MAX(most, y[i] - low);
+        low = HYB_MIN(low, y[i]);
+    }
+    return most;
+}
+
+/* The k-th smallest of n, k from 0. It moves them. */
+static double hyb_nth(double *y, int n, int k)
+{
+    int low = 0, high = n - 1;
+    while (low < high) {
+        const double pivot = y[low + (high - low) / 2];
+        int i = low - 1, j = high + 1;
+        for (;;) {
+            double swap;
+            do i++;
+            while (y[i] < pivot);
+            do j--;
+            while (y[j] > pivot);
+            if (i >= j) break;
+            swap = y[i];
+            y[i] = y[j];
+            y[j] = swap;
+        }
+        if (k <= j)
+            high = j;
+        else
+            low = j + 1;
+    }
+    return y[k];
+}
+/* ==== end src/predict/series.c ==== */
+
+/* ==== begin src/predict/features.c ==== */
+/* predict/features: what the predictor sees of a run: 64 numbers a window, each with mean 0 and deviation 1 over the
+ * run so far.
+ *
+ *     hyb_features_step      every true step: its loss, gradient and rate go into rings and averages
+ *     hyb_features_window    every window of some 20 true steps: how the weights moved, and the 64 numbers
+ *     hyb_features_judge     when it is known how a prediction went
+ *
+ * Losses are seen as l = log L, so that all but number 15 stay the same when every loss is multiplied by something.
+ * A number that is not known yet (a ring too empty, no moments) is 0, the mean, and does not count for the mean. */
+
+#define HYB_N_FEATURES  64
+#define HYB_N_GROUPS    8 /* embeddings, q, k, v, attention's output, feed-forward up, down, head */
+#define HYB_LOSS_RING   256
+#define HYB_GRAD_RING   64
+#define HYB_FEATURE_OLD 0.999    /* of mean and deviation of a feature, what stays after a window */
+#define HYB_FEATURE_MAX 5.0      /* deviations */
+#define HYB_FEATURE_MIN 1e-3     /* least deviation: what varies less is rounding */
+#define HYB_UNKNOWN     (-1e300) /* of a feature; not NaN, which compilers may be told not to expect */
+#define HYB_RATE_JUMP   0.1      /* from step to step, of log rate: more is a jump, not a schedule */
+
+typedef enum hyb_phase { HYB_PHASE_WARMUP = 0, HYB_PHASE_FULL, HYB_PHASE_PREDICT, HYB_PHASE_CORRECT } hyb_phase;
+
+/* What a true step showed. Zero stands for what is not known. */
+typedef struct hyb_sight {
+    double loss;           /* nats per target; what is not finite is passed over */
+    double grad_norm;      /* of all gradients, before clipping */
+    double rate;           /* learning rate of this step */
+    double peak_rate;      /* the largest of the schedule */
+    double noise_scale;    /* targets at which the gradient's noise is as large as the gradient (train/noise.c) */
+    double batch_tokens;   /* targets of a step */
+    double budget;         /* part of the run that is used up, 0 to 1 */
+    double cos_moment;     /* between this gradient and the moment before it */
+    double cos_gradient;   /* between this gradient and the last one */
+    double accumulation;   /* batch of the step / batches of a step */
+    int64_t clipped;       /* 1: the gradient was longer than allowed */
+    int64_t phase;         /* hyb_phase */
+    int64_t phase_step;    /* steps in this phase */
+    int64_t since_predict; /* true steps since the last prediction */
+    int64_t consecutive;   /* predictions in a row */
+} hyb_sight;
+
+/* How the weights moved in a window, in the notation of d, b, s and r: d = what the true steps did, b and s = its fast
+ * and slow averages, r = averaged weights - weights. Zero stands for what is not known. */
+typedef struct hyb_geometry {
+    double weights;                 /* norm of all weights */
+    double d, b, r;                 /* norms */
+    double step;                    /* norm of the last true step's change */
+    double path;                    /* sum of the norms of all true steps' changes in the window */
+    double cos_prev, cos_b, cos_s;  /* between d and: the d before, b before it, s before it */
+    double hindsight;               /* what times b would have been the best guess of this d: least squares */
+    double unexplained;             /* 1 - R^2 of that guess */
+    double by_group[HYB_N_GROUPS];  /* hindsight of each group of weights */
+    double m_mean, m_std;           /* of |m| the mean, of m the standard deviation (first moments) */
+    double v_mean, v_std;           /* of the roots of second moments */
+    double bias2;                   /* 1 - beta2^t */
+    double law_residual, law_slope; /* l - the fitted law (predict/law.c); the law's slope a window */
+} hyb_geometry;
+
+typedef struct hyb_features {
+    double loss[HYB_LOSS_RING]; /* l of the last steps */
+    double grad[HYB_GRAD_RING]; /* log of the gradients' norms */
+    int64_t n_loss, n_grad;     /* that ever went into the rings */
+    uint64_t clipped;           /* a bit for each of the last 64 steps */
+    int64_t n_steps;
+    double fast, med, slow; /* averages of l: 1/4, 1/16, 1/64 of the newest */
+    double grad_mean;       /* of log norms, 1/16 of the newest */
+    double chance;          /* log of the loss of guessing, ln V; 0: not known */
+    double window_rate;     /* rate at the last window */
+    int64_t since_jump;     /* steps since the rate jumped */
+    hyb_sight last;
+    double acceptance, surprise, gain;                    /* averages, 1/10 of the newest */
+    int64_t n_judged;                                     /* predictions that went into them */
+    double weight[HYB_N_FEATURES];                        /* of all windows, older ones less */
+    double mean[HYB_N_FEATURES], squares[HYB_N_FEATURES]; /* decayed Welford */
+} hyb_features;
+
+/* chance_loss: of guessing, ln V; 0: not known. */
+static void hyb_features_init(hyb_features *f, double chance_loss)
+{
+    memset(f, 0, sizeof *f);
+    if (chance_loss > 0) f->chance = log(chance_loss);
+}
+
+/* ---- what goes in ------------------------------------------------------------------------------------------------ */
+
+static void hyb_features_grad(hyb_features *f, double grad_norm)
+{
+    double g;
+    if (!(grad_norm > 0) || !hyb_is_finite(grad_norm)) return;
+    g = hyb_clamp(log(grad_norm), -100.0, 100.0);
+    f->grad_mean = f->n_grad ? f->grad_mean + (g - f->grad_mean) / 16 : g;
+    f->grad[f->n_grad++ % HYB_GRAD_RING] = g;
+}
+
+static void hyb_features_step(hyb_features *f, const hyb_sight *sight)
+{
+    const double rate = f->last.rate;
+    if (hyb_is_finite(sight->loss)) {
+        const double l = hyb_log_loss(sight->loss);
+        const bool first = f->n_loss == 0;
+        f->fast = first ? l : f->fast + (l - f->fast) / 4;
+        f->med = first ? l : f->med + (l - f->med) / 16;
+        f->slow = first ? l : f->slow + (l - f->slow) / 64;
+        f->loss[f->n_loss++ % HYB_LOSS_RING] = l;
+    }
+    hyb_features_grad(f, sight->grad_norm);
+    f->clipped = f->clipped << 1 | (sight->clipped ? 1u : 0u);
+    f->since_jump++;
+    if (f->n_steps++ == 0 || !(rate > 0) || !(sight->rate > 0) || fabs(log(sight->rate / rate)) > HYB_RATE_JUMP)
+        f->since_jump = 0;
+    f->last = *sight;
+}
+
+/* How a prediction went. surprise: (loss - predicted) / its deviation; gain: in steps, what it was worth. */
+static void hyb_features_judge(hyb_features *f, bool accepted, double surprise, double gain)
+{
+    const double part = f->n_judged++ ? 0.1 : 1;
+    f->acceptance += part * ((accepted ? 1.0 : 0.0) - f->acceptance);
+    if (hyb_is_finite(surprise)) f->surprise += part * (HYB_MIN(fabs(surprise), 100.0) - f->surprise);
+    if (hyb_is_finite(gain)) f->gain += part * (hyb_clamp(gain, -1000.0, 1000.0) - f->gain);
+}
+
+/* ---- the numbers ------------------------------------------------------------------------------------------------- */
+
+static double hyb_log_or(double a, double b)
+{
+    if (!(a > 0) || !(b > 0) || !hyb_is_finite(a) || !hyb_is_finite(b)) return HYB_UNKNOWN;
+    return hyb_clamp(log(a) - log(b), -50.0, 50.0);
+}
+
+/* x, unless it is 0: not known. */
+static double hyb_known(double x) { return x != 0 && hyb_is_finite(x) ? hyb_clamp(x, -1e6, 1e6) : HYB_UNKNOWN; }
+
+/* Numbers 0 to 15. */
+static void hyb_features_of_loss(const hyb_features *f, const hyb_geometry *g, double *x)
+{
+    static const int lengths[] = { 16, 64, HYB_LOSS_RING };
+    double y[HYB_LOSS_RING];
+    int n, i;
+    if (f->n_loss == 0) return;
+    n = hyb_ring_last(f->loss, HYB_LOSS_RING, f->n_loss, 1, y);
+    x[0] = y[n - 1] - f->slow;
+    x[1] = f->fast - f->slow;
+    x[2] = f->med - f->slow;
+    for (i = 0; i < 3; i++) {
+        n = hyb_ring_last(f->loss, HYB_LOSS_RING, f->n_loss, lengths[i], y);
+        if (n >= 4) x[5 + i] = 1e3 * hyb_trend_fit(y, n).slope;
+        if (i == 2 && n >= 8) x[4] = log(HYB_MAX(hyb_trend_fit(y, n).std, 1e-6));
+    }
+    n = hyb_ring_last(f->loss, HYB_LOSS_RING, f->n_loss, 64, y);
+    if (n >= 8) {
+        const hyb_trend line = hyb_trend_fit(y, n);
+        const double sigma = HYB_MAX(line.std, 1e-6);
+        x[8] = 1e3 * (hyb_trend_fit(y + n / 2, n - n / 2).slope - hyb_trend_fit(y, n / 2).slope);
+        x[11] = line.last / sigma;
+        x[13] = line.lag1;
+        x[14] = hyb_draw_up(y, n) / sigma;
+    }
+    n = hyb_ring_last(f->loss, HYB_LOSS_RING, f->n_loss, 32, y);
+    if (n >= 8) {
+        x[3] = log(HYB_MAX(hyb_trend_fit(y, n).std, 1e-6));
+        x[12] = hyb_turning(y, n) - 2.0 / 3.0;
+    }
+    x[9] = g->law_residual != 0 ? 10 * hyb_known(g->law_residual) : HYB_UNKNOWN;
+    x[10] = hyb_known(g->law_slope);
+    if (f->chance != 0) x[15] = f->slow - f->chance;
+}
+
+/* Numbers 16 to 23. */
+static void hyb_features_of_grad(const hyb_features *f, double *x)
+{
+    const int steps = (int)HYB_MIN(f->n_steps, (int64_t)64);
+    double y[HYB_GRAD_RING], sum = 0, squares = 0;
+    int n = hyb_ring_last(f->grad, HYB_GRAD_RING, f->n_grad, HYB_GRAD_RING, y), i, clipped = 0;
+    if (n) {
+        x[16] = y[n - 1];
+        x[17] = y[n - 1] - f->grad_mean;
+    }
+    if (n >= 8) {
+        x[19] = 1e3 * hyb_trend_fit(y, n).slope;
+        for (i = 0; i < n; i++) sum += exp(y[i] - f->grad_mean);
+        for (i = 0; i < n; i++) squares += (exp(y[i] - f->grad_mean) - sum / n) * (exp(y[i] - f->grad_mean) - sum / n);
+        x[18] = HYB_MIN(sqrt(squares / n) / (sum / n), 100.0);
+    }
+    for (i = 0; i < steps; i++) clipped += (int)(f->clipped >> i & 1);
+    if (steps) x[20] = (double)clipped / steps;
+    x[21] = hyb_log_or(f->last.noise_scale, f->last.batch_tokens);
+    x[22] = hyb_known(f->last.cos_moment);
+    x[23] = hyb_known(f->last.cos_gradient);
+}
+
+/* Numbers 24 to 51. */
+static void hyb_features_of_weights(const hyb_features *f, const hyb_geometry *g, double *x)
+{
+    int i;
+    x[24] = hyb_log_or(g->step, g->weights);
+    x[25] = hyb_log_or(g->d, g->weights);
+    x[26] = hyb_log_or(g->b, g->weights);
+    x[27] = hyb_known(g->cos_prev);
+    x[28] = hyb_known(g->cos_b);
+    x[29] = hyb_known(g->cos_s);
+    if (g->path > 0 && g->d > 0) x[30] = hyb_known(g->d / g->path);
+    x[31] = hyb_log_or(g->r, g->d);
+    x[32] = hyb_known(g->hindsight);
+    if (g->hindsight != 0 && hyb_is_finite(g->unexplained)) x[33] = HYB_MIN(g->unexplained, 1e6);
+    for (i = 0; i < HYB_N_GROUPS; i++) x[34 + i] = hyb_known(g->by_group[i]);
+    x[42] = hyb_log_or(f->last.rate, 1);
+    if (f->last.peak_rate > 0) x[43] = hyb_known(f->last.rate / f->last.peak_rate);
+    x[44] = hyb_log_or(f->last.rate, f->window_rate);
+    if (f->n_steps) x[45] = hyb_clamp(f->last.budget, 0.0, 1.0);
+    if (f->n_steps) x[46] = log(1 + (double)f->since_jump);
+    x[47] = hyb_log_or(g->m_mean, 1);
+    x[48] = hyb_log_or(g->m_std, 1);
+    x[49] = hyb_log_or(g->v_mean, 1);
+    x[50] = hyb_log_or(g->v_std, 1);
+    x[51] = hyb_known(g->bias2);
+}
+
+/* Numbers 52 to 63. */
+static void hyb_features_of_run(const hyb_features *f, double *x)
+{
+    int i;
+    for (i = 0; i < 4; i++) x[52 + i] = f->last.phase == i ? 1 : 0;
+    if (f->n_steps) {
+        x[56] = (double)f->last.phase_step / 100;
+        x[57] = (double)f->last.since_predict / 100;
+        x[58] = (double)f->last.consecutive / 5;
+        x[59] = hyb_clamp(f->last.accumulation, 0.0, 1.0);
+    }
+    if (f->n_judged) {
+        x[60] = f->acceptance;
+        x[61] = f->surprise;
+        x[62] = f->gain;
+    }
+    x[63] = 1;
+}
+
+/* Which phase it is, and the 1: they are not standardised, which would make 0 of what never changes. */
+static bool hyb_feature_is_plain(int i) { return (i >= 52 && i < 56) || i == 63; }
+
+/* What x is, by the mean and the deviation of all windows until now, this one included. */
+static double hyb_feature_standard(hyb_features *f, int i, double x)
+{
+    const double before = x - f->mean[i];
+    double std;
+    f->weight[i] = HYB_FEATURE_OLD * f->weight[i] + 1;
+    f->mean[i] += before / f->weight[i];
+    f->squares[i] = HYB_FEATURE_OLD * f->squares[i] + before * (x - f->mean[i]);
+    std = sqrt(HYB_MAX(f->squares[i] / f->weight[i], 0.0));
+    x = (x - f->mean[i]) / HYB_MAX(std, HYB_FEATURE_MIN);
+    return hyb_clamp(x, -HYB_FEATURE_MAX, HYB_FEATURE_MAX);
+}
+
+/* The numbers themselves, HYB_UNKNOWN among them. */
+static void hyb_features_raw(const hyb_features *f, const hyb_geometry *geometry, double raw[HYB_N_FEATURES])
+{
+    int i;
+    for (i = 0; i < HYB_N_FEATURES; i++) raw[i] = HYB_UNKNOWN;
+    hyb_features_of_loss(f, geometry, raw);
+    hyb_features_of_grad(f, raw);
+    hyb_features_of_weights(f, geometry, raw);
+    hyb_features_of_run(f, raw);
+}
+
+static void hyb_features_window(hyb_features *f, const hyb_geometry *geometry, float x[HYB_N_FEATURES])
+{
+    double raw[HYB_N_FEATURES];
+    int i;
+    hyb_features_raw(f, geometry, raw);
+    for (i = 0; i < HYB_N_FEATURES; i++) {
+        if (hyb_feature_is_plain(i))
+            x[i] = (float)raw[i];
+        else if (!hyb_is_finite(raw[i]))
+            x[i] = 0;
+        else
+            x[i] = (float)hyb_feature_standard(f, i, raw[i]);
+    }
+    f->window_rate = f->last.rate;
+}
+
+static void hyb_features_walk(hyb_features *f, hyb_byte_walk *w)
+{
+    hyb_walk_same(w, HYB_N_FEATURES);
+    HYB_WALK(w, *f);
+    if (w->reads && (f->n_loss < 0 || f->n_grad < 0 || f->n_steps < 0 || f->n_judged < 0)) w->failed = true;
+}
+/* ==== end src/predict/features.c ==== */
 HYB_COLD_END
 #endif
 #endif
@@ -52850,6 +53242,9 @@ HYB_COLD_END
 #undef HYB_EACH8
 #undef HYB_EXCESS_PRECISION
 #undef HYB_F4_EACH
+#undef HYB_FEATURE_MAX
+#undef HYB_FEATURE_MIN
+#undef HYB_FEATURE_OLD
 #undef HYB_FLOAT_GENERIC
 #undef HYB_FLOAT_KERNELS
 #undef HYB_FLOAT_TYPES
@@ -52870,6 +53265,7 @@ HYB_COLD_END
 #undef HYB_GGUF_FIRST_BLOCK
 #undef HYB_GGUF_N_TYPES
 #undef HYB_GPT
+#undef HYB_GRAD_RING
 #undef HYB_GREEDY_BLOCK
 #undef HYB_GROW
 #undef HYB_HEAD4
@@ -52890,6 +53286,7 @@ HYB_COLD_END
 #undef HYB_LETTERS
 #undef HYB_LIKELY
 #undef HYB_LN
+#undef HYB_LOSS_RING
 #undef HYB_MAX
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
@@ -52912,7 +53309,9 @@ HYB_COLD_END
 #undef HYB_NUMBER
 #undef HYB_N_COLUMNS
 #undef HYB_N_DOT
+#undef HYB_N_FEATURES
 #undef HYB_N_FN
+#undef HYB_N_GROUPS
 #undef HYB_N_KERNEL
 #undef HYB_N_ROW
 #undef HYB_N_TARGET
@@ -52936,6 +53335,7 @@ HYB_COLD_END
 #undef HYB_Q5
 #undef HYB_QK
 #undef HYB_QUARTER
+#undef HYB_RATE_JUMP
 #undef HYB_REST
 #undef HYB_RESTRICT
 #undef HYB_RMS
@@ -52988,6 +53388,7 @@ HYB_COLD_END
 #undef HYB_TYPES
 #undef HYB_TYPE_IS
 #undef HYB_TYPE_ROW
+#undef HYB_UNKNOWN
 #undef HYB_UNLIKELY
 #undef HYB_UNROLL
 #undef HYB_UNROLL_4

@@ -243,6 +243,8 @@ HYB_COLD_END
 #ifndef HYBRID_NO_PREDICT
 HYB_COLD_BEGIN
 #include "predict/walk.c"
+#include "predict/series.c"
+#include "predict/features.c"
 HYB_COLD_END
 #endif
 #endif
