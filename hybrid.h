@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b665588928b08288): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1c6b42e6b6bffbff): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,211 +52,212 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      267  base.h                   version, linkage, results, errors, allocator, log
- *      397  runtime.h                what models and sessions share: memory, log, worker threads
- *      468  quant.h                  names, sizes, encode, decode
- *      570  gguf.h                   what is in a model file, and writing one
- *      775  tokenizer.h              text to tokens and back
- *      946  chat.h                   templates that make a prompt of a conversation
- *     1076  bpe_trainer.h            a vocabulary from raw text
- *     1148  train_data.h             batches out of texts, tokens or conversations
- *     1257  model.h                  load, describe
- *     1340  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1474  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1569  sampler.h                from logits to the next token
- *     1641  shape.h                  models from nothing
- *     1674  trainable.h              training somebody else's model
- *     1713  trainer.h                change the weights of a model so that it predicts given texts better
- *     1954  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2021  learn.h                  an adapter is told something, and can be made to forget it
- *     2100  session.h                a conversation
+ *      268  base.h                   version, linkage, results, errors, allocator, log
+ *      398  runtime.h                what models and sessions share: memory, log, worker threads
+ *      469  quant.h                  names, sizes, encode, decode
+ *      571  gguf.h                   what is in a model file, and writing one
+ *      776  tokenizer.h              text to tokens and back
+ *      947  chat.h                   templates that make a prompt of a conversation
+ *     1077  bpe_trainer.h            a vocabulary from raw text
+ *     1149  train_data.h             batches out of texts, tokens or conversations
+ *     1258  model.h                  load, describe
+ *     1341  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1475  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1570  sampler.h                from logits to the next token
+ *     1642  shape.h                  models from nothing
+ *     1675  trainable.h              training somebody else's model
+ *     1714  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1955  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2022  learn.h                  an adapter is told something, and can be made to forget it
+ *     2101  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2178  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2275  macros.h                 what compilers call things, and the macros that every room uses
- *     2353  base.c                   what every room uses: results, errors, checked sizes
- *     2434  fpenv.c                  the floating-point environment at the border of the library
- *     2663  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2742  fma.c                    a * b + c with one rounding
- *     2782  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2863  decimal.c                doubles as text, the same in every locale
- *     2995  thread.c                 atomics, threads, and the worker pool
- *     3492  cpu.c                    what this processor and its operating system can do
- *     3615  hash.c                   where a name belongs in a table
- *     3717  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3755  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3843  grow.c                   arrays that grow
- *     3867  stack.c                  how much of the thread's stack a recursion may take
- *     3915  device.c                 which GPU a runtime uses
- *     4031  lifetime.c               creates and ends runtimes
- *     4186  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4427  output.c                 a file that is written
- *     4947  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4985  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    53174  end.h                    closes what core/begin opened
+ *     2179  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2276  macros.h                 what compilers call things, and the macros that every room uses
+ *     2354  base.c                   what every room uses: results, errors, checked sizes
+ *     2435  fpenv.c                  the floating-point environment at the border of the library
+ *     2664  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2743  fma.c                    a * b + c with one rounding
+ *     2783  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2864  decimal.c                doubles as text, the same in every locale
+ *     2996  thread.c                 atomics, threads, and the worker pool
+ *     3493  cpu.c                    what this processor and its operating system can do
+ *     3616  hash.c                   where a name belongs in a table
+ *     3718  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3756  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3844  grow.c                   arrays that grow
+ *     3868  stack.c                  how much of the thread's stack a recursion may take
+ *     3916  device.c                 which GPU a runtime uses
+ *     4032  lifetime.c               creates and ends runtimes
+ *     4187  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4428  output.c                 a file that is written
+ *     4948  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4986  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    53426  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5419  names.c                  names that must differ, found by hash
- *     5516  value.c                  the 13 types of metadata values and their items
- *     5664  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5875  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6212  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6732  write.c                  makes a GGUF file
+ *     5420  names.c                  names that must differ, found by hash
+ *     5517  value.c                  the 13 types of metadata values and their items
+ *     5665  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5876  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6213  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6733  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7446  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7565  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7900  floats.c                 the types that are plain numbers
- *     7940  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8139  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8375  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8523  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8797  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8922  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9001  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7447  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7566  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7901  floats.c                 the types that are plain numbers
+ *     7941  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8140  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8376  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8524  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8798  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8923  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9002  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9226  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10177  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10297  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10571  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11038  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11540  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11742  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11837  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12374  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12598  tokenizer/bpe.c          the merging
- *    13011  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13096  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13482  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13733  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13891  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14133  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14922  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15318  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15702  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16044  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16885  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17741  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18253  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18293  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18536  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18847  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18893  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19054  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19256  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19392  jinja/test.c             what follows 'is', and the functions that every template has
- *    19594  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19908  jinja/parse.c            tokens to a tree
- *    20616  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20923  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21509  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21723  chat.c                   a conversation as the variables that chat templates expect
+ *     9227  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10178  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10298  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10572  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11039  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11541  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11743  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11838  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12375  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12599  tokenizer/bpe.c          the merging
+ *    13012  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13097  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13483  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13734  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13892  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14134  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14923  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15319  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15703  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16045  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16886  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17742  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18254  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18294  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18537  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18848  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18894  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19055  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19257  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19393  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19595  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19909  jinja/parse.c            tokens to a tree
+ *    20617  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20924  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21510  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21724  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22080  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22802  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22904  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23020  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23115  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23287  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23314  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23352  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23479  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24184  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24362  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24400  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24536  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24607  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24711  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25182  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25578  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25871  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26096  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26852  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27052  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28116  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28765  cpu/int/select.c         the table of integer-block kernels
- *    28825  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28908  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33329  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35521  cpu/select.c             the kernels of an instruction set
- *    35574  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35831  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36131  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36173  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36705  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22081  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22803  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22905  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23021  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23116  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23288  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23315  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23353  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23480  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24185  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24363  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24401  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24537  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24608  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24712  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25183  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25579  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25872  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26097  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26853  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27053  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28117  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28766  cpu/int/select.c         the table of integer-block kernels
+ *    28826  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28909  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33330  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35522  cpu/select.c             the kernels of an instruction set
+ *    35575  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35832  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36132  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36174  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36706  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37304  arch.c                   the table of architectures
- *    37430  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37770  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38143  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38405  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38589  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39020  back.c                   the steps of a backward pass that several parts take
- *    39211  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39454  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39520  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39701  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39839  parts/experts.c          a mixture of experts (Shazeer et al
- *    40004  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40070  net.c                    which parts the layers of a model have, and which tensors
- *    40233  unused.c                 tensors of the file that the model is not computed with
- *    40407  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40456  forward.c                one pass of a batch through any model, over the op table
- *    40722  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41261  place.c                  which layers run where
- *    41511  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41597  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41885  adapter_make.c           adapters from nothing, and what they are
- *    42114  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37305  arch.c                   the table of architectures
+ *    37431  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37771  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38144  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38406  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38590  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39021  back.c                   the steps of a backward pass that several parts take
+ *    39212  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39455  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39521  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39702  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39840  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40005  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40071  net.c                    which parts the layers of a model have, and which tensors
+ *    40234  unused.c                 tensors of the file that the model is not computed with
+ *    40408  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40457  forward.c                one pass of a batch through any model, over the op table
+ *    40723  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41262  place.c                  which layers run where
+ *    41512  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41598  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41886  adapter_make.c           adapters from nothing, and what they are
+ *    42115  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42399  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42747  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43099  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43402  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43490  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44363  adapters.c               a sequence puts adapters on, and takes them off
- *    44479  next.c                   the next token of a sequence
- *    44584  plan.c                   the bytes of a model and a context before they are loaded
- *    44705  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44896  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42400  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42748  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43100  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43403  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43491  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44364  adapters.c               a sequence puts adapters on, and takes them off
+ *    44480  next.c                   the next token of a sequence
+ *    44585  plan.c                   the bytes of a model and a context before they are loaded
+ *    44706  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44897  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45395  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45434  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45499  documents.c              the texts of a corpus, one document after the other
- *    45738  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45932  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46432  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46742  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47056  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47431  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47888  shape.c                  models from nothing
- *    48205  schedule.c               the learning rate of a step
- *    48251  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48428  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48826  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48860  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49297  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49376  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49445  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49482  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49663  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50236  lesson.c                 examples as tokens, and the batches of a step
- *    50595  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50801  export.c                 the weights of a trainer as a model file
- *    51041  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51153  checkpoint.c             everything that a training goes on with, in a file
- *    51847  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52241  picture.c                the curve of a run as an SVG.
+ *    45396  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45435  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45500  documents.c              the texts of a corpus, one document after the other
+ *    45739  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45933  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46433  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46743  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47057  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47432  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47889  shape.c                  models from nothing
+ *    48206  schedule.c               the learning rate of a step
+ *    48252  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48429  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48827  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48861  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49298  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49377  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49446  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49483  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49664  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50237  lesson.c                 examples as tokens, and the batches of a step
+ *    50596  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50802  export.c                 the weights of a trainer as a model file
+ *    51042  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51154  checkpoint.c             everything that a training goes on with, in a file
+ *    51848  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52242  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52736  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52781  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52882  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    52737  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52782  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52883  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53172  monitor.c                whether a run goes astray, and what should be done about it
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2173,7 +2174,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b665588928b08288"
+#define HYBRID__SOURCE_ID "1c6b42e6b6bffbff"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53167,6 +53168,257 @@ static void hyb_features_walk(hyb_features *f, hyb_byte_walk *w)
     if (w->reads && (f->n_loss < 0 || f->n_grad < 0 || f->n_steps < 0 || f->n_judged < 0)) w->failed = true;
 }
 /* ==== end src/predict/features.c ==== */
+
+/* ==== begin src/predict/monitor.c ==== */
+/* predict/monitor: whether a run goes astray, and what should be done about it. The monitor only looks and asks;
+ * whoever moves the weights carries it out, and says so (hyb_monitor_rolled_back).
+ *
+ *     loss         above where it was heading, in deviations of its noise   > T caution, > 2 T warning, > 4 T critical
+ *                  the same many times a little: a cumulative sum           warning
+ *     gradient     longer than it used to be                                > 10 x caution, > 100 x warning, > 1000 x
+ *                                                                           critical
+ *                  shorter than 1/100 of what it used to be                 warning
+ *     oscillation  more turning points in 100 losses than noise has, and    z > 4 caution, z > 6 warning
+ *                  the noise has grown
+ *     surprise     loss against its prediction, in the prediction's own     > 3 caution, > 5 warning if upward
+ *                  deviations
+ *     no number    loss or gradient                                         critical
+ *
+ * The third warning in a row is critical. Only what rises is suspicious: a loss that falls faster than before is what
+ * everybody wants. Below T nothing is said: of independent noise one step in 700 is above T = 3, and one in 56 above
+ * 0.7 T, too many to listen to. */
+
+#define HYB_TURN_RING       100
+#define HYB_MONITOR_SIGMA   1e-3 /* least deviation of l that is noise: a thousandth of the loss */
+#define HYB_ROLLBACK_WITHIN 500  /* true steps: later roll-backs have nothing to do with earlier ones */
+#define HYB_ROLLBACK_SLOWER 2    /* roll-backs, from which on the rate is halved each time */
+#define HYB_ROLLBACK_MOST   5
+
+typedef enum hyb_severity { HYB_NORMAL = 0, HYB_CAUTION, HYB_WARNING, HYB_CRITICAL } hyb_severity;
+
+/* Why: a bit for each. */
+enum {
+    HYB_SIGNAL_LOSS = 1,
+    HYB_SIGNAL_CREEP = 2,
+    HYB_SIGNAL_EXPLODES = 4,
+    HYB_SIGNAL_VANISHES = 8,
+    HYB_SIGNAL_OSCILLATES = 16,
+    HYB_SIGNAL_SURPRISE = 32,
+    HYB_SIGNAL_NO_NUMBER = 64,
+    HYB_SIGNAL_REPEATED = 128 /* the third warning in a row */
+};
+
+typedef enum hyb_act { HYB_ACT_CONTINUE = 0, HYB_ACT_SHORTEN, HYB_ACT_FULL, HYB_ACT_ROLL_BACK, HYB_ACT_ABORT } hyb_act;
+
+typedef struct hyb_action {
+    hyb_act act;
+    hyb_severity severity;
+    uint32_t signals;
+    double shorten;  /* HYB_ACT_SHORTEN: what predictions are multiplied by */
+    int32_t steps;   /* HYB_ACT_FULL, and after a roll-back: true steps without a prediction */
+    double rate;     /* what the learning rate is to be multiplied by after the roll-back; 1: as it is */
+    const char *why; /* a sentence, for the log and for the error of an abort */
+} hyb_action;
+
+/* Zero stands for what is usual. */
+typedef struct hyb_monitor_desc {
+    double sigma;       /* T; 0: 3 */
+    double explodes;    /* 0: 100 */
+    double vanishes;    /* 0: 0.01 */
+    int32_t n_warmup;   /* true steps from which the noise is learnt, before anything is said of losses; 0: 32 */
+    int32_t full_steps; /* 0: 20; a forced phase is twice as long */
+} hyb_monitor_desc;
+
+/* What a step showed. */
+typedef struct hyb_reading {
+    double loss;       /* nats */
+    bool has_grad;     /* false where no gradient was computed, as in Predict */
+    double grad_norm;  /* before clipping */
+    bool has_surprise; /* a loss was predicted: */
+    double surprise;   /* (l - predicted) / deviation, calibrated */
+    bool can_go_back;  /* there is a snapshot */
+} hyb_reading;
+
+typedef struct hyb_monitor {
+    double sigma, explodes, vanishes;
+    int64_t n_warmup, full_steps;
+    int64_t n, n_grad;                  /* readings until now; they are counted on over a roll-back */
+    double level, trend;                /* of l, a step; the trend is never upward */
+    double squares;                     /* average of squares of l - (level + trend) */
+    double usual;                       /* the same, over a thousand steps */
+    double creep;                       /* cumulative sum of deviations above 1 */
+    double grad;                        /* average of log norms */
+    double turn[HYB_TURN_RING];         /* l of the last steps */
+    int64_t n_turn, n_warnings;         /* warnings: in a row */
+    int64_t n_rollbacks, last_rollback; /* none farther than HYB_ROLLBACK_WITHIN from the next; reading of the last */
+} hyb_monitor;
+
+static void hyb_monitor_init(hyb_monitor *m, const hyb_monitor_desc *desc)
+{
+    memset(m, 0, sizeof *m);
+    m->sigma = desc->sigma > 0 ? desc->sigma : 3;
+    m->explodes = desc->explodes > 0 ? desc->explodes : 100;
+    m->vanishes = desc->vanishes > 0 ? desc->vanishes : 0.01;
+    m->n_warmup = desc->n_warmup > 0 ? desc->n_warmup : 32;
+    m->full_steps = desc->full_steps > 0 ? desc->full_steps : 20;
+}
+
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
+
+static void hyb_signal(hyb_action *a, hyb_severity severity, uint32_t signal, const char *why)
+{
+    a->signals |= signal;
+    if (severity <= a->severity) return;
+    a->severity = severity;
+    a->why = why;
+}
+
+/* How far l is above where it was heading, in deviations; it becomes part of that. What is far off counts as three
+ * deviations there, so that a spike does not make the next one look usual. */
+static double hyb_monitor_deviation(hyb_monitor *m, double l)
+{
+    const double part = m->n < m->n_warmup ? 1.0 / (double)(m->n + 1) : 0.01, ahead = m->level + m->trend;
+    const double sigma = HYB_MAX(sqrt(m->squares), HYB_MONITOR_SIGMA), z = (l - ahead) / sigma;
+    double off = l - ahead;
+    if (m->n == 0) {
+        m->level = l;
+        return 0;
+    }
+    if (m->n >= m->n_warmup) off = hyb_clamp(off, -3 * sigma, 3 * sigma);
+    m->squares += HYB_MAX(part, 0.01) * (off * off - m->squares);
+    m->usual = m->n < m->n_warmup ? m->squares : m->usual + 0.001 * (off * off - m->usual);
+    m->level = ahead + HYB_MAX(part, 0.03) * off;
+    m->trend = HYB_MIN(m->trend + 0.003 * off, 0.0);
+    return m->n < m->n_warmup ? 0 : z;
+}
+
+static void hyb_monitor_loss(hyb_monitor *m, double l, hyb_action *a)
+{
+    const double z = hyb_monitor_deviation(m, l), t = m->sigma;
+    m->creep = hyb_clamp(m->creep + HYB_MIN(z, 4.0) - 1, 0.0, 100.0);
+    if (z > t)
+        hyb_signal(a,
+                   z > 4 * t   ? HYB_CRITICAL
+                   : z > 2 * t ? HYB_WARNING
+                               : HYB_CAUTION,
+                   HYB_SIGNAL_LOSS, "the loss is far above where it was heading");
+    if (m->creep > 12) {
+        hyb_signal(a, HYB_WARNING, HYB_SIGNAL_CREEP, "the loss has been rising for many steps");
+        m->creep = 6; /* not again at once */
+    }
+}
+
+static void hyb_monitor_grad(hyb_monitor *m, double norm, hyb_action *a)
+{
+    const double g = log(HYB_MAX(norm, 1e-30)), part = 1.0 / (double)HYB_MIN(m->n_grad + 1, (int64_t)50);
+    const double off = g - m->grad;
+    if (m->n_grad >= 10) {
+        if (off > log(m->explodes / 10))
+            hyb_signal(a,
+                       off > log(m->explodes * 10) ? HYB_CRITICAL
+                       : off > log(m->explodes)    ? HYB_WARNING
+                                                   : HYB_CAUTION,
+                       HYB_SIGNAL_EXPLODES, "the gradient is far longer than it used to be");
+        if (off < log(m->vanishes)) hyb_signal(a, HYB_WARNING, HYB_SIGNAL_VANISHES, "the gradient has almost vanished");
+    }
+    m->grad += part * (m->n_grad < 10 ? off : hyb_clamp(off, -1.0, 1.0));
+    m->n_grad++;
+}
+
+/* Of n independent numbers 2 (n - 2) / 3 are turning points, with a variance of (16 n - 29) / 90. Losses that go up and
+ * down are not dangerous while they do it no wilder than ever: two kinds of text by turns look like that. */
+static void hyb_monitor_turns(hyb_monitor *m, double l, hyb_action *a)
+{
+    const double n = HYB_TURN_RING;
+    double y[HYB_TURN_RING], z;
+    m->turn[m->n_turn++ % HYB_TURN_RING] = l;
+    if (m->n_turn < HYB_TURN_RING || m->squares < 2 * m->usual) return;
+    hyb_ring_last(m->turn, HYB_TURN_RING, m->n_turn, HYB_TURN_RING, y);
+    z = (hyb_turning(y, HYB_TURN_RING) * (n - 2) - 2 * (n - 2) / 3) / sqrt((16 * n - 29) / 90);
+    if (z > 4)
+        hyb_signal(a, z > 6 ? HYB_WARNING : HYB_CAUTION, HYB_SIGNAL_OSCILLATES,
+                   "the loss goes up and down, wilder than before");
+}
+
+/* ---- actions ----------------------------------------------------------------------------------------------------- */
+
+/* Roll-backs that hang together with one now. */
+static int64_t hyb_monitor_streak(const hyb_monitor *m)
+{
+    return m->n_rollbacks && m->n - m->last_rollback <= HYB_ROLLBACK_WITHIN ? m->n_rollbacks : 0;
+}
+
+static void hyb_monitor_act(const hyb_monitor *m, bool can_go_back, hyb_action *a)
+{
+    const int64_t streak = hyb_monitor_streak(m);
+    a->steps = (int32_t)(2 * m->full_steps);
+    switch (a->severity) {
+    case HYB_NORMAL: a->steps = 0; break;
+    case HYB_CAUTION:
+        a->act = HYB_ACT_SHORTEN;
+        a->shorten = 0.5;
+        a->steps = 0;
+        break;
+    case HYB_WARNING: a->act = HYB_ACT_FULL; break;
+    default:
+        if (can_go_back && streak < HYB_ROLLBACK_MOST) {
+            a->act = HYB_ACT_ROLL_BACK;
+            if (streak + 1 >= HYB_ROLLBACK_SLOWER) a->rate = 0.5;
+        } else if (can_go_back || (a->signals & HYB_SIGNAL_NO_NUMBER)) {
+            a->act = HYB_ACT_ABORT;
+            a->why = can_go_back ? "the run went astray again after five roll-backs within 500 steps each, the last "
+                                   "of them with half the learning rate each: begin with a smaller one"
+                                 : "the loss or its gradient is not a finite number, and there is nothing to go back "
+                                   "to: go on from a checkpoint with a smaller learning rate";
+        } else {
+            a->act = HYB_ACT_FULL; /* nothing was predicted that could be taken back: it is the run's own business */
+        }
+    }
+}
+
+/* What a step shows, and what is to be done. */
+static hyb_action hyb_monitor_look(hyb_monitor *m, const hyb_reading *r)
+{
+    hyb_action a;
+    memset(&a, 0, sizeof a);
+    a.shorten = a.rate = 1;
+    a.why = "all is well";
+    if (!hyb_is_finite(r->loss) || (r->has_grad && !hyb_is_finite(r->grad_norm))) {
+        hyb_signal(&a, HYB_CRITICAL, HYB_SIGNAL_NO_NUMBER, "the loss or its gradient is not a finite number");
+    } else {
+        const double l = hyb_log_loss(r->loss);
+        hyb_monitor_loss(m, l, &a);
+        if (r->has_grad) hyb_monitor_grad(m, r->grad_norm, &a);
+        hyb_monitor_turns(m, l, &a);
+        if (r->has_surprise && !(fabs(r->surprise) <= 3))
+            hyb_signal(&a, r->surprise > 5 ? HYB_WARNING : HYB_CAUTION, HYB_SIGNAL_SURPRISE,
+                       "the loss is far from its prediction");
+    }
+    m->n++;
+    m->n_warnings = a.severity == HYB_WARNING ? m->n_warnings + 1 : 0;
+    if (m->n_warnings >= 3) {
+        hyb_signal(&a, HYB_CRITICAL, HYB_SIGNAL_REPEATED, "three warnings in a row");
+        m->n_warnings = 0;
+    }
+    hyb_monitor_act(m, r->can_go_back, &a);
+    return a;
+}
+
+/* The weights are as they were at the snapshot: what was seen since then says nothing any more. */
+static void hyb_monitor_rolled_back(hyb_monitor *m)
+{
+    m->n_rollbacks = hyb_monitor_streak(m) + 1;
+    m->last_rollback = m->n;
+    m->n_warnings = m->n_turn = 0;
+    m->creep = 0;
+}
+
+static void hyb_monitor_walk(hyb_monitor *m, hyb_byte_walk *w)
+{
+    HYB_WALK(w, *m);
+    if (w->reads && (m->n < 0 || m->n_grad < 0 || m->n_turn < 0)) w->failed = true;
+}
+/* ==== end src/predict/monitor.c ==== */
 HYB_COLD_END
 #endif
 #endif
@@ -53291,6 +53543,7 @@ HYB_COLD_END
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
+#undef HYB_MONITOR_SIGMA
 #undef HYB_MUON_A
 #undef HYB_MUON_B
 #undef HYB_MUON_C
@@ -53339,6 +53592,9 @@ HYB_COLD_END
 #undef HYB_REST
 #undef HYB_RESTRICT
 #undef HYB_RMS
+#undef HYB_ROLLBACK_MOST
+#undef HYB_ROLLBACK_SLOWER
+#undef HYB_ROLLBACK_WITHIN
 #undef HYB_ROTATE
 #undef HYB_ROUNDER
 #undef HYB_ROW
@@ -53384,6 +53640,7 @@ HYB_COLD_END
 #undef HYB_TOKEN_STRIP
 #undef HYB_TOKEN_TYPE
 #undef HYB_TRAIN_OPS
+#undef HYB_TURN_RING
 #undef HYB_TWO
 #undef HYB_TYPES
 #undef HYB_TYPE_IS

@@ -245,6 +245,7 @@ HYB_COLD_BEGIN
 #include "predict/walk.c"
 #include "predict/series.c"
 #include "predict/features.c"
+#include "predict/monitor.c"
 HYB_COLD_END
 #endif
 #endif

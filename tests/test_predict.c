@@ -32,27 +32,26 @@ static inline double normal(dice *d)
         hyb_byte_walk w; \
         unsigned char *bytes; \
         memset(&w, 0, sizeof w); \
-        hyb_##type##_as(&(part), &w); \
+        type##_walk(&(part), &w); \
         bytes = (unsigned char *)malloc(w.n); \
         w.size = w.n; \
         w.n = 0; \
         w.at = bytes; \
-        hyb_##type##_as(&(part), &w); \
+        type##_walk(&(part), &w); \
         CHECK(!w.failed && w.n == w.size, "writing"); \
         memset(other, 0x55, sizeof *other); \
         w.n = 0; \
         w.reads = true; \
-        hyb_##type##_as(other, &w); \
+        type##_walk(other, &w); \
         CHECK(!w.failed && w.n == w.size, "reading"); \
         CHECK(!memcmp(other, &(part), sizeof *other), "what was read is what was written"); \
         w.n = 0; \
         w.size--; \
-        hyb_##type##_as(other, &w); \
+        type##_walk(other, &w); \
         CHECK(w.failed, "a byte too few"); \
         free(bytes); \
         free(other); \
     } while (0)
-#define hyb_hyb_features_as hyb_features_walk
 
 /* ---- features ---------------------------------------------------------------------------------------------------- */
 
@@ -241,8 +240,266 @@ static void test_features_effect(void)
     }
 }
 
+/* ---- monitor ----------------------------------------------------------------------------------------------------- */
+
+/* The run of examples/train that was recorded. */
+enum { RUN = 800 };
+static double run_loss[RUN], run_grad[RUN];
+static void read_run(void)
+{
+    char *text = read_file(oracle_file("run-loss.txt"), NULL), *at = text;
+    int i;
+    TEST("a recorded run");
+    CHECK(text != NULL, "tests/oracle/data/run-loss.txt");
+    for (i = 0; text && i < RUN; i++) {
+        run_loss[i] = strtod(at, &at);
+        run_grad[i] = strtod(at, &at);
+    }
+    CHECK(run_loss[RUN - 1] > 3 && run_loss[RUN - 1] < 4 && run_grad[RUN - 1] > 0, "it is read");
+    free(text);
+}
+
+static hyb_reading reading(double loss, double grad)
+{
+    hyb_reading r;
+    memset(&r, 0, sizeof r);
+    r.loss = loss;
+    r.has_grad = true;
+    r.grad_norm = grad;
+    r.can_go_back = true;
+    return r;
+}
+
+static hyb_monitor fresh_monitor(void)
+{
+    hyb_monitor_desc desc;
+    hyb_monitor m;
+    memset(&desc, 0, sizeof desc);
+    hyb_monitor_init(&m, &desc);
+    return m;
+}
+
+/* Steps of a healthy run at which it says something, in percent. */
+static void test_monitor_alarms(void)
+{
+    hyb_monitor m = fresh_monitor();
+    dice d = { 1, 0 };
+    int i, kind, alarms = 0, warnings = 0;
+    TEST("monitor: false alarms");
+    for (i = 0; i < 10000; i++) {
+        const double l = exp(1 + 0.02 * normal(&d));
+        hyb_reading r = reading(l, exp(0.1 * normal(&d)));
+        r.has_surprise = true;
+        r.surprise = normal(&d);
+        hyb_action a = hyb_monitor_look(&m, &r);
+        alarms += a.severity > HYB_NORMAL;
+        warnings += a.severity > HYB_CAUTION;
+    }
+    CHECK(alarms < 100 && warnings < 10, "noise: %d alarms, %d warnings in 10000 steps", alarms, warnings);
+    m = fresh_monitor();
+    alarms = warnings = 0;
+    for (i = 0; i < RUN; i++) {
+        hyb_reading r = reading(run_loss[i], run_grad[i]);
+        hyb_action a = hyb_monitor_look(&m, &r);
+        alarms += a.severity > HYB_NORMAL;
+        warnings += a.severity > HYB_CAUTION;
+        if (a.severity > HYB_NORMAL && getenv("SHOW")) printf("run %d: %d %x %s\n", i, a.severity, a.signals, a.why);
+    }
+    CHECK(alarms < RUN / 100 && warnings == 0, "recorded run: %d alarms, %d warnings in %d steps", alarms, warnings,
+          RUN);
+    /* curves that fall quickly and then slowly, with little noise and with much */
+    for (kind = 0; kind < 24; kind++) {
+        m = fresh_monitor();
+        alarms = warnings = 0;
+        for (i = 0; i < 2000; i++) {
+            const double a = kind % 2 ? 0.3 : 1.2, sigma = kind / 2 % 3 == 0 ? 0.003 : kind / 2 % 3 == 1 ? 0.03 : 0.15;
+            const double l = log((kind / 6 % 2 ? 2.0 : 0.02) + 8 * pow(1 + i / (kind / 12 ? 20.0 : 3.0), -a));
+            hyb_reading r = reading(exp(l + sigma * normal(&d)), exp(0.3 * normal(&d) - 0.002 * i));
+            hyb_action act = hyb_monitor_look(&m, &r);
+            alarms += act.severity > HYB_NORMAL;
+            warnings += act.severity > HYB_CAUTION;
+            if (act.severity > HYB_NORMAL && getenv("SHOW"))
+                printf("%d %d: %d %x\n", kind, i, act.severity, act.signals);
+        }
+        CHECK(alarms < 20 && warnings < 3, "curve %d: %d alarms, %d warnings in 2000 steps", kind, alarms, warnings);
+    }
+}
+
+/* A monitor that has seen 400 steps of noise: deviation 0.02 of l = 1, gradients around 1. */
+static hyb_monitor used_monitor(dice *d)
+{
+    hyb_monitor m = fresh_monitor();
+    int i;
+    for (i = 0; i < 400; i++) {
+        hyb_reading r = reading(exp(1 + 0.02 * normal(d)), exp(0.1 * normal(d)));
+        hyb_monitor_look(&m, &r);
+    }
+    return m;
+}
+
+/* What it says of one more loss and gradient. */
+static hyb_action seen(const hyb_monitor *m, double l, double grad)
+{
+    hyb_monitor copy = *m;
+    hyb_reading r = reading(exp(l), grad);
+    return hyb_monitor_look(&copy, &r);
+}
+
+static void test_monitor_single(void)
+{
+    dice d = { 2, 0 };
+    hyb_monitor m = used_monitor(&d), copy;
+    const double none = sqrt(-1.0);
+    hyb_reading r;
+    hyb_action a;
+    TEST("monitor: one step");
+    a = seen(&m, 1, 1);
+    CHECK(a.act == HYB_ACT_CONTINUE && a.severity == HYB_NORMAL && a.signals == 0, "nothing");
+    a = seen(&m, 1.09, 1);
+    CHECK(a.act == HYB_ACT_SHORTEN && a.severity == HYB_CAUTION && a.shorten == 0.5, "4.5 deviations: %d", a.severity);
+    a = seen(&m, 1.18, 1);
+    CHECK(a.act == HYB_ACT_FULL && a.severity == HYB_WARNING && a.steps == 40, "9 deviations: %d", a.severity);
+    a = seen(&m, 1.4, 1);
+    CHECK(a.act == HYB_ACT_ROLL_BACK && a.severity == HYB_CRITICAL && a.rate == 1, "20 deviations: %d", a.severity);
+    CHECK(a.signals == HYB_SIGNAL_LOSS, "signals %x", a.signals);
+    CHECK(seen(&m, 0.2, 1).severity == HYB_NORMAL, "a loss that is much better is no alarm");
+    CHECK(seen(&m, none, 1).act == HYB_ACT_ROLL_BACK, "no number");
+    CHECK(seen(&m, HUGE_VAL, 1).signals == HYB_SIGNAL_NO_NUMBER, "infinity");
+    CHECK(seen(&m, 1, none).severity == HYB_CRITICAL, "a gradient that is no number");
+    CHECK(seen(&m, 1, HUGE_VAL).severity == HYB_CRITICAL, "an infinite gradient");
+    CHECK(seen(&m, 1, 5).severity == HYB_NORMAL, "a gradient 5 times as long");
+    CHECK(seen(&m, 1, 20).severity == HYB_CAUTION, "20 times");
+    a = seen(&m, 1, 200);
+    CHECK(a.severity == HYB_WARNING && a.signals == HYB_SIGNAL_EXPLODES, "200 times");
+    CHECK(seen(&m, 1, 2000).act == HYB_ACT_ROLL_BACK, "2000 times");
+    a = seen(&m, 1, 0.005);
+    CHECK(a.severity == HYB_WARNING && a.signals == HYB_SIGNAL_VANISHES, "a 200th");
+    CHECK(seen(&m, 1, 0).signals == HYB_SIGNAL_VANISHES, "no gradient");
+    copy = m;
+    r = reading(exp(1.0), 0);
+    r.has_grad = false;
+    CHECK(hyb_monitor_look(&copy, &r).severity == HYB_NORMAL && copy.n_grad == m.n_grad, "Predict has no gradient");
+    r.has_surprise = true;
+    r.surprise = 4;
+    CHECK(hyb_monitor_look(&copy, &r).act == HYB_ACT_SHORTEN, "surprise 4");
+    r.surprise = 6;
+    a = hyb_monitor_look(&copy, &r);
+    CHECK(a.act == HYB_ACT_FULL && a.signals == HYB_SIGNAL_SURPRISE, "surprise 6");
+    r.surprise = -6;
+    CHECK(hyb_monitor_look(&copy, &r).act == HYB_ACT_SHORTEN, "surprise -6");
+    r.can_go_back = false;
+    r.loss = exp(1.5);
+    a = hyb_monitor_look(&copy, &r);
+    CHECK(a.severity == HYB_CRITICAL && a.act == HYB_ACT_FULL, "critical, and nothing to go back to: %d", a.act);
+    r.loss = none;
+    a = hyb_monitor_look(&copy, &r);
+    CHECK(a.act == HYB_ACT_ABORT && strstr(a.why, "nothing to go back to"), "no number, and nothing to go back to");
+    CHECK(fabs(seen(&m, 1.09, 1).rate - 1) < 1e-12 && strlen(a.why) < 200, "sentences fit");
+    WALK(hyb_monitor, m);
+}
+
+/* After how many steps a change shows that begins now: l and log gradient are made by step. 0: not within 200. */
+static int found_after(hyb_monitor m, dice *d, int kind, uint32_t signal, hyb_severity severity)
+{
+    int i;
+    for (i = 1; i <= 200; i++) {
+        double l = 1 + 0.02 * normal(d), g = 0.1 * normal(d);
+        hyb_reading r;
+        hyb_action a;
+        if (kind == 0) l += 0.002 * i;
+        if (kind == 1) l += 0.02 * i;
+        if (kind == 2) l += i % 2 ? 0.08 : -0.08;
+        if (kind == 3) g += 0.3 * i;
+        if (kind == 4) g -= 0.3 * i;
+        r = reading(exp(l), exp(g));
+        a = hyb_monitor_look(&m, &r);
+        if ((a.signals & signal) && a.severity >= severity) return i;
+    }
+    return 0;
+}
+
+static void test_monitor_gradual(void)
+{
+    dice d = { 3, 0 };
+    hyb_monitor m = used_monitor(&d);
+    int n;
+    TEST("monitor: many steps");
+    n = found_after(m, &d, 0, HYB_SIGNAL_CREEP, HYB_WARNING);
+    CHECK(n > 0 && n <= 60, "a creeping loss, 0.2 %% a step: after %d", n);
+    n = found_after(m, &d, 1, HYB_SIGNAL_LOSS, HYB_WARNING);
+    CHECK(n > 0 && n <= 20, "a loss that explodes, 2 %% a step: after %d", n);
+    n = found_after(m, &d, 1, HYB_SIGNAL_REPEATED, HYB_CRITICAL);
+    CHECK(n > 0 && n <= 40, "warnings one after another are critical: after %d", n);
+    n = found_after(m, &d, 2, HYB_SIGNAL_OSCILLATES, HYB_CAUTION);
+    CHECK(n > 0 && n <= 120, "oscillation: after %d", n);
+    n = found_after(m, &d, 2, HYB_SIGNAL_OSCILLATES, HYB_WARNING);
+    CHECK(n > 0 && n <= 120, "the same, as a warning: after %d", n);
+    n = found_after(m, &d, 3, HYB_SIGNAL_EXPLODES, HYB_WARNING);
+    CHECK(n > 0 && n <= 25, "a gradient that explodes: after %d", n);
+    n = found_after(m, &d, 4, HYB_SIGNAL_VANISHES, HYB_WARNING);
+    CHECK(n > 0 && n <= 25, "a gradient that vanishes: after %d", n);
+    CHECK(!found_after(m, &d, 9, ~0u, HYB_WARNING), "nothing");
+}
+
+/* Something is injected into the recorded run at every fiftieth step. */
+static void test_monitor_injected(void)
+{
+    hyb_monitor m = fresh_monitor();
+    int i, spikes = 0, explosions = 0, vanished = 0, tries = 0;
+    TEST("monitor: injected into the recorded run");
+    for (i = 0; i < RUN; i++) {
+        hyb_reading r = reading(run_loss[i], run_grad[i]);
+        if (i >= 100 && i % 50 == 0) {
+            tries++;
+            spikes += seen(&m, log(run_loss[i]) + 0.5, run_grad[i]).severity >= HYB_WARNING;
+            explosions += seen(&m, log(run_loss[i]), run_grad[i] * 300).severity >= HYB_WARNING;
+            vanished += seen(&m, log(run_loss[i]), run_grad[i] / 300).severity >= HYB_WARNING;
+            CHECK(seen(&m, sqrt(-1.0), 1).act == HYB_ACT_ROLL_BACK, "no number at step %d", i);
+        }
+        hyb_monitor_look(&m, &r);
+    }
+    CHECK(spikes == tries && explosions == tries && vanished == tries, "%d spikes, %d explosions, %d vanished of %d",
+          spikes, explosions, vanished, tries);
+}
+
+/* Roll-backs: half the rate from the second, the end after five; unless 500 good steps lie between. */
+static void test_monitor_escalates(void)
+{
+    dice d = { 4, 0 };
+    hyb_monitor m = used_monitor(&d);
+    const hyb_reading bad = reading(exp(3.0), 1);
+    hyb_action a;
+    int i, k;
+    TEST("monitor: roll-backs");
+    for (k = 1; k <= 5; k++) {
+        a = hyb_monitor_look(&m, &bad);
+        CHECK(a.act == HYB_ACT_ROLL_BACK && a.rate == (k < 2 ? 1 : 0.5) && a.steps == 40, "%d: act %d, rate %g", k,
+              a.act, a.rate);
+        hyb_monitor_rolled_back(&m);
+        for (i = 0; i < 50; i++) {
+            hyb_reading r = reading(exp(1 + 0.02 * normal(&d)), 1);
+            a = hyb_monitor_look(&m, &r);
+            CHECK(a.severity <= HYB_CAUTION, "after a roll-back it is as it was: %s", a.why);
+        }
+    }
+    a = hyb_monitor_look(&m, &bad);
+    CHECK(a.act == HYB_ACT_ABORT && strstr(a.why, "five roll-backs"), "the sixth: %d", a.act);
+    for (i = 0; i < 501; i++) {
+        hyb_reading r = reading(exp(1 + 0.02 * normal(&d)), 1);
+        hyb_monitor_look(&m, &r);
+    }
+    a = hyb_monitor_look(&m, &bad);
+    CHECK(a.act == HYB_ACT_ROLL_BACK && a.rate == 1, "long after: act %d, rate %g", a.act, a.rate);
+}
+
 int main(void)
 {
+    read_run();
+    test_monitor_alarms();
+    test_monitor_single();
+    test_monitor_gradual();
+    test_monitor_injected();
+    test_monitor_escalates();
     test_features_golden();
     test_features_scale();
     test_features_hostile();
