@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1c6b42e6b6bffbff): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d712618818edc7c7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,212 +52,215 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      268  base.h                   version, linkage, results, errors, allocator, log
- *      398  runtime.h                what models and sessions share: memory, log, worker threads
- *      469  quant.h                  names, sizes, encode, decode
- *      571  gguf.h                   what is in a model file, and writing one
- *      776  tokenizer.h              text to tokens and back
- *      947  chat.h                   templates that make a prompt of a conversation
- *     1077  bpe_trainer.h            a vocabulary from raw text
- *     1149  train_data.h             batches out of texts, tokens or conversations
- *     1258  model.h                  load, describe
- *     1341  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1475  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1570  sampler.h                from logits to the next token
- *     1642  shape.h                  models from nothing
- *     1675  trainable.h              training somebody else's model
- *     1714  trainer.h                change the weights of a model so that it predicts given texts better
- *     1955  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2022  learn.h                  an adapter is told something, and can be made to forget it
- *     2101  session.h                a conversation
+ *      271  base.h                   version, linkage, results, errors, allocator, log
+ *      401  runtime.h                what models and sessions share: memory, log, worker threads
+ *      472  quant.h                  names, sizes, encode, decode
+ *      574  gguf.h                   what is in a model file, and writing one
+ *      779  tokenizer.h              text to tokens and back
+ *      950  chat.h                   templates that make a prompt of a conversation
+ *     1080  bpe_trainer.h            a vocabulary from raw text
+ *     1152  train_data.h             batches out of texts, tokens or conversations
+ *     1261  model.h                  load, describe
+ *     1344  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1478  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1573  sampler.h                from logits to the next token
+ *     1645  shape.h                  models from nothing
+ *     1678  trainable.h              training somebody else's model
+ *     1717  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1958  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2025  learn.h                  an adapter is told something, and can be made to forget it
+ *     2104  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2179  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2276  macros.h                 what compilers call things, and the macros that every room uses
- *     2354  base.c                   what every room uses: results, errors, checked sizes
- *     2435  fpenv.c                  the floating-point environment at the border of the library
- *     2664  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2743  fma.c                    a * b + c with one rounding
- *     2783  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2864  decimal.c                doubles as text, the same in every locale
- *     2996  thread.c                 atomics, threads, and the worker pool
- *     3493  cpu.c                    what this processor and its operating system can do
- *     3616  hash.c                   where a name belongs in a table
- *     3718  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3756  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3844  grow.c                   arrays that grow
- *     3868  stack.c                  how much of the thread's stack a recursion may take
- *     3916  device.c                 which GPU a runtime uses
- *     4032  lifetime.c               creates and ends runtimes
- *     4187  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4428  output.c                 a file that is written
- *     4948  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4986  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    53426  end.h                    closes what core/begin opened
+ *     2182  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2279  macros.h                 what compilers call things, and the macros that every room uses
+ *     2357  base.c                   what every room uses: results, errors, checked sizes
+ *     2438  fpenv.c                  the floating-point environment at the border of the library
+ *     2667  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2746  fma.c                    a * b + c with one rounding
+ *     2786  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2867  decimal.c                doubles as text, the same in every locale
+ *     2999  thread.c                 atomics, threads, and the worker pool
+ *     3496  cpu.c                    what this processor and its operating system can do
+ *     3619  hash.c                   where a name belongs in a table
+ *     3721  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3759  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3847  grow.c                   arrays that grow
+ *     3871  stack.c                  how much of the thread's stack a recursion may take
+ *     3919  device.c                 which GPU a runtime uses
+ *     4035  lifetime.c               creates and ends runtimes
+ *     4190  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4431  output.c                 a file that is written
+ *     4951  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4989  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    53862  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5420  names.c                  names that must differ, found by hash
- *     5517  value.c                  the 13 types of metadata values and their items
- *     5665  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5876  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6213  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6733  write.c                  makes a GGUF file
+ *     5423  names.c                  names that must differ, found by hash
+ *     5520  value.c                  the 13 types of metadata values and their items
+ *     5668  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5879  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6216  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6736  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7447  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7566  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7901  floats.c                 the types that are plain numbers
- *     7941  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8140  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8376  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8524  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8798  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8923  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9002  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7450  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7569  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7904  floats.c                 the types that are plain numbers
+ *     7944  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8143  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8379  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8527  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8801  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8926  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9005  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9227  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10178  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10298  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10572  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11039  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11541  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11743  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11838  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12375  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12599  tokenizer/bpe.c          the merging
- *    13012  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13097  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13483  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13734  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13892  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14134  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14923  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15319  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15703  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16045  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16886  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17742  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18254  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18294  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18537  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18848  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18894  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19055  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19257  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19393  jinja/test.c             what follows 'is', and the functions that every template has
- *    19595  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19909  jinja/parse.c            tokens to a tree
- *    20617  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20924  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21510  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21724  chat.c                   a conversation as the variables that chat templates expect
+ *     9230  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10181  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10301  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10575  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11042  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11544  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11746  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11841  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12378  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12602  tokenizer/bpe.c          the merging
+ *    13015  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13100  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13486  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13737  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13895  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14137  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14926  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15322  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15706  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16048  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16889  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17745  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18257  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18297  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18540  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18851  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18897  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19058  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19260  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19396  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19598  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19912  jinja/parse.c            tokens to a tree
+ *    20620  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20927  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21513  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21727  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22081  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22803  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22905  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23021  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23116  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23288  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23315  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23353  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23480  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24185  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24363  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24401  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24537  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24608  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24712  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25183  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25579  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25872  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26097  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26853  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27053  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28117  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28766  cpu/int/select.c         the table of integer-block kernels
- *    28826  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28909  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33330  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35522  cpu/select.c             the kernels of an instruction set
- *    35575  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35832  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36132  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36174  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36706  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22084  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22806  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22908  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23024  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23119  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23291  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23318  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23356  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23483  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24188  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24366  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24404  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24540  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24611  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24715  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25186  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25582  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25875  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26100  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26856  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27056  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28120  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28769  cpu/int/select.c         the table of integer-block kernels
+ *    28829  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28912  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33333  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35525  cpu/select.c             the kernels of an instruction set
+ *    35578  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35835  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36135  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36177  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36709  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37305  arch.c                   the table of architectures
- *    37431  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37771  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38144  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38406  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38590  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39021  back.c                   the steps of a backward pass that several parts take
- *    39212  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39455  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39521  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39702  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39840  parts/experts.c          a mixture of experts (Shazeer et al
- *    40005  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40071  net.c                    which parts the layers of a model have, and which tensors
- *    40234  unused.c                 tensors of the file that the model is not computed with
- *    40408  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40457  forward.c                one pass of a batch through any model, over the op table
- *    40723  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41262  place.c                  which layers run where
- *    41512  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41598  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41886  adapter_make.c           adapters from nothing, and what they are
- *    42115  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37308  arch.c                   the table of architectures
+ *    37434  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37774  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38147  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38409  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38593  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39024  back.c                   the steps of a backward pass that several parts take
+ *    39215  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39458  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39524  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39705  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39843  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40008  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40074  net.c                    which parts the layers of a model have, and which tensors
+ *    40237  unused.c                 tensors of the file that the model is not computed with
+ *    40411  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40460  forward.c                one pass of a batch through any model, over the op table
+ *    40726  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41265  place.c                  which layers run where
+ *    41515  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41601  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41889  adapter_make.c           adapters from nothing, and what they are
+ *    42118  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42400  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42748  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43100  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43403  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43491  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44364  adapters.c               a sequence puts adapters on, and takes them off
- *    44480  next.c                   the next token of a sequence
- *    44585  plan.c                   the bytes of a model and a context before they are loaded
- *    44706  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44897  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42403  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42751  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43103  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43406  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43494  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44367  adapters.c               a sequence puts adapters on, and takes them off
+ *    44483  next.c                   the next token of a sequence
+ *    44588  plan.c                   the bytes of a model and a context before they are loaded
+ *    44709  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44900  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45396  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45435  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45500  documents.c              the texts of a corpus, one document after the other
- *    45739  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45933  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46433  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46743  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47057  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47432  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47889  shape.c                  models from nothing
- *    48206  schedule.c               the learning rate of a step
- *    48252  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48429  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48827  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48861  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49298  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49377  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49446  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49483  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49664  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50237  lesson.c                 examples as tokens, and the batches of a step
- *    50596  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50802  export.c                 the weights of a trainer as a model file
- *    51042  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51154  checkpoint.c             everything that a training goes on with, in a file
- *    51848  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52242  picture.c                the curve of a run as an SVG.
+ *    45399  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45438  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45503  documents.c              the texts of a corpus, one document after the other
+ *    45742  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45936  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46436  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46746  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47060  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47435  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47892  shape.c                  models from nothing
+ *    48209  schedule.c               the learning rate of a step
+ *    48255  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48432  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48830  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48864  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49301  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49380  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49449  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49486  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49667  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50240  lesson.c                 examples as tokens, and the batches of a step
+ *    50599  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50805  export.c                 the weights of a trainer as a model file
+ *    51045  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51157  checkpoint.c             everything that a training goes on with, in a file
+ *    51851  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52245  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52737  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52782  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52883  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53172  monitor.c                whether a run goes astray, and what should be done about it
+ *    52740  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52785  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52886  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53175  monitor.c                whether a run goes astray, and what should be done about it
+ *    53427  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    53487  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    53626  phases.c                 which phase the next step belongs to, and for how long
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2174,7 +2177,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1c6b42e6b6bffbff"
+#define HYBRID__SOURCE_ID "d712618818edc7c7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53413,12 +53416,445 @@ static void hyb_monitor_rolled_back(hyb_monitor *m)
     m->creep = 0;
 }
 
+/* All but what the descriptor says. */
 static void hyb_monitor_walk(hyb_monitor *m, hyb_byte_walk *w)
 {
-    HYB_WALK(w, *m);
+    hyb_walk_bytes(w, (char *)m + offsetof(hyb_monitor, n), sizeof *m - offsetof(hyb_monitor, n));
     if (w->reads && (m->n < 0 || m->n_grad < 0 || m->n_turn < 0)) w->failed = true;
 }
 /* ==== end src/predict/monitor.c ==== */
+
+/* ==== begin src/predict/arms.c ==== */
+/* predict/arms: what can be done at the end of a window: nothing, or one of the ways to predict.
+ *
+ *     off
+ *     A     one increment, of so many times the usual coefficient of b
+ *     A2    an increment beside every true step of the next window
+ *     B     one jump, as far as `horizon` steps would go; real gradients correct it
+ *     C     `horizon` steps of which only every interval-th is a true one */
+
+typedef enum hyb_way { HYB_WAY_OFF = 0, HYB_WAY_A, HYB_WAY_A2, HYB_WAY_B, HYB_WAY_C } hyb_way;
+#define HYB_N_WAYS 5
+
+typedef struct hyb_arm {
+    hyb_way way;
+    double scale;     /* A: times the usual coefficient */
+    int32_t horizon;  /* steps */
+    int32_t interval; /* of true steps; 0: there are none */
+} hyb_arm;
+
+#define HYB_N_ARMS  12
+#define HYB_ARM_OFF 0
+#define HYB_ARM_A   2 /* as usual */
+#define HYB_ARM_A2  4
+#define HYB_ARM_B   5
+#define HYB_ARM_C   9
+
+/* clang-format off */
+static const hyb_arm hyb_arms[HYB_N_ARMS] = {
+    {HYB_WAY_OFF, 0,   0,   0},
+    {HYB_WAY_A,   0.5, 1,   0},
+    {HYB_WAY_A,   1,   1,   0},
+    {HYB_WAY_A,   1.5, 1,   0},
+    {HYB_WAY_A2,  1,   20,  1},
+    {HYB_WAY_B,   1,   16,  0},
+    {HYB_WAY_B,   1,   32,  0},
+    {HYB_WAY_B,   1,   64,  0},
+    {HYB_WAY_B,   1,   128, 0},
+    {HYB_WAY_C,   1,   64,  2},
+    {HYB_WAY_C,   1,   64,  4},
+    {HYB_WAY_C,   1,   64,  8}
+};
+/* clang-format on */
+
+static const char *hyb_way_name(hyb_way way)
+{
+    static const char *const names[HYB_N_WAYS] = { "off", "A", "A2", "B", "C" };
+    return (int)way >= 0 && (int)way < HYB_N_WAYS ? names[way] : "?";
+}
+
+/* A bit for each arm of some ways; ways: a bit for each. Off is always among them. */
+static uint32_t hyb_arms_of(uint32_t ways)
+{
+    uint32_t arms = 1u << HYB_ARM_OFF;
+    int i;
+    for (i = 0; i < HYB_N_ARMS; i++)
+        if (ways >> (int)hyb_arms[i].way & 1) arms |= 1u << i;
+    return arms;
+}
+/* ==== end src/predict/arms.c ==== */
+
+/* ==== begin src/predict/phase.c ==== */
+/* predict/phase: Warmup, Full, Predict, Correct: which of them may follow which, and the clock of the budget.
+ *
+ *     Warmup  -> Full
+ *     Full    -> Full, Predict, Correct
+ *     Predict -> Correct, Full
+ *     Correct -> Full, Predict
+ *
+ * Any other transition is refused, and ten steps of Full follow. What a step of a phase does is not known here; true
+ * steps are counted where they are paid for (hyb_phases_spend), and by them the budget goes: both a run that predicts
+ * and one that does not have a rate of zero at the same cost. */
+
+#define HYB_OUTCOMES     100
+#define HYB_PHASE_ERRORS 50
+#define HYB_ILLEGAL_FULL 10   /* steps of Full after an illegal transition */
+#define HYB_PREDICT_FROM 0.05 /* part of the budget before which nothing is predicted */
+#define HYB_JUMP_GAP     200  /* true steps between two jumps (B, C) */
+#define HYB_JUMP_DRIFT   0.02 /* of the rate in 100 steps, beyond which there are no jumps */
+#define HYB_ERROR_LOW    0.05 /* of a prediction: |l - predicted| */
+
+typedef enum hyb_phase_rule { HYB_RULE_AUTO = 0, HYB_RULE_STATIC, HYB_RULE_ADAPTIVE } hyb_phase_rule;
+typedef enum hyb_phase_result { HYB_PHASE_OK = 0, HYB_PHASE_ILLEGAL } hyb_phase_result;
+
+/* Zero stands for what is usual. */
+typedef struct hyb_phases_desc {
+    hyb_phase_rule rule;
+    int64_t n_steps;         /* budget, in true steps; 0: no end is known */
+    int32_t warmup_steps;    /* 0: 100 */
+    int32_t full_steps;      /* 0: 20 */
+    int32_t window;          /* true steps between two decisions in AUTO; 0: 20 */
+    int32_t max_predict;     /* 0: 15 */
+    int32_t max_consecutive; /* predictions in a row in STATIC and ADAPTIVE; 0: 5 */
+    int32_t correct_steps;   /* 0: 5 */
+    double threshold;        /* of confidence; 0: 0.85 */
+    double predict_until;    /* part of the budget after which there are no jumps; 0: 0.75 */
+} hyb_phases_desc;
+
+/* What is known before a step. */
+typedef struct hyb_phase_look {
+    double confidence;        /* 0 to 1 */
+    hyb_severity severity;    /* of the last step */
+    bool rate_jumped;         /* the learning rate of the coming step is far from that of the last one */
+    double rate_drift;        /* |change| of the rate over the last 100 steps, as a part of it */
+    double health, stability; /* ADAPTIVE: 0 to 1 */
+    int32_t arm;              /* AUTO: what is to be done; the others: how, where they say that it is time */
+} hyb_phase_look;
+
+typedef struct hyb_phase_order {
+    hyb_phase phase;  /* that the step belongs to */
+    bool begins;      /* it is the first of its phase */
+    int32_t step;     /* from 0, in the phase */
+    int32_t length;   /* of the phase */
+    int32_t arm;      /* of a Predict phase, and of the Correct after it */
+    double scale;     /* what the increments of A and B are multiplied by, after the monitor asked for shorter ones; the
+                       * others have fewer steps then */
+    bool is_true;     /* it is a step with gradients: all but those of Predict, and of these every interval-th */
+    bool ends_window; /* AUTO: and a window ends with it */
+    const char *why;  /* for the log */
+} hyb_phase_order;
+
+typedef struct hyb_phases {
+    hyb_phases_desc desc;             /* with every zero replaced */
+    int64_t phase, arm, length, step; /* step: of the phase, that comes next */
+    int64_t consecutive;              /* predictions without a Full between them that was chosen */
+    int64_t forced;                   /* steps of Full that were asked for; 0: none */
+    int64_t in_window;                /* true steps since the last window's end */
+    int64_t since_jump;               /* steps since the rate jumped */
+    double spent, last_leap;          /* true steps; at the last prediction by B or C */
+    double threshold, scale;          /* of now */
+    double errors[HYB_PHASE_ERRORS];  /* of predictions */
+    int64_t n_errors, low_streak;     /* low ones in a row */
+    int64_t good[HYB_OUTCOMES];       /* 1: a prediction that was good */
+    int64_t n_outcomes;
+} hyb_phases;
+
+static void hyb_phases_init(hyb_phases *p, const hyb_phases_desc *desc)
+{
+    hyb_phases_desc *d = &p->desc;
+    memset(p, 0, sizeof *p);
+    *d = *desc;
+    if (d->warmup_steps <= 0) d->warmup_steps = 100;
+    if (d->full_steps <= 0) d->full_steps = 20;
+    if (d->window <= 0) d->window = 20;
+    if (d->max_predict <= 0) d->max_predict = 15;
+    if (d->max_consecutive <= 0) d->max_consecutive = 5;
+    if (d->correct_steps <= 0) d->correct_steps = 5;
+    if (!(d->threshold > 0)) d->threshold = 0.85;
+    if (!(d->predict_until > 0)) d->predict_until = 0.75;
+    p->threshold = d->threshold;
+    p->length = d->warmup_steps;
+    p->last_leap = -HYB_JUMP_GAP;
+    p->scale = 1;
+}
+
+/* ---- the clock --------------------------------------------------------------------------------------------------- */
+
+/* cost: in true steps; a prediction that takes no pass over the data costs almost nothing. */
+static void hyb_phases_spend(hyb_phases *p, double cost) { p->spent += HYB_MAX(cost, 0.0); }
+
+/* Part of the budget that is spent, 0 to 1. */
+static double hyb_phases_budget(const hyb_phases *p)
+{
+    return p->desc.n_steps > 0 ? hyb_clamp(p->spent / (double)p->desc.n_steps, 0.0, 1.0) : 0.5;
+}
+
+/* ---- transitions ------------------------------------------------------------------------------------------------- */
+
+static bool hyb_phase_can_follow(int64_t from, int64_t to)
+{
+    switch (from) {
+    case HYB_PHASE_WARMUP: return to == HYB_PHASE_FULL;
+    case HYB_PHASE_FULL: return to == HYB_PHASE_FULL || to == HYB_PHASE_PREDICT || to == HYB_PHASE_CORRECT;
+    case HYB_PHASE_PREDICT: return to == HYB_PHASE_CORRECT || to == HYB_PHASE_FULL;
+    case HYB_PHASE_CORRECT: return to == HYB_PHASE_FULL || to == HYB_PHASE_PREDICT;
+    default: return false;
+    }
+}
+
+/* At least n steps of Full come next, unless it is Warmup, which is as safe. */
+static void hyb_phases_force_full(hyb_phases *p, int64_t n)
+{
+    if (p->phase != HYB_PHASE_WARMUP) p->forced = HYB_MAX(p->forced, n);
+}
+
+/* length: steps, at least 1. */
+static hyb_phase_result hyb_phases_enter(hyb_phases *p, hyb_phase to, int64_t length)
+{
+    if (!hyb_phase_can_follow(p->phase, to) || length < 1) {
+        hyb_phases_force_full(p, HYB_ILLEGAL_FULL);
+        return HYB_PHASE_ILLEGAL;
+    }
+    if (to == HYB_PHASE_FULL) p->arm = HYB_ARM_OFF;
+    p->phase = to;
+    p->length = length;
+    p->step = 0;
+    return HYB_PHASE_OK;
+}
+/* ==== end src/predict/phase.c ==== */
+
+/* ==== begin src/predict/phases.c ==== */
+/* predict/phases: which phase the next step belongs to, and for how long. What a step of a phase does is not known
+ * here.
+ *
+ * Three rules say when and for how long it is predicted. STATIC: when confidence is over a threshold, the ancestors'
+ * rule. ADAPTIVE: the same, by how healthy the run is. AUTO: when an arm is chosen that is not "off". Whatever the
+ * rule, there are times when nothing is predicted, or nothing that skips true steps (hyb_phases_legal). */
+
+/* ---- what may be predicted --------------------------------------------------------------------------------------- */
+
+/* The arms that are allowed now; the one that is off always is. */
+static uint32_t hyb_phases_legal(const hyb_phases *p, const hyb_phase_look *look)
+{
+    const double u = hyb_phases_budget(p);
+    const bool can = (p->phase == HYB_PHASE_FULL || p->phase == HYB_PHASE_CORRECT) && !p->forced &&
+                     look->severity < HYB_WARNING && !look->rate_jumped && p->since_jump >= p->desc.full_steps &&
+                     u >= HYB_PREDICT_FROM;
+    const bool can_leap = can && u <= p->desc.predict_until && look->rate_drift <= HYB_JUMP_DRIFT &&
+                          p->spent - p->last_leap >= HYB_JUMP_GAP;
+    uint32_t ways = 1u << HYB_WAY_OFF;
+    if (can) ways |= 1u << HYB_WAY_A | 1u << HYB_WAY_A2;
+    if (can_leap) ways |= 1u << HYB_WAY_B | 1u << HYB_WAY_C;
+    return hyb_arms_of(ways);
+}
+
+/* The ancestors' length of a prediction: shorter when less sure, and after each prediction. */
+static int64_t hyb_phases_static_length(const hyb_phases *p, double confidence)
+{
+    const double much = floor((double)p->desc.max_predict * confidence * confidence);
+    const double n = floor(much * (1 - HYB_MIN(0.1 * (double)p->consecutive, 0.5)));
+    return HYB_MIN(HYB_MAX((int64_t)n, (int64_t)10), p->desc.max_predict);
+}
+
+static int64_t hyb_phases_adaptive_length(const hyb_phases *p, const hyb_phase_look *look)
+{
+    const double max = (double)p->desc.max_predict, h = look->health;
+    const double base = h >= 0.85 ? max : h >= 0.7 ? 0.8 * max : h >= 0.5 ? 0.5 * max : h >= 0.3 ? 2 : 1;
+    return (int64_t)hyb_clamp(floor(base * look->confidence * hyb_clamp(look->stability, 0.0, 1.0)), 1.0, max);
+}
+
+static double hyb_phases_mean_error(const hyb_phases *p, int last)
+{
+    double y[HYB_PHASE_ERRORS], sum = 0;
+    const int n = hyb_ring_last(p->errors, HYB_PHASE_ERRORS, p->n_errors, last, y);
+    int i;
+    for (i = 0; i < n; i++) sum += y[i];
+    return n ? sum / n : 0;
+}
+
+/* At least n true steps, until a window ends. */
+static int64_t hyb_phases_to_window(const hyb_phases *p, int64_t n)
+{
+    const int64_t over = (p->in_window + n) % p->desc.window;
+    return p->desc.rule == HYB_RULE_AUTO && over ? n + p->desc.window - over : n;
+}
+
+/* Of Full between predictions: ADAPTIVE wants more of it after bad ones, and less after ten good ones. */
+static int64_t hyb_phases_full_length(const hyb_phases *p)
+{
+    const int64_t more = hyb_phases_mean_error(p, 10) > HYB_ERROR_LOW ? 10 : 0;
+    if (p->desc.rule == HYB_RULE_AUTO) return hyb_phases_to_window(p, 1);
+    if (p->desc.rule == HYB_RULE_ADAPTIVE)
+        return p->low_streak >= 10 ? p->desc.full_steps : p->desc.full_steps + 10 + more;
+    return p->desc.full_steps;
+}
+
+/* After a jump more true steps, a quarter of it, until the directions that relax quickly have done so. */
+static int64_t hyb_phases_correct_length(const hyb_phases *p)
+{
+    const hyb_arm *arm = &hyb_arms[p->arm];
+    if (p->desc.rule != HYB_RULE_AUTO) return p->desc.correct_steps;
+    if (arm->way == HYB_WAY_B) return (int64_t)hyb_clamp(arm->horizon / 4.0, 4.0, 32.0);
+    return HYB_MIN(p->desc.correct_steps, p->desc.window);
+}
+
+/* ---- decisions --------------------------------------------------------------------------------------------------- */
+
+/* Whether it is time to predict, and how many steps. */
+static int64_t hyb_phases_wanted(const hyb_phases *p, const hyb_phase_look *look, const char **why)
+{
+    const hyb_arm *arm = &hyb_arms[HYB_MIN(HYB_MAX(look->arm, 0), HYB_N_ARMS - 1)];
+    if (look->arm < 0 || look->arm >= HYB_N_ARMS || arm->way == HYB_WAY_OFF) {
+        *why = "predictions are off";
+        return 0;
+    }
+    if (!(hyb_phases_legal(p, look) >> look->arm & 1)) {
+        *why = "it is not the time for this prediction";
+        return 0;
+    }
+    if (p->desc.rule == HYB_RULE_AUTO) {
+        *why = "it is expected to be worth more than it costs";
+        return arm->way == HYB_WAY_A2 ? p->desc.window : arm->way == HYB_WAY_C ? arm->horizon : 1;
+    }
+    if (!(look->confidence >= p->threshold)) {
+        *why = "confidence is too low";
+        return 0;
+    }
+    if (p->consecutive >= p->desc.max_consecutive) {
+        *why = "there were enough predictions in a row, or one that failed";
+        return 0;
+    }
+    if (p->desc.rule == HYB_RULE_ADAPTIVE && !(look->health >= 0.5)) {
+        *why = "the run is not healthy";
+        return 0;
+    }
+    *why = "confidence is high";
+    return p->desc.rule == HYB_RULE_STATIC ? hyb_phases_static_length(p, HYB_MIN(look->confidence, 1.0))
+                                           : hyb_phases_adaptive_length(p, look);
+}
+
+static void hyb_phases_predict(hyb_phases *p, const hyb_phase_look *look, int64_t length)
+{
+    const hyb_arm *arm = &hyb_arms[look->arm];
+    const bool shorter = p->desc.rule != HYB_RULE_AUTO || arm->interval;
+    hyb_phases_enter(p, HYB_PHASE_PREDICT,
+                     shorter ? HYB_MAX((int64_t)((double)length * p->scale), (int64_t)1) : length);
+    p->arm = look->arm;
+    p->consecutive++;
+    if (arm->way >= HYB_WAY_B) p->last_leap = p->spent;
+}
+
+/* The phase is over, or Full was asked for: what comes next. In AUTO it is decided where a window ends. */
+static const char *hyb_phases_decide(hyb_phases *p, const hyb_phase_look *look)
+{
+    const char *why = "";
+    int64_t length;
+    if (p->forced) {
+        hyb_phases_enter(p, HYB_PHASE_FULL, hyb_phases_to_window(p, p->forced));
+        p->consecutive = p->forced = 0;
+        return "true steps were asked for";
+    }
+    if (p->phase == HYB_PHASE_WARMUP) {
+        hyb_phases_enter(p, HYB_PHASE_FULL, hyb_phases_to_window(p, p->desc.full_steps));
+        return "the warm-up is over";
+    }
+    if (p->phase == HYB_PHASE_PREDICT) {
+        hyb_phases_enter(p, HYB_PHASE_CORRECT, hyb_phases_correct_length(p));
+        return "real gradients correct the prediction";
+    }
+    if (p->desc.rule == HYB_RULE_AUTO && p->in_window) {
+        hyb_phases_enter(p, HYB_PHASE_FULL, hyb_phases_to_window(p, 1));
+        return "the window is not over yet";
+    }
+    length = hyb_phases_wanted(p, look, &why);
+    if (length) {
+        hyb_phases_predict(p, look, length);
+    } else {
+        hyb_phases_enter(p, HYB_PHASE_FULL, hyb_phases_full_length(p));
+        p->consecutive = 0;
+    }
+    return why;
+}
+
+/* Whether the phase goes on with another step. A prediction does not while something is wrong. */
+static bool hyb_phases_goes_on(const hyb_phases *p, const hyb_phase_look *look)
+{
+    if (p->phase == HYB_PHASE_PREDICT && (look->severity >= HYB_WARNING || look->rate_jumped)) return false;
+    return !p->forced && p->step < p->length;
+}
+
+/* AUTO: whether the arm of look will be asked for: a window ends here, and nothing else was asked for. */
+static bool hyb_phases_chooses(const hyb_phases *p, const hyb_phase_look *look)
+{
+    return !hyb_phases_goes_on(p, look) && !p->forced && !p->in_window &&
+           (p->phase == HYB_PHASE_FULL || p->phase == HYB_PHASE_CORRECT);
+}
+
+/* The phase of the coming step, which counts as taken. */
+static hyb_phase_order hyb_phases_next(hyb_phases *p, const hyb_phase_look *look)
+{
+    hyb_phase_order order;
+    int64_t interval;
+    p->since_jump = look->rate_jumped ? 0 : p->since_jump + 1;
+    order.why = "";
+    if (!hyb_phases_goes_on(p, look)) order.why = hyb_phases_decide(p, look);
+    interval = p->desc.rule == HYB_RULE_AUTO ? hyb_arms[p->arm].interval : 0;
+    order.phase = (hyb_phase)p->phase;
+    order.begins = p->step == 0;
+    order.step = (int32_t)p->step++;
+    order.is_true = p->phase != HYB_PHASE_PREDICT || (interval && p->step % interval == 0);
+    if (order.is_true) p->in_window = (p->in_window + 1) % p->desc.window;
+    order.ends_window = order.is_true && p->in_window == 0;
+    order.length = (int32_t)p->length;
+    order.arm = (int32_t)p->arm;
+    order.scale = p->desc.rule == HYB_RULE_AUTO && !interval ? p->scale : 1;
+    return order;
+}
+
+/* ---- what others have to say ------------------------------------------------------------------------------------- */
+
+/* A prediction and its correction are over. error: |l - predicted|. */
+static void hyb_phases_observe(hyb_phases *p, bool good, double error)
+{
+    p->good[p->n_outcomes++ % HYB_OUTCOMES] = good;
+    if (hyb_is_finite(error)) p->errors[p->n_errors++ % HYB_PHASE_ERRORS] = fabs(error);
+    p->low_streak = good && fabs(error) <= HYB_ERROR_LOW ? p->low_streak + 1 : 0;
+    if (good)
+        p->scale = HYB_MIN(p->scale * 1.1, 1.0);
+    else
+        p->consecutive = p->desc.max_consecutive;
+}
+
+/* Part of the last predictions that were good; 0.5 as long as there are none. */
+static double hyb_phases_success(const hyb_phases *p)
+{
+    const int n = (int)HYB_MIN(p->n_outcomes, (int64_t)HYB_OUTCOMES);
+    int i, good = 0;
+    for (i = 0; i < n; i++) good += (int)p->good[i];
+    return n ? (double)good / n : 0.5;
+}
+
+/* Carries out the part of what the monitor asks that is about phases. The rest (weights, rate) is the caller's. */
+static void hyb_phases_act(hyb_phases *p, const hyb_action *action)
+{
+    if (action->act == HYB_ACT_SHORTEN) p->scale = HYB_MAX(p->scale * action->shorten, 0.1);
+    if (action->act == HYB_ACT_FULL || action->act == HYB_ACT_ROLL_BACK) hyb_phases_force_full(p, action->steps);
+    if (action->act == HYB_ACT_ROLL_BACK) hyb_phases_observe(p, false, HYB_UNKNOWN);
+}
+
+/* Predictions are to be surer from now on. */
+static void hyb_phases_raise(hyb_phases *p, double by) { p->threshold = hyb_clamp(p->threshold + by, 0.0, 0.99); }
+
+/* All but what the descriptor says. */
+static void hyb_phases_walk(hyb_phases *p, hyb_byte_walk *w)
+{
+    hyb_walk_bytes(w, (char *)p + offsetof(hyb_phases, phase), sizeof *p - offsetof(hyb_phases, phase));
+    if (w->reads && (p->phase < 0 || p->phase > HYB_PHASE_CORRECT || p->arm < 0 || p->arm >= HYB_N_ARMS ||
+                     p->in_window < 0 || p->n_outcomes < 0 || p->n_errors < 0))
+        w->failed = true;
+    if (w->reads && !w->failed) p->in_window %= p->desc.window;
+}
+/* ==== end src/predict/phases.c ==== */
 HYB_COLD_END
 #endif
 #endif
@@ -53449,6 +53885,11 @@ HYB_COLD_END
 #undef HYB_ALIGN64
 #undef HYB_AMX
 #undef HYB_ARM
+#undef HYB_ARM_A
+#undef HYB_ARM_A2
+#undef HYB_ARM_B
+#undef HYB_ARM_C
+#undef HYB_ARM_OFF
 #undef HYB_AVX512
 #undef HYB_AVXVNNI
 #undef HYB_AVXVNNI_COMPILER
@@ -53492,6 +53933,7 @@ HYB_COLD_END
 #undef HYB_D_WIDE
 #undef HYB_EACH16
 #undef HYB_EACH8
+#undef HYB_ERROR_LOW
 #undef HYB_EXCESS_PRECISION
 #undef HYB_F4_EACH
 #undef HYB_FEATURE_MAX
@@ -53521,6 +53963,7 @@ HYB_COLD_END
 #undef HYB_GREEDY_BLOCK
 #undef HYB_GROW
 #undef HYB_HEAD4
+#undef HYB_ILLEGAL_FULL
 #undef HYB_INLINE
 #undef HYB_INT_GEMM_TYPE
 #undef HYB_INT_KERNELS
@@ -53529,6 +53972,8 @@ HYB_COLD_END
 #undef HYB_JCASE_IS
 #undef HYB_JCASE_MANY
 #undef HYB_JCASE_MAP
+#undef HYB_JUMP_DRIFT
+#undef HYB_JUMP_GAP
 #undef HYB_J_TEXT_FILTER
 #undef HYB_KEEP
 #undef HYB_KERNEL
@@ -53560,6 +54005,7 @@ HYB_COLD_END
 #undef HYB_NO_LINE_ENDS
 #undef HYB_NO_NAME
 #undef HYB_NUMBER
+#undef HYB_N_ARMS
 #undef HYB_N_COLUMNS
 #undef HYB_N_DOT
 #undef HYB_N_FEATURES
@@ -53569,17 +54015,21 @@ HYB_COLD_END
 #undef HYB_N_ROW
 #undef HYB_N_TARGET
 #undef HYB_N_TYPE
+#undef HYB_N_WAYS
 #undef HYB_ONE
 #undef HYB_OP
 #undef HYB_OPAQUE
 #undef HYB_OPAQUE_ADDRESS
 #undef HYB_OPS
+#undef HYB_OUTCOMES
 #undef HYB_OWN_SCALE
 #undef HYB_P
 #undef HYB_PANEL32_TYPE
 #undef HYB_PARTS
+#undef HYB_PHASE_ERRORS
 #undef HYB_PLACE
 #undef HYB_POST
+#undef HYB_PREDICT_FROM
 #undef HYB_PREFETCH
 #undef HYB_PRINTF
 #undef HYB_PRINT_BLOCK

@@ -246,6 +246,9 @@ HYB_COLD_BEGIN
 #include "predict/series.c"
 #include "predict/features.c"
 #include "predict/monitor.c"
+#include "predict/arms.c"
+#include "predict/phase.c"
+#include "predict/phases.c"
 HYB_COLD_END
 #endif
 #endif

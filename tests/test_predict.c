@@ -24,9 +24,9 @@ static inline double normal(dice *d)
     return sqrt(-2 * log(a)) * cos(6.283185307179586 * uniform(d));
 }
 
-/* What a part remembers is written and read back into another of its kind, whose bytes were 0x55; cut off, it is
- * refused. The numbers of both are equal then. */
-#define WALK(type, part) \
+/* What a part remembers is written, and read back into one that is new; both are equal then. Cut off, it is
+ * refused. */
+#define WALK(type, part, fresh) \
     do { \
         type *other = (type *)malloc(sizeof(type)); \
         hyb_byte_walk w; \
@@ -39,7 +39,8 @@ static inline double normal(dice *d)
         w.at = bytes; \
         type##_walk(&(part), &w); \
         CHECK(!w.failed && w.n == w.size, "writing"); \
-        memset(other, 0x55, sizeof *other); \
+        *other = fresh; \
+        CHECK(memcmp(other, &(part), sizeof *other), "there is something to remember"); \
         w.n = 0; \
         w.reads = true; \
         type##_walk(other, &w); \
@@ -124,7 +125,7 @@ static void made_up(hyb_features *f, int k, double scale, float *x)
 static void test_features_golden(void)
 {
     char *text = read_file(oracle_file("features.txt"), NULL), *at = text;
-    hyb_features f;
+    hyb_features f, fresh;
     float x[HYB_N_FEATURES];
     int k = 0, i, shown = 0;
     TEST("features: make_features.py");
@@ -143,7 +144,8 @@ static void test_features_golden(void)
         while (*at == '\n') at++;
     }
     CHECK(shown == 4, "%d windows", shown);
-    WALK(hyb_features, f);
+    hyb_features_init(&fresh, log(512.0));
+    WALK(hyb_features, f, fresh);
     free(text);
 }
 
@@ -395,7 +397,8 @@ static void test_monitor_single(void)
     a = hyb_monitor_look(&copy, &r);
     CHECK(a.act == HYB_ACT_ABORT && strstr(a.why, "nothing to go back to"), "no number, and nothing to go back to");
     CHECK(fabs(seen(&m, 1.09, 1).rate - 1) < 1e-12 && strlen(a.why) < 200, "sentences fit");
-    WALK(hyb_monitor, m);
+    copy = fresh_monitor();
+    WALK(hyb_monitor, m, copy);
 }
 
 /* After how many steps a change shows that begins now: l and log gradient are made by step. 0: not within 200. */
@@ -492,9 +495,339 @@ static void test_monitor_escalates(void)
     CHECK(a.act == HYB_ACT_ROLL_BACK && a.rate == 1, "long after: act %d, rate %g", a.act, a.rate);
 }
 
+/* ---- phases ------------------------------------------------------------------------------------------------------ */
+
+static hyb_phases fresh_phases(hyb_phase_rule rule, int max_predict)
+{
+    hyb_phases_desc desc;
+    hyb_phases p;
+    memset(&desc, 0, sizeof desc);
+    desc.rule = rule;
+    desc.n_steps = 2000;
+    desc.max_predict = max_predict;
+    hyb_phases_init(&p, &desc);
+    return p;
+}
+
+static hyb_phase_look look(double confidence, int arm)
+{
+    hyb_phase_look l;
+    memset(&l, 0, sizeof l);
+    l.confidence = confidence;
+    l.health = l.stability = 1;
+    l.arm = arm;
+    return l;
+}
+
+/* A step, which is paid for. */
+static hyb_phase_order next(hyb_phases *p, const hyb_phase_look *l)
+{
+    hyb_phase_order order = hyb_phases_next(p, l);
+    hyb_phases_spend(p, order.is_true ? 1 : 0.01);
+    return order;
+}
+
+/* The next phase and its length as "P15", until the end of it. */
+static const char *whole_phase(hyb_phases *p, const hyb_phase_look *l)
+{
+    static char words[4][16];
+    static int at;
+    char *text = words[at++ % 4];
+    hyb_phase_order order = next(p, l), first = order;
+    int n = 1;
+    CHECK(order.begins && order.step == 0, "a phase begins");
+    for (; n < order.length; n++) {
+        order = next(p, l);
+        CHECK(order.phase == first.phase && order.step == n && !order.begins, "it goes on");
+    }
+    snprintf(text, sizeof words[0], "%c%d", "WFPC"[first.phase], n);
+    return text;
+}
+
+static void phases_are(hyb_phases *p, const hyb_phase_look *l, const char *expected)
+{
+    char got[256];
+    got[0] = 0;
+    while (strlen(got) < strlen(expected)) {
+        if (got[0]) strcat(got, " ");
+        strcat(got, whole_phase(p, l));
+    }
+    CHECK(!strcmp(got, expected), "%s, not %s", got, expected);
+}
+
+static void test_phases_transitions(void)
+{
+    static const char legal[4][4] = { { 0, 1, 0, 0 }, { 0, 1, 1, 1 }, { 0, 1, 0, 1 }, { 0, 1, 1, 0 } };
+    int from, to;
+    TEST("phases: transitions");
+    for (from = 0; from < 4; from++)
+        for (to = -1; to <= 4; to++) {
+            const bool ok = to >= 0 && to < 4 && legal[from][to];
+            hyb_phases p = fresh_phases(HYB_RULE_STATIC, 15);
+            hyb_phase_look l = look(1, HYB_ARM_A);
+            hyb_phase_result result;
+            p.phase = from;
+            p.length = 7;
+            p.step = 3;
+            result = hyb_phases_enter(&p, (hyb_phase)to, 4);
+            CHECK((result == HYB_PHASE_OK) == ok, "%d to %d: %d", from, to, result);
+            if (ok) {
+                CHECK(p.phase == to && p.length == 4 && p.step == 0, "%d to %d is entered", from, to);
+            } else if (from != HYB_PHASE_WARMUP) {
+                hyb_phase_order order = next(&p, &l);
+                CHECK(order.phase == HYB_PHASE_FULL && order.length == 10 && order.begins, "%d to %d: Full", from, to);
+            } else {
+                CHECK(p.phase == HYB_PHASE_WARMUP && p.length == 7 && p.step == 3, "Warmup goes on");
+            }
+        }
+    {
+        hyb_phases p = fresh_phases(HYB_RULE_STATIC, 15);
+        p.phase = HYB_PHASE_FULL;
+        CHECK(hyb_phases_enter(&p, HYB_PHASE_PREDICT, 0) == HYB_PHASE_ILLEGAL, "no steps");
+    }
+}
+
+static void test_phases_static(void)
+{
+    hyb_phases p = fresh_phases(HYB_RULE_STATIC, 80);
+    hyb_phase_look l = look(0.9, HYB_ARM_A);
+    TEST("phases: static");
+    phases_are(&p, &l, "W100 F20 P64 C5 P57 C5 P51 C5 P44 C5 P38 C5 F20 P64 C5");
+    p = fresh_phases(HYB_RULE_STATIC, 0);
+    phases_are(&p, &l, "W100 F20 P12 C5 P10 C5 P10 C5 P10 C5 P10 C5 F20 P12");
+    p = fresh_phases(HYB_RULE_STATIC, 6);
+    phases_are(&p, &l, "W100 F20 P6 C5 P6");
+    l.confidence = 0.84;
+    phases_are(&p, &l, "C5 F20 F20 F20");
+    l.confidence = sqrt(-1.0);
+    phases_are(&p, &l, "F20");
+    l.confidence = 0.85;
+    phases_are(&p, &l, "P6 C5");
+    hyb_phases_observe(&p, false, 0.3); /* it failed: Full before the next */
+    phases_are(&p, &l, "F20 P6 C5");
+    hyb_phases_observe(&p, true, 0.01);
+    phases_are(&p, &l, "P6 C5");
+    CHECK(fabs(hyb_phases_success(&p) - 0.5) < 1e-12, "one of two was good");
+    hyb_phases_raise(&p, 0.1);
+    phases_are(&p, &l, "F20 F20");
+    l.arm = HYB_ARM_OFF;
+    l.confidence = 1;
+    phases_are(&p, &l, "F20");
+}
+
+static void test_phases_adaptive(void)
+{
+    hyb_phases p = fresh_phases(HYB_RULE_ADAPTIVE, 40);
+    hyb_phase_look l = look(0.9, HYB_ARM_A);
+    int i;
+    TEST("phases: adaptive");
+    l.stability = 0.5;
+    phases_are(&p, &l, "W100 F20 P18 C5");
+    l.health = 0.7;
+    phases_are(&p, &l, "P14 C5");
+    l.health = 0.5;
+    phases_are(&p, &l, "P9 C5");
+    l.health = 0.49;
+    phases_are(&p, &l, "F30 F30");
+    hyb_phases_observe(&p, true, 0.2);
+    phases_are(&p, &l, "F40");
+    for (i = 0; i < 10; i++) hyb_phases_observe(&p, true, 0.01);
+    phases_are(&p, &l, "F20");
+    hyb_phases_observe(&p, true, 0.06);
+    phases_are(&p, &l, "F30");
+}
+
+/* Decisions fall on ends of windows, whatever was done before. */
+static void test_phases_auto(void)
+{
+    hyb_phases p = fresh_phases(HYB_RULE_AUTO, 0);
+    hyb_phase_look l = look(0, HYB_ARM_OFF);
+    dice d = { 5, 0 };
+    int i, since_end = 0, seen_phase[4] = { 0 }, seen_arm[HYB_N_ARMS] = { 0 };
+    TEST("phases: auto");
+    phases_are(&p, &l, "W100 F20 F20");
+    l.arm = HYB_ARM_A;
+    phases_are(&p, &l, "P1 C5 F15 P1 C5 F15");
+    l.arm = HYB_ARM_A2;
+    phases_are(&p, &l, "P20 C5 F15");
+    l.arm = HYB_ARM_B; /* 16 steps in one */
+    phases_are(&p, &l, "P1 C4 F16 F20");
+    p.spent = 500;
+    l.arm = HYB_ARM_B + 3; /* 128 steps in one */
+    phases_are(&p, &l, "P1 C32 F8 F20");
+    p.spent = 800;
+    l.arm = HYB_ARM_C + 1; /* 16 true steps of 64 */
+    phases_are(&p, &l, "P64 C5 F19");
+    p = fresh_phases(HYB_RULE_AUTO, 0);
+    for (i = 0; i < 20000; i++) {
+        const bool chooses = hyb_phases_chooses(&p, &l);
+        hyb_phase_order order;
+        uint32_t legal = hyb_phases_legal(&p, &l);
+        if (p.spent > 1500 || i == 0) {
+            p.spent = 200;
+            p.last_leap = 0;
+        }
+        do l.arm = (int32_t)(uniform(&d) * HYB_N_ARMS);
+        while (uniform(&d) < 0.9 && !(legal >> l.arm & 1));
+        order = next(&p, &l);
+        if (chooses) {
+            CHECK(since_end == 0, "step %d: %d steps after the end of a window", i, since_end);
+            CHECK(order.begins && order.phase == (l.arm && (legal >> l.arm & 1) ? HYB_PHASE_PREDICT : HYB_PHASE_FULL),
+                  "the arm %d that was chosen: phase %d", l.arm, order.phase);
+            if (order.phase == HYB_PHASE_PREDICT) CHECK(order.arm == l.arm, "arm %d is %d", l.arm, order.arm);
+        }
+        if (order.phase == HYB_PHASE_PREDICT) seen_arm[order.arm]++;
+        seen_phase[order.phase]++;
+        if (order.is_true) since_end = (since_end + 1) % 20;
+        CHECK(order.ends_window == (order.is_true && since_end == 0), "the end of a window");
+        l.severity = uniform(&d) < 0.002 ? HYB_WARNING : HYB_NORMAL;
+        if (uniform(&d) < 0.001) hyb_phases_force_full(&p, 1 + (int)(uniform(&d) * 60));
+    }
+    for (i = 0; i < 4; i++) CHECK(seen_phase[i] > 0, "phase %d", i);
+    for (i = 1; i < HYB_N_ARMS; i++) CHECK(seen_arm[i] > 0, "arm %d", i);
+}
+
+/* When there is no predicting. */
+static void test_phases_forbidden(void)
+{
+    const uint32_t off = 1, small = hyb_arms_of(1u << HYB_WAY_A | 1u << HYB_WAY_A2), all = (1u << HYB_N_ARMS) - 1;
+    hyb_phases p = fresh_phases(HYB_RULE_AUTO, 0), q;
+    hyb_phase_look l = look(1, HYB_ARM_OFF), m;
+    TEST("phases: forbidden");
+    CHECK(hyb_phases_legal(&p, &l) == off, "Warmup");
+    phases_are(&p, &l, "W100 F20");
+    CHECK(hyb_phases_legal(&p, &l) == all, "all is allowed: %x", hyb_phases_legal(&p, &l));
+    m = l;
+    m.severity = HYB_CAUTION;
+    CHECK(hyb_phases_legal(&p, &m) == all, "caution");
+    m.severity = HYB_WARNING;
+    CHECK(hyb_phases_legal(&p, &m) == off, "warning");
+    m = l;
+    m.rate_drift = 0.03;
+    CHECK(hyb_phases_legal(&p, &m) == small, "no jumps while the rate goes down");
+    q = p;
+    q.spent = 0.76 * 2000;
+    CHECK(hyb_phases_legal(&q, &l) == small, "no jumps at the end");
+    q.spent = 0.04 * 2000;
+    CHECK(hyb_phases_legal(&q, &l) == off, "the beginning");
+    q.spent = 0.05 * 2000;
+    CHECK(hyb_phases_legal(&q, &l) == all, "after it");
+    m = l;
+    m.arm = HYB_ARM_B;
+    q = p;
+    phases_are(&q, &m, "P1 C4 F16");
+    CHECK(hyb_phases_legal(&q, &l) == small, "no jump soon after a jump");
+    q.spent += 179;
+    CHECK(hyb_phases_legal(&q, &l) == small, "199 steps after it");
+    q.spent += 2;
+    CHECK(hyb_phases_legal(&q, &l) == all, "200 steps after it");
+    q = p;
+    m = l;
+    m.rate_jumped = true;
+    CHECK(hyb_phases_legal(&q, &m) == off, "a jump of the rate");
+    next(&q, &m);
+    CHECK(hyb_phases_legal(&q, &l) == off && q.since_jump == 0, "a step after it");
+    q.phase = HYB_PHASE_FULL;
+    q.since_jump = 19;
+    CHECK(hyb_phases_legal(&q, &l) == off, "19 steps after it");
+    q.since_jump = 20;
+    CHECK(hyb_phases_legal(&q, &l) == all, "20 steps after it");
+    m = l;
+    m.arm = 99;
+    q = p;
+    phases_are(&q, &m, "F20");
+    m.arm = -1;
+    phases_are(&q, &m, "F20");
+    m.arm = HYB_ARM_C;
+    next(&q, &m);
+    CHECK(q.phase == HYB_PHASE_PREDICT, "a skip begins");
+    m.severity = HYB_WARNING;
+    next(&q, &m);
+    CHECK(q.phase == HYB_PHASE_CORRECT, "and ends at a warning");
+    CHECK(fabs(hyb_phases_budget(&p) - 0.06) < 1e-12, "120 of 2000 steps are spent: %g", hyb_phases_budget(&p));
+}
+
+/* Each thing that the monitor asks for is seen. */
+static void test_phases_act(void)
+{
+    hyb_phases p = fresh_phases(HYB_RULE_AUTO, 0);
+    hyb_phase_look l = look(1, HYB_ARM_OFF);
+    hyb_action a;
+    TEST("phases: actions");
+    memset(&a, 0, sizeof a);
+    a.act = HYB_ACT_FULL;
+    a.steps = 40;
+    hyb_phases_act(&p, &a);
+    phases_are(&p, &l, "W100 F20");
+    l.arm = HYB_ARM_C;
+    next(&p, &l);
+    hyb_phases_act(&p, &a);
+    phases_are(&p, &l, "F40");
+    a.act = HYB_ACT_SHORTEN;
+    a.shorten = 0.5;
+    hyb_phases_act(&p, &a);
+    p.spent = 700;
+    phases_are(&p, &l, "P32 C5");
+    l.arm = HYB_ARM_A;
+    phases_are(&p, &l, "F19");
+    CHECK(next(&p, &l).scale == 0.5, "half as far");
+    hyb_phases_observe(&p, true, 0.01);
+    CHECK(fabs(p.scale - 0.55) < 1e-12, "it comes back");
+    a.act = HYB_ACT_ROLL_BACK;
+    hyb_phases_act(&p, &a);
+    phases_are(&p, &l, "F40 P1 C5");
+    p = fresh_phases(HYB_RULE_STATIC, 0);
+    phases_are(&p, &l, "W100 F20");
+    a.act = HYB_ACT_SHORTEN;
+    hyb_phases_act(&p, &a);
+    phases_are(&p, &l, "P7 C5");
+    a.act = HYB_ACT_ABORT;
+    hyb_phases_act(&p, &a);
+    phases_are(&p, &l, "P6");
+}
+
+/* A copy that was made by way of a checkpoint goes on as the original does. */
+static void test_phases_resume(void)
+{
+    hyb_phases p = fresh_phases(HYB_RULE_STATIC, 40), q;
+    const hyb_phases fresh = p;
+    dice d = { 6, 0 };
+    int i;
+    TEST("phases: resume");
+    for (i = 0; i < 600; i++) {
+        hyb_phase_look l = look(0.7 + 0.3 * uniform(&d), HYB_ARM_A);
+        unsigned char bytes[8192];
+        hyb_byte_walk w;
+        hyb_phase_order a, b;
+        memset(&w, 0, sizeof w);
+        w.at = bytes;
+        w.size = sizeof bytes;
+        hyb_phases_walk(&p, &w);
+        w.size = w.n;
+        w.n = 0;
+        w.reads = true;
+        q = fresh;
+        hyb_phases_walk(&q, &w);
+        CHECK(!w.failed, "it fits");
+        a = next(&p, &l);
+        b = next(&q, &l);
+        CHECK(a.phase == b.phase && a.step == b.step && a.length == b.length && !strcmp(a.why, b.why), "step %d", i);
+        CHECK(!memcmp(&p, &q, sizeof p), "step %d: all of it", i);
+        if (uniform(&d) < 0.05) hyb_phases_observe(&p, uniform(&d) < 0.7, uniform(&d));
+    }
+    WALK(hyb_phases, p, fresh);
+}
+
 int main(void)
 {
     read_run();
+    test_phases_transitions();
+    test_phases_static();
+    test_phases_adaptive();
+    test_phases_auto();
+    test_phases_forbidden();
+    test_phases_act();
+    test_phases_resume();
     test_monitor_alarms();
     test_monitor_single();
     test_monitor_gradual();

@@ -245,9 +245,10 @@ static void hyb_monitor_rolled_back(hyb_monitor *m)
     m->creep = 0;
 }
 
+/* All but what the descriptor says. */
 static void hyb_monitor_walk(hyb_monitor *m, hyb_byte_walk *w)
 {
-    HYB_WALK(w, *m);
+    hyb_walk_bytes(w, (char *)m + offsetof(hyb_monitor, n), sizeof *m - offsetof(hyb_monitor, n));
     if (w->reads && (m->n < 0 || m->n_grad < 0 || m->n_turn < 0)) w->failed = true;
 }
 #endif
