@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d712618818edc7c7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0cd387a99455310f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,215 +52,217 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      271  base.h                   version, linkage, results, errors, allocator, log
- *      401  runtime.h                what models and sessions share: memory, log, worker threads
- *      472  quant.h                  names, sizes, encode, decode
- *      574  gguf.h                   what is in a model file, and writing one
- *      779  tokenizer.h              text to tokens and back
- *      950  chat.h                   templates that make a prompt of a conversation
- *     1080  bpe_trainer.h            a vocabulary from raw text
- *     1152  train_data.h             batches out of texts, tokens or conversations
- *     1261  model.h                  load, describe
- *     1344  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1478  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1573  sampler.h                from logits to the next token
- *     1645  shape.h                  models from nothing
- *     1678  trainable.h              training somebody else's model
- *     1717  trainer.h                change the weights of a model so that it predicts given texts better
- *     1958  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2025  learn.h                  an adapter is told something, and can be made to forget it
- *     2104  session.h                a conversation
+ *      273  base.h                   version, linkage, results, errors, allocator, log
+ *      403  runtime.h                what models and sessions share: memory, log, worker threads
+ *      474  quant.h                  names, sizes, encode, decode
+ *      576  gguf.h                   what is in a model file, and writing one
+ *      781  tokenizer.h              text to tokens and back
+ *      952  chat.h                   templates that make a prompt of a conversation
+ *     1082  bpe_trainer.h            a vocabulary from raw text
+ *     1154  train_data.h             batches out of texts, tokens or conversations
+ *     1263  model.h                  load, describe
+ *     1346  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1480  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1575  sampler.h                from logits to the next token
+ *     1647  shape.h                  models from nothing
+ *     1680  trainable.h              training somebody else's model
+ *     1719  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1960  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2027  learn.h                  an adapter is told something, and can be made to forget it
+ *     2106  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2182  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2279  macros.h                 what compilers call things, and the macros that every room uses
- *     2357  base.c                   what every room uses: results, errors, checked sizes
- *     2438  fpenv.c                  the floating-point environment at the border of the library
- *     2667  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2746  fma.c                    a * b + c with one rounding
- *     2786  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2867  decimal.c                doubles as text, the same in every locale
- *     2999  thread.c                 atomics, threads, and the worker pool
- *     3496  cpu.c                    what this processor and its operating system can do
- *     3619  hash.c                   where a name belongs in a table
- *     3721  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3759  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3847  grow.c                   arrays that grow
- *     3871  stack.c                  how much of the thread's stack a recursion may take
- *     3919  device.c                 which GPU a runtime uses
- *     4035  lifetime.c               creates and ends runtimes
- *     4190  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4431  output.c                 a file that is written
- *     4951  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4989  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    53862  end.h                    closes what core/begin opened
+ *     2184  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2281  macros.h                 what compilers call things, and the macros that every room uses
+ *     2359  base.c                   what every room uses: results, errors, checked sizes
+ *     2440  fpenv.c                  the floating-point environment at the border of the library
+ *     2669  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2748  fma.c                    a * b + c with one rounding
+ *     2788  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2869  decimal.c                doubles as text, the same in every locale
+ *     3001  thread.c                 atomics, threads, and the worker pool
+ *     3498  cpu.c                    what this processor and its operating system can do
+ *     3621  hash.c                   where a name belongs in a table
+ *     3723  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3761  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3849  grow.c                   arrays that grow
+ *     3873  stack.c                  how much of the thread's stack a recursion may take
+ *     3921  device.c                 which GPU a runtime uses
+ *     4037  lifetime.c               creates and ends runtimes
+ *     4192  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4433  output.c                 a file that is written
+ *     4953  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4991  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    54352  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5423  names.c                  names that must differ, found by hash
- *     5520  value.c                  the 13 types of metadata values and their items
- *     5668  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5879  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6216  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6736  write.c                  makes a GGUF file
+ *     5425  names.c                  names that must differ, found by hash
+ *     5522  value.c                  the 13 types of metadata values and their items
+ *     5670  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5881  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6218  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6738  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7450  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7569  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7904  floats.c                 the types that are plain numbers
- *     7944  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8143  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8379  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8527  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8801  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8926  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9005  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7452  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7571  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7906  floats.c                 the types that are plain numbers
+ *     7946  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8145  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8381  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8529  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8803  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8928  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9007  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9230  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10181  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10301  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10575  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11042  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11544  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11746  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11841  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12378  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12602  tokenizer/bpe.c          the merging
- *    13015  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13100  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13486  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13737  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13895  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14137  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14926  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15322  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15706  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16048  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16889  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17745  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18257  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18297  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18540  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18851  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18897  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19058  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19260  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19396  jinja/test.c             what follows 'is', and the functions that every template has
- *    19598  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19912  jinja/parse.c            tokens to a tree
- *    20620  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20927  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21513  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21727  chat.c                   a conversation as the variables that chat templates expect
+ *     9232  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10183  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10303  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10577  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11044  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11546  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11748  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11843  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12380  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12604  tokenizer/bpe.c          the merging
+ *    13017  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13102  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13488  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13739  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13897  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14139  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14928  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15324  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15708  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16050  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16891  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17747  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18259  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18299  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18542  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18853  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18899  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19060  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19262  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19398  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19600  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19914  jinja/parse.c            tokens to a tree
+ *    20622  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20929  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21515  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21729  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22084  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22806  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22908  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23024  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23119  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23291  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23318  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23356  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23483  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24188  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24366  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24404  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24540  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24611  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24715  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25186  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25582  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25875  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26100  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26856  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27056  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28120  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28769  cpu/int/select.c         the table of integer-block kernels
- *    28829  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28912  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33333  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35525  cpu/select.c             the kernels of an instruction set
- *    35578  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35835  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36135  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36177  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36709  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22086  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22808  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22910  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23026  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23121  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23293  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23320  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23358  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23485  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24190  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24368  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24406  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24542  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24613  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24717  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25188  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25584  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25877  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26102  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26858  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27058  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28122  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28771  cpu/int/select.c         the table of integer-block kernels
+ *    28831  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28914  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33335  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35527  cpu/select.c             the kernels of an instruction set
+ *    35580  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35837  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36137  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36179  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36711  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37308  arch.c                   the table of architectures
- *    37434  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37774  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38147  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38409  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38593  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39024  back.c                   the steps of a backward pass that several parts take
- *    39215  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39458  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39524  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39705  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39843  parts/experts.c          a mixture of experts (Shazeer et al
- *    40008  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40074  net.c                    which parts the layers of a model have, and which tensors
- *    40237  unused.c                 tensors of the file that the model is not computed with
- *    40411  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40460  forward.c                one pass of a batch through any model, over the op table
- *    40726  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41265  place.c                  which layers run where
- *    41515  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41601  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41889  adapter_make.c           adapters from nothing, and what they are
- *    42118  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37310  arch.c                   the table of architectures
+ *    37436  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37776  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38149  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38411  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38595  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39026  back.c                   the steps of a backward pass that several parts take
+ *    39217  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39460  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39526  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39707  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39845  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40010  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40076  net.c                    which parts the layers of a model have, and which tensors
+ *    40239  unused.c                 tensors of the file that the model is not computed with
+ *    40413  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40462  forward.c                one pass of a batch through any model, over the op table
+ *    40728  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41267  place.c                  which layers run where
+ *    41517  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41603  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41891  adapter_make.c           adapters from nothing, and what they are
+ *    42120  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42403  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42751  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43103  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43406  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43494  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44367  adapters.c               a sequence puts adapters on, and takes them off
- *    44483  next.c                   the next token of a sequence
- *    44588  plan.c                   the bytes of a model and a context before they are loaded
- *    44709  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44900  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42405  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42753  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43105  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43408  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43496  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44369  adapters.c               a sequence puts adapters on, and takes them off
+ *    44485  next.c                   the next token of a sequence
+ *    44590  plan.c                   the bytes of a model and a context before they are loaded
+ *    44711  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44902  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45399  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45438  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45503  documents.c              the texts of a corpus, one document after the other
- *    45742  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45936  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46436  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46746  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47060  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47435  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47892  shape.c                  models from nothing
- *    48209  schedule.c               the learning rate of a step
- *    48255  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48432  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48830  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48864  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49301  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49380  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49449  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49486  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49667  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50240  lesson.c                 examples as tokens, and the batches of a step
- *    50599  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50805  export.c                 the weights of a trainer as a model file
- *    51045  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51157  checkpoint.c             everything that a training goes on with, in a file
- *    51851  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52245  picture.c                the curve of a run as an SVG.
+ *    45401  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45440  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45505  documents.c              the texts of a corpus, one document after the other
+ *    45744  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45938  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46438  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46748  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47062  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47437  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47894  shape.c                  models from nothing
+ *    48211  schedule.c               the learning rate of a step
+ *    48257  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48434  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48832  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48866  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49303  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49382  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49451  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49488  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49669  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50242  lesson.c                 examples as tokens, and the batches of a step
+ *    50601  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50807  export.c                 the weights of a trainer as a model file
+ *    51047  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51159  checkpoint.c             everything that a training goes on with, in a file
+ *    51853  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52247  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52740  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52785  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52886  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53175  monitor.c                whether a run goes astray, and what should be done about it
- *    53427  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    53487  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    53626  phases.c                 which phase the next step belongs to, and for how long
+ *    52742  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52787  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52888  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53177  monitor.c                whether a run goes astray, and what should be done about it
+ *    53429  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    53489  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    53628  phases.c                 which phase the next step belongs to, and for how long
+ *    53861  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    54049  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2177,7 +2179,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d712618818edc7c7"
+#define HYBRID__SOURCE_ID "0cd387a99455310f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53855,6 +53857,494 @@ static void hyb_phases_walk(hyb_phases *p, hyb_byte_walk *w)
     if (w->reads && !w->failed) p->in_window %= p->desc.window;
 }
 /* ==== end src/predict/phases.c ==== */
+
+/* ==== begin src/predict/orthogonal.c ==== */
+/* predict/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats, and
+ * the eigenvalues of a small symmetric one. All sums are in double and in one order, whatever the number of threads. */
+
+enum { HYB_ORTHOGONAL_MOST = 64 }; /* columns, and sides of small matrices */
+
+/* Smallest square of a pivot, the column having length 1, that Cholesky-QR is trusted with: below it the columns differ
+ * by little more than the rounding of their floats. */
+#define HYB_ORTHOGONAL_PIVOT 1e-13
+
+/* g (n, n) = y^T y, of y (rows, n) */
+static void hyb_gram(const float *y, int64_t rows, int n, double *g)
+{
+    int64_t row;
+    int i, j;
+    memset(g, 0, sizeof *g * (size_t)(n * n));
+    for (row = 0; row < rows; row++, y += n)
+        for (i = 0; i < n; i++)
+            for (j = i; j < n; j++) g[i * n + j] += (double)y[i] * (double)y[j];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < i; j++) g[i * n + j] = g[j * n + i];
+}
+
+/* g = r^T r with r upper triangular, in place: r stands on and above the diagonal. False: a column is, as good as, a
+ * sum of those before it. */
+static bool hyb_cholesky(double *g, int n)
+{
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        const double whole = g[i * n + i];
+        double pivot = whole;
+        for (k = 0; k < i; k++) pivot -= g[k * n + i] * g[k * n + i];
+        if (!(pivot > HYB_ORTHOGONAL_PIVOT * whole)) return false;
+        pivot = sqrt(pivot);
+        g[i * n + i] = pivot;
+        for (j = i + 1; j < n; j++) {
+            double sum = g[i * n + j];
+            for (k = 0; k < i; k++) sum -= g[k * n + i] * g[k * n + j];
+            g[i * n + j] = sum / pivot;
+        }
+    }
+    return true;
+}
+
+/* y = y r^-1, row by row */
+static void hyb_solve_rows(float *y, int64_t rows, int n, const double *r)
+{
+    double q[HYB_ORTHOGONAL_MOST];
+    int64_t row;
+    int i, k;
+    for (row = 0; row < rows; row++, y += n) {
+        for (i = 0; i < n; i++) {
+            double sum = (double)y[i];
+            for (k = 0; k < i; k++) sum -= q[k] * r[k * n + i];
+            q[i] = sum / r[i * n + i];
+        }
+        for (i = 0; i < n; i++) y[i] = (float)q[i];
+    }
+}
+
+static double hyb_column_dot(const float *y, int64_t rows, int n, int a, int b)
+{
+    double sum = 0;
+    int64_t row;
+    for (row = 0; row < rows; row++) sum += (double)y[row * n + a] * (double)y[row * n + b];
+    return sum;
+}
+
+/* Column i less what it has of those before it, at length 1; its length before. */
+static double hyb_column_clean(float *y, int64_t rows, int n, int i)
+{
+    double length;
+    int64_t row;
+    int k;
+    for (k = 0; k < i; k++) {
+        const double dot = hyb_column_dot(y, rows, n, k, i);
+        for (row = 0; row < rows; row++)
+            y[row * n + i] = (float)((double)y[row * n + i] - dot * (double)y[row * n + k]);
+    }
+    length = sqrt(hyb_column_dot(y, rows, n, i, i));
+    for (row = 0; row < rows && length > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / length);
+    return length;
+}
+
+/* Gram and Schmidt, each column until cleaning it changes nothing: slower, and never at a loss. Columns of which
+ * nothing is left become 0. */
+static void hyb_gram_schmidt(float *y, int64_t rows, int n)
+{
+    int64_t row;
+    int i, round;
+    for (i = 0; i < n; i++) {
+        const double before = sqrt(hyb_column_dot(y, rows, n, i, i));
+        bool clean = false;
+        for (row = 0; row < rows && before > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / before);
+        for (round = 0; before > 0 && !clean && round < 4; round++) {
+            const double length = hyb_column_clean(y, rows, n, i);
+            if (!(length > 0)) break;
+            clean = length > 0.9;
+        }
+        for (row = 0; row < rows && !clean; row++) y[row * n + i] = 0;
+    }
+}
+
+/* The columns of y (rows, n) become orthonormal, over the same space; those that are sums of others may become 0.
+ * small: n * n doubles. Cholesky-QR (g = y^T y = r^T r, y r^-1) loses the square of the condition of y; a second one
+ * mends that (Yamamoto et al. 2015). */
+static void hyb_orthogonal(float *y, int64_t rows, int n, double *small)
+{
+    int round;
+    for (round = 0; round < 2; round++) {
+        hyb_gram(y, rows, n, small);
+        if (!hyb_cholesky(small, n)) {
+            hyb_gram_schmidt(y, rows, n);
+            return;
+        }
+        hyb_solve_rows(y, rows, n, small);
+    }
+}
+
+/* One rotation, after which a[p][q] is 0. Columns of v turn with it. */
+static void hyb_jacobi_rotate(double *a, double *v, int n, int p, int q)
+{
+    const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
+    const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
+    const double c = 1 / sqrt(t * t + 1), s = t * c;
+    int k;
+    for (k = 0; k < n; k++) {
+        const double x = a[k * n + p], y = a[k * n + q];
+        a[k * n + p] = c * x - s * y;
+        a[k * n + q] = s * x + c * y;
+    }
+    for (k = 0; k < n; k++) {
+        const double x = a[p * n + k], y = a[q * n + k];
+        a[p * n + k] = c * x - s * y;
+        a[q * n + k] = s * x + c * y;
+    }
+    for (k = 0; k < n; k++) {
+        const double x = v[k * n + p], y = v[k * n + q];
+        v[k * n + p] = c * x - s * y;
+        v[k * n + q] = s * x + c * y;
+    }
+}
+
+/* The largest eigenvalue comes first. */
+static void hyb_jacobi_sort(double *a, double *v, int n)
+{
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        int best = i;
+        for (j = i + 1; j < n; j++)
+            if (a[j * n + j] > a[best * n + best]) best = j;
+        if (best == i) continue;
+        {
+            const double value = a[i * n + i];
+            a[i * n + i] = a[best * n + best];
+            a[best * n + best] = value;
+        }
+        for (k = 0; k < n; k++) {
+            const double x = v[k * n + i];
+            v[k * n + i] = v[k * n + best];
+            v[k * n + best] = x;
+        }
+    }
+}
+
+/* Eigenvalues of the symmetric a (n, n), onto its diagonal, and their vectors, columns of v: rotations in a fixed order
+ * (Jacobi) until what is beside the diagonal is rounding. */
+static void hyb_jacobi(double *a, double *v, int n)
+{
+    int sweep, p, q;
+    memset(v, 0, sizeof *v * (size_t)(n * n));
+    for (p = 0; p < n; p++) v[p * n + p] = 1;
+    for (sweep = 0; sweep < 40; sweep++) {
+        bool turned = false;
+        for (p = 0; p < n; p++)
+            for (q = p + 1; q < n; q++) {
+                const double beside = fabs(a[p * n + q]);
+                if (!(beside > 1e-17 * (fabs(a[p * n + p]) + fabs(a[q * n + q]))) || !(beside > DBL_MIN)) continue;
+                hyb_jacobi_rotate(a, v, n, p, q);
+                a[p * n + q] = a[q * n + p] = 0;
+                turned = true;
+            }
+        if (!turned) break;
+    }
+    hyb_jacobi_sort(a, v, n);
+}
+/* ==== end src/predict/orthogonal.c ==== */
+
+/* ==== begin src/predict/lowrank.c ==== */
+/* predict/lowrank: a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u_k v_k^T, for what
+ * an episode of prediction got wrong in a matrix of weights. Randomized subspace iteration (Halko, Martinsson, Tropp
+ * 2011) with one power step:
+ *
+ *     Y = R Z        Z (cols, side): the v of last time, and random columns      side = rank + 4
+ *     Y = orth(Y)    Z = R^T Y      Z = orth(Z)      Y = R Z      Y = orth(Y)
+ *     Z = R^T Y      so that R ~ Y Z^T; with E the eigenvectors of Z^T Z = E S^2 E^T:
+ *     u = Y E        sigma = S      v = Z E / S      of which the first `rank` are kept
+ *
+ * Products are ops of the host's back end, whose sums do not depend on the number of threads; the rest is in
+ * orthogonal.c. What is not kept is carried on to the next matrix, where there is memory for that (error feedback, as
+ * in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
+
+enum {
+    HYB_LOWRANK_DEFAULT = 4,
+    HYB_LOWRANK_MORE = 4, /* columns that are sought beyond those that are kept */
+    HYB_LOWRANK_MOST = HYB_ORTHOGONAL_MOST - HYB_LOWRANK_MORE
+};
+#define HYB_LOWRANK_LARGEST 1e36 /* norm of a matrix: products of it stay far from the end of floats */
+
+typedef struct hyb_lowrank {
+    int64_t rows, cols;
+    int32_t rank, side; /* rank: at most the shorter side of the matrix */
+    uint64_t seed;
+    float *left;  /* u (rows, rank) */
+    float *right; /* v^T (rank, cols) */
+    float *sigma; /* (rank), the largest first; 0: there is nothing left */
+    float *carry; /* (rows, cols) what was not kept so far; NULL: that is forgotten */
+    int64_t n;    /* matrices so far */
+    double norm,
+        discarded; /* of the last one with what was carried to it, and of what was not kept of it (Frobenius) */
+    uint64_t bytes_whole, bytes_kept; /* of all so far */
+} hyb_lowrank;
+
+static int64_t hyb_lowrank_room(int64_t n) { return (n + 15) / 16 * 16; }
+
+/* Floats that factors take. */
+static int64_t hyb_lowrank_kept(const hyb_lowrank *f) { return (f->rows + f->cols + 1) * f->rank; }
+
+/* Shapes, and places in memory (of hyb_lowrank_bytes; zeros) where it is not NULL. rank 0: the default. */
+static size_t hyb_lowrank_lay(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t rank, bool carries, void *memory)
+{
+    const int64_t most = HYB_MIN(HYB_MIN(rows, cols), (int64_t)HYB_LOWRANK_MOST);
+    float *at = (float *)memory;
+    int64_t left, right, sigma, carry;
+    memset(f, 0, sizeof *f);
+    f->rows = rows;
+    f->cols = cols;
+    f->rank = (int32_t)HYB_MIN((int64_t)(rank > 0 ? rank : HYB_LOWRANK_DEFAULT), most);
+    f->side = (int32_t)HYB_MIN(HYB_MIN(rows, cols), (int64_t)f->rank + HYB_LOWRANK_MORE);
+    left = hyb_lowrank_room(rows * f->rank);
+    right = hyb_lowrank_room(cols * f->rank);
+    sigma = hyb_lowrank_room(f->rank);
+    carry = carries ? hyb_lowrank_room(rows * cols) : 0;
+    if (at) {
+        f->left = at;
+        f->right = f->left + left;
+        f->sigma = f->right + right;
+        f->carry = carries ? f->sigma + sigma : NULL;
+    }
+    return sizeof *at * (size_t)(left + right + sigma + carry);
+}
+
+static size_t hyb_lowrank_bytes(int64_t rows, int64_t cols, int32_t rank, bool carries)
+{
+    hyb_lowrank f;
+    return hyb_lowrank_lay(&f, rows, cols, rank, carries, NULL);
+}
+
+/* memory: hyb_lowrank_bytes, aligned to 64 bytes, the caller's. */
+static void hyb_lowrank_init(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t rank, bool carries, uint64_t seed,
+                             void *memory)
+{
+    const size_t bytes = hyb_lowrank_lay(f, rows, cols, rank, carries, memory);
+    memset(memory, 0, bytes);
+    f->seed = seed;
+}
+
+/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
+static size_t hyb_lowrank_work(const hyb_lowrank *f)
+{
+    const int64_t n = hyb_lowrank_room(f->rows * f->side) + hyb_lowrank_room(f->cols * f->side);
+    return sizeof(float) * (size_t)n + sizeof(double) * (size_t)(2 * f->side * f->side);
+}
+
+typedef struct hyb_lowrank_job {
+    hyb_backend *be;
+    const float *r; /* (rows, cols) */
+    int64_t rows, cols;
+    int side;
+    float *y, *z;         /* (rows, side), (cols, side) */
+    double *small, *turn; /* (side, side) each */
+} hyb_lowrank_job;
+
+/* y = r z */
+static void hyb_lowrank_times(const hyb_lowrank_job *j)
+{
+    hyb_tensor t;
+    hyb_op_matmul_back_x op;
+    memset(&t, 0, sizeof t);
+    t.type = HYBRID_TYPE_F32;
+    t.ne[0] = j->side;
+    t.ne[1] = j->cols;
+    t.ne[2] = t.ne[3] = 1;
+    t.nb[0] = sizeof(float);
+    t.nb[1] = sizeof(float) * (size_t)j->side;
+    t.nb[2] = t.nb[3] = t.nb[1] * (size_t)j->cols;
+    t.data = j->z;
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)j->rows;
+    op.n_out = 1;
+    op.out[0].w = &t;
+    op.out[0].dy = j->r;
+    op.out[0].dy_stride = j->cols;
+    op.dx = j->y;
+    op.dx_stride = j->side;
+    hyb_do_matmul_back_x(j->be, &op);
+}
+
+/* z = r^T y */
+static void hyb_lowrank_times_back(const hyb_lowrank_job *j)
+{
+    hyb_op_matmul_back_w op;
+    j->be->ops->zero(j->be, j->z, sizeof *j->z * (size_t)(j->cols * j->side));
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)j->rows;
+    op.x = j->y;
+    op.x_stride = j->side;
+    op.k = j->side;
+    op.n_out = 1;
+    op.out[0].n = j->cols;
+    op.out[0].dy = j->r;
+    op.out[0].dy_stride = j->cols;
+    op.out[0].dw = j->z;
+    hyb_do_matmul_back_w(j->be, &op);
+}
+
+/* Near enough to a normal variable (the sum of four uniform ones, variance 1), and with the same bits everywhere. */
+static float hyb_lowrank_random(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+    uint32_t r[4];
+    hyb_philox(seed, stream, counter, r);
+    return (float)((((double)r[0] + (double)r[1]) + ((double)r[2] + (double)r[3])) *
+                       (1.7320508075688772 / 4294967296.0) -
+                   2 * 1.7320508075688772);
+}
+
+/* Where the search begins: a matrix is often like the one before it. */
+static void hyb_lowrank_begin(const hyb_lowrank *f, float *z)
+{
+    const double scale = 1 / sqrt((double)f->cols);
+    int64_t i;
+    int k;
+    for (i = 0; i < f->cols; i++)
+        for (k = 0; k < f->side; k++)
+            z[i * f->side + k] =
+                k < f->rank && f->sigma[k] > 0
+                    ? f->right[k * f->cols + i]
+                    : (float)(scale * (double)hyb_lowrank_random(f->seed, (uint64_t)f->n,
+                                                                 (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+}
+
+/* The space of the largest directions: y (rows, side) orthonormal, z = r^T y. */
+static hybrid_result hyb_lowrank_search(const hyb_lowrank_job *j, hybrid_error *error)
+{
+    hybrid_result r;
+    int round;
+    for (round = 0; round < 2; round++) {
+        hyb_lowrank_times(j);
+        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
+        hyb_orthogonal(j->y, j->rows, j->side, j->small);
+        hyb_lowrank_times_back(j);
+        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
+        if (!round) hyb_orthogonal(j->z, j->cols, j->side, j->small);
+    }
+    return HYBRID_OK;
+}
+
+/* u, sigma and v of y z^T. */
+static void hyb_lowrank_factors(hyb_lowrank *f, const hyb_lowrank_job *j)
+{
+    const int n = j->side;
+    int64_t i;
+    int k, l;
+    hyb_gram(j->z, j->cols, n, j->small);
+    hyb_jacobi(j->small, j->turn, n);
+    for (k = 0; k < f->rank; k++) {
+        const double square = j->small[k * n + k], sigma = square > 0 ? sqrt(square) : 0;
+        f->sigma[k] = (float)sigma;
+        for (i = 0; i < f->rows; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)j->y[i * n + l] * j->turn[l * n + k];
+            f->left[i * f->rank + k] = f->sigma[k] > 0 ? (float)sum : 0.0f;
+        }
+        for (i = 0; i < f->cols; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)j->z[i * n + l] * j->turn[l * n + k];
+            f->right[k * f->cols + i] = f->sigma[k] > 0 ? (float)(sum / sigma) : 0.0f;
+        }
+    }
+}
+
+/* What the factors leave out of r; into the carry, if there is one (r may be it). */
+static double hyb_lowrank_rest(const hyb_lowrank *f, const float *r)
+{
+    double left[HYB_LOWRANK_MOST], squares = 0;
+    int64_t i, j;
+    int k;
+    for (i = 0; i < f->rows; i++) {
+        const float *from = r + i * f->cols;
+        double row = 0;
+        for (k = 0; k < f->rank; k++) left[k] = (double)f->left[i * f->rank + k] * (double)f->sigma[k];
+        for (j = 0; j < f->cols; j++) {
+            const float *right = f->right + j;
+            double rest = (double)from[j];
+            for (k = 0; k < f->rank; k++, right += f->cols) rest -= left[k] * (double)*right;
+            if (f->carry) f->carry[i * f->cols + j] = (float)rest;
+            row += rest * rest;
+        }
+        squares += row;
+    }
+    return sqrt(squares);
+}
+
+/* The norm of r with what is carried; NaN or infinite if a value is. */
+static double hyb_lowrank_norm(const hyb_lowrank *f, const float *r)
+{
+    double squares = 0;
+    int64_t i, j, at = 0;
+    for (i = 0; i < f->rows; i++) {
+        double row = 0;
+        for (j = 0; j < f->cols; j++, at++) {
+            const double value = (double)(f->carry ? r[at] + f->carry[at] : r[at]);
+            row += value * value;
+        }
+        squares += row;
+    }
+    return sqrt(squares);
+}
+
+/* The factors become those of r (rows, cols) and of what was carried to it. be: the host's; r and work (of
+ * hyb_lowrank_work, aligned to 64 bytes) are its memory. HYBRID_ERROR_NUMERIC: r has values that are not finite, or
+ * beyond all use; nothing has been changed. Should the back end fail, r is carried to the next. */
+static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+{
+    const double norm = hyb_lowrank_norm(f, r);
+    hyb_lowrank_job j;
+    hybrid_result result;
+    int64_t i;
+    if (!(norm < HYB_LOWRANK_LARGEST))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "a residual of %lld x %lld weights has the norm %g and is left out: the weights after the "
+                        "episode are not finite, which a roll-back mends",
+                        (long long)f->rows, (long long)f->cols, norm);
+    for (i = 0; f->carry && i < f->rows * f->cols; i++) f->carry[i] += r[i];
+    j.be = be;
+    j.r = f->carry ? f->carry : r;
+    j.rows = f->rows;
+    j.cols = f->cols;
+    j.side = f->side;
+    j.small = (double *)work;
+    j.turn = j.small + j.side * j.side;
+    j.y = (float *)(void *)(j.turn + j.side * j.side);
+    j.z = j.y + hyb_lowrank_room(f->rows * f->side);
+    hyb_lowrank_begin(f, j.z);
+    if ((result = hyb_lowrank_search(&j, error)) != HYBRID_OK) return result;
+    hyb_lowrank_factors(f, &j);
+    f->norm = norm;
+    f->discarded = hyb_lowrank_rest(f, j.r);
+    f->n++;
+    f->bytes_whole += sizeof(float) * (uint64_t)(f->rows * f->cols);
+    f->bytes_kept += sizeof(float) * (uint64_t)hyb_lowrank_kept(f);
+    return HYBRID_OK;
+}
+
+/* Bytes that factors save over the matrices themselves, of all so far; negative where they do not. */
+static int64_t hyb_lowrank_saved(const hyb_lowrank *f) { return (int64_t)f->bytes_whole - (int64_t)f->bytes_kept; }
+
+static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
+{
+    hyb_walk_same(w, f->rows);
+    hyb_walk_same(w, f->cols);
+    hyb_walk_same(w, f->rank);
+    hyb_walk_same(w, f->carry != NULL);
+    HYB_WALK(w, f->seed);
+    hyb_walk_bytes(w, f->left, sizeof *f->left * (size_t)(f->rows * f->rank));
+    hyb_walk_bytes(w, f->right, sizeof *f->right * (size_t)(f->cols * f->rank));
+    hyb_walk_bytes(w, f->sigma, sizeof *f->sigma * (size_t)f->rank);
+    if (f->carry) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
+    HYB_WALK(w, f->n);
+    HYB_WALK(w, f->norm);
+    HYB_WALK(w, f->discarded);
+    HYB_WALK(w, f->bytes_whole);
+    HYB_WALK(w, f->bytes_kept);
+}
+/* ==== end src/predict/lowrank.c ==== */
 HYB_COLD_END
 #endif
 #endif
@@ -53984,6 +54474,7 @@ HYB_COLD_END
 #undef HYB_LIKELY
 #undef HYB_LN
 #undef HYB_LOSS_RING
+#undef HYB_LOWRANK_LARGEST
 #undef HYB_MAX
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
@@ -54021,6 +54512,7 @@ HYB_COLD_END
 #undef HYB_OPAQUE
 #undef HYB_OPAQUE_ADDRESS
 #undef HYB_OPS
+#undef HYB_ORTHOGONAL_PIVOT
 #undef HYB_OUTCOMES
 #undef HYB_OWN_SCALE
 #undef HYB_P

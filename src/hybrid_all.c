@@ -249,6 +249,8 @@ HYB_COLD_BEGIN
 #include "predict/arms.c"
 #include "predict/phase.c"
 #include "predict/phases.c"
+#include "predict/orthogonal.c"
+#include "predict/lowrank.c"
 HYB_COLD_END
 #endif
 #endif

@@ -1,0 +1,304 @@
+/* predict/lowrank: a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u_k v_k^T, for what
+ * an episode of prediction got wrong in a matrix of weights. Randomized subspace iteration (Halko, Martinsson, Tropp
+ * 2011) with one power step:
+ *
+ *     Y = R Z        Z (cols, side): the v of last time, and random columns      side = rank + 4
+ *     Y = orth(Y)    Z = R^T Y      Z = orth(Z)      Y = R Z      Y = orth(Y)
+ *     Z = R^T Y      so that R ~ Y Z^T; with E the eigenvectors of Z^T Z = E S^2 E^T:
+ *     u = Y E        sigma = S      v = Z E / S      of which the first `rank` are kept
+ *
+ * Products are ops of the host's back end, whose sums do not depend on the number of threads; the rest is in
+ * orthogonal.c. What is not kept is carried on to the next matrix, where there is memory for that (error feedback, as
+ * in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
+#ifndef HYB_PREDICT_LOWRANK_C
+#define HYB_PREDICT_LOWRANK_C
+#include "../compute/call.c"
+#include "../core/random.c"
+#include "orthogonal.c"
+#include "walk.c"
+
+enum {
+    HYB_LOWRANK_DEFAULT = 4,
+    HYB_LOWRANK_MORE = 4, /* columns that are sought beyond those that are kept */
+    HYB_LOWRANK_MOST = HYB_ORTHOGONAL_MOST - HYB_LOWRANK_MORE
+};
+#define HYB_LOWRANK_LARGEST 1e36 /* norm of a matrix: products of it stay far from the end of floats */
+
+typedef struct hyb_lowrank {
+    int64_t rows, cols;
+    int32_t rank, side; /* rank: at most the shorter side of the matrix */
+    uint64_t seed;
+    float *left;  /* u (rows, rank) */
+    float *right; /* v^T (rank, cols) */
+    float *sigma; /* (rank), the largest first; 0: there is nothing left */
+    float *carry; /* (rows, cols) what was not kept so far; NULL: that is forgotten */
+    int64_t n;    /* matrices so far */
+    double norm,
+        discarded; /* of the last one with what was carried to it, and of what was not kept of it (Frobenius) */
+    uint64_t bytes_whole, bytes_kept; /* of all so far */
+} hyb_lowrank;
+
+static int64_t hyb_lowrank_room(int64_t n) { return (n + 15) / 16 * 16; }
+
+/* Floats that factors take. */
+static int64_t hyb_lowrank_kept(const hyb_lowrank *f) { return (f->rows + f->cols + 1) * f->rank; }
+
+/* Shapes, and places in memory (of hyb_lowrank_bytes; zeros) where it is not NULL. rank 0: the default. */
+static size_t hyb_lowrank_lay(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t rank, bool carries, void *memory)
+{
+    const int64_t most = HYB_MIN(HYB_MIN(rows, cols), (int64_t)HYB_LOWRANK_MOST);
+    float *at = (float *)memory;
+    int64_t left, right, sigma, carry;
+    memset(f, 0, sizeof *f);
+    f->rows = rows;
+    f->cols = cols;
+    f->rank = (int32_t)HYB_MIN((int64_t)(rank > 0 ? rank : HYB_LOWRANK_DEFAULT), most);
+    f->side = (int32_t)HYB_MIN(HYB_MIN(rows, cols), (int64_t)f->rank + HYB_LOWRANK_MORE);
+    left = hyb_lowrank_room(rows * f->rank);
+    right = hyb_lowrank_room(cols * f->rank);
+    sigma = hyb_lowrank_room(f->rank);
+    carry = carries ? hyb_lowrank_room(rows * cols) : 0;
+    if (at) {
+        f->left = at;
+        f->right = f->left + left;
+        f->sigma = f->right + right;
+        f->carry = carries ? f->sigma + sigma : NULL;
+    }
+    return sizeof *at * (size_t)(left + right + sigma + carry);
+}
+
+static size_t hyb_lowrank_bytes(int64_t rows, int64_t cols, int32_t rank, bool carries)
+{
+    hyb_lowrank f;
+    return hyb_lowrank_lay(&f, rows, cols, rank, carries, NULL);
+}
+
+/* memory: hyb_lowrank_bytes, aligned to 64 bytes, the caller's. */
+static void hyb_lowrank_init(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t rank, bool carries, uint64_t seed,
+                             void *memory)
+{
+    const size_t bytes = hyb_lowrank_lay(f, rows, cols, rank, carries, memory);
+    memset(memory, 0, bytes);
+    f->seed = seed;
+}
+
+/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
+static size_t hyb_lowrank_work(const hyb_lowrank *f)
+{
+    const int64_t n = hyb_lowrank_room(f->rows * f->side) + hyb_lowrank_room(f->cols * f->side);
+    return sizeof(float) * (size_t)n + sizeof(double) * (size_t)(2 * f->side * f->side);
+}
+
+typedef struct hyb_lowrank_job {
+    hyb_backend *be;
+    const float *r; /* (rows, cols) */
+    int64_t rows, cols;
+    int side;
+    float *y, *z;         /* (rows, side), (cols, side) */
+    double *small, *turn; /* (side, side) each */
+} hyb_lowrank_job;
+
+/* y = r z */
+static void hyb_lowrank_times(const hyb_lowrank_job *j)
+{
+    hyb_tensor t;
+    hyb_op_matmul_back_x op;
+    memset(&t, 0, sizeof t);
+    t.type = HYBRID_TYPE_F32;
+    t.ne[0] = j->side;
+    t.ne[1] = j->cols;
+    t.ne[2] = t.ne[3] = 1;
+    t.nb[0] = sizeof(float);
+    t.nb[1] = sizeof(float) * (size_t)j->side;
+    t.nb[2] = t.nb[3] = t.nb[1] * (size_t)j->cols;
+    t.data = j->z;
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)j->rows;
+    op.n_out = 1;
+    op.out[0].w = &t;
+    op.out[0].dy = j->r;
+    op.out[0].dy_stride = j->cols;
+    op.dx = j->y;
+    op.dx_stride = j->side;
+    hyb_do_matmul_back_x(j->be, &op);
+}
+
+/* z = r^T y */
+static void hyb_lowrank_times_back(const hyb_lowrank_job *j)
+{
+    hyb_op_matmul_back_w op;
+    j->be->ops->zero(j->be, j->z, sizeof *j->z * (size_t)(j->cols * j->side));
+    memset(&op, 0, sizeof op);
+    op.rows = HYB_ROWS_BATCH;
+    op.n = (int)j->rows;
+    op.x = j->y;
+    op.x_stride = j->side;
+    op.k = j->side;
+    op.n_out = 1;
+    op.out[0].n = j->cols;
+    op.out[0].dy = j->r;
+    op.out[0].dy_stride = j->cols;
+    op.out[0].dw = j->z;
+    hyb_do_matmul_back_w(j->be, &op);
+}
+
+/* Near enough to a normal variable (the sum of four uniform ones, variance 1), and with the same bits everywhere. */
+static float hyb_lowrank_random(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+    uint32_t r[4];
+    hyb_philox(seed, stream, counter, r);
+    return (float)((((double)r[0] + (double)r[1]) + ((double)r[2] + (double)r[3])) *
+                       (1.7320508075688772 / 4294967296.0) -
+                   2 * 1.7320508075688772);
+}
+
+/* Where the search begins: a matrix is often like the one before it. */
+static void hyb_lowrank_begin(const hyb_lowrank *f, float *z)
+{
+    const double scale = 1 / sqrt((double)f->cols);
+    int64_t i;
+    int k;
+    for (i = 0; i < f->cols; i++)
+        for (k = 0; k < f->side; k++)
+            z[i * f->side + k] =
+                k < f->rank && f->sigma[k] > 0
+                    ? f->right[k * f->cols + i]
+                    : (float)(scale * (double)hyb_lowrank_random(f->seed, (uint64_t)f->n,
+                                                                 (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+}
+
+/* The space of the largest directions: y (rows, side) orthonormal, z = r^T y. */
+static hybrid_result hyb_lowrank_search(const hyb_lowrank_job *j, hybrid_error *error)
+{
+    hybrid_result r;
+    int round;
+    for (round = 0; round < 2; round++) {
+        hyb_lowrank_times(j);
+        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
+        hyb_orthogonal(j->y, j->rows, j->side, j->small);
+        hyb_lowrank_times_back(j);
+        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
+        if (!round) hyb_orthogonal(j->z, j->cols, j->side, j->small);
+    }
+    return HYBRID_OK;
+}
+
+/* u, sigma and v of y z^T. */
+static void hyb_lowrank_factors(hyb_lowrank *f, const hyb_lowrank_job *j)
+{
+    const int n = j->side;
+    int64_t i;
+    int k, l;
+    hyb_gram(j->z, j->cols, n, j->small);
+    hyb_jacobi(j->small, j->turn, n);
+    for (k = 0; k < f->rank; k++) {
+        const double square = j->small[k * n + k], sigma = square > 0 ? sqrt(square) : 0;
+        f->sigma[k] = (float)sigma;
+        for (i = 0; i < f->rows; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)j->y[i * n + l] * j->turn[l * n + k];
+            f->left[i * f->rank + k] = f->sigma[k] > 0 ? (float)sum : 0.0f;
+        }
+        for (i = 0; i < f->cols; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)j->z[i * n + l] * j->turn[l * n + k];
+            f->right[k * f->cols + i] = f->sigma[k] > 0 ? (float)(sum / sigma) : 0.0f;
+        }
+    }
+}
+
+/* What the factors leave out of r; into the carry, if there is one (r may be it). */
+static double hyb_lowrank_rest(const hyb_lowrank *f, const float *r)
+{
+    double left[HYB_LOWRANK_MOST], squares = 0;
+    int64_t i, j;
+    int k;
+    for (i = 0; i < f->rows; i++) {
+        const float *from = r + i * f->cols;
+        double row = 0;
+        for (k = 0; k < f->rank; k++) left[k] = (double)f->left[i * f->rank + k] * (double)f->sigma[k];
+        for (j = 0; j < f->cols; j++) {
+            const float *right = f->right + j;
+            double rest = (double)from[j];
+            for (k = 0; k < f->rank; k++, right += f->cols) rest -= left[k] * (double)*right;
+            if (f->carry) f->carry[i * f->cols + j] = (float)rest;
+            row += rest * rest;
+        }
+        squares += row;
+    }
+    return sqrt(squares);
+}
+
+/* The norm of r with what is carried; NaN or infinite if a value is. */
+static double hyb_lowrank_norm(const hyb_lowrank *f, const float *r)
+{
+    double squares = 0;
+    int64_t i, j, at = 0;
+    for (i = 0; i < f->rows; i++) {
+        double row = 0;
+        for (j = 0; j < f->cols; j++, at++) {
+            const double value = (double)(f->carry ? r[at] + f->carry[at] : r[at]);
+            row += value * value;
+        }
+        squares += row;
+    }
+    return sqrt(squares);
+}
+
+/* The factors become those of r (rows, cols) and of what was carried to it. be: the host's; r and work (of
+ * hyb_lowrank_work, aligned to 64 bytes) are its memory. HYBRID_ERROR_NUMERIC: r has values that are not finite, or
+ * beyond all use; nothing has been changed. Should the back end fail, r is carried to the next. */
+static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+{
+    const double norm = hyb_lowrank_norm(f, r);
+    hyb_lowrank_job j;
+    hybrid_result result;
+    int64_t i;
+    if (!(norm < HYB_LOWRANK_LARGEST))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "a residual of %lld x %lld weights has the norm %g and is left out: the weights after the "
+                        "episode are not finite, which a roll-back mends",
+                        (long long)f->rows, (long long)f->cols, norm);
+    for (i = 0; f->carry && i < f->rows * f->cols; i++) f->carry[i] += r[i];
+    j.be = be;
+    j.r = f->carry ? f->carry : r;
+    j.rows = f->rows;
+    j.cols = f->cols;
+    j.side = f->side;
+    j.small = (double *)work;
+    j.turn = j.small + j.side * j.side;
+    j.y = (float *)(void *)(j.turn + j.side * j.side);
+    j.z = j.y + hyb_lowrank_room(f->rows * f->side);
+    hyb_lowrank_begin(f, j.z);
+    if ((result = hyb_lowrank_search(&j, error)) != HYBRID_OK) return result;
+    hyb_lowrank_factors(f, &j);
+    f->norm = norm;
+    f->discarded = hyb_lowrank_rest(f, j.r);
+    f->n++;
+    f->bytes_whole += sizeof(float) * (uint64_t)(f->rows * f->cols);
+    f->bytes_kept += sizeof(float) * (uint64_t)hyb_lowrank_kept(f);
+    return HYBRID_OK;
+}
+
+/* Bytes that factors save over the matrices themselves, of all so far; negative where they do not. */
+static int64_t hyb_lowrank_saved(const hyb_lowrank *f) { return (int64_t)f->bytes_whole - (int64_t)f->bytes_kept; }
+
+static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
+{
+    hyb_walk_same(w, f->rows);
+    hyb_walk_same(w, f->cols);
+    hyb_walk_same(w, f->rank);
+    hyb_walk_same(w, f->carry != NULL);
+    HYB_WALK(w, f->seed);
+    hyb_walk_bytes(w, f->left, sizeof *f->left * (size_t)(f->rows * f->rank));
+    hyb_walk_bytes(w, f->right, sizeof *f->right * (size_t)(f->cols * f->rank));
+    hyb_walk_bytes(w, f->sigma, sizeof *f->sigma * (size_t)f->rank);
+    if (f->carry) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
+    HYB_WALK(w, f->n);
+    HYB_WALK(w, f->norm);
+    HYB_WALK(w, f->discarded);
+    HYB_WALK(w, f->bytes_whole);
+    HYB_WALK(w, f->bytes_kept);
+}
+#endif
