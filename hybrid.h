@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0cd387a99455310f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 93c0e706e2bee243): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -93,7 +93,7 @@
  *     4433  output.c                 a file that is written
  *     4953  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4991  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    54352  end.h                    closes what core/begin opened
+ *    54389  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5425  names.c                  names that must differ, found by hash
@@ -185,84 +185,84 @@
  *    35837  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
  *    36137  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
  *    36179  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36711  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    36714  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37310  arch.c                   the table of architectures
- *    37436  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37776  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38149  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38411  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38595  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39026  back.c                   the steps of a backward pass that several parts take
- *    39217  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39460  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39526  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39707  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39845  parts/experts.c          a mixture of experts (Shazeer et al
- *    40010  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40076  net.c                    which parts the layers of a model have, and which tensors
- *    40239  unused.c                 tensors of the file that the model is not computed with
- *    40413  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40462  forward.c                one pass of a batch through any model, over the op table
- *    40728  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41267  place.c                  which layers run where
- *    41517  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41603  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41891  adapter_make.c           adapters from nothing, and what they are
- *    42120  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37313  arch.c                   the table of architectures
+ *    37439  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37779  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38152  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38414  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38598  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39029  back.c                   the steps of a backward pass that several parts take
+ *    39220  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39463  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39529  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39710  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39848  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40013  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40079  net.c                    which parts the layers of a model have, and which tensors
+ *    40242  unused.c                 tensors of the file that the model is not computed with
+ *    40416  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40465  forward.c                one pass of a batch through any model, over the op table
+ *    40731  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41304  place.c                  which layers run where
+ *    41554  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41640  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41928  adapter_make.c           adapters from nothing, and what they are
+ *    42157  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42405  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42753  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43105  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43408  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43496  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44369  adapters.c               a sequence puts adapters on, and takes them off
- *    44485  next.c                   the next token of a sequence
- *    44590  plan.c                   the bytes of a model and a context before they are loaded
- *    44711  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44902  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42442  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42790  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43142  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43445  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43533  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44406  adapters.c               a sequence puts adapters on, and takes them off
+ *    44522  next.c                   the next token of a sequence
+ *    44627  plan.c                   the bytes of a model and a context before they are loaded
+ *    44748  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44939  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45401  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45440  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45505  documents.c              the texts of a corpus, one document after the other
- *    45744  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45938  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46438  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46748  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47062  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47437  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47894  shape.c                  models from nothing
- *    48211  schedule.c               the learning rate of a step
- *    48257  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48434  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48832  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48866  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49303  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49382  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49451  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49488  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49669  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50242  lesson.c                 examples as tokens, and the batches of a step
- *    50601  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50807  export.c                 the weights of a trainer as a model file
- *    51047  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51159  checkpoint.c             everything that a training goes on with, in a file
- *    51853  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52247  picture.c                the curve of a run as an SVG.
+ *    45438  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45477  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45542  documents.c              the texts of a corpus, one document after the other
+ *    45781  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45975  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46475  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46785  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47099  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47474  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47931  shape.c                  models from nothing
+ *    48248  schedule.c               the learning rate of a step
+ *    48294  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48471  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48869  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48903  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49340  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49419  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49488  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49525  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49706  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50279  lesson.c                 examples as tokens, and the batches of a step
+ *    50638  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50844  export.c                 the weights of a trainer as a model file
+ *    51084  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51196  checkpoint.c             everything that a training goes on with, in a file
+ *    51890  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52284  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52742  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52787  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52888  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53177  monitor.c                whether a run goes astray, and what should be done about it
- *    53429  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    53489  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    53628  phases.c                 which phase the next step belongs to, and for how long
- *    53861  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    54049  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    52779  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52824  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52925  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53214  monitor.c                whether a run goes astray, and what should be done about it
+ *    53466  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    53526  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    53665  phases.c                 which phase the next step belongs to, and for how long
+ *    53898  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    54086  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2179,7 +2179,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0cd387a99455310f"
+#define HYBRID__SOURCE_ID "93c0e706e2bee243"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22191,7 +22191,7 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 
 #ifndef HYBRID_NO_TRAIN
 /* dtable (n_embd, vocabulary) [index] += scale * dy (n, n_embd), row by row in their order, for the ids or positions of
- * the batch. */
+ * the batch, or its wanted rows: dy (n_out, n_embd) then. */
 typedef struct hyb_op_embed_back {
     hyb_index index;
     float scale;
@@ -22201,7 +22201,7 @@ typedef struct hyb_op_embed_back {
 } hyb_op_embed_back;
 HYB_INLINE double hyb_bytes_embed_back(const hyb_op_embed_back *op, const hyb_batch *batch)
 {
-    return 12.0 * batch->n * (double)op->n_embd;
+    return 12.0 * (op->index == HYB_INDEX_OUT ? batch->n_out : batch->n) * (double)op->n_embd;
 }
 
 /* Of norm, with x^ = (x - mean) / sqrt(var + eps), RMS: mean = 0, and g = dy * w:
@@ -36203,12 +36203,15 @@ static void hyb_cpu_embed_back_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     const hyb_op_embed_back *op = (const hyb_op_embed_back *)job->op;
     const hyb_batch *batch = job->cpu->base.batch;
-    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : batch->pos;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
+    const int n_rows = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
     const int64_t at = (int64_t)chunk * HYB_EMBED_BACK_COLUMNS;
     const int64_t n = HYB_MIN(op->n_embd - at, (int64_t)HYB_EMBED_BACK_COLUMNS);
     int row;
     HYB_UNUSED(lane);
-    for (row = 0; row < batch->n; row++) {
+    for (row = 0; row < n_rows; row++) {
         float *to = op->dtable + index[row] * op->n_embd + at;
         job->cpu->kernels->add_scaled(to, to, op->dy + row * op->n_embd + at, op->scale, n);
     }
@@ -38994,11 +38997,11 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nothing is traced: after it, only rows with wanted
- * logits go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back: after
+ * it, only rows with wanted logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
-    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
+    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace && !f->kept &&
            c->n_out < c->n;
 }
 
@@ -40735,7 +40738,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
  *      |  part 1            keeps x1, h, gate, up, ...       backward of part 1
  *     x2                                                      ^
  *      :                                                      :
- *     xN  norm, head, loss, a chunk of rows at a time   ->   dx
+ *     xN  norm, head, loss, a chunk of rows at a time   ->   dx           only rows whose target counts
  *
  * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. With `every`
  * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
@@ -40976,7 +40979,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
     m->kept_bytes = at - m->kept_bytes;
     m->logits_bytes = hyb_align(sizeof(float) * (size_t)m->loss_rows * (size_t)hp->n_vocab, 64);
-    if (base) { /* the head: its norm goes where nothing else is kept any more */
+    if (base) { /* the norm before the head goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
         *head = m->base;
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
@@ -41033,7 +41036,7 @@ typedef struct hyb_train_want {
 typedef enum hyb_train_at {
     HYB_TRAIN_EMBED,      /* x = embeddings, tables of rotations */
     HYB_TRAIN_FORWARD,    /* part: x_out = x + ... */
-    HYB_TRAIN_HEAD,       /* h = norm(x) */
+    HYB_TRAIN_HEAD,       /* h = norm(x), and of it the rows whose target counts: they are the rows of the loss */
     HYB_TRAIN_LOSS,       /* rows from `row` on: logits, loss, and their gradients */
     HYB_TRAIN_HEAD_BACK,  /* dx = what dh makes of it; tables that turn back */
     HYB_TRAIN_AGAIN,      /* part, once more, for what it keeps */
@@ -41054,6 +41057,21 @@ typedef struct hyb_train_pass {
     int finished; /* the layer whose gradients the last unit completed, or -1 */
 } hyb_train_pass;
 
+/* The rows whose target counts: their numbers, and their targets and weights one after the other. Returns how many. */
+static int hyb_train_counted(hyb_train_memory *m, hyb_backend *be, const hyb_train_want *want, int n)
+{
+    int n_out = 0, i, end;
+    for (i = 0; i < n; i = end + 1) {
+        for (end = i; end < n && want->targets[end] >= 0; end++) m->out[n_out + end - i] = end;
+        if (end == i) continue;
+        be->ops->write(be, m->targets + n_out, want->targets + i, (size_t)(end - i) * sizeof *m->targets);
+        if (want->weights)
+            be->ops->write(be, m->weights + n_out, want->weights + i, (size_t)(end - i) * sizeof *m->weights);
+        n_out += end - i;
+    }
+    return n_out;
+}
+
 /* The batch of a pass: sequence s is a run of n_ctx rows from position 0. It is copied: what it came from may change
  * before the pass ends. */
 static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory *m, const hyb_train_shape *shape,
@@ -41063,13 +41081,11 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     hyb_backend *be = f->stages[0].be;
     int i;
     memset(p, 0, sizeof *p);
-    be->ops->write(be, m->targets, want->targets, (size_t)n * sizeof *m->targets);
-    if (want->weights) be->ops->write(be, m->weights, want->weights, (size_t)n * sizeof *m->weights);
     for (i = 0; i < n; i++) {
         m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
-        m->out[i] = i;
     }
+    p->batch.n_out = hyb_train_counted(m, be, want, n);
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
         run->first_row = i * shape->n_ctx;
@@ -41081,7 +41097,7 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     p->batch.ids = m->ids;
     p->batch.pos = m->pos;
     p->batch.out = m->out;
-    p->batch.n = p->batch.n_out = n;
+    p->batch.n = n;
     p->batch.runs = m->runs;
     p->batch.n_runs = shape->n_seq;
     p->f = f;
@@ -41109,18 +41125,19 @@ static void hyb_train_part(hyb_train_pass *p, int i, bool again)
     part->forward(f, &p->batch, layer, w);
 }
 
-/* The head and the loss of some rows; with gradients, dh becomes that of what the head read. */
+/* The head and the loss of some rows; with gradients, dx becomes that of what the head read. */
 static void hyb_train_loss(hyb_train_pass *p)
 {
     hyb_forward *f = p->f;
     const hyb_train_memory *m = p->m;
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd, at = p->row;
+    const float *h = m->base.all.h + at * e;
     float *logits = f->at->a.logits;
     hyb_op_cross_entropy op;
     hyb_back_products products;
-    f->n = HYB_MIN(m->loss_rows, p->batch.n - p->row);
-    hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
+    f->n = HYB_MIN(m->loss_rows, p->batch.n_out - p->row);
+    hyb_product(f, h, e, f->net->head, 0, logits, hp->n_vocab);
     op.logits = logits;
     op.stride = op.n = hp->n_vocab;
     op.n_rows = f->n;
@@ -41131,9 +41148,9 @@ static void hyb_train_loss(hyb_train_pass *p)
     op.loss = m->losses + at;
     hyb_do_cross_entropy(f->at->be, &op);
     if (p->backward) {
-        hyb_back_products_begin(&products, f, f->s->h + at * e, e);
+        hyb_back_products_begin(&products, f, h, e);
         hyb_back_products_add(&products, f->net->head, 0, logits, hp->n_vocab);
-        hyb_back_products_do(&products, f->back->dh + at * e, e);
+        hyb_back_products_do(&products, f->back->dx + at * e, e);
     }
     f->n = p->batch.n;
 }
@@ -41173,6 +41190,22 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
 }
 
+/* dh (n, E) = dx (n_out, E) where a target counts, 0 elsewhere */
+static void hyb_train_spread(hyb_train_pass *p)
+{
+    hyb_forward *f = p->f;
+    const int64_t e = f->hp->n_embd;
+    hyb_backend *be = f->at->be;
+    hyb_op_embed_back op;
+    be->ops->zero(be, f->back->dh, sizeof(float) * (size_t)p->batch.n * (size_t)e);
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.dy = f->back->dx;
+    op.n_embd = e;
+    op.dtable = f->back->dh;
+    if (p->batch.n_out) hyb_do_embed_back(be, &op);
+}
+
 static void hyb_train_unit(hyb_train_pass *p)
 {
     hyb_forward *f = p->f;
@@ -41185,9 +41218,13 @@ static void hyb_train_unit(hyb_train_pass *p)
     case HYB_TRAIN_HEAD:
         hyb_enter(f, 2 * f->hp->n_layer);
         hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+        if (p->batch.n_out) hyb_gather(f, &p->batch, p->m->base.all.h, f->s->h, f->hp->n_embd);
         break;
-    case HYB_TRAIN_LOSS: hyb_train_loss(p); break;
+    case HYB_TRAIN_LOSS:
+        if (p->batch.n_out) hyb_train_loss(p);
+        break;
     case HYB_TRAIN_HEAD_BACK:
+        hyb_train_spread(p);
         hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
         hyb_train_tables(f);
         break;
@@ -41219,7 +41256,7 @@ static void hyb_train_next(hyb_train_pass *p)
     case HYB_TRAIN_HEAD: p->at = HYB_TRAIN_LOSS; break;
     case HYB_TRAIN_LOSS:
         p->row += p->m->loss_rows;
-        if (p->row >= p->batch.n) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
+        if (p->row >= p->batch.n_out) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
         break;
     case HYB_TRAIN_HEAD_BACK: hyb_train_segment(p, n_parts); break;
     case HYB_TRAIN_AGAIN: /* to the segment's end */
@@ -41256,7 +41293,7 @@ static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 static hybrid_result hyb_train_end(hyb_train_pass *p, hybrid_error *error)
 {
     hyb_backend *be = p->f->stages[0].be;
-    be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n * sizeof *p->m->loss);
+    if (p->batch.n_out) be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n_out * sizeof *p->m->loss);
     return be->ops->sync(be, error);
 }
 #endif
@@ -49242,7 +49279,7 @@ static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 {
     int i;
     t->result = hyb_train_end(&t->pass, &t->error);
-    for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
+    for (i = 0; i < t->pass.batch.n_out && !t->result; i++) t->loss += t->memory.loss[i];
     return t->result;
 }
 

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6057c464e71956d7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 36ce275dea2962cb): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9727  end.h                    closes what core/begin opened
+ *     9730  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -38,14 +38,14 @@
  *     7057  gemm.c                   large products by cuBLAS.
  *     7219  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
  *     7284  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7673  ops_matmul.c             the op matmul: which kernels a product takes
- *     8212  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8317  ops_attention.c          which kernel of attention takes which rows
- *     8595  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8966  ops_train.c              the loss and the optimizer
- *     9087  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9209  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9544  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     7676  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8215  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8320  ops_attention.c          which kernel of attention takes which rows
+ *     8598  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8969  ops_train.c              the loss and the optimizer
+ *     9090  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9212  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9547  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "6057c464e71956d7"
+#define HYBRID_CUDA__SOURCE_ID "36ce275dea2962cb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -7332,8 +7332,11 @@ static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
 static void hyb_cuda_op_embed_back(hyb_cuda_at *at, const hyb_op_embed_back *op)
 {
     hyb_op_embed_back o = *op;
-    const int32_t *index = op->index == HYB_INDEX_ID ? at->batch.ids : at->batch.pos;
-    int32_t n = at->batch.n, n_embd = (int32_t)op->n_embd;
+    const hyb_cuda_batch *batch = &at->batch;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
+    int32_t n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n, n_embd = (int32_t)op->n_embd;
     void *args[6];
     args[0] = &o.dy;
     args[1] = &n;

@@ -25,11 +25,12 @@ static void draw_embed_back(side *s, hyb_op_embed_back *op)
             s->ids[s->batch.n] = draw_int(s, 0, 10);
             s->pos[s->batch.n] = draw_int(s, 0, PAGES_MAX * HYB_PAGE - 1);
         }
-    op->index = (hyb_index)draw_int(s, 0, 1);
-    for (i = 0; i < s->batch.n; i++) rows = OPS_LARGER(rows, batch_index(s, op->index, &n)[i] + 1);
+    op->index = (hyb_index)draw_int(s, 0, 2);
+    batch_index(s, op->index, &n);
+    for (i = 0; i < n; i++) rows = OPS_LARGER(rows, batch_index(s, op->index, &n)[i] + 1);
     op->n_embd = draw_size(s, s->batch.n < 300 ? 300 : 40);
     op->scale = draw_chance(s, 50) ? 1.0f : draw_float(s) * 3;
-    op->dy = draw_rows(s, s->batch.n, op->n_embd, op->n_embd);
+    op->dy = draw_rows(s, n, op->n_embd, op->n_embd);
     op->dtable = draw_rows(s, rows, op->n_embd, op->n_embd);
     s->near = 6e-6; /* of some hundred terms, rounded otherwise */
     s->exact = 2e-6;

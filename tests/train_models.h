@@ -488,6 +488,57 @@ static void test_loss_rows(const char *name, int rows)
     lesson_close(&cut);
 }
 
+/* The head sees the rows whose target counts, and no others: that changes no bit. The same batches once without a target
+ * in most rows (all but the last of one batch), and once with targets whose weight is 0 there. */
+static void test_counted(const char *name, int32_t recompute_every)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_train_batch some[2], all[2];
+    hybrid_train_metrics one, two;
+    hybrid_error e;
+    lesson counted, weighed;
+    int i, n = 0;
+    d.n_batches = 2;
+    d.n_seq = 1;
+    d.recompute_every = recompute_every;
+    if (!lesson_open(&counted, name, NULL, 1, d) || !lesson_open(&weighed, name, NULL, 1, d)) return;
+    for (i = 0; i < 2 * LESSON_T; i++) {
+        const bool counts = i == LESSON_T - 1 || (i > LESSON_T + 4 && i % 5 < 2);
+        weighed.targets[i] = counted.targets[i] = (counted.ids[i] + 1) % counted.m->hp.n_vocab;
+        if (!counts) counted.targets[i] = -1;
+        counted.weights[i] = 0.5f + (float)(i % 3);
+        weighed.weights[i] = counts ? counted.weights[i] : 0;
+        n += counts && i >= LESSON_T;
+    }
+    memset(some, 0, sizeof some);
+    memset(all, 0, sizeof all);
+    for (i = 0; i < 2; i++) {
+        some[i].ids = all[i].ids = counted.ids + i * LESSON_T;
+        some[i].targets = counted.targets + i * LESSON_T;
+        some[i].weights = counted.weights + i * LESSON_T;
+        all[i].targets = weighed.targets + i * LESSON_T;
+        all[i].weights = weighed.weights + i * LESSON_T;
+    }
+    for (i = 0; i < LESSON_T; i++) hyb_transformer_of(counted.t->objective)->memory.back.dh[i] = 1; /* of old times */
+    for (i = 0; i < 2; i++) {
+        CHECK(!hybrid_trainer_step(counted.t, some, &one, &e), "%s", e.message);
+        CHECK(!hybrid_trainer_step(weighed.t, all, &two, &e), "%s", e.message);
+        CHECK(one.n_tokens == n + 1 && two.n_tokens == 2 * LESSON_T, "%d targets", (int)one.n_tokens);
+        CHECK(!memcmp(counted.t->store.grads, weighed.t->store.grads,
+                      sizeof(float) * (size_t)counted.t->store.n_values),
+              "%s: gradients are others where only some rows count", name);
+        CHECK(hyb_transformer_of(counted.t->objective)->pass.batch.n_out == n, "%s: the head saw %d rows, %d count",
+              name, hyb_transformer_of(counted.t->objective)->pass.batch.n_out, n);
+        for (n = 0; n < LESSON_T; n++) { /* once more, with a batch in which nothing counts */
+            counted.targets[LESSON_T + n] = -1;
+            weighed.weights[LESSON_T + n] = 0;
+        }
+        n = 0;
+    }
+    lesson_close(&counted);
+    lesson_close(&weighed);
+}
+
 /* A quantized model is trained from the values of its blocks, and gets better. */
 static void test_quantized(const char *path)
 {
@@ -809,6 +860,8 @@ static void test_models(void)
     test_batches("llama-biases");
     test_loss_rows("llama-biases", 33);
     test_loss_rows("gemma2", 1);
+    test_counted("gpt2", 0);
+    test_counted("gemma3", 1);
     test_quantized("examples/data/stories260K-q8_0.gguf");
     test_optimizers();
     test_runs("smollm");

@@ -109,7 +109,7 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 
 #ifndef HYBRID_NO_TRAIN
 /* dtable (n_embd, vocabulary) [index] += scale * dy (n, n_embd), row by row in their order, for the ids or positions of
- * the batch. */
+ * the batch, or its wanted rows: dy (n_out, n_embd) then. */
 typedef struct hyb_op_embed_back {
     hyb_index index;
     float scale;
@@ -119,7 +119,7 @@ typedef struct hyb_op_embed_back {
 } hyb_op_embed_back;
 HYB_INLINE double hyb_bytes_embed_back(const hyb_op_embed_back *op, const hyb_batch *batch)
 {
-    return 12.0 * batch->n * (double)op->n_embd;
+    return 12.0 * (op->index == HYB_INDEX_OUT ? batch->n_out : batch->n) * (double)op->n_embd;
 }
 
 /* Of norm, with x^ = (x - mean) / sqrt(var + eps), RMS: mean = 0, and g = dy * w:

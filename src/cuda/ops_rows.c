@@ -52,8 +52,11 @@ static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
 static void hyb_cuda_op_embed_back(hyb_cuda_at *at, const hyb_op_embed_back *op)
 {
     hyb_op_embed_back o = *op;
-    const int32_t *index = op->index == HYB_INDEX_ID ? at->batch.ids : at->batch.pos;
-    int32_t n = at->batch.n, n_embd = (int32_t)op->n_embd;
+    const hyb_cuda_batch *batch = &at->batch;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
+    int32_t n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n, n_embd = (int32_t)op->n_embd;
     void *args[6];
     args[0] = &o.dy;
     args[1] = &n;

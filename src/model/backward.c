@@ -7,7 +7,7 @@
  *      |  part 1            keeps x1, h, gate, up, ...       backward of part 1
  *     x2                                                      ^
  *      :                                                      :
- *     xN  norm, head, loss, a chunk of rows at a time   ->   dx
+ *     xN  norm, head, loss, a chunk of rows at a time   ->   dx           only rows whose target counts
  *
  * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. With `every`
  * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
@@ -252,7 +252,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
     m->kept_bytes = at - m->kept_bytes;
     m->logits_bytes = hyb_align(sizeof(float) * (size_t)m->loss_rows * (size_t)hp->n_vocab, 64);
-    if (base) { /* the head: its norm goes where nothing else is kept any more */
+    if (base) { /* the norm before the head goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
         *head = m->base;
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
@@ -309,7 +309,7 @@ typedef struct hyb_train_want {
 typedef enum hyb_train_at {
     HYB_TRAIN_EMBED,      /* x = embeddings, tables of rotations */
     HYB_TRAIN_FORWARD,    /* part: x_out = x + ... */
-    HYB_TRAIN_HEAD,       /* h = norm(x) */
+    HYB_TRAIN_HEAD,       /* h = norm(x), and of it the rows whose target counts: they are the rows of the loss */
     HYB_TRAIN_LOSS,       /* rows from `row` on: logits, loss, and their gradients */
     HYB_TRAIN_HEAD_BACK,  /* dx = what dh makes of it; tables that turn back */
     HYB_TRAIN_AGAIN,      /* part, once more, for what it keeps */
@@ -330,6 +330,21 @@ typedef struct hyb_train_pass {
     int finished; /* the layer whose gradients the last unit completed, or -1 */
 } hyb_train_pass;
 
+/* The rows whose target counts: their numbers, and their targets and weights one after the other. Returns how many. */
+static int hyb_train_counted(hyb_train_memory *m, hyb_backend *be, const hyb_train_want *want, int n)
+{
+    int n_out = 0, i, end;
+    for (i = 0; i < n; i = end + 1) {
+        for (end = i; end < n && want->targets[end] >= 0; end++) m->out[n_out + end - i] = end;
+        if (end == i) continue;
+        be->ops->write(be, m->targets + n_out, want->targets + i, (size_t)(end - i) * sizeof *m->targets);
+        if (want->weights)
+            be->ops->write(be, m->weights + n_out, want->weights + i, (size_t)(end - i) * sizeof *m->weights);
+        n_out += end - i;
+    }
+    return n_out;
+}
+
 /* The batch of a pass: sequence s is a run of n_ctx rows from position 0. It is copied: what it came from may change
  * before the pass ends. */
 static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory *m, const hyb_train_shape *shape,
@@ -339,13 +354,11 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     hyb_backend *be = f->stages[0].be;
     int i;
     memset(p, 0, sizeof *p);
-    be->ops->write(be, m->targets, want->targets, (size_t)n * sizeof *m->targets);
-    if (want->weights) be->ops->write(be, m->weights, want->weights, (size_t)n * sizeof *m->weights);
     for (i = 0; i < n; i++) {
         m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
-        m->out[i] = i;
     }
+    p->batch.n_out = hyb_train_counted(m, be, want, n);
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
         run->first_row = i * shape->n_ctx;
@@ -357,7 +370,7 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     p->batch.ids = m->ids;
     p->batch.pos = m->pos;
     p->batch.out = m->out;
-    p->batch.n = p->batch.n_out = n;
+    p->batch.n = n;
     p->batch.runs = m->runs;
     p->batch.n_runs = shape->n_seq;
     p->f = f;
@@ -385,18 +398,19 @@ static void hyb_train_part(hyb_train_pass *p, int i, bool again)
     part->forward(f, &p->batch, layer, w);
 }
 
-/* The head and the loss of some rows; with gradients, dh becomes that of what the head read. */
+/* The head and the loss of some rows; with gradients, dx becomes that of what the head read. */
 static void hyb_train_loss(hyb_train_pass *p)
 {
     hyb_forward *f = p->f;
     const hyb_train_memory *m = p->m;
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd, at = p->row;
+    const float *h = m->base.all.h + at * e;
     float *logits = f->at->a.logits;
     hyb_op_cross_entropy op;
     hyb_back_products products;
-    f->n = HYB_MIN(m->loss_rows, p->batch.n - p->row);
-    hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
+    f->n = HYB_MIN(m->loss_rows, p->batch.n_out - p->row);
+    hyb_product(f, h, e, f->net->head, 0, logits, hp->n_vocab);
     op.logits = logits;
     op.stride = op.n = hp->n_vocab;
     op.n_rows = f->n;
@@ -407,9 +421,9 @@ static void hyb_train_loss(hyb_train_pass *p)
     op.loss = m->losses + at;
     hyb_do_cross_entropy(f->at->be, &op);
     if (p->backward) {
-        hyb_back_products_begin(&products, f, f->s->h + at * e, e);
+        hyb_back_products_begin(&products, f, h, e);
         hyb_back_products_add(&products, f->net->head, 0, logits, hp->n_vocab);
-        hyb_back_products_do(&products, f->back->dh + at * e, e);
+        hyb_back_products_do(&products, f->back->dx + at * e, e);
     }
     f->n = p->batch.n;
 }
@@ -449,6 +463,22 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
 }
 
+/* dh (n, E) = dx (n_out, E) where a target counts, 0 elsewhere */
+static void hyb_train_spread(hyb_train_pass *p)
+{
+    hyb_forward *f = p->f;
+    const int64_t e = f->hp->n_embd;
+    hyb_backend *be = f->at->be;
+    hyb_op_embed_back op;
+    be->ops->zero(be, f->back->dh, sizeof(float) * (size_t)p->batch.n * (size_t)e);
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.dy = f->back->dx;
+    op.n_embd = e;
+    op.dtable = f->back->dh;
+    if (p->batch.n_out) hyb_do_embed_back(be, &op);
+}
+
 static void hyb_train_unit(hyb_train_pass *p)
 {
     hyb_forward *f = p->f;
@@ -461,9 +491,13 @@ static void hyb_train_unit(hyb_train_pass *p)
     case HYB_TRAIN_HEAD:
         hyb_enter(f, 2 * f->hp->n_layer);
         hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+        if (p->batch.n_out) hyb_gather(f, &p->batch, p->m->base.all.h, f->s->h, f->hp->n_embd);
         break;
-    case HYB_TRAIN_LOSS: hyb_train_loss(p); break;
+    case HYB_TRAIN_LOSS:
+        if (p->batch.n_out) hyb_train_loss(p);
+        break;
     case HYB_TRAIN_HEAD_BACK:
+        hyb_train_spread(p);
         hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
         hyb_train_tables(f);
         break;
@@ -495,7 +529,7 @@ static void hyb_train_next(hyb_train_pass *p)
     case HYB_TRAIN_HEAD: p->at = HYB_TRAIN_LOSS; break;
     case HYB_TRAIN_LOSS:
         p->row += p->m->loss_rows;
-        if (p->row >= p->batch.n) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
+        if (p->row >= p->batch.n_out) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
         break;
     case HYB_TRAIN_HEAD_BACK: hyb_train_segment(p, n_parts); break;
     case HYB_TRAIN_AGAIN: /* to the segment's end */
@@ -532,7 +566,7 @@ static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 static hybrid_result hyb_train_end(hyb_train_pass *p, hybrid_error *error)
 {
     hyb_backend *be = p->f->stages[0].be;
-    be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n * sizeof *p->m->loss);
+    if (p->batch.n_out) be->ops->read(be, p->m->loss, p->m->losses, (size_t)p->batch.n_out * sizeof *p->m->loss);
     return be->ops->sync(be, error);
 }
 #endif

@@ -405,11 +405,11 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nothing is traced: after it, only rows with wanted
- * logits go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back: after
+ * it, only rows with wanted logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
-    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
+    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace && !f->kept &&
            c->n_out < c->n;
 }
 

@@ -381,7 +381,7 @@ static hybrid_result hyb_transformer_sum(hyb_transformer *t)
 {
     int i;
     t->result = hyb_train_end(&t->pass, &t->error);
-    for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
+    for (i = 0; i < t->pass.batch.n_out && !t->result; i++) t->loss += t->memory.loss[i];
     return t->result;
 }
 

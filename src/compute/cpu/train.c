@@ -28,12 +28,15 @@ static void hyb_cpu_embed_back_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     const hyb_op_embed_back *op = (const hyb_op_embed_back *)job->op;
     const hyb_batch *batch = job->cpu->base.batch;
-    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : batch->pos;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
+    const int n_rows = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
     const int64_t at = (int64_t)chunk * HYB_EMBED_BACK_COLUMNS;
     const int64_t n = HYB_MIN(op->n_embd - at, (int64_t)HYB_EMBED_BACK_COLUMNS);
     int row;
     HYB_UNUSED(lane);
-    for (row = 0; row < batch->n; row++) {
+    for (row = 0; row < n_rows; row++) {
         float *to = op->dtable + index[row] * op->n_embd + at;
         job->cpu->kernels->add_scaled(to, to, op->dy + row * op->n_embd + at, op->scale, n);
     }
