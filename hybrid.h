@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 93c0e706e2bee243): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f9a19cbe4ae4bf2f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,217 +52,219 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      273  base.h                   version, linkage, results, errors, allocator, log
- *      403  runtime.h                what models and sessions share: memory, log, worker threads
- *      474  quant.h                  names, sizes, encode, decode
- *      576  gguf.h                   what is in a model file, and writing one
- *      781  tokenizer.h              text to tokens and back
- *      952  chat.h                   templates that make a prompt of a conversation
- *     1082  bpe_trainer.h            a vocabulary from raw text
- *     1154  train_data.h             batches out of texts, tokens or conversations
- *     1263  model.h                  load, describe
- *     1346  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1480  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1575  sampler.h                from logits to the next token
- *     1647  shape.h                  models from nothing
- *     1680  trainable.h              training somebody else's model
- *     1719  trainer.h                change the weights of a model so that it predicts given texts better
- *     1960  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2027  learn.h                  an adapter is told something, and can be made to forget it
- *     2106  session.h                a conversation
+ *      275  base.h                   version, linkage, results, errors, allocator, log
+ *      405  runtime.h                what models and sessions share: memory, log, worker threads
+ *      476  quant.h                  names, sizes, encode, decode
+ *      578  gguf.h                   what is in a model file, and writing one
+ *      783  tokenizer.h              text to tokens and back
+ *      954  chat.h                   templates that make a prompt of a conversation
+ *     1084  bpe_trainer.h            a vocabulary from raw text
+ *     1156  train_data.h             batches out of texts, tokens or conversations
+ *     1265  model.h                  load, describe
+ *     1348  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1482  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1577  sampler.h                from logits to the next token
+ *     1649  shape.h                  models from nothing
+ *     1682  trainable.h              training somebody else's model
+ *     1721  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1962  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2029  learn.h                  an adapter is told something, and can be made to forget it
+ *     2108  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2184  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2281  macros.h                 what compilers call things, and the macros that every room uses
- *     2359  base.c                   what every room uses: results, errors, checked sizes
- *     2440  fpenv.c                  the floating-point environment at the border of the library
- *     2669  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2748  fma.c                    a * b + c with one rounding
- *     2788  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2869  decimal.c                doubles as text, the same in every locale
- *     3001  thread.c                 atomics, threads, and the worker pool
- *     3498  cpu.c                    what this processor and its operating system can do
- *     3621  hash.c                   where a name belongs in a table
- *     3723  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3761  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3849  grow.c                   arrays that grow
- *     3873  stack.c                  how much of the thread's stack a recursion may take
- *     3921  device.c                 which GPU a runtime uses
- *     4037  lifetime.c               creates and ends runtimes
- *     4192  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4433  output.c                 a file that is written
- *     4953  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4991  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    54389  end.h                    closes what core/begin opened
+ *     2186  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2283  macros.h                 what compilers call things, and the macros that every room uses
+ *     2361  base.c                   what every room uses: results, errors, checked sizes
+ *     2442  fpenv.c                  the floating-point environment at the border of the library
+ *     2671  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2750  fma.c                    a * b + c with one rounding
+ *     2790  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2871  decimal.c                doubles as text, the same in every locale
+ *     3003  thread.c                 atomics, threads, and the worker pool
+ *     3500  cpu.c                    what this processor and its operating system can do
+ *     3623  hash.c                   where a name belongs in a table
+ *     3725  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3763  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3851  grow.c                   arrays that grow
+ *     3875  stack.c                  how much of the thread's stack a recursion may take
+ *     3923  device.c                 which GPU a runtime uses
+ *     4039  lifetime.c               creates and ends runtimes
+ *     4194  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4435  output.c                 a file that is written
+ *     4955  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4993  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    54847  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5425  names.c                  names that must differ, found by hash
- *     5522  value.c                  the 13 types of metadata values and their items
- *     5670  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5881  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6218  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6738  write.c                  makes a GGUF file
+ *     5427  names.c                  names that must differ, found by hash
+ *     5524  value.c                  the 13 types of metadata values and their items
+ *     5672  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5883  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6220  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6740  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7452  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7571  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7906  floats.c                 the types that are plain numbers
- *     7946  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8145  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8381  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8529  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8803  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8928  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9007  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7454  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7573  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7908  floats.c                 the types that are plain numbers
+ *     7948  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8147  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8383  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8531  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8805  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8930  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9009  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9232  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10183  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10303  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10577  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11044  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11546  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11748  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11843  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12380  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12604  tokenizer/bpe.c          the merging
- *    13017  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13102  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13488  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13739  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13897  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14139  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14928  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15324  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15708  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16050  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16891  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17747  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18259  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18299  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18542  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18853  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18899  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19060  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19262  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19398  jinja/test.c             what follows 'is', and the functions that every template has
- *    19600  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19914  jinja/parse.c            tokens to a tree
- *    20622  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20929  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21515  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21729  chat.c                   a conversation as the variables that chat templates expect
+ *     9234  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10185  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10305  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10579  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11046  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11548  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11750  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11845  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12382  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12606  tokenizer/bpe.c          the merging
+ *    13019  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13104  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13490  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13741  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13899  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14141  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14930  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15326  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15710  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16052  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16893  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17749  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18261  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18301  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18544  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18855  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18901  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19062  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19264  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19400  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19602  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19916  jinja/parse.c            tokens to a tree
+ *    20624  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20931  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21517  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21731  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22086  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22808  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22910  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23026  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23121  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23293  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23320  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23358  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23485  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24190  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24368  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24406  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24542  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24613  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24717  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25188  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25584  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25877  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26102  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26858  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27058  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28122  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28771  cpu/int/select.c         the table of integer-block kernels
- *    28831  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28914  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33335  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35527  cpu/select.c             the kernels of an instruction set
- *    35580  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35837  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36137  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36179  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36714  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22088  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22810  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22912  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23028  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23123  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23295  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23322  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23360  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23487  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24192  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24370  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24408  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24544  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24615  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24719  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25190  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25586  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25879  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26104  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26860  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27060  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28124  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28773  cpu/int/select.c         the table of integer-block kernels
+ *    28833  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28916  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33337  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35529  cpu/select.c             the kernels of an instruction set
+ *    35582  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35839  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36139  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36181  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36716  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37313  arch.c                   the table of architectures
- *    37439  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37779  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38152  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38414  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38598  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39029  back.c                   the steps of a backward pass that several parts take
- *    39220  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39463  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39529  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39710  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39848  parts/experts.c          a mixture of experts (Shazeer et al
- *    40013  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40079  net.c                    which parts the layers of a model have, and which tensors
- *    40242  unused.c                 tensors of the file that the model is not computed with
- *    40416  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40465  forward.c                one pass of a batch through any model, over the op table
- *    40731  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41304  place.c                  which layers run where
- *    41554  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41640  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41928  adapter_make.c           adapters from nothing, and what they are
- *    42157  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37315  arch.c                   the table of architectures
+ *    37441  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37781  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38154  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38416  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38600  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39031  back.c                   the steps of a backward pass that several parts take
+ *    39222  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39465  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39531  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39712  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    39850  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40015  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40081  net.c                    which parts the layers of a model have, and which tensors
+ *    40244  unused.c                 tensors of the file that the model is not computed with
+ *    40418  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40467  forward.c                one pass of a batch through any model, over the op table
+ *    40733  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41306  place.c                  which layers run where
+ *    41556  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41642  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    41930  adapter_make.c           adapters from nothing, and what they are
+ *    42159  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42442  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42790  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43142  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43445  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43533  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44406  adapters.c               a sequence puts adapters on, and takes them off
- *    44522  next.c                   the next token of a sequence
- *    44627  plan.c                   the bytes of a model and a context before they are loaded
- *    44748  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44939  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42444  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42792  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43144  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43447  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43535  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44408  adapters.c               a sequence puts adapters on, and takes them off
+ *    44524  next.c                   the next token of a sequence
+ *    44629  plan.c                   the bytes of a model and a context before they are loaded
+ *    44750  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    44941  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45438  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45477  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45542  documents.c              the texts of a corpus, one document after the other
- *    45781  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45975  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46475  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46785  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47099  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47474  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47931  shape.c                  models from nothing
- *    48248  schedule.c               the learning rate of a step
- *    48294  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48471  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48869  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48903  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49340  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49419  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49488  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49525  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49706  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50279  lesson.c                 examples as tokens, and the batches of a step
- *    50638  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50844  export.c                 the weights of a trainer as a model file
- *    51084  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51196  checkpoint.c             everything that a training goes on with, in a file
- *    51890  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52284  picture.c                the curve of a run as an SVG.
+ *    45440  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45479  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45544  documents.c              the texts of a corpus, one document after the other
+ *    45783  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    45977  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46477  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46787  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47101  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47476  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    47933  shape.c                  models from nothing
+ *    48250  schedule.c               the learning rate of a step
+ *    48296  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48473  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    48871  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    48905  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49342  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49421  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49490  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49527  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    49708  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50281  lesson.c                 examples as tokens, and the batches of a step
+ *    50640  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    50846  export.c                 the weights of a trainer as a model file
+ *    51086  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51198  checkpoint.c             everything that a training goes on with, in a file
+ *    51892  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52286  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52779  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52824  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52925  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53214  monitor.c                whether a run goes astray, and what should be done about it
- *    53466  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    53526  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    53665  phases.c                 which phase the next step belongs to, and for how long
- *    53898  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    54086  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    52781  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    52826  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    52929  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53218  law.c                    the curve that the loss follows over many windows,
+ *    53492  calibration.c            predictions that say how sure they are, held to what then happened
+ *    53672  monitor.c                whether a run goes astray, and what should be done about it
+ *    53924  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    53984  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    54123  phases.c                 which phase the next step belongs to, and for how long
+ *    54356  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    54544  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2179,7 +2181,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "93c0e706e2bee243"
+#define HYBRID__SOURCE_ID "f9a19cbe4ae4bf2f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52830,6 +52832,8 @@ static bool hyb_is_finite(double x) { return x > -1e300 && x < 1e300; }
 /* low, if x is no number. */
 static double hyb_clamp(double x, double low, double high) { return x > low ? HYB_MIN(x, high) : low; }
 
+static double hyb_logistic(double x) { return 1 / (1 + exp(-hyb_clamp(x, -700.0, 700.0))); }
+
 /* How the predictor sees a loss: by its logarithm. What was a share of the loss is a difference then. */
 static double hyb_log_loss(double loss) { return log(HYB_MAX(loss, 1e-6)); }
 
@@ -53210,6 +53214,460 @@ static void hyb_features_walk(hyb_features *f, hyb_byte_walk *w)
     if (w->reads && (f->n_loss < 0 || f->n_grad < 0 || f->n_steps < 0 || f->n_judged < 0)) w->failed = true;
 }
 /* ==== end src/predict/features.c ==== */
+
+/* ==== begin src/predict/law.c ==== */
+/* predict/law: the curve that the loss follows over many windows,
+ *
+ *     l(S) = log(floor + A ((S + S0) / S0)^-alpha)        S: sum of the learning rates of all true steps so far
+ *
+ * in which S0 is that of the second window, and the rest is fitted: Gauss-Newton with damping (Levenberg and Marquardt)
+ * in log A, log alpha and the logit of floor / least loss, so that no step leads out of what makes sense; a weak prior,
+ * so that there is one answer from four windows on; newer windows count more, because the law holds better nearby; what
+ * is far off counts less (Huber).
+ * A fit begins at the last one and only goes where the cost is less: the worst that bad data can do is nothing.
+ *
+ * Once 256 windows are kept, neighbours are merged: the oldest are seen more coarsely, and nothing is forgotten. */
+
+#define HYB_LAW_POINTS 256
+#define HYB_LAW_LEAST  4   /* windows, from which on there is a fit */
+#define HYB_LAW_ALPHA  0.5 /* what is thought of alpha before anything is seen, */
+#define HYB_LAW_WIDTHS \
+    { \
+        2.0, 1.0, 2.0 \
+    }                       /* and how wide: deviations of log A, log alpha, logit of the floor */
+#define HYB_LAW_SIGMA  1e-4 /* least deviation */
+#define HYB_LAW_ROUNDS 3    /* of weights against what is far off */
+#define HYB_LAW_STEPS  12
+
+typedef struct hyb_law {
+    double s[HYB_LAW_POINTS], l[HYB_LAW_POINTS], count[HYB_LAW_POINTS]; /* count: windows in a point */
+    int64_t n;                                                          /* points */
+    int64_t n_windows;                                                  /* that ended */
+    double sum_s, sum_l; /* over the steps of the window that has not ended */
+    int64_t n_steps;     /* in it */
+    double total;        /* S */
+    double s0;
+    int64_t fitted; /* 0: there is no fit yet */
+    double floor, a, alpha;
+    double sigma;    /* deviation of a window's l from the law */
+    double residual; /* l - law: half of it the last window's, a quarter that before... */
+} hyb_law;
+
+static void hyb_law_init(hyb_law *law)
+{
+    memset(law, 0, sizeof *law);
+    law->sigma = 0.1;
+}
+
+/* ---- what it says ------------------------------------------------------------------------------------------------ */
+
+/* l by the law when the sum of rates is s; before there is one, the last window's. */
+static double hyb_law_value(const hyb_law *law, double s)
+{
+    if (!law->fitted) return law->n ? law->l[law->n - 1] : 0;
+    return log(law->floor + law->a * pow(HYB_MAX(s + law->s0, law->s0) / law->s0, -law->alpha));
+}
+
+/* Change of l by the law with s: per unit of the sum of rates. Never upward. */
+static double hyb_law_slope(const hyb_law *law, double s)
+{
+    double part, x;
+    if (!law->fitted) return 0;
+    x = HYB_MAX(s + law->s0, law->s0) / law->s0;
+    part = law->a * pow(x, -law->alpha);
+    return -law->alpha * part / (x * law->s0 * (law->floor + part));
+}
+
+/* The best guess of l at s, from now on: the law, as far above or below as it is now. */
+static double hyb_law_ahead(const hyb_law *law, double s) { return hyb_law_value(law, s) + law->residual; }
+
+/* ---- the fit ----------------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_law_try {
+    double p[3]; /* log A, log alpha, logit of floor / cap */
+    double cap;  /* the floor is below it */
+    double prior[3], weight_of_prior[3];
+    double x[HYB_LAW_POINTS], w[HYB_LAW_POINTS]; /* log((S + S0) / S0); weights */
+} hyb_law_try;
+
+/* l at point i by parameters p, and its derivatives. */
+static double hyb_law_at(const hyb_law_try *t, const double p[3], int i, double d[3])
+{
+    const double alpha = exp(p[1]), part = exp(p[0] - alpha * t->x[i]), share = hyb_logistic(p[2]);
+    const double floor_ = t->cap * share, all = floor_ + part;
+    d[0] = part / all;
+    d[1] = -part * alpha * t->x[i] / all;
+    d[2] = floor_ * (1 - share) / all;
+    return log(all);
+}
+
+/* Weighted squares, the prior's included. */
+static double hyb_law_cost(const hyb_law *law, const hyb_law_try *t, const double p[3])
+{
+    double d[3], cost = 0;
+    int i;
+    for (i = 0; i < 3; i++) cost += t->weight_of_prior[i] * (p[i] - t->prior[i]) * (p[i] - t->prior[i]);
+    for (i = 0; i < (int)law->n; i++) {
+        const double off = law->l[i] - hyb_law_at(t, p, i, d);
+        cost += t->w[i] * off * off;
+    }
+    return cost;
+}
+
+/* x of h x = g, h symmetric and positive (3 x 3), by Cramer's rule. false: it is not. */
+static bool hyb_law_solve(const double h[3][3], const double g[3], double x[3])
+{
+    double m[3][3], det;
+    int i, j;
+    for (i = 0; i < 3; i++)
+        for (j = 0; j < 3; j++) {
+            const int a = (i + 1) % 3, b = (i + 2) % 3, c = (j + 1) % 3, d = (j + 2) % 3;
+            m[i][j] = h[a][c] * h[b][d] - h[a][d] * h[b][c];
+        }
+    det = h[0][0] * m[0][0] + h[0][1] * m[0][1] + h[0][2] * m[0][2];
+    if (!(det > 0) || !hyb_is_finite(det)) return false;
+    for (i = 0; i < 3; i++) x[i] = (m[0][i] * g[0] + m[1][i] * g[1] + m[2][i] * g[2]) / det;
+    return hyb_is_finite(x[0]) && hyb_is_finite(x[1]) && hyb_is_finite(x[2]);
+}
+
+/* One step of Gauss-Newton: with more and more damping, until the cost is less. false: it is as low as can be. */
+static bool hyb_law_improve(const hyb_law *law, hyb_law_try *t, double *damping, double *cost)
+{
+    double h[3][3] = { { 0 } }, g[3], d[3], step[3], p[3];
+    int i, j, k, tries;
+    for (j = 0; j < 3; j++) g[j] = -t->weight_of_prior[j] * (t->p[j] - t->prior[j]);
+    for (j = 0; j < 3; j++) h[j][j] = t->weight_of_prior[j];
+    for (i = 0; i < (int)law->n; i++) {
+        const double off = law->l[i] - hyb_law_at(t, t->p, i, d);
+        for (j = 0; j < 3; j++) {
+            g[j] += t->w[i] * off * d[j];
+            for (k = 0; k < 3; k++) h[j][k] += t->w[i] * d[j] * d[k];
+        }
+    }
+    for (tries = 0; tries < 10; tries++) {
+        double damped[3][3], next;
+        memcpy(damped, h, sizeof h);
+        for (j = 0; j < 3; j++) damped[j][j] += *damping * h[j][j] + 1e-12;
+        if (hyb_law_solve((const double(*)[3])damped, g, step)) {
+            for (j = 0; j < 3; j++)
+                p[j] = hyb_clamp(t->p[j] + hyb_clamp(step[j], -1.0, 1.0), j ? -6.0 : -20.0,
+                                 j == 1 ? 1.5
+                                 : j    ? 6.0
+                                        : 20.0);
+            next = hyb_law_cost(law, t, p);
+            if (next < *cost) {
+                const bool worth = *cost - next > 1e-9 * *cost;
+                memcpy(t->p, p, sizeof p);
+                *cost = next;
+                *damping = HYB_MAX(*damping / 5, 1e-7);
+                return worth;
+            }
+        }
+        *damping *= 5;
+    }
+    return false;
+}
+
+/* Weights of points by their age, and by how far off they are. Gives the deviation. */
+static double hyb_law_weights(const hyb_law *law, hyb_law_try *t)
+{
+    double off[HYB_LAW_POINTS], sorted[HYB_LAW_POINTS], d[3], age = 0, sum = 0, squares = 0, usual;
+    const double memory = HYB_MAX(10.0, (double)law->n_windows / 3);
+    const int n = (int)law->n;
+    int i;
+    for (i = 0; i < n; i++) {
+        off[i] = law->l[i] - hyb_law_at(t, t->p, i, d);
+        sorted[i] = fabs(off[i]);
+    }
+    usual = 1.4826 * hyb_nth(sorted, n, n / 2);
+    for (i = n - 1; i >= 0; i--) {
+        const double far = fabs(off[i]) / HYB_MAX(2.5 * usual, HYB_LAW_SIGMA);
+        t->w[i] = law->count[i] * exp(-age / memory) / HYB_MAX(far, 1.0);
+        age += law->count[i];
+        sum += t->w[i];
+        squares += t->w[i] * off[i] * off[i];
+    }
+    return HYB_MAX(sqrt(squares / sum), HYB_LAW_SIGMA);
+}
+
+static void hyb_law_begin(const hyb_law *law, hyb_law_try *t)
+{
+    double least = law->l[0], first = exp(law->l[0]);
+    int i;
+    for (i = 0; i < (int)law->n; i++) {
+        t->x[i] = log((HYB_MAX(law->s[i], 0.0) + law->s0) / law->s0);
+        least = HYB_MIN(least, law->l[i]);
+    }
+    t->cap = exp(least);
+    t->prior[0] = log(HYB_MAX(first - t->cap / 2, t->cap / 100));
+    t->prior[1] = log(HYB_LAW_ALPHA);
+    t->prior[2] = 0;
+    memcpy(t->p, t->prior, sizeof t->p);
+    if (law->fitted) {
+        const double share = hyb_clamp(law->floor / t->cap, 0.003, 0.997);
+        t->p[0] = log(law->a);
+        t->p[1] = log(law->alpha);
+        t->p[2] = log(share / (1 - share));
+    }
+}
+
+static void hyb_law_refit(hyb_law *law)
+{
+    static const double widths[3] = HYB_LAW_WIDTHS;
+    hyb_law_try t;
+    double sigma = 0, d[3];
+    int round, step, i;
+    hyb_law_begin(law, &t);
+    for (round = 0; round < HYB_LAW_ROUNDS; round++) {
+        double damping = 1e-3, cost;
+        sigma = hyb_law_weights(law, &t);
+        for (i = 0; i < 3; i++) t.weight_of_prior[i] = sigma * sigma / (widths[i] * widths[i]);
+        cost = hyb_law_cost(law, &t, t.p);
+        for (step = 0; step < HYB_LAW_STEPS && hyb_law_improve(law, &t, &damping, &cost); step++) {}
+    }
+    sigma = hyb_law_weights(law, &t);
+    if (!hyb_is_finite(t.p[0]) || !hyb_is_finite(t.p[1]) || !hyb_is_finite(t.p[2]) || !hyb_is_finite(sigma)) return;
+    law->a = exp(t.p[0]);
+    law->alpha = exp(t.p[1]);
+    law->floor = t.cap * hyb_logistic(t.p[2]);
+    law->sigma = sigma;
+    law->fitted = 1;
+    law->residual = 0;
+    for (i = HYB_MAX((int)law->n - 6, 0); i < (int)law->n; i++)
+        law->residual = (law->residual + law->l[i] - hyb_law_at(&t, t.p, i, d)) / 2;
+}
+
+/* ---- what goes in ------------------------------------------------------------------------------------------------ */
+
+/* Neighbours become one point each. */
+static void hyb_law_merge(hyb_law *law)
+{
+    int i;
+    for (i = 0; i < HYB_LAW_POINTS / 2; i++) {
+        const double a = law->count[2 * i], b = law->count[2 * i + 1];
+        law->s[i] = (a * law->s[2 * i] + b * law->s[2 * i + 1]) / (a + b);
+        law->l[i] = (a * law->l[2 * i] + b * law->l[2 * i + 1]) / (a + b);
+        law->count[i] = a + b;
+    }
+    law->n = HYB_LAW_POINTS / 2;
+}
+
+/* A true step. */
+static void hyb_law_step(hyb_law *law, double loss, double rate)
+{
+    if (rate > 0) law->total += HYB_MIN(rate, 1e6);
+    if (!hyb_is_finite(loss)) return;
+    law->sum_s += law->total;
+    law->sum_l += hyb_log_loss(loss);
+    law->n_steps++;
+}
+
+/* A window is over. It is fitted anew at each of the first 64, and then at every eighth. */
+static void hyb_law_window(hyb_law *law)
+{
+    if (!law->n_steps) return;
+    if (law->n == HYB_LAW_POINTS) hyb_law_merge(law);
+    law->s[law->n] = law->sum_s / (double)law->n_steps;
+    law->l[law->n] = law->sum_l / (double)law->n_steps;
+    law->count[law->n] = 1;
+    if (law->n_windows < 2) law->s0 = HYB_MAX(law->s[law->n], 1e-30);
+    law->n++;
+    law->n_windows++;
+    law->sum_s = law->sum_l = 0;
+    law->n_steps = 0;
+    if (law->n >= HYB_LAW_LEAST && (law->n_windows <= 64 || law->n_windows % 8 == 0))
+        hyb_law_refit(law);
+    else if (law->fitted)
+        law->residual = (law->residual + law->l[law->n - 1] - hyb_law_value(law, law->s[law->n - 1])) / 2;
+}
+
+static void hyb_law_walk(hyb_law *law, hyb_byte_walk *w)
+{
+    hyb_walk_same(w, HYB_LAW_POINTS);
+    HYB_WALK(w, *law);
+    if (w->reads && (law->n < 0 || law->n > HYB_LAW_POINTS || law->n_steps < 0)) w->failed = true;
+}
+/* ==== end src/predict/law.c ==== */
+
+/* ==== begin src/predict/calibration.c ==== */
+/* predict/calibration: predictions that say how sure they are, held to what then happened.
+ *
+ *     hyb_conformal    the band of a number: by how much deviations have to be multiplied, so that nine of ten of the
+ *                      last 200 numbers lay within
+ *     hyb_platt        a probability p becomes logistic(a logit p + b), a and b from what the last 256 led to
+ *     hyb_score        how good the probabilities were: Brier's score, and the expected calibration error, by tenths */
+
+#define HYB_CONFORMAL_RING  200
+#define HYB_CONFORMAL_PART  0.9
+#define HYB_CONFORMAL_GAUSS 1.6448536269514722 /* what it would be for a normal distribution whose deviation is right \
+                                                */
+#define HYB_PLATT_RING  256
+#define HYB_PLATT_TRUST 1.0 /* what a = 1, b = 0 weighs, against outcomes */
+#define HYB_SCORE_BINS  10
+#define HYB_SCORE_OLD   0.9995 /* of what was counted, what stays */
+
+/* ---- the band of a number ---------------------------------------------------------------------------------------- */
+
+typedef struct hyb_conformal {
+    double off[HYB_CONFORMAL_RING]; /* |y - predicted| / deviation */
+    int64_t n;                      /* that ever went in */
+    double factor;                  /* by which deviations are multiplied: nine of ten lie within */
+} hyb_conformal;
+
+static void hyb_conformal_init(hyb_conformal *c)
+{
+    memset(c, 0, sizeof *c);
+    c->factor = HYB_CONFORMAL_GAUSS;
+}
+
+/* y was predicted, with a deviation. With few of them, the quantile for which nine of ten is promised of the next one
+ * is beyond the largest: then it is at least that of the normal distribution. */
+static void hyb_conformal_add(hyb_conformal *c, double y, double predicted, double sigma)
+{
+    double sorted[HYB_CONFORMAL_RING], q;
+    int n, k;
+    if (!hyb_is_finite(y) || !hyb_is_finite(predicted) || !(sigma > 0) || !hyb_is_finite(sigma)) return;
+    c->off[c->n++ % HYB_CONFORMAL_RING] = HYB_MIN(fabs(y - predicted) / HYB_MAX(sigma, 1e-12), 1e6);
+    n = hyb_ring_last(c->off, HYB_CONFORMAL_RING, c->n, HYB_CONFORMAL_RING, sorted);
+    k = (int)ceil(HYB_CONFORMAL_PART * (n + 1)) - 1;
+    q = hyb_nth(sorted, n, HYB_MIN(k, n - 1));
+    c->factor = k < n ? q : HYB_MAX(q, HYB_CONFORMAL_GAUSS);
+    c->factor = HYB_MAX(c->factor, 1e-3);
+}
+
+static void hyb_conformal_walk(hyb_conformal *c, hyb_byte_walk *w)
+{
+    HYB_WALK(w, *c);
+    if (w->reads && c->n < 0) w->failed = true;
+}
+
+/* ---- probabilities ----------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_platt {
+    double logit[HYB_PLATT_RING], outcome[HYB_PLATT_RING]; /* outcome: 1, it happened; 0 */
+    int64_t n;                                             /* that ever went in */
+    double a, b;
+} hyb_platt;
+
+static void hyb_platt_init(hyb_platt *t)
+{
+    memset(t, 0, sizeof *t);
+    t->a = 1;
+}
+
+static double hyb_logit(double p)
+{
+    p = hyb_clamp(p, 1e-6, 1 - 1e-6);
+    return log(p / (1 - p));
+}
+
+/* What a probability of p is worth. a >= 0: the order of two of them stays. */
+static double hyb_platt_of(const hyb_platt *t, double p) { return hyb_logistic(t->a * hyb_logit(p) + t->b); }
+
+/* The logistic loss of all that is kept, and of having gone far from a = 1, b = 0. */
+static double hyb_platt_loss(const hyb_platt *t, double a, double b)
+{
+    const int n = (int)HYB_MIN(t->n, (int64_t)HYB_PLATT_RING);
+    double loss = HYB_PLATT_TRUST / 2 * ((a - 1) * (a - 1) + b * b / 4);
+    int i;
+    for (i = 0; i < n; i++) {
+        const double z = (a * t->logit[i] + b) * (t->outcome[i] > 0.5 ? 1 : -1);
+        loss += z > 0 ? log(1 + exp(-z)) : log(1 + exp(z)) - z;
+    }
+    return loss;
+}
+
+/* Newton's method, with shorter steps where a whole one is too long. */
+static void hyb_platt_fit(hyb_platt *t)
+{
+    const int n = (int)HYB_MIN(t->n, (int64_t)HYB_PLATT_RING);
+    double loss = hyb_platt_loss(t, t->a, t->b);
+    int step, i;
+    for (step = 0; step < 8; step++) {
+        double ga = HYB_PLATT_TRUST * (t->a - 1), gb = HYB_PLATT_TRUST / 4 * t->b, da, db, det, part = 1, next;
+        double aa = HYB_PLATT_TRUST, ab = 0, bb = HYB_PLATT_TRUST / 4, a, b;
+        for (i = 0; i < n; i++) {
+            const double x = t->logit[i], p = hyb_logistic(t->a * x + t->b), v = p * (1 - p);
+            ga += (p - t->outcome[i]) * x;
+            gb += p - t->outcome[i];
+            aa += v * x * x;
+            ab += v * x;
+            bb += v;
+        }
+        det = aa * bb - ab * ab; /* the prior makes it positive */
+        da = (bb * ga - ab * gb) / det;
+        db = (aa * gb - ab * ga) / det;
+        do {
+            a = HYB_MAX(t->a - part * da, 0.0);
+            b = t->b - part * db;
+            next = hyb_platt_loss(t, a, b);
+            part /= 2;
+        } while (!(next <= loss) && part > 1e-3);
+        if (!(next < loss)) return;
+        t->a = a;
+        t->b = b;
+        if (loss - next < 1e-9 * loss) return;
+        loss = next;
+    }
+}
+
+/* p: as it was before calibration. It is fitted anew each time while there are few, and then at every eighth. */
+static void hyb_platt_add(hyb_platt *t, double p, bool happened)
+{
+    const int64_t at = t->n++ % HYB_PLATT_RING;
+    t->logit[at] = hyb_logit(p);
+    t->outcome[at] = happened ? 1 : 0;
+    if (t->n <= 64 || t->n % 8 == 0) hyb_platt_fit(t);
+}
+
+static void hyb_platt_walk(hyb_platt *t, hyb_byte_walk *w)
+{
+    HYB_WALK(w, *t);
+    if (w->reads && t->n < 0) w->failed = true;
+}
+
+/* ---- how good they were ------------------------------------------------------------------------------------------ */
+
+typedef struct hyb_score {
+    double weight[HYB_SCORE_BINS], said[HYB_SCORE_BINS], happened[HYB_SCORE_BINS]; /* sums, of p from i / 10 on */
+    double n, squares;                                                             /* of all; squares: of p - outcome */
+} hyb_score;
+
+static void hyb_score_init(hyb_score *s) { memset(s, 0, sizeof *s); }
+
+/* p: as it was said, calibrated if it was. */
+static void hyb_score_add(hyb_score *s, double p, bool happened)
+{
+    const double y = happened ? 1 : 0;
+    int i, bin;
+    p = hyb_clamp(p, 0.0, 1.0);
+    bin = HYB_MIN((int)(p * HYB_SCORE_BINS), HYB_SCORE_BINS - 1);
+    for (i = 0; i < HYB_SCORE_BINS; i++) {
+        s->weight[i] *= HYB_SCORE_OLD;
+        s->said[i] *= HYB_SCORE_OLD;
+        s->happened[i] *= HYB_SCORE_OLD;
+    }
+    s->weight[bin] += 1;
+    s->said[bin] += p;
+    s->happened[bin] += y;
+    s->n = HYB_SCORE_OLD * s->n + 1;
+    s->squares = HYB_SCORE_OLD * s->squares + (p - y) * (p - y);
+}
+
+/* 0: always right and sure of it; 0.25: always 0.5, knows nothing. */
+static double hyb_score_brier(const hyb_score *s) { return s->n > 0 ? s->squares / s->n : 0; }
+
+/* How far what was said is from how often it happened, on the average. */
+static double hyb_score_ece(const hyb_score *s)
+{
+    double off = 0;
+    int i;
+    for (i = 0; i < HYB_SCORE_BINS; i++) off += fabs(s->said[i] - s->happened[i]);
+    return s->n > 0 ? off / s->n : 0;
+}
+
+static void hyb_score_walk(hyb_score *s, hyb_byte_walk *w) { HYB_WALK(w, *s); }
+/* ==== end src/predict/calibration.c ==== */
 
 /* ==== begin src/predict/monitor.c ==== */
 /* predict/monitor: whether a run goes astray, and what should be done about it. The monitor only looks and asks;
@@ -54440,6 +54898,9 @@ HYB_COLD_END
 #undef HYB_CHECKPOINT_KEY
 #undef HYB_COLD_BEGIN
 #undef HYB_COLD_END
+#undef HYB_CONFORMAL_GAUSS
+#undef HYB_CONFORMAL_PART
+#undef HYB_CONFORMAL_RING
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_CPU_TRAIN_KERNELS
@@ -54505,6 +54966,13 @@ HYB_COLD_END
 #undef HYB_KEEP
 #undef HYB_KERNEL
 #undef HYB_KERNEL_PANELS
+#undef HYB_LAW_ALPHA
+#undef HYB_LAW_LEAST
+#undef HYB_LAW_POINTS
+#undef HYB_LAW_ROUNDS
+#undef HYB_LAW_SIGMA
+#undef HYB_LAW_STEPS
+#undef HYB_LAW_WIDTHS
 #undef HYB_LEARN_NONE
 #undef HYB_LEARN_REPORT
 #undef HYB_LETTERS
@@ -54557,6 +55025,8 @@ HYB_COLD_END
 #undef HYB_PARTS
 #undef HYB_PHASE_ERRORS
 #undef HYB_PLACE
+#undef HYB_PLATT_RING
+#undef HYB_PLATT_TRUST
 #undef HYB_POST
 #undef HYB_PREDICT_FROM
 #undef HYB_PREFETCH
@@ -54579,6 +55049,8 @@ HYB_COLD_END
 #undef HYB_ROW
 #undef HYB_RWKV7
 #undef HYB_SAMPLER_MAX_LAST_N
+#undef HYB_SCORE_BINS
+#undef HYB_SCORE_OLD
 #undef HYB_SELECT_BINS
 #undef HYB_SELECT_CANDIDATES
 #undef HYB_SELECT_CHUNK

@@ -245,6 +245,8 @@ HYB_COLD_BEGIN
 #include "predict/walk.c"
 #include "predict/series.c"
 #include "predict/features.c"
+#include "predict/law.c"
+#include "predict/calibration.c"
 #include "predict/monitor.c"
 #include "predict/arms.c"
 #include "predict/phase.c"

@@ -54,6 +54,30 @@ static inline double normal(dice *d)
         free(other); \
     } while (0)
 
+/* The run of examples/train that was recorded: --layers 2 --width 64 --vocab 512 --warmup 50 --rate 0.003 on
+ * tinyshakespeare. */
+enum { RUN = 800 };
+static double run_loss[RUN], run_grad[RUN];
+static double run_rate(int t)
+{
+    if (t < 50) return 3e-3 * (t + 1) / 51;
+    return 3e-4 + 2.7e-3 * 0.5 * (1 + cos(3.14159265358979 * (t - 50) / 750));
+}
+
+static void read_run(void)
+{
+    char *text = read_file(oracle_file("run-loss.txt"), NULL), *at = text;
+    int i;
+    TEST("a recorded run");
+    CHECK(text != NULL, "tests/oracle/data/run-loss.txt");
+    for (i = 0; text && i < RUN; i++) {
+        run_loss[i] = strtod(at, &at);
+        run_grad[i] = strtod(at, &at);
+    }
+    CHECK(run_loss[RUN - 1] > 3 && run_loss[RUN - 1] < 4 && run_grad[RUN - 1] > 0, "it is read");
+    free(text);
+}
+
 /* ---- features ---------------------------------------------------------------------------------------------------- */
 
 /* make_features.py: noise, sight, geometry */
@@ -242,24 +266,246 @@ static void test_features_effect(void)
     }
 }
 
-/* ---- monitor ----------------------------------------------------------------------------------------------------- */
+/* ---- the law of the loss ----------------------------------------------------------------------------------------- */
 
-/* The run of examples/train that was recorded. */
-enum { RUN = 800 };
-static double run_loss[RUN], run_grad[RUN];
-static void read_run(void)
+/* Windows of 20 steps at a rate, which follow a law; scale: of the rates. */
+static void planted(hyb_law *law, int n, double least, double a, double alpha, double sigma, double scale, dice *d)
 {
-    char *text = read_file(oracle_file("run-loss.txt"), NULL), *at = text;
-    int i;
-    TEST("a recorded run");
-    CHECK(text != NULL, "tests/oracle/data/run-loss.txt");
-    for (i = 0; text && i < RUN; i++) {
-        run_loss[i] = strtod(at, &at);
-        run_grad[i] = strtod(at, &at);
+    const double rate = 1e-3 * scale, s0 = 30.5 * rate; /* the mean of steps 21 to 40 */
+    int i, t = 0;
+    hyb_law_init(law);
+    for (i = 0; i < n; i++) {
+        for (int k = 0; k < 20; k++) {
+            const double s = ++t * rate;
+            hyb_law_step(law, (least + a * pow((s + s0) / s0, -alpha)) * exp(sigma * normal(d)), rate);
+        }
+        hyb_law_window(law);
     }
-    CHECK(run_loss[RUN - 1] > 3 && run_loss[RUN - 1] < 4 && run_grad[RUN - 1] > 0, "it is read");
-    free(text);
 }
+
+static void test_law_planted(void)
+{
+    static const double laws[][3] = { { 2, 4, 0.5 }, { 0.5, 5, 0.3 }, { 3, 2, 1.1 }, { 0.02, 8, 0.8 } };
+    dice d = { 7, 0 };
+    int i, k;
+    TEST("law: planted");
+    for (i = 0; i < COUNT(laws); i++)
+        for (k = 0; k < 2; k++) {
+            hyb_law law;
+            double s, expected, error = 0;
+            planted(&law, 200, laws[i][0], laws[i][1], laws[i][2], 0, k ? 1000 : 1, &d);
+            CHECK(law.fitted && fabs(law.floor - laws[i][0]) < 0.02 * laws[i][0] + 0.01, "%d: floor %g, not %g", i,
+                  law.floor, laws[i][0]);
+            CHECK(fabs(law.a / laws[i][1] - 1) < 0.03, "%d: A %g, not %g", i, law.a, laws[i][1]);
+            CHECK(fabs(law.alpha / laws[i][2] - 1) < 0.03, "%d: alpha %g, not %g", i, law.alpha, laws[i][2]);
+            planted(&law, 200, laws[i][0], laws[i][1], laws[i][2], 0.1, k ? 1000 : 1, &d);
+            s = 2 * law.total;
+            expected = log(laws[i][0] + laws[i][1] * pow((s + law.s0) / law.s0, -laws[i][2]));
+            error = hyb_law_value(&law, s) - expected;
+            CHECK(fabs(error) < 0.08, "%d, noise: %g off at twice the length", i, error);
+            CHECK(law.sigma > 0.015 && law.sigma < 0.03, "%d: deviation %g, not 0.022", i, law.sigma);
+            CHECK(hyb_law_slope(&law, s) < 0, "%d: it falls", i);
+            CHECK(fabs((hyb_law_value(&law, s * 1.0001) - hyb_law_value(&law, s * 0.9999)) / (2e-4 * s) /
+                           hyb_law_slope(&law, s) -
+                       1) < 1e-4,
+                  "%d: slope", i);
+        }
+}
+
+/* How far the recorded run is from what is said of it eight windows before. */
+static void test_law_run(void)
+{
+    hyb_law law, fresh;
+    double mean[RUN / 20], s[RUN / 20], total = 0, by_law = 0, by_last = 0, inside = 0;
+    int i, k, n = 0;
+    TEST("law: the recorded run");
+    for (i = 0; i < RUN / 20; i++) {
+        mean[i] = s[i] = 0;
+        for (k = 20 * i; k < 20 * i + 20; k++) {
+            total += run_rate(k);
+            mean[i] += log(run_loss[k]) / 20;
+            s[i] += total / 20;
+        }
+    }
+    hyb_law_init(&law);
+    for (i = 0; i < RUN / 20; i++) {
+        for (k = 20 * i; k < 20 * i + 20; k++) hyb_law_step(&law, run_loss[k], run_rate(k));
+        hyb_law_window(&law);
+        if (i < 8 || i + 8 >= RUN / 20) continue;
+        by_law += fabs(mean[i + 8] - hyb_law_ahead(&law, s[i + 8]));
+        by_last += fabs(mean[i + 8] - mean[i]);
+        inside += fabs(mean[i + 1] - hyb_law_ahead(&law, s[i + 1])) < 2 * law.sigma;
+        n++;
+    }
+    CHECK(by_law < 0.5 * by_last, "eight windows ahead: the law %.4f, the last value %.4f", by_law / n, by_last / n);
+    CHECK(inside >= 0.7 * n, "one window ahead: %g of %d within two deviations", inside, n);
+    hyb_law_init(&fresh);
+    WALK(hyb_law, law, fresh);
+}
+
+/* Whatever goes in, what comes out are numbers, and not wild ones. */
+static void test_law_hostile(void)
+{
+    dice d = { 8, 0 };
+    int kind, i, k;
+    TEST("law: hostile");
+    for (kind = 0; kind < 12; kind++) {
+        hyb_law law;
+        double low = 1e9, high = -1e9;
+        hyb_law_init(&law);
+        CHECK(hyb_law_value(&law, 1) == 0 && hyb_law_slope(&law, 1) == 0, "nothing seen");
+        hyb_law_window(&law);
+        for (i = 0; i < 400; i++) {
+            for (k = 0; k < 5; k++) {
+                double loss = 2 + 0.1 * normal(&d), rate = 1e-3;
+                if (kind == 0) rate = 0;
+                if (kind == 1) loss = 3;
+                if (kind == 2) loss = i + 1;                     /* it rises */
+                if (kind == 3) loss = i % 10 == 0 ? 1e30 : loss; /* spikes */
+                if (kind == 4) loss = 0;
+                if (kind == 5) loss = i % 3 ? sqrt(-1.0) : loss;
+                if (kind == 6) rate = i % 2 ? HUGE_VAL : 1e300;
+                if (kind == 7) rate = i < 200 ? 1e-30 : 1e10;
+                if (kind == 8) loss = i < 100 ? 1e-3 : 1e3; /* a step up */
+                if (kind == 9) loss = i < 100 ? 1e3 : 1e-3; /* and down */
+                if (kind == 10) loss = exp(20 * normal(&d));
+                if (kind == 11) loss = -5;
+                if (loss == loss) low = HYB_MIN(low, log(HYB_MAX(loss, 1e-6)));
+                if (loss == loss) high = HYB_MAX(high, log(HYB_MAX(loss, 1e-6)));
+                hyb_law_step(&law, loss, rate);
+            }
+            hyb_law_window(&law);
+            for (k = 0; law.fitted && k < 3; k++) {
+                const double s = law.total * k, v = hyb_law_value(&law, s), slope = hyb_law_slope(&law, s);
+                CHECK(hyb_is_finite(v) && hyb_is_finite(slope) && slope <= 0, "kind %d, window %d: %g, slope %g", kind,
+                      i, v, slope);
+                CHECK(v > low - 6 && v < high + 25, "kind %d, window %d: %g, seen were %g to %g", kind, i, v, low,
+                      high);
+                CHECK(hyb_is_finite(law.sigma) && law.sigma > 0 && hyb_is_finite(law.residual), "kind %d", kind);
+            }
+        }
+    }
+}
+
+/* More windows than there are points: merged ones say the same. */
+static void test_law_long(void)
+{
+    hyb_law law;
+    dice d = { 9, 0 };
+    double windows = 0;
+    int i;
+    TEST("law: long");
+    planted(&law, 3000, 2, 4, 0.5, 0.05, 1, &d);
+    for (i = 0; i < (int)law.n; i++) windows += law.count[i];
+    CHECK(law.n <= HYB_LAW_POINTS && windows == 3000, "%g windows in %d points", windows, (int)law.n);
+    CHECK(fabs(hyb_law_value(&law, 2 * law.total) - log(2 + 4 * pow(2 * law.total / law.s0 + 1, -0.5))) < 0.01,
+          "twice as far: %g", hyb_law_value(&law, 2 * law.total));
+    for (i = 1; i < (int)law.n; i++) CHECK(law.s[i] > law.s[i - 1], "in order");
+}
+
+/* ---- calibration ------------------------------------------------------------------------------------------------- */
+
+/* Deviations that are wrong by a factor, heavy tails, and a factor that changes: nine of ten of the numbers that come
+ * lie within the band all the same. */
+static void test_calibration_band(void)
+{
+    static const double factors[] = { 0.2, 1, 5, 0 };
+    dice d = { 10, 0 };
+    int kind, heavy, i;
+    TEST("calibration: band");
+    for (kind = 0; kind < COUNT(factors); kind++)
+        for (heavy = 0; heavy < 2; heavy++) {
+            hyb_conformal c;
+            int inside = 0, early = 0;
+            hyb_conformal_init(&c);
+            CHECK(c.factor > 1.6 && c.factor < 1.7, "before anything is known");
+            for (i = 0; i < 3000; i++) {
+                const double factor = factors[kind] > 0 ? factors[kind] : 1 + i / 1000.0, sigma = 0.1 + 0.05 * noise(i);
+                const double x = heavy ? normal(&d) : 0, z = normal(&d) / (heavy ? fabs(x) + 0.3 : 1);
+                inside += fabs(z * factor) <= c.factor && i >= 200;
+                early += fabs(z * factor) <= c.factor && i < 200;
+                hyb_conformal_add(&c, 2 + z * factor * sigma, 2, sigma);
+            }
+            CHECK(inside >= 0.85 * 2800 && inside <= 0.95 * 2800, "factor %g, heavy %d: %.1f %% within", factors[kind],
+                  heavy, inside / 28.0);
+            CHECK(early >= 0.82 * 200, "factor %g, heavy %d: %d of the first 200 within", factors[kind], heavy, early);
+            if (kind == 1 && !heavy) {
+                hyb_conformal fresh;
+                CHECK(fabs(c.factor - 1.645) < 0.3, "a right deviation stays: %g", c.factor);
+                hyb_conformal_add(&c, sqrt(-1.0), 2, 1);
+                hyb_conformal_add(&c, 2, 2, 0);
+                hyb_conformal_add(&c, 2, HUGE_VAL, 1);
+                CHECK(c.n == 3000, "what is no number is passed over");
+                hyb_conformal_init(&fresh);
+                WALK(hyb_conformal, c, fresh);
+            }
+        }
+}
+
+/* Probabilities that are too sure, too unsure, too high; outcomes by what they should have been. */
+static void test_calibration_probability(void)
+{
+    static const double slopes[] = { 3, 0.3, 1, 1 }, shifts[] = { 0, 0, 1.5, 0 };
+    dice d = { 11, 0 };
+    int kind, i;
+    TEST("calibration: probability");
+    for (kind = 0; kind < COUNT(slopes); kind++) {
+        hyb_platt t, fresh;
+        hyb_score raw, calibrated, empty;
+        hyb_platt_init(&t);
+        hyb_score_init(&raw);
+        hyb_score_init(&calibrated);
+        CHECK(fabs(hyb_platt_of(&t, 0.3) - 0.3) < 1e-9 && hyb_score_ece(&raw) == 0, "at first as it is");
+        for (i = 0; i < 6000; i++) {
+            const double logit = 1.5 * normal(&d), said = 1 / (1 + exp(-slopes[kind] * logit - shifts[kind]));
+            const bool happened = uniform(&d) < 1 / (1 + exp(-logit));
+            if (i >= 500) {
+                hyb_score_add(&raw, said, happened);
+                hyb_score_add(&calibrated, hyb_platt_of(&t, said), happened);
+            }
+            hyb_platt_add(&t, said, happened);
+        }
+        CHECK(hyb_score_ece(&calibrated) < 0.05, "kind %d: error %.3f, before calibration %.3f", kind,
+              hyb_score_ece(&calibrated), hyb_score_ece(&raw));
+        if (kind < 3) CHECK(hyb_score_ece(&raw) > 0.09, "kind %d was bad: %.3f", kind, hyb_score_ece(&raw));
+        CHECK(hyb_score_brier(&calibrated) < hyb_score_brier(&raw) + 0.003, "kind %d: Brier %.3f, before %.3f", kind,
+              hyb_score_brier(&calibrated), hyb_score_brier(&raw));
+        CHECK(hyb_platt_of(&t, 0.2) <= hyb_platt_of(&t, 0.8), "order stays");
+        hyb_platt_init(&fresh);
+        WALK(hyb_platt, t, fresh);
+        hyb_score_init(&empty);
+        WALK(hyb_score, raw, empty);
+    }
+}
+
+/* Scores of a few numbers, by hand; and outcomes without any sense. */
+static void test_calibration_numbers(void)
+{
+    hyb_score s;
+    hyb_platt t;
+    int i;
+    TEST("calibration: numbers");
+    hyb_score_init(&s);
+    hyb_score_add(&s, 0.95, true);
+    hyb_score_add(&s, 0.15, true);
+    CHECK(fabs(hyb_score_brier(&s) - (HYB_SCORE_OLD * 0.0025 + 0.7225) / (1 + HYB_SCORE_OLD)) < 1e-12, "Brier %g",
+          hyb_score_brier(&s));
+    CHECK(fabs(hyb_score_ece(&s) - (HYB_SCORE_OLD * 0.05 + 0.85) / (1 + HYB_SCORE_OLD)) < 1e-12, "error %g",
+          hyb_score_ece(&s));
+    hyb_score_add(&s, sqrt(-1.0), true);
+    hyb_score_add(&s, 7, true);
+    CHECK(hyb_is_finite(hyb_score_brier(&s)) && hyb_is_finite(hyb_score_ece(&s)), "still numbers");
+    hyb_platt_init(&t);
+    for (i = 0; i < 400; i++) {
+        hyb_platt_add(&t, i % 5 == 0 ? 1 : i % 5 == 1 ? 0 : i % 5 == 2 ? sqrt(-1.0) : 0.5, i % 5 != 0);
+        CHECK(t.a >= 0 && hyb_is_finite(t.a) && hyb_is_finite(t.b), "a %g, b %g", t.a, t.b);
+    }
+    hyb_platt_init(&t);
+    for (i = 0; i < 400; i++) hyb_platt_add(&t, 0.5, true);
+    CHECK(hyb_platt_of(&t, 0.5) > 0.9 && hyb_platt_of(&t, 0.5) < 1, "it always happened: %g", hyb_platt_of(&t, 0.5));
+}
+
+/* ---- monitor ----------------------------------------------------------------------------------------------------- */
 
 static hyb_reading reading(double loss, double grad)
 {
@@ -821,6 +1067,13 @@ static void test_phases_resume(void)
 int main(void)
 {
     read_run();
+    test_law_planted();
+    test_law_run();
+    test_law_hostile();
+    test_law_long();
+    test_calibration_band();
+    test_calibration_probability();
+    test_calibration_numbers();
     test_phases_transitions();
     test_phases_static();
     test_phases_adaptive();

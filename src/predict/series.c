@@ -9,6 +9,8 @@ static bool hyb_is_finite(double x) { return x > -1e300 && x < 1e300; }
 /* low, if x is no number. */
 static double hyb_clamp(double x, double low, double high) { return x > low ? HYB_MIN(x, high) : low; }
 
+static double hyb_logistic(double x) { return 1 / (1 + exp(-hyb_clamp(x, -700.0, 700.0))); }
+
 /* How the predictor sees a loss: by its logarithm. What was a share of the loss is a difference then. */
 static double hyb_log_loss(double loss) { return log(HYB_MAX(loss, 1e-6)); }
 
