@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f9a19cbe4ae4bf2f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0d616edf8d136d6e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,219 +52,220 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      275  base.h                   version, linkage, results, errors, allocator, log
- *      405  runtime.h                what models and sessions share: memory, log, worker threads
- *      476  quant.h                  names, sizes, encode, decode
- *      578  gguf.h                   what is in a model file, and writing one
- *      783  tokenizer.h              text to tokens and back
- *      954  chat.h                   templates that make a prompt of a conversation
- *     1084  bpe_trainer.h            a vocabulary from raw text
- *     1156  train_data.h             batches out of texts, tokens or conversations
- *     1265  model.h                  load, describe
- *     1348  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1482  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1577  sampler.h                from logits to the next token
- *     1649  shape.h                  models from nothing
- *     1682  trainable.h              training somebody else's model
- *     1721  trainer.h                change the weights of a model so that it predicts given texts better
- *     1962  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2029  learn.h                  an adapter is told something, and can be made to forget it
- *     2108  session.h                a conversation
+ *      276  base.h                   version, linkage, results, errors, allocator, log
+ *      406  runtime.h                what models and sessions share: memory, log, worker threads
+ *      477  quant.h                  names, sizes, encode, decode
+ *      579  gguf.h                   what is in a model file, and writing one
+ *      784  tokenizer.h              text to tokens and back
+ *      955  chat.h                   templates that make a prompt of a conversation
+ *     1085  bpe_trainer.h            a vocabulary from raw text
+ *     1157  train_data.h             batches out of texts, tokens or conversations
+ *     1266  model.h                  load, describe
+ *     1349  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1483  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1578  sampler.h                from logits to the next token
+ *     1650  shape.h                  models from nothing
+ *     1683  trainable.h              training somebody else's model
+ *     1722  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1994  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2061  learn.h                  an adapter is told something, and can be made to forget it
+ *     2140  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2186  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2283  macros.h                 what compilers call things, and the macros that every room uses
- *     2361  base.c                   what every room uses: results, errors, checked sizes
- *     2442  fpenv.c                  the floating-point environment at the border of the library
- *     2671  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2750  fma.c                    a * b + c with one rounding
- *     2790  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2871  decimal.c                doubles as text, the same in every locale
- *     3003  thread.c                 atomics, threads, and the worker pool
- *     3500  cpu.c                    what this processor and its operating system can do
- *     3623  hash.c                   where a name belongs in a table
- *     3725  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3763  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3851  grow.c                   arrays that grow
- *     3875  stack.c                  how much of the thread's stack a recursion may take
- *     3923  device.c                 which GPU a runtime uses
- *     4039  lifetime.c               creates and ends runtimes
- *     4194  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4435  output.c                 a file that is written
- *     4955  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4993  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    54847  end.h                    closes what core/begin opened
+ *     2218  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2315  macros.h                 what compilers call things, and the macros that every room uses
+ *     2393  base.c                   what every room uses: results, errors, checked sizes
+ *     2474  fpenv.c                  the floating-point environment at the border of the library
+ *     2703  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2782  fma.c                    a * b + c with one rounding
+ *     2822  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2903  decimal.c                doubles as text, the same in every locale
+ *     3035  thread.c                 atomics, threads, and the worker pool
+ *     3532  cpu.c                    what this processor and its operating system can do
+ *     3655  hash.c                   where a name belongs in a table
+ *     3757  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3795  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3883  grow.c                   arrays that grow
+ *     3907  stack.c                  how much of the thread's stack a recursion may take
+ *     3955  device.c                 which GPU a runtime uses
+ *     4071  lifetime.c               creates and ends runtimes
+ *     4226  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4467  output.c                 a file that is written
+ *     4987  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5025  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    55358  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5427  names.c                  names that must differ, found by hash
- *     5524  value.c                  the 13 types of metadata values and their items
- *     5672  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5883  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6220  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6740  write.c                  makes a GGUF file
+ *     5459  names.c                  names that must differ, found by hash
+ *     5556  value.c                  the 13 types of metadata values and their items
+ *     5704  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5915  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6252  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6772  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7454  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7573  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7908  floats.c                 the types that are plain numbers
- *     7948  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8147  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8383  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8531  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8805  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8930  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9009  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7486  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7605  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7940  floats.c                 the types that are plain numbers
+ *     7980  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8179  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8415  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8563  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8837  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8962  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9041  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9234  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10185  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10305  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10579  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11046  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11548  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11750  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11845  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12382  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12606  tokenizer/bpe.c          the merging
- *    13019  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13104  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13490  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13741  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13899  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14141  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14930  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15326  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15710  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16052  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16893  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17749  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18261  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18301  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18544  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18855  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18901  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19062  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19264  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19400  jinja/test.c             what follows 'is', and the functions that every template has
- *    19602  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19916  jinja/parse.c            tokens to a tree
- *    20624  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20931  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21517  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21731  chat.c                   a conversation as the variables that chat templates expect
+ *     9266  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10217  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10337  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10611  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11078  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11580  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11782  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11877  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12414  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12638  tokenizer/bpe.c          the merging
+ *    13051  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13136  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13522  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13773  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13931  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14173  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14962  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15358  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15742  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16084  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16925  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17781  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18293  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18333  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18576  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18887  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18933  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19094  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19296  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19432  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19634  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19948  jinja/parse.c            tokens to a tree
+ *    20656  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20963  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21549  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21763  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22088  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22810  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22912  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23028  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23123  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23295  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23322  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23360  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23487  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24192  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24370  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24408  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24544  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24615  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24719  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25190  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25586  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25879  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26104  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26860  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27060  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28124  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28773  cpu/int/select.c         the table of integer-block kernels
- *    28833  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28916  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33337  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35529  cpu/select.c             the kernels of an instruction set
- *    35582  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35839  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36139  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36181  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36716  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22121  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22870  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22974  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23090  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23185  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23357  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23384  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23422  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23550  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24257  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24443  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24481  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24617  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24688  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24792  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25263  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25659  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25952  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26177  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26933  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27133  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28197  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28846  cpu/int/select.c         the table of integer-block kernels
+ *    28906  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28989  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33467  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35685  cpu/select.c             the kernels of an instruction set
+ *    35738  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35995  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36295  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36337  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36885  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37315  arch.c                   the table of architectures
- *    37441  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37781  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38154  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38416  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38600  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39031  back.c                   the steps of a backward pass that several parts take
- *    39222  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39465  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39531  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39712  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    39850  parts/experts.c          a mixture of experts (Shazeer et al
- *    40015  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40081  net.c                    which parts the layers of a model have, and which tensors
- *    40244  unused.c                 tensors of the file that the model is not computed with
- *    40418  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40467  forward.c                one pass of a batch through any model, over the op table
- *    40733  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41306  place.c                  which layers run where
- *    41556  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41642  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    41930  adapter_make.c           adapters from nothing, and what they are
- *    42159  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37492  arch.c                   the table of architectures
+ *    37618  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37958  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38331  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38593  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38777  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39210  back.c                   the steps of a backward pass that several parts take
+ *    39402  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39645  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39711  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39892  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40030  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40195  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40261  net.c                    which parts the layers of a model have, and which tensors
+ *    40424  unused.c                 tensors of the file that the model is not computed with
+ *    40598  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40647  forward.c                one pass of a batch through any model, over the op table
+ *    40913  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41487  place.c                  which layers run where
+ *    41740  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41826  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42114  adapter_make.c           adapters from nothing, and what they are
+ *    42343  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42444  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42792  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43144  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43447  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43535  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44408  adapters.c               a sequence puts adapters on, and takes them off
- *    44524  next.c                   the next token of a sequence
- *    44629  plan.c                   the bytes of a model and a context before they are loaded
- *    44750  dialog.c                 the messages of a conversation, and the prompt that they make
- *    44941  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42628  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42976  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43328  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43631  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43719  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44592  adapters.c               a sequence puts adapters on, and takes them off
+ *    44708  next.c                   the next token of a sequence
+ *    44813  plan.c                   the bytes of a model and a context before they are loaded
+ *    44934  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45125  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45440  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45479  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45544  documents.c              the texts of a corpus, one document after the other
- *    45783  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    45977  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46477  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46787  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47101  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47476  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    47933  shape.c                  models from nothing
- *    48250  schedule.c               the learning rate of a step
- *    48296  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48473  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    48871  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    48905  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49342  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49421  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49490  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49527  own.c                    somebody else's model as an objective (api/trainable.h)
- *    49708  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50281  lesson.c                 examples as tokens, and the batches of a step
- *    50640  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    50846  export.c                 the weights of a trainer as a model file
- *    51086  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51198  checkpoint.c             everything that a training goes on with, in a file
- *    51892  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52286  picture.c                the curve of a run as an SVG.
+ *    45624  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45663  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45728  documents.c              the texts of a corpus, one document after the other
+ *    45967  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46161  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46661  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46971  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47285  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47660  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48117  shape.c                  models from nothing
+ *    48434  schedule.c               the learning rate of a step
+ *    48480  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48657  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    49055  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    49155  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    49193  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49707  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49789  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49858  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49895  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    50077  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50747  lesson.c                 examples as tokens, and the batches of a step
+ *    51106  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    51312  export.c                 the weights of a trainer as a model file
+ *    51552  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51664  checkpoint.c             everything that a training goes on with, in a file
+ *    52403  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52797  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    52781  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    52826  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    52929  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53218  law.c                    the curve that the loss follows over many windows,
- *    53492  calibration.c            predictions that say how sure they are, held to what then happened
- *    53672  monitor.c                whether a run goes astray, and what should be done about it
- *    53924  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    53984  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    54123  phases.c                 which phase the next step belongs to, and for how long
- *    54356  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    54544  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    53292  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    53337  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    53440  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53729  law.c                    the curve that the loss follows over many windows,
+ *    54003  calibration.c            predictions that say how sure they are, held to what then happened
+ *    54183  monitor.c                whether a run goes astray, and what should be done about it
+ *    54435  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    54495  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    54634  phases.c                 which phase the next step belongs to, and for how long
+ *    54867  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    55055  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1764,6 +1765,9 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
                               * by itself, the least memory for up to some dozens of layers; 0: all is kept */
+    hybrid_type format; /* to what the operands of products (rows, gradients of rows, weights) are rounded before they
+                         * are multiplied: HYBRID_TYPE_F32 (0), they are not; HYBRID_TYPE_BF16, HYBRID_TYPE_F16; see
+                         * hybrid_trainer_set_format */
     hybrid_optimizer optimizer;
     float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
     float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
@@ -1812,6 +1816,13 @@ typedef struct hybrid_train_metrics {
      * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
      * steps; 0: not known, as where n_batches is 1 */
     double noise_scale;
+    hybrid_type format;       /* of this step's products */
+    int64_t n_format_changes; /* by hybrid_trainer_set_format, in all; and */
+    uint64_t format_bytes; /* what they have moved: read and written to have weights in the new format. On the host 0:
+                            * there products round what they read anyway */
+    double loss_scale;     /* by which the loss of this step was multiplied on the way back; 1: not of fp16 */
+    bool skipped;          /* fp16: a gradient was infinite or NaN, so nothing was changed, and this is not a step; */
+    int64_t n_skipped;     /* how often that has happened */
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
@@ -1847,6 +1858,25 @@ HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybr
 /* Gives up the step that hybrid_trainer_work is in the middle of, if there is one: as if it had not been begun. */
 HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
 
+/* ---- number formats ----
+ *
+ * What is multiplied may be rounded, to nearest even, to HYBRID_TYPE_BF16 or HYBRID_TYPE_F16, as tensor cores want it:
+ * the rows that a product reads, the gradients of rows that go back through it, and its weights. All else is fp32: the
+ * weights that the optimizer changes (and contexts run), sums, gradients of weights, norms, attention, the loss, the
+ * optimizer. hybrid_trainer_evaluate has the format of the step that comes next. Of an adapter's model, weights that
+ * are not F32 are multiplied as in every format; its A and B are rounded as all F32 is. fp16 has no numbers above 65504
+ * and none below 6e-8: gradients are those of the loss times a power of two, 65536 at first. A step in which one of
+ * them is infinite or NaN is skipped: weights, optimizer and number of steps stay as they are, metrics.skipped says so,
+ * and the factor is halved; 2000 steps without that double it. HYBRID_ERROR_NUMERIC: the loss itself is not finite, or
+ * a gradient with the factor 1. A GPU keeps the rounded weights beside the others (hybrid_train_plan.rounded) and
+ * multiplies on its tensor cores. The host computes what a GPU would, in about the time of fp32; so does one before
+ * compute capability 8.0 in bf16. Nothing is won there then, and a line in the log says so (WARN). */
+
+/* Changes the format between two steps. A checkpoint holds it, and hybrid_trainer_load takes it from there, whatever
+ * the descriptor said; then it can be changed here. HYBRID_ERROR_INVALID: not such a format; _UNSUPPORTED: of a model
+ * of your own; _LIMIT: it takes more than max_bytes; _MEMORY: nothing has been changed. */
+HYBRID_API hybrid_result hybrid_trainer_set_format(hybrid_trainer *trainer, hybrid_type format, hybrid_error *error);
+
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
@@ -1874,6 +1904,7 @@ typedef struct hybrid_train_plan {
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
+    uint64_t rounded;        /* of the weights once more, in the format of products; 0: on the host, and in fp32 */
     uint64_t other;          /* tables and names */
     uint64_t total;          /* their sum */
     int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
@@ -1912,7 +1943,8 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 /* ---- what is kept ----
  *
  * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, their average, the
- * number of steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ * number of steps, the number format, and bytes of the caller, in which a loop keeps where it is in its data and its
+ * random numbers:
  *
  *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
  *     for (...) {
@@ -2181,7 +2213,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f9a19cbe4ae4bf2f"
+#define HYBRID__SOURCE_ID "0d616edf8d136d6e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21989,7 +22021,8 @@ HYB_COLD_END
     OP(squares) \
     OP(adamw) \
     OP(sgd) \
-    OP(lerp)
+    OP(lerp) \
+    OP(round)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -22234,6 +22267,15 @@ HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batc
 
 /* ---- products ---- */
 
+/* The number format of products: their operands are rounded to `type` (F16 or BF16, to nearest even) before they are
+ * multiplied; sums and everything else stay float32. F32: they are taken as they are. A back end may find matrices
+ * that were rounded before, by the op round: those of the values from `of` on begin at `to`. */
+typedef struct hyb_rounding {
+    hybrid_type type;
+    const float *of;
+    const uint16_t *to; /* NULL: there are none */
+} hyb_rounding;
+
 /* Products have three forms: x W^T here, and two that training asks for: dy W (matmul_back_x), dy^T x (matmul_back_w).
  *
  * Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
@@ -22252,6 +22294,8 @@ typedef struct hyb_op_matmul {
     int n;
     bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
                        (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
+    hyb_rounding
+        rounding; /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
     int n_out;
     hyb_matmul_out out[4];
 } hyb_op_matmul;
@@ -22270,7 +22314,7 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
 
 #ifndef HYBRID_NO_TRAIN
 /* Gradient of what a product read: dx (n, k) = the sum over i of dy_i (n, out_i) . W_i (out_i, k), in the order of i.
- * W of any type. */
+ * W of any type. rounding: of W_i and dy_i where W_i is F32. */
 typedef struct hyb_matmul_dy {
     const hyb_tensor *w;
     const float *dy;
@@ -22283,6 +22327,7 @@ typedef struct hyb_op_matmul_back_x {
     hyb_matmul_dy out[4];
     float *dx;
     int64_t dx_stride;
+    hyb_rounding rounding;
 } hyb_op_matmul_back_x;
 HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const hyb_batch *batch)
 {
@@ -22297,7 +22342,8 @@ HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const 
     return bytes;
 }
 
-/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i. */
+/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i.
+ * rounding: of dy_i and x in that product, not in the sum. */
 typedef struct hyb_matmul_dw {
     const float *dy;
     int64_t dy_stride, n; /* n: out_i */
@@ -22310,6 +22356,7 @@ typedef struct hyb_op_matmul_back_w {
     int n;
     int n_out;
     hyb_matmul_dw out[4];
+    hyb_rounding rounding; /* its type alone is read */
 } hyb_op_matmul_back_w;
 HYB_INLINE double hyb_bytes_matmul_back_w(const hyb_op_matmul_back_w *op, const hyb_batch *batch)
 {
@@ -22804,6 +22851,19 @@ HYB_INLINE double hyb_bytes_lerp(const hyb_op_lerp *op, const hyb_batch *batch)
     HYB_UNUSED(batch);
     return 12.0 * (double)op->n;
 }
+
+/* out = x rounded to F16 or BF16, to nearest even: what is too large becomes infinite. */
+typedef struct hyb_op_round {
+    hybrid_type type;
+    const float *x;
+    int64_t n;
+    uint16_t *out;
+} hyb_op_round;
+HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 6.0 * (double)op->n;
+}
 #endif
 /* ==== end src/compute/op.c ==== */
 
@@ -22872,7 +22932,8 @@ typedef struct hyb_limits {
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
-    int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
+    hybrid_type operands; /* of products of training: hyb_rounding.type */
+    int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */
     const void *format[HYB_LIMIT_FORMATS]; /* CPU: formats of prepared rows */
@@ -22895,6 +22956,7 @@ typedef struct hyb_device_ops {
                            hybrid_error *error);                     /* host may change on return */
     hybrid_result (*flush)(hyb_device *device, hybrid_error *error); /* what was written has arrived */
     bool (*attends)(hyb_device *device, const hyb_limits *limits);   /* there is a kernel for heads of these sizes */
+    bool (*gains)(hyb_device *device, hybrid_type operands); /* products of that format are faster than of F32 */
     bool (*show)(hyb_device *device, hyb_limits *limits,
                  const hyb_tensor *w); /* notes a matrix; false: no kernel for its type */
     uint64_t (*backend_cost)(hyb_device *device, const hyb_limits *limits);
@@ -23402,6 +23464,7 @@ typedef struct hyb_product_op {
     int64_t c_m;
     bool add;
     bool a_near; /* a is little and in a near cache: it is read where it lies */
+    hybrid_type round; /* F16, BF16: a and b are rounded to that when they are packed; not with a_near or w */
 } hyb_product_op;
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
@@ -23766,6 +23829,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
 #undef HYB_V_SET1_F16
 #undef HYB_V_STORE_F16
 #undef HYB_V_STORE_I8
+#undef HYB_V_ROUND_F16
+#undef HYB_V_ROUND_BF16
 #undef HYB_V_HALVE
 #undef HYB_V_HALVE_EACH
 #undef HYB_V_MAX_ALL
@@ -24211,6 +24276,13 @@ static int64_t hyb_product_width(const hyb_product_op *q)
     return q->b ? few : HYB_MAX(few, (int64_t)hyb_type_info(q->w->type)->block_size);
 }
 
+/* x as the format of a product has it. */
+HYB_INLINE float hyb_rounded(hybrid_type type, float x)
+{
+    if (type == HYBRID_TYPE_BF16) return hyb_bf16_to_f32(hyb_f32_to_bf16(x));
+    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_f32_to_f16(x)) : x;
+}
+
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
@@ -24263,8 +24335,9 @@ static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1,
                 width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
                 for (n = 0; n < width; n++) sum[n] = 0;
                 for (p = from; p < end; p++) {
-                    const float *b = hyb_product_row(q, p, at, width, scratch), a = q->a[m * q->a_m + p * q->a_p];
-                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, b[n], sum[n]);
+                    const float *b = hyb_product_row(q, p, at, width, scratch);
+                    const float a = hyb_rounded(q->round, q->a[m * q->a_m + p * q->a_p]);
+                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, hyb_rounded(q->round, b[n]), sum[n]);
                 }
                 for (n = 0; n < width; n++) c[at + n] = q->add || from ? c[at + n] + sum[n] : sum[n];
             }
@@ -28980,6 +29053,10 @@ typedef struct hyb_gemm_chunk {
 #define HYB_V_STORE_F16(p, v) \
     _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define HYB_V_STORE_I8(p, v) hyb_v_store_i8_avx2(p, v) /* v: whole numbers, -128..127 */
+#define HYB_V_ROUND_F16(v) \
+    _mm256_cvtph_ps( \
+        _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)) /* to a half, as core/number.c does it */
+#define HYB_V_ROUND_BF16(v) hyb_v_round_bf16_avx2(v)
 
 #define HYB_V_HALVE(v)      hyb_v_halve_avx2(v)        /* the sum in NUMERICS.md's order: lanes i and i + N/2 .. */
 #define HYB_V_HALVE_EACH(v) hyb_v_halve_each_avx2(v)   /* HALVE of each of an array of N vectors, as one vector */
@@ -29019,6 +29096,17 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_v_store_i8_avx2(void *p, __m256 v)
     __m256i i = _mm256_cvtps_epi32(v);
     __m128i w = _mm_packs_epi32(_mm256_castsi256_si128(i), _mm256_extracti128_si256(i, 1));
     _mm_storel_epi64((__m128i *)p, _mm_packs_epi16(w, w));
+}
+
+HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_v_round_bf16_avx2(__m256 v)
+{
+    const __m256i u = _mm256_castps_si256(v), high = _mm256_set1_epi32((int)0xFFFF0000u);
+    const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const __m256i r = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7FFF)), odd);
+    const __m256i nan = _mm256_or_si256(u, _mm256_set1_epi32(0x400000));
+    const __m256 is_nan = _mm256_cmp_ps(v, v, _CMP_UNORD_Q);
+    return _mm256_and_ps(_mm256_blendv_ps(_mm256_castsi256_ps(r), _mm256_castsi256_ps(nan), is_nan),
+                         _mm256_castsi256_ps(high));
 }
 
 HYB_INLINE HYB_TARGET_AVX2 float hyb_v_halve_avx2(__m256 v)
@@ -30001,6 +30089,16 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* n packed values, as the format of a product has them. */
+static HYB_V_TARGET void HYB_V_FN(product_round)(hybrid_type type, float *x, int64_t n)
+{
+    int64_t i;
+    if (type == HYBRID_TYPE_BF16)
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_BF16(HYB_V_FN(get)(x + i, n - i)), n - i);
+    else
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_F16(HYB_V_FN(get)(x + i, n - i)), n - i);
+}
+
 /* A column of tiles, n0 .. n0 + columns, of which b is packed. */
 static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
                                                  int columns, int64_t p, int k, const float *a, const float *b,
@@ -30031,9 +30129,12 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
+        if (q->round)
+            HYB_V_FN(product_round)(q->round, a, (m1 - m0 + HYB_V_COLUMNS - 1) / HYB_V_COLUMNS * HYB_V_COLUMNS * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (q->round) HYB_V_FN(product_round)(q->round, b, (int64_t)hyb_align((size_t)width, 2 * HYB_V_N) * k);
             if (at + width < n1)
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
@@ -31124,6 +31225,8 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_SET1_F16
 #undef HYB_V_STORE_F16
 #undef HYB_V_STORE_I8
+#undef HYB_V_ROUND_F16
+#undef HYB_V_ROUND_BF16
 #undef HYB_V_HALVE
 #undef HYB_V_HALVE_EACH
 #undef HYB_V_MAX_ALL
@@ -31186,6 +31289,8 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_STORE_F16(p, v) \
     _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
 #define HYB_V_STORE_I8(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
+#define HYB_V_ROUND_F16(v)   _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYB_V_ROUND_BF16(v)  hyb_v_round_bf16_avx512(v)
 
 #define HYB_V_HALVE(v)      hyb_v_halve_avx512(v)
 #define HYB_V_HALVE_EACH(v) hyb_v_halve_each_avx512(v)
@@ -31203,6 +31308,16 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 HYB_INLINE HYB_TARGET_AVX512 __mmask16 hyb_v_first_avx512(int n)
 {
     return (__mmask16)(n <= 0 ? 0 : n >= 16 ? 0xFFFF : (1 << n) - 1);
+}
+
+HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_v_round_bf16_avx512(__m512 v)
+{
+    const __m512i u = _mm512_castps_si512(v), high = _mm512_set1_epi32((int)0xFFFF0000u);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i r = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7FFF)), odd);
+    const __m512i nan = _mm512_or_si512(u, _mm512_set1_epi32(0x400000));
+    const __mmask16 is_nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_mask_mov_epi32(r, is_nan, nan), high));
 }
 
 HYB_INLINE HYB_TARGET_AVX512 float hyb_v_halve_avx512(__m512 v)
@@ -32196,6 +32311,16 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* n packed values, as the format of a product has them. */
+static HYB_V_TARGET void HYB_V_FN(product_round)(hybrid_type type, float *x, int64_t n)
+{
+    int64_t i;
+    if (type == HYBRID_TYPE_BF16)
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_BF16(HYB_V_FN(get)(x + i, n - i)), n - i);
+    else
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_F16(HYB_V_FN(get)(x + i, n - i)), n - i);
+}
+
 /* A column of tiles, n0 .. n0 + columns, of which b is packed. */
 static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
                                                  int columns, int64_t p, int k, const float *a, const float *b,
@@ -32226,9 +32351,12 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
+        if (q->round)
+            HYB_V_FN(product_round)(q->round, a, (m1 - m0 + HYB_V_COLUMNS - 1) / HYB_V_COLUMNS * HYB_V_COLUMNS * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (q->round) HYB_V_FN(product_round)(q->round, b, (int64_t)hyb_align((size_t)width, 2 * HYB_V_N) * k);
             if (at + width < n1)
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
@@ -33319,6 +33447,8 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_SET1_F16
 #undef HYB_V_STORE_F16
 #undef HYB_V_STORE_I8
+#undef HYB_V_ROUND_F16
+#undef HYB_V_ROUND_BF16
 #undef HYB_V_HALVE
 #undef HYB_V_HALVE_EACH
 #undef HYB_V_MAX_ALL
@@ -33386,6 +33516,8 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_SET1_F16(p)     vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16((uint16_t)hyb_load_u16(p))))
 #define HYB_V_STORE_F16(p, v) vst1_u8((uint8_t *)(p), vreinterpret_u8_f16(vcvt_f16_f32(v)))
 #define HYB_V_STORE_I8(p, v)  hyb_v_store_i8_neon(p, v)
+#define HYB_V_ROUND_F16(v)    vcvt_f32_f16(vcvt_f16_f32(v))
+#define HYB_V_ROUND_BF16(v)   hyb_v_round_bf16_neon(v)
 
 #define HYB_V_HALVE(v)      hyb_v_halve_neon(v)
 #define HYB_V_HALVE_EACH(v) hyb_v_halve_each_neon(v)
@@ -33432,6 +33564,15 @@ HYB_INLINE void hyb_v_store_i8_neon(void *p, float32x4_t v)
 {
     int16x4_t w = vqmovn_s32(vcvtq_s32_f32(v));
     hyb_store_u32(p, vget_lane_u32(vreinterpret_u32_s8(vqmovn_s16(vcombine_s16(w, w))), 0));
+}
+
+HYB_INLINE float32x4_t hyb_v_round_bf16_neon(float32x4_t v)
+{
+    const uint32x4_t u = vreinterpretq_u32_f32(v), high = vdupq_n_u32(0xFFFF0000u);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t r = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7FFF)), odd);
+    const uint32x4_t nan = vorrq_u32(u, vdupq_n_u32(0x400000));
+    return vreinterpretq_f32_u32(vandq_u32(vbslq_u32(vceqq_f32(v, v), r, nan), high));
 }
 
 HYB_INLINE float hyb_v_halve_neon(float32x4_t v)
@@ -34388,6 +34529,16 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
     }
 }
 
+/* n packed values, as the format of a product has them. */
+static HYB_V_TARGET void HYB_V_FN(product_round)(hybrid_type type, float *x, int64_t n)
+{
+    int64_t i;
+    if (type == HYBRID_TYPE_BF16)
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_BF16(HYB_V_FN(get)(x + i, n - i)), n - i);
+    else
+        for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(x + i, HYB_V_ROUND_F16(HYB_V_FN(get)(x + i, n - i)), n - i);
+}
+
 /* A column of tiles, n0 .. n0 + columns, of which b is packed. */
 static HYB_V_TARGET void HYB_V_FN(product_tiles)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0,
                                                  int columns, int64_t p, int k, const float *a, const float *b,
@@ -34418,9 +34569,12 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0 + packed, m1, from, k, a + packed * k);
+        if (q->round)
+            HYB_V_FN(product_round)(q->round, a, (m1 - m0 + HYB_V_COLUMNS - 1) / HYB_V_COLUMNS * HYB_V_COLUMNS * k);
         for (at = n0; at < n1; at += width) {
             width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (q->round) HYB_V_FN(product_round)(q->round, b, (int64_t)hyb_align((size_t)width, 2 * HYB_V_N) * k);
             if (at + width < n1)
                 hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
             else
@@ -35511,6 +35665,8 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_SET1_F16
 #undef HYB_V_STORE_F16
 #undef HYB_V_STORE_I8
+#undef HYB_V_ROUND_F16
+#undef HYB_V_ROUND_BF16
 #undef HYB_V_HALVE
 #undef HYB_V_HALVE_EACH
 #undef HYB_V_MAX_ALL
@@ -36363,6 +36519,7 @@ static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
         part->p.c = o->y;
         part->p.c_m = o->y_stride;
         part->p.add = o->add != NULL;
+        part->p.round = op->rounding.type;
         part->first_chunk = chunks;
         hyb_cpu_product_cut(part, hyb_lanes(be->rt));
         chunks += (int)hyb_cpu_product_blocks(part);
@@ -36395,6 +36552,7 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
         p->c = op->dx;
         p->c_m = op->dx_stride;
         p->add = i > 0;
+        if (p->b) p->round = op->rounding.type;
         hyb_cpu_product_cut(&job.part[0], hyb_lanes(be->rt));
         hyb_parallel(be->rt, (int)hyb_cpu_product_blocks(&job.part[0]), hyb_cpu_product_chunk, &job);
     }
@@ -36443,6 +36601,7 @@ static void hyb_cpu_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *o
         part->p.c = o->dw;
         part->p.c_m = op->k;
         part->p.add = true;
+        part->p.round = op->rounding.type;
         part->first_chunk = chunks;
         hyb_cpu_product_cut(part, hyb_lanes(be->rt));
         chunks += (int)hyb_cpu_product_blocks(part);
@@ -36537,6 +36696,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.c_m = c_m;
     q.add = add;
     q.a_near = true;
+    q.round = HYBRID_TYPE_F32;
     for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
 }
 
@@ -36710,6 +36870,15 @@ static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
     job->cpu->kernels->lerp((const hyb_op_lerp *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
 }
 static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
+
+/* Plain: on the host products round what they pack, and nobody asks for this. */
+static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
+{
+    int64_t i;
+    HYB_UNUSED(be);
+    for (i = 0; i < op->n; i++)
+        op->out[i] = op->type == HYBRID_TYPE_BF16 ? hyb_f32_to_bf16(op->x[i]) : hyb_f32_to_f16(op->x[i]);
+}
 #endif
 /* ==== end src/compute/cpu/train.c ==== */
 
@@ -37285,6 +37454,13 @@ static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits)
     HYB_UNUSED(limits);
     return true;
 }
+/* They are those of F32, with operands that are rounded when they are packed. */
+static bool hyb_host_gains(hyb_device *device, hybrid_type operands)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(operands);
+    return false;
+}
 static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     return hyb_cpu_limits_matrix(device->rt, limits, w);
@@ -37301,9 +37477,10 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = { true,          hyb_host_alloc,        hyb_host_free,          hyb_host_cost,
-                                        hyb_host_fits, hyb_host_write,        hyb_host_flush,         hyb_host_attends,
-                                        hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create };
+    static const hyb_device_ops ops = {
+        true,           hyb_host_alloc,   hyb_host_free,  hyb_host_cost, hyb_host_fits,         hyb_host_write,
+        hyb_host_flush, hyb_host_attends, hyb_host_gains, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
+    };
     device->ops = &ops;
     device->rt = rt;
 }
@@ -38676,17 +38853,17 @@ typedef struct hyb_net hyb_net;
 
 /* What a backward pass works with besides what the forward pass kept. */
 typedef struct hyb_back {
-    const float *weights;     /* the model's own memory, NULL: it is frozen, and */
-    float *grads;             /* a gradient for every value of it */
-    float *dx;                /* (n, E) of the residual stream after the part, then before it */
-    float *dh;                /* (n, E) of its normed copy */
-    float *dblock;            /* (n, E) of what goes through the norm of a block */
-    float *dmix;              /* (n, needs.mix) */
-    float *dmix_in;           /* (n, needs.mix_both) of mix before it was changed value by value */
-    float *dmixed;            /* (n, needs.mixed) */
-    float *dact;              /* (n, needs.act) */
-    float *stats;             /* of norms: two values a group */
-    float *rope, *rope_local; /* tables that turn back: those of the negative angles, */
+    const float *weights;              /* the model's own memory, NULL: it is frozen, and */
+    float *grads;                      /* a gradient for every value of it */
+    float *dx;                         /* (n, E) of the residual stream after the part, then before it */
+    float *dh;                         /* (n, E) of its normed copy */
+    float *dblock;                     /* (n, E) of what goes through the norm of a block */
+    float *dmix;                       /* (n, needs.mix) */
+    float *dmix_in;                    /* (n, needs.mix_both) of mix before it was changed value by value */
+    float *dmixed;                     /* (n, needs.mixed) */
+    float *dact;                       /* (n, needs.act) */
+    float *stats;                      /* of norms: two values a group */
+    float *rope, *rope_local;          /* tables that turn back: those of the negative angles, */
     double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
@@ -38713,6 +38890,7 @@ typedef struct hyb_forward {
      * finds the pair of a matrix w as forward does: hyb_adapter_pair_of(set->use[i].adapter, w), times use[i].scale. */
     const hyb_adapter_set *sets;
     const int32_t *set_of_run;
+    hyb_rounding rounding;   /* of the products of a training pass */
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -38812,6 +38990,7 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
     memset(op, 0, sizeof *op);
     op->rows = f->s->rows;
     op->in_chunks = f->kept != NULL;
+    op->rounding = f->rounding;
     op->x = x;
     op->x_stride = x_stride;
     op->n = f->n;
@@ -39082,6 +39261,7 @@ static void hyb_back_products_begin(hyb_back_products *p, hyb_forward *f, const 
     p->f = f;
     p->x.rows = p->w.rows = f->s->rows;
     p->x.n = p->w.n = f->n;
+    p->x.rounding = p->w.rounding = f->rounding;
     p->w.x = x;
     p->w.x_stride = x_stride;
 }
@@ -40762,6 +40942,7 @@ typedef struct hyb_train_shape {
     int n_seq, n_ctx;
     int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
     int rank;  /* the largest of the adapter that is trained; 0: the model's own weights are */
+    hybrid_type operands; /* the format of products; it takes no memory here, but some of the back end */
 } hyb_train_shape;
 
 /* Layers of a segment. */
@@ -41403,14 +41584,17 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
 
 /* The same of a pass over sequences of n_ctx tokens that is trained on. */
 static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *net, const hyb_weights *w,
-                                            const hyb_hparams *hp, const hybrid_context_desc *d, hyb_limits *limits,
-                                            hybrid_error *error)
+                                            const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_type operands,
+                                            hyb_limits *limits, hybrid_error *error)
 {
     hybrid_result r = hyb_limits_of(device, net, w, hp, d, limits, error);
     int32_t i;
     if (r) return r;
     limits->n_train = d->n_ctx;
+    limits->operands = operands;
     if (device->ops->is_host) return HYBRID_OK;
+    if (operands != HYBRID_TYPE_F32)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "number formats other than fp32 are trained on the host only");
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
@@ -41491,7 +41675,7 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
     memset(place, 0, sizeof *place);
     for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
-    if (hyb_limits_of_training(gpu, net, w, hp, d, &limits, why)) return;
+    if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
     need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
     if (!gpu->ops->fits(gpu, need)) {
         hyb_fail(why, HYBRID_ERROR_MEMORY,
@@ -48868,6 +49052,106 @@ static hybrid_result hyb_ema_swap(const hyb_store *s, hyb_backend *be, hybrid_er
 }
 /* ==== end src/train/optimizer.c ==== */
 
+/* ==== begin src/train/format.c ==== */
+/* train/format: the number format of a training: to what the operands of its products are rounded, and by what the loss
+ * is multiplied, so that small gradients are numbers of fp16 as well (Micikevicius et al. 2018, "Mixed precision
+ * training").
+ *
+ *     bf16   8 bits of a float's 24, and its range
+ *     fp16   11 bits, 6e-8 to 65504: gradients are those of the loss times `scale`, a power of two, which the optimizer
+ *            divides by. Where one of them is infinite or NaN the step is skipped and the scale halved; after
+ *            HYB_FORMAT_GOOD steps without that it is doubled
+ *
+ * Weights, gradients, sums, norms, probabilities and the optimizer are fp32 in every format. */
+
+enum { HYB_FORMAT_GOOD = 2000, HYB_FORMAT_SCALE = 65536 };
+
+typedef struct hyb_format {
+    hybrid_type type;
+    double scale; /* of the loss; 1: not of fp16 */
+    int64_t good; /* steps since the scale was changed */
+    int64_t n_skipped, n_changes;
+    uint64_t bytes; /* that the changes have moved */
+} hyb_format;
+
+static const char *hyb_format_name(hybrid_type type)
+{
+    return type == HYBRID_TYPE_BF16 ? "bf16" : type == HYBRID_TYPE_F16 ? "fp16" : "fp32";
+}
+
+static bool hyb_format_is(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_BF16 || type == HYBRID_TYPE_F16;
+}
+
+/* own: somebody else's model, whose products are its own. */
+static hybrid_result hyb_format_check(hybrid_type type, bool own, const char *function, hybrid_error *error)
+{
+    if (!hyb_format_is(type))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "%s: products are trained in HYBRID_TYPE_F32, _BF16 or _F16, not in the type of number %d",
+                        function, (int)type);
+    if (own && type != HYBRID_TYPE_F32)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "%s: the products of a model of your own are computed by its own functions, so their format "
+                        "cannot be set here",
+                        function);
+    return HYBRID_OK;
+}
+
+/* A format is taken up. */
+static void hyb_format_take(hyb_format *f, hybrid_type type)
+{
+    f->type = type;
+    f->scale = type == HYBRID_TYPE_F16 ? HYB_FORMAT_SCALE : 1;
+    f->good = 0;
+}
+
+/* All gradients of a step were finite. */
+static void hyb_format_step(hyb_format *f)
+{
+    if (f->type != HYBRID_TYPE_F16 || ++f->good < HYB_FORMAT_GOOD) return;
+    f->scale *= 2;
+    f->good = 0;
+}
+
+/* A gradient was not. False: a smaller scale cannot help. */
+static bool hyb_format_skip(hyb_format *f)
+{
+    if (f->type != HYBRID_TYPE_F16 || f->scale <= 1) return false;
+    f->scale /= 2;
+    f->good = 0;
+    f->n_skipped++;
+    return true;
+}
+
+/* As a checkpoint holds it. */
+enum { HYB_FORMAT_NUMBERS = 6 };
+static void hyb_format_save(const hyb_format *f, double numbers[HYB_FORMAT_NUMBERS])
+{
+    numbers[0] = (double)(int)f->type;
+    numbers[1] = f->scale;
+    numbers[2] = (double)f->good;
+    numbers[3] = (double)f->n_skipped;
+    numbers[4] = (double)f->n_changes;
+    numbers[5] = (double)f->bytes;
+}
+/* False: no trainer has written these. */
+static bool hyb_format_load(hyb_format *f, const double numbers[HYB_FORMAT_NUMBERS])
+{
+    int i;
+    for (i = 0; i < HYB_FORMAT_NUMBERS; i++)
+        if (!(numbers[i] >= 0 && numbers[i] <= 9007199254740992.0)) return false;
+    f->type = (hybrid_type)(int)HYB_MIN(numbers[0], 255.0);
+    f->scale = numbers[1];
+    f->good = (int64_t)numbers[2];
+    f->n_skipped = (int64_t)numbers[3];
+    f->n_changes = (int64_t)numbers[4];
+    f->bytes = (uint64_t)numbers[5];
+    return hyb_format_is(f->type) && f->scale >= 1 && (f->scale == 1 || f->type == HYBRID_TYPE_F16);
+}
+/* ==== end src/train/format.c ==== */
+
 /* ==== begin src/train/objective.c ==== */
 /* train/objective: what a trainer makes smaller: whatever gives losses and gradients of batches. The built-in
  * transformer is one (train/transformer.c), functions of the caller are another.
@@ -48891,6 +49175,10 @@ typedef struct hyb_objective_ops {
     bool (*work)(hyb_objective *o);                                            /* false: that was the last piece */
     hybrid_result (*end)(hyb_objective *o, double *loss, hybrid_error *error); /* adds to *loss */
     void (*destroy)(hyb_objective *o);
+    /* The number format of its products becomes another; *bytes: what that moved. After a failure it is as before.
+     * NULL, as what follows is: it has none but its own. */
+    hybrid_result (*set_format)(hyb_objective *o, hybrid_type type, uint64_t *bytes, hybrid_error *error);
+    void (*refresh)(hyb_objective *o); /* the weights have changed: those in the format of products follow */
 } hyb_objective_ops;
 
 struct hyb_objective {
@@ -48918,6 +49206,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block;      /* of memory, on the device; */
     void *host_block; /* and the host's part of it, where the device is another */
+    void *rounded;    /* the weights once more, in the format of products; NULL: products round what they read */
     /* the batch that is worked on: */
     hybrid_train_batch batch; /* its sizes are set */
     double factor;
@@ -49086,8 +49375,8 @@ static int hyb_adapter_first_layer(const hybrid_adapter *adapter)
 static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
     /* beyond the rows of logits, all grows evenly */
-    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank };
-    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
+    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank, shape->operands };
+    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank, shape->operands };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL, NULL);
@@ -49106,7 +49395,7 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
     d.adapter_rank = shape->rank;
-    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, shape->operands, limits, error);
 }
 
 /* The memory of a pass: in one block, or in two where the device is not the host. */
@@ -49123,6 +49412,15 @@ static hybrid_result hyb_transformer_blocks(hyb_transformer *t, hybrid_error *er
     return HYBRID_OK;
 }
 
+/* A back end for passes over a shape. */
+static hybrid_result hyb_transformer_backend(hyb_transformer *t, const hyb_train_shape *shape, hyb_backend **be,
+                                             hybrid_error *error)
+{
+    hyb_limits limits;
+    const hybrid_result r = hyb_transformer_limits(t->model, t->device, shape, &limits, error);
+    return r ? r : t->device->ops->backend_create(t->device, &limits, be, error);
+}
+
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
 {
     hybrid_model *m = t->model;
@@ -49130,7 +49428,6 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
     hyb_backend *be;
-    hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = hyb_transformer_blocks(t, error)) != HYBRID_OK) return r;
@@ -49159,11 +49456,74 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     if ((r = hyb_train_rope(&t->memory, t->device, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) !=
         HYBRID_OK)
         return r;
-    if ((r = hyb_transformer_limits(m, t->device, &t->shape, &limits, error)) != HYBRID_OK) return r;
-    if ((r = t->device->ops->backend_create(t->device, &limits, &be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_transformer_backend(t, &t->shape, &be, error)) != HYBRID_OK) return r;
     hyb_slicer_init(&t->base.cut, be);
     t->base.stream = be->ops->stream(be);
     t->base.be = stage->be = &t->base.cut.be;
+    return HYBRID_OK;
+}
+
+/* ---- the number format ------------------------------------------------------------------------------------------- */
+
+/* Bytes of the weights in the format of products. The host rounds them when it packs them, and so does a GPU those of
+ * an adapter. */
+static size_t hyb_transformer_rounded(const hyb_store *store, const hybrid_adapter *adapter, hybrid_type type)
+{
+    if (type == HYBRID_TYPE_F32 || adapter || store->device->ops->is_host) return 0;
+    return sizeof(uint16_t) * (size_t)store->n_values;
+}
+
+static void hyb_transformer_refresh(hyb_objective *o)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_op_round op;
+    if (!t->rounded) return;
+    op.type = t->forward.rounding.type;
+    op.x = t->store->weights;
+    op.n = t->store->n_values;
+    op.out = (uint16_t *)t->rounded;
+    hyb_do_round(o->cut.real, &op);
+}
+
+/* A back end with the scratch that the format asks for takes the place of the one that is there. */
+static hybrid_result hyb_transformer_exchange(hyb_transformer *t, const hyb_train_shape *shape, hybrid_error *error)
+{
+    hyb_backend *be, *old = t->base.cut.real;
+    hybrid_result r = old->ops->sync(old, error);
+    if (!r) r = hyb_transformer_backend(t, shape, &be, error);
+    if (r) return r;
+    t->base.cut.real = be;
+    t->base.stream = be->ops->stream(be);
+    old->ops->destroy(old);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_transformer_set_format(hyb_objective *o, hybrid_type type, uint64_t *bytes,
+                                                hybrid_error *error)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_device *device = t->device;
+    hyb_rounding *rounding = &t->forward.rounding;
+    const size_t room = hyb_transformer_rounded(t->store, t->set.n ? t->set.use->adapter : NULL, type);
+    void *old = t->rounded, *to = old;
+    hyb_train_shape shape = t->shape;
+    hybrid_result r = HYBRID_OK;
+    shape.operands = type;
+    if (room && !old) r = device->ops->alloc(device, room, &to, error);
+    if (!r && shape.operands != t->shape.operands && !device->ops->is_host)
+        r = hyb_transformer_exchange(t, &shape, error);
+    if (r) {
+        if (to != old) device->ops->free(device, to);
+        return r;
+    }
+    if (old && !room) device->ops->free(device, old);
+    t->shape = shape;
+    t->rounded = room ? to : NULL;
+    rounding->type = type;
+    rounding->of = room ? t->store->weights : NULL;
+    rounding->to = (const uint16_t *)t->rounded;
+    hyb_transformer_refresh(o);
+    *bytes = room ? (uint64_t)room * 3 : 0; /* the weights were read, and written in half their size */
     return HYBRID_OK;
 }
 
@@ -49171,6 +49531,7 @@ static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
     hyb_slicer_destroy(&t->base.cut.be);
+    if (t->rounded) t->device->ops->free(t->device, t->rounded);
     if (t->block) t->device->ops->free(t->device, t->block);
     hyb_free_aligned(t->rt, t->host_block);
     hyb_free(t->rt, t);
@@ -49313,8 +49674,10 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
                                             const hyb_train_shape *shape, const hyb_store *store,
                                             hyb_objective **objective, hybrid_error *error)
 {
-    static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
-                                           hyb_transformer_end, hyb_transformer_destroy };
+    static const hyb_objective_ops ops = { hyb_transformer_look,   hyb_transformer_begin,   hyb_transformer_work,
+                                           hyb_transformer_end,    hyb_transformer_destroy, hyb_transformer_set_format,
+                                           hyb_transformer_refresh };
+    uint64_t moved = 0;
     hyb_transformer *t = (hyb_transformer *)hyb_calloc(rt, 1, sizeof *t);
     hybrid_result r;
     if (!t) return hyb_fail_memory(error, sizeof *t);
@@ -49330,7 +49693,9 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
         t->set.use->scale = 1;
     }
     t->device = store->device;
-    if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
+    r = hyb_transformer_memory(t, store, error);
+    if (!r) r = hyb_transformer_set_format(&t->base, shape->operands, &moved, error);
+    if (r) {
         hyb_transformer_destroy(&t->base);
         return r;
     }
@@ -49362,7 +49727,8 @@ static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device,
     plan->scratch = bytes - plan->kept - plan->logits + device->ops->backend_cost(device, &limits);
     plan->n_seq = shape->n_seq;
     plan->recompute_every = shape->every;
-    plan->total = plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->other;
+    plan->total =
+        plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->rounded + plan->other;
     return HYBRID_OK;
 }
 
@@ -49374,6 +49740,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
     hybrid_train_plan least = *plan;
     const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
     least.total = UINT64_MAX;
+    shape->operands = d->format;
     shape->n_ctx = d->n_ctx;
     shape->rank = d->adapter ? d->adapter->max_rank : 0;
     for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
@@ -49393,6 +49760,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
 static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
                                    hyb_train_shape *shape, hybrid_train_plan *plan, hybrid_error *error)
 {
+    shape->operands = d->format;
     shape->n_seq = d->n_seq;
     shape->n_ctx = d->n_ctx;
     shape->every = d->recompute_every;
@@ -49681,7 +50049,8 @@ static hyb_limits hyb_own_limits(void)
 static hybrid_result hyb_own_create(hybrid_runtime *rt, hyb_device *device, const hybrid_trainable *m,
                                     const hyb_store *store, hyb_objective **objective, hybrid_error *error)
 {
-    static const hyb_objective_ops ops = { hyb_own_look, hyb_own_begin, hyb_own_work, hyb_own_end, hyb_own_destroy };
+    static const hyb_objective_ops ops = { hyb_own_look,    hyb_own_begin, hyb_own_work, hyb_own_end,
+                                           hyb_own_destroy, NULL,          NULL };
     const hyb_limits limits = hyb_own_limits();
     hyb_own *own = (hyb_own *)hyb_calloc(rt, 1, sizeof *own);
     hyb_backend *be;
@@ -49753,6 +50122,7 @@ struct hybrid_trainer {
     int64_t step; /* steps done */
     hyb_step now;
     hyb_noise noise;
+    hyb_format format;
     double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
@@ -49775,6 +50145,7 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
     if ((r = hyb_optimizer_defaults(d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_format_check(d->format, d->own != NULL, "hybrid_trainer_create", error)) != HYBRID_OK) return r;
     return hyb_schedule_check(d, error);
 }
 
@@ -49789,6 +50160,14 @@ static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error
     if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
                     (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
+}
+
+/* What the weights take in the format of products. */
+static uint64_t hyb_trainer_rounded(const hybrid_trainer *t, hybrid_type format)
+{
+    hyb_device *device = t->store.device;
+    const size_t bytes = hyb_transformer_rounded(&t->store, t->desc.adapter, format);
+    return bytes ? device->ops->cost(device, bytes) : 0;
 }
 
 /* What is trained, and its states: the tables alone. Then how much there is room for. */
@@ -49810,6 +50189,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
     t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
     if (own) return hyb_trainer_own_room(t, error);
+    t->plan.rounded = hyb_trainer_rounded(t, t->desc.format);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
@@ -49877,6 +50257,7 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     t->rt = rt;
     t->model = model;
     t->desc = d;
+    hyb_format_take(&t->format, d.format);
     hyb_host_device(&t->host, rt);
     if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
         hyb_trainer_free(t);
@@ -49884,6 +50265,17 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     }
     *trainer = t;
     return HYBRID_OK;
+}
+
+/* Where a format saves nothing. */
+static void hyb_trainer_say_format(const hybrid_trainer *t)
+{
+    hyb_device *device = t->store.device;
+    if (t->format.type == HYBRID_TYPE_F32 || device->ops->gains(device, t->format.type)) return;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the format of products is %s, and nothing is won by it on this machine, which has no units for it: what "
+            "they read is rounded to %s and multiplied in fp32",
+            hyb_format_name(t->format.type), hyb_format_name(t->format.type));
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_create,
@@ -49899,6 +50291,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
         return r;
     }
     hyb_room_say(t->rt, &t->desc, &t->plan);
+    hyb_trainer_say_format(t);
     *trainer = t;
     return HYBRID_OK;
 }
@@ -50012,6 +50405,7 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
+    if (o->ops->refresh) o->ops->refresh(o);
     now->reduced = t->store.n_values;
     now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
@@ -50059,7 +50453,7 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
     const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
     const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
-    now->first_squares *= up * up;
+    now->first_squares *= up * up / (t->format.scale * t->format.scale);
     now->n_first = has_first;
     if (r || !t->desc.all_reduce) return r;
     hyb_reduce_numbers(now->numbers, now->loss, now->first_squares, false);
@@ -50086,14 +50480,48 @@ static hybrid_result hyb_step_norm(hybrid_trainer *t, double *squares, hyb_step_
     return r;
 }
 
+/* What is known of a step before its update, and in spite of it. */
+static void hyb_step_metrics(hybrid_trainer *t, double loss, double norm)
+{
+    hybrid_train_metrics *m = &t->now.metrics;
+    m->step = t->step;
+    m->n_tokens = t->now.n_counted;
+    m->loss = loss;
+    m->grad_norm = norm;
+    m->rate = hyb_schedule_rate(&t->desc, t->step);
+    m->bytes = t->plan.total;
+    m->format = t->format.type;
+    m->n_format_changes = t->format.n_changes;
+    m->format_bytes = t->format.bytes;
+    m->loss_scale = t->format.scale;
+    m->n_skipped = t->format.n_skipped;
+}
+
+/* A gradient is not finite: is that fp16's, and the factor of the loss too large? Then the step is left out. */
+static bool hyb_step_skip(hybrid_trainer *t, double loss, double norm)
+{
+    hyb_format *f = &t->format;
+    const double scale = f->scale;
+    if (!(fabs(loss) < (double)HUGE_VALF) || !hyb_format_skip(f)) return false;
+    hyb_step_metrics(t, loss, norm);
+    t->now.metrics.loss_scale = scale;
+    t->now.metrics.skipped = true;
+    hyb_log(t->rt, HYBRID_LOG_INFO,
+            "step %lld was skipped: a gradient of the loss times %g is too large for fp16; the next factor is %g",
+            (long long)t->step + 1, scale, f->scale);
+    return true;
+}
+
 /* All gradients are there, and their norm: the update. */
 static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
     hyb_step *now = &t->now;
-    const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
+    const double scale = t->format.scale, squares = now->squares / (scale * scale);
+    const double loss = now->loss / (double)now->n_counted, norm = sqrt(squares);
     hyb_update u;
     hybrid_result r;
+    if (!(norm < (double)HUGE_VALF) && hyb_step_skip(t, loss, norm)) return HYBRID_OK;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -50103,7 +50531,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.store = &t->store;
     u.be = t->objective->be;
     u.rate = hyb_schedule_rate(d, t->step);
-    u.factor = d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1;
+    u.factor = (d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1) / scale;
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
@@ -50114,15 +50542,11 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    t->step++;
-    now->metrics.step = t->step;
-    now->metrics.n_tokens = now->n_counted;
-    now->metrics.loss = loss;
-    now->metrics.grad_norm = norm;
-    now->metrics.rate = u.rate;
-    now->metrics.bytes = t->plan.total;
+    hyb_step_metrics(t, loss, norm);
+    now->metrics.step = ++t->step;
+    hyb_format_step(&t->format);
     if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares, (double)now->n_counted);
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, squares, (double)now->n_counted);
     now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
@@ -50132,7 +50556,7 @@ static void hyb_step_time(hybrid_trainer *t)
 {
     hybrid_train_metrics *m = &t->now.metrics;
     m->seconds = (double)t->now.nanoseconds * 1e-9;
-    if (t->now.stage != HYB_STEP_NONE || !m->step) return; /* it is under way, or failed */
+    if (t->now.stage != HYB_STEP_NONE || !m->n_tokens) return; /* it is under way, or failed */
     t->pace = t->pace > 0 ? t->pace + 0.1 * (m->seconds - t->pace) : m->seconds;
     m->tokens_per_second = m->seconds > 0 ? (double)m->n_tokens / m->seconds : 0;
     m->seconds_left = t->desc.n_steps > t->step ? t->pace * (double)(t->desc.n_steps - t->step) : 0;
@@ -50148,7 +50572,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NONE: break;
     case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight * t->format.scale, true);
         now->stage = HYB_STEP_WORK;
         break;
     case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
@@ -50255,6 +50679,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
     hyb_slicer_slice(&o->cut, UINT64_MAX);
     trainer->in_use = hyb_process();
+    if (o->ops->refresh) o->ops->refresh(o);
     o->ops->begin(o, batch, 0, false);
     while (o->ops->work(o)) {}
     r = o->ops->end(o, &sum, error);
@@ -50275,6 +50700,47 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
     trainer->swapped = !trainer->swapped;
     return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
+}
+
+/* ---- the number format ------------------------------------------------------------------------------------------- */
+
+/* Another format, and the plan of it. */
+static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type type, uint64_t *bytes,
+                                                 const char *function, hybrid_error *error)
+{
+    hybrid_train_plan plan = t->plan;
+    hyb_train_shape shape = t->shape;
+    hybrid_result r;
+    shape.operands = type;
+    plan.rounded = hyb_trainer_rounded(t, type);
+    if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
+    if (t->desc.max_bytes && plan.total > t->desc.max_bytes && plan.total > t->plan.total)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
+                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)plan.total);
+    if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
+    t->plan = plan;
+    t->shape = shape;
+    t->desc.format = type;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
+           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+{
+    static const char function[] = "hybrid_trainer_set_format";
+    hybrid_trainer *t = trainer;
+    uint64_t bytes = 0;
+    hybrid_result r;
+    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(t, function, error)) != HYBRID_OK) return r;
+    if ((r = hyb_format_check(format, !t->model, function, error)) != HYBRID_OK) return r;
+    if (format == t->format.type) return HYBRID_OK;
+    if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
+    hyb_format_take(&t->format, format);
+    t->format.n_changes++;
+    t->format.bytes += bytes;
+    hyb_trainer_say_format(t);
+    return HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
 
@@ -51205,6 +51671,7 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
  *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
+ *     hybrid.checkpoint.format     of products: its type, and the numbers of train/format.c
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
@@ -51383,11 +51850,16 @@ static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_traine
 static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     const double noise[2] = { t->noise.gradient, t->noise.noise };
+    double format[HYB_FORMAT_NUMBERS];
     hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
     if (!r)
         r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
     if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
     if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
+    hyb_format_save(&t->format, format);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
+                                    error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
@@ -51548,6 +52020,7 @@ typedef struct hyb_checkpoint_in {
     hybrid_gguf *gguf;
     hyb_checksum *sum;
     int64_t step;
+    hyb_format format;   /* of products */
     unsigned char *user; /* bytes of the caller */
     size_t user_size;
     hybrid_error why; /* of a failed read */
@@ -51720,6 +52193,41 @@ static hybrid_result hyb_checkpoint_optimizer(const hybrid_trainer *t, const hyb
                     hyb_optimizer_of(&of)->name, t->optimizer->name, hyb_optimizer_of(&of)->name);
 }
 
+/* Of products; that of a checkpoint which is older than the key is fp32. */
+static hybrid_result hyb_checkpoint_format(const hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hybrid_gguf_value value;
+    double numbers[HYB_FORMAT_NUMBERS];
+    memset(&in->format, 0, sizeof in->format);
+    hyb_format_take(&in->format, HYBRID_TYPE_F32);
+    if (!hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("format"), &value)) return HYBRID_OK;
+    if (value.type == HYBRID_GGUF_ARRAY && value.item_type == HYBRID_GGUF_F64 && value.count == HYB_FORMAT_NUMBERS) {
+        memcpy(numbers, value.data, sizeof numbers);
+        if (hyb_format_load(&in->format, numbers) && (t->model || in->format.type == HYBRID_TYPE_F32)) return HYBRID_OK;
+    }
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "the checkpoint's key '%s' is not a number format of training: it is damaged, or of a newer hybrid",
+                    HYB_CHECKPOINT_KEY("format"));
+}
+
+/* The trainer goes on in the format of the checkpoint. */
+static hybrid_result hyb_checkpoint_take_format(hybrid_trainer *t, const hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_type had = t->format.type, type = in->format.type;
+    uint64_t bytes = 0;
+    hybrid_result r;
+    if (type == had) return HYBRID_OK;
+    r = hyb_trainer_exchange_format(t, type, &bytes, "hybrid_trainer_load", error);
+    if (r) return r;
+    t->format = in->format;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the checkpoint was trained in %s, and the trainer was made for %s; it goes on in %s: "
+            "hybrid_trainer_set_format changes that",
+            hyb_format_name(type), hyb_format_name(had), hyb_format_name(type));
+    hyb_trainer_say_format(t);
+    return HYBRID_OK;
+}
+
 /* Everything that can be seen before anything is changed. */
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
@@ -51732,6 +52240,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
     if (!r) r = hyb_checkpoint_optimizer(t, in, error);
+    if (!r) r = hyb_checkpoint_format(t, in, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
         r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
@@ -51810,6 +52319,7 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     t->torn = false;
     t->swapped = false;
     hyb_checkpoint_noise(t, in->gguf);
+    t->format = in->format;
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;
@@ -51832,6 +52342,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
     r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
+    if (!r) r = hyb_checkpoint_take_format(t, in, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);
     hyb_trained_end(&e);
     hybrid_gguf_destroy(in->gguf);
@@ -55140,6 +55651,8 @@ HYB_COLD_END
 #undef HYB_V_PAIR_EVEN
 #undef HYB_V_PAIR_ODD
 #undef HYB_V_PAIR_SWAP
+#undef HYB_V_ROUND_BF16
+#undef HYB_V_ROUND_F16
 #undef HYB_V_SELECT
 #undef HYB_V_SET1
 #undef HYB_V_SET1_F16

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 36ce275dea2962cb): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1aa1dc260b28a23d): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9730  end.h                    closes what core/begin opened
+ *     9756  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,27 +25,27 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      421  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      590  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      885  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1023  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1177  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5277  cache.c                  compiled kernels on disk, or in the host's own store
- *     5555  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6034  device.c                 an opened GPU: its context, its memory, its kernels
- *     6421  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6594  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7057  gemm.c                   large products by cuBLAS.
- *     7219  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7284  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7676  ops_matmul.c             the op matmul: which kernels a product takes
- *     8215  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8320  ops_attention.c          which kernel of attention takes which rows
- *     8598  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8969  ops_train.c              the loss and the optimizer
- *     9090  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9212  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9547  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      422  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      591  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      886  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1024  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1178  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5285  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5563  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6042  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6429  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6602  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7065  gemm.c                   large products by cuBLAS.
+ *     7227  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7292  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7685  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8224  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8329  ops_attention.c          which kernel of attention takes which rows
+ *     8607  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8978  ops_train.c              the loss and the optimizer
+ *     9111  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9233  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9568  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "36ce275dea2962cb"
+#define HYBRID_CUDA__SOURCE_ID "1aa1dc260b28a23d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -320,7 +320,8 @@
     OP(squares) \
     OP(adamw) \
     OP(sgd) \
-    OP(lerp)
+    OP(lerp) \
+    OP(round)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -5179,6 +5180,13 @@ static const char *const hyb_cuda_text_train[] = {
 "{\n"
 "    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
 "    if (i < n) out[i] = fmaf(t, b[i] - a[i], a[i]);\n"
+"}\n"
+"\n"
+"/* out = x as bf16, or as a half, to nearest even: what is too large becomes infinite. grid n / 256, block 256. */\n"
+"KERNEL __launch_bounds__(256) round_values(const float *x, i64 n, int bf16, u16 *out)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i < n) out[i] = bf16 ? f2bf(x[i]) : f2h(x[i]);\n"
 "}\n",
 NULL
 };
@@ -7295,7 +7303,8 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 #define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
 /* of rows and train, -DBACK */
 #define HYB_CUDA_KERNELS_TRAIN(X) \
-    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp)
+    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp) \
+    X(round_values)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
@@ -9084,6 +9093,18 @@ static void hyb_cuda_op_lerp(hyb_cuda_at *at, const hyb_op_lerp *op)
     args[4] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_lerp, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
+
+static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
+{
+    hyb_op_round o = *op;
+    int32_t bf16 = op->type == HYBRID_TYPE_BF16;
+    void *args[4];
+    args[0] = &o.x;
+    args[1] = &o.n;
+    args[2] = &bf16;
+    args[3] = &o.out;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
 #endif
 /* ==== end src/cuda/ops_train.c ==== */
 
@@ -9622,6 +9643,12 @@ static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
     return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, shared);
 }
 
+/* Of halves every GPU that hybrid runs on has tensor cores, of bf16 those from 8.0 on. */
+static bool hyb_gpu_gains(hyb_device *device, hybrid_type operands)
+{
+    return operands == HYBRID_TYPE_F16 || (operands == HYBRID_TYPE_BF16 && hyb_cuda_device_of(device)->cu->cc >= 80);
+}
+
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     const int cc = hyb_cuda_device_of(device)->cu->cc;
@@ -9660,10 +9687,9 @@ static void hyb_gpu_provider_close(hyb_device *device)
 
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hyb_device_ops ops = {
-        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends,
-        hyb_gpu_show, hyb_gpu_backend_cost, hyb_gpu_backend_create
-    };
+    static const hyb_device_ops ops = { false,         hyb_gpu_alloc, hyb_gpu_free,         hyb_gpu_cost,
+                                        hyb_gpu_fits,  hyb_gpu_write, hyb_gpu_flush,        hyb_gpu_attends,
+                                        hyb_gpu_gains, hyb_gpu_show,  hyb_gpu_backend_cost, hyb_gpu_backend_create };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
     hybrid_result r;

@@ -221,6 +221,7 @@ HYB_TEPID_BEGIN
 #include "train/schedule.c"
 #include "train/store.c"
 #include "train/optimizer.c"
+#include "train/format.c"
 #include "train/objective.c"
 #include "train/transformer.c"
 #include "train/room.c"

@@ -429,9 +429,38 @@ static double near_of_products(hybrid_type type)
     if (hybrid_type_block_size(type) > 1) return 5e-2;
     return type == HYBRID_TYPE_F32 ? 1e-5 : type == HYBRID_TYPE_BF16 ? 2e-2 : 4e-3;
 }
+/* The format of a product. */
+static hybrid_type draw_rounding(side *s)
+{
+    return s->turn % 4 == 1 ? HYBRID_TYPE_BF16 : s->turn % 4 == 3 ? HYBRID_TYPE_F16 : HYBRID_TYPE_F32;
+}
+/* w: all that the op has, or it is not there in that format. */
+static void draw_rounded(side *s, hyb_rounding *rounding, hybrid_type type, const hyb_tensor *w, int n_out)
+{
+    const size_t n = (size_t)(w->ne[0] * w->ne[1]);
+    const float *x;
+    uint16_t *to;
+    size_t i;
+    int a;
+    rounding->type = s->limits.operands = type;
+    if (!type || n_out > 1 || draw_chance(s, 50)) return;
+    for (a = 0; a < s->n_areas; a++)
+        if (s->areas[a].memory + s->areas[a].shift == (const char *)w->data) break;
+    x = (const float *)(const void *)s->areas[a].before;
+    to = (uint16_t *)malloc(n * sizeof *to + 1);
+    for (i = 0; i < n; i++) to[i] = type == HYBRID_TYPE_BF16 ? hyb_f32_to_bf16(x[i]) : hyb_f32_to_f16(x[i]);
+    rounding->of = (const float *)w->data;
+    rounding->to = (const uint16_t *)area_new(s, AREA_BYTES, to, n * sizeof *to, 0);
+}
+
 static void draw_matmul(side *s, hyb_op_matmul *op)
 {
-    hybrid_type type = draw_type(s);
+    const bool in_chunks = s->turn % 4 == 3;
+    const hybrid_type rounding = !in_chunks           ? HYBRID_TYPE_F32
+                                 : s->turn % 12 == 7  ? HYBRID_TYPE_BF16
+                                 : s->turn % 12 == 11 ? HYBRID_TYPE_F16
+                                                      : HYBRID_TYPE_F32;
+    hybrid_type type = rounding ? HYBRID_TYPE_F32 : draw_type(s);
     const int n_out = draw_chance(s, 50) ? 1 : draw_int(s, 2, 4), k = draw_k(s, type, 1100);
     int i;
     draw_batch(s, draw_chance(s, 60) ? 9 : 100);
@@ -440,12 +469,12 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
     op->x_stride = k + 4 * draw_int(s, 0, 2);
     op->x = draw_rows(s, op->n, k, op->x_stride);
     op->n_out = n_out;
-    op->in_chunks = s->turn % 4 == 3;
+    op->in_chunks = in_chunks;
     s->limits.n_train = op->in_chunks;
     for (i = 0; i < n_out; i++) {
         hyb_matmul_out *o = &op->out[i];
         const int out = draw_size(s, 150);
-        if (i && draw_chance(s, 30) && k % 256 == 0) type = draw_type(s);
+        if (i && !rounding && draw_chance(s, 30) && k % 256 == 0) type = draw_type(s);
         o->w = draw_matrix(s, type, k, out, 1);
         o->bias = draw_chance(s, 40) ? draw_floats(s, out, 1) : NULL;
         o->y_stride = draw_stride(s, out);
@@ -456,20 +485,22 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
         o->add_stride = draw_stride(s, out);
         o->add = draw_rows(s, op->n, out, o->add_stride);
     }
+    draw_rounded(s, &op->rounding, rounding, op->out[0].w, n_out);
     s->level = k;
     /* both sides round x, in ways of their own */
-    s->near = n_out > 1 ? 5e-2 : near_of_products(type);
-    s->exact = hybrid_type_block_size(type) > 1 || n_out > 1 ? 1.5e-2 : 2e-6;
+    s->near = rounding ? 3e-5 : n_out > 1 ? 5e-2 : near_of_products(type);
+    s->exact = !rounding && (hybrid_type_block_size(type) > 1 || n_out > 1) ? 1.5e-2 : 2e-6;
 }
-static void exact_product(side *s, const hyb_tensor *w, int64_t matrix, const float *x, const float *bias,
-                          const float *add, const float *y)
+static void exact_product(side *s, hybrid_type rounding, const hyb_tensor *w, int64_t matrix, const float *x,
+                          const float *bias, const float *add, const float *y)
 {
     float *row = (float *)malloc((size_t)w->ne[0] * sizeof *row);
     int64_t r, i;
     for (r = 0; r < w->ne[1]; r++) {
         double sum = 0;
         decoded(w, matrix, r, row);
-        for (i = 0; i < w->ne[0]; i++) sum += (double)row[i] * x[i];
+        for (i = 0; i < w->ne[0]; i++)
+            sum += (double)hyb_rounded(rounding, row[i]) * (double)hyb_rounded(rounding, x[i]);
         want(s, y + r, sum + (bias ? bias[r] : 0) + (add ? add[r] : 0));
     }
     free(row);
@@ -479,7 +510,7 @@ static void exact_matmul(side *s, const hyb_op_matmul *op)
     int i, r;
     for (i = 0; i < op->n_out; i++)
         for (r = 0; r < op->n; r++)
-            exact_product(s, op->out[i].w, 0, op->x + r * op->x_stride, op->out[i].bias,
+            exact_product(s, op->rounding.type, op->out[i].w, 0, op->x + r * op->x_stride, op->out[i].bias,
                           op->out[i].add ? op->out[i].add + r * op->out[i].add_stride : NULL,
                           op->out[i].y + r * op->out[i].y_stride);
 }
@@ -1070,8 +1101,9 @@ static void exact_experts(side *s, const hyb_op_experts *op)
     int i, c;
     for (i = 0; i < op->n_out; i++)
         for (c = 0; c < op->n * op->n_used; c++)
-            exact_product(s, op->out[i].w, op->ids[c], op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL,
-                          NULL, op->out[i].y + c * op->out[i].y_stride);
+            exact_product(s, HYBRID_TYPE_F32, op->out[i].w, op->ids[c],
+                          op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL, NULL,
+                          op->out[i].y + c * op->out[i].y_stride);
 }
 
 static void draw_combine(side *s, hyb_op_combine *op)

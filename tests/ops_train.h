@@ -16,6 +16,31 @@ static void want_double(side *s, const double *at, double value)
     w->value = value;
 }
 
+static void draw_round(side *s, hyb_op_round *op)
+{
+    uint16_t *out;
+    int64_t i;
+    op->type = s->turn % 2 ? HYBRID_TYPE_BF16 : HYBRID_TYPE_F16;
+    op->n = draw_values(s);
+    op->x = draw_floats(s, op->n, s->turn % 3 ? 1 : 60000);
+    out = (uint16_t *)malloc((size_t)(op->n + 2) * sizeof *out);
+    for (i = 0; i < op->n + 2; i++) out[i] = 0x7FFF;
+    op->out = (uint16_t *)area_new(s, AREA_INTS, out, (size_t)(op->n + 1) / 2 * 4, 2 * (size_t)draw_int(s, 0, 3));
+    s->near = s->exact = 0;
+}
+/* To the bit, two values at a time. */
+static void exact_round(side *s, const hyb_op_round *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i += 2) {
+        uint16_t pair[2] = { 0, 0x7FFF };
+        int32_t bits;
+        hybrid_quantize(op->type, op->x + i, pair, i + 1 < op->n ? 2 : 1, NULL, NULL);
+        memcpy(&bits, pair, sizeof bits);
+        want_id(s, (const int32_t *)(const void *)(op->out + i), bits);
+    }
+}
+
 static void draw_embed_back(side *s, hyb_op_embed_back *op)
 {
     int n, i, rows = 1;
@@ -110,7 +135,8 @@ static void exact_norm_back(side *s, const hyb_op_norm_back *op)
 
 static void draw_matmul_back_x(side *s, hyb_op_matmul_back_x *op)
 {
-    const hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    const hybrid_type rounding = draw_rounding(s);
+    const hybrid_type type = rounding ? HYBRID_TYPE_F32 : op_types[draw_int(s, 0, OP_TYPES - 1)];
     const int k = draw_k(s, type, 1100);
     int i;
     draw_batch(s, draw_chance(s, 60) ? 9 : 300);
@@ -125,6 +151,7 @@ static void draw_matmul_back_x(side *s, hyb_op_matmul_back_x *op)
     }
     op->dx_stride = draw_stride(s, k);
     op->dx = draw_rows(s, op->n, k, op->dx_stride);
+    draw_rounded(s, &op->rounding, rounding, op->out[0].w, op->n_out);
     s->limits.n_train = 1;
     s->near = 3e-5; /* thousands of products, one by one on a GPU */
     s->exact = 3e-6;
@@ -139,7 +166,10 @@ static void exact_matmul_back_x(side *s, const hyb_op_matmul_back_x *op)
         for (o = 0; o < op->out[i].w->ne[1]; o++) {
             decoded(op->out[i].w, 0, o, row);
             for (r = 0; r < op->n; r++)
-                for (c = 0; c < k; c++) sums[r * k + c] += (double)op->out[i].dy[r * op->out[i].dy_stride + o] * row[c];
+                for (c = 0; c < k; c++)
+                    sums[r * k + c] +=
+                        (double)hyb_rounded(op->rounding.type, op->out[i].dy[r * op->out[i].dy_stride + o]) *
+                        (double)hyb_rounded(op->rounding.type, row[c]);
         }
     for (r = 0; r < op->n; r++)
         for (c = 0; c < k; c++) want(s, op->dx + r * op->dx_stride + c, sums[r * k + c]);
@@ -165,6 +195,7 @@ static void draw_matmul_back_w(side *s, hyb_op_matmul_back_w *op)
         o->dw = draw_chance(s, 90) ? draw_floats(s, o->n * op->k, 1) : NULL;
         o->dbias = draw_chance(s, 50) ? draw_floats(s, o->n, 1) : NULL;
     }
+    op->rounding.type = s->limits.operands = draw_rounding(s);
     s->limits.n_train = 1;
     s->near = 1e-5;
     s->exact = 3e-6;
@@ -179,7 +210,9 @@ static void exact_matmul_back_w(side *s, const hyb_op_matmul_back_w *op)
             for (c = 0; c <= op->k; c++) sums[c] = 0;
             for (r = 0; r < op->n; r++) {
                 const double d = at->dy[r * at->dy_stride + o];
-                for (c = 0; c < op->k; c++) sums[c] += d * op->x[r * op->x_stride + c];
+                const double factor = (double)hyb_rounded(op->rounding.type, (float)d);
+                for (c = 0; c < op->k; c++)
+                    sums[c] += factor * (double)hyb_rounded(op->rounding.type, op->x[r * op->x_stride + c]);
                 sums[op->k] += d;
             }
             for (c = 0; at->dw && c < op->k; c++) want(s, at->dw + o * op->k + c, at->dw[o * op->k + c] + sums[c]);

@@ -463,7 +463,8 @@ static void test_spoilt(void)
     bench_close(&b);
 }
 
-/* A copy of a file with another value of a key, and a checksum that is right if it is a checkpoint. */
+/* A copy of a file with another value of a key (INT64_MIN: without it), and a checksum that is right if it is a
+ * checkpoint. */
 static void rewrite(const char *from, const char *to, const char *key, int64_t value)
 {
     hybrid_source source;
@@ -478,10 +479,10 @@ static void rewrite(const char *from, const char *to, const char *key, int64_t v
     source.path = from;
     CHECK(!hybrid_gguf_open(NULL, &source, &in, &e) && !hybrid_gguf_writer_create(NULL, &w, &e), "%s", e.message);
     hybrid_gguf_copy_keys(w, in, NULL);
-    if (!hybrid_gguf_find(in, key, &now)) now.type = HYBRID_GGUF_U32;
-    if (now.type == HYBRID_GGUF_F32)
+    if (!hybrid_gguf_find(in, key, &now) || now.type == HYBRID_GGUF_ARRAY) now.type = HYBRID_GGUF_U32;
+    if (value != INT64_MIN && now.type == HYBRID_GGUF_F32)
         hybrid_gguf_set_float(w, key, now.type, (double)value, NULL);
-    else
+    else if (value != INT64_MIN)
         hybrid_gguf_set_int(w, key, now.type, value, NULL);
     for (i = 0; i < hybrid_gguf_tensor_count(in); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
@@ -501,6 +502,8 @@ static void rewrite(const char *from, const char *to, const char *key, int64_t v
     data = read_file(to, &size);
     if (data && size > 40000 && strstr(key, "checkpoint")) { /* 16 bytes and padding at the end */
         float values[HYB_CHECKSUM_VALUES];
+        for (i = 0; value == INT64_MIN && i + strlen(key) < size; i++)
+            if (!memcmp(data + i, key, strlen(key))) data[i + strlen(key) - 1] = 'X';
         hyb_checksum_add(sum, data, size - 32);
         hyb_checksum_end(sum, values);
         memcpy(data + size - 32, values, sizeof values);
@@ -520,6 +523,56 @@ static void refuses(hybrid_trainer *t, const char *path, hybrid_result want, con
     CHECK(r == want && strstr(e.message, words), "%s: result %d, \"%s\"", path, (int)r, e.message);
     CHECK(sum_of(t) == before && !t->torn, "%s: something was changed", path);
 }
+
+#if !defined(_WIN32)
+/* Every number format; one that a checkpoint brings, and one that it cannot. */
+static void test_formats(void)
+{
+    static const hybrid_type types[] = { HYBRID_TYPE_BF16, HYBRID_TYPE_F16 };
+    hybrid_trainer_desc d;
+    hybrid_error e;
+    bench a, b;
+    loop l = { 0 };
+    int i;
+    memset(&d, 0, sizeof d);
+    for (i = 0; i < 2; i++) {
+        d.format = types[i];
+        test_resume(i ? llama : gpt2, 2, 4, &d);
+    }
+    TEST("number formats");
+    if (!bench_open(&a, gpt2, &d) || !bench_open(&b, gpt2, NULL)) return;
+    a.t->format.scale = 1024;
+    if (!steps(a.t, &l, 2) || hybrid_trainer_set_format(a.t, HYBRID_TYPE_BF16, &e) || !steps(a.t, &l, 1) ||
+        hybrid_trainer_set_format(a.t, HYBRID_TYPE_F16, &e) || !steps(a.t, &l, 2))
+        CHECK(0, "steps in fp16, bf16, fp16");
+    a.t->format.scale = 512; /* as if it had been halved */
+    a.t->format.n_skipped = 7;
+    save(a.t, &l, scratch("fp16"));
+    heard[0] = 0;
+    if (load(b.t, &l, scratch("fp16"))) {
+        const hyb_format *f = &b.t->format;
+        CHECK(strstr(heard, "trained in fp16, and the trainer was made for fp32") && strstr(heard, "nothing is won"),
+              "%s", heard);
+        CHECK(f->type == HYBRID_TYPE_F16 && f->scale == 512 && f->good == 2 && f->n_skipped == 7 && f->n_changes == 2,
+              "type %d, scale %g, %d good steps, %d skipped, %d changes", (int)f->type, f->scale, (int)f->good,
+              (int)f->n_skipped, (int)f->n_changes);
+        CHECK(steps(a.t, &l, 2), "the saved one");
+        l.random = ((const loop *)hybrid_trainer_user(b.t, NULL))->random;
+        CHECK(steps(b.t, &l, 2) && sum_of(a.t) == sum_of(b.t), "goes on with other bits");
+        CHECK(!memcmp(&a.t->format, &b.t->format, sizeof a.t->format), "and with another format");
+    }
+    bench_close(&a);
+    /* a checkpoint that is older than the key is one of fp32 */
+    rewrite(scratch("fp16"), scratch("new"), "hybrid.checkpoint.format", INT64_MIN);
+    heard[0] = 0;
+    CHECK(!hybrid_trainer_load(b.t, scratch("new"), &e) && b.t->format.type == HYBRID_TYPE_F32 &&
+              !b.t->format.n_changes && strstr(heard, "trained in fp32"),
+          "%s: %s", e.message, heard);
+    rewrite(scratch("fp16"), scratch("new"), "hybrid.checkpoint.format", 3); /* not an array */
+    refuses(b.t, scratch("new"), HYBRID_ERROR_FORMAT, "not a number format");
+    bench_close(&b);
+}
+#endif
 
 /* Of another optimizer; without an average, or a momentum, that the trainer keeps; with one that it does not. */
 static void test_other_optimizers(void)
@@ -855,6 +908,7 @@ int main(void)
     test_resume(gpt2, 2, getenv("HYBRID_SANITIZER") ? 5 : 20, NULL);
     test_resume(llama, 2, 5, NULL);
     test_resume_optimizers();
+    test_formats();
     test_kills(kills ? atoi(kills) : 20);
     test_sweep();
     test_disks();

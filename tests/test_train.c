@@ -362,6 +362,7 @@ static void test_shape(const char *architecture)
 }
 
 #include "train_adapters.h"
+#include "train_formats.h"
 #include "train_models.h"
 #include "train_own.h"
 #include "train_slices.h"
@@ -372,6 +373,7 @@ int main(void)
 {
     test_models();
     test_adapters();
+    test_formats();
     test_own();
     test_shape("gpt2");
     test_shape("llama");

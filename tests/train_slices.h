@@ -170,7 +170,8 @@ static bool room_lesson(hybrid_runtime *rt, ration *given, hybrid_trainer_desc d
         return false;
     }
     CHECK(given->live == before, "a plan leaves %ld bytes", (long)(given->live - before));
-    CHECK(plan->total == plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->other,
+    CHECK(plan->total ==
+              plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->rounded + plan->other,
           "the total is not the sum");
     if (hybrid_trainer_create(&d, &t, &e)) {
         CHECK(0, "%s", e.message);

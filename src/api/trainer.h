@@ -49,6 +49,9 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
                               * by itself, the least memory for up to some dozens of layers; 0: all is kept */
+    hybrid_type format; /* to what the operands of products (rows, gradients of rows, weights) are rounded before they
+                         * are multiplied: HYBRID_TYPE_F32 (0), they are not; HYBRID_TYPE_BF16, HYBRID_TYPE_F16; see
+                         * hybrid_trainer_set_format */
     hybrid_optimizer optimizer;
     float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
     float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
@@ -97,6 +100,13 @@ typedef struct hybrid_train_metrics {
      * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
      * steps; 0: not known, as where n_batches is 1 */
     double noise_scale;
+    hybrid_type format;       /* of this step's products */
+    int64_t n_format_changes; /* by hybrid_trainer_set_format, in all; and */
+    uint64_t format_bytes; /* what they have moved: read and written to have weights in the new format. On the host 0:
+                            * there products round what they read anyway */
+    double loss_scale;     /* by which the loss of this step was multiplied on the way back; 1: not of fp16 */
+    bool skipped;          /* fp16: a gradient was infinite or NaN, so nothing was changed, and this is not a step; */
+    int64_t n_skipped;     /* how often that has happened */
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
@@ -132,6 +142,25 @@ HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybr
 /* Gives up the step that hybrid_trainer_work is in the middle of, if there is one: as if it had not been begun. */
 HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
 
+/* ---- number formats ----
+ *
+ * What is multiplied may be rounded, to nearest even, to HYBRID_TYPE_BF16 or HYBRID_TYPE_F16, as tensor cores want it:
+ * the rows that a product reads, the gradients of rows that go back through it, and its weights. All else is fp32: the
+ * weights that the optimizer changes (and contexts run), sums, gradients of weights, norms, attention, the loss, the
+ * optimizer. hybrid_trainer_evaluate has the format of the step that comes next. Of an adapter's model, weights that
+ * are not F32 are multiplied as in every format; its A and B are rounded as all F32 is. fp16 has no numbers above 65504
+ * and none below 6e-8: gradients are those of the loss times a power of two, 65536 at first. A step in which one of
+ * them is infinite or NaN is skipped: weights, optimizer and number of steps stay as they are, metrics.skipped says so,
+ * and the factor is halved; 2000 steps without that double it. HYBRID_ERROR_NUMERIC: the loss itself is not finite, or
+ * a gradient with the factor 1. A GPU keeps the rounded weights beside the others (hybrid_train_plan.rounded) and
+ * multiplies on its tensor cores. The host computes what a GPU would, in about the time of fp32; so does one before
+ * compute capability 8.0 in bf16. Nothing is won there then, and a line in the log says so (WARN). */
+
+/* Changes the format between two steps. A checkpoint holds it, and hybrid_trainer_load takes it from there, whatever
+ * the descriptor said; then it can be changed here. HYBRID_ERROR_INVALID: not such a format; _UNSUPPORTED: of a model
+ * of your own; _LIMIT: it takes more than max_bytes; _MEMORY: nothing has been changed. */
+HYBRID_API hybrid_result hybrid_trainer_set_format(hybrid_trainer *trainer, hybrid_type format, hybrid_error *error);
+
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
@@ -159,6 +188,7 @@ typedef struct hybrid_train_plan {
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
+    uint64_t rounded;        /* of the weights once more, in the format of products; 0: on the host, and in fp32 */
     uint64_t other;          /* tables and names */
     uint64_t total;          /* their sum */
     int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
@@ -197,7 +227,8 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 /* ---- what is kept ----
  *
  * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, their average, the
- * number of steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ * number of steps, the number format, and bytes of the caller, in which a loop keeps where it is in its data and its
+ * random numbers:
  *
  *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
  *     for (...) {

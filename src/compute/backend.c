@@ -67,7 +67,8 @@ typedef struct hyb_limits {
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
-    int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
+    hybrid_type operands; /* of products of training: hyb_rounding.type */
+    int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */
     const void *format[HYB_LIMIT_FORMATS]; /* CPU: formats of prepared rows */
@@ -90,6 +91,7 @@ typedef struct hyb_device_ops {
                            hybrid_error *error);                     /* host may change on return */
     hybrid_result (*flush)(hyb_device *device, hybrid_error *error); /* what was written has arrived */
     bool (*attends)(hyb_device *device, const hyb_limits *limits);   /* there is a kernel for heads of these sizes */
+    bool (*gains)(hyb_device *device, hybrid_type operands); /* products of that format are faster than of F32 */
     bool (*show)(hyb_device *device, hyb_limits *limits,
                  const hyb_tensor *w); /* notes a matrix; false: no kernel for its type */
     uint64_t (*backend_cost)(hyb_device *device, const hyb_limits *limits);

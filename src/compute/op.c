@@ -150,6 +150,15 @@ HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batc
 
 /* ---- products ---- */
 
+/* The number format of products: their operands are rounded to `type` (F16 or BF16, to nearest even) before they are
+ * multiplied; sums and everything else stay float32. F32: they are taken as they are. A back end may find matrices
+ * that were rounded before, by the op round: those of the values from `of` on begin at `to`. */
+typedef struct hyb_rounding {
+    hybrid_type type;
+    const float *of;
+    const uint16_t *to; /* NULL: there are none */
+} hyb_rounding;
+
 /* Products have three forms: x W^T here, and two that training asks for: dy W (matmul_back_x), dy^T x (matmul_back_w).
  *
  * Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
@@ -168,6 +177,8 @@ typedef struct hyb_op_matmul {
     int n;
     bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
                        (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
+    hyb_rounding
+        rounding; /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
     int n_out;
     hyb_matmul_out out[4];
 } hyb_op_matmul;
@@ -186,7 +197,7 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
 
 #ifndef HYBRID_NO_TRAIN
 /* Gradient of what a product read: dx (n, k) = the sum over i of dy_i (n, out_i) . W_i (out_i, k), in the order of i.
- * W of any type. */
+ * W of any type. rounding: of W_i and dy_i where W_i is F32. */
 typedef struct hyb_matmul_dy {
     const hyb_tensor *w;
     const float *dy;
@@ -199,6 +210,7 @@ typedef struct hyb_op_matmul_back_x {
     hyb_matmul_dy out[4];
     float *dx;
     int64_t dx_stride;
+    hyb_rounding rounding;
 } hyb_op_matmul_back_x;
 HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const hyb_batch *batch)
 {
@@ -213,7 +225,8 @@ HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const 
     return bytes;
 }
 
-/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i. */
+/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i.
+ * rounding: of dy_i and x in that product, not in the sum. */
 typedef struct hyb_matmul_dw {
     const float *dy;
     int64_t dy_stride, n; /* n: out_i */
@@ -226,6 +239,7 @@ typedef struct hyb_op_matmul_back_w {
     int n;
     int n_out;
     hyb_matmul_dw out[4];
+    hyb_rounding rounding; /* its type alone is read */
 } hyb_op_matmul_back_w;
 HYB_INLINE double hyb_bytes_matmul_back_w(const hyb_op_matmul_back_w *op, const hyb_batch *batch)
 {
@@ -719,6 +733,19 @@ HYB_INLINE double hyb_bytes_lerp(const hyb_op_lerp *op, const hyb_batch *batch)
 {
     HYB_UNUSED(batch);
     return 12.0 * (double)op->n;
+}
+
+/* out = x rounded to F16 or BF16, to nearest even: what is too large becomes infinite. */
+typedef struct hyb_op_round {
+    hybrid_type type;
+    const float *x;
+    int64_t n;
+    uint16_t *out;
+} hyb_op_round;
+HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 6.0 * (double)op->n;
 }
 #endif
 #endif

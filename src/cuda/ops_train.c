@@ -119,5 +119,17 @@ static void hyb_cuda_op_lerp(hyb_cuda_at *at, const hyb_op_lerp *op)
     args[4] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_lerp, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
+
+static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
+{
+    hyb_op_round o = *op;
+    int32_t bf16 = op->type == HYBRID_TYPE_BF16;
+    void *args[4];
+    args[0] = &o.x;
+    args[1] = &o.n;
+    args[2] = &bf16;
+    args[3] = &o.out;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
 #endif
 #endif

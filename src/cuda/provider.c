@@ -78,6 +78,12 @@ static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
     return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, shared);
 }
 
+/* Of halves every GPU that hybrid runs on has tensor cores, of bf16 those from 8.0 on. */
+static bool hyb_gpu_gains(hyb_device *device, hybrid_type operands)
+{
+    return operands == HYBRID_TYPE_F16 || (operands == HYBRID_TYPE_BF16 && hyb_cuda_device_of(device)->cu->cc >= 80);
+}
+
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     const int cc = hyb_cuda_device_of(device)->cu->cc;
@@ -116,10 +122,9 @@ static void hyb_gpu_provider_close(hyb_device *device)
 
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hyb_device_ops ops = {
-        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends,
-        hyb_gpu_show, hyb_gpu_backend_cost, hyb_gpu_backend_create
-    };
+    static const hyb_device_ops ops = { false,         hyb_gpu_alloc, hyb_gpu_free,         hyb_gpu_cost,
+                                        hyb_gpu_fits,  hyb_gpu_write, hyb_gpu_flush,        hyb_gpu_attends,
+                                        hyb_gpu_gains, hyb_gpu_show,  hyb_gpu_backend_cost, hyb_gpu_backend_create };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
     hybrid_result r;

@@ -54,6 +54,7 @@ static void hyb_back_products_begin(hyb_back_products *p, hyb_forward *f, const 
     p->f = f;
     p->x.rows = p->w.rows = f->s->rows;
     p->x.n = p->w.n = f->n;
+    p->x.rounding = p->w.rounding = f->rounding;
     p->w.x = x;
     p->w.x_stride = x_stride;
 }

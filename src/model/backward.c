@@ -33,6 +33,7 @@ typedef struct hyb_train_shape {
     int n_seq, n_ctx;
     int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
     int rank;  /* the largest of the adapter that is trained; 0: the model's own weights are */
+    hybrid_type operands; /* the format of products; it takes no memory here, but some of the back end */
 } hyb_train_shape;
 
 /* Layers of a segment. */

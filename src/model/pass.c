@@ -82,17 +82,17 @@ typedef struct hyb_net hyb_net;
 
 /* What a backward pass works with besides what the forward pass kept. */
 typedef struct hyb_back {
-    const float *weights;     /* the model's own memory, NULL: it is frozen, and */
-    float *grads;             /* a gradient for every value of it */
-    float *dx;                /* (n, E) of the residual stream after the part, then before it */
-    float *dh;                /* (n, E) of its normed copy */
-    float *dblock;            /* (n, E) of what goes through the norm of a block */
-    float *dmix;              /* (n, needs.mix) */
-    float *dmix_in;           /* (n, needs.mix_both) of mix before it was changed value by value */
-    float *dmixed;            /* (n, needs.mixed) */
-    float *dact;              /* (n, needs.act) */
-    float *stats;             /* of norms: two values a group */
-    float *rope, *rope_local; /* tables that turn back: those of the negative angles, */
+    const float *weights;              /* the model's own memory, NULL: it is frozen, and */
+    float *grads;                      /* a gradient for every value of it */
+    float *dx;                         /* (n, E) of the residual stream after the part, then before it */
+    float *dh;                         /* (n, E) of its normed copy */
+    float *dblock;                     /* (n, E) of what goes through the norm of a block */
+    float *dmix;                       /* (n, needs.mix) */
+    float *dmix_in;                    /* (n, needs.mix_both) of mix before it was changed value by value */
+    float *dmixed;                     /* (n, needs.mixed) */
+    float *dact;                       /* (n, needs.act) */
+    float *stats;                      /* of norms: two values a group */
+    float *rope, *rope_local;          /* tables that turn back: those of the negative angles, */
     double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
@@ -119,6 +119,7 @@ typedef struct hyb_forward {
      * finds the pair of a matrix w as forward does: hyb_adapter_pair_of(set->use[i].adapter, w), times use[i].scale. */
     const hyb_adapter_set *sets;
     const int32_t *set_of_run;
+    hyb_rounding rounding;   /* of the products of a training pass */
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -218,6 +219,7 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
     memset(op, 0, sizeof *op);
     op->rows = f->s->rows;
     op->in_chunks = f->kept != NULL;
+    op->rounding = f->rounding;
     op->x = x;
     op->x_stride = x_stride;
     op->n = f->n;

@@ -100,14 +100,17 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
 
 /* The same of a pass over sequences of n_ctx tokens that is trained on. */
 static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *net, const hyb_weights *w,
-                                            const hyb_hparams *hp, const hybrid_context_desc *d, hyb_limits *limits,
-                                            hybrid_error *error)
+                                            const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_type operands,
+                                            hyb_limits *limits, hybrid_error *error)
 {
     hybrid_result r = hyb_limits_of(device, net, w, hp, d, limits, error);
     int32_t i;
     if (r) return r;
     limits->n_train = d->n_ctx;
+    limits->operands = operands;
     if (device->ops->is_host) return HYBRID_OK;
+    if (operands != HYBRID_TYPE_F32)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "number formats other than fp32 are trained on the host only");
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
@@ -188,7 +191,7 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
     memset(place, 0, sizeof *place);
     for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
-    if (hyb_limits_of_training(gpu, net, w, hp, d, &limits, why)) return;
+    if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
     need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
     if (!gpu->ops->fits(gpu, need)) {
         hyb_fail(why, HYBRID_ERROR_MEMORY,

@@ -7,6 +7,7 @@
  *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
+ *     hybrid.checkpoint.format     of products: its type, and the numbers of train/format.c
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
@@ -189,11 +190,16 @@ static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_traine
 static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     const double noise[2] = { t->noise.gradient, t->noise.noise };
+    double format[HYB_FORMAT_NUMBERS];
     hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
     if (!r)
         r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
     if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
     if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
+    hyb_format_save(&t->format, format);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
+                                    error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
@@ -354,6 +360,7 @@ typedef struct hyb_checkpoint_in {
     hybrid_gguf *gguf;
     hyb_checksum *sum;
     int64_t step;
+    hyb_format format;   /* of products */
     unsigned char *user; /* bytes of the caller */
     size_t user_size;
     hybrid_error why; /* of a failed read */
@@ -526,6 +533,41 @@ static hybrid_result hyb_checkpoint_optimizer(const hybrid_trainer *t, const hyb
                     hyb_optimizer_of(&of)->name, t->optimizer->name, hyb_optimizer_of(&of)->name);
 }
 
+/* Of products; that of a checkpoint which is older than the key is fp32. */
+static hybrid_result hyb_checkpoint_format(const hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hybrid_gguf_value value;
+    double numbers[HYB_FORMAT_NUMBERS];
+    memset(&in->format, 0, sizeof in->format);
+    hyb_format_take(&in->format, HYBRID_TYPE_F32);
+    if (!hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("format"), &value)) return HYBRID_OK;
+    if (value.type == HYBRID_GGUF_ARRAY && value.item_type == HYBRID_GGUF_F64 && value.count == HYB_FORMAT_NUMBERS) {
+        memcpy(numbers, value.data, sizeof numbers);
+        if (hyb_format_load(&in->format, numbers) && (t->model || in->format.type == HYBRID_TYPE_F32)) return HYBRID_OK;
+    }
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "the checkpoint's key '%s' is not a number format of training: it is damaged, or of a newer hybrid",
+                    HYB_CHECKPOINT_KEY("format"));
+}
+
+/* The trainer goes on in the format of the checkpoint. */
+static hybrid_result hyb_checkpoint_take_format(hybrid_trainer *t, const hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_type had = t->format.type, type = in->format.type;
+    uint64_t bytes = 0;
+    hybrid_result r;
+    if (type == had) return HYBRID_OK;
+    r = hyb_trainer_exchange_format(t, type, &bytes, "hybrid_trainer_load", error);
+    if (r) return r;
+    t->format = in->format;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the checkpoint was trained in %s, and the trainer was made for %s; it goes on in %s: "
+            "hybrid_trainer_set_format changes that",
+            hyb_format_name(type), hyb_format_name(had), hyb_format_name(type));
+    hyb_trainer_say_format(t);
+    return HYBRID_OK;
+}
+
 /* Everything that can be seen before anything is changed. */
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
@@ -538,6 +580,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
     if (!r) r = hyb_checkpoint_optimizer(t, in, error);
+    if (!r) r = hyb_checkpoint_format(t, in, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
         r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
@@ -616,6 +659,7 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     t->torn = false;
     t->swapped = false;
     hyb_checkpoint_noise(t, in->gguf);
+    t->format = in->format;
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;
@@ -638,6 +682,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
     r = hyb_trained_begin(&e, t->rt, t->model, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
     if (!r) r = hyb_checkpoint_check(t, in, &e, error);
+    if (!r) r = hyb_checkpoint_take_format(t, in, error);
     if (!r) r = hyb_checkpoint_take(t, in, &e, error);
     hyb_trained_end(&e);
     hybrid_gguf_destroy(in->gguf);

@@ -25,6 +25,10 @@ typedef struct hyb_objective_ops {
     bool (*work)(hyb_objective *o);                                            /* false: that was the last piece */
     hybrid_result (*end)(hyb_objective *o, double *loss, hybrid_error *error); /* adds to *loss */
     void (*destroy)(hyb_objective *o);
+    /* The number format of its products becomes another; *bytes: what that moved. After a failure it is as before.
+     * NULL, as what follows is: it has none but its own. */
+    hybrid_result (*set_format)(hyb_objective *o, hybrid_type type, uint64_t *bytes, hybrid_error *error);
+    void (*refresh)(hyb_objective *o); /* the weights have changed: those in the format of products follow */
 } hyb_objective_ops;
 
 struct hyb_objective {

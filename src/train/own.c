@@ -159,7 +159,8 @@ static hyb_limits hyb_own_limits(void)
 static hybrid_result hyb_own_create(hybrid_runtime *rt, hyb_device *device, const hybrid_trainable *m,
                                     const hyb_store *store, hyb_objective **objective, hybrid_error *error)
 {
-    static const hyb_objective_ops ops = { hyb_own_look, hyb_own_begin, hyb_own_work, hyb_own_end, hyb_own_destroy };
+    static const hyb_objective_ops ops = { hyb_own_look,    hyb_own_begin, hyb_own_work, hyb_own_end,
+                                           hyb_own_destroy, NULL,          NULL };
     const hyb_limits limits = hyb_own_limits();
     hyb_own *own = (hyb_own *)hyb_calloc(rt, 1, sizeof *own);
     hyb_backend *be;

@@ -23,7 +23,8 @@ static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device,
     plan->scratch = bytes - plan->kept - plan->logits + device->ops->backend_cost(device, &limits);
     plan->n_seq = shape->n_seq;
     plan->recompute_every = shape->every;
-    plan->total = plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->other;
+    plan->total =
+        plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->rounded + plan->other;
     return HYBRID_OK;
 }
 
@@ -35,6 +36,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
     hybrid_train_plan least = *plan;
     const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
     least.total = UINT64_MAX;
+    shape->operands = d->format;
     shape->n_ctx = d->n_ctx;
     shape->rank = d->adapter ? d->adapter->max_rank : 0;
     for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
@@ -54,6 +56,7 @@ static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hyb
 static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
                                    hyb_train_shape *shape, hybrid_train_plan *plan, hybrid_error *error)
 {
+    shape->operands = d->format;
     shape->n_seq = d->n_seq;
     shape->n_ctx = d->n_ctx;
     shape->every = d->recompute_every;

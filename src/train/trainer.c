@@ -4,6 +4,7 @@
 #define HYB_TRAIN_TRAINER_C
 #include "../api/trainer.h"
 #include "../core/lifetime.c"
+#include "format.c"
 #include "noise.c"
 #include "optimizer.c"
 #include "own.c"
@@ -55,6 +56,7 @@ struct hybrid_trainer {
     int64_t step; /* steps done */
     hyb_step now;
     hyb_noise noise;
+    hyb_format format;
     double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
@@ -77,6 +79,7 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
     if ((r = hyb_optimizer_defaults(d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_format_check(d->format, d->own != NULL, "hybrid_trainer_create", error)) != HYBRID_OK) return r;
     return hyb_schedule_check(d, error);
 }
 
@@ -91,6 +94,14 @@ static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error
     if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
                     (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
+}
+
+/* What the weights take in the format of products. */
+static uint64_t hyb_trainer_rounded(const hybrid_trainer *t, hybrid_type format)
+{
+    hyb_device *device = t->store.device;
+    const size_t bytes = hyb_transformer_rounded(&t->store, t->desc.adapter, format);
+    return bytes ? device->ops->cost(device, bytes) : 0;
 }
 
 /* What is trained, and its states: the tables alone. Then how much there is room for. */
@@ -112,6 +123,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
     t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
     if (own) return hyb_trainer_own_room(t, error);
+    t->plan.rounded = hyb_trainer_rounded(t, t->desc.format);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
@@ -179,6 +191,7 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     t->rt = rt;
     t->model = model;
     t->desc = d;
+    hyb_format_take(&t->format, d.format);
     hyb_host_device(&t->host, rt);
     if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
         hyb_trainer_free(t);
@@ -186,6 +199,17 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
     }
     *trainer = t;
     return HYBRID_OK;
+}
+
+/* Where a format saves nothing. */
+static void hyb_trainer_say_format(const hybrid_trainer *t)
+{
+    hyb_device *device = t->store.device;
+    if (t->format.type == HYBRID_TYPE_F32 || device->ops->gains(device, t->format.type)) return;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the format of products is %s, and nothing is won by it on this machine, which has no units for it: what "
+            "they read is rounded to %s and multiplied in fp32",
+            hyb_format_name(t->format.type), hyb_format_name(t->format.type));
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_create,
@@ -201,6 +225,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
         return r;
     }
     hyb_room_say(t->rt, &t->desc, &t->plan);
+    hyb_trainer_say_format(t);
     *trainer = t;
     return HYBRID_OK;
 }
@@ -314,6 +339,7 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
+    if (o->ops->refresh) o->ops->refresh(o);
     now->reduced = t->store.n_values;
     now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
@@ -361,7 +387,7 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
     const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
     const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
-    now->first_squares *= up * up;
+    now->first_squares *= up * up / (t->format.scale * t->format.scale);
     now->n_first = has_first;
     if (r || !t->desc.all_reduce) return r;
     hyb_reduce_numbers(now->numbers, now->loss, now->first_squares, false);
@@ -388,14 +414,48 @@ static hybrid_result hyb_step_norm(hybrid_trainer *t, double *squares, hyb_step_
     return r;
 }
 
+/* What is known of a step before its update, and in spite of it. */
+static void hyb_step_metrics(hybrid_trainer *t, double loss, double norm)
+{
+    hybrid_train_metrics *m = &t->now.metrics;
+    m->step = t->step;
+    m->n_tokens = t->now.n_counted;
+    m->loss = loss;
+    m->grad_norm = norm;
+    m->rate = hyb_schedule_rate(&t->desc, t->step);
+    m->bytes = t->plan.total;
+    m->format = t->format.type;
+    m->n_format_changes = t->format.n_changes;
+    m->format_bytes = t->format.bytes;
+    m->loss_scale = t->format.scale;
+    m->n_skipped = t->format.n_skipped;
+}
+
+/* A gradient is not finite: is that fp16's, and the factor of the loss too large? Then the step is left out. */
+static bool hyb_step_skip(hybrid_trainer *t, double loss, double norm)
+{
+    hyb_format *f = &t->format;
+    const double scale = f->scale;
+    if (!(fabs(loss) < (double)HUGE_VALF) || !hyb_format_skip(f)) return false;
+    hyb_step_metrics(t, loss, norm);
+    t->now.metrics.loss_scale = scale;
+    t->now.metrics.skipped = true;
+    hyb_log(t->rt, HYBRID_LOG_INFO,
+            "step %lld was skipped: a gradient of the loss times %g is too large for fp16; the next factor is %g",
+            (long long)t->step + 1, scale, f->scale);
+    return true;
+}
+
 /* All gradients are there, and their norm: the update. */
 static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
     hyb_step *now = &t->now;
-    const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
+    const double scale = t->format.scale, squares = now->squares / (scale * scale);
+    const double loss = now->loss / (double)now->n_counted, norm = sqrt(squares);
     hyb_update u;
     hybrid_result r;
+    if (!(norm < (double)HUGE_VALF) && hyb_step_skip(t, loss, norm)) return HYBRID_OK;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -405,7 +465,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.store = &t->store;
     u.be = t->objective->be;
     u.rate = hyb_schedule_rate(d, t->step);
-    u.factor = d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1;
+    u.factor = (d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1) / scale;
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
@@ -416,15 +476,11 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    t->step++;
-    now->metrics.step = t->step;
-    now->metrics.n_tokens = now->n_counted;
-    now->metrics.loss = loss;
-    now->metrics.grad_norm = norm;
-    now->metrics.rate = u.rate;
-    now->metrics.bytes = t->plan.total;
+    hyb_step_metrics(t, loss, norm);
+    now->metrics.step = ++t->step;
+    hyb_format_step(&t->format);
     if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares, (double)now->n_counted);
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, squares, (double)now->n_counted);
     now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
@@ -434,7 +490,7 @@ static void hyb_step_time(hybrid_trainer *t)
 {
     hybrid_train_metrics *m = &t->now.metrics;
     m->seconds = (double)t->now.nanoseconds * 1e-9;
-    if (t->now.stage != HYB_STEP_NONE || !m->step) return; /* it is under way, or failed */
+    if (t->now.stage != HYB_STEP_NONE || !m->n_tokens) return; /* it is under way, or failed */
     t->pace = t->pace > 0 ? t->pace + 0.1 * (m->seconds - t->pace) : m->seconds;
     m->tokens_per_second = m->seconds > 0 ? (double)m->n_tokens / m->seconds : 0;
     m->seconds_left = t->desc.n_steps > t->step ? t->pace * (double)(t->desc.n_steps - t->step) : 0;
@@ -450,7 +506,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NONE: break;
     case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight * t->format.scale, true);
         now->stage = HYB_STEP_WORK;
         break;
     case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
@@ -557,6 +613,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
     hyb_slicer_slice(&o->cut, UINT64_MAX);
     trainer->in_use = hyb_process();
+    if (o->ops->refresh) o->ops->refresh(o);
     o->ops->begin(o, batch, 0, false);
     while (o->ops->work(o)) {}
     r = o->ops->end(o, &sum, error);
@@ -577,5 +634,46 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
     trainer->swapped = !trainer->swapped;
     return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
+}
+
+/* ---- the number format ------------------------------------------------------------------------------------------- */
+
+/* Another format, and the plan of it. */
+static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type type, uint64_t *bytes,
+                                                 const char *function, hybrid_error *error)
+{
+    hybrid_train_plan plan = t->plan;
+    hyb_train_shape shape = t->shape;
+    hybrid_result r;
+    shape.operands = type;
+    plan.rounded = hyb_trainer_rounded(t, type);
+    if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
+    if (t->desc.max_bytes && plan.total > t->desc.max_bytes && plan.total > t->plan.total)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
+                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)plan.total);
+    if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
+    t->plan = plan;
+    t->shape = shape;
+    t->desc.format = type;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
+           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+{
+    static const char function[] = "hybrid_trainer_set_format";
+    hybrid_trainer *t = trainer;
+    uint64_t bytes = 0;
+    hybrid_result r;
+    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(t, function, error)) != HYBRID_OK) return r;
+    if ((r = hyb_format_check(format, !t->model, function, error)) != HYBRID_OK) return r;
+    if (format == t->format.type) return HYBRID_OK;
+    if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
+    hyb_format_take(&t->format, format);
+    t->format.n_changes++;
+    t->format.bytes += bytes;
+    hyb_trainer_say_format(t);
+    return HYBRID_OK;
 }
 #endif

@@ -18,6 +18,7 @@ typedef struct hyb_transformer {
     hyb_train_memory memory;
     void *block;      /* of memory, on the device; */
     void *host_block; /* and the host's part of it, where the device is another */
+    void *rounded;    /* the weights once more, in the format of products; NULL: products round what they read */
     /* the batch that is worked on: */
     hybrid_train_batch batch; /* its sizes are set */
     double factor;
@@ -186,8 +187,8 @@ static int hyb_adapter_first_layer(const hybrid_adapter *adapter)
 static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
     /* beyond the rows of logits, all grows evenly */
-    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank };
-    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank };
+    const hyb_train_shape some = { 1, 1024, shape->every, shape->rank, shape->operands };
+    const hyb_train_shape more = { 1, 2048, shape->every, shape->rank, shape->operands };
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL, NULL);
@@ -206,7 +207,7 @@ static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *d
     d.n_batch = shape->n_ctx * shape->n_seq;
     d.n_logits = d.n_batch;
     d.adapter_rank = shape->rank;
-    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+    return hyb_limits_of_training(device, &m->net, &m->weights, &m->hp, &d, shape->operands, limits, error);
 }
 
 /* The memory of a pass: in one block, or in two where the device is not the host. */
@@ -223,6 +224,15 @@ static hybrid_result hyb_transformer_blocks(hyb_transformer *t, hybrid_error *er
     return HYBRID_OK;
 }
 
+/* A back end for passes over a shape. */
+static hybrid_result hyb_transformer_backend(hyb_transformer *t, const hyb_train_shape *shape, hyb_backend **be,
+                                             hybrid_error *error)
+{
+    hyb_limits limits;
+    const hybrid_result r = hyb_transformer_limits(t->model, t->device, shape, &limits, error);
+    return r ? r : t->device->ops->backend_create(t->device, &limits, be, error);
+}
+
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
 {
     hybrid_model *m = t->model;
@@ -230,7 +240,6 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
     hyb_backend *be;
-    hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = hyb_transformer_blocks(t, error)) != HYBRID_OK) return r;
@@ -259,11 +268,74 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     if ((r = hyb_train_rope(&t->memory, t->device, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) !=
         HYBRID_OK)
         return r;
-    if ((r = hyb_transformer_limits(m, t->device, &t->shape, &limits, error)) != HYBRID_OK) return r;
-    if ((r = t->device->ops->backend_create(t->device, &limits, &be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_transformer_backend(t, &t->shape, &be, error)) != HYBRID_OK) return r;
     hyb_slicer_init(&t->base.cut, be);
     t->base.stream = be->ops->stream(be);
     t->base.be = stage->be = &t->base.cut.be;
+    return HYBRID_OK;
+}
+
+/* ---- the number format ------------------------------------------------------------------------------------------- */
+
+/* Bytes of the weights in the format of products. The host rounds them when it packs them, and so does a GPU those of
+ * an adapter. */
+static size_t hyb_transformer_rounded(const hyb_store *store, const hybrid_adapter *adapter, hybrid_type type)
+{
+    if (type == HYBRID_TYPE_F32 || adapter || store->device->ops->is_host) return 0;
+    return sizeof(uint16_t) * (size_t)store->n_values;
+}
+
+static void hyb_transformer_refresh(hyb_objective *o)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_op_round op;
+    if (!t->rounded) return;
+    op.type = t->forward.rounding.type;
+    op.x = t->store->weights;
+    op.n = t->store->n_values;
+    op.out = (uint16_t *)t->rounded;
+    hyb_do_round(o->cut.real, &op);
+}
+
+/* A back end with the scratch that the format asks for takes the place of the one that is there. */
+static hybrid_result hyb_transformer_exchange(hyb_transformer *t, const hyb_train_shape *shape, hybrid_error *error)
+{
+    hyb_backend *be, *old = t->base.cut.real;
+    hybrid_result r = old->ops->sync(old, error);
+    if (!r) r = hyb_transformer_backend(t, shape, &be, error);
+    if (r) return r;
+    t->base.cut.real = be;
+    t->base.stream = be->ops->stream(be);
+    old->ops->destroy(old);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_transformer_set_format(hyb_objective *o, hybrid_type type, uint64_t *bytes,
+                                                hybrid_error *error)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_device *device = t->device;
+    hyb_rounding *rounding = &t->forward.rounding;
+    const size_t room = hyb_transformer_rounded(t->store, t->set.n ? t->set.use->adapter : NULL, type);
+    void *old = t->rounded, *to = old;
+    hyb_train_shape shape = t->shape;
+    hybrid_result r = HYBRID_OK;
+    shape.operands = type;
+    if (room && !old) r = device->ops->alloc(device, room, &to, error);
+    if (!r && shape.operands != t->shape.operands && !device->ops->is_host)
+        r = hyb_transformer_exchange(t, &shape, error);
+    if (r) {
+        if (to != old) device->ops->free(device, to);
+        return r;
+    }
+    if (old && !room) device->ops->free(device, old);
+    t->shape = shape;
+    t->rounded = room ? to : NULL;
+    rounding->type = type;
+    rounding->of = room ? t->store->weights : NULL;
+    rounding->to = (const uint16_t *)t->rounded;
+    hyb_transformer_refresh(o);
+    *bytes = room ? (uint64_t)room * 3 : 0; /* the weights were read, and written in half their size */
     return HYBRID_OK;
 }
 
@@ -271,6 +343,7 @@ static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
     hyb_slicer_destroy(&t->base.cut.be);
+    if (t->rounded) t->device->ops->free(t->device, t->rounded);
     if (t->block) t->device->ops->free(t->device, t->block);
     hyb_free_aligned(t->rt, t->host_block);
     hyb_free(t->rt, t);
@@ -413,8 +486,10 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
                                             const hyb_train_shape *shape, const hyb_store *store,
                                             hyb_objective **objective, hybrid_error *error)
 {
-    static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
-                                           hyb_transformer_end, hyb_transformer_destroy };
+    static const hyb_objective_ops ops = { hyb_transformer_look,   hyb_transformer_begin,   hyb_transformer_work,
+                                           hyb_transformer_end,    hyb_transformer_destroy, hyb_transformer_set_format,
+                                           hyb_transformer_refresh };
+    uint64_t moved = 0;
     hyb_transformer *t = (hyb_transformer *)hyb_calloc(rt, 1, sizeof *t);
     hybrid_result r;
     if (!t) return hyb_fail_memory(error, sizeof *t);
@@ -430,7 +505,9 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
         t->set.use->scale = 1;
     }
     t->device = store->device;
-    if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
+    r = hyb_transformer_memory(t, store, error);
+    if (!r) r = hyb_transformer_set_format(&t->base, shape->operands, &moved, error);
+    if (r) {
         hyb_transformer_destroy(&t->base);
         return r;
     }

@@ -574,6 +574,13 @@ static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits)
     HYB_UNUSED(limits);
     return true;
 }
+/* They are those of F32, with operands that are rounded when they are packed. */
+static bool hyb_host_gains(hyb_device *device, hybrid_type operands)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(operands);
+    return false;
+}
 static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     return hyb_cpu_limits_matrix(device->rt, limits, w);
@@ -590,9 +597,10 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = { true,          hyb_host_alloc,        hyb_host_free,          hyb_host_cost,
-                                        hyb_host_fits, hyb_host_write,        hyb_host_flush,         hyb_host_attends,
-                                        hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create };
+    static const hyb_device_ops ops = {
+        true,           hyb_host_alloc,   hyb_host_free,  hyb_host_cost, hyb_host_fits,         hyb_host_write,
+        hyb_host_flush, hyb_host_attends, hyb_host_gains, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
+    };
     device->ops = &ops;
     device->rt = rt;
 }

@@ -48,6 +48,7 @@ typedef struct hyb_product_op {
     int64_t c_m;
     bool add;
     bool a_near; /* a is little and in a near cache: it is read where it lies */
+    hybrid_type round; /* F16, BF16: a and b are rounded to that when they are packed; not with a_near or w */
 } hyb_product_op;
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */

@@ -186,6 +186,7 @@ static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
         part->p.c = o->y;
         part->p.c_m = o->y_stride;
         part->p.add = o->add != NULL;
+        part->p.round = op->rounding.type;
         part->first_chunk = chunks;
         hyb_cpu_product_cut(part, hyb_lanes(be->rt));
         chunks += (int)hyb_cpu_product_blocks(part);
@@ -218,6 +219,7 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
         p->c = op->dx;
         p->c_m = op->dx_stride;
         p->add = i > 0;
+        if (p->b) p->round = op->rounding.type;
         hyb_cpu_product_cut(&job.part[0], hyb_lanes(be->rt));
         hyb_parallel(be->rt, (int)hyb_cpu_product_blocks(&job.part[0]), hyb_cpu_product_chunk, &job);
     }
@@ -266,6 +268,7 @@ static void hyb_cpu_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *o
         part->p.c = o->dw;
         part->p.c_m = op->k;
         part->p.add = true;
+        part->p.round = op->rounding.type;
         part->first_chunk = chunks;
         hyb_cpu_product_cut(part, hyb_lanes(be->rt));
         chunks += (int)hyb_cpu_product_blocks(part);
@@ -360,6 +363,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.c_m = c_m;
     q.add = add;
     q.a_near = true;
+    q.round = HYBRID_TYPE_F32;
     for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
 }
 
@@ -533,5 +537,14 @@ static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
     job->cpu->kernels->lerp((const hyb_op_lerp *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
 }
 static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
+
+/* Plain: on the host products round what they pack, and nobody asks for this. */
+static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
+{
+    int64_t i;
+    HYB_UNUSED(be);
+    for (i = 0; i < op->n; i++)
+        op->out[i] = op->type == HYBRID_TYPE_BF16 ? hyb_f32_to_bf16(op->x[i]) : hyb_f32_to_f16(op->x[i]);
+}
 #endif
 #endif

@@ -22,6 +22,13 @@ static int64_t hyb_product_width(const hyb_product_op *q)
     return q->b ? few : HYB_MAX(few, (int64_t)hyb_type_info(q->w->type)->block_size);
 }
 
+/* x as the format of a product has it. */
+HYB_INLINE float hyb_rounded(hybrid_type type, float x)
+{
+    if (type == HYBRID_TYPE_BF16) return hyb_bf16_to_f32(hyb_f32_to_bf16(x));
+    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_f32_to_f16(x)) : x;
+}
+
 /* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
@@ -74,8 +81,9 @@ static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1,
                 width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
                 for (n = 0; n < width; n++) sum[n] = 0;
                 for (p = from; p < end; p++) {
-                    const float *b = hyb_product_row(q, p, at, width, scratch), a = q->a[m * q->a_m + p * q->a_p];
-                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, b[n], sum[n]);
+                    const float *b = hyb_product_row(q, p, at, width, scratch);
+                    const float a = hyb_rounded(q->round, q->a[m * q->a_m + p * q->a_p]);
+                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, hyb_rounded(q->round, b[n]), sum[n]);
                 }
                 for (n = 0; n < width; n++) c[at + n] = q->add || from ? c[at + n] + sum[n] : sum[n];
             }

@@ -146,3 +146,10 @@ KERNEL __launch_bounds__(256) lerp(const float *a, const float *b, i64 n, float 
     const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
     if (i < n) out[i] = fmaf(t, b[i] - a[i], a[i]);
 }
+
+/* out = x as bf16, or as a half, to nearest even: what is too large becomes infinite. grid n / 256, block 256. */
+KERNEL __launch_bounds__(256) round_values(const float *x, i64 n, int bf16, u16 *out)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i < n) out[i] = bf16 ? f2bf(x[i]) : f2h(x[i]);
+}
