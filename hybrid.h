@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0d616edf8d136d6e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4fb5bbccac5bb335): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,220 +52,221 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      276  base.h                   version, linkage, results, errors, allocator, log
- *      406  runtime.h                what models and sessions share: memory, log, worker threads
- *      477  quant.h                  names, sizes, encode, decode
- *      579  gguf.h                   what is in a model file, and writing one
- *      784  tokenizer.h              text to tokens and back
- *      955  chat.h                   templates that make a prompt of a conversation
- *     1085  bpe_trainer.h            a vocabulary from raw text
- *     1157  train_data.h             batches out of texts, tokens or conversations
- *     1266  model.h                  load, describe
- *     1349  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1483  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1578  sampler.h                from logits to the next token
- *     1650  shape.h                  models from nothing
- *     1683  trainable.h              training somebody else's model
- *     1722  trainer.h                change the weights of a model so that it predicts given texts better
- *     1994  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2061  learn.h                  an adapter is told something, and can be made to forget it
- *     2140  session.h                a conversation
+ *      277  base.h                   version, linkage, results, errors, allocator, log
+ *      407  runtime.h                what models and sessions share: memory, log, worker threads
+ *      478  quant.h                  names, sizes, encode, decode
+ *      580  gguf.h                   what is in a model file, and writing one
+ *      785  tokenizer.h              text to tokens and back
+ *      956  chat.h                   templates that make a prompt of a conversation
+ *     1086  bpe_trainer.h            a vocabulary from raw text
+ *     1158  train_data.h             batches out of texts, tokens or conversations
+ *     1267  model.h                  load, describe
+ *     1350  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1484  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1579  sampler.h                from logits to the next token
+ *     1651  shape.h                  models from nothing
+ *     1684  trainable.h              training somebody else's model
+ *     1723  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1995  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2062  learn.h                  an adapter is told something, and can be made to forget it
+ *     2141  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2218  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2315  macros.h                 what compilers call things, and the macros that every room uses
- *     2393  base.c                   what every room uses: results, errors, checked sizes
- *     2474  fpenv.c                  the floating-point environment at the border of the library
- *     2703  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2782  fma.c                    a * b + c with one rounding
- *     2822  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2903  decimal.c                doubles as text, the same in every locale
- *     3035  thread.c                 atomics, threads, and the worker pool
- *     3532  cpu.c                    what this processor and its operating system can do
- *     3655  hash.c                   where a name belongs in a table
- *     3757  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3795  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3883  grow.c                   arrays that grow
- *     3907  stack.c                  how much of the thread's stack a recursion may take
- *     3955  device.c                 which GPU a runtime uses
- *     4071  lifetime.c               creates and ends runtimes
- *     4226  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4467  output.c                 a file that is written
- *     4987  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5025  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    55358  end.h                    closes what core/begin opened
+ *     2219  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2316  macros.h                 what compilers call things, and the macros that every room uses
+ *     2394  base.c                   what every room uses: results, errors, checked sizes
+ *     2475  fpenv.c                  the floating-point environment at the border of the library
+ *     2704  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2783  fma.c                    a * b + c with one rounding
+ *     2823  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2904  decimal.c                doubles as text, the same in every locale
+ *     3036  thread.c                 atomics, threads, and the worker pool
+ *     3533  cpu.c                    what this processor and its operating system can do
+ *     3656  hash.c                   where a name belongs in a table
+ *     3758  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3796  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3884  grow.c                   arrays that grow
+ *     3908  stack.c                  how much of the thread's stack a recursion may take
+ *     3956  device.c                 which GPU a runtime uses
+ *     4072  lifetime.c               creates and ends runtimes
+ *     4227  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4468  output.c                 a file that is written
+ *     4988  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5026  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    55597  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5459  names.c                  names that must differ, found by hash
- *     5556  value.c                  the 13 types of metadata values and their items
- *     5704  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5915  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6252  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6772  write.c                  makes a GGUF file
+ *     5460  names.c                  names that must differ, found by hash
+ *     5557  value.c                  the 13 types of metadata values and their items
+ *     5705  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5916  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6253  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6773  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7486  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7605  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7940  floats.c                 the types that are plain numbers
- *     7980  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8179  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8415  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8563  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8837  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8962  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9041  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7487  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7606  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7941  floats.c                 the types that are plain numbers
+ *     7981  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8180  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8416  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8564  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8838  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8963  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9042  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9266  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10217  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10337  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10611  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11078  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11580  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11782  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11877  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12414  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12638  tokenizer/bpe.c          the merging
- *    13051  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13136  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13522  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13773  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13931  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14173  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14962  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15358  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15742  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16084  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16925  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17781  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18293  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18333  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18576  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18887  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18933  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19094  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19296  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19432  jinja/test.c             what follows 'is', and the functions that every template has
- *    19634  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19948  jinja/parse.c            tokens to a tree
- *    20656  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20963  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21549  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21763  chat.c                   a conversation as the variables that chat templates expect
+ *     9267  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10218  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10338  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10612  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11079  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11581  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11783  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11878  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12415  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12639  tokenizer/bpe.c          the merging
+ *    13052  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13137  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13523  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13774  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13932  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14174  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14963  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15359  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15743  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16085  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16926  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17782  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18294  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18334  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18577  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18888  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18934  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19095  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19297  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19433  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19635  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19949  jinja/parse.c            tokens to a tree
+ *    20657  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20964  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21550  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21764  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22121  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22870  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22974  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23090  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23185  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23357  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23384  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23422  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23550  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24257  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24443  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24481  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24617  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24688  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24792  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25263  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25659  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25952  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26177  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26933  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27133  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28197  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28846  cpu/int/select.c         the table of integer-block kernels
- *    28906  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28989  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33467  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35685  cpu/select.c             the kernels of an instruction set
- *    35738  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35995  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36295  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36337  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36885  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22122  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22871  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22975  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23091  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23186  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23358  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23385  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23423  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23551  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24258  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24444  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24482  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24618  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24689  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24793  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25264  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25660  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25953  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26178  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26934  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27134  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28198  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28847  cpu/int/select.c         the table of integer-block kernels
+ *    28907  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28990  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33468  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35686  cpu/select.c             the kernels of an instruction set
+ *    35739  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35996  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36296  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36338  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36886  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37492  arch.c                   the table of architectures
- *    37618  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37958  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38331  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38593  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38777  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39210  back.c                   the steps of a backward pass that several parts take
- *    39402  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39645  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39711  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39892  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40030  parts/experts.c          a mixture of experts (Shazeer et al
- *    40195  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40261  net.c                    which parts the layers of a model have, and which tensors
- *    40424  unused.c                 tensors of the file that the model is not computed with
- *    40598  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40647  forward.c                one pass of a batch through any model, over the op table
- *    40913  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41487  place.c                  which layers run where
- *    41740  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41826  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42114  adapter_make.c           adapters from nothing, and what they are
- *    42343  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37493  arch.c                   the table of architectures
+ *    37619  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37959  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38332  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38594  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38778  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39211  back.c                   the steps of a backward pass that several parts take
+ *    39403  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39646  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39712  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39893  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40031  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40196  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40262  net.c                    which parts the layers of a model have, and which tensors
+ *    40425  unused.c                 tensors of the file that the model is not computed with
+ *    40599  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40648  forward.c                one pass of a batch through any model, over the op table
+ *    40914  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41488  place.c                  which layers run where
+ *    41741  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41827  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42115  adapter_make.c           adapters from nothing, and what they are
+ *    42344  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42628  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42976  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43328  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43631  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43719  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44592  adapters.c               a sequence puts adapters on, and takes them off
- *    44708  next.c                   the next token of a sequence
- *    44813  plan.c                   the bytes of a model and a context before they are loaded
- *    44934  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45125  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42629  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42977  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43329  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43632  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43720  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44593  adapters.c               a sequence puts adapters on, and takes them off
+ *    44709  next.c                   the next token of a sequence
+ *    44814  plan.c                   the bytes of a model and a context before they are loaded
+ *    44935  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45126  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45624  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45663  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45728  documents.c              the texts of a corpus, one document after the other
- *    45967  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46161  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46661  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46971  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47285  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47660  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48117  shape.c                  models from nothing
- *    48434  schedule.c               the learning rate of a step
- *    48480  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48657  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    49055  format.c                 the number format of a training: to what the operands of its products are roun...
- *    49155  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    49193  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49707  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49789  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49858  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49895  own.c                    somebody else's model as an objective (api/trainable.h)
- *    50077  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50747  lesson.c                 examples as tokens, and the batches of a step
- *    51106  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    51312  export.c                 the weights of a trainer as a model file
- *    51552  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51664  checkpoint.c             everything that a training goes on with, in a file
- *    52403  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52797  picture.c                the curve of a run as an SVG.
+ *    45625  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45664  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45729  documents.c              the texts of a corpus, one document after the other
+ *    45968  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46162  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46662  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46972  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47286  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47661  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48118  shape.c                  models from nothing
+ *    48435  schedule.c               the learning rate of a step
+ *    48481  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48658  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    49056  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    49156  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    49194  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49708  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49790  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49859  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49896  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    50078  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50748  lesson.c                 examples as tokens, and the batches of a step
+ *    51107  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    51313  export.c                 the weights of a trainer as a model file
+ *    51553  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51665  checkpoint.c             everything that a training goes on with, in a file
+ *    52404  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52798  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    53292  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    53337  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    53440  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53729  law.c                    the curve that the loss follows over many windows,
- *    54003  calibration.c            predictions that say how sure they are, held to what then happened
- *    54183  monitor.c                whether a run goes astray, and what should be done about it
- *    54435  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    54495  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    54634  phases.c                 which phase the next step belongs to, and for how long
- *    54867  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    55055  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    53293  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    53338  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    53441  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53730  law.c                    the curve that the loss follows over many windows,
+ *    54004  calibration.c            predictions that say how sure they are, held to what then happened
+ *    54184  monitor.c                whether a run goes astray, and what should be done about it
+ *    54436  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    54496  bandit.c                 which arm is worth it now
+ *    54734  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    54873  phases.c                 which phase the next step belongs to, and for how long
+ *    55106  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    55294  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2213,7 +2214,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "0d616edf8d136d6e"
+#define HYBRID__SOURCE_ID "4fb5bbccac5bb335"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -54492,6 +54493,244 @@ static uint32_t hyb_arms_of(uint32_t ways)
 }
 /* ==== end src/predict/arms.c ==== */
 
+/* ==== begin src/predict/bandit.c ==== */
+/* predict/bandit: which arm is worth it now. The reward of an arm is what it gained beyond what it cost, as a part of
+ * the time it took, in true steps: 0.05 is five percent faster. That of "off" is 0 by definition: where nothing is
+ * expected to be better, nothing is done.
+ *
+ *     reward = x . (common + way) + arm + noise        x: 12 numbers of the run, the first is 1
+ *
+ * 12 weights are common to all arms, 12 belong to each way (A, A2, B, C), and one to each arm: what is learnt of one
+ * arm is believed of its brothers, too, so that eleven placebos are not tried eleven times as often as one. All weights
+ * are normal beforehand (hyb_bandit_prior), and so they are afterwards; one draw of them decides (Thompson sampling).
+ *
+ * An arm that is unlikely to gain anything is not tried, even if the draw says so: the best of eleven draws looks good
+ * where all arms are bad. Old rewards fade by 0.99 with each new one (and hardly while nothing is tried, or harm would
+ * be tried again every hundred decisions); the prior does not fade. So the whole matrix changes each time, which is why
+ * it is factorized anew (71 x 71, a tenth of a millisecond) and not brought up to date by Sherman and Morrison's
+ * formula. */
+
+#define HYB_N_CONTEXT     12
+#define HYB_BANDIT_N      (HYB_N_CONTEXT * HYB_N_WAYS + HYB_N_ARMS - 1) /* weights; those of "off" do not exist */
+#define HYB_BANDIT_OLD    0.99  /* of what was learnt, what stays after another reward */
+#define HYB_BANDIT_IDLE   0.998 /* and after a decision for "off" */
+#define HYB_BANDIT_HOPE   0.2   /* probability of a gain: an arm that has less is not tried */
+#define HYB_BANDIT_NOISE  0.1   /* deviation of a reward, as long as it is not known */
+#define HYB_BANDIT_TRUST  4.0   /* rewards that this is worth */
+#define HYB_BANDIT_MOST   1.0   /* rewards are cut off there */
+#define HYB_BANDIT_STREAM 0x62616E64u
+#define HYB_PACKED(i, j)  ((i) * ((i) + 1) / 2 + (j)) /* lower triangle, j <= i */
+
+typedef struct hyb_bandit {
+    double gram[HYB_PACKED(HYB_BANDIT_N, 0)]; /* sum of phi phi^T */
+    double sums[HYB_BANDIT_N];                /* sum of phi reward */
+    double prior[HYB_BANDIT_N], precision[HYB_BANDIT_N];
+    double n, squares; /* rewards, and squares of what was unexpected of them */
+    uint64_t seed;
+    int64_t n_decisions;
+    int64_t n_tries[HYB_N_ARMS];
+} hyb_bandit;
+
+typedef struct hyb_choice {
+    int32_t arm;
+    double mean, deviation; /* of its reward, as it is expected; of "off" 0 */
+    double p_gain;          /* that it is more than 0 */
+} hyb_choice;
+
+/* The weights of an arm begin where? `way` and `arm` from 1. */
+#define HYB_BANDIT_WAY(way) (HYB_N_CONTEXT * (int)(way))
+#define HYB_BANDIT_ARM(arm) (HYB_N_CONTEXT * HYB_N_WAYS + (int)(arm)-1)
+
+/* What is thought of an arm beforehand: by how much its reward differs from that of its way. */
+static void hyb_bandit_prior(hyb_bandit *b, int arm, double mean, double deviation)
+{
+    if (arm <= HYB_ARM_OFF || arm >= HYB_N_ARMS || !hyb_is_finite(mean) || !(deviation > 0)) return;
+    b->prior[HYB_BANDIT_ARM(arm)] = mean;
+    b->precision[HYB_BANDIT_ARM(arm)] = 1 / (deviation * deviation);
+}
+
+static void hyb_bandit_init(hyb_bandit *b, uint64_t seed)
+{
+    int i;
+    memset(b, 0, sizeof *b);
+    b->seed = seed;
+    for (i = 0; i < HYB_BANDIT_N; i++) {
+        const bool first = i < HYB_N_CONTEXT * HYB_N_WAYS && i % HYB_N_CONTEXT == 0;
+        const double deviation = first ? (i == 0 ? 0.05 : 0.02) : 0.01;
+        b->precision[i] = 1 / (deviation * deviation);
+    }
+}
+
+/* The 12 of the 64 features (predict/features.c) that it looks at: 1, how the loss falls and how noisy it is, gradient,
+ * how straight and how predictable the way of the weights is, rate, budget, surprise. */
+static void hyb_bandit_context(const float *features, double x[HYB_N_CONTEXT])
+{
+    static const unsigned char chosen[HYB_N_CONTEXT] = { 63, 2, 6, 3, 13, 16, 28, 30, 32, 43, 45, 61 };
+    int i;
+    for (i = 0; i < HYB_N_CONTEXT; i++) x[i] = hyb_clamp((double)features[chosen[i]], -3.0, 3.0);
+}
+
+/* The row of an arm. */
+static void hyb_bandit_row(int arm, const double x[HYB_N_CONTEXT], double phi[HYB_BANDIT_N])
+{
+    const int way = HYB_BANDIT_WAY(hyb_arms[arm].way);
+    int i;
+    memset(phi, 0, HYB_BANDIT_N * sizeof *phi);
+    for (i = 0; i < HYB_N_CONTEXT; i++) phi[i] = phi[way + i] = hyb_clamp(x[i], -10.0, 10.0);
+    phi[HYB_BANDIT_ARM(arm)] = 1;
+}
+
+static double hyb_bandit_variance(const hyb_bandit *b)
+{
+    const double first = HYB_BANDIT_NOISE * HYB_BANDIT_NOISE;
+    return HYB_MAX((HYB_BANDIT_TRUST * first + b->squares) / (HYB_BANDIT_TRUST + b->n), 1e-8);
+}
+
+/* What is thought of the weights: their precision is l l^T. */
+typedef struct hyb_belief {
+    double l[HYB_PACKED(HYB_BANDIT_N, 0)], mean[HYB_BANDIT_N];
+} hyb_belief;
+
+/* x of l x = y, in place */
+static void hyb_belief_forward(const hyb_belief *t, double *y)
+{
+    int i, j;
+    for (i = 0; i < HYB_BANDIT_N; i++) {
+        const double *row = t->l + HYB_PACKED(i, 0);
+        for (j = 0; j < i; j++) y[i] -= row[j] * y[j];
+        y[i] /= row[i];
+    }
+}
+
+/* x of l^T x = y, in place */
+static void hyb_belief_back(const hyb_belief *t, double *y)
+{
+    int i, j;
+    for (i = HYB_BANDIT_N - 1; i >= 0; i--) {
+        const double *row = t->l + HYB_PACKED(i, 0);
+        y[i] /= row[i];
+        for (j = 0; j < i; j++) y[j] -= row[j] * y[i];
+    }
+}
+
+/* The matrix has the prior's precision on its diagonal: Cholesky's factorization always exists. */
+static void hyb_bandit_believe(const hyb_bandit *b, hyb_belief *t)
+{
+    const double weight = 1 / hyb_bandit_variance(b);
+    int i, j, k;
+    for (i = 0; i < HYB_BANDIT_N; i++) {
+        double *row = t->l + HYB_PACKED(i, 0);
+        for (j = 0; j <= i; j++) {
+            const double *other = t->l + HYB_PACKED(j, 0);
+            double sum = weight * b->gram[HYB_PACKED(i, j)] + (i == j ? b->precision[i] : 0);
+            for (k = 0; k < j; k++) sum -= row[k] * other[k];
+            row[j] = i == j ? sqrt(HYB_MAX(sum, 1e-12)) : sum / other[j];
+        }
+        t->mean[i] = weight * b->sums[i] + b->precision[i] * b->prior[i];
+    }
+    hyb_belief_forward(t, t->mean);
+    hyb_belief_back(t, t->mean);
+}
+
+static double hyb_bandit_dot(const double *a, const double *b)
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < HYB_BANDIT_N; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* Variance of an arm's expected reward. It changes phi. */
+static double hyb_belief_variance(const hyb_belief *t, double *phi)
+{
+    hyb_belief_forward(t, phi);
+    return hyb_bandit_dot(phi, phi);
+}
+
+/* Weights as they may be. */
+static void hyb_bandit_draw(const hyb_bandit *b, const hyb_belief *t, double *weights)
+{
+    int i;
+    for (i = 0; i < HYB_BANDIT_N; i++) {
+        const uint64_t counter = ((uint64_t)b->n_decisions * HYB_BANDIT_N + (uint64_t)i) * 2;
+        const double r = 1 - hyb_random_uniform(b->seed, HYB_BANDIT_STREAM, counter);
+        const double turn = hyb_random_uniform(b->seed, HYB_BANDIT_STREAM, counter + 1);
+        weights[i] = sqrt(-2 * log(r)) * cos(6.283185307179586 * turn);
+    }
+    hyb_belief_back(t, weights);
+    for (i = 0; i < HYB_BANDIT_N; i++) weights[i] += t->mean[i];
+}
+
+/* legal: a bit for each arm that may be taken. */
+static hyb_choice hyb_bandit_choose(hyb_bandit *b, const double x[HYB_N_CONTEXT], uint32_t legal)
+{
+    hyb_belief belief;
+    double weights[HYB_BANDIT_N], phi[HYB_BANDIT_N], best = 0;
+    hyb_choice choice;
+    int arm;
+    memset(&choice, 0, sizeof choice);
+    hyb_bandit_believe(b, &belief);
+    hyb_bandit_draw(b, &belief, weights);
+    for (arm = HYB_ARM_OFF + 1; arm < HYB_N_ARMS; arm++) {
+        double score, mean, deviation, p_gain;
+        if (!(legal >> arm & 1)) continue;
+        hyb_bandit_row(arm, x, phi);
+        score = hyb_bandit_dot(phi, weights);
+        mean = hyb_bandit_dot(phi, belief.mean);
+        deviation = sqrt(hyb_belief_variance(&belief, phi));
+        p_gain = 0.5 * erfc(-mean / (deviation * 1.4142135623730951));
+        if (!(score > best) || p_gain < HYB_BANDIT_HOPE) continue;
+        best = score;
+        choice.arm = arm;
+        choice.mean = mean;
+        choice.deviation = deviation;
+        choice.p_gain = p_gain;
+    }
+    b->n_decisions++;
+    b->n_tries[choice.arm]++;
+    return choice;
+}
+
+static void hyb_bandit_fade(hyb_bandit *b, double stays)
+{
+    int i;
+    for (i = 0; i < (int)HYB_COUNT(b->gram); i++) b->gram[i] *= stays;
+    for (i = 0; i < HYB_BANDIT_N; i++) b->sums[i] *= stays;
+    b->n *= stays;
+    b->squares *= stays;
+}
+
+/* What an arm brought that was chosen when the run was at x. After "off" only time has gone by. */
+static void hyb_bandit_reward(hyb_bandit *b, int arm, const double x[HYB_N_CONTEXT], double reward)
+{
+    hyb_belief belief;
+    double phi[HYB_BANDIT_N], row[HYB_BANDIT_N], off;
+    int i, j;
+    if (arm < 0 || arm >= HYB_N_ARMS || !hyb_is_finite(reward)) return;
+    hyb_bandit_fade(b, arm == HYB_ARM_OFF ? HYB_BANDIT_IDLE : HYB_BANDIT_OLD);
+    if (arm == HYB_ARM_OFF) return;
+    reward = hyb_clamp(reward, -HYB_BANDIT_MOST, HYB_BANDIT_MOST);
+    hyb_bandit_row(arm, x, phi);
+    hyb_bandit_believe(b, &belief);
+    off = reward - hyb_bandit_dot(phi, belief.mean);
+    memcpy(row, phi, sizeof row);
+    b->squares += off * off / (1 + hyb_belief_variance(&belief, row) / hyb_bandit_variance(b));
+    b->n++;
+    for (i = 0; i < HYB_BANDIT_N; i++) {
+        if (phi[i] == 0) continue;
+        for (j = 0; j <= i; j++) b->gram[HYB_PACKED(i, j)] += phi[i] * phi[j];
+        b->sums[i] += reward * phi[i];
+    }
+}
+
+static void hyb_bandit_walk(hyb_bandit *b, hyb_byte_walk *w)
+{
+    hyb_walk_same(w, HYB_BANDIT_N);
+    HYB_WALK(w, *b);
+    if (w->reads && b->n_decisions < 0) w->failed = true;
+}
+/* ==== end src/predict/bandit.c ==== */
+
 /* ==== begin src/predict/phase.c ==== */
 /* predict/phase: Warmup, Full, Predict, Correct: which of them may follow which, and the clock of the budget.
  *
@@ -55391,6 +55630,16 @@ HYB_COLD_END
 #undef HYB_AVXVNNI_COMPILER
 #undef HYB_BACKEND_CALLS
 #undef HYB_BACKWARD
+#undef HYB_BANDIT_ARM
+#undef HYB_BANDIT_HOPE
+#undef HYB_BANDIT_IDLE
+#undef HYB_BANDIT_MOST
+#undef HYB_BANDIT_N
+#undef HYB_BANDIT_NOISE
+#undef HYB_BANDIT_OLD
+#undef HYB_BANDIT_STREAM
+#undef HYB_BANDIT_TRUST
+#undef HYB_BANDIT_WAY
 #undef HYB_BIG_ENDIAN
 #undef HYB_BLOCK_TYPES
 #undef HYB_BORDER
@@ -55514,6 +55763,7 @@ HYB_COLD_END
 #undef HYB_NUMBER
 #undef HYB_N_ARMS
 #undef HYB_N_COLUMNS
+#undef HYB_N_CONTEXT
 #undef HYB_N_DOT
 #undef HYB_N_FEATURES
 #undef HYB_N_FN
@@ -55532,6 +55782,7 @@ HYB_COLD_END
 #undef HYB_OUTCOMES
 #undef HYB_OWN_SCALE
 #undef HYB_P
+#undef HYB_PACKED
 #undef HYB_PANEL32_TYPE
 #undef HYB_PARTS
 #undef HYB_PHASE_ERRORS

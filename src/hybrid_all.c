@@ -250,6 +250,7 @@ HYB_COLD_BEGIN
 #include "predict/calibration.c"
 #include "predict/monitor.c"
 #include "predict/arms.c"
+#include "predict/bandit.c"
 #include "predict/phase.c"
 #include "predict/phases.c"
 #include "predict/orthogonal.c"

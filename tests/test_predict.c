@@ -741,6 +741,150 @@ static void test_monitor_escalates(void)
     CHECK(a.act == HYB_ACT_ROLL_BACK && a.rate == 1, "long after: act %d, rate %g", a.act, a.rate);
 }
 
+/* ---- bandit ------------------------------------------------------------------------------------------------------ */
+
+/* Decisions in a made-up world: what an arm brings, on the average. The number of times that `wanted` was taken from
+ * `from` on; *sum: all rewards without their noise. */
+typedef double (*world)(int arm, const double *x);
+static double placebo(int arm, const double *x)
+{
+    (void)arm;
+    (void)x;
+    return -0.1;
+}
+static double weak_placebo(int arm, const double *x)
+{
+    (void)arm;
+    (void)x;
+    return -0.05;
+}
+static double good_jump(int arm, const double *x)
+{
+    (void)x;
+    return arm == HYB_ARM_B + 1 ? 0.15 : -0.05;
+}
+static double good_at_times(int arm, const double *x) { return arm == HYB_ARM_A ? 0.15 * x[4] : -0.1; }
+
+static int decide(hyb_bandit *b, world reward, double noise_of, uint32_t legal, int n, int from, int wanted, dice *d,
+                  double *sum)
+{
+    int i, k, count = 0;
+    *sum = 0;
+    for (i = 0; i < n; i++) {
+        double x[HYB_N_CONTEXT], r;
+        hyb_choice c;
+        x[0] = 1;
+        for (k = 1; k < HYB_N_CONTEXT; k++) x[k] = hyb_clamp(normal(d), -3, 3);
+        c = hyb_bandit_choose(b, x, legal);
+        CHECK((legal | 1) >> c.arm & 1, "arm %d is not allowed", c.arm);
+        CHECK(c.arm == HYB_ARM_OFF ? c.mean == 0 : c.p_gain >= HYB_BANDIT_HOPE && c.p_gain <= 1 && c.deviation > 0,
+              "arm %d: mean %g, deviation %g, p %g", c.arm, c.mean, c.deviation, c.p_gain);
+        r = c.arm ? reward(c.arm, x) : 0;
+        *sum += r;
+        if (i >= from) count += c.arm == wanted;
+        hyb_bandit_reward(b, c.arm, x, c.arm ? r + noise_of * normal(d) : 0);
+    }
+    return count;
+}
+
+enum { BANDITS = 8 };
+static void test_bandit_placebo(void)
+{
+    const uint32_t all = (1u << HYB_N_ARMS) - 1, only_a = hyb_arms_of(1u << HYB_WAY_A);
+    dice d = { 12, 0 };
+    hyb_bandit b;
+    double sum, sums[3] = { 0, 0, 0 };
+    int seed, off[3] = { 0, 0, 0 };
+    TEST("bandit: placebo");
+    for (seed = 0; seed < BANDITS; seed++) {
+        hyb_bandit_init(&b, seed);
+        off[0] += decide(&b, placebo, 0.1, all, 60, 30, HYB_ARM_OFF, &d, &sum);
+        sums[0] += sum;
+        hyb_bandit_init(&b, seed);
+        off[1] += decide(&b, weak_placebo, 0.05, all, 100, 30, HYB_ARM_OFF, &d, &sum);
+        sums[1] += sum;
+        hyb_bandit_init(&b, seed);
+        off[2] += decide(&b, placebo, 0.1, only_a, 60, 30, HYB_ARM_OFF, &d, &sum);
+        sums[2] += sum;
+    }
+    CHECK(off[0] >= 0.9 * 30 * BANDITS, "ten percent harm: off in %d of %d decisions after 30", off[0], 30 * BANDITS);
+    CHECK(off[1] >= 0.7 * 70 * BANDITS, "five percent harm: off in %d of %d", off[1], 70 * BANDITS);
+    CHECK(off[2] >= 0.9 * 30 * BANDITS, "with A alone: off in %d of %d", off[2], 30 * BANDITS);
+    CHECK(sums[0] > -0.03 * 60 * BANDITS && sums[1] > -0.03 * 100 * BANDITS, "it cost %.2f %% and %.2f %% of the time",
+          -sums[0] / (0.6 * BANDITS), -sums[1] / BANDITS);
+}
+
+static void test_bandit_good(void)
+{
+    const uint32_t all = (1u << HYB_N_ARMS) - 1;
+    dice d = { 13, 0 };
+    hyb_bandit b, same, fresh;
+    double sum, x[HYB_N_CONTEXT] = { 1 }, y[HYB_N_CONTEXT] = { 1 };
+    float features[HYB_N_FEATURES];
+    int seed, found = 0, i;
+    TEST("bandit: a good arm");
+    for (seed = 0; seed < BANDITS; seed++) {
+        hyb_bandit_init(&b, seed);
+        found += decide(&b, good_jump, 0.05, all, 200, 100, HYB_ARM_B + 1, &d, &sum);
+    }
+    CHECK(found >= 0.7 * 100 * BANDITS, "in %d of %d decisions", found, 100 * BANDITS);
+    hyb_bandit_init(&fresh, 1);
+    WALK(hyb_bandit, b, fresh);
+    x[4] = 2;
+    y[4] = -2;
+    hyb_bandit_init(&b, 3);
+    decide(&b, good_at_times, 0.05, 1u << HYB_ARM_A, 200, 0, HYB_ARM_A, &d, &sum);
+    for (i = found = 0; i < 50; i++) {
+        found += hyb_bandit_choose(&b, x, 1u << HYB_ARM_A).arm == HYB_ARM_A;
+        found += hyb_bandit_choose(&b, y, 1u << HYB_ARM_A).arm == HYB_ARM_OFF;
+    }
+    CHECK(found >= 95, "an arm that is good at times: right in %d of 100 decisions", found);
+    same = b;
+    for (i = 0; i < 50; i++) {
+        hyb_choice one = hyb_bandit_choose(&b, x, all), other = hyb_bandit_choose(&same, x, all);
+        CHECK(one.arm == other.arm && one.mean == other.mean, "the same again");
+    }
+    CHECK(hyb_bandit_choose(&b, x, 0).arm == HYB_ARM_OFF, "nothing is allowed");
+    for (i = 0; i < HYB_N_FEATURES; i++) features[i] = (float)i;
+    features[63] = 1;
+    hyb_bandit_context(features, x);
+    CHECK(x[0] == 1 && x[1] == 2, "context");
+    for (i = 0; i < HYB_N_CONTEXT; i++) CHECK(x[i] <= 3, "context within bounds");
+}
+
+/* What is thought afterwards, of one reward: by hand, from Bayes' rule. Rewards that are no numbers change nothing. */
+static void test_bandit_numbers(void)
+{
+    const double x[HYB_N_CONTEXT] = { 1 }, noise_of = HYB_BANDIT_NOISE * HYB_BANDIT_NOISE;
+    double prior = 0.05 * 0.05 + 0.02 * 0.02 + 0.01 * 0.01, phi[HYB_BANDIT_N], expected, squares;
+    hyb_bandit b, before;
+    hyb_belief belief;
+    TEST("bandit: numbers");
+    hyb_bandit_init(&b, 1);
+    before = b;
+    hyb_bandit_reward(&b, HYB_ARM_A, x, sqrt(-1.0));
+    hyb_bandit_reward(&b, 99, x, 0.1);
+    hyb_bandit_reward(&b, -1, x, 0.1);
+    CHECK(!memcmp(&b, &before, sizeof b), "nothing was learnt");
+    hyb_bandit_reward(&b, HYB_ARM_A, x, 0.2);
+    hyb_bandit_believe(&b, &belief);
+    hyb_bandit_row(HYB_ARM_A, x, phi);
+    squares = 0.04 / (1 + prior / noise_of);
+    expected = 0.2 * prior / (prior + (4 * noise_of + squares) / 5);
+    CHECK(fabs(hyb_bandit_dot(phi, belief.mean) - expected) < 1e-9, "mean %.9g, not %.9g",
+          hyb_bandit_dot(phi, belief.mean), expected);
+    CHECK(fabs(hyb_belief_variance(&belief, phi) - prior * (1 - expected / 0.2)) < 1e-9, "its variance");
+    hyb_bandit_prior(&b, HYB_ARM_A2, 0.3, 0.001);
+    hyb_bandit_prior(&b, 0, 9, 9);
+    hyb_bandit_prior(&b, HYB_N_ARMS, 9, 9);
+    hyb_bandit_prior(&b, HYB_ARM_A, 9, 0);
+    CHECK(hyb_bandit_choose(&b, x, (1u << HYB_N_ARMS) - 1).arm == HYB_ARM_A2, "what was known before counts");
+    hyb_bandit_reward(&b, HYB_ARM_A, x, 1e9);
+    hyb_bandit_believe(&b, &belief);
+    hyb_bandit_row(HYB_ARM_A, x, phi);
+    CHECK(hyb_bandit_dot(phi, belief.mean) < 1, "a wild reward is cut off");
+}
+
 /* ---- phases ------------------------------------------------------------------------------------------------------ */
 
 static hyb_phases fresh_phases(hyb_phase_rule rule, int max_predict)
@@ -1074,6 +1218,9 @@ int main(void)
     test_calibration_band();
     test_calibration_probability();
     test_calibration_numbers();
+    test_bandit_placebo();
+    test_bandit_good();
+    test_bandit_numbers();
     test_phases_transitions();
     test_phases_static();
     test_phases_adaptive();
