@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4fb5bbccac5bb335): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5acd23b3a627e8d6): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,221 +52,233 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      277  base.h                   version, linkage, results, errors, allocator, log
- *      407  runtime.h                what models and sessions share: memory, log, worker threads
- *      478  quant.h                  names, sizes, encode, decode
- *      580  gguf.h                   what is in a model file, and writing one
- *      785  tokenizer.h              text to tokens and back
- *      956  chat.h                   templates that make a prompt of a conversation
- *     1086  bpe_trainer.h            a vocabulary from raw text
- *     1158  train_data.h             batches out of texts, tokens or conversations
- *     1267  model.h                  load, describe
- *     1350  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1484  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1579  sampler.h                from logits to the next token
- *     1651  shape.h                  models from nothing
- *     1684  trainable.h              training somebody else's model
- *     1723  trainer.h                change the weights of a model so that it predicts given texts better
- *     1995  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2062  learn.h                  an adapter is told something, and can be made to forget it
- *     2141  session.h                a conversation
+ *      289  base.h                   version, linkage, results, errors, allocator, log
+ *      419  runtime.h                what models and sessions share: memory, log, worker threads
+ *      490  quant.h                  names, sizes, encode, decode
+ *      592  gguf.h                   what is in a model file, and writing one
+ *      797  tokenizer.h              text to tokens and back
+ *      968  chat.h                   templates that make a prompt of a conversation
+ *     1098  bpe_trainer.h            a vocabulary from raw text
+ *     1170  train_data.h             batches out of texts, tokens or conversations
+ *     1279  model.h                  load, describe
+ *     1362  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1496  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1591  sampler.h                from logits to the next token
+ *     1663  shape.h                  models from nothing
+ *     1696  trainable.h              training somebody else's model
+ *     1735  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2007  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2074  learn.h                  an adapter is told something, and can be made to forget it
+ *     2153  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2219  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2316  macros.h                 what compilers call things, and the macros that every room uses
- *     2394  base.c                   what every room uses: results, errors, checked sizes
- *     2475  fpenv.c                  the floating-point environment at the border of the library
- *     2704  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2783  fma.c                    a * b + c with one rounding
- *     2823  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2904  decimal.c                doubles as text, the same in every locale
- *     3036  thread.c                 atomics, threads, and the worker pool
- *     3533  cpu.c                    what this processor and its operating system can do
- *     3656  hash.c                   where a name belongs in a table
- *     3758  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3796  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3884  grow.c                   arrays that grow
- *     3908  stack.c                  how much of the thread's stack a recursion may take
- *     3956  device.c                 which GPU a runtime uses
- *     4072  lifetime.c               creates and ends runtimes
- *     4227  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4468  output.c                 a file that is written
- *     4988  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5026  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    55597  end.h                    closes what core/begin opened
+ *     2231  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2328  macros.h                 what compilers call things, and the macros that every room uses
+ *     2406  base.c                   what every room uses: results, errors, checked sizes
+ *     2487  fpenv.c                  the floating-point environment at the border of the library
+ *     2716  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2795  fma.c                    a * b + c with one rounding
+ *     2835  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2916  decimal.c                doubles as text, the same in every locale
+ *     3048  thread.c                 atomics, threads, and the worker pool
+ *     3545  cpu.c                    what this processor and its operating system can do
+ *     3668  hash.c                   where a name belongs in a table
+ *     3770  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3808  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3896  grow.c                   arrays that grow
+ *     3920  stack.c                  how much of the thread's stack a recursion may take
+ *     3968  device.c                 which GPU a runtime uses
+ *     4084  lifetime.c               creates and ends runtimes
+ *     4239  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4480  output.c                 a file that is written
+ *     5000  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5038  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    56966  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5460  names.c                  names that must differ, found by hash
- *     5557  value.c                  the 13 types of metadata values and their items
- *     5705  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5916  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6253  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6773  write.c                  makes a GGUF file
+ *     5472  names.c                  names that must differ, found by hash
+ *     5569  value.c                  the 13 types of metadata values and their items
+ *     5717  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5928  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6265  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6785  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7487  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7606  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7941  floats.c                 the types that are plain numbers
- *     7981  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8180  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8416  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8564  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8838  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8963  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9042  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7499  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7618  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7953  floats.c                 the types that are plain numbers
+ *     7993  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8192  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8428  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8576  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8850  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8975  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9054  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9267  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10218  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10338  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10612  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11079  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11581  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11783  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11878  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12415  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12639  tokenizer/bpe.c          the merging
- *    13052  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13137  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13523  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13774  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13932  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14174  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14963  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15359  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15743  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16085  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16926  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17782  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18294  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18334  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18577  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18888  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18934  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19095  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19297  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19433  jinja/test.c             what follows 'is', and the functions that every template has
- *    19635  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19949  jinja/parse.c            tokens to a tree
- *    20657  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20964  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21550  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21764  chat.c                   a conversation as the variables that chat templates expect
+ *     9279  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10230  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10350  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10624  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11091  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11593  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11795  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11890  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12427  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12651  tokenizer/bpe.c          the merging
+ *    13064  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13149  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13535  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13786  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13944  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14186  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14975  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15371  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15755  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16097  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16938  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17794  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18306  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18346  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18589  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18900  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18946  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19107  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19309  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19445  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19647  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19961  jinja/parse.c            tokens to a tree
+ *    20669  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20976  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21562  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21776  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22122  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22871  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22975  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23091  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23186  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23358  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23385  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23423  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23551  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24258  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24444  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24482  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24618  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24689  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24793  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25264  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25660  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25953  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26178  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26934  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27134  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28198  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28847  cpu/int/select.c         the table of integer-block kernels
- *    28907  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28990  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33468  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35686  cpu/select.c             the kernels of an instruction set
- *    35739  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    35996  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36296  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36338  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36886  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22134  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22883  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22987  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23103  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23198  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23370  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23397  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23435  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23563  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24270  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24456  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24494  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24630  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24701  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24805  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25276  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25672  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25965  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26190  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26946  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27146  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28210  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28859  cpu/int/select.c         the table of integer-block kernels
+ *    28919  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29002  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33480  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    35698  cpu/select.c             the kernels of an instruction set
+ *    35751  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36008  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36308  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36350  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    36898  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37493  arch.c                   the table of architectures
- *    37619  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37959  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38332  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38594  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38778  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39211  back.c                   the steps of a backward pass that several parts take
- *    39403  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39646  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39712  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39893  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40031  parts/experts.c          a mixture of experts (Shazeer et al
- *    40196  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40262  net.c                    which parts the layers of a model have, and which tensors
- *    40425  unused.c                 tensors of the file that the model is not computed with
- *    40599  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40648  forward.c                one pass of a batch through any model, over the op table
- *    40914  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41488  place.c                  which layers run where
- *    41741  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41827  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42115  adapter_make.c           adapters from nothing, and what they are
- *    42344  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37505  arch.c                   the table of architectures
+ *    37631  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    37971  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38344  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    38606  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    38790  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39223  back.c                   the steps of a backward pass that several parts take
+ *    39415  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    39658  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    39724  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    39905  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40043  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40208  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40274  net.c                    which parts the layers of a model have, and which tensors
+ *    40437  unused.c                 tensors of the file that the model is not computed with
+ *    40611  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    40660  forward.c                one pass of a batch through any model, over the op table
+ *    40926  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41500  place.c                  which layers run where
+ *    41753  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    41839  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42127  adapter_make.c           adapters from nothing, and what they are
+ *    42356  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42629  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42977  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43329  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43632  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43720  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44593  adapters.c               a sequence puts adapters on, and takes them off
- *    44709  next.c                   the next token of a sequence
- *    44814  plan.c                   the bytes of a model and a context before they are loaded
- *    44935  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45126  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    42641  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    42989  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43341  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    43644  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    43732  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    44605  adapters.c               a sequence puts adapters on, and takes them off
+ *    44721  next.c                   the next token of a sequence
+ *    44826  plan.c                   the bytes of a model and a context before they are loaded
+ *    44947  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45138  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45625  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45664  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45729  documents.c              the texts of a corpus, one document after the other
- *    45968  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46162  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46662  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46972  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47286  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47661  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48118  shape.c                  models from nothing
- *    48435  schedule.c               the learning rate of a step
- *    48481  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48658  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    49056  format.c                 the number format of a training: to what the operands of its products are roun...
- *    49156  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    49194  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49708  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49790  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49859  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49896  own.c                    somebody else's model as an objective (api/trainable.h)
- *    50078  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50748  lesson.c                 examples as tokens, and the batches of a step
- *    51107  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    51313  export.c                 the weights of a trainer as a model file
- *    51553  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51665  checkpoint.c             everything that a training goes on with, in a file
- *    52404  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52798  picture.c                the curve of a run as an SVG.
+ *    45637  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45676  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    45741  documents.c              the texts of a corpus, one document after the other
+ *    45980  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46174  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    46674  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    46984  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47298  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    47673  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48130  shape.c                  models from nothing
+ *    48447  schedule.c               the learning rate of a step
+ *    48493  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    48670  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    49068  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    49168  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    49206  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    49720  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    49802  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    49871  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    49908  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    50090  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    50760  lesson.c                 examples as tokens, and the batches of a step
+ *    51119  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    51325  export.c                 the weights of a trainer as a model file
+ *    51565  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    51677  checkpoint.c             everything that a training goes on with, in a file
+ *    52416  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    52810  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    53293  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    53338  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    53441  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53730  law.c                    the curve that the loss follows over many windows,
- *    54004  calibration.c            predictions that say how sure they are, held to what then happened
- *    54184  monitor.c                whether a run goes astray, and what should be done about it
- *    54436  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    54496  bandit.c                 which arm is worth it now
- *    54734  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    54873  phases.c                 which phase the next step belongs to, and for how long
- *    55106  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    55294  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    53305  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    53350  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    53453  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    53742  law.c                    the curve that the loss follows over many windows,
+ *    54016  calibration.c            predictions that say how sure they are, held to what then happened
+ *    54196  monitor.c                whether a run goes astray, and what should be done about it
+ *    54448  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    54508  bandit.c                 which arm is worth it now
+ *    54746  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    54885  phases.c                 which phase the next step belongs to, and for how long
+ *    55118  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    55306  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    55616  fit.c                    how a change of weights looks from the three directions that predictions are m...
+ *    55683  residuals.c              what predictions got wrong
+ *    55929  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    56088  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    56182  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    56280  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    56455  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    56543  plateau.c                whether a run stands still
+ *    56628  horizons.c               how far ahead predictions are good for anything
+ *    56717  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    56764  ramp.c                   how many batches a step should add up
+ *    56821  tuning.c                 what could be made better while a run goes on
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2214,7 +2226,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4fb5bbccac5bb335"
+#define HYBRID__SOURCE_ID "5acd23b3a627e8d6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -55569,6 +55581,16 @@ static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const floa
     return HYBRID_OK;
 }
 
+/* Left, sigma and right, one after the other, into out (hyb_lowrank_kept); where the next factors go. */
+static float *hyb_lowrank_copy(const hyb_lowrank *f, float *out)
+{
+    const size_t left = (size_t)(f->rows * f->rank), right = (size_t)(f->cols * f->rank), sigma = (size_t)f->rank;
+    memcpy(out, f->left, sizeof *out * left);
+    memcpy(out + left, f->sigma, sizeof *out * sigma);
+    memcpy(out + left + sigma, f->right, sizeof *out * right);
+    return out + left + sigma + right;
+}
+
 /* Bytes that factors save over the matrices themselves, of all so far; negative where they do not. */
 static int64_t hyb_lowrank_saved(const hyb_lowrank *f) { return (int64_t)f->bytes_whole - (int64_t)f->bytes_kept; }
 
@@ -55590,6 +55612,1353 @@ static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
     HYB_WALK(w, f->bytes_kept);
 }
 /* ==== end src/predict/lowrank.c ==== */
+
+/* ==== begin src/predict/fit.c ==== */
+/* predict/fit: how a change of weights looks from the three directions that predictions are made of: d (what the last
+ * window did), b (what persists) and r (the way to the averaged weights). Of a group of weights only sums of products
+ * are known, one number each:
+ *
+ *     gram   dd db dr bb br rr     of the directions with each other
+ *     dots   d  b  r               of the change with them */
+
+#define HYB_N_DIRECTIONS 3
+#define HYB_N_GRAM       6
+#define HYB_FIT_RIDGE    1e-3 /* of the square of each direction: two of them are often all but the same */
+
+static double hyb_gram_at(const double gram[HYB_N_GRAM], int i, int j)
+{
+    const int low = HYB_MIN(i, j), high = HYB_MAX(i, j);
+    return gram[low * HYB_N_DIRECTIONS - low * (low - 1) / 2 + high - low];
+}
+
+/* The square of the norm of the sum of c_i direction_i; the product of two such sums. */
+static double hyb_gram_dot(const double gram[HYB_N_GRAM], const double *a, const double *b)
+{
+    double sum = 0;
+    int i, j;
+    for (i = 0; i < HYB_N_DIRECTIONS; i++)
+        for (j = 0; j < HYB_N_DIRECTIONS; j++) sum += a[i] * b[j] * hyb_gram_at(gram, i, j);
+    return sum;
+}
+
+/* c: the coefficients whose sum comes nearest to the change (least squares with a ridge), 0 for directions that are
+ * not there. False, and zeros: there is nothing to be fitted, or a number is not finite. */
+static bool hyb_fit(const double gram[HYB_N_GRAM], const double dots[HYB_N_DIRECTIONS], double c[HYB_N_DIRECTIONS])
+{
+    enum { N = HYB_N_DIRECTIONS };
+    double a[N][N], y[N], length[N];
+    int i, j, k;
+    bool known = false;
+    for (i = 0; i < N; i++) {
+        const double square = hyb_gram_at(gram, i, i);
+        length[i] = square > 0 && hyb_is_finite(square) ? sqrt(square) : 0;
+        c[i] = 0;
+        known = known || length[i] > 0;
+    }
+    for (i = 0; i < N; i++) {
+        y[i] = length[i] > 0 ? dots[i] / length[i] : 0;
+        for (j = 0; j < N; j++)
+            a[i][j] = i == j                           ? 1 + HYB_FIT_RIDGE
+                      : length[i] > 0 && length[j] > 0 ? hyb_gram_at(gram, i, j) / length[i] / length[j]
+                                                       : 0;
+    }
+    for (i = 0; i < N && known; i++) { /* no pivots: a is positive definite, if the sums are those of vectors */
+        known = a[i][i] > 1e-9;
+        for (j = i + 1; j < N && known; j++) {
+            const double f = a[j][i] / a[i][i];
+            for (k = i; k < N; k++) a[j][k] -= f * a[i][k];
+            y[j] -= f * y[i];
+        }
+    }
+    for (i = N - 1; i >= 0 && known; i--) {
+        for (k = i + 1; k < N; k++) y[i] -= a[i][k] * y[k];
+        y[i] /= a[i][i];
+    }
+    for (i = 0; i < N; i++) known = known && hyb_is_finite(y[i]) && (length[i] == 0 || hyb_is_finite(y[i] / length[i]));
+    for (i = 0; i < N && known; i++) c[i] = length[i] > 0 ? y[i] / length[i] : 0;
+    return known;
+}
+/* ==== end src/predict/fit.c ==== */
+
+/* ==== begin src/predict/residuals.c ==== */
+/* predict/residuals: what predictions got wrong. An episode, from a prediction to the end of the true steps that
+ * correct it, leaves a residual: of the loss, and of every group of weights
+ *
+ *     R = weights after - weights before - what was predicted
+ *
+ * by its coefficients on the three directions, its size, and the angle between what was predicted and what became of
+ * it. The last thousand are kept, with the features that the prediction was made from: what went wrong in a similar
+ * place is the best guess of what will go wrong in this one. Low-rank factors of R are kept of the last few. */
+
+enum { HYB_RESIDUALS_DEFAULT = 1000 };
+
+typedef struct hyb_residual {
+    int64_t step;
+    int64_t factors;        /* number of its factors in the store, from 1 on; 0: it has none */
+    int32_t phase, horizon; /* hyb_phase; steps that were predicted */
+    double loss;            /* what it was - what was predicted, uncorrected: nats */
+    double confidence;      /* that the prediction was made with, 0 to 1 */
+    float c[HYB_N_GROUPS][HYB_N_DIRECTIONS];
+    float magnitude[HYB_N_GROUPS]; /* norm of R */
+    float cosine[HYB_N_GROUPS];    /* between the predicted change and the one that came; 0: there was none */
+    float features[HYB_N_FEATURES];
+} hyb_residual;
+
+/* What residuals of the store have in common. */
+typedef struct hyb_residual_means {
+    double loss;       /* mean of |loss| */
+    double bias;       /* mean of the loss with its sign: what a corrector can take away */
+    double confidence; /* mean */
+    double magnitude;  /* mean over residuals of the norm of R, all groups together */
+    double cosine;     /* mean over groups in which something was predicted */
+} hyb_residual_means;
+
+typedef struct hyb_residuals {
+    hyb_residual *at; /* (room) a ring */
+    int32_t room, n;  /* n: that are there */
+    int64_t total;    /* that ever came */
+    float *factors;   /* (n_factors, factor_floats) a ring; NULL: none are kept */
+    int64_t factor_floats, n_factors, total_factors;
+} hyb_residuals;
+
+/* As hyb_lowrank_lay. room 0: a thousand; factor_floats: of one episode; n_factors: episodes whose factors are kept. */
+static size_t hyb_residuals_lay(hyb_residuals *s, int32_t room, int64_t factor_floats, int64_t n_factors, void *memory)
+{
+    size_t bytes;
+    memset(s, 0, sizeof *s);
+    s->room = room > 0 ? room : HYB_RESIDUALS_DEFAULT;
+    s->factor_floats = n_factors > 0 ? factor_floats : 0;
+    s->n_factors = s->factor_floats > 0 ? n_factors : 0;
+    bytes = hyb_align(sizeof *s->at * (size_t)s->room, 64);
+    if (memory) {
+        s->at = (hyb_residual *)memory;
+        s->factors = s->n_factors ? (float *)(void *)((char *)memory + bytes) : NULL;
+    }
+    return bytes + sizeof(float) * (size_t)(s->factor_floats * s->n_factors);
+}
+static size_t hyb_residuals_bytes(int32_t room, int64_t factor_floats, int64_t n_factors)
+{
+    hyb_residuals s;
+    return hyb_residuals_lay(&s, room, factor_floats, n_factors, NULL);
+}
+
+/* memory: hyb_residuals_bytes, aligned to 64 bytes, the caller's. */
+static void hyb_residuals_init(hyb_residuals *s, int32_t room, int64_t factor_floats, int64_t n_factors, void *memory)
+{
+    const size_t bytes = hyb_residuals_lay(s, room, factor_floats, n_factors, memory);
+    memset(memory, 0, bytes);
+}
+
+/* ---- one residual ------------------------------------------------------------------------------------------------ */
+
+/* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. */
+static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB_N_GRAM],
+                               const double dots[HYB_N_DIRECTIONS], double squares,
+                               const double predicted[HYB_N_DIRECTIONS])
+{
+    const double size = hyb_gram_dot(gram, predicted, predicted);
+    double c[HYB_N_DIRECTIONS], with = 0, came, cosine = 0;
+    int i;
+    hyb_fit(gram, dots, c);
+    for (i = 0; i < HYB_N_DIRECTIONS; i++) {
+        r->c[group][i] = (float)c[i];
+        with += predicted[i] * dots[i];
+    }
+    came = size + 2 * with + squares;
+    if (size > 0 && came > 0) cosine = (size + with) / sqrt(size) / sqrt(came);
+    r->magnitude[group] = (float)(squares > 0 ? sqrt(squares) : 0);
+    r->cosine[group] = (float)hyb_clamp(cosine, -1.0, 1.0);
+}
+
+static bool hyb_floats_finite(const float *x, int n)
+{
+    int i;
+    for (i = 0; i < n; i++)
+        if (!(fabs((double)x[i]) <= (double)FLT_MAX)) return false;
+    return true;
+}
+static bool hyb_residual_finite(const hyb_residual *r)
+{
+    return hyb_is_finite(r->loss) && r->confidence >= 0 && r->confidence <= 1 &&
+           hyb_floats_finite(&r->c[0][0], HYB_N_GROUPS * HYB_N_DIRECTIONS) &&
+           hyb_floats_finite(r->magnitude, HYB_N_GROUPS) && hyb_floats_finite(r->cosine, HYB_N_GROUPS) &&
+           hyb_floats_finite(r->features, HYB_N_FEATURES);
+}
+
+/* ---- the store --------------------------------------------------------------------------------------------------- */
+
+/* The oldest gives way. factors: factor_floats of them, or NULL. HYBRID_ERROR_NUMERIC: something in it is not finite;
+ * nothing has been changed. */
+static hybrid_result hyb_residuals_add(hyb_residuals *s, const hyb_residual *r, const float *factors,
+                                       hybrid_error *error)
+{
+    hyb_residual *to = &s->at[s->total % s->room];
+    if (!hyb_residual_finite(r))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "the residual of step %lld has numbers that are not finite and is left out: the episode went "
+                        "wrong, which a roll-back mends",
+                        (long long)r->step);
+    *to = *r;
+    to->factors = 0;
+    if (factors && s->factors) {
+        const size_t n = (size_t)s->factor_floats;
+        memcpy(s->factors + s->total_factors % s->n_factors * s->factor_floats, factors, sizeof *factors * n);
+        to->factors = ++s->total_factors;
+    }
+    s->total++;
+    s->n = (int32_t)HYB_MIN(s->total, (int64_t)s->room);
+    return HYBRID_OK;
+}
+
+/* The k-th newest, k from 0; NULL: there are no more. */
+static const hyb_residual *hyb_residuals_recent(const hyb_residuals *s, int64_t k)
+{
+    return k >= 0 && k < s->n ? &s->at[(s->total - 1 - k) % s->room] : NULL;
+}
+
+/* Its factors; NULL: it had none, or they have given way to newer ones. */
+static const float *hyb_residuals_factors(const hyb_residuals *s, const hyb_residual *r)
+{
+    if (!s->factors || r->factors < 1 || s->total_factors - r->factors >= s->n_factors) return NULL;
+    return s->factors + (r->factors - 1) % s->n_factors * s->factor_floats;
+}
+
+/* -1 to 1; 0 if one of them is 0 everywhere. */
+static double hyb_features_cosine(const float *a, const float *b)
+{
+    double ab = 0, aa = 0, bb = 0;
+    int i;
+    for (i = 0; i < HYB_N_FEATURES; i++) {
+        ab += (double)a[i] * (double)b[i];
+        aa += (double)a[i] * (double)a[i];
+        bb += (double)b[i] * (double)b[i];
+    }
+    return aa > 0 && bb > 0 ? ab / (sqrt(aa) * sqrt(bb)) : 0;
+}
+
+typedef struct hyb_similar {
+    const hyb_residual *residual;
+    double cosine;
+} hyb_similar;
+
+/* Up to n residuals whose features look most like these, the most similar first, newer ones before older ones that are
+ * as similar; how many. */
+static int hyb_residuals_similar(const hyb_residuals *s, const float features[HYB_N_FEATURES], int n, hyb_similar *out)
+{
+    int have = 0, i;
+    int64_t k;
+    if (n < 1) return 0;
+    for (k = 0; k < s->n; k++) {
+        const hyb_residual *r = hyb_residuals_recent(s, k);
+        const double cosine = hyb_features_cosine(r->features, features);
+        if (have == n && !(cosine > out[n - 1].cosine)) continue;
+        for (i = have < n ? have++ : n - 1; i > 0 && cosine > out[i - 1].cosine; i--) out[i] = out[i - 1];
+        out[i].residual = r;
+        out[i].cosine = cosine;
+    }
+    return have;
+}
+
+/* Over all that are there; zeros: there are none. They are summed when they are asked for: a sum that is added to and
+ * taken from would drift. */
+static hyb_residual_means hyb_residuals_means(const hyb_residuals *s)
+{
+    hyb_residual_means m;
+    int64_t k, n_cosine = 0;
+    int g;
+    memset(&m, 0, sizeof m);
+    for (k = 0; k < s->n; k++) {
+        const hyb_residual *r = hyb_residuals_recent(s, k);
+        double squares = 0;
+        m.loss += fabs(r->loss);
+        m.bias += r->loss;
+        m.confidence += r->confidence;
+        for (g = 0; g < HYB_N_GROUPS; g++) {
+            squares += (double)r->magnitude[g] * (double)r->magnitude[g];
+            m.cosine += (double)r->cosine[g];
+            n_cosine += r->cosine[g] != 0;
+        }
+        m.magnitude += sqrt(squares);
+    }
+    if (n_cosine) m.cosine /= (double)n_cosine;
+    if (s->n) {
+        m.loss /= s->n;
+        m.bias /= s->n;
+        m.confidence /= s->n;
+        m.magnitude /= s->n;
+    }
+    return m;
+}
+
+/* Factors may be read into a store that keeps none, or others: then they are passed over. */
+static void hyb_residuals_walk_factors(hyb_residuals *s, hyb_byte_walk *w)
+{
+    int64_t floats = s->factor_floats, n = s->n_factors;
+    HYB_WALK(w, floats);
+    HYB_WALK(w, n);
+    HYB_WALK(w, s->total_factors);
+    if (floats == s->factor_floats && n == s->n_factors) {
+        hyb_walk_bytes(w, s->factors, sizeof *s->factors * (size_t)(floats * n));
+        return;
+    }
+    s->total_factors = 0;
+    if (floats < 0 || n < 0 || (n && (uint64_t)floats > (w->size - w->n) / sizeof(float) / (uint64_t)n))
+        w->failed = true;
+    else
+        w->n += sizeof(float) * (size_t)(floats * n);
+}
+
+static void hyb_residuals_walk(hyb_residuals *s, hyb_byte_walk *w)
+{
+    int32_t i;
+    hyb_walk_same(w, s->room);
+    HYB_WALK(w, s->total);
+    if (w->reads && s->total < 0) w->failed = true;
+    if (w->failed) return;
+    s->n = (int32_t)HYB_MIN(s->total, (int64_t)s->room);
+    for (i = 0; i < s->n; i++) HYB_WALK(w, s->at[i]);
+    hyb_residuals_walk_factors(s, w);
+    for (i = 0; w->reads && i < s->n; i++) {
+        if (!w->failed && !hyb_residual_finite(&s->at[i])) w->failed = true;
+        s->at[i].factors = s->total_factors ? s->at[i].factors : 0;
+    }
+    if (w->reads && w->failed) s->total = s->n = 0;
+}
+/* ==== end src/predict/residuals.c ==== */
+
+/* ==== begin src/predict/corrector.c ==== */
+/* predict/corrector: takes away what predicted coefficients get wrong again and again. For every group of weights, and
+ * with phi = (1, some features),
+ *
+ *     c = c + B phi        B (directions, phi) by recursive least squares on (best c in hindsight - c), the older ones
+ *                          counting 0.99 as much for each that is newer
+ *
+ *     k = P phi / (0.99 + phi^T P phi)        B += (e - B phi) k^T        P = (P - k phi^T P) / 0.99
+ *
+ * Four things keep it bounded whatever it is given: errors and features are cut off; where nothing new is seen P does
+ * not grow (forgetting stops at HYB_RLS_MOST); a correction is at most HYB_CORRECT_MOST; and corrected coefficients
+ * stay in the range that predictions have. It says nothing until it has seen HYB_RLS_QUIET episodes, and comes in over
+ * as many: with one of them it would fit noise.
+ *
+ * Best in hindsight is what would have predicted the next window best, which is not what makes the loss fall most: the
+ * caller says how much of a correction it wants (strength), and audits judge that. */
+
+#define HYB_N_PHI        9
+#define HYB_RLS_KEEP     0.99
+#define HYB_RLS_FIRST    1.0 /* P at the beginning, times one: how far from 0 B is expected to be, squared over noise */
+#define HYB_RLS_MOST     10.0 /* largest element of P's diagonal with which forgetting goes on */
+#define HYB_RLS_ERROR    1.0  /* errors are cut off here */
+#define HYB_RLS_QUIET    4
+#define HYB_CORRECT_MOST 0.35
+
+typedef struct hyb_corrector {
+    double b[HYB_N_GROUPS][HYB_N_DIRECTIONS][HYB_N_PHI];
+    double p[HYB_N_GROUPS][HYB_N_PHI][HYB_N_PHI];
+    int64_t n[HYB_N_GROUPS];     /* episodes that a group learnt from */
+    int64_t refused;             /* that were no numbers */
+    double before[HYB_N_GROUPS]; /* averages (1/10 of the newest) of |c* - c|^2, uncorrected */
+    double after[HYB_N_GROUPS];  /* the same with the correction that would have been made: is it worth it? */
+} hyb_corrector;
+
+static void hyb_corrector_reset(hyb_corrector *r, int group)
+{
+    int i;
+    memset(r->p[group], 0, sizeof r->p[group]);
+    for (i = 0; i < HYB_N_PHI; i++) r->p[group][i][i] = HYB_RLS_FIRST;
+}
+
+static void hyb_corrector_init(hyb_corrector *r)
+{
+    int g;
+    memset(r, 0, sizeof *r);
+    for (g = 0; g < HYB_N_GROUPS; g++) hyb_corrector_reset(r, g);
+}
+
+/* What of the features bears on coefficients: noise of gradients; cosines between d and the d before, and b;
+ * straightness; distance to the average; the last coefficient in hindsight; the rate against its peak; the budget. */
+static void hyb_corrector_phi(const float features[HYB_N_FEATURES], double phi[HYB_N_PHI])
+{
+    static const unsigned char which[HYB_N_PHI - 1] = { 21, 27, 28, 30, 31, 32, 43, 45 };
+    int i;
+    phi[0] = 1;
+    for (i = 1; i < HYB_N_PHI; i++)
+        phi[i] = hyb_is_finite((double)features[which[i - 1]])
+                     ? hyb_clamp((double)features[which[i - 1]], -HYB_FEATURE_MAX, HYB_FEATURE_MAX)
+                     : 0;
+}
+
+static double hyb_corrector_raw(const hyb_corrector *r, int group, int direction, const double phi[HYB_N_PHI])
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < HYB_N_PHI; i++) sum += r->b[group][direction][i] * phi[i];
+    return hyb_clamp(sum, -HYB_CORRECT_MOST, HYB_CORRECT_MOST);
+}
+
+/* Part of a correction that is made, by what it was learnt from. */
+static double hyb_corrector_trust(const hyb_corrector *r, int group)
+{
+    return hyb_clamp((double)(r->n[group] - HYB_RLS_QUIET) / HYB_RLS_QUIET, 0.0, 1.0);
+}
+
+/* c, of one group, becomes what it should be: by at most strength HYB_CORRECT_MOST, and in the range of predictions
+ * (c_d -0.6 .. 0, c_b -0.35 .. 1.75, c_r 0 .. 0.5). strength: 0 to 1; 0 leaves c as it is. */
+static void hyb_corrector_apply(const hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
+                                double strength, double c[HYB_N_DIRECTIONS])
+{
+    static const double low[HYB_N_DIRECTIONS] = { -0.6, -0.35, 0 }, high[HYB_N_DIRECTIONS] = { 0, 1.75, 0.5 };
+    const double part = hyb_clamp(strength, 0.0, 1.0) * hyb_corrector_trust(r, group);
+    double phi[HYB_N_PHI];
+    int i;
+    if (!(part > 0)) return;
+    hyb_corrector_phi(features, phi);
+    for (i = 0; i < HYB_N_DIRECTIONS; i++)
+        c[i] = hyb_clamp(c[i] + part * hyb_corrector_raw(r, group, i, phi), low[i], high[i]);
+}
+
+/* P phi, and phi^T P phi. */
+static double hyb_corrector_gain(const hyb_corrector *r, int group, const double phi[HYB_N_PHI], double k[HYB_N_PHI])
+{
+    double seen = 0;
+    int i, j;
+    for (i = 0; i < HYB_N_PHI; i++) {
+        for (k[i] = 0, j = 0; j < HYB_N_PHI; j++) k[i] += r->p[group][i][j] * phi[j];
+        seen += phi[i] * k[i];
+    }
+    return seen;
+}
+
+static void hyb_corrector_forget(hyb_corrector *r, int group, const double k[HYB_N_PHI], double seen)
+{
+    double largest = 0, keep;
+    bool sound = true;
+    int i, j;
+    for (i = 0; i < HYB_N_PHI; i++) largest = HYB_MAX(largest, r->p[group][i][i]);
+    keep = largest < HYB_RLS_MOST ? HYB_RLS_KEEP : 1;
+    for (i = 0; i < HYB_N_PHI; i++)
+        for (j = i; j < HYB_N_PHI; j++) {
+            const double p = (r->p[group][i][j] - k[i] * k[j] / (keep + seen)) / keep;
+            r->p[group][i][j] = r->p[group][j][i] = p;
+        }
+    for (i = 0; i < HYB_N_PHI; i++) sound = sound && r->p[group][i][i] > 0 && hyb_is_finite(r->p[group][i][i]);
+    if (!sound) hyb_corrector_reset(r, group);
+}
+
+/* An episode is over: c was predicted from these features, before any correction, and best would have been right.
+ * False: they are no numbers, and nothing was learnt. */
+static bool hyb_corrector_learn(hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
+                                const double c[HYB_N_DIRECTIONS], const double best[HYB_N_DIRECTIONS])
+{
+    double phi[HYB_N_PHI], k[HYB_N_PHI], seen, part = hyb_corrector_trust(r, group), before = 0, after = 0;
+    int i, j;
+    for (i = 0; i < HYB_N_DIRECTIONS; i++)
+        if (!hyb_is_finite(c[i]) || !hyb_is_finite(best[i])) {
+            r->refused++;
+            return false;
+        }
+    hyb_corrector_phi(features, phi);
+    seen = hyb_corrector_gain(r, group, phi, k);
+    for (i = 0; i < HYB_N_DIRECTIONS; i++) {
+        const double error = hyb_clamp(best[i] - c[i], -HYB_RLS_ERROR, HYB_RLS_ERROR);
+        const double left = error - part * hyb_corrector_raw(r, group, i, phi);
+        double surprise = error;
+        for (j = 0; j < HYB_N_PHI; j++) surprise -= r->b[group][i][j] * phi[j];
+        for (j = 0; j < HYB_N_PHI; j++) r->b[group][i][j] += surprise * k[j] / (HYB_RLS_KEEP + seen);
+        before += error * error;
+        after += left * left;
+    }
+    hyb_corrector_forget(r, group, k, seen);
+    r->before[group] += (before - r->before[group]) / (r->n[group] < 10 ? (double)r->n[group] + 1 : 10);
+    r->after[group] += (after - r->after[group]) / (r->n[group] < 10 ? (double)r->n[group] + 1 : 10);
+    r->n[group]++;
+    return true;
+}
+
+static void hyb_corrector_walk(hyb_corrector *r, hyb_byte_walk *w)
+{
+    HYB_WALK(w, r->b);
+    HYB_WALK(w, r->p);
+    HYB_WALK(w, r->n);
+    HYB_WALK(w, r->refused);
+    HYB_WALK(w, r->before);
+    HYB_WALK(w, r->after);
+}
+/* ==== end src/predict/corrector.c ==== */
+
+/* ==== begin src/predict/loss_corrector.c ==== */
+/* predict/loss_corrector: what a predicted loss gets wrong again and again: first what a linear model of the features,
+ * which learns from every residual, says of it, and then what that model gets wrong in similar places (the store of
+ * residuals).
+ *
+ *     linear     = w x + b      normalized least mean squares: of every error b takes up 1/10, and w x as much,
+ * whatever the size of x local      = the sum of w_i (residual_i - linear_i) / (1 + the sum of w_i)      over the ten
+ * most similar w_i        = 0.95^(steps ago / 100) confidence_i max(cosine_i, 0) correction = linear + local, at most a
+ * fifth of the loss
+ *
+ * The 1 beside the weights pulls local to 0 where little is known. The ancestor took 0.7 of what was similar and 0.3 of
+ * its linear model, which leaves some of a constant error for ever, and made corrections up to 1.5 times as large where
+ * residuals are large, which takes away too much of it. Residuals are those of the prediction without the correction,
+ * so it does not learn from itself. */
+
+#define HYB_LOSS_SIMILAR    10
+#define HYB_LOSS_DECAY      0.95 /* weight of a residual, for each 100 steps that it is old */
+#define HYB_LOSS_RATE       0.1
+#define HYB_LOSS_LEAK       1e-3
+#define HYB_LOSS_CORRECT    0.2 /* of the loss: the largest correction */
+#define HYB_LOSS_RESIDUAL   5.0 /* nats: residuals are cut off here */
+#define HYB_LOSS_KNOWS_FROM 5   /* similar ones, from which on the confidence is high */
+
+typedef struct hyb_loss_corrector {
+    double w[HYB_N_FEATURES], b;
+    double mean; /* of |residual|, 1/10 of the newest */
+    int64_t n;
+} hyb_loss_corrector;
+
+typedef struct hyb_loss_correction {
+    double loss;       /* nats, to be added to the prediction */
+    double confidence; /* 0: nothing is known; 0.5; 0.9 with five similar residuals */
+} hyb_loss_correction;
+
+static void hyb_loss_corrector_init(hyb_loss_corrector *c) { memset(c, 0, sizeof *c); }
+
+static double hyb_loss_corrector_linear(const hyb_loss_corrector *c, const float x[HYB_N_FEATURES])
+{
+    double sum = c->b;
+    int i;
+    for (i = 0; i < HYB_N_FEATURES; i++) sum += c->w[i] * (double)x[i];
+    return sum;
+}
+
+/* From a residual that the store has taken. */
+static void hyb_loss_corrector_learn(hyb_loss_corrector *c, const hyb_residual *r)
+{
+    const double loss = hyb_clamp(r->loss, -HYB_LOSS_RESIDUAL, HYB_LOSS_RESIDUAL);
+    const double error = loss - hyb_loss_corrector_linear(c, r->features);
+    double squares = 1, step;
+    int i;
+    if (!hyb_residual_finite(r)) return;
+    for (i = 0; i < HYB_N_FEATURES; i++) squares += (double)r->features[i] * (double)r->features[i];
+    step = HYB_LOSS_RATE * error / squares;
+    for (i = 0; i < HYB_N_FEATURES; i++) c->w[i] = (1 - HYB_LOSS_LEAK) * c->w[i] + step * (double)r->features[i];
+    c->b += step;
+    c->mean = c->n++ ? c->mean + (fabs(loss) - c->mean) / 10 : fabs(loss);
+}
+
+/* Of a prediction that is made at this step from these features. */
+static hyb_loss_correction hyb_loss_corrector_of(const hyb_loss_corrector *c, const hyb_residuals *s,
+                                                 const float features[HYB_N_FEATURES], int64_t step, double predicted)
+{
+    const double most = HYB_LOSS_CORRECT * fabs(predicted);
+    hyb_similar similar[HYB_LOSS_SIMILAR];
+    hyb_loss_correction out;
+    double weights = 1, sum = 0;
+    int n, i;
+    out.loss = out.confidence = 0;
+    if (!c->n || !hyb_is_finite(predicted) || !hyb_floats_finite(features, HYB_N_FEATURES)) return out;
+    n = hyb_residuals_similar(s, features, HYB_LOSS_SIMILAR, similar);
+    for (i = 0; i < n; i++) {
+        const hyb_residual *r = similar[i].residual;
+        const double ago = (double)HYB_MAX(step - r->step, (int64_t)0) / 100;
+        const double w = pow(HYB_LOSS_DECAY, ago) * r->confidence * HYB_MAX(similar[i].cosine, 0.0);
+        weights += w;
+        sum +=
+            w * (hyb_clamp(r->loss, -HYB_LOSS_RESIDUAL, HYB_LOSS_RESIDUAL) - hyb_loss_corrector_linear(c, r->features));
+    }
+    sum = sum / weights + hyb_loss_corrector_linear(c, features);
+    out.loss = hyb_clamp(sum, -most, most);
+    out.confidence = n >= HYB_LOSS_KNOWS_FROM ? 0.9 : 0.5;
+    return out;
+}
+
+static void hyb_loss_corrector_walk(hyb_loss_corrector *c, hyb_byte_walk *w)
+{
+    HYB_WALK(w, c->w);
+    HYB_WALK(w, c->b);
+    HYB_WALK(w, c->mean);
+    HYB_WALK(w, c->n);
+}
+/* ==== end src/predict/loss_corrector.c ==== */
+
+/* ==== begin src/predict/accumulator.c ==== */
+/* predict/accumulator: what predictions have moved since a phase began, per group of weights. A prediction adds c_d d +
+ * c_b b + c_r r; only its coefficients and the sums of products of its directions are known here, so what can be said
+ * without a copy of the weights is:
+ *
+ *     path    the sum of the norms of all that was added: an upper bound of how far the weights were moved
+ *     root    the root of the sum of their squares: how far, if no two of them had anything in common
+ *     along   the sum of their parts along d, in units of a window's true displacement: + goes on, - pulls back
+ *     true    the sum of the norms of d: what the true steps did meanwhile, so that path / true is the share
+ *
+ * and how far the weights were moved exactly, where the caller gives it the room of all weights (sum). At a transition
+ * of phases the controller takes what there is for its metrics and for the residual of the episode (hyb_moved_flush),
+ * and it begins anew. */
+
+typedef struct hyb_moved_group {
+    double c[HYB_N_DIRECTIONS]; /* sums of coefficients */
+    double path, squares, along, true_path;
+} hyb_moved_group;
+
+typedef struct hyb_moved {
+    hyb_moved_group group[HYB_N_GROUPS];
+    int64_t n;  /* predictions */
+    float *sum; /* (n_values) of all that was added to each weight; NULL: it is not kept */
+    int64_t n_values;
+} hyb_moved;
+
+/* sum: n_values floats of zeros, the caller's; or NULL. */
+static void hyb_moved_init(hyb_moved *m, float *sum, int64_t n_values)
+{
+    memset(m, 0, sizeof *m);
+    m->sum = sum;
+    m->n_values = sum ? n_values : 0;
+}
+
+/* A prediction has begun: its groups follow. */
+static void hyb_moved_begin(hyb_moved *m) { m->n++; }
+
+/* What it did to one group. False: they are no numbers, and it is not counted. */
+static bool hyb_moved_add(hyb_moved *m, int group, const double c[HYB_N_DIRECTIONS], const double gram[HYB_N_GRAM])
+{
+    static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0 };
+    hyb_moved_group *g = &m->group[group];
+    const double square = hyb_gram_dot(gram, c, c), d = gram[0], along = hyb_gram_dot(gram, c, d_alone);
+    int i;
+    if (!hyb_is_finite(square) || !hyb_is_finite(along) || !(d >= 0)) return false;
+    for (i = 0; i < HYB_N_DIRECTIONS; i++) g->c[i] += c[i];
+    g->squares += HYB_MAX(square, 0.0);
+    g->path += sqrt(HYB_MAX(square, 0.0));
+    g->along += d > 0 ? along / d : 0;
+    g->true_path += sqrt(d);
+    return true;
+}
+
+/* And to n weights from `at` on: sum += c_i direction_i; a direction may be NULL. Where sum is not kept, nothing. */
+static void hyb_moved_add_values(hyb_moved *m, int64_t at, int64_t n, const float *const direction[HYB_N_DIRECTIONS],
+                                 const double c[HYB_N_DIRECTIONS])
+{
+    int64_t j;
+    int i;
+    for (i = 0; i < HYB_N_DIRECTIONS && m->sum; i++) {
+        const float *from = direction[i], factor = (float)c[i];
+        float *to = m->sum + at;
+        for (j = 0; j < n && from && factor != 0; j++) to[j] += factor * from[j];
+    }
+}
+
+/* How far a group was moved at least as far as is known without sums, if its moves were independent. */
+static double hyb_moved_root(const hyb_moved_group *g) { return sqrt(g->squares); }
+
+/* How far n weights from `at` on were moved, exactly; 0 where sums are not kept. */
+static double hyb_moved_norm(const hyb_moved *m, int64_t at, int64_t n)
+{
+    double squares = 0;
+    int64_t j;
+    for (j = 0; j < n && m->sum; j++) squares += (double)m->sum[at + j] * (double)m->sum[at + j];
+    return sqrt(squares);
+}
+
+/* All that was added, into *out, whose sum is NULL; it begins anew. */
+static void hyb_moved_flush(hyb_moved *m, hyb_moved *out)
+{
+    *out = *m;
+    out->sum = NULL;
+    out->n_values = 0;
+    memset(m->group, 0, sizeof m->group);
+    m->n = 0;
+    if (m->sum) memset(m->sum, 0, sizeof *m->sum * (size_t)m->n_values);
+}
+
+static void hyb_moved_walk(hyb_moved *m, hyb_byte_walk *w)
+{
+    HYB_WALK(w, m->group);
+    HYB_WALK(w, m->n);
+    hyb_walk_same(w, m->n_values);
+    if (m->sum) hyb_walk_bytes(w, m->sum, sizeof *m->sum * (size_t)m->n_values);
+}
+/* ==== end src/predict/accumulator.c ==== */
+
+/* ==== begin src/predict/recovery.c ==== */
+/* predict/recovery: what can go wrong with a prediction, and what is done about it: two lists. An error has one
+ * recovery; a recovery has one executor, a function of the controller's, whose effect can be seen (phase, length,
+ * threshold, weights). A recovery without an executor, as a roll-back without a snapshot, or one that fails, gives way
+ * to the next stronger one; the last is to abort, which is always there: the caller gets the sentence. */
+
+/* clang-format off */
+/* X(name, stronger, text): from the mildest to the strongest; stronger: what is done where this one cannot be. */
+#define HYB_RECOVERIES(X) \
+    X(GO_ON,           ABORT,     "nothing has to be done") \
+    X(SKIP_BATCH,      FORCE_FULL,"the batch is left out") \
+    X(SHORTEN,         FORCE_FULL,"predictions become shorter") \
+    X(RAISE_THRESHOLD, FORCE_FULL,"predictions have to be more certain") \
+    X(FORCE_FULL,      ROLL_BACK, "true steps alone for a while") \
+    X(RESET_PREDICTOR, FORCE_FULL,"the predictor forgets what it has learnt") \
+    X(ROLL_BACK,       ABORT,     "back to the last snapshot") \
+    X(ABORT,           ABORT,     "the run ends")
+
+/* X(name, result, recovery, amount, sentence): amount: of the recovery, where the fault does not say another: steps
+ * (FORCE_FULL), a factor (SHORTEN), what is added (RAISE_THRESHOLD), a factor of the rate (ROLL_BACK). The sentence has
+ * the step, and then one or two numbers: what was found, and against what. */
+#define HYB_FAULTS(X) \
+    X(DIVERGENCE, NUMERIC, FORCE_FULL, 20, \
+      "step %lld: the loss is %g where %g was predicted; true steps follow, or set a shorter horizon") \
+    X(UNSTABLE, NUMERIC, ROLL_BACK, 1, \
+      "step %lld: a loss or weight is not finite (%g, last %g); lower the rate if it comes again") \
+    X(EXPLODES, NUMERIC, ROLL_BACK, 0.5, \
+      "step %lld: the gradient has the norm %g, more than %g; lower the rate, or clip gradients") \
+    X(VANISHES, NUMERIC, FORCE_FULL, 50, \
+      "step %lld: the gradient has the norm %g, less than %g; raise the rate, or look whether anything is trained") \
+    X(PREDICTOR, NUMERIC, RESET_PREDICTOR, 0, \
+      "step %lld: the predictor's own numbers are not finite (%g, last %g); it begins anew") \
+    X(UNCERTAIN, NUMERIC, RAISE_THRESHOLD, 0.05, \
+      "step %lld: predictions succeed in %g of all cases and claimed %g; only more certain ones are made") \
+    X(OVERLONG, NUMERIC, SHORTEN, 0.5, \
+      "step %lld: the error of predictions is %g and was %g over shorter ones; they become shorter") \
+    X(TRANSITION, INVALID, FORCE_FULL, 10, \
+      "step %lld: phase %g cannot follow phase %g; true steps follow") \
+    X(FEATURES, NUMERIC, SKIP_BATCH, 0, \
+      "step %lld: the loss of a batch is not finite (%g, last %g); look at that batch") \
+    X(MEMORY, MEMORY, ABORT, 0, \
+      "step %lld: %g bytes are needed and %g are left; leave prediction off, or give max_bytes more") \
+    X(DEVICE, DEVICE, ABORT, 0, \
+      "step %lld: the device failed with code %g in call %g; go on from the last checkpoint") \
+    X(CHECKPOINT, IO, GO_ON, 0, \
+      "step %lld: a checkpoint could not be written (%g of %g bytes); the run goes on, make room on the disk") \
+    X(MODEL, INVALID, ABORT, 0, \
+      "step %lld: a function of the model that is trained failed (%g, in call %g); look at hybrid_trainable's") \
+    X(SETTINGS, INVALID, ABORT, 0, \
+      "step %lld: a setting is %g, where at most %g can be; see hybrid_predict_desc")
+/* clang-format on */
+
+typedef enum hyb_recovery {
+#define HYB_X(name, stronger, text) HYB_RECOVERY_##name,
+    HYB_RECOVERIES(HYB_X)
+#undef HYB_X
+        HYB_RECOVERY_COUNT
+} hyb_recovery;
+
+typedef enum hyb_fault_kind {
+#define HYB_X(name, result, recovery, amount, sentence) HYB_FAULT_##name,
+    HYB_FAULTS(HYB_X)
+#undef HYB_X
+        HYB_FAULT_COUNT
+} hyb_fault_kind;
+
+typedef struct hyb_fault {
+    hyb_fault_kind kind;
+    int64_t step;
+    double found, against; /* the numbers of the sentence */
+    double amount;         /* of the recovery; 0: as the list says */
+} hyb_fault;
+
+static const char *hyb_fault_name(hyb_fault_kind kind)
+{
+    switch (kind) {
+#define HYB_X(name, result, recovery, amount, sentence) \
+case HYB_FAULT_##name: return #name;
+        HYB_FAULTS(HYB_X)
+#undef HYB_X
+    case HYB_FAULT_COUNT: break;
+    }
+    return "?";
+}
+
+static const char *hyb_recovery_text(hyb_recovery recovery)
+{
+    switch (recovery) {
+#define HYB_X(name, stronger, text) \
+case HYB_RECOVERY_##name: return text;
+        HYB_RECOVERIES(HYB_X)
+#undef HYB_X
+    case HYB_RECOVERY_COUNT: break;
+    }
+    return "?";
+}
+
+static hyb_recovery hyb_recovery_of(hyb_fault_kind kind)
+{
+    switch (kind) {
+#define HYB_X(name, result, recovery, amount, sentence) \
+case HYB_FAULT_##name: return HYB_RECOVERY_##recovery;
+        HYB_FAULTS(HYB_X)
+#undef HYB_X
+    case HYB_FAULT_COUNT: break;
+    }
+    return HYB_RECOVERY_ABORT;
+}
+
+static hyb_recovery hyb_recovery_stronger(hyb_recovery recovery)
+{
+    switch (recovery) {
+#define HYB_X(name, stronger, text) \
+case HYB_RECOVERY_##name: return HYB_RECOVERY_##stronger;
+        HYB_RECOVERIES(HYB_X)
+#undef HYB_X
+    case HYB_RECOVERY_COUNT: break;
+    }
+    return HYB_RECOVERY_ABORT;
+}
+
+static bool hyb_recovery_goes_on(hyb_recovery recovery) { return recovery != HYB_RECOVERY_ABORT; }
+
+static double hyb_fault_amount(const hyb_fault *fault)
+{
+    if (fault->amount != 0) return fault->amount;
+    switch (fault->kind) {
+#define HYB_X(name, result, recovery, amount, sentence) \
+case HYB_FAULT_##name: return amount;
+        HYB_FAULTS(HYB_X)
+#undef HYB_X
+    case HYB_FAULT_COUNT: break;
+    }
+    return 0;
+}
+
+/* Fills error, if there is one, with the sentence; the result that goes with it. */
+static hybrid_result hyb_fault_say(const hyb_fault *fault, hybrid_error *error)
+{
+    switch (fault->kind) {
+#define HYB_X(name, result, recovery, amount, sentence) \
+case HYB_FAULT_##name: \
+    return hyb_fail(error, HYBRID_ERROR_##result, sentence, (long long)fault->step, fault->found, fault->against);
+        HYB_FAULTS(HYB_X)
+#undef HYB_X
+    case HYB_FAULT_COUNT: break;
+    }
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "step %lld: a fault that is not known", (long long)fault->step);
+}
+
+/* What the controller can do: a function for each recovery but GO_ON and ABORT; NULL: it cannot. False: it could not,
+ * and has changed nothing. amount: see HYB_FAULTS. */
+typedef bool (*hyb_recover_fn)(void *controller, const hyb_fault *fault, double amount);
+typedef struct hyb_recover_ops {
+    hyb_recover_fn run[HYB_RECOVERY_COUNT];
+} hyb_recover_ops;
+
+/* Recovers: by what the list says, or by what is stronger. *done: what was done. OK: the run goes on; else its result,
+ * with the sentence in error. The amount belongs to the list's recovery; a stronger one has its own: 20 true steps, or
+ * the rate as it is. */
+static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
+                                 hyb_recovery *done, hybrid_error *error)
+{
+    hyb_recovery recovery = hyb_recovery_of(fault->kind);
+    double amount = hyb_fault_amount(fault);
+    while (recovery != HYB_RECOVERY_ABORT && recovery != HYB_RECOVERY_GO_ON) {
+        if (ops->run[recovery] && ops->run[recovery](controller, fault, amount)) break;
+        recovery = hyb_recovery_stronger(recovery);
+        amount = recovery == HYB_RECOVERY_FORCE_FULL ? 20 : 1;
+    }
+    if (done) *done = recovery;
+    return hyb_recovery_goes_on(recovery) ? HYBRID_OK : hyb_fault_say(fault, error);
+}
+/* ==== end src/predict/recovery.c ==== */
+
+/* ==== begin src/predict/health.c ==== */
+/* predict/health: how well a run goes, as one number from 0 to 1, and what that recommends.
+ *
+ *     0.25 sigmoid(-velocity) + 0.15 acceleration + 0.15 (1 - entropy) + 0.25 confidence + 0.20 stability
+ *
+ * The weights and classes are the ancestor's. What goes in is not: it took the loss and the gradient's norm as they
+ * are, so the same run had another health with another loss. Here
+ *
+ *     velocity      slope of log loss over the last 64 steps, in its own standard errors
+ *     acceleration  0.8 where the slope does not change by more than its error, 0.7 where it falls, 0.3 where it rises
+ *     entropy       noise of log loss around its line, against a fifth of the loss: 0 to 1
+ *     stability     1 / (1 + |log norm of the gradient - its average| / log 2)
+ *
+ * Recommendations are how long predictions should be (a factor), how many true steps should follow, and a factor of the
+ * rate; nothing here carries them out. */
+
+typedef enum hyb_health_class {
+    HYB_HEALTH_CRITICAL = 0,
+    HYB_HEALTH_POOR,
+    HYB_HEALTH_MODERATE,
+    HYB_HEALTH_GOOD,
+    HYB_HEALTH_EXCELLENT
+} hyb_health_class;
+
+typedef struct hyb_health {
+    double score, stability;
+    hyb_health_class kind;
+    double lengthen; /* what predictions should be multiplied by */
+    double rate;     /* and the learning rate */
+    int32_t full;    /* true steps that should come first; 0: none */
+    bool known;      /* false: there is too little to go by, and all is as usual */
+} hyb_health;
+
+/* An average of squares around a line gives the standard error of its slope. */
+static double hyb_slope_error(const hyb_trend *t, int n)
+{
+    const double spread = (double)n * ((double)n * (double)n - 1) / 12;
+    return HYB_MAX(t->std, 1e-9) / sqrt(spread);
+}
+
+static double hyb_health_acceleration(const double *l, int n)
+{
+    const hyb_trend early = hyb_trend_fit(l, n / 2), late = hyb_trend_fit(l + n / 2, n - n / 2);
+    const double change = late.slope - early.slope;
+    const double error = hyb_slope_error(&early, n / 2) + hyb_slope_error(&late, n - n / 2);
+    return fabs(change) <= 2 * error ? 0.8 : change < 0 ? 0.7 : 0.3;
+}
+
+static void hyb_health_recommend(hyb_health *h)
+{
+    static const double lengthen[] = { 0.5, 0.7, 1, 1.1, 1.2 }, rate[] = { 0.3, 0.5, 1, 1, 1 };
+    static const int32_t full[] = { 100, 50, 0, 0, 0 };
+    h->kind = h->score >= 0.85   ? HYB_HEALTH_EXCELLENT
+              : h->score >= 0.70 ? HYB_HEALTH_GOOD
+              : h->score >= 0.50 ? HYB_HEALTH_MODERATE
+              : h->score >= 0.30 ? HYB_HEALTH_POOR
+                                 : HYB_HEALTH_CRITICAL;
+    h->lengthen = lengthen[h->kind];
+    h->rate = rate[h->kind];
+    h->full = full[h->kind];
+}
+
+/* Of a run as its features know it; confidence: that predictions are made with, 0 to 1. */
+static hyb_health hyb_health_of(const hyb_features *f, double confidence)
+{
+    double l[64];
+    const int n = hyb_ring_last(f->loss, HYB_LOSS_RING, f->n_loss, 64, l);
+    hyb_health h;
+    hyb_trend line;
+    double velocity, entropy, away;
+    memset(&h, 0, sizeof h);
+    h.lengthen = h.rate = 1;
+    h.score = h.stability = 0.5;
+    h.kind = HYB_HEALTH_MODERATE;
+    if (n < 32 || !f->n_grad) return h;
+    line = hyb_trend_fit(l, n);
+    velocity = hyb_clamp(line.slope / hyb_slope_error(&line, n), -30.0, 30.0);
+    entropy = hyb_clamp(line.std / 0.2, 0.0, 1.0);
+    away = fabs(f->grad[(f->n_grad - 1) % HYB_GRAD_RING] - f->grad_mean);
+    h.stability = 1 / (1 + away / log(2.0));
+    h.score = 0.25 / (1 + exp(velocity)) + 0.15 * hyb_health_acceleration(l, n) + 0.15 * (1 - entropy) +
+              0.25 * hyb_clamp(confidence, 0.0, 1.0) + 0.20 * h.stability;
+    h.known = true;
+    hyb_health_recommend(&h);
+    return h;
+}
+/* ==== end src/predict/health.c ==== */
+
+/* ==== begin src/predict/plateau.c ==== */
+/* predict/plateau: whether a run stands still. Losses are averaged over ten steps each; of the last 50 averages a line
+ * is fitted, and where it falls by less than a thousandth of the loss for each, its standard error included, the run is
+ * on a plateau. Noise alone is none: where the error is larger than that, nothing is said.
+ *
+ * A plateau in the first half of the budget is stuck, in the last quarter it is a healthy end. What could be done about
+ * the first is to raise the rate by half for a hundred steps (a restart), at most three times and 500 steps apart. That
+ * is a recommendation: a run in which it is carried out has another schedule than the one that it is compared with. */
+
+#define HYB_PLATEAU_EACH     10 /* steps of an average */
+#define HYB_PLATEAU_WINDOW   50
+#define HYB_PLATEAU_SLOPE    1e-3 /* of log loss, for each average */
+#define HYB_PLATEAU_LEAST    100  /* steps of plateau before anything is recommended */
+#define HYB_PLATEAU_RESTART  100  /* steps that a restart takes */
+#define HYB_PLATEAU_COOLDOWN 500  /* steps from restart to restart */
+#define HYB_PLATEAU_RESTARTS 3
+#define HYB_PLATEAU_RAISE    1.5
+
+typedef enum hyb_plateau_kind {
+    HYB_PLATEAU_NONE = 0,
+    HYB_PLATEAU_SLOW,
+    HYB_PLATEAU_STUCK,
+    HYB_PLATEAU_END
+} hyb_plateau_kind;
+
+typedef struct hyb_plateau {
+    double ring[HYB_PLATEAU_WINDOW]; /* averages of log loss */
+    double sum;                      /* of the one that is being made */
+    int64_t n, in_sum;
+    int64_t steps;     /* that there were */
+    int64_t since;     /* steps of the plateau that the run is on; 0: none */
+    int64_t restarted; /* the step of the last restart */
+    int64_t restarts;
+    int64_t kind; /* hyb_plateau_kind */
+} hyb_plateau;
+
+static void hyb_plateau_init(hyb_plateau *p) { memset(p, 0, sizeof *p); }
+
+static bool hyb_plateau_flat(const hyb_plateau *p)
+{
+    double y[HYB_PLATEAU_WINDOW];
+    const int n = hyb_ring_last(p->ring, HYB_PLATEAU_WINDOW, p->n, HYB_PLATEAU_WINDOW, y);
+    hyb_trend line;
+    if (n < HYB_PLATEAU_WINDOW) return false;
+    line = hyb_trend_fit(y, n);
+    return fabs(line.slope) + 2 * hyb_slope_error(&line, n) < HYB_PLATEAU_SLOPE;
+}
+
+/* Whether a restart begins: with this step, if it does. */
+static bool hyb_plateau_restarts(hyb_plateau *p)
+{
+    if (p->kind != HYB_PLATEAU_STUCK || p->since < HYB_PLATEAU_LEAST || p->restarts >= HYB_PLATEAU_RESTARTS ||
+        (p->restarts && p->steps - p->restarted < HYB_PLATEAU_COOLDOWN))
+        return false;
+    p->restarts++;
+    p->restarted = p->steps;
+    return true;
+}
+
+/* After a true step; what the rate of the next should be multiplied by. budget: part of the run that is used up. What
+ * is not finite is passed over. */
+static double hyb_plateau_step(hyb_plateau *p, double loss, double budget)
+{
+    p->steps++;
+    if (hyb_is_finite(loss)) {
+        p->sum += hyb_log_loss(loss);
+        p->in_sum++;
+    }
+    if (p->in_sum == HYB_PLATEAU_EACH) {
+        p->ring[p->n++ % HYB_PLATEAU_WINDOW] = p->sum / HYB_PLATEAU_EACH;
+        p->sum = 0;
+        p->in_sum = 0;
+        p->since = hyb_plateau_flat(p) ? p->since + HYB_PLATEAU_EACH : 0;
+    }
+    p->kind = !p->since        ? HYB_PLATEAU_NONE
+              : budget < 0.5   ? HYB_PLATEAU_STUCK
+              : budget <= 0.75 ? HYB_PLATEAU_SLOW
+                               : HYB_PLATEAU_END;
+    if (hyb_plateau_restarts(p)) return HYB_PLATEAU_RAISE;
+    return p->restarts && p->steps - p->restarted < HYB_PLATEAU_RESTART ? HYB_PLATEAU_RAISE : 1;
+}
+
+static void hyb_plateau_walk(hyb_plateau *p, hyb_byte_walk *w) { HYB_WALK(w, *p); }
+/* ==== end src/predict/plateau.c ==== */
+
+/* ==== begin src/predict/horizons.c ==== */
+/* predict/horizons: how far ahead predictions are good for anything. Of each horizon (1, 2, 4 and 8 windows) the error
+ * is held against the error of the simplest guess, that the loss stays as it is:
+ *
+ *     calibration_h = 1 / (1 + mean |error| / mean |error of the last value|)      1: perfect, 1/2: as good as that
+ *
+ * overall: the geometric mean. From 0.85 on and with little uncertainty (0.3) a step may be skipped, from 0.7 on it is
+ * worth to be verified, else a true one is taken. The ancestor's 1 / (1 + mean |error|) called every error small where
+ * the loss was. The furthest horizon that is better than the simplest guess is what a prediction should be limited
+ * to. */
+
+#define HYB_N_HORIZONS     4
+#define HYB_HORIZON_KNOWN  8    /* errors, from which on a horizon is judged */
+#define HYB_HORIZON_NEW    0.05 /* of an average, what the newest is */
+#define HYB_HORIZON_SKIP   0.85
+#define HYB_HORIZON_VERIFY 0.7
+#define HYB_HORIZON_UNSURE 0.3
+#define HYB_HORIZON_USEFUL 0.9 /* error against the simplest guess's, up to which a horizon is worth anything */
+
+typedef enum hyb_horizon_advice {
+    HYB_HORIZON_RUN_FULL = 0,
+    HYB_HORIZON_MAY_VERIFY,
+    HYB_HORIZON_MAY_SKIP
+} hyb_horizon_advice;
+
+typedef struct hyb_horizons {
+    double error[HYB_N_HORIZONS], simple[HYB_N_HORIZONS]; /* averages of |error| */
+    int64_t n[HYB_N_HORIZONS];
+} hyb_horizons;
+
+static void hyb_horizons_init(hyb_horizons *h) { memset(h, 0, sizeof *h); }
+
+/* i: the horizon is 2^i windows. What was predicted, what it was then, what it was when it was predicted: log losses.
+ */
+static void hyb_horizons_add(hyb_horizons *h, int i, double predicted, double was, double before)
+{
+    const double error = fabs(was - predicted), simple = fabs(was - before);
+    double part;
+    if (!hyb_is_finite(error) || !hyb_is_finite(simple)) return;
+    part = HYB_MAX(1 / (double)(h->n[i] + 1), HYB_HORIZON_NEW);
+    h->error[i] += part * (error - h->error[i]);
+    h->simple[i] += part * (simple - h->simple[i]);
+    h->n[i]++;
+}
+
+static double hyb_horizons_ratio(const hyb_horizons *h, int i)
+{
+    return h->simple[i] > 0 ? HYB_MIN(h->error[i] / h->simple[i], 1e6) : h->error[i] > 0 ? 1e6 : 0;
+}
+
+/* 0: not known yet. */
+static double hyb_horizons_calibration(const hyb_horizons *h, int i)
+{
+    return h->n[i] < HYB_HORIZON_KNOWN ? 0 : 1 / (1 + hyb_horizons_ratio(h, i));
+}
+
+/* Of all horizons that are known; 0: none is. */
+static double hyb_horizons_overall(const hyb_horizons *h)
+{
+    double sum = 0;
+    int i, n = 0;
+    for (i = 0; i < HYB_N_HORIZONS; i++) {
+        const double c = hyb_horizons_calibration(h, i);
+        if (!(c > 0)) continue;
+        sum += log(c);
+        n++;
+    }
+    return n ? exp(sum / n) : 0;
+}
+
+static hyb_horizon_advice hyb_horizons_advise(const hyb_horizons *h, double uncertainty)
+{
+    const double c = hyb_horizons_overall(h);
+    if (c >= HYB_HORIZON_SKIP && uncertainty <= HYB_HORIZON_UNSURE) return HYB_HORIZON_MAY_SKIP;
+    return c >= HYB_HORIZON_VERIFY ? HYB_HORIZON_MAY_VERIFY : HYB_HORIZON_RUN_FULL;
+}
+
+/* Windows up to which every horizon is known to be useful; 0: none is. */
+static int hyb_horizons_reach(const hyb_horizons *h)
+{
+    int i;
+    for (i = 0; i < HYB_N_HORIZONS; i++)
+        if (h->n[i] < HYB_HORIZON_KNOWN || hyb_horizons_ratio(h, i) > HYB_HORIZON_USEFUL) break;
+    return i ? 1 << (i - 1) : 0;
+}
+
+static void hyb_horizons_walk(hyb_horizons *h, hyb_byte_walk *w) { HYB_WALK(w, *h); }
+/* ==== end src/predict/horizons.c ==== */
+
+/* ==== begin src/predict/group_tuner.c ==== */
+/* predict/group_tuner: gradients of groups of weights that are out of proportion (adaptive gradient clipping, Brock et
+ * al. 2021): a group's gradient should be shortened to lambda times the norm of its weights. Averages over about a
+ * hundred steps say how often that would be, and how large gradients of a group usually are against its weights.
+ *
+ * The ancestor also had ranges of norms that were right for a gradient at the beginning, in the middle and at the end
+ * of a run; a norm by itself says nothing of another model, so there are none here. */
+
+#define HYB_GROUP_LAMBDA 0.04
+#define HYB_GROUP_NEW    0.01 /* of an average, what the newest step is */
+#define HYB_GROUP_FLOOR  1e-3 /* least norm of weights that counts: those that begin at 0 may move */
+
+typedef struct hyb_group_tuner {
+    double lambda;
+    double ratio[HYB_N_GROUPS];   /* averages of log(norm of the gradient / norm of the weights) */
+    double clipped[HYB_N_GROUPS]; /* averages of how often it was too long */
+    double scale[HYB_N_GROUPS];   /* of the last step: what the gradient should be multiplied by, at most 1 */
+    int64_t n[HYB_N_GROUPS];
+} hyb_group_tuner;
+
+/* lambda 0: the default. */
+static void hyb_group_tuner_init(hyb_group_tuner *t, double lambda)
+{
+    int g;
+    memset(t, 0, sizeof *t);
+    t->lambda = lambda > 0 ? lambda : HYB_GROUP_LAMBDA;
+    for (g = 0; g < HYB_N_GROUPS; g++) t->scale[g] = 1;
+}
+
+/* What the gradient of a group should be multiplied by in this step; 1 where the norms are no numbers. */
+static double hyb_group_tuner_step(hyb_group_tuner *t, int group, double grad_norm, double weight_norm)
+{
+    const double most = t->lambda * HYB_MAX(weight_norm, HYB_GROUP_FLOOR);
+    double part;
+    t->scale[group] = 1;
+    if (!(grad_norm > 0) || !hyb_is_finite(grad_norm) || !hyb_is_finite(weight_norm)) return 1;
+    if (grad_norm > most) t->scale[group] = most / grad_norm;
+    part = HYB_MAX(1 / (double)(t->n[group] + 1), HYB_GROUP_NEW);
+    t->ratio[group] += part * (log(grad_norm / HYB_MAX(weight_norm, HYB_GROUP_FLOOR)) - t->ratio[group]);
+    t->clipped[group] += part * ((t->scale[group] < 1 ? 1.0 : 0.0) - t->clipped[group]);
+    t->n[group]++;
+    return t->scale[group];
+}
+
+static void hyb_group_tuner_walk(hyb_group_tuner *t, hyb_byte_walk *w) { HYB_WALK(w, *t); }
+/* ==== end src/predict/group_tuner.c ==== */
+
+/* ==== begin src/predict/ramp.c ==== */
+/* predict/ramp: how many batches a step should add up. Below the noise scale of its gradients (train/noise.c) a larger
+ * batch makes a step better by nearly as much as it costs, and far above it costs alone; the noise scale grows in a
+ * run. So the batch begins small and follows it: no other tuning of a run is worth as much (2505.23971: 43 % fewer
+ * steps for the same loss), and it is offered to runs without prediction as well.
+ *
+ *     wanted = fraction * noise scale / targets of a batch
+ *
+ * The noise scale of a step is itself noise: the mean of its logarithm over some fifty steps is used. The number only
+ * grows, by at most a factor of two at a time, HYB_RAMP_EVERY steps apart, and only when half as much again is wanted.
+ * A noise scale needs steps of two batches: from one alone nothing can be known, and nothing is recommended. */
+
+#define HYB_RAMP_EVERY    100
+#define HYB_RAMP_KNOWN    20   /* steps with a noise scale, before anything is recommended */
+#define HYB_RAMP_NEW      0.02 /* of the average, what the newest step is */
+#define HYB_RAMP_FRACTION 0.25 /* of the noise scale: the cost of a target is then 1.25 times the least */
+#define HYB_RAMP_MORE     1.5
+
+typedef struct hyb_ramp {
+    double fraction;
+    double log_scale; /* average of the log of the noise scale */
+    int64_t known;    /* steps that had one */
+    int64_t since;    /* steps since the number changed */
+    int64_t most;     /* batches of a step */
+    int64_t now;      /* that are recommended; 0: as it is */
+} hyb_ramp;
+
+/* fraction 0: the default; most: batches of a step, at least 1. */
+static void hyb_ramp_init(hyb_ramp *r, double fraction, int64_t most)
+{
+    memset(r, 0, sizeof *r);
+    r->fraction = fraction > 0 ? fraction : HYB_RAMP_FRACTION;
+    r->most = HYB_MAX(most, (int64_t)1);
+}
+
+/* After a true step of n_batches batches, with so many targets each. How many batches the next should have. */
+static int64_t hyb_ramp_step(hyb_ramp *r, double noise_scale, int64_t n_batches, double targets)
+{
+    double wanted;
+    r->now = HYB_MAX(r->now, n_batches);
+    r->since++;
+    if (noise_scale > 0 && hyb_is_finite(noise_scale)) {
+        const double x = log(noise_scale);
+        r->log_scale += HYB_MAX(1 / (double)(r->known + 1), HYB_RAMP_NEW) * (x - r->log_scale);
+        r->known++;
+    }
+    if (r->known < HYB_RAMP_KNOWN || r->since < HYB_RAMP_EVERY || !(targets > 0)) return r->now;
+    wanted = r->fraction * exp(hyb_clamp(r->log_scale, -50.0, 50.0)) / targets;
+    if (wanted < HYB_RAMP_MORE * (double)r->now || r->now >= r->most) return r->now;
+    r->now = HYB_MIN((int64_t)HYB_MIN(wanted, 2 * (double)r->now), r->most);
+    r->since = 0;
+    return r->now;
+}
+
+static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w) { HYB_WALK(w, *r); }
+/* ==== end src/predict/ramp.c ==== */
+
+/* ==== begin src/predict/tuning.c ==== */
+/* predict/tuning: what could be made better while a run goes on. Each part can be switched on and off by itself, and
+ * says what it recommends; what a controller may carry out is another switch, which is off: changes of the rate in the
+ * middle of a run make it another run, and a comparison with one that had none says nothing.
+ *
+ *     HEALTH      health.c        how much longer predictions should be, true steps, rate
+ *     GROUPS      group_tuner.c   gradients of groups, shortened
+ *     PLATEAU     plateau.c       rate, for a restart
+ *     HORIZONS    horizons.c      how far ahead, and whether to verify
+ *     BATCHES     ramp.c          batches of a step
+ *
+ * Lengths of phases by health, confidence and stability together are a rule of the controller's (ADAPTIVE in phases.c),
+ * which is given the health from here. */
+
+enum {
+    HYB_TUNE_HEALTH = 1,
+    HYB_TUNE_GROUPS = 2,
+    HYB_TUNE_PLATEAU = 4,
+    HYB_TUNE_HORIZONS = 8,
+    HYB_TUNE_BATCHES = 16,
+    HYB_TUNE_ALL = 31
+};
+
+/* Zero: nothing is looked at. */
+typedef struct hyb_tuning_desc {
+    uint32_t parts;       /* HYB_TUNE_ bits: that look and recommend */
+    uint32_t acts;        /* of these, those that the controller carries out */
+    double lambda;        /* GROUPS; 0: the default */
+    double fraction;      /* BATCHES; 0: the default */
+    int64_t most_batches; /* BATCHES: of a step; 0: 64 */
+} hyb_tuning_desc;
+
+typedef struct hyb_tuning {
+    hyb_tuning_desc desc;
+    hyb_group_tuner groups;
+    hyb_plateau plateau;
+    hyb_horizons horizons;
+    hyb_ramp ramp;
+} hyb_tuning;
+
+/* What is recommended; each field is as usual where its part is off or knows too little. acted: HYB_TUNE_ bits of the
+ * parts whose fields the controller is to carry out, because they were switched on and have something to say. */
+typedef struct hyb_advice {
+    hyb_health health;
+    double rate;                /* factor of the schedule's learning rate, for the next step alone */
+    double lengthen;            /* factor of a prediction's length */
+    int32_t full;               /* true steps that should come first */
+    double group[HYB_N_GROUPS]; /* factors of gradients */
+    hyb_plateau_kind plateau;
+    hyb_horizon_advice horizon;
+    int32_t reach;   /* windows up to which predictions are useful; 0: not known, or not at all */
+    int64_t batches; /* of a step */
+    uint32_t acted;
+} hyb_advice;
+
+static void hyb_tuning_init(hyb_tuning *t, const hyb_tuning_desc *desc)
+{
+    memset(t, 0, sizeof *t);
+    t->desc = *desc;
+    t->desc.acts &= t->desc.parts;
+    if (t->desc.most_batches < 1) t->desc.most_batches = 64;
+    hyb_group_tuner_init(&t->groups, desc->lambda);
+    hyb_plateau_init(&t->plateau);
+    hyb_horizons_init(&t->horizons);
+    hyb_ramp_init(&t->ramp, desc->fraction, t->desc.most_batches);
+}
+
+static bool hyb_tuning_has(const hyb_tuning *t, uint32_t part) { return (t->desc.parts & part) != 0; }
+
+/* A prediction of 2^i windows is over; see hyb_horizons_add. */
+static void hyb_tuning_predicted(hyb_tuning *t, int i, double predicted, double was, double before)
+{
+    if (hyb_tuning_has(t, HYB_TUNE_HORIZONS)) hyb_horizons_add(&t->horizons, i, predicted, was, before);
+}
+
+/* Health, and advice that changes nothing. */
+static void hyb_tuning_usual(hyb_advice *a, const hyb_health *health, int64_t n_batches)
+{
+    int g;
+    memset(a, 0, sizeof *a);
+    a->health = *health;
+    a->rate = a->lengthen = 1;
+    a->batches = n_batches;
+    for (g = 0; g < HYB_N_GROUPS; g++) a->group[g] = 1;
+}
+
+static void hyb_tuning_groups(hyb_tuning *t, const double *grads, const double *weights, hyb_advice *a)
+{
+    int g;
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        a->group[g] = hyb_group_tuner_step(&t->groups, g, grads[g], weights[g]);
+        if (a->group[g] < 1) a->acted |= HYB_TUNE_GROUPS;
+    }
+}
+
+static void hyb_tuning_plateau(hyb_tuning *t, const hyb_sight *s, hyb_advice *a)
+{
+    const double raise = hyb_plateau_step(&t->plateau, s->loss, s->budget);
+    a->plateau = (hyb_plateau_kind)t->plateau.kind;
+    a->rate *= raise;
+    if (raise > 1) a->acted |= HYB_TUNE_PLATEAU;
+}
+
+/* After a true step: what is recommended for the next. f has seen that step. grads and weights: norms of the groups'
+ * (HYB_N_GROUPS) gradients and weights; NULL: they are not known. n_batches: of that step. */
+static hyb_advice hyb_tuning_step(hyb_tuning *t, const hyb_features *f, double confidence, double uncertainty,
+                                  const double *grads, const double *weights, int64_t n_batches)
+{
+    const hyb_sight *s = &f->last;
+    const hyb_health health = hyb_health_of(f, confidence);
+    hyb_advice a;
+    hyb_tuning_usual(&a, &health, n_batches);
+    if (hyb_tuning_has(t, HYB_TUNE_HEALTH) && health.known) {
+        a.rate = health.rate;
+        a.lengthen = health.lengthen;
+        a.full = health.full;
+        if (a.rate != 1 || a.lengthen != 1 || a.full) a.acted |= HYB_TUNE_HEALTH;
+    }
+    if (hyb_tuning_has(t, HYB_TUNE_GROUPS) && grads && weights) hyb_tuning_groups(t, grads, weights, &a);
+    if (hyb_tuning_has(t, HYB_TUNE_PLATEAU)) hyb_tuning_plateau(t, s, &a);
+    if (hyb_tuning_has(t, HYB_TUNE_HORIZONS)) {
+        a.horizon = hyb_horizons_advise(&t->horizons, uncertainty);
+        a.reach = hyb_horizons_reach(&t->horizons);
+        a.acted |= HYB_TUNE_HORIZONS;
+    }
+    if (hyb_tuning_has(t, HYB_TUNE_BATCHES) && n_batches > 0) {
+        a.batches = hyb_ramp_step(&t->ramp, s->noise_scale, n_batches, s->batch_tokens / (double)n_batches);
+        if (a.batches != n_batches) a.acted |= HYB_TUNE_BATCHES;
+    }
+    a.acted &= t->desc.acts;
+    return a;
+}
+
+static void hyb_tuning_walk(hyb_tuning *t, hyb_byte_walk *w)
+{
+    hyb_group_tuner_walk(&t->groups, w);
+    hyb_plateau_walk(&t->plateau, w);
+    hyb_horizons_walk(&t->horizons, w);
+    hyb_ramp_walk(&t->ramp, w);
+}
+/* ==== end src/predict/tuning.c ==== */
 HYB_COLD_END
 #endif
 #endif
@@ -55661,6 +57030,7 @@ HYB_COLD_END
 #undef HYB_CONFORMAL_GAUSS
 #undef HYB_CONFORMAL_PART
 #undef HYB_CONFORMAL_RING
+#undef HYB_CORRECT_MOST
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_CPU_TRAIN_KERNELS
@@ -55684,9 +57054,11 @@ HYB_COLD_END
 #undef HYB_ERROR_LOW
 #undef HYB_EXCESS_PRECISION
 #undef HYB_F4_EACH
+#undef HYB_FAULTS
 #undef HYB_FEATURE_MAX
 #undef HYB_FEATURE_MIN
 #undef HYB_FEATURE_OLD
+#undef HYB_FIT_RIDGE
 #undef HYB_FLOAT_GENERIC
 #undef HYB_FLOAT_KERNELS
 #undef HYB_FLOAT_TYPES
@@ -55709,8 +57081,17 @@ HYB_COLD_END
 #undef HYB_GPT
 #undef HYB_GRAD_RING
 #undef HYB_GREEDY_BLOCK
+#undef HYB_GROUP_FLOOR
+#undef HYB_GROUP_LAMBDA
+#undef HYB_GROUP_NEW
 #undef HYB_GROW
 #undef HYB_HEAD4
+#undef HYB_HORIZON_KNOWN
+#undef HYB_HORIZON_NEW
+#undef HYB_HORIZON_SKIP
+#undef HYB_HORIZON_UNSURE
+#undef HYB_HORIZON_USEFUL
+#undef HYB_HORIZON_VERIFY
 #undef HYB_ILLEGAL_FULL
 #undef HYB_INLINE
 #undef HYB_INT_GEMM_TYPE
@@ -55738,7 +57119,14 @@ HYB_COLD_END
 #undef HYB_LETTERS
 #undef HYB_LIKELY
 #undef HYB_LN
+#undef HYB_LOSS_CORRECT
+#undef HYB_LOSS_DECAY
+#undef HYB_LOSS_KNOWS_FROM
+#undef HYB_LOSS_LEAK
+#undef HYB_LOSS_RATE
+#undef HYB_LOSS_RESIDUAL
 #undef HYB_LOSS_RING
+#undef HYB_LOSS_SIMILAR
 #undef HYB_LOWRANK_LARGEST
 #undef HYB_MAX
 #undef HYB_MIN
@@ -55764,11 +57152,15 @@ HYB_COLD_END
 #undef HYB_N_ARMS
 #undef HYB_N_COLUMNS
 #undef HYB_N_CONTEXT
+#undef HYB_N_DIRECTIONS
 #undef HYB_N_DOT
 #undef HYB_N_FEATURES
 #undef HYB_N_FN
+#undef HYB_N_GRAM
 #undef HYB_N_GROUPS
+#undef HYB_N_HORIZONS
 #undef HYB_N_KERNEL
+#undef HYB_N_PHI
 #undef HYB_N_ROW
 #undef HYB_N_TARGET
 #undef HYB_N_TYPE
@@ -55787,6 +57179,14 @@ HYB_COLD_END
 #undef HYB_PARTS
 #undef HYB_PHASE_ERRORS
 #undef HYB_PLACE
+#undef HYB_PLATEAU_COOLDOWN
+#undef HYB_PLATEAU_EACH
+#undef HYB_PLATEAU_LEAST
+#undef HYB_PLATEAU_RAISE
+#undef HYB_PLATEAU_RESTART
+#undef HYB_PLATEAU_RESTARTS
+#undef HYB_PLATEAU_SLOPE
+#undef HYB_PLATEAU_WINDOW
 #undef HYB_PLATT_RING
 #undef HYB_PLATT_TRUST
 #undef HYB_POST
@@ -55799,9 +57199,20 @@ HYB_COLD_END
 #undef HYB_Q5
 #undef HYB_QK
 #undef HYB_QUARTER
+#undef HYB_RAMP_EVERY
+#undef HYB_RAMP_FRACTION
+#undef HYB_RAMP_KNOWN
+#undef HYB_RAMP_MORE
+#undef HYB_RAMP_NEW
 #undef HYB_RATE_JUMP
+#undef HYB_RECOVERIES
 #undef HYB_REST
 #undef HYB_RESTRICT
+#undef HYB_RLS_ERROR
+#undef HYB_RLS_FIRST
+#undef HYB_RLS_KEEP
+#undef HYB_RLS_MOST
+#undef HYB_RLS_QUIET
 #undef HYB_RMS
 #undef HYB_ROLLBACK_MOST
 #undef HYB_ROLLBACK_SLOWER

@@ -255,6 +255,18 @@ HYB_COLD_BEGIN
 #include "predict/phases.c"
 #include "predict/orthogonal.c"
 #include "predict/lowrank.c"
+#include "predict/fit.c"
+#include "predict/residuals.c"
+#include "predict/corrector.c"
+#include "predict/loss_corrector.c"
+#include "predict/accumulator.c"
+#include "predict/recovery.c"
+#include "predict/health.c"
+#include "predict/plateau.c"
+#include "predict/horizons.c"
+#include "predict/group_tuner.c"
+#include "predict/ramp.c"
+#include "predict/tuning.c"
 HYB_COLD_END
 #endif
 #endif

@@ -281,6 +281,16 @@ static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const floa
     return HYBRID_OK;
 }
 
+/* Left, sigma and right, one after the other, into out (hyb_lowrank_kept); where the next factors go. */
+static float *hyb_lowrank_copy(const hyb_lowrank *f, float *out)
+{
+    const size_t left = (size_t)(f->rows * f->rank), right = (size_t)(f->cols * f->rank), sigma = (size_t)f->rank;
+    memcpy(out, f->left, sizeof *out * left);
+    memcpy(out + left, f->sigma, sizeof *out * sigma);
+    memcpy(out + left + sigma, f->right, sizeof *out * right);
+    return out + left + sigma + right;
+}
+
 /* Bytes that factors save over the matrices themselves, of all so far; negative where they do not. */
 static int64_t hyb_lowrank_saved(const hyb_lowrank *f) { return (int64_t)f->bytes_whole - (int64_t)f->bytes_kept; }
 
