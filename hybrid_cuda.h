@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1aa1dc260b28a23d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ad105084ea3fa23b): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9756  end.h                    closes what core/begin opened
+ *     9904  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,27 +25,27 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      422  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      591  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      886  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1024  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1178  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5285  cache.c                  compiled kernels on disk, or in the host's own store
- *     5563  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6042  device.c                 an opened GPU: its context, its memory, its kernels
- *     6429  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6602  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7065  gemm.c                   large products by cuBLAS.
- *     7227  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7292  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7685  ops_matmul.c             the op matmul: which kernels a product takes
- *     8224  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8329  ops_attention.c          which kernel of attention takes which rows
- *     8607  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8978  ops_train.c              the loss and the optimizer
- *     9111  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9233  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9568  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      427  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      596  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      891  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1029  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1183  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5374  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5652  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6129  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6516  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6689  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7152  gemm.c                   large products by cuBLAS.
+ *     7314  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7379  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7773  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8312  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8417  ops_attention.c          which kernel of attention takes which rows
+ *     8695  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9066  ops_train.c              the loss and the optimizer
+ *     9259  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9381  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9716  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "1aa1dc260b28a23d"
+#define HYBRID_CUDA__SOURCE_ID "ad105084ea3fa23b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -321,7 +321,9 @@
     OP(adamw) \
     OP(sgd) \
     OP(lerp) \
-    OP(round)
+    OP(round) \
+    OP(displace) \
+    OP(gram)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -394,7 +396,8 @@
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
- *   adamw, sgd, lerp: n values from at on */
+ *   adamw, sgd, lerp, displace: n values from at on
+ *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_CPU_TRAIN_KERNELS(X) \
@@ -410,7 +413,9 @@
     X(squares,       (const float *x, int64_t n, float *sum)) \
     X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n)) \
     X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
-    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n))
+    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
+    X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
+    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -5187,6 +5192,88 @@ static const char *const hyb_cuda_text_train[] = {
 "{\n"
 "    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
 "    if (i < n) out[i] = bf16 ? f2bf(x[i]) : f2h(x[i]);\n"
+"}\n"
+"\n"
+"/* What weights did since they were at the anchor, and where they are moved on that account, with d = w - anchor:\n"
+" *\n"
+" *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)\n"
+" *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))\n"
+" *\n"
+" * goes: the anchor stays (0), becomes w before (1) or after (2), or is moved as w is (3). s and mean may be NULL. grid\n"
+" * n / 256, block 256. */\n"
+"struct displace_args {\n"
+"    float *w, *anchor, *b, *s;\n"
+"    const float *mean;\n"
+"    i64 n;\n"
+"    float mu, gamma, c_d, c_b, c_s, c_r;\n"
+"    int takes, moves, goes;\n"
+"};\n"
+"KERNEL __launch_bounds__(256) displace(const displace_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i >= a.n) return;\n"
+"    const float w = a.w[i], anchor = a.anchor[i], d = w - anchor;\n"
+"    float b = a.b[i], s = a.s ? a.s[i] : 0.0f, step = 0;\n"
+"    if (a.takes) {\n"
+"        b = fmaf(a.mu, b, d);\n"
+"        a.b[i] = b;\n"
+"        if (a.s) {\n"
+"            s = fmaf(1.0f - a.gamma, d - s, s);\n"
+"            a.s[i] = s;\n"
+"        }\n"
+"    }\n"
+"    if (a.moves) {\n"
+"        step = fmaf(a.c_b, b, a.c_d * d);\n"
+"        if (a.s) step = fmaf(a.c_s, s, step);\n"
+"        if (a.mean) step = fmaf(a.c_r, a.mean[i] - w, step);\n"
+"        a.w[i] = w + step;\n"
+"    }\n"
+"    if (a.goes == 1) a.anchor[i] = w;\n"
+"    if (a.goes == 2) a.anchor[i] = w + step;\n"
+"    if (a.goes == 3) a.anchor[i] = anchor + step;\n"
+"}\n"
+"\n"
+"/* The products of all pairs of four differences a_i - b_i (b_i may be NULL, and so may a_i: zero), summed over n values\n"
+" * as by squares: chunks of 1024 in float, then in double. parts: (gridDim.x, 10); gram_sum adds those. grid at most\n"
+" * 256, block 256. */\n"
+"struct gram_args {\n"
+"    const float *a[4], *b[4];\n"
+"    i64 n;\n",
+"    double *parts;\n"
+"};\n"
+"enum { GRAM = 10 };\n"
+"KERNEL __launch_bounds__(256) gram(const gram_args a)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    double sums[GRAM] = {};\n"
+"    for (i64 first = (i64)blockIdx.x * SQUARES; first < a.n; first += (i64)gridDim.x * SQUARES) {\n"
+"        float of_chunk[GRAM] = {};\n"
+"        for (int i = threadIdx.x; i < SQUARES && first + i < a.n; i += 256) {\n"
+"            float x[4];\n"
+"            int at = 0;\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < 4; j++)\n"
+"                x[j] = !a.a[j] ? 0.0f : a.b[j] ? a.a[j][first + i] - a.b[j][first + i] : a.a[j][first + i];\n"
+"#pragma unroll\n"
+"            for (int j = 0; j < 4; j++)\n"
+"#pragma unroll\n"
+"                for (int k = j; k < 4; k++, at++) of_chunk[at] = fmaf(x[j], x[k], of_chunk[at]);\n"
+"        }\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < GRAM; j++) sums[j] += (double)group_sum(of_chunk[j], shared);\n"
+"    }\n"
+"    if (threadIdx.x) return;\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < GRAM; j++) a.parts[(i64)blockIdx.x * GRAM + j] = sums[j];\n"
+"}\n"
+"\n"
+"/* sums (10) = those of n parts. block 32. */\n"
+"KERNEL __launch_bounds__(32) gram_sum(const double *parts, int n, double *sums)\n"
+"{\n"
+"    if (threadIdx.x >= GRAM) return;\n"
+"    double all = 0;\n"
+"    for (int i = 0; i < n; i++) all += parts[i * GRAM + threadIdx.x];\n"
+"    sums[threadIdx.x] = all;\n"
 "}\n",
 NULL
 };
@@ -5251,11 +5338,13 @@ enum {
 };
 /* clang-format on */
 
+enum { HYB_MODULE_KERNELS = 16 };
 typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
     const char *const *parts[4]; /* texts, joined in order; NULL after the last */
     const char *options[4];      /* NULL after the last */
-    const char *kernels[12];     /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's `kernel` */
+    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's
+                                                  * `kernel` */
 } hyb_cuda_module_info;
 
 /* module_table.c, after the ops: which kernels a module has is said where they are launched. */
@@ -5839,8 +5928,6 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
 }
 
 /* ---- modules on a device ----------------------------------------------------------------------------------------- */
-
-enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
     volatile uint64_t ready; /* 1: loaded, and the fields below are valid */
@@ -7268,7 +7355,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
     hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
-/* Scratch of the op squares: its parts. */
+/* Scratch of the ops squares and gram: their parts. */
 enum { HYB_CUDA_SQUARES_PARTS = 256 };
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
@@ -7304,7 +7391,8 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 /* of rows and train, -DBACK */
 #define HYB_CUDA_KERNELS_TRAIN(X) \
     X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp) \
-    X(round_values)
+    X(round_values) \
+    X(displace) X(gram) X(gram_sum)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
@@ -9105,6 +9193,66 @@ static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
     args[3] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_displace_args {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    int32_t takes, moves, goes;
+} hyb_cuda_displace_args;
+
+static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
+{
+    hyb_cuda_displace_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.anchor = op->anchor;
+    a.b = op->b;
+    a.s = op->s;
+    a.mean = op->mean;
+    a.n = op->n;
+    a.mu = op->mu;
+    a.gamma = op->gamma;
+    a.c_d = op->c_d;
+    a.c_b = op->c_b;
+    a.c_s = op->c_s;
+    a.c_r = op->c_r;
+    a.takes = op->takes;
+    a.moves = op->moves;
+    a.goes = (int32_t)op->goes;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_gram_args {
+    const float *a[HYB_GRAM_OF], *b[HYB_GRAM_OF];
+    int64_t n;
+    double *parts;
+} hyb_cuda_gram_args;
+
+/* In the scratch. */
+static void hyb_cuda_op_gram(hyb_cuda_at *at, const hyb_op_gram *op)
+{
+    hyb_cuda_gram_args a;
+    double *sums = op->sums;
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 1024), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    void *args[3];
+    memset(&a, 0, sizeof a);
+    memcpy(a.a, op->a, sizeof a.a);
+    memcpy(a.b, op->b, sizeof a.b);
+    a.n = op->n;
+    a.parts = (double *)(void *)at->scratch;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_gram, n_parts, 1, 1, 256, 1, 0, args);
+    args[0] = &a.parts;
+    args[1] = &n_parts;
+    args[2] = &sums;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_gram_sum, 1, 1, 1, 32, 1, 0, args);
+}
 #endif
 /* ==== end src/cuda/ops_train.c ==== */
 
@@ -9279,7 +9427,7 @@ static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
 #ifndef HYBRID_NO_TRAIN
     if (limits->n_train)
         return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
-                       HYB_CUDA_SQUARES_PARTS * sizeof(double));
+                       HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
 #endif
     HYB_UNUSED(limits);
     return 0;

@@ -226,6 +226,7 @@ HYB_TEPID_BEGIN
 #include "train/transformer.c"
 #include "train/room.c"
 #include "train/reduce.c"
+#include "train/rider.c"
 #include "train/noise.c"
 #include "train/own.c"
 #include "train/trainer.c"
@@ -267,6 +268,9 @@ HYB_COLD_BEGIN
 #include "predict/group_tuner.c"
 #include "predict/ramp.c"
 #include "predict/tuning.c"
+#include "predict/settings.c"
+#include "predict/displacement.c"
+#include "predict/predictor.c"
 HYB_COLD_END
 #endif
 #endif

@@ -376,6 +376,18 @@ MUTATIONS = [
     ("train.cu", "step = a.nesterov ? fmaf(a.momentum, m, g) : m;", "step = m;", OPS, "sgd"),
     ("train.cu", "    }\n    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);",
      "    }\n    a.w[i] = fmaf(-a.rate, step, w);", OPS, "sgd"),
+    ("train.cu", "b = fmaf(a.mu, b, d);", "b = d;", OPS, "displace"),
+    ("train.cu", "s = fmaf(1.0f - a.gamma, d - s, s);", "s = fmaf(a.gamma, d - s, s);", OPS, "displace"),
+    ("train.cu", "step = fmaf(a.c_b, b, a.c_d * d);", "step = a.c_b * b;", OPS, "displace"),
+    ("train.cu", "if (a.s) step = fmaf(a.c_s, s, step);", "", OPS, "displace"),
+    ("train.cu", "if (a.mean) step = fmaf(a.c_r, a.mean[i] - w, step);", "", OPS, "displace"),
+    ("train.cu", "if (a.goes == 1) a.anchor[i] = w;", "", OPS, "displace"),
+    ("train.cu", "if (a.goes == 2) a.anchor[i] = w + step;", "if (a.goes == 2) a.anchor[i] = w;", OPS, "displace"),
+    ("train.cu", "a.anchor[i] = anchor + step;", "a.anchor[i] = w + step;", OPS, "displace"),
+    ("train.cu", "first < a.n; first += (i64)gridDim.x * SQUARES", "first < a.n; first += a.n", OPS, "gram"),
+    ("train.cu", "a.a[j][first + i] - a.b[j][first + i] :", "a.a[j][first + i] :", OPS, "gram"),
+    ("train.cu", "for (int i = 0; i < n; i++) all += parts[i * GRAM", "for (int i = 0; i < 1; i++) all += parts[i * GRAM",
+     OPS, "gram"),
 ]
 
 

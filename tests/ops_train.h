@@ -477,4 +477,69 @@ static void exact_lerp(side *s, const hyb_op_lerp *op)
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, op->a[i] + op->t * ((double)op->b[i] - op->a[i]));
 }
+static void draw_displace(side *s, hyb_op_displace *op)
+{
+    op->n = draw_values(s);
+    op->w = draw_floats(s, op->n, 1);
+    op->anchor = draw_floats(s, op->n, 1);
+    op->b = draw_floats(s, op->n, 1);
+    op->s = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
+    op->mean = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
+    op->takes = draw_chance(s, 70);
+    op->moves = draw_chance(s, 80);
+    op->mu = 0.5f;
+    op->gamma = 0.9f;
+    op->c_d = -0.3f;
+    op->c_b = 0.35f;
+    op->c_s = draw_chance(s, 50) ? 0.25f : 0;
+    op->c_r = draw_chance(s, 50) ? 0.2f : 0;
+    op->goes = (hyb_anchor)draw_int(s, 0, HYB_ANCHOR_ALONG);
+    s->near = s->exact = 1e-6;
+}
+static void exact_displace(side *s, const hyb_op_displace *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) {
+        const double w = op->w[i], d = w - op->anchor[i], b = op->takes ? op->mu * (double)op->b[i] + d : op->b[i];
+        const double slow = !op->s ? 0 : op->takes ? op->s[i] + (1.0 - op->gamma) * (d - op->s[i]) : op->s[i];
+        double step = op->c_d * d + op->c_b * b + op->c_s * slow;
+        if (op->mean) step += op->c_r * (op->mean[i] - w);
+        if (!op->moves) step = 0;
+        want(s, op->b + i, b);
+        if (op->s) want(s, op->s + i, slow);
+        want(s, op->w + i, w + step);
+        want(s, op->anchor + i,
+             op->goes == HYB_ANCHOR_BEFORE  ? w
+             : op->goes == HYB_ANCHOR_AFTER ? w + step
+             : op->goes == HYB_ANCHOR_ALONG ? op->anchor[i] + step
+                                            : op->anchor[i]);
+    }
+}
+
+static void draw_gram(side *s, hyb_op_gram *op)
+{
+    int i;
+    op->n = draw_chance(s, 5)    ? draw_int(s, 270000, 300000)
+            : draw_chance(s, 20) ? draw_int(s, 4000, 30000)
+                                 : draw_size(s, 5000);
+    for (i = 0; i < HYB_GRAM_OF; i++) {
+        op->a[i] = draw_chance(s, 20) ? NULL : draw_floats(s, op->n, 1);
+        op->b[i] = draw_chance(s, 50) ? NULL : draw_floats(s, op->n, 1);
+    }
+    op->sums = draw_doubles(s, HYB_GRAM_SUMS);
+    s->near = s->exact = 3e-5; /* products of both signs cancel */
+}
+static void exact_gram(side *s, const hyb_op_gram *op)
+{
+    double sums[HYB_GRAM_SUMS] = { 0 }, x[HYB_GRAM_OF];
+    int64_t i;
+    int j, k, n;
+    for (i = 0; i < op->n; i++) {
+        for (j = 0; j < HYB_GRAM_OF; j++)
+            x[j] = !op->a[j] ? 0 : op->b[j] ? (double)op->a[j][i] - (double)op->b[j][i] : (double)op->a[j][i];
+        for (j = n = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++) sums[n++] += x[j] * x[k];
+    }
+    for (n = 0; n < HYB_GRAM_SUMS; n++) want_double(s, op->sums + n, sums[n]);
+}
 #endif

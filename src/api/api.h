@@ -21,6 +21,9 @@
     #include "shape.h"
     #include "trainable.h"
     #include "trainer.h"
+    #ifndef HYBRID_NO_PREDICT
+        #include "predict.h"
+    #endif
     #include "curve.h"
     #include "learn.h"
 #endif

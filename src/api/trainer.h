@@ -85,6 +85,30 @@ typedef struct hybrid_train_batch {
     const void *own;        /* of somebody else's model: what its functions are given; the rest is not looked at */
 } hybrid_train_batch;
 
+/* Where a run with a predictor is (predict.h). */
+typedef enum hybrid_phase {
+    HYBRID_PHASE_WARMUP = 0, /* without a predictor it stays this */
+    HYBRID_PHASE_FULL,       /* true steps */
+    HYBRID_PHASE_PREDICT,    /* steps that were not computed but predicted */
+    HYBRID_PHASE_CORRECT     /* true steps that make good what a prediction missed */
+} hybrid_phase;
+
+/* What a predictor did with a step. */
+typedef enum hybrid_predict_event {
+    HYBRID_PREDICT_NOTHING = 0,
+    HYBRID_PREDICT_MOVED,    /* after the step, weights were moved along what is predicted */
+    HYBRID_PREDICT_WENT_BACK /* weights, optimizer and number of steps are those of an earlier step again, and this one
+                              * was not taken: metrics.step is the earlier step's */
+} hybrid_predict_event;
+
+typedef struct hybrid_predict_step {
+    hybrid_phase phase; /* in which the step was */
+    hybrid_predict_event event;
+    double low, high;  /* the loss of the step was expected between them, at nine of ten; both 0: nothing was */
+    double confidence; /* 0..1, that a prediction gains something */
+    double moved;      /* norm of the move, as a part of that of the window's steps */
+} hybrid_predict_step;
+
 typedef struct hybrid_train_metrics {
     int64_t step;             /* steps done, this one included */
     int64_t n_tokens;         /* targets counted in this step */
@@ -107,6 +131,7 @@ typedef struct hybrid_train_metrics {
     double loss_scale;     /* by which the loss of this step was multiplied on the way back; 1: not of fp16 */
     bool skipped;          /* fp16: a gradient was infinite or NaN, so nothing was changed, and this is not a step; */
     int64_t n_skipped;     /* how often that has happened */
+    hybrid_predict_step predict; /* zero without a predictor */
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent

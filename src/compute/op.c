@@ -747,5 +747,51 @@ HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 6.0 * (double)op->n;
 }
+
+/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
+
+/* What becomes of the anchor. */
+typedef enum hyb_anchor {
+    HYB_ANCHOR_STAYS,
+    HYB_ANCHOR_BEFORE, /* w before it is moved */
+    HYB_ANCHOR_AFTER,  /* w after it */
+    HYB_ANCHOR_ALONG   /* moved as w is */
+} hyb_anchor;
+
+/* With d = w - anchor:
+ *
+ *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
+ *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
+ *
+ * s and mean may be NULL; they are left out then. */
+typedef struct hyb_op_displace {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    bool takes, moves;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    hyb_anchor goes;
+} hyb_op_displace;
+HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return (16.0 + (op->s ? 4.0 : 0.0) + (op->mean ? 4.0 : 0.0)) * (double)op->n;
+}
+
+/* The products of all pairs of four differences x_i = a_i - b_i, summed over n values, in double; b_i may be NULL: x_i
+ * = a_i; a_i NULL: x_i is zero.
+ *
+ *   sums: x0 x0, x0 x1, x0 x2, x0 x3, x1 x1, x1 x2, x1 x3, x2 x2, x2 x3, x3 x3 */
+enum { HYB_GRAM_OF = 4, HYB_GRAM_SUMS = HYB_GRAM_OF * (HYB_GRAM_OF + 1) / 2 };
+typedef struct hyb_op_gram {
+    const float *a[HYB_GRAM_OF], *b[HYB_GRAM_OF];
+    int64_t n;
+    double *sums; /* (HYB_GRAM_SUMS) */
+} hyb_op_gram;
+HYB_INLINE double hyb_bytes_gram(const hyb_op_gram *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 8.0 * HYB_GRAM_OF * (double)op->n;
+}
 #endif
 #endif

@@ -53,7 +53,7 @@ static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
 #ifndef HYBRID_NO_TRAIN
     if (limits->n_train)
         return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
-                       HYB_CUDA_SQUARES_PARTS * sizeof(double));
+                       HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
 #endif
     HYB_UNUSED(limits);
     return 0;

@@ -282,7 +282,6 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
 
 /* ---- modules on a device ----------------------------------------------------------------------------------------- */
 
-enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
     volatile uint64_t ready; /* 1: loaded, and the fields below are valid */

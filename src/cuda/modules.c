@@ -94,11 +94,13 @@ enum {
 };
 /* clang-format on */
 
+enum { HYB_MODULE_KERNELS = 16 };
 typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
     const char *const *parts[4]; /* texts, joined in order; NULL after the last */
     const char *options[4];      /* NULL after the last */
-    const char *kernels[12];     /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's `kernel` */
+    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's
+                                                  * `kernel` */
 } hyb_cuda_module_info;
 
 /* module_table.c, after the ops: which kernels a module has is said where they are launched. */

@@ -44,7 +44,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
     hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
-/* Scratch of the op squares: its parts. */
+/* Scratch of the ops squares and gram: their parts. */
 enum { HYB_CUDA_SQUARES_PARTS = 256 };
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }

@@ -131,5 +131,65 @@ static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
     args[3] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_displace_args {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    int32_t takes, moves, goes;
+} hyb_cuda_displace_args;
+
+static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
+{
+    hyb_cuda_displace_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.anchor = op->anchor;
+    a.b = op->b;
+    a.s = op->s;
+    a.mean = op->mean;
+    a.n = op->n;
+    a.mu = op->mu;
+    a.gamma = op->gamma;
+    a.c_d = op->c_d;
+    a.c_b = op->c_b;
+    a.c_s = op->c_s;
+    a.c_r = op->c_r;
+    a.takes = op->takes;
+    a.moves = op->moves;
+    a.goes = (int32_t)op->goes;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_gram_args {
+    const float *a[HYB_GRAM_OF], *b[HYB_GRAM_OF];
+    int64_t n;
+    double *parts;
+} hyb_cuda_gram_args;
+
+/* In the scratch. */
+static void hyb_cuda_op_gram(hyb_cuda_at *at, const hyb_op_gram *op)
+{
+    hyb_cuda_gram_args a;
+    double *sums = op->sums;
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 1024), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    void *args[3];
+    memset(&a, 0, sizeof a);
+    memcpy(a.a, op->a, sizeof a.a);
+    memcpy(a.b, op->b, sizeof a.b);
+    a.n = op->n;
+    a.parts = (double *)(void *)at->scratch;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_gram, n_parts, 1, 1, 256, 1, 0, args);
+    args[0] = &a.parts;
+    args[1] = &n_parts;
+    args[2] = &sums;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_gram_sum, 1, 1, 1, 32, 1, 0, args);
+}
 #endif
 #endif

@@ -12,6 +12,8 @@
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
  *     hybrid.ema.NAME              the average of its weights
+ *     hybrid.predict.*             what a predictor keeps (train/rider.c): its arrays, and
+ *     hybrid.predict.bytes         hybrid.checkpoint.predict_size bytes, four in the place of a value
  *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
  *
  * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
@@ -201,6 +203,9 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
                                     error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
+    if (!r && t->rider)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("predict_size"), HYBRID_GGUF_I64,
+                                (int64_t)t->rider->ops->size(t->rider), error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
     return r;
@@ -263,6 +268,23 @@ static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer
     return r;
 }
 
+/* The arrays of the rider, if there is one: announces their tensors. */
+static hybrid_result hyb_checkpoint_announce_rider(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    uint64_t n;
+    int i;
+    if (!rider) return HYBRID_OK;
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++) {
+        n = (uint64_t)array.n;
+        r = hybrid_gguf_add_tensor(e->out, array.name, HYBRID_TYPE_F32, 1, &n, error);
+    }
+    n = ((uint64_t)rider->ops->size(rider) + 3) / 4;
+    return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.predict.bytes", HYBRID_TYPE_F32, 1, &n, error);
+}
+
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
@@ -277,23 +299,43 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
             r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
                                        n_dims, ne, error);
         }
+    if (!r) r = hyb_checkpoint_announce_rider(e, t, error);
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
 /* An array, by way of the host's memory where it is on another device. */
-static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const hyb_param *p, int array,
+static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const float *values, int64_t n,
                                                hybrid_error *error)
 {
-    const float *values = hyb_checkpoint_array(t, p, array);
-    const size_t bytes = sizeof *values * (size_t)p->n;
+    const size_t bytes = sizeof *values * (size_t)n;
     float *host;
     hybrid_result r;
     if (!values) return HYBRID_OK;
     if (t->store.device->ops->is_host) return hybrid_gguf_write(e->out, values, bytes, error);
     if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
-    r = hyb_store_read(t->objective->cut.real, host, values, p->n, error);
+    r = hyb_store_read(t->objective->cut.real, host, values, n, error);
     if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
     hyb_free(t->rt, host);
+    return r;
+}
+
+static hybrid_result hyb_checkpoint_give_rider(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    unsigned char *bytes;
+    size_t n;
+    int i;
+    if (!rider) return HYBRID_OK;
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++)
+        r = hyb_checkpoint_give_array(e, t, array.values, array.n, error);
+    if (r) return r;
+    n = (rider->ops->size(rider) + 3) / 4 * 4;
+    if (!(bytes = (unsigned char *)hyb_calloc(t->rt, n, 1))) return hyb_fail_memory(error, n);
+    rider->ops->give(rider, bytes, rider->ops->size(rider));
+    r = hybrid_gguf_write(e->out, bytes, n, error);
+    hyb_free(t->rt, bytes);
     return r;
 }
 
@@ -306,7 +348,9 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++)
-            r = hyb_checkpoint_give_array(e, t, &t->store.params[i], a, error);
+            r = hyb_checkpoint_give_array(e, t, hyb_checkpoint_array(t, &t->store.params[i], a), t->store.params[i].n,
+                                          error);
+    if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
@@ -363,6 +407,8 @@ typedef struct hyb_checkpoint_in {
     hyb_format format;   /* of products */
     unsigned char *user; /* bytes of the caller */
     size_t user_size;
+    unsigned char *rider; /* of the rider: rider_size bytes; NULL: it begins anew */
+    size_t rider_size;
     hybrid_error why; /* of a failed read */
 } hyb_checkpoint_in;
 
@@ -568,6 +614,42 @@ static hybrid_result hyb_checkpoint_take_format(hybrid_trainer *t, const hyb_che
     return HYBRID_OK;
 }
 
+/* What the file has of the rider; it is left out where it is of another one. */
+static hybrid_result hyb_checkpoint_rider(const hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *got = hybrid_gguf_find_tensor(in->gguf, "hybrid.predict.bytes");
+    hyb_rider_array array;
+    int64_t size = -1;
+    bool fits;
+    hybrid_result r;
+    int i;
+    if (!t->rider && got)
+        hyb_log(
+            t->rt, HYBRID_LOG_WARN,
+            "the checkpoint was trained with a predictor, and the trainer has none: it goes on by true steps alone");
+    if (!t->rider || !got) return HYBRID_OK;
+    hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("predict_size"), &size);
+    fits = got->type == HYBRID_TYPE_F32 && size >= 0 && ((uint64_t)size + 3) / 4 * 4 == got->size &&
+           (uint64_t)size == (uint64_t)t->rider->ops->size(t->rider);
+    for (i = 0; fits && t->rider->ops->array(t->rider, i, &array); i++) {
+        const hybrid_gguf_tensor *a = hybrid_gguf_find_tensor(in->gguf, array.name);
+        fits = a && a->type == HYBRID_TYPE_F32 && a->size == sizeof(float) * (uint64_t)array.n;
+    }
+    if (fits) {
+        if (!(in->rider = (unsigned char *)hyb_alloc(t->rt, (size_t)got->size)))
+            return hyb_fail_memory(error, got->size);
+        in->rider_size = (size_t)size;
+        if ((r = hyb_file_read(&in->file, got->offset, in->rider, in->rider_size, error)) != HYBRID_OK) return r;
+        fits = t->rider->ops->fits(t->rider, in->rider, in->rider_size);
+    }
+    if (fits) return HYBRID_OK;
+    hyb_free(t->rt, in->rider);
+    in->rider = NULL;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the checkpoint's predictor has other settings than the trainer's, which begins to watch anew");
+    return HYBRID_OK;
+}
+
 /* Everything that can be seen before anything is changed. */
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
@@ -587,6 +669,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
         return hyb_fail(error, HYBRID_ERROR_FORMAT, "the checkpoint lacks its number of steps, or the caller's bytes");
+    if ((r = hyb_checkpoint_rider(t, in, error)) != HYBRID_OK) return r;
     if (!user.count) return HYBRID_OK;
     if (!(in->user = (unsigned char *)hyb_alloc(t->rt, (size_t)user.count))) return hyb_fail_memory(error, user.count);
     in->user_size = (size_t)user.count;
@@ -649,12 +732,28 @@ static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
     t->noise.noise = noise[1];
 }
 
+static hybrid_result hyb_checkpoint_read_rider(hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    if (!rider) return HYBRID_OK;
+    if (!in->rider) return rider->ops->anew(rider, error);
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++)
+        r = hyb_checkpoint_values(t, in, hybrid_gguf_find_tensor(in->gguf, array.name)->offset, array.values,
+                                  sizeof *array.values * (size_t)array.n, error);
+    if (!r) rider->ops->take(rider, in->rider, in->rider_size);
+    return r;
+}
+
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     int a;
     t->torn = true;
     for (a = HYB_CHECKPOINT_WEIGHTS; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_read(t, in, e, a, error);
+    if (!r) r = hyb_checkpoint_read_rider(t, in, error);
     if (r) return r;
     t->torn = false;
     t->swapped = false;
@@ -688,6 +787,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
     hybrid_gguf_destroy(in->gguf);
     hyb_file_close(&in->file);
     hyb_free(t->rt, in->user);
+    hyb_free(t->rt, in->rider);
     hyb_free(t->rt, in->sum);
     hyb_free(t->rt, in);
     return r;

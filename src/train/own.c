@@ -91,6 +91,8 @@ static hybrid_result hyb_own_params(hyb_store *s, hybrid_runtime *rt, hyb_device
                       : p->is_table ? HYB_GROUP_TABLE
                                     : HYB_GROUP_MATRIX);
     }
+    for (i = 0; i < s->n_params; i++) /* neighbours are alike */
+        if (s->params[i].group != HYB_GROUP_VECTOR) s->params[i].family = (int)((int64_t)i * 8 / s->n_params);
     return HYBRID_OK;
 }
 

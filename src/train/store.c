@@ -32,6 +32,7 @@ typedef struct hyb_param {
     int64_t rows, cols;        /* row by row; of a vector rows = 1 */
     int64_t state[HYB_STATES]; /* where its states are in the arena of states; -1: it has none */
     hyb_group group;
+    int family; /* of matrices and tables that predictions tell apart, 0..7; -1: of none */
     bool decays;
 } hyb_param;
 
@@ -107,6 +108,7 @@ static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, in
     p->rows = rows;
     p->cols = cols;
     p->group = group;
+    p->family = group == HYB_GROUP_VECTOR ? -1 : 0;
     for (i = 0; i < HYB_STATES; i++) p->state[i] = -1;
     return p;
 }

@@ -9,6 +9,7 @@
 #include "optimizer.c"
 #include "own.c"
 #include "reduce.c"
+#include "rider.c"
 #include "room.c"
 #include "schedule.c"
 
@@ -57,6 +58,8 @@ struct hybrid_trainer {
     hyb_step now;
     hyb_noise noise;
     hyb_format format;
+    hyb_rider *rider; /* or NULL, and what it makes of the learning rate */
+    double rate_factor;
     double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
@@ -147,6 +150,7 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 static void hyb_trainer_free(hybrid_trainer *t)
 {
     hybrid_runtime *rt = t->rt;
+    if (t->rider) t->rider->ops->left(t->rider);
     if (t->objective) t->objective->ops->destroy(t->objective);
     hyb_store_free(&t->store);
     hyb_free(rt, t->user);
@@ -189,6 +193,7 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
+    t->rate_factor = 1;
     t->model = model;
     t->desc = d;
     hyb_format_take(&t->format, d.format);
@@ -446,16 +451,78 @@ static bool hyb_step_skip(hybrid_trainer *t, double loss, double norm)
     return true;
 }
 
-/* All gradients are there, and their norm: the update. */
-static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
+/* What a rider is shown of a step. */
+static void hyb_step_see(const hybrid_trainer *t, const hybrid_train_batch *batches, hyb_step_seen *seen)
+{
+    const hybrid_trainer_desc *d = &t->desc;
+    memset(seen, 0, sizeof *seen);
+    seen->step = t->step + 1;
+    seen->n_counted = t->now.n_counted;
+    seen->loss = t->now.loss / (double)t->now.n_counted;
+    seen->grad_norm = sqrt(t->now.squares) / t->format.scale;
+    seen->rate = hyb_schedule_rate(d, t->step) * t->rate_factor;
+    seen->factor = d->clip > 0 && seen->grad_norm > (double)d->clip ? (double)d->clip / seen->grad_norm : 1;
+    seen->noise_scale = hyb_noise_scale(&t->noise);
+    seen->batches = batches;
+}
+
+/* All gradients are there, and their norm. Has the rider put weights and states back instead? */
+static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
+{
+    hybrid_result r;
+    *again = false;
+    if (!t->rider) return HYBRID_OK;
+    hyb_slicer_slice(&t->objective->cut, UINT64_MAX);
+    t->torn = true;
+    if ((r = t->rider->ops->arrived(t->rider, seen, again, error)) != HYBRID_OK) {
+        t->torn = *again;
+        return r;
+    }
+    t->torn = false;
+    if (!*again) return HYBRID_OK;
+    hyb_step_metrics(t, seen->loss, seen->grad_norm);
+    t->now.metrics.predict.event = HYBRID_PREDICT_WENT_BACK;
+    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+}
+
+/* Weights and states are those after the step: it counts, and is shown to the rider. */
+static hybrid_result hyb_step_done(hybrid_trainer *t, const hyb_step_seen *seen, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    hybrid_train_metrics *m = &now->metrics;
+    const double scale = t->format.scale;
+    hyb_step_metrics(t, seen->loss, seen->grad_norm);
+    m->rate = seen->rate;
+    t->step++;
+    hyb_format_step(&t->format);
+    if (now->n_first > 0)
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares / (scale * scale),
+                      (double)now->n_counted);
+    m->noise_scale = hyb_noise_scale(&t->noise);
+    if (t->rider) {
+        const hybrid_result r = t->rider->ops->updated(t->rider, seen, m, error);
+        if (r) return r;
+    }
+    m->step = t->step;
+    return HYBRID_OK;
+}
+
+/* The update. */
+static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
     hyb_step *now = &t->now;
-    const double scale = t->format.scale, squares = now->squares / (scale * scale);
-    const double loss = now->loss / (double)now->n_counted, norm = sqrt(squares);
+    const double scale = t->format.scale;
+    hyb_step_seen seen;
+    double loss, norm;
     hyb_update u;
     hybrid_result r;
+    bool again = false;
+    hyb_step_see(t, batches, &seen);
+    loss = seen.loss;
+    norm = seen.grad_norm;
     if (!(norm < (double)HUGE_VALF) && hyb_step_skip(t, loss, norm)) return HYBRID_OK;
+    if ((r = hyb_step_arrive(t, &seen, &again, error)) != HYBRID_OK || again) return r;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -464,24 +531,19 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.desc = d;
     u.store = &t->store;
     u.be = t->objective->be;
-    u.rate = hyb_schedule_rate(d, t->step);
-    u.factor = (d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1) / scale;
+    u.rate = seen.rate;
+    u.factor = seen.factor / scale;
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) hyb_ema_update(&u);
+    if (!r) r = hyb_step_done(t, &seen, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    hyb_step_metrics(t, loss, norm);
-    now->metrics.step = ++t->step;
-    hyb_format_step(&t->format);
-    if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, squares, (double)now->n_counted);
-    now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
@@ -514,7 +576,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
     case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
-        r = hyb_step_update(t, error);
+        r = hyb_step_update(t, batches, error);
         now->stage = HYB_STEP_NONE;
         break;
     }

@@ -119,6 +119,28 @@ static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
     return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
 }
 
+/* Its family, by its name, of adapters too: embeddings, queries, keys, values, outputs, feed forward in and out, a head
+ * of its own. */
+static int hyb_transformer_family(hybrid_string name)
+{
+    static const char *const parts[] = { "token_embd.", "position_embd.", "attn_q",   "attn_k",  "attn_v",
+                                         "attn_output", "ffn_up",         "ffn_gate", "ffn_down", "output." };
+    static const int families[] = { 0, 0, 1, 2, 3, 4, 5, 5, 6, 7 };
+    size_t i, k, n;
+    for (i = 0; i < HYB_COUNT(parts); i++)
+        for (n = strlen(parts[i]), k = 0; k + n <= name.size; k++)
+            if (!memcmp(name.data + k, parts[i], n)) return families[i];
+    return 0;
+}
+
+/* Of all matrices and tables. */
+static void hyb_transformer_families(hyb_store *s)
+{
+    int i;
+    for (i = 0; i < s->n_params; i++)
+        if (s->params[i].group != HYB_GROUP_VECTOR) s->params[i].family = hyb_transformer_family(s->params[i].name);
+}
+
 /* The table of a model's parameters: every tensor that it computes with, in its own memory. */
 static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hyb_device *device, const hybrid_model *m,
                                             hybrid_error *error)
@@ -137,6 +159,7 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
             hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - host, n / cols, cols,
                           hyb_transformer_group(m, i));
     }
+    hyb_transformer_families(s);
     return HYBRID_OK;
 }
 
@@ -169,6 +192,7 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
             hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
             name += as.size + 1;
         }
+    hyb_transformer_families(s);
     return HYBRID_OK;
 }
 

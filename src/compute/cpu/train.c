@@ -546,5 +546,47 @@ static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
     for (i = 0; i < op->n; i++)
         op->out[i] = op->type == HYBRID_TYPE_BF16 ? hyb_f32_to_bf16(op->x[i]) : hyb_f32_to_f16(op->x[i]);
 }
+
+static void hyb_cpu_displace_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->displace((const hyb_op_displace *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_displace(hyb_backend *be, const hyb_op_displace *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_displace_chunk);
+}
+
+/* As squares: HYB_GRAM values are summed in float by the lanes, those sums in double, in their order. */
+enum { HYB_GRAM = 4096, HYB_GRAM_ROUND = 64 };
+typedef struct hyb_cpu_gram_job {
+    const hyb_cpu *cpu;
+    const hyb_op_gram *op;
+    int64_t at; /* of the round */
+    float sums[HYB_GRAM_ROUND][HYB_GRAM_SUMS];
+} hyb_cpu_gram_job;
+static void hyb_cpu_gram_chunk(void *arg, int chunk, int lane)
+{
+    hyb_cpu_gram_job *job = (hyb_cpu_gram_job *)arg;
+    const int64_t at = job->at + (int64_t)chunk * HYB_GRAM;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->gram(job->op, at, HYB_MIN(job->op->n - at, (int64_t)HYB_GRAM), job->sums[chunk]);
+}
+static void hyb_cpu_gram(hyb_backend *be, const hyb_op_gram *op)
+{
+    hyb_cpu_gram_job job;
+    int i, j, n;
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    for (j = 0; j < HYB_GRAM_SUMS; j++) op->sums[j] = 0;
+    for (job.at = 0; job.at < op->n; job.at += (int64_t)HYB_GRAM * HYB_GRAM_ROUND) {
+        n = (int)((HYB_MIN(op->n - job.at, (int64_t)HYB_GRAM * HYB_GRAM_ROUND) + HYB_GRAM - 1) / HYB_GRAM);
+        hyb_parallel(be->rt, n, hyb_cpu_gram_chunk, &job);
+        for (i = 0; i < n; i++)
+            for (j = 0; j < HYB_GRAM_SUMS; j++) op->sums[j] += (double)job.sums[i][j];
+    }
+}
 #endif
 #endif

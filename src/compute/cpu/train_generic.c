@@ -183,5 +183,44 @@ static void hyb_lerp_generic(const hyb_op_lerp *op, int64_t at, int64_t n)
     int64_t i;
     for (i = at; i < at + n; i++) op->out[i] = hyb_fmaf(op->t, op->b[i] - op->a[i], op->a[i]);
 }
+
+static void hyb_displace_generic(const hyb_op_displace *op, int64_t at, int64_t n)
+{
+    const float new_of_s = 1.0f - op->gamma;
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float w = op->w[i], d = w - op->anchor[i];
+        float step = 0.0f;
+        if (op->takes) op->b[i] = hyb_fmaf(op->mu, op->b[i], d);
+        if (op->takes && op->s) op->s[i] = hyb_fmaf(new_of_s, d - op->s[i], op->s[i]);
+        if (op->moves) {
+            step = hyb_fmaf(op->c_b, op->b[i], op->c_d * d);
+            if (op->s) step = hyb_fmaf(op->c_s, op->s[i], step);
+            if (op->mean) step = hyb_fmaf(op->c_r, op->mean[i] - w, step);
+            op->w[i] = w + step;
+        }
+        if (op->goes == HYB_ANCHOR_BEFORE) op->anchor[i] = w;
+        if (op->goes == HYB_ANCHOR_AFTER) op->anchor[i] = op->w[i];
+        if (op->goes == HYB_ANCHOR_ALONG) op->anchor[i] = op->anchor[i] + step;
+    }
+}
+
+static void hyb_gram_generic(const hyb_op_gram *op, int64_t at, int64_t n, float *sums)
+{
+    float x[HYB_GRAM_OF][32];
+    float p[HYB_GRAM_SUMS][32];
+    int64_t i;
+    int j, k, at_sum;
+    memset(p, 0, sizeof p);
+    for (i = 0; i < n; i++) {
+        const int lane = (int)(i % 32);
+        for (j = 0; j < HYB_GRAM_OF; j++)
+            x[j][lane] = !op->a[j] ? 0.0f : op->b[j] ? op->a[j][at + i] - op->b[j][at + i] : op->a[j][at + i];
+        for (j = at_sum = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++, at_sum++)
+                p[at_sum][lane] = hyb_fmaf(x[j][lane], x[k][lane], p[at_sum][lane]);
+    }
+    for (j = 0; j < HYB_GRAM_SUMS; j++) sums[j] = hyb_halve(p[j], 32);
+}
 #endif
 #endif

@@ -153,3 +153,85 @@ KERNEL __launch_bounds__(256) round_values(const float *x, i64 n, int bf16, u16 
     const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
     if (i < n) out[i] = bf16 ? f2bf(x[i]) : f2h(x[i]);
 }
+
+/* What weights did since they were at the anchor, and where they are moved on that account, with d = w - anchor:
+ *
+ *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
+ *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
+ *
+ * goes: the anchor stays (0), becomes w before (1) or after (2), or is moved as w is (3). s and mean may be NULL. grid
+ * n / 256, block 256. */
+struct displace_args {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    i64 n;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    int takes, moves, goes;
+};
+KERNEL __launch_bounds__(256) displace(const displace_args a)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= a.n) return;
+    const float w = a.w[i], anchor = a.anchor[i], d = w - anchor;
+    float b = a.b[i], s = a.s ? a.s[i] : 0.0f, step = 0;
+    if (a.takes) {
+        b = fmaf(a.mu, b, d);
+        a.b[i] = b;
+        if (a.s) {
+            s = fmaf(1.0f - a.gamma, d - s, s);
+            a.s[i] = s;
+        }
+    }
+    if (a.moves) {
+        step = fmaf(a.c_b, b, a.c_d * d);
+        if (a.s) step = fmaf(a.c_s, s, step);
+        if (a.mean) step = fmaf(a.c_r, a.mean[i] - w, step);
+        a.w[i] = w + step;
+    }
+    if (a.goes == 1) a.anchor[i] = w;
+    if (a.goes == 2) a.anchor[i] = w + step;
+    if (a.goes == 3) a.anchor[i] = anchor + step;
+}
+
+/* The products of all pairs of four differences a_i - b_i (b_i may be NULL, and so may a_i: zero), summed over n values
+ * as by squares: chunks of 1024 in float, then in double. parts: (gridDim.x, 10); gram_sum adds those. grid at most
+ * 256, block 256. */
+struct gram_args {
+    const float *a[4], *b[4];
+    i64 n;
+    double *parts;
+};
+enum { GRAM = 10 };
+KERNEL __launch_bounds__(256) gram(const gram_args a)
+{
+    __shared__ float shared[32];
+    double sums[GRAM] = {};
+    for (i64 first = (i64)blockIdx.x * SQUARES; first < a.n; first += (i64)gridDim.x * SQUARES) {
+        float of_chunk[GRAM] = {};
+        for (int i = threadIdx.x; i < SQUARES && first + i < a.n; i += 256) {
+            float x[4];
+            int at = 0;
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                x[j] = !a.a[j] ? 0.0f : a.b[j] ? a.a[j][first + i] - a.b[j][first + i] : a.a[j][first + i];
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+#pragma unroll
+                for (int k = j; k < 4; k++, at++) of_chunk[at] = fmaf(x[j], x[k], of_chunk[at]);
+        }
+#pragma unroll
+        for (int j = 0; j < GRAM; j++) sums[j] += (double)group_sum(of_chunk[j], shared);
+    }
+    if (threadIdx.x) return;
+#pragma unroll
+    for (int j = 0; j < GRAM; j++) a.parts[(i64)blockIdx.x * GRAM + j] = sums[j];
+}
+
+/* sums (10) = those of n parts. block 32. */
+KERNEL __launch_bounds__(32) gram_sum(const double *parts, int n, double *sums)
+{
+    if (threadIdx.x >= GRAM) return;
+    double all = 0;
+    for (int i = 0; i < n; i++) all += parts[i * GRAM + threadIdx.x];
+    sums[threadIdx.x] = all;
+}

@@ -1,0 +1,104 @@
+/* ---- prediction: a training that is watched, and moved along where it goes anyway -----------------------------------
+ *
+ *     hybrid_predict_desc desc = { 0 };
+ *     desc.trainer = trainer;
+ *     hybrid_predictor_create(&desc, &predictor, &error);
+ *     ...                                        // hybrid_trainer_step as before: that is all
+ *     puts(hybrid_predictor_verdict(predictor)); // what it bought, also when that is nothing
+ *     hybrid_predictor_destroy(predictor);
+ *
+ * Warm-up, then true steps (full), from which a predictor learns where the weights go; then it moves them there
+ * (predict), and true steps make good what it missed (correct). A move is a sum of a few directions that true steps
+ * took: d, what the last window of them did; b, what persists of that over windows; s, their slow mean; r, the way to
+ * the average of the weights. How much of each is what is predicted, with its uncertainty; weights are never guessed
+ * one by one. No gradient is skipped, but in mode C: fewer steps are needed, if it succeeds.
+ *
+ *     A     after each window of true steps a small move: c_d d + c_b b, with c_d = eta - 1 and c_b = eta mu that of
+ *           Nesterov's momentum over windows (Douillard et al. 2023, DiLoCo's outer step; SNOO)
+ *     A2    after each step, along the mean step (Nesterov's momentum of the mean displacement)
+ *     B     seldom a jump of `horizon` steps along s, then correct_steps true ones
+ *     C     of `horizon` steps only each correction_interval-th is computed, the others are moves along s
+ *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
+ *
+ * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
+ * back to what they were before the last move, bit for bit. */
+#ifndef HYB_API_PREDICT_H
+#define HYB_API_PREDICT_H
+#include "trainer.h"
+
+typedef struct hybrid_predictor hybrid_predictor;
+
+typedef enum hybrid_predict_mode {
+    HYBRID_PREDICT_AUTO = 0,
+    HYBRID_PREDICT_OFF, /* it only watches: the run is that of a trainer without a predictor, bit for bit */
+    HYBRID_PREDICT_A,
+    HYBRID_PREDICT_A2,
+    HYBRID_PREDICT_B,
+    HYBRID_PREDICT_C
+} hybrid_predict_mode;
+
+/* Directions that are known to be worth nothing, for studies: do they do harm? */
+typedef enum hybrid_placebo { HYBRID_PLACEBO_NONE = 0, HYBRID_PLACEBO_RANDOM, HYBRID_PLACEBO_MIRROR } hybrid_placebo;
+
+/* Zero is a sensible default for every field but trainer. */
+typedef struct hybrid_predict_desc {
+    hybrid_trainer *trainer; /* which has no predictor, and is in the middle of no step; it outlives the predictor, or
+                              * is destroyed before: the predictor then only has numbers to give */
+    hybrid_predict_mode mode;
+    int32_t warmup_steps;             /* true steps before the first prediction; 0: 100 */
+    int32_t full_steps;               /* true steps after a jump of the rate, or after something went wrong; 0: 20 */
+    int32_t window;                   /* K: true steps of a window; 0: 20 */
+    float eta, mu;                    /* of mode A; 0: 0.7 and 0.5 */
+    float gamma;                      /* of s; 0: 0.9; in mode A2 of the mean step: 0.99 */
+    float beta;                       /* mode A2: how far along the mean step; 0: 0.5 */
+    float amplitude;                  /* modes B and C: of what s promises; 0: 1 */
+    int32_t horizon;                  /* H, modes B and C: steps that a Predict phase stands for; 0: 32 and 64 */
+    int32_t correction_interval;      /* I, mode C: each I-th step is a true one; 0: 4 */
+    int32_t correct_steps;            /* true steps after a Predict phase of B and C; 0: 16 */
+    int32_t predict_every;            /* modes B and C: steps between Predict phases at least; 0: 200 */
+    float predict_until;              /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
+    float trust;                      /* a move is at most so many times as long as the window's d; 0: 0.7 */
+    float sigma;                      /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    bool vectors;                     /* norms and biases are moved along as well */
+    bool no_snapshot;                 /* less memory: nothing can go back; what goes astray is only stopped */
+    hybrid_placebo placebo;
+    uint64_t seed;
+    /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
+     * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
+    void (*mark)(void *user, void *position);
+    void (*go_back)(void *user, const void *position);
+    void *user;
+} hybrid_predict_desc;
+
+typedef struct hybrid_predict_metrics {
+    hybrid_phase phase;
+    int64_t steps_of_phase[4];        /* true steps in each; of PREDICT: those that were predicted */
+    int64_t n_windows;                /* windows that were looked at */
+    int64_t n_moves;                  /* that weights were moved */
+    int64_t n_rollbacks;
+    int64_t n_stopped;                /* moves that were left out because of something that went astray */
+    double share;                     /* of the whole move of mode A that is made: 1, or what auto found */
+    double hindsight, hindsight_error; /* what times b would have been the best guess of the next d: mean, its error */
+    double cosine;                    /* between the next d and b: mean */
+    double moved;                     /* norm of the last move, as a part of that of d */
+    double coverage;                  /* of the band of 90 % so far: part of the losses that were within */
+    double brier, ece;                /* of the confidence */
+    double seconds;                   /* that the predictor took */
+    double seconds_of_steps;          /* that all steps took */
+    uint64_t bytes;                   /* that it holds */
+} hybrid_predict_metrics;
+
+/* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
+ * by name; the trainer has one; _LIMIT: there is no room for it below the trainer's max_bytes; _MEMORY. */
+HYBRID_API hybrid_result hybrid_predictor_create(const hybrid_predict_desc *desc, hybrid_predictor **predictor,
+                                                 hybrid_error *error);
+/* The trainer goes on by true steps alone. */
+HYBRID_API void hybrid_predictor_destroy(hybrid_predictor *predictor);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_predictor_describe(const hybrid_predictor *predictor, hybrid_predict_desc *desc);
+/* Bytes that a predictor of this descriptor takes, apart from the trainer: equal to what create then allocates. */
+HYBRID_API hybrid_result hybrid_predictor_plan(const hybrid_predict_desc *desc, uint64_t *bytes, hybrid_error *error);
+HYBRID_API void hybrid_predictor_metrics(const hybrid_predictor *predictor, hybrid_predict_metrics *metrics);
+/* A sentence about what prediction did so far, with its uncertainty. Valid until the next call. */
+HYBRID_API const char *hybrid_predictor_verdict(hybrid_predictor *predictor);
+#endif

@@ -1,0 +1,237 @@
+/* predict/displacement: where weights were, and where they went: what is predicted lies in the span of this.
+ *
+ *     anchor   the weights at the beginning of a window of true steps
+ *     d        = weights - anchor: what the window's steps did
+ *     b        = mu b + d, at the end of a window: what persists adds up, what is noise cancels
+ *     s        = gamma s + (1 - gamma) d: the mean displacement of a window, over many
+ *     mean     an average of the weights, of which each step renews a part
+ *
+ * Each is an arena laid out as the weights. d counts true steps alone: after a move the anchor begins anew, or goes
+ * along, so a prediction never feeds on itself but through b. The snapshot is a copy of everything that a step changes,
+ * weights and states of the optimizer included, so that going back has the very bits. */
+#ifndef HYB_PREDICT_DISPLACEMENT_C
+#define HYB_PREDICT_DISPLACEMENT_C
+#include "../train/store.c"
+
+/* Kinds of parameters that are predicted apart: embeddings with a tied head, queries, keys, values, outputs, feed
+ * forward in and out, a head of its own; and vectors, which are moved along only if the caller says so. */
+enum { HYB_FAMILIES = 8, HYB_FAMILY_VECTORS = HYB_FAMILIES, HYB_FAMILY_ALL };
+
+typedef struct hyb_displacement {
+    const hyb_store *store;
+    hyb_backend *be;
+    float *block;
+    size_t bytes;
+    float *anchor, *b, *s, *mean; /* s and mean may be NULL */
+    float *kept;                  /* the snapshot: weights, states, anchor, b, s, mean; or NULL */
+    int n_arenas;                 /* of anchor, b, s, mean that there are */
+    double *made, *sums;          /* (n_params, HYB_GRAM_SUMS) on the device; the host's copy */
+} hyb_displacement;
+
+/* Sums of products over the parameters of a family; see hyb_displacement_look. */
+typedef struct hyb_family_sums {
+    double of[HYB_GRAM_SUMS];
+} hyb_family_sums;
+enum { HYB_DD, HYB_DB, HYB_DS, HYB_DR, HYB_BB, HYB_BS, HYB_BR, HYB_SS, HYB_SR, HYB_RR };
+
+/* How weights are moved: coefficients of a family's directions. */
+typedef struct hyb_move {
+    float d, b, s, r;
+} hyb_move;
+
+/* Floats of the block. */
+static uint64_t hyb_displacement_values(const hyb_store *store, bool s, bool mean, bool snapshot)
+{
+    const uint64_t n = (uint64_t)store->n_values, arenas = 2u + s + mean;
+    const uint64_t sums = (uint64_t)hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
+    return sums + arenas * n + (snapshot ? n + (uint64_t)store->n_states + arenas * n : 0);
+}
+
+static void hyb_displacement_free(hyb_displacement *d)
+{
+    const hyb_store *store = d->store;
+    if (!store) return;
+    if (d->block) store->device->ops->free(store->device, d->block);
+    hyb_free(store->rt, d->sums);
+    memset(d, 0, sizeof *d);
+}
+
+static hybrid_result hyb_displacement_create(hyb_displacement *d, const hyb_store *store, hyb_backend *be, bool s,
+                                             bool mean, bool snapshot, hybrid_error *error)
+{
+    const uint64_t values = hyb_displacement_values(store, s, mean, snapshot);
+    const int64_t n = store->n_values;
+    void *block = NULL;
+    hybrid_result r;
+    memset(d, 0, sizeof *d);
+    d->store = store;
+    d->be = be;
+    if (values > SIZE_MAX / sizeof(float)) return hyb_fail_memory(error, SIZE_MAX);
+    d->bytes = (size_t)values * sizeof(float);
+    d->sums = (double *)hyb_calloc(store->rt, HYB_GRAM_SUMS * (size_t)HYB_MAX(store->n_params, 1), sizeof *d->sums);
+    if (!d->sums) return hyb_fail_memory(error, HYB_GRAM_SUMS * sizeof *d->sums * (size_t)store->n_params);
+    r = store->device->ops->alloc(store->device, d->bytes, &block, error);
+    if (r) {
+        hyb_displacement_free(d);
+        return r;
+    }
+    d->block = (float *)block;
+    d->made = (double *)block;
+    d->anchor = d->block + hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
+    d->b = d->anchor + n;
+    d->s = s ? d->b + n : NULL;
+    d->mean = mean ? d->b + (s ? 2 : 1) * n : NULL;
+    d->n_arenas = 2 + s + mean;
+    d->kept = snapshot ? d->anchor + d->n_arenas * n : NULL;
+    hyb_store_clear(be, d->block, (int64_t)values);
+    return be->ops->sync(be, error);
+}
+
+static void hyb_displacement_copy(hyb_displacement *d, float *to, const float *from, int64_t n)
+{
+    d->be->ops->copy(d->be, to, from, sizeof *to * (size_t)n);
+}
+
+/* A window begins with the weights of now. */
+static void hyb_displacement_anchor(hyb_displacement *d)
+{
+    hyb_displacement_copy(d, d->anchor, d->store->weights, d->store->n_values);
+}
+
+/* All of it begins anew. */
+static void hyb_displacement_begin(hyb_displacement *d)
+{
+    hyb_displacement_anchor(d);
+    hyb_store_clear(d->be, d->b, d->store->n_values);
+    if (d->s) hyb_store_clear(d->be, d->s, d->store->n_values);
+    if (d->mean) hyb_displacement_copy(d, d->mean, d->store->weights, d->store->n_values);
+}
+
+/* After a step: the mean takes up 1 - keep of the weights. */
+static void hyb_displacement_average(hyb_displacement *d, float keep)
+{
+    hyb_op_lerp op;
+    int i;
+    if (!d->mean) return;
+    for (i = 0; i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        op.a = op.out = d->mean + p->at;
+        op.b = d->store->weights + p->at;
+        op.n = p->n;
+        op.t = 1.0f - keep;
+        hyb_do_lerp(d->be, &op);
+    }
+}
+
+static int hyb_family_of(const hyb_param *p) { return p->family < 0 ? HYB_FAMILY_VECTORS : p->family; }
+
+/* Products of d, b, s and r = mean - weights, as HYB_DD and the rest, over each family and over all of them; *weights:
+ * the sum of the squares of all weights. */
+static hybrid_result hyb_displacement_look(hyb_displacement *d, hyb_family_sums sums[HYB_FAMILY_ALL + 1],
+                                           hybrid_error *error)
+{
+    const hyb_store *store = d->store;
+    hyb_op_gram op;
+    hybrid_result r;
+    int i, j;
+    memset(&op, 0, sizeof op);
+    memset(sums, 0, sizeof *sums * (HYB_FAMILY_ALL + 1));
+    for (i = 0; i < store->n_params; i++) {
+        const hyb_param *p = &store->params[i];
+        op.a[0] = store->weights + p->at;
+        op.b[0] = d->anchor + p->at;
+        op.a[1] = d->b + p->at;
+        op.a[2] = d->s ? d->s + p->at : NULL;
+        op.a[3] = d->mean ? d->mean + p->at : NULL;
+        op.b[3] = d->mean ? store->weights + p->at : NULL;
+        op.n = p->n;
+        op.sums = d->made + HYB_GRAM_SUMS * (size_t)i;
+        hyb_do_gram(d->be, &op);
+    }
+    d->be->ops->read(d->be, d->sums, d->made, HYB_GRAM_SUMS * sizeof *d->sums * (size_t)store->n_params);
+    if ((r = d->be->ops->sync(d->be, error)) != HYBRID_OK) return r;
+    for (i = 0; i < store->n_params; i++)
+        for (j = 0; j < HYB_GRAM_SUMS; j++) {
+            sums[hyb_family_of(&store->params[i])].of[j] += d->sums[HYB_GRAM_SUMS * i + j];
+            sums[HYB_FAMILY_ALL].of[j] += d->sums[HYB_GRAM_SUMS * i + j];
+        }
+    return HYBRID_OK;
+}
+
+/* The sum of the squares of all weights, as one number. */
+static hybrid_result hyb_displacement_size(hyb_displacement *d, double *squares, hybrid_error *error)
+{
+    const hyb_store *store = d->store;
+    hyb_op_squares op;
+    hybrid_result r;
+    int i;
+    for (i = 0; i < store->n_params; i++) {
+        op.x = store->weights + store->params[i].at;
+        op.n = store->params[i].n;
+        op.sum = d->made + i;
+        hyb_do_squares(d->be, &op);
+    }
+    d->be->ops->read(d->be, d->sums, d->made, sizeof *d->sums * (size_t)store->n_params);
+    if ((r = d->be->ops->sync(d->be, error)) != HYBRID_OK) return r;
+    for (*squares = 0, i = 0; i < store->n_params; i++) *squares += d->sums[i];
+    return HYBRID_OK;
+}
+
+/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family] where that is not zero. */
+static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1], bool takes, float mu,
+                                  float gamma, hyb_anchor goes)
+{
+    hyb_op_displace op;
+    int i;
+    memset(&op, 0, sizeof op);
+    for (i = 0; i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        const hyb_move *m = &moves[hyb_family_of(p)];
+        op.w = d->store->weights + p->at;
+        op.anchor = d->anchor + p->at;
+        op.b = d->b + p->at;
+        op.s = d->s ? d->s + p->at : NULL;
+        op.mean = d->mean && m->r != 0 ? d->mean + p->at : NULL;
+        op.n = p->n;
+        op.takes = takes;
+        op.moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
+        op.mu = mu;
+        op.gamma = gamma;
+        op.c_d = m->d;
+        op.c_b = m->b;
+        op.c_s = m->s;
+        op.c_r = m->r;
+        op.goes = op.moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
+        hyb_do_displace(d->be, &op);
+    }
+}
+
+/* ---- the snapshot ------------------------------------------------------------------------------------------------ */
+
+typedef void (*hyb_displacement_way)(hyb_displacement *d, float *live, float *kept, int64_t n);
+
+static void hyb_displacement_out(hyb_displacement *d, float *live, float *kept, int64_t n)
+{
+    hyb_displacement_copy(d, kept, live, n);
+}
+static void hyb_displacement_in(hyb_displacement *d, float *live, float *kept, int64_t n)
+{
+    hyb_displacement_copy(d, live, kept, n);
+}
+
+static void hyb_displacement_walk_snapshot(hyb_displacement *d, hyb_displacement_way way)
+{
+    const int64_t n = d->store->n_values, n_states = d->store->n_states;
+    way(d, d->store->weights, d->kept, n);
+    if (n_states) way(d, d->store->states, d->kept + n, n_states);
+    way(d, d->anchor, d->kept + n + n_states, d->n_arenas * n);
+}
+static void hyb_displacement_keep(hyb_displacement *d)
+{
+    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+}
+static void hyb_displacement_go_back(hyb_displacement *d)
+{
+    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+}
+#endif

@@ -1,0 +1,60 @@
+/* predict/settings: what a predictor is asked for: defaults, and what cannot be. */
+#ifndef HYB_PREDICT_SETTINGS_C
+#define HYB_PREDICT_SETTINGS_C
+#include "../api/predict.h"
+#include "../core/base.c"
+
+static void hyb_predict_defaults(hybrid_predict_desc *d)
+{
+    if (!d->warmup_steps) d->warmup_steps = 100;
+    if (!d->full_steps) d->full_steps = 20;
+    if (!d->window) d->window = 20;
+    if (d->eta == 0) d->eta = 0.7f;
+    if (d->mu == 0) d->mu = 0.5f;
+    if (d->gamma == 0) d->gamma = d->mode == HYBRID_PREDICT_A2 ? 0.99f : 0.9f;
+    if (d->beta == 0) d->beta = 0.5f;
+    if (d->amplitude == 0) d->amplitude = 1;
+    if (!d->horizon) d->horizon = d->mode == HYBRID_PREDICT_C ? 64 : 32;
+    if (!d->correction_interval) d->correction_interval = 4;
+    if (!d->correct_steps) d->correct_steps = 16;
+    if (!d->predict_every) d->predict_every = 200;
+    if (d->predict_until == 0) d->predict_until = 0.75f;
+    if (d->trust == 0) d->trust = 0.7f;
+    if (d->sigma == 0) d->sigma = 3;
+}
+
+/* A number of a descriptor, and between which it must be. */
+typedef struct hyb_setting {
+    const char *name;
+    double value, least, most;
+} hyb_setting;
+
+static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const hyb_setting rows[] = {
+        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
+        { "placebo", (double)d->placebo, HYBRID_PLACEBO_NONE, HYBRID_PLACEBO_MIRROR },
+        { "warmup_steps", d->warmup_steps, 1, 1e9 },
+        { "full_steps", d->full_steps, 1, 1e9 },
+        { "window", d->window, 2, 1e6 },
+        { "eta", (double)d->eta, 0, 1 },
+        { "mu", (double)d->mu, 0, 0.99 },
+        { "gamma", (double)d->gamma, 0, 0.9999 },
+        { "beta", (double)d->beta, 0, 2 },
+        { "amplitude", (double)d->amplitude, -2, 2 },
+        { "horizon", d->horizon, d->correction_interval, 1e6 },
+        { "correction_interval", d->correction_interval, 2, 1e6 },
+        { "correct_steps", d->correct_steps, 1, 1e6 },
+        { "predict_every", d->predict_every, 1, 1e9 },
+        { "predict_until", (double)d->predict_until, 0, 1 },
+        { "trust", (double)d->trust, 0.05, 2 },
+        { "sigma", (double)d->sigma, 1, 100 },
+    };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(rows); i++)
+        if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
+                            rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    return HYBRID_OK;
+}
+#endif
