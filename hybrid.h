@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5acd23b3a627e8d6): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ac83578cc846a1a0): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,233 +52,241 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      289  base.h                   version, linkage, results, errors, allocator, log
- *      419  runtime.h                what models and sessions share: memory, log, worker threads
- *      490  quant.h                  names, sizes, encode, decode
- *      592  gguf.h                   what is in a model file, and writing one
- *      797  tokenizer.h              text to tokens and back
- *      968  chat.h                   templates that make a prompt of a conversation
- *     1098  bpe_trainer.h            a vocabulary from raw text
- *     1170  train_data.h             batches out of texts, tokens or conversations
- *     1279  model.h                  load, describe
- *     1362  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1496  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1591  sampler.h                from logits to the next token
- *     1663  shape.h                  models from nothing
- *     1696  trainable.h              training somebody else's model
- *     1735  trainer.h                change the weights of a model so that it predicts given texts better
- *     2007  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2074  learn.h                  an adapter is told something, and can be made to forget it
- *     2153  session.h                a conversation
+ *      297  base.h                   version, linkage, results, errors, allocator, log
+ *      427  runtime.h                what models and sessions share: memory, log, worker threads
+ *      498  quant.h                  names, sizes, encode, decode
+ *      600  gguf.h                   what is in a model file, and writing one
+ *      805  tokenizer.h              text to tokens and back
+ *      976  chat.h                   templates that make a prompt of a conversation
+ *     1106  bpe_trainer.h            a vocabulary from raw text
+ *     1178  train_data.h             batches out of texts, tokens or conversations
+ *     1287  model.h                  load, describe
+ *     1370  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1504  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1599  sampler.h                from logits to the next token
+ *     1671  shape.h                  models from nothing
+ *     1704  trainable.h              training somebody else's model
+ *     1743  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2041  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2145  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2212  learn.h                  an adapter is told something, and can be made to forget it
+ *     2291  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2231  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2328  macros.h                 what compilers call things, and the macros that every room uses
- *     2406  base.c                   what every room uses: results, errors, checked sizes
- *     2487  fpenv.c                  the floating-point environment at the border of the library
- *     2716  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2795  fma.c                    a * b + c with one rounding
- *     2835  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2916  decimal.c                doubles as text, the same in every locale
- *     3048  thread.c                 atomics, threads, and the worker pool
- *     3545  cpu.c                    what this processor and its operating system can do
- *     3668  hash.c                   where a name belongs in a table
- *     3770  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3808  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3896  grow.c                   arrays that grow
- *     3920  stack.c                  how much of the thread's stack a recursion may take
- *     3968  device.c                 which GPU a runtime uses
- *     4084  lifetime.c               creates and ends runtimes
- *     4239  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4480  output.c                 a file that is written
- *     5000  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5038  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    56966  end.h                    closes what core/begin opened
+ *     2369  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2466  macros.h                 what compilers call things, and the macros that every room uses
+ *     2544  base.c                   what every room uses: results, errors, checked sizes
+ *     2625  fpenv.c                  the floating-point environment at the border of the library
+ *     2854  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2933  fma.c                    a * b + c with one rounding
+ *     2973  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3054  decimal.c                doubles as text, the same in every locale
+ *     3186  thread.c                 atomics, threads, and the worker pool
+ *     3683  cpu.c                    what this processor and its operating system can do
+ *     3806  hash.c                   where a name belongs in a table
+ *     3908  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3946  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4034  grow.c                   arrays that grow
+ *     4058  stack.c                  how much of the thread's stack a recursion may take
+ *     4106  device.c                 which GPU a runtime uses
+ *     4222  lifetime.c               creates and ends runtimes
+ *     4377  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4618  output.c                 a file that is written
+ *     5138  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5176  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    58835  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5472  names.c                  names that must differ, found by hash
- *     5569  value.c                  the 13 types of metadata values and their items
- *     5717  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5928  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6265  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6785  write.c                  makes a GGUF file
+ *     5610  names.c                  names that must differ, found by hash
+ *     5707  value.c                  the 13 types of metadata values and their items
+ *     5855  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6066  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6403  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6923  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7499  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7618  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7953  floats.c                 the types that are plain numbers
- *     7993  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8192  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8428  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8576  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8850  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8975  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9054  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7637  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7756  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8091  floats.c                 the types that are plain numbers
+ *     8131  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8330  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8566  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8714  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8988  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9113  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9192  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9279  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10230  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10350  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10624  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11091  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11593  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11795  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11890  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12427  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12651  tokenizer/bpe.c          the merging
- *    13064  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13149  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13535  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13786  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13944  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14186  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14975  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15371  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15755  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16097  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16938  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17794  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18306  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18346  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18589  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18900  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18946  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19107  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19309  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19445  jinja/test.c             what follows 'is', and the functions that every template has
- *    19647  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19961  jinja/parse.c            tokens to a tree
- *    20669  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20976  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21562  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21776  chat.c                   a conversation as the variables that chat templates expect
+ *     9417  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10368  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10488  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10762  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11229  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11731  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11933  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12028  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12565  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12789  tokenizer/bpe.c          the merging
+ *    13202  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13287  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13673  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13924  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14082  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14324  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15113  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15509  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15893  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16235  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17076  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17932  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18444  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18484  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18727  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19038  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19084  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19245  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19447  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19583  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19785  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20099  jinja/parse.c            tokens to a tree
+ *    20807  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21114  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21700  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21914  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22134  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22883  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22987  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23103  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23198  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23370  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23397  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23435  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23563  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24270  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24456  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24494  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24630  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24701  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24805  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25276  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25672  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25965  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26190  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26946  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27146  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28210  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28859  cpu/int/select.c         the table of integer-block kernels
- *    28919  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29002  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33480  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    35698  cpu/select.c             the kernels of an instruction set
- *    35751  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36008  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36308  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36350  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    36898  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22277  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23072  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23176  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23292  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23387  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23559  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23586  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23624  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23752  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24459  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24684  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24722  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24858  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24929  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25033  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25504  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25900  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26193  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26418  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27174  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27374  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28438  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29087  cpu/int/select.c         the table of integer-block kernels
+ *    29147  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29230  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33834  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36115  cpu/select.c             the kernels of an instruction set
+ *    36168  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36425  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36725  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36767  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37357  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37505  arch.c                   the table of architectures
- *    37631  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    37971  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38344  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    38606  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    38790  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39223  back.c                   the steps of a backward pass that several parts take
- *    39415  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    39658  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    39724  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    39905  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40043  parts/experts.c          a mixture of experts (Shazeer et al
- *    40208  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40274  net.c                    which parts the layers of a model have, and which tensors
- *    40437  unused.c                 tensors of the file that the model is not computed with
- *    40611  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    40660  forward.c                one pass of a batch through any model, over the op table
- *    40926  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41500  place.c                  which layers run where
- *    41753  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    41839  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42127  adapter_make.c           adapters from nothing, and what they are
- *    42356  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    37964  arch.c                   the table of architectures
+ *    38090  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38430  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38803  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39065  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39249  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39682  back.c                   the steps of a backward pass that several parts take
+ *    39874  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40117  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40183  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40364  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40502  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40667  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40733  net.c                    which parts the layers of a model have, and which tensors
+ *    40896  unused.c                 tensors of the file that the model is not computed with
+ *    41070  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41119  forward.c                one pass of a batch through any model, over the op table
+ *    41385  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    41959  place.c                  which layers run where
+ *    42212  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42298  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42586  adapter_make.c           adapters from nothing, and what they are
+ *    42815  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    42641  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    42989  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43341  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    43644  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    43732  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    44605  adapters.c               a sequence puts adapters on, and takes them off
- *    44721  next.c                   the next token of a sequence
- *    44826  plan.c                   the bytes of a model and a context before they are loaded
- *    44947  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45138  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43100  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43448  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43800  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44103  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44191  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45064  adapters.c               a sequence puts adapters on, and takes them off
+ *    45180  next.c                   the next token of a sequence
+ *    45285  plan.c                   the bytes of a model and a context before they are loaded
+ *    45406  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45597  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    45637  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45676  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    45741  documents.c              the texts of a corpus, one document after the other
- *    45980  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46174  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    46674  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    46984  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47298  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    47673  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48130  shape.c                  models from nothing
- *    48447  schedule.c               the learning rate of a step
- *    48493  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    48670  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    49068  format.c                 the number format of a training: to what the operands of its products are roun...
- *    49168  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    49206  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    49720  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    49802  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    49871  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    49908  own.c                    somebody else's model as an objective (api/trainable.h)
- *    50090  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    50760  lesson.c                 examples as tokens, and the batches of a step
- *    51119  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    51325  export.c                 the weights of a trainer as a model file
- *    51565  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    51677  checkpoint.c             everything that a training goes on with, in a file
- *    52416  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    52810  picture.c                the curve of a run as an SVG.
+ *    46096  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46135  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46200  documents.c              the texts of a corpus, one document after the other
+ *    46439  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46633  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47133  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47443  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47757  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48132  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48589  shape.c                  models from nothing
+ *    48906  schedule.c               the learning rate of a step
+ *    48952  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49131  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    49529  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    49629  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    49667  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50205  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50287  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50356  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50403  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    50440  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    50624  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    51354  lesson.c                 examples as tokens, and the batches of a step
+ *    51713  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    51919  export.c                 the weights of a trainer as a model file
+ *    52159  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52271  checkpoint.c             everything that a training goes on with, in a file
+ *    53110  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    53504  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    53305  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    53350  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    53453  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    53742  law.c                    the curve that the loss follows over many windows,
- *    54016  calibration.c            predictions that say how sure they are, held to what then happened
- *    54196  monitor.c                whether a run goes astray, and what should be done about it
- *    54448  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    54508  bandit.c                 which arm is worth it now
- *    54746  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    54885  phases.c                 which phase the next step belongs to, and for how long
- *    55118  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    55306  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    55616  fit.c                    how a change of weights looks from the three directions that predictions are m...
- *    55683  residuals.c              what predictions got wrong
- *    55929  corrector.c              takes away what predicted coefficients get wrong again and again
- *    56088  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    56182  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    56280  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    56455  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    56543  plateau.c                whether a run stands still
- *    56628  horizons.c               how far ahead predictions are good for anything
- *    56717  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    56764  ramp.c                   how many batches a step should add up
- *    56821  tuning.c                 what could be made better while a run goes on
+ *    53999  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54044  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    54147  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    54436  law.c                    the curve that the loss follows over many windows,
+ *    54710  calibration.c            predictions that say how sure they are, held to what then happened
+ *    54890  monitor.c                whether a run goes astray, and what should be done about it
+ *    55142  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    55202  bandit.c                 which arm is worth it now
+ *    55440  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    55579  phases.c                 which phase the next step belongs to, and for how long
+ *    55812  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    56000  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    56310  fit.c                    how a change of weights looks from the three directions that predictions are m...
+ *    56377  residuals.c              what predictions got wrong
+ *    56623  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    56782  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    56876  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    56974  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    57149  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    57237  plateau.c                whether a run stands still
+ *    57322  horizons.c               how far ahead predictions are good for anything
+ *    57411  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    57458  ramp.c                   how many batches a step should add up
+ *    57515  tuning.c                 what could be made better while a run goes on
+ *    57657  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    57713  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    57949  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    58128  moves.c                  how weights are moved, by each of the ways
+ *    58207  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    58493  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1814,6 +1822,30 @@ typedef struct hybrid_train_batch {
     const void *own;        /* of somebody else's model: what its functions are given; the rest is not looked at */
 } hybrid_train_batch;
 
+/* Where a run with a predictor is (predict.h). */
+typedef enum hybrid_phase {
+    HYBRID_PHASE_WARMUP = 0, /* without a predictor it stays this */
+    HYBRID_PHASE_FULL,       /* true steps */
+    HYBRID_PHASE_PREDICT,    /* steps that were not computed but predicted */
+    HYBRID_PHASE_CORRECT     /* true steps that make good what a prediction missed */
+} hybrid_phase;
+
+/* What a predictor did with a step. */
+typedef enum hybrid_predict_event {
+    HYBRID_PREDICT_NOTHING = 0,
+    HYBRID_PREDICT_MOVED,    /* after the step, weights were moved along what is predicted */
+    HYBRID_PREDICT_WENT_BACK /* weights, optimizer and number of steps are those of an earlier step again, and this one
+                              * was not taken: metrics.step is the earlier step's */
+} hybrid_predict_event;
+
+typedef struct hybrid_predict_step {
+    hybrid_phase phase; /* in which the step was */
+    hybrid_predict_event event;
+    double low, high;  /* the loss of the step was expected between them, at nine of ten; both 0: nothing was */
+    double confidence; /* 0..1, that a prediction gains something */
+    double moved;      /* norm of the move, as a part of that of the window's steps */
+} hybrid_predict_step;
+
 typedef struct hybrid_train_metrics {
     int64_t step;             /* steps done, this one included */
     int64_t n_tokens;         /* targets counted in this step */
@@ -1836,6 +1868,7 @@ typedef struct hybrid_train_metrics {
     double loss_scale;     /* by which the loss of this step was multiplied on the way back; 1: not of fp16 */
     bool skipped;          /* fp16: a gradient was infinite or NaN, so nothing was changed, and this is not a step; */
     int64_t n_skipped;     /* how often that has happened */
+    hybrid_predict_step predict; /* zero without a predictor */
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
@@ -2003,6 +2036,111 @@ HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t
 HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
                                                hybrid_error *error);
 /* ==== end src/api/trainer.h ==== */
+    #ifndef HYBRID_NO_PREDICT
+
+/* ==== begin src/api/predict.h ==== */
+/* ---- prediction: a training that is watched, and moved along where it goes anyway -----------------------------------
+ *
+ *     hybrid_predict_desc desc = { 0 };
+ *     desc.trainer = trainer;
+ *     hybrid_predictor_create(&desc, &predictor, &error);
+ *     ...                                        // hybrid_trainer_step as before: that is all
+ *     puts(hybrid_predictor_verdict(predictor)); // what it bought, also when that is nothing
+ *     hybrid_predictor_destroy(predictor);
+ *
+ * Warm-up, then true steps (full), from which a predictor learns where the weights go; then it moves them there
+ * (predict), and true steps make good what it missed (correct). A move is a sum of a few directions that true steps
+ * took: d, what the last window of them did; b, what persists of that over windows; s, their slow mean; r, the way to
+ * the average of the weights. How much of each is what is predicted, with its uncertainty; weights are never guessed
+ * one by one. No gradient is skipped, but in mode C: fewer steps are needed, if it succeeds.
+ *
+ *     A     after each window of true steps a small move: c_d d + c_b b, with c_d = eta - 1 and c_b = eta mu that of
+ *           Nesterov's momentum over windows (Douillard et al. 2023, DiLoCo's outer step; SNOO)
+ *     A2    after each step, along the mean step (Nesterov's momentum of the mean displacement)
+ *     B     seldom a jump of `horizon` steps along s, then correct_steps true ones
+ *     C     of `horizon` steps only each correction_interval-th is computed, the others are moves along s
+ *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
+ *
+ * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
+ * back to what they were before the last move, bit for bit. */
+
+typedef struct hybrid_predictor hybrid_predictor;
+
+typedef enum hybrid_predict_mode {
+    HYBRID_PREDICT_AUTO = 0,
+    HYBRID_PREDICT_OFF, /* it only watches: the run is that of a trainer without a predictor, bit for bit */
+    HYBRID_PREDICT_A,
+    HYBRID_PREDICT_A2,
+    HYBRID_PREDICT_B,
+    HYBRID_PREDICT_C
+} hybrid_predict_mode;
+
+/* Directions that are known to be worth nothing, for studies: do they do harm? */
+typedef enum hybrid_placebo { HYBRID_PLACEBO_NONE = 0, HYBRID_PLACEBO_RANDOM, HYBRID_PLACEBO_MIRROR } hybrid_placebo;
+
+/* Zero is a sensible default for every field but trainer. */
+typedef struct hybrid_predict_desc {
+    hybrid_trainer *trainer; /* which has no predictor, and is in the middle of no step; it outlives the predictor, or
+                              * is destroyed before: the predictor then only has numbers to give */
+    hybrid_predict_mode mode;
+    int32_t warmup_steps;        /* true steps before the first prediction; 0: 100 */
+    int32_t full_steps;          /* true steps after a jump of the rate, or after something went wrong; 0: 20 */
+    int32_t window;              /* K: true steps of a window; 0: 20 */
+    float eta, mu;               /* of mode A; 0: 0.7 and 0.5 */
+    float gamma;                 /* of s; 0: 0.9 */
+    float beta;                  /* mode A2: how far along the mean step; 0: 0.5 */
+    float amplitude;             /* modes B and C: of what s promises; 0: 1 */
+    int32_t horizon;             /* H, mode B: steps that a jump stands for: 16, 32 (0), 64 or 128; C: 64 */
+    int32_t correction_interval; /* I, mode C: each I-th step is a true one: 2, 4 (0) or 8 */
+    int32_t correct_steps;       /* true steps after a move of mode A that count as Correct; 0: 5 */
+    float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
+    float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
+    float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    bool vectors;                /* norms and biases are moved along as well */
+    bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
+    hybrid_placebo placebo;
+    uint64_t seed;
+    /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
+     * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
+    void (*mark)(void *user, void *position);
+    void (*go_back)(void *user, const void *position);
+    void *user;
+} hybrid_predict_desc;
+
+typedef struct hybrid_predict_metrics {
+    hybrid_phase phase;
+    int64_t steps_of_phase[4]; /* true steps in each; of PREDICT: those that were predicted */
+    int64_t n_windows;         /* windows that were looked at */
+    int64_t n_moves;           /* that weights were moved */
+    int64_t n_rollbacks;
+    int64_t n_stopped;                 /* moves that were left out because of something that went astray */
+    double hindsight, hindsight_error; /* what times b would have been the best guess of the next d: mean, its error */
+    double cosine;                     /* between the next d and b: mean */
+    double moved;                      /* norm of the last move, as a part of that of d */
+    double coverage;                   /* of the band of 90 % so far: part of the losses that were within */
+    double gained, gained_error;       /* steps: how far moves had gone in advance of what true steps then did */
+    /* mean |error| of the logarithm of a window's mean loss, told one window before: by law and residual, */
+    double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
+    double brier, ece;                                    /* of the confidence */
+    double seconds;                                       /* that the predictor took */
+    uint64_t bytes;                                       /* that it holds */
+} hybrid_predict_metrics;
+
+/* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
+ * by name; the trainer has one; _LIMIT: there is no room for it below the trainer's max_bytes; _MEMORY. */
+HYBRID_API hybrid_result hybrid_predictor_create(const hybrid_predict_desc *desc, hybrid_predictor **predictor,
+                                                 hybrid_error *error);
+/* The trainer goes on by true steps alone. */
+HYBRID_API void hybrid_predictor_destroy(hybrid_predictor *predictor);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_predictor_describe(const hybrid_predictor *predictor, hybrid_predict_desc *desc);
+/* Bytes that a predictor of this descriptor takes, apart from the trainer: equal to what create then allocates. */
+HYBRID_API hybrid_result hybrid_predictor_plan(const hybrid_predict_desc *desc, uint64_t *bytes, hybrid_error *error);
+HYBRID_API void hybrid_predictor_metrics(const hybrid_predictor *predictor, hybrid_predict_metrics *metrics);
+/* A sentence about what prediction did so far, with its uncertainty. Valid until the next call. */
+HYBRID_API const char *hybrid_predictor_verdict(hybrid_predictor *predictor);
+/* ==== end src/api/predict.h ==== */
+    #endif
 
 /* ==== begin src/api/curve.h ==== */
 /* ---- curve: what a run of training shows to people: a line, a file of numbers, a picture ----------------------------
@@ -2226,7 +2364,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5acd23b3a627e8d6"
+#define HYBRID__SOURCE_ID "ac83578cc846a1a0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22035,7 +22173,9 @@ HYB_COLD_END
     OP(adamw) \
     OP(sgd) \
     OP(lerp) \
-    OP(round)
+    OP(round) \
+    OP(displace) \
+    OP(gram)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -22108,7 +22248,8 @@ HYB_COLD_END
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
- *   adamw, sgd, lerp: n values from at on */
+ *   adamw, sgd, lerp, displace: n values from at on
+ *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_CPU_TRAIN_KERNELS(X) \
@@ -22124,7 +22265,9 @@ HYB_COLD_END
     X(squares,       (const float *x, int64_t n, float *sum)) \
     X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n)) \
     X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
-    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n))
+    X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
+    X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
+    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -22876,6 +23019,52 @@ HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch
 {
     HYB_UNUSED(batch);
     return 6.0 * (double)op->n;
+}
+
+/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
+
+/* What becomes of the anchor. */
+typedef enum hyb_anchor {
+    HYB_ANCHOR_STAYS,
+    HYB_ANCHOR_BEFORE, /* w before it is moved */
+    HYB_ANCHOR_AFTER,  /* w after it */
+    HYB_ANCHOR_ALONG   /* moved as w is */
+} hyb_anchor;
+
+/* With d = w - anchor:
+ *
+ *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
+ *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
+ *
+ * s and mean may be NULL; they are left out then. */
+typedef struct hyb_op_displace {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    bool takes, moves;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    hyb_anchor goes;
+} hyb_op_displace;
+HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return (16.0 + (op->s ? 4.0 : 0.0) + (op->mean ? 4.0 : 0.0)) * (double)op->n;
+}
+
+/* The products of all pairs of four differences x_i = a_i - b_i, summed over n values, in double; b_i may be NULL: x_i
+ * = a_i; a_i NULL: x_i is zero.
+ *
+ *   sums: x0 x0, x0 x1, x0 x2, x0 x3, x1 x1, x1 x2, x1 x3, x2 x2, x2 x3, x3 x3 */
+enum { HYB_GRAM_OF = 4, HYB_GRAM_SUMS = HYB_GRAM_OF * (HYB_GRAM_OF + 1) / 2 };
+typedef struct hyb_op_gram {
+    const float *a[HYB_GRAM_OF], *b[HYB_GRAM_OF];
+    int64_t n;
+    double *sums; /* (HYB_GRAM_SUMS) */
+} hyb_op_gram;
+HYB_INLINE double hyb_bytes_gram(const hyb_op_gram *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 8.0 * HYB_GRAM_OF * (double)op->n;
 }
 #endif
 /* ==== end src/compute/op.c ==== */
@@ -24449,6 +24638,45 @@ static void hyb_lerp_generic(const hyb_op_lerp *op, int64_t at, int64_t n)
 {
     int64_t i;
     for (i = at; i < at + n; i++) op->out[i] = hyb_fmaf(op->t, op->b[i] - op->a[i], op->a[i]);
+}
+
+static void hyb_displace_generic(const hyb_op_displace *op, int64_t at, int64_t n)
+{
+    const float new_of_s = 1.0f - op->gamma;
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float w = op->w[i], d = w - op->anchor[i];
+        float step = 0.0f;
+        if (op->takes) op->b[i] = hyb_fmaf(op->mu, op->b[i], d);
+        if (op->takes && op->s) op->s[i] = hyb_fmaf(new_of_s, d - op->s[i], op->s[i]);
+        if (op->moves) {
+            step = hyb_fmaf(op->c_b, op->b[i], op->c_d * d);
+            if (op->s) step = hyb_fmaf(op->c_s, op->s[i], step);
+            if (op->mean) step = hyb_fmaf(op->c_r, op->mean[i] - w, step);
+            op->w[i] = w + step;
+        }
+        if (op->goes == HYB_ANCHOR_BEFORE) op->anchor[i] = w;
+        if (op->goes == HYB_ANCHOR_AFTER) op->anchor[i] = op->w[i];
+        if (op->goes == HYB_ANCHOR_ALONG) op->anchor[i] = op->anchor[i] + step;
+    }
+}
+
+static void hyb_gram_generic(const hyb_op_gram *op, int64_t at, int64_t n, float *sums)
+{
+    float x[HYB_GRAM_OF][32];
+    float p[HYB_GRAM_SUMS][32];
+    int64_t i;
+    int j, k, at_sum;
+    memset(p, 0, sizeof p);
+    for (i = 0; i < n; i++) {
+        const int lane = (int)(i % 32);
+        for (j = 0; j < HYB_GRAM_OF; j++)
+            x[j][lane] = !op->a[j] ? 0.0f : op->b[j] ? op->a[j][at + i] - op->b[j][at + i] : op->a[j][at + i];
+        for (j = at_sum = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++, at_sum++)
+                p[at_sum][lane] = hyb_fmaf(x[j][lane], x[k][lane], p[at_sum][lane]);
+    }
+    for (j = 0; j < HYB_GRAM_SUMS; j++) sums[j] = hyb_halve(p[j], 32);
 }
 #endif
 /* ==== end src/compute/cpu/train_generic.c ==== */
@@ -30326,6 +30554,69 @@ static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64
         HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
     }
 }
+
+static HYB_V_TARGET void HYB_V_FN(displace)(const hyb_op_displace *op, int64_t at, int64_t n)
+{
+    const HYB_V mu = HYB_V_SET1(op->mu), new_of_s = HYB_V_SET1(1.0f - op->gamma), c_d = HYB_V_SET1(op->c_d);
+    const HYB_V c_b = HYB_V_SET1(op->c_b), c_s = HYB_V_SET1(op->c_s), c_r = HYB_V_SET1(op->c_r);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V w = HYB_V_FN(get)(op->w + i, left), anchor = HYB_V_FN(get)(op->anchor + i, left);
+        const HYB_V d = HYB_V_SUB(w, anchor);
+        HYB_V b = HYB_V_FN(get)(op->b + i, left), s = op->s ? HYB_V_FN(get)(op->s + i, left) : b;
+        HYB_V step = HYB_V_SET1(0.0f), moved = w;
+        if (op->takes) {
+            b = HYB_V_FMA(mu, b, d);
+            HYB_V_FN(put)(op->b + i, b, left);
+            if (op->s) {
+                s = HYB_V_FMA(new_of_s, HYB_V_SUB(d, s), s);
+                HYB_V_FN(put)(op->s + i, s, left);
+            }
+        }
+        if (op->moves) {
+            step = HYB_V_FMA(c_b, b, HYB_V_MUL(c_d, d));
+            if (op->s) step = HYB_V_FMA(c_s, s, step);
+            if (op->mean) step = HYB_V_FMA(c_r, HYB_V_SUB(HYB_V_FN(get)(op->mean + i, left), w), step);
+            moved = HYB_V_ADD(w, step);
+            HYB_V_FN(put)(op->w + i, moved, left);
+        }
+        if (op->goes == HYB_ANCHOR_BEFORE) HYB_V_FN(put)(op->anchor + i, w, left);
+        if (op->goes == HYB_ANCHOR_AFTER) HYB_V_FN(put)(op->anchor + i, moved, left);
+        if (op->goes == HYB_ANCHOR_ALONG) HYB_V_FN(put)(op->anchor + i, HYB_V_ADD(anchor, step), left);
+    }
+}
+
+/* The j-th difference of 32 values from at on, of which the last may be missing: they are zero. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gram_get)(const hyb_op_gram *op, int j, int64_t at, int left, HYB_V *x)
+{
+    int v;
+    HYB_UNROLL
+    for (v = 0; v < HYB_V_FN(vectors); v++) {
+        const int n = left - v * HYB_V_N;
+        x[v] = HYB_V_SET1(0.0f);
+        if (n <= 0 || !op->a[j]) continue;
+        x[v] = HYB_V_FN(get)(op->a[j] + at + v * HYB_V_N, n);
+        if (op->b[j]) x[v] = HYB_V_SUB(x[v], HYB_V_FN(get)(op->b[j] + at + v * HYB_V_N, n));
+        if (n < HYB_V_N) x[v] = HYB_V_SELECT(HYB_V_FIRST(n), x[v], HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(gram)(const hyb_op_gram *op, int64_t at, int64_t n, float *sums)
+{
+    HYB_V x[HYB_GRAM_OF][HYB_V_FN(vectors)], p[HYB_GRAM_SUMS][HYB_V_FN(vectors)];
+    int64_t i;
+    int j, k, v, s;
+    for (s = 0; s < HYB_GRAM_SUMS; s++)
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) {
+        for (j = 0; j < HYB_GRAM_OF; j++) HYB_V_FN(gram_get)(op, j, at + i, (int)HYB_MIN(n - i, (int64_t)32), x[j]);
+        for (j = s = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++, s++) HYB_UNROLL
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_FMA(x[j][v], x[k][v], p[s][v]);
+    }
+    for (s = 0; s < HYB_GRAM_SUMS; s++) sums[s] = HYB_V_FN(halve32)(p[s]);
+}
 #endif
 /* ==== end src/compute/cpu/train.inc ==== */
 
@@ -32548,6 +32839,69 @@ static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64
         HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
     }
 }
+
+static HYB_V_TARGET void HYB_V_FN(displace)(const hyb_op_displace *op, int64_t at, int64_t n)
+{
+    const HYB_V mu = HYB_V_SET1(op->mu), new_of_s = HYB_V_SET1(1.0f - op->gamma), c_d = HYB_V_SET1(op->c_d);
+    const HYB_V c_b = HYB_V_SET1(op->c_b), c_s = HYB_V_SET1(op->c_s), c_r = HYB_V_SET1(op->c_r);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V w = HYB_V_FN(get)(op->w + i, left), anchor = HYB_V_FN(get)(op->anchor + i, left);
+        const HYB_V d = HYB_V_SUB(w, anchor);
+        HYB_V b = HYB_V_FN(get)(op->b + i, left), s = op->s ? HYB_V_FN(get)(op->s + i, left) : b;
+        HYB_V step = HYB_V_SET1(0.0f), moved = w;
+        if (op->takes) {
+            b = HYB_V_FMA(mu, b, d);
+            HYB_V_FN(put)(op->b + i, b, left);
+            if (op->s) {
+                s = HYB_V_FMA(new_of_s, HYB_V_SUB(d, s), s);
+                HYB_V_FN(put)(op->s + i, s, left);
+            }
+        }
+        if (op->moves) {
+            step = HYB_V_FMA(c_b, b, HYB_V_MUL(c_d, d));
+            if (op->s) step = HYB_V_FMA(c_s, s, step);
+            if (op->mean) step = HYB_V_FMA(c_r, HYB_V_SUB(HYB_V_FN(get)(op->mean + i, left), w), step);
+            moved = HYB_V_ADD(w, step);
+            HYB_V_FN(put)(op->w + i, moved, left);
+        }
+        if (op->goes == HYB_ANCHOR_BEFORE) HYB_V_FN(put)(op->anchor + i, w, left);
+        if (op->goes == HYB_ANCHOR_AFTER) HYB_V_FN(put)(op->anchor + i, moved, left);
+        if (op->goes == HYB_ANCHOR_ALONG) HYB_V_FN(put)(op->anchor + i, HYB_V_ADD(anchor, step), left);
+    }
+}
+
+/* The j-th difference of 32 values from at on, of which the last may be missing: they are zero. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gram_get)(const hyb_op_gram *op, int j, int64_t at, int left, HYB_V *x)
+{
+    int v;
+    HYB_UNROLL
+    for (v = 0; v < HYB_V_FN(vectors); v++) {
+        const int n = left - v * HYB_V_N;
+        x[v] = HYB_V_SET1(0.0f);
+        if (n <= 0 || !op->a[j]) continue;
+        x[v] = HYB_V_FN(get)(op->a[j] + at + v * HYB_V_N, n);
+        if (op->b[j]) x[v] = HYB_V_SUB(x[v], HYB_V_FN(get)(op->b[j] + at + v * HYB_V_N, n));
+        if (n < HYB_V_N) x[v] = HYB_V_SELECT(HYB_V_FIRST(n), x[v], HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(gram)(const hyb_op_gram *op, int64_t at, int64_t n, float *sums)
+{
+    HYB_V x[HYB_GRAM_OF][HYB_V_FN(vectors)], p[HYB_GRAM_SUMS][HYB_V_FN(vectors)];
+    int64_t i;
+    int j, k, v, s;
+    for (s = 0; s < HYB_GRAM_SUMS; s++)
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) {
+        for (j = 0; j < HYB_GRAM_OF; j++) HYB_V_FN(gram_get)(op, j, at + i, (int)HYB_MIN(n - i, (int64_t)32), x[j]);
+        for (j = s = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++, s++) HYB_UNROLL
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_FMA(x[j][v], x[k][v], p[s][v]);
+    }
+    for (s = 0; s < HYB_GRAM_SUMS; s++) sums[s] = HYB_V_FN(halve32)(p[s]);
+}
 #endif
 /* ==== end src/compute/cpu/train.inc ==== */
 
@@ -34766,6 +35120,69 @@ static HYB_V_TARGET void HYB_V_FN(lerp)(const hyb_op_lerp *op, int64_t at, int64
         HYB_V_FN(put)(op->out + i, HYB_V_FMA(t, HYB_V_SUB(b, a), a), left);
     }
 }
+
+static HYB_V_TARGET void HYB_V_FN(displace)(const hyb_op_displace *op, int64_t at, int64_t n)
+{
+    const HYB_V mu = HYB_V_SET1(op->mu), new_of_s = HYB_V_SET1(1.0f - op->gamma), c_d = HYB_V_SET1(op->c_d);
+    const HYB_V c_b = HYB_V_SET1(op->c_b), c_s = HYB_V_SET1(op->c_s), c_r = HYB_V_SET1(op->c_r);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V w = HYB_V_FN(get)(op->w + i, left), anchor = HYB_V_FN(get)(op->anchor + i, left);
+        const HYB_V d = HYB_V_SUB(w, anchor);
+        HYB_V b = HYB_V_FN(get)(op->b + i, left), s = op->s ? HYB_V_FN(get)(op->s + i, left) : b;
+        HYB_V step = HYB_V_SET1(0.0f), moved = w;
+        if (op->takes) {
+            b = HYB_V_FMA(mu, b, d);
+            HYB_V_FN(put)(op->b + i, b, left);
+            if (op->s) {
+                s = HYB_V_FMA(new_of_s, HYB_V_SUB(d, s), s);
+                HYB_V_FN(put)(op->s + i, s, left);
+            }
+        }
+        if (op->moves) {
+            step = HYB_V_FMA(c_b, b, HYB_V_MUL(c_d, d));
+            if (op->s) step = HYB_V_FMA(c_s, s, step);
+            if (op->mean) step = HYB_V_FMA(c_r, HYB_V_SUB(HYB_V_FN(get)(op->mean + i, left), w), step);
+            moved = HYB_V_ADD(w, step);
+            HYB_V_FN(put)(op->w + i, moved, left);
+        }
+        if (op->goes == HYB_ANCHOR_BEFORE) HYB_V_FN(put)(op->anchor + i, w, left);
+        if (op->goes == HYB_ANCHOR_AFTER) HYB_V_FN(put)(op->anchor + i, moved, left);
+        if (op->goes == HYB_ANCHOR_ALONG) HYB_V_FN(put)(op->anchor + i, HYB_V_ADD(anchor, step), left);
+    }
+}
+
+/* The j-th difference of 32 values from at on, of which the last may be missing: they are zero. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gram_get)(const hyb_op_gram *op, int j, int64_t at, int left, HYB_V *x)
+{
+    int v;
+    HYB_UNROLL
+    for (v = 0; v < HYB_V_FN(vectors); v++) {
+        const int n = left - v * HYB_V_N;
+        x[v] = HYB_V_SET1(0.0f);
+        if (n <= 0 || !op->a[j]) continue;
+        x[v] = HYB_V_FN(get)(op->a[j] + at + v * HYB_V_N, n);
+        if (op->b[j]) x[v] = HYB_V_SUB(x[v], HYB_V_FN(get)(op->b[j] + at + v * HYB_V_N, n));
+        if (n < HYB_V_N) x[v] = HYB_V_SELECT(HYB_V_FIRST(n), x[v], HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(gram)(const hyb_op_gram *op, int64_t at, int64_t n, float *sums)
+{
+    HYB_V x[HYB_GRAM_OF][HYB_V_FN(vectors)], p[HYB_GRAM_SUMS][HYB_V_FN(vectors)];
+    int64_t i;
+    int j, k, v, s;
+    for (s = 0; s < HYB_GRAM_SUMS; s++)
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) {
+        for (j = 0; j < HYB_GRAM_OF; j++) HYB_V_FN(gram_get)(op, j, at + i, (int)HYB_MIN(n - i, (int64_t)32), x[j]);
+        for (j = s = 0; j < HYB_GRAM_OF; j++)
+            for (k = j; k < HYB_GRAM_OF; k++, s++) HYB_UNROLL
+        for (v = 0; v < HYB_V_FN(vectors); v++) p[s][v] = HYB_V_FMA(x[j][v], x[k][v], p[s][v]);
+    }
+    for (s = 0; s < HYB_GRAM_SUMS; s++) sums[s] = HYB_V_FN(halve32)(p[s]);
+}
 #endif
 /* ==== end src/compute/cpu/train.inc ==== */
 
@@ -36891,6 +37308,48 @@ static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
     HYB_UNUSED(be);
     for (i = 0; i < op->n; i++)
         op->out[i] = op->type == HYBRID_TYPE_BF16 ? hyb_f32_to_bf16(op->x[i]) : hyb_f32_to_f16(op->x[i]);
+}
+
+static void hyb_cpu_displace_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->displace((const hyb_op_displace *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_displace(hyb_backend *be, const hyb_op_displace *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_displace_chunk);
+}
+
+/* As squares: HYB_GRAM values are summed in float by the lanes, those sums in double, in their order. */
+enum { HYB_GRAM = 4096, HYB_GRAM_ROUND = 64 };
+typedef struct hyb_cpu_gram_job {
+    const hyb_cpu *cpu;
+    const hyb_op_gram *op;
+    int64_t at; /* of the round */
+    float sums[HYB_GRAM_ROUND][HYB_GRAM_SUMS];
+} hyb_cpu_gram_job;
+static void hyb_cpu_gram_chunk(void *arg, int chunk, int lane)
+{
+    hyb_cpu_gram_job *job = (hyb_cpu_gram_job *)arg;
+    const int64_t at = job->at + (int64_t)chunk * HYB_GRAM;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->gram(job->op, at, HYB_MIN(job->op->n - at, (int64_t)HYB_GRAM), job->sums[chunk]);
+}
+static void hyb_cpu_gram(hyb_backend *be, const hyb_op_gram *op)
+{
+    hyb_cpu_gram_job job;
+    int i, j, n;
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    for (j = 0; j < HYB_GRAM_SUMS; j++) op->sums[j] = 0;
+    for (job.at = 0; job.at < op->n; job.at += (int64_t)HYB_GRAM * HYB_GRAM_ROUND) {
+        n = (int)((HYB_MIN(op->n - job.at, (int64_t)HYB_GRAM * HYB_GRAM_ROUND) + HYB_GRAM - 1) / HYB_GRAM);
+        hyb_parallel(be->rt, n, hyb_cpu_gram_chunk, &job);
+        for (i = 0; i < n; i++)
+            for (j = 0; j < HYB_GRAM_SUMS; j++) op->sums[j] += (double)job.sums[i][j];
+    }
 }
 #endif
 /* ==== end src/compute/cpu/train.c ==== */
@@ -48520,6 +48979,7 @@ typedef struct hyb_param {
     int64_t rows, cols;        /* row by row; of a vector rows = 1 */
     int64_t state[HYB_STATES]; /* where its states are in the arena of states; -1: it has none */
     hyb_group group;
+    int family; /* of matrices and tables that predictions tell apart, 0..7; -1: of none */
     bool decays;
 } hyb_param;
 
@@ -48595,6 +49055,7 @@ static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, in
     p->rows = rows;
     p->cols = cols;
     p->group = group;
+    p->family = group == HYB_GROUP_VECTOR ? -1 : 0;
     for (i = 0; i < HYB_STATES; i++) p->state[i] = -1;
     return p;
 }
@@ -49320,6 +49781,28 @@ static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
     return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
 }
 
+/* Its family, by its name, of adapters too: embeddings, queries, keys, values, outputs, feed forward in and out, a head
+ * of its own. */
+static int hyb_transformer_family(hybrid_string name)
+{
+    static const char *const parts[] = { "token_embd.", "position_embd.", "attn_q",   "attn_k",  "attn_v",
+                                         "attn_output", "ffn_up",         "ffn_gate", "ffn_down", "output." };
+    static const int families[] = { 0, 0, 1, 2, 3, 4, 5, 5, 6, 7 };
+    size_t i, k, n;
+    for (i = 0; i < HYB_COUNT(parts); i++)
+        for (n = strlen(parts[i]), k = 0; k + n <= name.size; k++)
+            if (!memcmp(name.data + k, parts[i], n)) return families[i];
+    return 0;
+}
+
+/* Of all matrices and tables. */
+static void hyb_transformer_families(hyb_store *s)
+{
+    int i;
+    for (i = 0; i < s->n_params; i++)
+        if (s->params[i].group != HYB_GROUP_VECTOR) s->params[i].family = hyb_transformer_family(s->params[i].name);
+}
+
 /* The table of a model's parameters: every tensor that it computes with, in its own memory. */
 static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hyb_device *device, const hybrid_model *m,
                                             hybrid_error *error)
@@ -49338,6 +49821,7 @@ static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hy
             hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - host, n / cols, cols,
                           hyb_transformer_group(m, i));
     }
+    hyb_transformer_families(s);
     return HYBRID_OK;
 }
 
@@ -49370,6 +49854,7 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
             hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
             name += as.size + 1;
         }
+    hyb_transformer_families(s);
     return HYBRID_OK;
 }
 
@@ -49868,6 +50353,53 @@ static void hyb_reduce_numbers(float numbers[HYBRID_REDUCE_NUMBERS], double a, d
 }
 /* ==== end src/train/reduce.c ==== */
 
+/* ==== begin src/train/rider.c ==== */
+/* train/rider: what watches a training, and may move its weights between two steps: the predictor is one (predict/).
+ * This is all that a trainer knows of it. A trainer has one at most. */
+
+typedef struct hyb_rider hyb_rider;
+
+/* What a step has found. */
+typedef struct hyb_step_seen {
+    int64_t step;           /* its number, from 1 on */
+    int64_t n_counted;      /* targets */
+    double loss, grad_norm; /* before clipping */
+    double rate, factor;    /* learning rate; that of the gradients, which clips them */
+    double noise_scale;
+    const hybrid_train_batch *batches;
+} hyb_step_seen;
+
+/* What a checkpoint keeps of it: floats on the trainer's device, and bytes of the host's. */
+typedef struct hyb_rider_array {
+    const char *name; /* of the tensor, "hybrid.predict.anchor" */
+    float *values;
+    int64_t n;
+} hyb_rider_array;
+
+typedef struct hyb_rider_ops {
+    /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
+     * earlier step, and this one is not taken. Numbers that are not finite come here as well. */
+    hybrid_result (*arrived)(hyb_rider *r, const hyb_step_seen *seen, bool *again, hybrid_error *error);
+    /* Weights and states are those after it. Says in metrics what it did. */
+    hybrid_result (*updated)(hyb_rider *r, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
+                             hybrid_error *error);
+    /* The i-th array; false: there are no more. */
+    bool (*array)(hyb_rider *r, int i, hyb_rider_array *array);
+    /* The rest, as bytes: how many there are; what they are; from what was kept. False: they are of another one. */
+    size_t (*size)(hyb_rider *r);
+    void (*give)(hyb_rider *r, void *bytes, size_t size);
+    bool (*fits)(hyb_rider *r, const void *bytes, size_t size);
+    void (*take)(hyb_rider *r, const void *bytes, size_t size);
+    /* A checkpoint without any of it was loaded: it begins anew, with the weights of now. */
+    hybrid_result (*anew)(hyb_rider *r, hybrid_error *error);
+    void (*left)(hyb_rider *r); /* the trainer is being destroyed */
+} hyb_rider_ops;
+
+struct hyb_rider {
+    const hyb_rider_ops *ops;
+};
+/* ==== end src/train/rider.c ==== */
+
 /* ==== begin src/train/noise.c ==== */
 /* train/noise: how noisy gradients are (McCandlish, Kaplan, Amodei et al. 2018, appendix A.1). With G the true gradient
  * and S the noise of one target's (the trace of its covariance), the gradient g of the mean over B targets has
@@ -49994,6 +50526,8 @@ static hybrid_result hyb_own_params(hyb_store *s, hybrid_runtime *rt, hyb_device
                       : p->is_table ? HYB_GROUP_TABLE
                                     : HYB_GROUP_MATRIX);
     }
+    for (i = 0; i < s->n_params; i++) /* neighbours are alike */
+        if (s->params[i].group != HYB_GROUP_VECTOR) s->params[i].family = (int)((int64_t)i * 8 / s->n_params);
     return HYBRID_OK;
 }
 
@@ -50136,6 +50670,8 @@ struct hybrid_trainer {
     hyb_step now;
     hyb_noise noise;
     hyb_format format;
+    hyb_rider *rider; /* or NULL, and what it makes of the learning rate */
+    double rate_factor;
     double pace;         /* seconds of a step, averaged; 0: none was done */
     uint64_t update_us;  /* that the last update took */
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
@@ -50226,6 +50762,7 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 static void hyb_trainer_free(hybrid_trainer *t)
 {
     hybrid_runtime *rt = t->rt;
+    if (t->rider) t->rider->ops->left(t->rider);
     if (t->objective) t->objective->ops->destroy(t->objective);
     hyb_store_free(&t->store);
     hyb_free(rt, t->user);
@@ -50268,6 +50805,7 @@ static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const ch
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
+    t->rate_factor = 1;
     t->model = model;
     t->desc = d;
     hyb_format_take(&t->format, d.format);
@@ -50525,16 +51063,77 @@ static bool hyb_step_skip(hybrid_trainer *t, double loss, double norm)
     return true;
 }
 
-/* All gradients are there, and their norm: the update. */
-static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
+/* What a rider is shown of a step. */
+static void hyb_step_see(const hybrid_trainer *t, const hybrid_train_batch *batches, hyb_step_seen *seen)
 {
     const hybrid_trainer_desc *d = &t->desc;
+    memset(seen, 0, sizeof *seen);
+    seen->step = t->step + 1;
+    seen->n_counted = t->now.n_counted;
+    seen->loss = t->now.loss / (double)t->now.n_counted;
+    seen->grad_norm = sqrt(t->now.squares) / t->format.scale;
+    seen->rate = hyb_schedule_rate(d, t->step) * t->rate_factor;
+    seen->factor = d->clip > 0 && seen->grad_norm > (double)d->clip ? (double)d->clip / seen->grad_norm : 1;
+    seen->noise_scale = hyb_noise_scale(&t->noise);
+    seen->batches = batches;
+}
+
+/* All gradients are there, and their norm. Has the rider put weights and states back instead? */
+static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
+{
+    hybrid_result r;
+    *again = false;
+    if (!t->rider) return HYBRID_OK;
+    hyb_slicer_slice(&t->objective->cut, UINT64_MAX);
+    t->torn = true;
+    if ((r = t->rider->ops->arrived(t->rider, seen, again, error)) != HYBRID_OK) {
+        t->torn = *again;
+        return r;
+    }
+    t->torn = false;
+    if (!*again) return HYBRID_OK;
+    hyb_step_metrics(t, seen->loss, seen->grad_norm);
+    t->now.metrics.predict.event = HYBRID_PREDICT_WENT_BACK;
+    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+}
+
+/* Weights and states are those after the step: it counts, and is shown to the rider. */
+static hybrid_result hyb_step_done(hybrid_trainer *t, const hyb_step_seen *seen, hybrid_error *error)
+{
     hyb_step *now = &t->now;
-    const double scale = t->format.scale, squares = now->squares / (scale * scale);
-    const double loss = now->loss / (double)now->n_counted, norm = sqrt(squares);
+    hybrid_train_metrics *m = &now->metrics;
+    const double scale = t->format.scale;
+    hyb_step_metrics(t, seen->loss, seen->grad_norm);
+    m->rate = seen->rate;
+    t->step++;
+    hyb_format_step(&t->format);
+    if (now->n_first > 0)
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares / (scale * scale),
+                      (double)now->n_counted);
+    m->noise_scale = hyb_noise_scale(&t->noise);
+    if (t->rider) {
+        const hybrid_result r = t->rider->ops->updated(t->rider, seen, m, error);
+        if (r) return r;
+    }
+    m->step = t->step;
+    return HYBRID_OK;
+}
+
+/* The update. */
+static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    const hybrid_trainer_desc *d = &t->desc;
+    const double scale = t->format.scale;
+    hyb_step_seen seen;
+    double loss, norm;
     hyb_update u;
     hybrid_result r;
+    bool again = false;
+    hyb_step_see(t, batches, &seen);
+    loss = seen.loss;
+    norm = seen.grad_norm;
     if (!(norm < (double)HUGE_VALF) && hyb_step_skip(t, loss, norm)) return HYBRID_OK;
+    if ((r = hyb_step_arrive(t, &seen, &again, error)) != HYBRID_OK || again) return r;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -50543,24 +51142,19 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.desc = d;
     u.store = &t->store;
     u.be = t->objective->be;
-    u.rate = hyb_schedule_rate(d, t->step);
-    u.factor = (d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1) / scale;
+    u.rate = seen.rate;
+    u.factor = seen.factor / scale;
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) hyb_ema_update(&u);
+    if (!r) r = hyb_step_done(t, &seen, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    hyb_step_metrics(t, loss, norm);
-    now->metrics.step = ++t->step;
-    hyb_format_step(&t->format);
-    if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, squares, (double)now->n_counted);
-    now->metrics.noise_scale = hyb_noise_scale(&t->noise);
     return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
@@ -50593,7 +51187,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
     case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
-        r = hyb_step_update(t, error);
+        r = hyb_step_update(t, batches, error);
         now->stage = HYB_STEP_NONE;
         break;
     }
@@ -51689,6 +52283,8 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
  *     hybrid.checkpoint.user       bytes of the caller
  *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
  *     hybrid.ema.NAME              the average of its weights
+ *     hybrid.predict.*             what a predictor keeps (train/rider.c): its arrays, and
+ *     hybrid.predict.bytes         hybrid.checkpoint.predict_size bytes, four in the place of a value
  *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
  *
  * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
@@ -51874,6 +52470,9 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
                                     error);
     if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
+    if (!r && t->rider)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("predict_size"), HYBRID_GGUF_I64,
+                                (int64_t)t->rider->ops->size(t->rider), error);
     if (!r)
         r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
     return r;
@@ -51936,6 +52535,23 @@ static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer
     return r;
 }
 
+/* The arrays of the rider, if there is one: announces their tensors. */
+static hybrid_result hyb_checkpoint_announce_rider(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    uint64_t n;
+    int i;
+    if (!rider) return HYBRID_OK;
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++) {
+        n = (uint64_t)array.n;
+        r = hybrid_gguf_add_tensor(e->out, array.name, HYBRID_TYPE_F32, 1, &n, error);
+    }
+    n = ((uint64_t)rider->ops->size(rider) + 3) / 4;
+    return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.predict.bytes", HYBRID_TYPE_F32, 1, &n, error);
+}
+
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
@@ -51950,23 +52566,43 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
             r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
                                        n_dims, ne, error);
         }
+    if (!r) r = hyb_checkpoint_announce_rider(e, t, error);
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
 /* An array, by way of the host's memory where it is on another device. */
-static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const hyb_param *p, int array,
+static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const float *values, int64_t n,
                                                hybrid_error *error)
 {
-    const float *values = hyb_checkpoint_array(t, p, array);
-    const size_t bytes = sizeof *values * (size_t)p->n;
+    const size_t bytes = sizeof *values * (size_t)n;
     float *host;
     hybrid_result r;
     if (!values) return HYBRID_OK;
     if (t->store.device->ops->is_host) return hybrid_gguf_write(e->out, values, bytes, error);
     if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
-    r = hyb_store_read(t->objective->cut.real, host, values, p->n, error);
+    r = hyb_store_read(t->objective->cut.real, host, values, n, error);
     if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
     hyb_free(t->rt, host);
+    return r;
+}
+
+static hybrid_result hyb_checkpoint_give_rider(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    unsigned char *bytes;
+    size_t n;
+    int i;
+    if (!rider) return HYBRID_OK;
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++)
+        r = hyb_checkpoint_give_array(e, t, array.values, array.n, error);
+    if (r) return r;
+    n = (rider->ops->size(rider) + 3) / 4 * 4;
+    if (!(bytes = (unsigned char *)hyb_calloc(t->rt, n, 1))) return hyb_fail_memory(error, n);
+    rider->ops->give(rider, bytes, rider->ops->size(rider));
+    r = hybrid_gguf_write(e->out, bytes, n, error);
+    hyb_free(t->rt, bytes);
     return r;
 }
 
@@ -51979,7 +52615,9 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++)
-            r = hyb_checkpoint_give_array(e, t, &t->store.params[i], a, error);
+            r = hyb_checkpoint_give_array(e, t, hyb_checkpoint_array(t, &t->store.params[i], a), t->store.params[i].n,
+                                          error);
+    if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
@@ -52036,6 +52674,8 @@ typedef struct hyb_checkpoint_in {
     hyb_format format;   /* of products */
     unsigned char *user; /* bytes of the caller */
     size_t user_size;
+    unsigned char *rider; /* of the rider: rider_size bytes; NULL: it begins anew */
+    size_t rider_size;
     hybrid_error why; /* of a failed read */
 } hyb_checkpoint_in;
 
@@ -52241,6 +52881,42 @@ static hybrid_result hyb_checkpoint_take_format(hybrid_trainer *t, const hyb_che
     return HYBRID_OK;
 }
 
+/* What the file has of the rider; it is left out where it is of another one. */
+static hybrid_result hyb_checkpoint_rider(const hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *got = hybrid_gguf_find_tensor(in->gguf, "hybrid.predict.bytes");
+    hyb_rider_array array;
+    int64_t size = -1;
+    bool fits;
+    hybrid_result r;
+    int i;
+    if (!t->rider && got)
+        hyb_log(
+            t->rt, HYBRID_LOG_WARN,
+            "the checkpoint was trained with a predictor, and the trainer has none: it goes on by true steps alone");
+    if (!t->rider || !got) return HYBRID_OK;
+    hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("predict_size"), &size);
+    fits = got->type == HYBRID_TYPE_F32 && size >= 0 && ((uint64_t)size + 3) / 4 * 4 == got->size &&
+           (uint64_t)size == (uint64_t)t->rider->ops->size(t->rider);
+    for (i = 0; fits && t->rider->ops->array(t->rider, i, &array); i++) {
+        const hybrid_gguf_tensor *a = hybrid_gguf_find_tensor(in->gguf, array.name);
+        fits = a && a->type == HYBRID_TYPE_F32 && a->size == sizeof(float) * (uint64_t)array.n;
+    }
+    if (fits) {
+        if (!(in->rider = (unsigned char *)hyb_alloc(t->rt, (size_t)got->size)))
+            return hyb_fail_memory(error, got->size);
+        in->rider_size = (size_t)size;
+        if ((r = hyb_file_read(&in->file, got->offset, in->rider, in->rider_size, error)) != HYBRID_OK) return r;
+        fits = t->rider->ops->fits(t->rider, in->rider, in->rider_size);
+    }
+    if (fits) return HYBRID_OK;
+    hyb_free(t->rt, in->rider);
+    in->rider = NULL;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "the checkpoint's predictor has other settings than the trainer's, which begins to watch anew");
+    return HYBRID_OK;
+}
+
 /* Everything that can be seen before anything is changed. */
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
@@ -52260,6 +52936,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
         return hyb_fail(error, HYBRID_ERROR_FORMAT, "the checkpoint lacks its number of steps, or the caller's bytes");
+    if ((r = hyb_checkpoint_rider(t, in, error)) != HYBRID_OK) return r;
     if (!user.count) return HYBRID_OK;
     if (!(in->user = (unsigned char *)hyb_alloc(t->rt, (size_t)user.count))) return hyb_fail_memory(error, user.count);
     in->user_size = (size_t)user.count;
@@ -52322,12 +52999,28 @@ static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
     t->noise.noise = noise[1];
 }
 
+static hybrid_result hyb_checkpoint_read_rider(hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hyb_rider *rider = t->rider;
+    hyb_rider_array array;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    if (!rider) return HYBRID_OK;
+    if (!in->rider) return rider->ops->anew(rider, error);
+    for (i = 0; !r && rider->ops->array(rider, i, &array); i++)
+        r = hyb_checkpoint_values(t, in, hybrid_gguf_find_tensor(in->gguf, array.name)->offset, array.values,
+                                  sizeof *array.values * (size_t)array.n, error);
+    if (!r) rider->ops->take(rider, in->rider, in->rider_size);
+    return r;
+}
+
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     int a;
     t->torn = true;
     for (a = HYB_CHECKPOINT_WEIGHTS; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_read(t, in, e, a, error);
+    if (!r) r = hyb_checkpoint_read_rider(t, in, error);
     if (r) return r;
     t->torn = false;
     t->swapped = false;
@@ -52361,6 +53054,7 @@ static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source 
     hybrid_gguf_destroy(in->gguf);
     hyb_file_close(&in->file);
     hyb_free(t->rt, in->user);
+    hyb_free(t->rt, in->rider);
     hyb_free(t->rt, in->sum);
     hyb_free(t->rt, in);
     return r;
@@ -56959,6 +57653,1181 @@ static void hyb_tuning_walk(hyb_tuning *t, hyb_byte_walk *w)
     hyb_ramp_walk(&t->ramp, w);
 }
 /* ==== end src/predict/tuning.c ==== */
+
+/* ==== begin src/predict/settings.c ==== */
+/* predict/settings: what a predictor is asked for: defaults, and what cannot be. */
+
+static void hyb_predict_defaults(hybrid_predict_desc *d)
+{
+    if (!d->warmup_steps) d->warmup_steps = 100;
+    if (!d->full_steps) d->full_steps = 20;
+    if (!d->window) d->window = 20;
+    if (d->eta == 0) d->eta = 0.7f;
+    if (d->mu == 0) d->mu = 0.5f;
+    if (d->gamma == 0) d->gamma = 0.9f;
+    if (d->beta == 0) d->beta = 0.5f;
+    if (d->amplitude == 0) d->amplitude = 1;
+    if (!d->horizon) d->horizon = d->mode == HYBRID_PREDICT_C ? 64 : 32;
+    if (!d->correction_interval) d->correction_interval = 4;
+    if (!d->correct_steps) d->correct_steps = 5;
+    if (d->predict_until == 0) d->predict_until = 0.75f;
+    if (d->trust == 0) d->trust = 0.7f;
+    if (d->sigma == 0) d->sigma = 3;
+}
+
+/* A number of a descriptor, and between which it must be. */
+typedef struct hyb_setting {
+    const char *name;
+    double value, least, most;
+} hyb_setting;
+
+static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const hyb_setting rows[] = {
+        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
+        { "placebo", (double)d->placebo, HYBRID_PLACEBO_NONE, HYBRID_PLACEBO_MIRROR },
+        { "warmup_steps", d->warmup_steps, 1, 1e9 },
+        { "full_steps", d->full_steps, 1, 1e9 },
+        { "window", d->window, 2, 1e6 },
+        { "eta", (double)d->eta, 0, 1 },
+        { "mu", (double)d->mu, 0, 0.99 },
+        { "gamma", (double)d->gamma, 0, 0.9999 },
+        { "beta", (double)d->beta, 0, 2 },
+        { "amplitude", (double)d->amplitude, -2, 2 },
+        { "horizon", d->horizon, 16, 128 },
+        { "correction_interval", d->correction_interval, 2, 8 },
+        { "correct_steps", d->correct_steps, 1, 1e6 },
+        { "predict_until", (double)d->predict_until, 0, 1 },
+        { "trust", (double)d->trust, 0.05, 2 },
+        { "sigma", (double)d->sigma, 1, 100 },
+    };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(rows); i++)
+        if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
+                            rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    return HYBRID_OK;
+}
+/* ==== end src/predict/settings.c ==== */
+
+/* ==== begin src/predict/displacement.c ==== */
+/* predict/displacement: where weights were, and where they went: what is predicted lies in the span of this.
+ *
+ *     anchor   the weights at the beginning of a window of true steps
+ *     d        = weights - anchor: what the window's steps did
+ *     b        = mu b + d, at the end of a window: what persists adds up, what is noise cancels
+ *     s        = gamma s + (1 - gamma) d: the mean displacement of a window, over many
+ *     mean     an average of the weights, of which each step renews a part
+ *
+ * Each is an arena laid out as the weights. d counts true steps alone: after a move the anchor begins anew, or goes
+ * along, so a prediction never feeds on itself but through b. The snapshot is a copy of everything that a step changes,
+ * weights and states of the optimizer included, so that going back has the very bits. */
+
+/* Kinds of parameters that are predicted apart: embeddings with a tied head, queries, keys, values, outputs, feed
+ * forward in and out, a head of its own; and vectors, which are moved along only if the caller says so. */
+enum { HYB_FAMILIES = 8, HYB_FAMILY_VECTORS = HYB_FAMILIES, HYB_FAMILY_ALL };
+
+typedef struct hyb_displacement {
+    const hyb_store *store;
+    hyb_backend *be;
+    float *block;
+    size_t bytes;
+    float *anchor, *b, *s, *mean; /* s and mean may be NULL */
+    float *kept;                  /* the snapshot: weights, states, anchor, b, s, mean; or NULL */
+    int n_arenas;                 /* of anchor, b, s, mean that there are */
+    double *made, *sums;          /* (n_params, HYB_GRAM_SUMS) on the device; the host's copy */
+} hyb_displacement;
+
+/* Sums of products over the parameters of a family; see hyb_displacement_look. */
+typedef struct hyb_family_sums {
+    double of[HYB_GRAM_SUMS];
+} hyb_family_sums;
+enum { HYB_DD, HYB_DB, HYB_DS, HYB_DR, HYB_BB, HYB_BS, HYB_BR, HYB_SS, HYB_SR, HYB_RR };
+
+/* How weights are moved: coefficients of a family's directions. */
+typedef struct hyb_move {
+    float d, b, s, r;
+} hyb_move;
+
+/* Floats of the block. */
+static uint64_t hyb_displacement_values(const hyb_store *store, bool s, bool mean, bool snapshot)
+{
+    const uint64_t n = (uint64_t)store->n_values, arenas = 2u + s + mean;
+    const uint64_t sums = (uint64_t)hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
+    return sums + arenas * n + (snapshot ? n + (uint64_t)store->n_states + arenas * n : 0);
+}
+
+static void hyb_displacement_free(hyb_displacement *d)
+{
+    const hyb_store *store = d->store;
+    if (!store) return;
+    if (d->block) store->device->ops->free(store->device, d->block);
+    hyb_free(store->rt, d->sums);
+    memset(d, 0, sizeof *d);
+}
+
+static hybrid_result hyb_displacement_create(hyb_displacement *d, const hyb_store *store, hyb_backend *be, bool s,
+                                             bool mean, bool snapshot, hybrid_error *error)
+{
+    const uint64_t values = hyb_displacement_values(store, s, mean, snapshot);
+    const int64_t n = store->n_values;
+    void *block = NULL;
+    hybrid_result r;
+    memset(d, 0, sizeof *d);
+    d->store = store;
+    d->be = be;
+    if (values > SIZE_MAX / sizeof(float)) return hyb_fail_memory(error, SIZE_MAX);
+    d->bytes = (size_t)values * sizeof(float);
+    d->sums = (double *)hyb_calloc(store->rt, HYB_GRAM_SUMS * (size_t)HYB_MAX(store->n_params, 1), sizeof *d->sums);
+    if (!d->sums) return hyb_fail_memory(error, HYB_GRAM_SUMS * sizeof *d->sums * (size_t)store->n_params);
+    r = store->device->ops->alloc(store->device, d->bytes, &block, error);
+    if (r) {
+        hyb_displacement_free(d);
+        return r;
+    }
+    d->block = (float *)block;
+    d->made = (double *)block;
+    d->anchor = d->block + hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
+    d->b = d->anchor + n;
+    d->s = s ? d->b + n : NULL;
+    d->mean = mean ? d->b + (s ? 2 : 1) * n : NULL;
+    d->n_arenas = 2 + s + mean;
+    d->kept = snapshot ? d->anchor + d->n_arenas * n : NULL;
+    hyb_store_clear(be, d->block, (int64_t)values);
+    return be->ops->sync(be, error);
+}
+
+static void hyb_displacement_copy(hyb_displacement *d, float *to, const float *from, int64_t n)
+{
+    d->be->ops->copy(d->be, to, from, sizeof *to * (size_t)n);
+}
+
+/* A window begins with the weights of now. */
+static void hyb_displacement_anchor(hyb_displacement *d)
+{
+    hyb_displacement_copy(d, d->anchor, d->store->weights, d->store->n_values);
+}
+
+/* All of it begins anew. */
+static void hyb_displacement_begin(hyb_displacement *d)
+{
+    hyb_displacement_anchor(d);
+    hyb_store_clear(d->be, d->b, d->store->n_values);
+    if (d->s) hyb_store_clear(d->be, d->s, d->store->n_values);
+    if (d->mean) hyb_displacement_copy(d, d->mean, d->store->weights, d->store->n_values);
+}
+
+/* After a step: the mean takes up 1 - keep of the weights. */
+static void hyb_displacement_average(hyb_displacement *d, float keep)
+{
+    hyb_op_lerp op;
+    int i;
+    if (!d->mean) return;
+    for (i = 0; i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        op.a = op.out = d->mean + p->at;
+        op.b = d->store->weights + p->at;
+        op.n = p->n;
+        op.t = 1.0f - keep;
+        hyb_do_lerp(d->be, &op);
+    }
+}
+
+static int hyb_family_of(const hyb_param *p) { return p->family < 0 ? HYB_FAMILY_VECTORS : p->family; }
+
+/* Products of d, b, s and r = mean - weights, as HYB_DD and the rest, over each family and over all of them; *weights:
+ * the sum of the squares of all weights. */
+static hybrid_result hyb_displacement_look(hyb_displacement *d, hyb_family_sums sums[HYB_FAMILY_ALL + 1],
+                                           hybrid_error *error)
+{
+    const hyb_store *store = d->store;
+    hyb_op_gram op;
+    hybrid_result r;
+    int i, j;
+    memset(&op, 0, sizeof op);
+    memset(sums, 0, sizeof *sums * (HYB_FAMILY_ALL + 1));
+    for (i = 0; i < store->n_params; i++) {
+        const hyb_param *p = &store->params[i];
+        op.a[0] = store->weights + p->at;
+        op.b[0] = d->anchor + p->at;
+        op.a[1] = d->b + p->at;
+        op.a[2] = d->s ? d->s + p->at : NULL;
+        op.a[3] = d->mean ? d->mean + p->at : NULL;
+        op.b[3] = d->mean ? store->weights + p->at : NULL;
+        op.n = p->n;
+        op.sums = d->made + HYB_GRAM_SUMS * (size_t)i;
+        hyb_do_gram(d->be, &op);
+    }
+    d->be->ops->read(d->be, d->sums, d->made, HYB_GRAM_SUMS * sizeof *d->sums * (size_t)store->n_params);
+    if ((r = d->be->ops->sync(d->be, error)) != HYBRID_OK) return r;
+    for (i = 0; i < store->n_params; i++)
+        for (j = 0; j < HYB_GRAM_SUMS; j++) {
+            sums[hyb_family_of(&store->params[i])].of[j] += d->sums[HYB_GRAM_SUMS * i + j];
+            sums[HYB_FAMILY_ALL].of[j] += d->sums[HYB_GRAM_SUMS * i + j];
+        }
+    return HYBRID_OK;
+}
+
+/* The sum of the squares of all weights, as one number. */
+static hybrid_result hyb_displacement_size(hyb_displacement *d, double *squares, hybrid_error *error)
+{
+    const hyb_store *store = d->store;
+    hyb_op_squares op;
+    hybrid_result r;
+    int i;
+    for (i = 0; i < store->n_params; i++) {
+        op.x = store->weights + store->params[i].at;
+        op.n = store->params[i].n;
+        op.sum = d->made + i;
+        hyb_do_squares(d->be, &op);
+    }
+    d->be->ops->read(d->be, d->sums, d->made, sizeof *d->sums * (size_t)store->n_params);
+    if ((r = d->be->ops->sync(d->be, error)) != HYBRID_OK) return r;
+    for (*squares = 0, i = 0; i < store->n_params; i++) *squares += d->sums[i];
+    return HYBRID_OK;
+}
+
+/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family] where that is not zero. */
+static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1], bool takes, float mu,
+                                  float gamma, hyb_anchor goes)
+{
+    hyb_op_displace op;
+    int i;
+    memset(&op, 0, sizeof op);
+    for (i = 0; i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        const hyb_move *m = &moves[hyb_family_of(p)];
+        op.w = d->store->weights + p->at;
+        op.anchor = d->anchor + p->at;
+        op.b = d->b + p->at;
+        op.s = d->s ? d->s + p->at : NULL;
+        op.mean = d->mean && m->r != 0 ? d->mean + p->at : NULL;
+        op.n = p->n;
+        op.takes = takes;
+        op.moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
+        op.mu = mu;
+        op.gamma = gamma;
+        op.c_d = m->d;
+        op.c_b = m->b;
+        op.c_s = m->s;
+        op.c_r = m->r;
+        op.goes = op.moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
+        hyb_do_displace(d->be, &op);
+    }
+}
+
+/* ---- the snapshot ------------------------------------------------------------------------------------------------ */
+
+typedef void (*hyb_displacement_way)(hyb_displacement *d, float *live, float *kept, int64_t n);
+
+static void hyb_displacement_out(hyb_displacement *d, float *live, float *kept, int64_t n)
+{
+    hyb_displacement_copy(d, kept, live, n);
+}
+static void hyb_displacement_in(hyb_displacement *d, float *live, float *kept, int64_t n)
+{
+    hyb_displacement_copy(d, live, kept, n);
+}
+
+static void hyb_displacement_walk_snapshot(hyb_displacement *d, hyb_displacement_way way)
+{
+    const int64_t n = d->store->n_values, n_states = d->store->n_states;
+    way(d, d->store->weights, d->kept, n);
+    if (n_states) way(d, d->store->states, d->kept + n, n_states);
+    way(d, d->anchor, d->kept + n + n_states, d->n_arenas * n);
+}
+static void hyb_displacement_keep(hyb_displacement *d)
+{
+    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+}
+static void hyb_displacement_go_back(hyb_displacement *d)
+{
+    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+}
+/* ==== end src/predict/displacement.c ==== */
+
+/* ==== begin src/predict/state.c ==== */
+/* predict/state: a predictor: what it remembers of the run, and how the run goes back to what it was before a move. */
+
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1 };
+
+/* What the loss of the next step is expected to be, as l = log loss: the law, what lately was above or below it, and
+ * how far single steps lie from that. */
+typedef struct hyb_band {
+    double level, squares;         /* of l - law: mean of 1/16 of the newest; squares of what is off that */
+    double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
+    double n, within;              /* steps that were expected, and that were within the band of 90 % */
+    double n_windows;              /* windows, and the sums of |error| of their mean l: */
+    double off, off_last, off_law; /* as expected; by the window before; by the law alone */
+    double last;                   /* mean l of the window before, */
+    double ahead, law_ahead;       /* what was expected of this one, and by the law */
+    double sum, n_steps;           /* of this one */
+} hyb_band;
+
+/* A move that is not judged yet. */
+typedef struct hyb_episode {
+    double b, s;            /* coefficients along b and s of what was moved */
+    double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
+    double confidence;      /* before calibration */
+    double sum, n;          /* of l in Correct */
+    double context[HYB_N_CONTEXT];
+    int64_t arm, open; /* open 1: moved, and no window has ended since; 2: that is judged, Correct is not over */
+} hyb_episode;
+
+/* Numbers alone, without holes: a checkpoint has them as they are. */
+typedef struct hyb_predictor_state {
+    int64_t steps_of_phase[4];  /* true steps, of PREDICT those that were predicted */
+    int64_t phase, ends_window; /* of the step that comes */
+    int64_t arm, interval_left; /* of the Predict phase it is in */
+    int64_t n_windows, n_moves, n_rollbacks, n_stopped;
+    int64_t can_go_back, kept_step; /* the snapshot's */
+    double kept_gradient, kept_noise;
+    double rate_factor;    /* of the learning rate: halved by roll-backs */
+    double scale;          /* of moves: shorter after the monitor asked for it */
+    double trust;          /* rho */
+    double rate_before[8]; /* of steps that are 0, 14, 28... back: how it drifts */
+    double confidence, moved;
+    double hindsight, hindsight_squares, cosine,
+        hindsight_n; /* of d = c b + the rest, c by least squares; of 20 windows */
+    double gained;   /* steps: what moves had done in advance of what true steps then did */
+    double gained_squares, n_gained;
+    unsigned char mark[HYB_MARK];
+} hyb_predictor_state;
+
+struct hybrid_predictor {
+    hyb_rider base; /* first: a predictor rides */
+    hybrid_runtime *rt;
+    hybrid_trainer *t; /* NULL: it is gone */
+    hybrid_predict_desc desc;
+    hyb_displacement disp;
+    hyb_predictor_state now;
+    hyb_band band;
+    hyb_episode episode;
+    hyb_features features;
+    hyb_law law;
+    hyb_conformal conformal;
+    hyb_platt platt;
+    hyb_score score;
+    hyb_monitor monitor;
+    hyb_phases phases;
+    hyb_bandit bandit;
+    float x[HYB_N_FEATURES]; /* of the last window */
+    uint64_t bytes;
+    double seconds;
+    char verdict[512];
+};
+
+static hybrid_predictor *hyb_predictor_of(hyb_rider *r) { return (hybrid_predictor *)(void *)r; }
+
+/* ---- going back -------------------------------------------------------------------------------------------------- */
+
+static const hyb_move *hyb_no_moves(void)
+{
+    static const hyb_move none[HYB_FAMILIES + 1] = { { 0, 0, 0, 0 } };
+    return none;
+}
+
+/* A window is over: b and s take up what it did, and the next begins. */
+static void hyb_predictor_take_up(hybrid_predictor *p)
+{
+    hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_AFTER);
+}
+
+/* What the weights are before they are moved, in case it was a mistake. */
+static void hyb_predictor_keep(hybrid_predictor *p)
+{
+    hyb_predictor_state *now = &p->now;
+    if (!p->disp.kept) return;
+    hyb_displacement_keep(&p->disp);
+    now->can_go_back = 1;
+    now->kept_step = p->t->step;
+    now->kept_gradient = p->t->noise.gradient;
+    now->kept_noise = p->t->noise.noise;
+    if (p->desc.mark) p->desc.mark(p->desc.user, now->mark);
+    if (p->desc.mark) hyb_fp_plain();
+}
+
+/* Weights, states of the optimizer, averages, the number of steps and the caller's place in its data are what they were
+ * before the last move. What was learnt of the run stays. */
+static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why, double rate, int64_t steps,
+                                           hybrid_error *error)
+{
+    hyb_predictor_state *now = &p->now;
+    hybrid_result r;
+    hyb_displacement_go_back(&p->disp);
+    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: %s: the run goes back to step %lld, and on by true steps",
+            (long long)p->t->step + 1, why, (long long)now->kept_step);
+    p->t->step = now->kept_step;
+    p->t->noise.gradient = now->kept_gradient;
+    p->t->noise.noise = now->kept_noise;
+    now->rate_factor *= rate > 0 ? rate : 1;
+    p->t->rate_factor = now->rate_factor;
+    now->can_go_back = 0;
+    now->n_rollbacks++;
+    now->trust = HYB_MAX(now->trust * 0.5, 0.05);
+    hyb_phases_force_full(&p->phases, steps > 0 ? steps : p->desc.full_steps);
+    p->phases.in_window = 0;
+    now->ends_window = p->desc.window == 1;
+    now->phase = HYB_PHASE_FULL;
+    p->episode.open = 0;
+    if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
+    if (p->desc.go_back) hyb_fp_plain();
+    return HYBRID_OK;
+}
+
+/* ---- what the next loss is expected to be ------------------------------------------------------------------------ */
+
+/* l of a step was seen: was it within the band? */
+static void hyb_band_see(hybrid_predictor *p, double l)
+{
+    hyb_band *b = &p->band;
+    const double law = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
+    const double off = l - law - b->level;
+    if (!hyb_is_finite(l)) return;
+    if (b->sigma > 0) {
+        b->n++;
+        b->within += fabs(l - b->expected) <= p->conformal.factor * b->sigma;
+        hyb_conformal_add(&p->conformal, l, b->expected, b->sigma);
+    }
+    b->squares = b->n_steps + b->n_windows > 0 ? b->squares + (off * off - b->squares) / 64 : off * off;
+    b->level = b->n_steps + b->n_windows > 0 ? b->level + off / 16 : l - law;
+    b->sum += l;
+    b->n_steps++;
+}
+
+/* Of the next step, whose rate is about that of this one. */
+static void hyb_band_expect(hybrid_predictor *p, double rate)
+{
+    hyb_band *b = &p->band;
+    b->expected = (p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate) : 0) + b->level;
+    b->sigma = b->n_windows > 0 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
+}
+
+/* A window is over: how well was its mean told? The law was fitted anew, so that what it says has moved. */
+static void hyb_band_window(hybrid_predictor *p, double law_before, double rate)
+{
+    hyb_band *b = &p->band;
+    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0;
+    const double window = rate * p->desc.window;
+    if (!(b->n_steps > 0)) return;
+    if (b->n_windows >= 4) {
+        b->off += fabs(mean - b->ahead);
+        b->off_last += fabs(mean - b->last);
+        b->off_law += fabs(mean - b->law_ahead);
+    }
+    b->n_windows++;
+    b->level += law_before - (p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0);
+    b->last = mean;
+    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + window / 2) : mean;
+    b->ahead = p->law.fitted ? hyb_law_ahead(&p->law, p->law.total + window / 2) : mean;
+    b->sum = b->n_steps = 0;
+}
+/* ==== end src/predict/state.c ==== */
+
+/* ==== begin src/predict/moves.c ==== */
+/* predict/moves: how weights are moved, by each of the ways. */
+
+/* The same for all families; vectors only where they are asked for. */
+static void hyb_predictor_spread(const hybrid_predictor *p, hyb_move m, hyb_move moves[HYB_FAMILIES + 1])
+{
+    int i;
+    memset(moves, 0, sizeof *moves * (HYB_FAMILIES + 1));
+    for (i = 0; i < HYB_FAMILIES + p->desc.vectors; i++) moves[i] = m;
+}
+
+/* For studies: s becomes b with the sign of each value drawn anew, which is as long, and points nowhere. */
+static void hyb_predictor_shuffle(hybrid_predictor *p)
+{
+    const int64_t n = p->disp.store->n_values;
+    uint32_t r[4] = { 0, 0, 0, 0 };
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        if (i % 128 == 0) hyb_philox(p->desc.seed, (uint64_t)p->now.n_windows, (uint64_t)(i / 128), r);
+        p->disp.s[i] = r[i / 32 % 4] >> i % 32 & 1 ? p->disp.b[i] : -p->disp.b[i];
+    }
+}
+
+/* The length of c_d d + c_b (mu b + d), as a part of that of d. */
+static double hyb_move_length(const hyb_family_sums *all, double c_d, double c_b, double mu)
+{
+    const double of_d = c_d + c_b, of_b = c_b * mu, dd = HYB_MAX(all->of[HYB_DD], 1e-300);
+    const double squares = of_d * of_d * dd + 2 * of_d * of_b * all->of[HYB_DB] + of_b * of_b * all->of[HYB_BB];
+    return sqrt(HYB_MAX(squares, 0.0) / dd);
+}
+
+/* Mode A, at the end of a window: c_d d + c_b b, with b that has taken up d. */
+static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sums, double scale)
+{
+    const double mu = (double)p->desc.mu, eta = (double)p->desc.eta;
+    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu;
+    const double length = hyb_move_length(&sums[HYB_FAMILY_ALL], c_d, c_b, mu);
+    hyb_move m, moves[HYB_FAMILIES + 1];
+    memset(&m, 0, sizeof m);
+    if (!(length > 0) || !(length < 1e6)) {
+        hyb_predictor_take_up(p);
+        return;
+    }
+    if (length > p->now.trust) {
+        c_d *= p->now.trust / length;
+        c_b *= p->now.trust / length;
+    }
+    m.d = (float)c_d;
+    m.b = (float)(p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b);
+    if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) {
+        hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_STAYS);
+        hyb_predictor_shuffle(p);
+        m.s = m.b;
+        m.b = 0;
+    }
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_move(&p->disp, moves, p->desc.placebo != HYBRID_PLACEBO_RANDOM, p->desc.mu, p->desc.gamma,
+                          HYB_ANCHOR_AFTER);
+    p->episode.b = (double)m.b;
+    p->episode.s = (double)m.s;
+    p->now.moved = HYB_MIN(length, p->now.trust);
+    p->now.n_moves++;
+}
+
+/* Along s, as far as the run goes in so many steps. */
+static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
+{
+    hyb_move m, moves[HYB_FAMILIES + 1];
+    memset(&m, 0, sizeof m);
+    m.s = (float)(steps / p->desc.window * (double)p->desc.amplitude * p->now.scale *
+                  (p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1));
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
+    p->episode.b = 0;
+    p->episode.s += (double)m.s;
+    p->now.n_moves++;
+}
+/* ==== end src/predict/moves.c ==== */
+
+/* ==== begin src/predict/loop.c ==== */
+/* predict/loop: what happens with each true step: it is looked at, and what comes next is decided and done. Every
+ * decision is a function of what was seen, so that a run has the same bits each time, and from a checkpoint on.
+ *
+ *     arrived    all gradients of a step are there: does the run go astray? Then it goes back to the snapshot
+ *     updated    the step was taken: features, the law, the band; at the end of a window what the last move was worth
+ *                is judged, and the arm is chosen; then the moves up to the next true step are made */
+
+/* ---- before a step is taken -------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen *seen, bool *again,
+                                           hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    const double l = hyb_log_loss(seen->loss);
+    hyb_reading reading;
+    hyb_action action;
+    memset(&reading, 0, sizeof reading);
+    reading.loss = seen->loss;
+    reading.has_grad = true;
+    reading.grad_norm = seen->grad_norm;
+    reading.has_surprise = p->band.sigma > 0 && p->conformal.n >= 32;
+    reading.surprise =
+        reading.has_surprise ? (l - p->band.expected) * HYB_CONFORMAL_GAUSS / (p->conformal.factor * p->band.sigma) : 0;
+    reading.can_go_back = p->now.can_go_back != 0;
+    action = hyb_monitor_look(&p->monitor, &reading);
+    hyb_phases_act(&p->phases, &action);
+    if (action.act == HYB_ACT_SHORTEN) p->now.scale = HYB_MAX(p->now.scale * action.shorten, 0.1);
+    if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
+    if (action.act == HYB_ACT_ABORT)
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "step %lld was not done: %s, and the run went back too often; a smaller learning rate may help",
+                        (long long)seen->step, action.why ? action.why : "the run goes astray");
+    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
+    *again = true;
+    hyb_monitor_rolled_back(&p->monitor);
+    return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
+}
+
+/* ---- the end of a window ----------------------------------------------------------------------------------------- */
+
+/* What b told of the window, of some twenty windows. */
+static void hyb_predictor_hindsight(hyb_predictor_state *now, const hyb_family_sums *all)
+{
+    const double dd = all->of[HYB_DD], db = all->of[HYB_DB], bb = all->of[HYB_BB];
+    double off;
+    if (!(bb > 0) || !(dd > 0)) return;
+    now->hindsight_n = HYB_MIN(now->hindsight_n + 1, 20.0);
+    off = db / bb - now->hindsight;
+    now->hindsight += off / now->hindsight_n;
+    now->hindsight_squares += (off * off - now->hindsight_squares) / now->hindsight_n;
+    now->cosine += (db / sqrt(dd * bb) - now->cosine) / now->hindsight_n;
+}
+
+static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_sums *sums, hyb_geometry *g)
+{
+    const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
+    const double dd = all->of[HYB_DD], db = all->of[HYB_DB], bb = all->of[HYB_BB], ds = all->of[HYB_DS],
+                 ss = all->of[HYB_SS];
+    int i;
+    memset(g, 0, sizeof *g);
+    g->d = sqrt(dd);
+    g->b = sqrt(bb);
+    g->r = sqrt(all->of[HYB_RR]);
+    g->cos_b = dd * bb > 0 ? db / sqrt(dd * bb) : 0;
+    g->cos_s = dd * ss > 0 ? ds / sqrt(dd * ss) : 0;
+    g->hindsight = bb > 0 ? db / bb : 0;
+    g->unexplained = dd * bb > 0 ? 1 - db * db / (dd * bb) : 1;
+    for (i = 0; i < HYB_N_GROUPS; i++)
+        g->by_group[i] = sums[i].of[HYB_BB] > 0 ? sums[i].of[HYB_DB] / sums[i].of[HYB_BB] : 0;
+    g->law_residual = p->law.residual;
+    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->t->desc.rate;
+}
+
+/* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
+ * it had gone in advance. Directions that lead nowhere have none of it, and those that lead back less. */
+static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
+{
+    hyb_episode *e = &p->episode;
+    const double dd = all->of[HYB_DD];
+    double reward;
+    if (e->open != 1) return;
+    e->open = 2;
+    if (!(dd > 0)) return;
+    reward = hyb_clamp((e->b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    hyb_platt_add(&p->platt, e->confidence, reward > 0);
+    hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    p->now.gained += reward * p->desc.window;
+    p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
+    p->now.n_gained++;
+    hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
+}
+
+static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
+{
+    const double law_before = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
+    hyb_geometry geometry;
+    hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
+    if (r) return r;
+    p->now.n_windows++;
+    hyb_law_window(&p->law);
+    hyb_band_window(p, law_before, rate);
+    hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_geometry(p, sums, &geometry);
+    hyb_features_window(&p->features, &geometry, p->x);
+    return HYBRID_OK;
+}
+
+/* ---- what comes next --------------------------------------------------------------------------------------------- */
+
+/* The arm that a mode asks for; auto: what the bandit thinks of the directions of mode A. */
+static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    hyb_choice choice;
+    int32_t i;
+    switch (d->mode) {
+    case HYBRID_PREDICT_OFF: return HYB_ARM_OFF;
+    case HYBRID_PREDICT_A: return HYB_ARM_A;
+    case HYBRID_PREDICT_A2: return HYB_ARM_A2;
+    case HYBRID_PREDICT_B:
+    case HYBRID_PREDICT_C:
+        for (i = d->mode == HYBRID_PREDICT_B ? HYB_ARM_B : HYB_ARM_C; i < HYB_N_ARMS - 1; i++)
+            if (d->mode == HYBRID_PREDICT_B ? hyb_arms[i].horizon >= d->horizon
+                                            : hyb_arms[i].interval >= d->correction_interval)
+                break;
+        return i;
+    case HYBRID_PREDICT_AUTO: break;
+    }
+    hyb_bandit_context(p->x, p->episode.context);
+    choice = hyb_bandit_choose(&p->bandit, p->episode.context,
+                               hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
+    p->episode.confidence = choice.p_gain;
+    return choice.arm;
+}
+
+/* What is known of the run before the step that comes. */
+static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look *look)
+{
+    double *before = p->now.rate_before;
+    const int64_t step = p->t->step;
+    int i;
+    memset(look, 0, sizeof *look);
+    if (step % 14 == 0) {
+        for (i = 7; i > 0; i--) before[i] = before[i - 1];
+        before[0] = rate;
+    }
+    look->severity = HYB_NORMAL;
+    look->rate_jumped = p->features.since_jump == 0 && p->features.n_steps > 1;
+    look->rate_drift = before[7] > 0 && rate > 0 ? fabs(rate / before[7] - 1) : 1;
+    look->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+    look->health = look->stability = 1;
+}
+
+/* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
+static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
+{
+    const hyb_arm *arm = &hyb_arms[order->arm];
+    if (order->begins) {
+        hyb_predictor_keep(p);
+        p->episode.open = 1;
+        p->episode.arm = order->arm;
+        p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
+    }
+    p->now.scale = order->scale;
+    switch (arm->way) {
+    case HYB_WAY_OFF: break;
+    case HYB_WAY_A: hyb_predictor_move_a(p, sums, arm->scale); break;
+    case HYB_WAY_B: hyb_predictor_move_s(p, arm->horizon, HYB_ANCHOR_AFTER); break;
+    case HYB_WAY_A2: break; /* all its steps are true */
+    case HYB_WAY_C: hyb_predictor_move_s(p, 1, HYB_ANCHOR_ALONG); break;
+    }
+    p->now.steps_of_phase[HYB_PHASE_PREDICT] += arm->way == HYB_WAY_B ? arm->horizon : 1;
+}
+
+/* Decides on what comes, and predicts up to the next true step. */
+static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_family_sums *sums)
+{
+    hyb_phase_order order;
+    hyb_phase_look look;
+    bool taken = !sums;
+    hyb_predictor_look(p, rate, &look);
+    if (hyb_phases_chooses(&p->phases, &look)) look.arm = hyb_predictor_arm(p, &look);
+    for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
+        if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
+        taken = true; /* mode A does it with its move */
+        hyb_predictor_predict(p, &order, sums);
+        look.arm = HYB_ARM_OFF;
+        look.rate_jumped = false;
+    }
+    if (!taken) hyb_predictor_take_up(p);
+    p->now.phase = (int64_t)order.phase;
+    p->now.ends_window = order.ends_window;
+    p->now.arm = order.arm;
+}
+
+/* ---- after a step was taken -------------------------------------------------------------------------------------- */
+
+static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
+{
+    const hybrid_trainer_desc *d = &p->t->desc;
+    hyb_sight sight;
+    memset(&sight, 0, sizeof sight);
+    sight.loss = seen->loss;
+    sight.grad_norm = seen->grad_norm;
+    sight.rate = seen->rate;
+    sight.peak_rate = (double)d->rate;
+    sight.noise_scale = seen->noise_scale;
+    sight.batch_tokens = (double)seen->n_counted;
+    sight.budget = d->n_steps ? HYB_MIN((double)seen->step / (double)d->n_steps, 1.0) : 0;
+    sight.accumulation = 1.0 / d->n_batches;
+    sight.clipped = seen->factor < 1;
+    sight.phase = p->phases.phase;
+    sight.phase_step = p->phases.step;
+    sight.consecutive = p->phases.consecutive;
+    hyb_features_step(&p->features, &sight);
+    hyb_law_step(&p->law, seen->loss, seen->rate);
+    hyb_band_see(p, hyb_log_loss(seen->loss));
+}
+
+/* Is it worse after a jump than the run was expected to be, beyond doubt? Mode A is judged by its windows. */
+static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *back, hybrid_error *error)
+{
+    hyb_episode *e = &p->episode;
+    double z;
+    *back = false;
+    if (!e->open || p->now.phase != HYB_PHASE_CORRECT) return HYBRID_OK;
+    e->sum += l;
+    e->n++;
+    if (p->phases.step < p->phases.length) return HYBRID_OK;
+    z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
+    hyb_phases_observe(&p->phases, z < 1.96, e->sum / e->n - e->expected);
+    p->now.trust = hyb_clamp(p->now.trust * (z < 1.96 ? 1.1 : 0.5), 0.05, (double)p->desc.trust);
+    if (e->open == 2) e->open = 0;
+    if (z < 4 || hyb_arms[e->arm].way == HYB_WAY_A || !p->now.can_go_back) return HYBRID_OK;
+    *back = true;
+    return hyb_predictor_go_back(p, "a jump made the loss worse, and correcting it did not help", 1, 0, error);
+}
+
+static void hyb_predictor_tell(const hybrid_predictor *p, int64_t moves_before, hybrid_predict_step *told)
+{
+    told->event = p->now.n_moves > moves_before ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
+    told->moved = told->event == HYBRID_PREDICT_MOVED ? p->now.moved : 0;
+    told->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+}
+
+static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
+                                           hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    const uint64_t since = hyb_now_ns();
+    const int64_t moves = p->now.n_moves;
+    const bool ended = p->now.ends_window != 0;
+    hyb_family_sums sums[HYB_FAMILY_ALL + 1];
+    hybrid_result r;
+    bool back;
+    metrics->predict.phase = (hybrid_phase)p->now.phase;
+    if (p->band.sigma > 0) {
+        metrics->predict.low = exp(p->band.expected - p->conformal.factor * p->band.sigma);
+        metrics->predict.high = exp(p->band.expected + p->conformal.factor * p->band.sigma);
+    }
+    p->now.steps_of_phase[p->now.phase == HYB_PHASE_PREDICT ? HYB_PHASE_FULL : p->now.phase]++;
+    hyb_phases_spend(&p->phases, 1);
+    hyb_predictor_see(p, seen);
+    r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);
+    if (!r && back) {
+        metrics->predict.event = HYBRID_PREDICT_WENT_BACK;
+        return HYBRID_OK;
+    }
+    if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
+        hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
+    if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
+    if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
+    hyb_band_expect(p, seen->rate);
+    if (p->episode.open == 1 && p->episode.n == 0) {
+        p->episode.expected = p->band.expected;
+        p->episode.sigma = p->band.sigma;
+    }
+    hyb_predictor_tell(p, moves, &metrics->predict);
+    p->seconds += (double)(hyb_now_ns() - since) * 1e-9;
+    return r;
+}
+/* ==== end src/predict/loop.c ==== */
+
+/* ==== begin src/predict/predictor.c ==== */
+/* predict/predictor: a predictor is attached to a trainer, kept in its checkpoints, and asked for numbers. */
+
+/* ---- what a checkpoint keeps ------------------------------------------------------------------------------------- */
+
+static bool hyb_predictor_array(hyb_rider *rider, int i, hyb_rider_array *array)
+{
+    hyb_displacement *d = &hyb_predictor_of(rider)->disp;
+    if (i == 0) {
+        array->name = "hybrid.predict.arenas";
+        array->values = d->anchor;
+        array->n = d->n_arenas * d->store->n_values;
+        return true;
+    }
+    if (i > 1 || !d->kept) return false;
+    array->name = "hybrid.predict.kept";
+    array->values = d->kept;
+    array->n = (1 + d->n_arenas) * d->store->n_values + d->store->n_states;
+    return true;
+}
+
+/* Settings that make it another predictor. */
+static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    hyb_walk_same(w, HYB_PREDICTOR_VERSION);
+    hyb_walk_same(w, (int64_t)(sizeof p->now + sizeof p->band + sizeof p->episode));
+    hyb_walk_same(w, (int64_t)d->mode);
+    hyb_walk_same(w, d->window);
+    hyb_walk_same(w, (int64_t)d->placebo);
+    hyb_walk_same(w, (int64_t)d->seed);
+}
+
+static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
+{
+    hyb_predictor_walk_settings(p, w);
+    if (w->failed) return;
+    HYB_WALK(w, p->now);
+    HYB_WALK(w, p->band);
+    HYB_WALK(w, p->episode);
+    HYB_WALK(w, p->x);
+    hyb_features_walk(&p->features, w);
+    hyb_law_walk(&p->law, w);
+    hyb_conformal_walk(&p->conformal, w);
+    hyb_platt_walk(&p->platt, w);
+    hyb_score_walk(&p->score, w);
+    hyb_monitor_walk(&p->monitor, w);
+    hyb_phases_walk(&p->phases, w);
+    hyb_bandit_walk(&p->bandit, w);
+}
+
+static void hyb_predictor_begin_walk(hyb_byte_walk *w, void *bytes, size_t size, bool reads)
+{
+    memset(w, 0, sizeof *w);
+    w->at = (unsigned char *)bytes;
+    w->size = size;
+    w->reads = reads;
+}
+
+static size_t hyb_predictor_size(hyb_rider *rider)
+{
+    hyb_byte_walk w;
+    hyb_predictor_begin_walk(&w, NULL, 0, false);
+    hyb_predictor_walk(hyb_predictor_of(rider), &w);
+    return w.n;
+}
+static void hyb_predictor_give(hyb_rider *rider, void *bytes, size_t size)
+{
+    hyb_byte_walk w;
+    hyb_predictor_begin_walk(&w, bytes, size, false);
+    hyb_predictor_walk(hyb_predictor_of(rider), &w);
+}
+static bool hyb_predictor_fits(hyb_rider *rider, const void *bytes, size_t size)
+{
+    hyb_byte_walk w;
+    hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
+    hyb_predictor_walk_settings(hyb_predictor_of(rider), &w);
+    return !w.failed;
+}
+static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_byte_walk w;
+    hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
+    hyb_predictor_walk(p, &w);
+    p->t->rate_factor = p->now.rate_factor;
+}
+
+/* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
+static void hyb_predictor_prior(hybrid_predictor *p)
+{
+    int i;
+    hyb_bandit_init(&p->bandit, p->desc.seed);
+    for (i = 0; i < HYB_N_ARMS; i++)
+        if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
+}
+
+static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_monitor_desc monitor;
+    hyb_phases_desc phases;
+    hyb_phase_look look;
+    hyb_phase_order order;
+    memset(&monitor, 0, sizeof monitor);
+    monitor.sigma = (double)p->desc.sigma;
+    monitor.full_steps = p->desc.full_steps;
+    memset(&phases, 0, sizeof phases);
+    phases.n_steps = p->t->desc.n_steps;
+    phases.warmup_steps = p->desc.warmup_steps;
+    phases.full_steps = p->desc.full_steps;
+    phases.window = p->desc.window;
+    phases.correct_steps = p->desc.correct_steps;
+    phases.predict_until = (double)p->desc.predict_until;
+    memset(&p->now, 0, sizeof p->now);
+    memset(&p->band, 0, sizeof p->band);
+    memset(&p->episode, 0, sizeof p->episode);
+    memset(p->x, 0, sizeof p->x);
+    p->now.rate_factor = p->now.scale = 1;
+    p->now.trust = (double)p->desc.trust;
+    p->episode.confidence = 0.5;
+    p->t->rate_factor = 1;
+    hyb_features_init(&p->features, 0);
+    hyb_law_init(&p->law);
+    hyb_conformal_init(&p->conformal);
+    hyb_platt_init(&p->platt);
+    hyb_score_init(&p->score);
+    hyb_monitor_init(&p->monitor, &monitor);
+    hyb_phases_init(&p->phases, &phases);
+    hyb_phases_spend(&p->phases, (double)p->t->step);
+    hyb_predictor_prior(p);
+    memset(&look, 0, sizeof look);
+    order = hyb_phases_next(&p->phases, &look);
+    p->now.phase = (int64_t)order.phase;
+    p->now.ends_window = order.ends_window;
+    hyb_displacement_begin(&p->disp);
+    return p->disp.be->ops->sync(p->disp.be, error);
+}
+
+static void hyb_predictor_left(hyb_rider *rider)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_displacement_free(&p->disp);
+    p->t->rider = NULL;
+    p->t->rate_factor = 1;
+    p->t = NULL;
+}
+
+/* ---- create ------------------------------------------------------------------------------------------------------ */
+
+/* Arenas that a mode needs besides anchor and b. */
+static bool hyb_predictor_needs_s(const hybrid_predict_desc *d)
+{
+    return d->mode == HYBRID_PREDICT_A2 || d->mode == HYBRID_PREDICT_B || d->mode == HYBRID_PREDICT_C ||
+           d->placebo == HYBRID_PLACEBO_RANDOM;
+}
+
+static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, const char *function,
+                                           hybrid_predict_desc *d, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!from || !from->trainer)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is NULL", function, from ? "desc->trainer" : "desc");
+    *d = *from;
+    hyb_predict_defaults(d);
+    if ((r = hyb_predict_check(d, error)) != HYBRID_OK) return r;
+    if (d->placebo == HYBRID_PLACEBO_RANDOM && !d->trainer->store.device->ops->is_host)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: random directions are for studies on the host alone",
+                        function);
+    return hyb_trainer_between(d->trainer, function, error);
+}
+
+static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
+{
+    const hyb_store *store = &d->trainer->store;
+    const uint64_t values = hyb_displacement_values(store, hyb_predictor_needs_s(d), false, !d->no_snapshot);
+    return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
+           HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1);
+}
+
+HYB_BORDER(hybrid_result, hybrid_predictor_plan,
+           (const hybrid_predict_desc *desc, uint64_t *bytes, hybrid_error *error), (desc, bytes, error))
+{
+    hybrid_predict_desc d;
+    hybrid_result r;
+    if (!bytes) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_plan: bytes is NULL");
+    *bytes = 0;
+    if ((r = hyb_predictor_look_at(desc, "hybrid_predictor_plan", &d, error)) != HYBRID_OK) return r;
+    *bytes = hyb_predictor_bytes(&d);
+    return HYBRID_OK;
+}
+
+/* Drops the snapshot first, then says what is missing. */
+static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *error)
+{
+    const hybrid_trainer *t = d->trainer;
+    const uint64_t most = t->desc.max_bytes, taken = t->plan.total;
+    if (!most || taken + hyb_predictor_bytes(d) <= most) return HYBRID_OK;
+    if (!d->no_snapshot) {
+        d->no_snapshot = true;
+        if (taken + hyb_predictor_bytes(d) <= most) {
+            hyb_log(t->rt, HYBRID_LOG_WARN,
+                    "max_bytes %llu: the predictor keeps no snapshot: what goes astray is stopped, and not undone",
+                    (unsigned long long)most);
+            return HYBRID_OK;
+        }
+    }
+    return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                    "max_bytes is %llu, of which the trainer takes %llu, and a predictor at least %llu more",
+                    (unsigned long long)most, (unsigned long long)taken, (unsigned long long)hyb_predictor_bytes(d));
+}
+
+static const hyb_rider_ops *hyb_predictor_ops(void)
+{
+    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_updated, hyb_predictor_array,
+                                       hyb_predictor_size,    hyb_predictor_give,    hyb_predictor_fits,
+                                       hyb_predictor_take,    hyb_predictor_anew,    hyb_predictor_left };
+    return &ops;
+}
+
+HYB_BORDER(hybrid_result, hybrid_predictor_create,
+           (const hybrid_predict_desc *desc, hybrid_predictor **predictor, hybrid_error *error),
+           (desc, predictor, error))
+{
+    hybrid_predict_desc d;
+    hybrid_predictor *p;
+    hybrid_trainer *t;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!predictor) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: predictor is NULL");
+    *predictor = NULL;
+    if ((r = hyb_predictor_look_at(desc, "hybrid_predictor_create", &d, error)) != HYBRID_OK) return r;
+    t = d.trainer;
+    if (t->rider) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: the trainer has a predictor");
+    if ((r = hyb_trainer_has_weights(t, "hybrid_predictor_create", error)) != HYBRID_OK) return r;
+    if ((r = hyb_predictor_room(&d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_runtime_retain(t->rt, &rt, error)) != HYBRID_OK) return r;
+    if (!(p = (hybrid_predictor *)hyb_calloc(rt, 1, sizeof *p))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *p);
+    }
+    p->base.ops = hyb_predictor_ops();
+    p->rt = rt;
+    p->t = t;
+    p->desc = d;
+    p->bytes = hyb_predictor_bytes(&d);
+    r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_needs_s(&d), false,
+                                !d.no_snapshot, error);
+    if (!r) r = hyb_predictor_anew(&p->base, error);
+    if (r) {
+        hyb_displacement_free(&p->disp);
+        hyb_free(rt, p);
+        hyb_runtime_release(rt);
+        return r;
+    }
+    t->rider = &p->base;
+    *predictor = p;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor *predictor), (predictor))
+{
+    hybrid_runtime *rt;
+    if (!predictor) return;
+    rt = predictor->rt;
+    if (predictor->t && hyb_busy(predictor->t->in_use)) {
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_predictor_destroy: its trainer is in use: one of its callbacks called this; nothing was done");
+        return;
+    }
+    if (predictor->t) hyb_predictor_left(&predictor->base);
+    hyb_free(rt, predictor);
+    hyb_runtime_release(rt);
+}
+
+HYB_BORDER_VOID(hybrid_predictor_describe, (const hybrid_predictor *predictor, hybrid_predict_desc *desc),
+                (predictor, desc))
+{
+    if (!desc) return;
+    memset(desc, 0, sizeof *desc);
+    if (predictor) *desc = predictor->desc;
+}
+
+HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hybrid_predict_metrics *metrics),
+                (predictor, metrics))
+{
+    const hyb_predictor_state *now;
+    int i;
+    if (!metrics) return;
+    memset(metrics, 0, sizeof *metrics);
+    if (!predictor) return;
+    now = &predictor->now;
+    metrics->phase = (hybrid_phase)now->phase;
+    for (i = 0; i < 4; i++) metrics->steps_of_phase[i] = now->steps_of_phase[i];
+    metrics->n_windows = now->n_windows;
+    metrics->n_moves = now->n_moves;
+    metrics->n_rollbacks = now->n_rollbacks;
+    metrics->n_stopped = now->n_stopped;
+    metrics->hindsight = now->hindsight;
+    if (now->hindsight_n > 1) metrics->hindsight_error = sqrt(now->hindsight_squares / now->hindsight_n);
+    metrics->cosine = now->cosine;
+    metrics->moved = now->moved;
+    metrics->gained = now->gained;
+    metrics->gained_error = sqrt(now->gained_squares);
+    metrics->coverage = predictor->band.n > 0 ? predictor->band.within / predictor->band.n : 0;
+    if (predictor->band.n_windows > 4) {
+        const double n = predictor->band.n_windows - 4;
+        metrics->error_of_windows = predictor->band.off / n;
+        metrics->error_of_last = predictor->band.off_last / n;
+        metrics->error_of_law = predictor->band.off_law / n;
+    }
+    metrics->brier = hyb_score_brier(&predictor->score);
+    metrics->ece = hyb_score_ece(&predictor->score);
+    metrics->seconds = predictor->seconds;
+    metrics->bytes = predictor->bytes;
+}
+
+HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor *predictor), (predictor))
+{
+    hybrid_predict_metrics m;
+    if (!predictor) return "there is no predictor";
+    hybrid_predictor_metrics(predictor, &m);
+    if (m.n_moves)
+        snprintf(predictor->verdict, sizeof predictor->verdict,
+                 "%lld moves in %lld windows had done %.1f +- %.1f steps in advance of what true steps then did (a run "
+                 "without them would tell whether that was a gain); %lld roll-backs; losses within the band of 90 %%: "
+                 "%.0f %%",
+                 (long long)m.n_moves, (long long)m.n_windows, m.gained, m.gained_error, (long long)m.n_rollbacks,
+                 100 * m.coverage);
+    else
+        snprintf(
+            predictor->verdict, sizeof predictor->verdict,
+            "prediction moved nothing in %lld windows, and bought nothing; %lld roll-backs; losses within the band "
+            "of 90 %%: %.0f %%",
+            (long long)m.n_windows, (long long)m.n_rollbacks, 100 * m.coverage);
+    return predictor->verdict;
+}
+/* ==== end src/predict/predictor.c ==== */
 HYB_COLD_END
 #endif
 #endif

@@ -270,6 +270,9 @@ HYB_COLD_BEGIN
 #include "predict/tuning.c"
 #include "predict/settings.c"
 #include "predict/displacement.c"
+#include "predict/state.c"
+#include "predict/moves.c"
+#include "predict/loop.c"
 #include "predict/predictor.c"
 HYB_COLD_END
 #endif

@@ -45,22 +45,21 @@ typedef struct hybrid_predict_desc {
     hybrid_trainer *trainer; /* which has no predictor, and is in the middle of no step; it outlives the predictor, or
                               * is destroyed before: the predictor then only has numbers to give */
     hybrid_predict_mode mode;
-    int32_t warmup_steps;             /* true steps before the first prediction; 0: 100 */
-    int32_t full_steps;               /* true steps after a jump of the rate, or after something went wrong; 0: 20 */
-    int32_t window;                   /* K: true steps of a window; 0: 20 */
-    float eta, mu;                    /* of mode A; 0: 0.7 and 0.5 */
-    float gamma;                      /* of s; 0: 0.9; in mode A2 of the mean step: 0.99 */
-    float beta;                       /* mode A2: how far along the mean step; 0: 0.5 */
-    float amplitude;                  /* modes B and C: of what s promises; 0: 1 */
-    int32_t horizon;                  /* H, modes B and C: steps that a Predict phase stands for; 0: 32 and 64 */
-    int32_t correction_interval;      /* I, mode C: each I-th step is a true one; 0: 4 */
-    int32_t correct_steps;            /* true steps after a Predict phase of B and C; 0: 16 */
-    int32_t predict_every;            /* modes B and C: steps between Predict phases at least; 0: 200 */
-    float predict_until;              /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
-    float trust;                      /* a move is at most so many times as long as the window's d; 0: 0.7 */
-    float sigma;                      /* deviations of its noise at which a loss is suspicious; 0: 3 */
-    bool vectors;                     /* norms and biases are moved along as well */
-    bool no_snapshot;                 /* less memory: nothing can go back; what goes astray is only stopped */
+    int32_t warmup_steps;        /* true steps before the first prediction; 0: 100 */
+    int32_t full_steps;          /* true steps after a jump of the rate, or after something went wrong; 0: 20 */
+    int32_t window;              /* K: true steps of a window; 0: 20 */
+    float eta, mu;               /* of mode A; 0: 0.7 and 0.5 */
+    float gamma;                 /* of s; 0: 0.9 */
+    float beta;                  /* mode A2: how far along the mean step; 0: 0.5 */
+    float amplitude;             /* modes B and C: of what s promises; 0: 1 */
+    int32_t horizon;             /* H, mode B: steps that a jump stands for: 16, 32 (0), 64 or 128; C: 64 */
+    int32_t correction_interval; /* I, mode C: each I-th step is a true one: 2, 4 (0) or 8 */
+    int32_t correct_steps;       /* true steps after a move of mode A that count as Correct; 0: 5 */
+    float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
+    float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
+    float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    bool vectors;                /* norms and biases are moved along as well */
+    bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
     hybrid_placebo placebo;
     uint64_t seed;
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
@@ -72,20 +71,21 @@ typedef struct hybrid_predict_desc {
 
 typedef struct hybrid_predict_metrics {
     hybrid_phase phase;
-    int64_t steps_of_phase[4];        /* true steps in each; of PREDICT: those that were predicted */
-    int64_t n_windows;                /* windows that were looked at */
-    int64_t n_moves;                  /* that weights were moved */
+    int64_t steps_of_phase[4]; /* true steps in each; of PREDICT: those that were predicted */
+    int64_t n_windows;         /* windows that were looked at */
+    int64_t n_moves;           /* that weights were moved */
     int64_t n_rollbacks;
-    int64_t n_stopped;                /* moves that were left out because of something that went astray */
-    double share;                     /* of the whole move of mode A that is made: 1, or what auto found */
+    int64_t n_stopped;                 /* moves that were left out because of something that went astray */
     double hindsight, hindsight_error; /* what times b would have been the best guess of the next d: mean, its error */
-    double cosine;                    /* between the next d and b: mean */
-    double moved;                     /* norm of the last move, as a part of that of d */
-    double coverage;                  /* of the band of 90 % so far: part of the losses that were within */
-    double brier, ece;                /* of the confidence */
-    double seconds;                   /* that the predictor took */
-    double seconds_of_steps;          /* that all steps took */
-    uint64_t bytes;                   /* that it holds */
+    double cosine;                     /* between the next d and b: mean */
+    double moved;                      /* norm of the last move, as a part of that of d */
+    double coverage;                   /* of the band of 90 % so far: part of the losses that were within */
+    double gained, gained_error;       /* steps: how far moves had gone in advance of what true steps then did */
+    /* mean |error| of the logarithm of a window's mean loss, told one window before: by law and residual, */
+    double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
+    double brier, ece;                                    /* of the confidence */
+    double seconds;                                       /* that the predictor took */
+    uint64_t bytes;                                       /* that it holds */
 } hybrid_predict_metrics;
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,

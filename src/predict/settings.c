@@ -11,13 +11,12 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (!d->window) d->window = 20;
     if (d->eta == 0) d->eta = 0.7f;
     if (d->mu == 0) d->mu = 0.5f;
-    if (d->gamma == 0) d->gamma = d->mode == HYBRID_PREDICT_A2 ? 0.99f : 0.9f;
+    if (d->gamma == 0) d->gamma = 0.9f;
     if (d->beta == 0) d->beta = 0.5f;
     if (d->amplitude == 0) d->amplitude = 1;
     if (!d->horizon) d->horizon = d->mode == HYBRID_PREDICT_C ? 64 : 32;
     if (!d->correction_interval) d->correction_interval = 4;
-    if (!d->correct_steps) d->correct_steps = 16;
-    if (!d->predict_every) d->predict_every = 200;
+    if (!d->correct_steps) d->correct_steps = 5;
     if (d->predict_until == 0) d->predict_until = 0.75f;
     if (d->trust == 0) d->trust = 0.7f;
     if (d->sigma == 0) d->sigma = 3;
@@ -42,10 +41,9 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "gamma", (double)d->gamma, 0, 0.9999 },
         { "beta", (double)d->beta, 0, 2 },
         { "amplitude", (double)d->amplitude, -2, 2 },
-        { "horizon", d->horizon, d->correction_interval, 1e6 },
-        { "correction_interval", d->correction_interval, 2, 1e6 },
+        { "horizon", d->horizon, 16, 128 },
+        { "correction_interval", d->correction_interval, 2, 8 },
         { "correct_steps", d->correct_steps, 1, 1e6 },
-        { "predict_every", d->predict_every, 1, 1e9 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
         { "sigma", (double)d->sigma, 1, 100 },

@@ -511,7 +511,6 @@ static hybrid_result hyb_step_done(hybrid_trainer *t, const hyb_step_seen *seen,
 static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
-    hyb_step *now = &t->now;
     const double scale = t->format.scale;
     hyb_step_seen seen;
     double loss, norm;

@@ -1,0 +1,287 @@
+/* predict/loop: what happens with each true step: it is looked at, and what comes next is decided and done. Every
+ * decision is a function of what was seen, so that a run has the same bits each time, and from a checkpoint on.
+ *
+ *     arrived    all gradients of a step are there: does the run go astray? Then it goes back to the snapshot
+ *     updated    the step was taken: features, the law, the band; at the end of a window what the last move was worth
+ *                is judged, and the arm is chosen; then the moves up to the next true step are made */
+#ifndef HYB_PREDICT_LOOP_C
+#define HYB_PREDICT_LOOP_C
+#include "moves.c"
+
+/* ---- before a step is taken -------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen *seen, bool *again,
+                                           hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    const double l = hyb_log_loss(seen->loss);
+    hyb_reading reading;
+    hyb_action action;
+    memset(&reading, 0, sizeof reading);
+    reading.loss = seen->loss;
+    reading.has_grad = true;
+    reading.grad_norm = seen->grad_norm;
+    reading.has_surprise = p->band.sigma > 0 && p->conformal.n >= 32;
+    reading.surprise =
+        reading.has_surprise ? (l - p->band.expected) * HYB_CONFORMAL_GAUSS / (p->conformal.factor * p->band.sigma) : 0;
+    reading.can_go_back = p->now.can_go_back != 0;
+    action = hyb_monitor_look(&p->monitor, &reading);
+    hyb_phases_act(&p->phases, &action);
+    if (action.act == HYB_ACT_SHORTEN) p->now.scale = HYB_MAX(p->now.scale * action.shorten, 0.1);
+    if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
+    if (action.act == HYB_ACT_ABORT)
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "step %lld was not done: %s, and the run went back too often; a smaller learning rate may help",
+                        (long long)seen->step, action.why ? action.why : "the run goes astray");
+    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
+    *again = true;
+    hyb_monitor_rolled_back(&p->monitor);
+    return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
+}
+
+/* ---- the end of a window ----------------------------------------------------------------------------------------- */
+
+/* What b told of the window, of some twenty windows. */
+static void hyb_predictor_hindsight(hyb_predictor_state *now, const hyb_family_sums *all)
+{
+    const double dd = all->of[HYB_DD], db = all->of[HYB_DB], bb = all->of[HYB_BB];
+    double off;
+    if (!(bb > 0) || !(dd > 0)) return;
+    now->hindsight_n = HYB_MIN(now->hindsight_n + 1, 20.0);
+    off = db / bb - now->hindsight;
+    now->hindsight += off / now->hindsight_n;
+    now->hindsight_squares += (off * off - now->hindsight_squares) / now->hindsight_n;
+    now->cosine += (db / sqrt(dd * bb) - now->cosine) / now->hindsight_n;
+}
+
+static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_sums *sums, hyb_geometry *g)
+{
+    const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
+    const double dd = all->of[HYB_DD], db = all->of[HYB_DB], bb = all->of[HYB_BB], ds = all->of[HYB_DS],
+                 ss = all->of[HYB_SS];
+    int i;
+    memset(g, 0, sizeof *g);
+    g->d = sqrt(dd);
+    g->b = sqrt(bb);
+    g->r = sqrt(all->of[HYB_RR]);
+    g->cos_b = dd * bb > 0 ? db / sqrt(dd * bb) : 0;
+    g->cos_s = dd * ss > 0 ? ds / sqrt(dd * ss) : 0;
+    g->hindsight = bb > 0 ? db / bb : 0;
+    g->unexplained = dd * bb > 0 ? 1 - db * db / (dd * bb) : 1;
+    for (i = 0; i < HYB_N_GROUPS; i++)
+        g->by_group[i] = sums[i].of[HYB_BB] > 0 ? sums[i].of[HYB_DB] / sums[i].of[HYB_BB] : 0;
+    g->law_residual = p->law.residual;
+    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->t->desc.rate;
+}
+
+/* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
+ * it had gone in advance. Directions that lead nowhere have none of it, and those that lead back less. */
+static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
+{
+    hyb_episode *e = &p->episode;
+    const double dd = all->of[HYB_DD];
+    double reward;
+    if (e->open != 1) return;
+    e->open = 2;
+    if (!(dd > 0)) return;
+    reward = hyb_clamp((e->b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    hyb_platt_add(&p->platt, e->confidence, reward > 0);
+    hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    p->now.gained += reward * p->desc.window;
+    p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
+    p->now.n_gained++;
+    hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
+}
+
+static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
+{
+    const double law_before = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
+    hyb_geometry geometry;
+    hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
+    if (r) return r;
+    p->now.n_windows++;
+    hyb_law_window(&p->law);
+    hyb_band_window(p, law_before, rate);
+    hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_geometry(p, sums, &geometry);
+    hyb_features_window(&p->features, &geometry, p->x);
+    return HYBRID_OK;
+}
+
+/* ---- what comes next --------------------------------------------------------------------------------------------- */
+
+/* The arm that a mode asks for; auto: what the bandit thinks of the directions of mode A. */
+static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    hyb_choice choice;
+    int32_t i;
+    switch (d->mode) {
+    case HYBRID_PREDICT_OFF: return HYB_ARM_OFF;
+    case HYBRID_PREDICT_A: return HYB_ARM_A;
+    case HYBRID_PREDICT_A2: return HYB_ARM_A2;
+    case HYBRID_PREDICT_B:
+    case HYBRID_PREDICT_C:
+        for (i = d->mode == HYBRID_PREDICT_B ? HYB_ARM_B : HYB_ARM_C; i < HYB_N_ARMS - 1; i++)
+            if (d->mode == HYBRID_PREDICT_B ? hyb_arms[i].horizon >= d->horizon
+                                            : hyb_arms[i].interval >= d->correction_interval)
+                break;
+        return i;
+    case HYBRID_PREDICT_AUTO: break;
+    }
+    hyb_bandit_context(p->x, p->episode.context);
+    choice = hyb_bandit_choose(&p->bandit, p->episode.context,
+                               hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
+    p->episode.confidence = choice.p_gain;
+    return choice.arm;
+}
+
+/* What is known of the run before the step that comes. */
+static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look *look)
+{
+    double *before = p->now.rate_before;
+    const int64_t step = p->t->step;
+    int i;
+    memset(look, 0, sizeof *look);
+    if (step % 14 == 0) {
+        for (i = 7; i > 0; i--) before[i] = before[i - 1];
+        before[0] = rate;
+    }
+    look->severity = HYB_NORMAL;
+    look->rate_jumped = p->features.since_jump == 0 && p->features.n_steps > 1;
+    look->rate_drift = before[7] > 0 && rate > 0 ? fabs(rate / before[7] - 1) : 1;
+    look->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+    look->health = look->stability = 1;
+}
+
+/* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
+static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
+{
+    const hyb_arm *arm = &hyb_arms[order->arm];
+    if (order->begins) {
+        hyb_predictor_keep(p);
+        p->episode.open = 1;
+        p->episode.arm = order->arm;
+        p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
+    }
+    p->now.scale = order->scale;
+    switch (arm->way) {
+    case HYB_WAY_OFF: break;
+    case HYB_WAY_A: hyb_predictor_move_a(p, sums, arm->scale); break;
+    case HYB_WAY_B: hyb_predictor_move_s(p, arm->horizon, HYB_ANCHOR_AFTER); break;
+    case HYB_WAY_A2: break; /* all its steps are true */
+    case HYB_WAY_C: hyb_predictor_move_s(p, 1, HYB_ANCHOR_ALONG); break;
+    }
+    p->now.steps_of_phase[HYB_PHASE_PREDICT] += arm->way == HYB_WAY_B ? arm->horizon : 1;
+}
+
+/* Decides on what comes, and predicts up to the next true step. */
+static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_family_sums *sums)
+{
+    hyb_phase_order order;
+    hyb_phase_look look;
+    bool taken = !sums;
+    hyb_predictor_look(p, rate, &look);
+    if (hyb_phases_chooses(&p->phases, &look)) look.arm = hyb_predictor_arm(p, &look);
+    for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
+        if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
+        taken = true; /* mode A does it with its move */
+        hyb_predictor_predict(p, &order, sums);
+        look.arm = HYB_ARM_OFF;
+        look.rate_jumped = false;
+    }
+    if (!taken) hyb_predictor_take_up(p);
+    p->now.phase = (int64_t)order.phase;
+    p->now.ends_window = order.ends_window;
+    p->now.arm = order.arm;
+}
+
+/* ---- after a step was taken -------------------------------------------------------------------------------------- */
+
+static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
+{
+    const hybrid_trainer_desc *d = &p->t->desc;
+    hyb_sight sight;
+    memset(&sight, 0, sizeof sight);
+    sight.loss = seen->loss;
+    sight.grad_norm = seen->grad_norm;
+    sight.rate = seen->rate;
+    sight.peak_rate = (double)d->rate;
+    sight.noise_scale = seen->noise_scale;
+    sight.batch_tokens = (double)seen->n_counted;
+    sight.budget = d->n_steps ? HYB_MIN((double)seen->step / (double)d->n_steps, 1.0) : 0;
+    sight.accumulation = 1.0 / d->n_batches;
+    sight.clipped = seen->factor < 1;
+    sight.phase = p->phases.phase;
+    sight.phase_step = p->phases.step;
+    sight.consecutive = p->phases.consecutive;
+    hyb_features_step(&p->features, &sight);
+    hyb_law_step(&p->law, seen->loss, seen->rate);
+    hyb_band_see(p, hyb_log_loss(seen->loss));
+}
+
+/* Is it worse after a jump than the run was expected to be, beyond doubt? Mode A is judged by its windows. */
+static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *back, hybrid_error *error)
+{
+    hyb_episode *e = &p->episode;
+    double z;
+    *back = false;
+    if (!e->open || p->now.phase != HYB_PHASE_CORRECT) return HYBRID_OK;
+    e->sum += l;
+    e->n++;
+    if (p->phases.step < p->phases.length) return HYBRID_OK;
+    z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
+    hyb_phases_observe(&p->phases, z < 1.96, e->sum / e->n - e->expected);
+    p->now.trust = hyb_clamp(p->now.trust * (z < 1.96 ? 1.1 : 0.5), 0.05, (double)p->desc.trust);
+    if (e->open == 2) e->open = 0;
+    if (z < 4 || hyb_arms[e->arm].way == HYB_WAY_A || !p->now.can_go_back) return HYBRID_OK;
+    *back = true;
+    return hyb_predictor_go_back(p, "a jump made the loss worse, and correcting it did not help", 1, 0, error);
+}
+
+static void hyb_predictor_tell(const hybrid_predictor *p, int64_t moves_before, hybrid_predict_step *told)
+{
+    told->event = p->now.n_moves > moves_before ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
+    told->moved = told->event == HYBRID_PREDICT_MOVED ? p->now.moved : 0;
+    told->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+}
+
+static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
+                                           hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    const uint64_t since = hyb_now_ns();
+    const int64_t moves = p->now.n_moves;
+    const bool ended = p->now.ends_window != 0;
+    hyb_family_sums sums[HYB_FAMILY_ALL + 1];
+    hybrid_result r;
+    bool back;
+    metrics->predict.phase = (hybrid_phase)p->now.phase;
+    if (p->band.sigma > 0) {
+        metrics->predict.low = exp(p->band.expected - p->conformal.factor * p->band.sigma);
+        metrics->predict.high = exp(p->band.expected + p->conformal.factor * p->band.sigma);
+    }
+    p->now.steps_of_phase[p->now.phase == HYB_PHASE_PREDICT ? HYB_PHASE_FULL : p->now.phase]++;
+    hyb_phases_spend(&p->phases, 1);
+    hyb_predictor_see(p, seen);
+    r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);
+    if (!r && back) {
+        metrics->predict.event = HYBRID_PREDICT_WENT_BACK;
+        return HYBRID_OK;
+    }
+    if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
+        hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
+    if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
+    if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
+    hyb_band_expect(p, seen->rate);
+    if (p->episode.open == 1 && p->episode.n == 0) {
+        p->episode.expected = p->band.expected;
+        p->episode.sigma = p->band.sigma;
+    }
+    hyb_predictor_tell(p, moves, &metrics->predict);
+    p->seconds += (double)(hyb_now_ns() - since) * 1e-9;
+    return r;
+}
+#endif

@@ -1,0 +1,189 @@
+/* predict/state: a predictor: what it remembers of the run, and how the run goes back to what it was before a move. */
+#ifndef HYB_PREDICT_STATE_C
+#define HYB_PREDICT_STATE_C
+#include "../core/fpenv.c"
+#include "../train/trainer.c"
+#include "bandit.c"
+#include "calibration.c"
+#include "displacement.c"
+#include "features.c"
+#include "law.c"
+#include "monitor.c"
+#include "phases.c"
+#include "settings.c"
+
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1 };
+
+/* What the loss of the next step is expected to be, as l = log loss: the law, what lately was above or below it, and
+ * how far single steps lie from that. */
+typedef struct hyb_band {
+    double level, squares;         /* of l - law: mean of 1/16 of the newest; squares of what is off that */
+    double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
+    double n, within;              /* steps that were expected, and that were within the band of 90 % */
+    double n_windows;              /* windows, and the sums of |error| of their mean l: */
+    double off, off_last, off_law; /* as expected; by the window before; by the law alone */
+    double last;                   /* mean l of the window before, */
+    double ahead, law_ahead;       /* what was expected of this one, and by the law */
+    double sum, n_steps;           /* of this one */
+} hyb_band;
+
+/* A move that is not judged yet. */
+typedef struct hyb_episode {
+    double b, s;            /* coefficients along b and s of what was moved */
+    double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
+    double confidence;      /* before calibration */
+    double sum, n;          /* of l in Correct */
+    double context[HYB_N_CONTEXT];
+    int64_t arm, open; /* open 1: moved, and no window has ended since; 2: that is judged, Correct is not over */
+} hyb_episode;
+
+/* Numbers alone, without holes: a checkpoint has them as they are. */
+typedef struct hyb_predictor_state {
+    int64_t steps_of_phase[4];  /* true steps, of PREDICT those that were predicted */
+    int64_t phase, ends_window; /* of the step that comes */
+    int64_t arm, interval_left; /* of the Predict phase it is in */
+    int64_t n_windows, n_moves, n_rollbacks, n_stopped;
+    int64_t can_go_back, kept_step; /* the snapshot's */
+    double kept_gradient, kept_noise;
+    double rate_factor;    /* of the learning rate: halved by roll-backs */
+    double scale;          /* of moves: shorter after the monitor asked for it */
+    double trust;          /* rho */
+    double rate_before[8]; /* of steps that are 0, 14, 28... back: how it drifts */
+    double confidence, moved;
+    double hindsight, hindsight_squares, cosine,
+        hindsight_n; /* of d = c b + the rest, c by least squares; of 20 windows */
+    double gained;   /* steps: what moves had done in advance of what true steps then did */
+    double gained_squares, n_gained;
+    unsigned char mark[HYB_MARK];
+} hyb_predictor_state;
+
+struct hybrid_predictor {
+    hyb_rider base; /* first: a predictor rides */
+    hybrid_runtime *rt;
+    hybrid_trainer *t; /* NULL: it is gone */
+    hybrid_predict_desc desc;
+    hyb_displacement disp;
+    hyb_predictor_state now;
+    hyb_band band;
+    hyb_episode episode;
+    hyb_features features;
+    hyb_law law;
+    hyb_conformal conformal;
+    hyb_platt platt;
+    hyb_score score;
+    hyb_monitor monitor;
+    hyb_phases phases;
+    hyb_bandit bandit;
+    float x[HYB_N_FEATURES]; /* of the last window */
+    uint64_t bytes;
+    double seconds;
+    char verdict[512];
+};
+
+static hybrid_predictor *hyb_predictor_of(hyb_rider *r) { return (hybrid_predictor *)(void *)r; }
+
+/* ---- going back -------------------------------------------------------------------------------------------------- */
+
+static const hyb_move *hyb_no_moves(void)
+{
+    static const hyb_move none[HYB_FAMILIES + 1] = { { 0, 0, 0, 0 } };
+    return none;
+}
+
+/* A window is over: b and s take up what it did, and the next begins. */
+static void hyb_predictor_take_up(hybrid_predictor *p)
+{
+    hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_AFTER);
+}
+
+/* What the weights are before they are moved, in case it was a mistake. */
+static void hyb_predictor_keep(hybrid_predictor *p)
+{
+    hyb_predictor_state *now = &p->now;
+    if (!p->disp.kept) return;
+    hyb_displacement_keep(&p->disp);
+    now->can_go_back = 1;
+    now->kept_step = p->t->step;
+    now->kept_gradient = p->t->noise.gradient;
+    now->kept_noise = p->t->noise.noise;
+    if (p->desc.mark) p->desc.mark(p->desc.user, now->mark);
+    if (p->desc.mark) hyb_fp_plain();
+}
+
+/* Weights, states of the optimizer, averages, the number of steps and the caller's place in its data are what they were
+ * before the last move. What was learnt of the run stays. */
+static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why, double rate, int64_t steps,
+                                           hybrid_error *error)
+{
+    hyb_predictor_state *now = &p->now;
+    hybrid_result r;
+    hyb_displacement_go_back(&p->disp);
+    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: %s: the run goes back to step %lld, and on by true steps",
+            (long long)p->t->step + 1, why, (long long)now->kept_step);
+    p->t->step = now->kept_step;
+    p->t->noise.gradient = now->kept_gradient;
+    p->t->noise.noise = now->kept_noise;
+    now->rate_factor *= rate > 0 ? rate : 1;
+    p->t->rate_factor = now->rate_factor;
+    now->can_go_back = 0;
+    now->n_rollbacks++;
+    now->trust = HYB_MAX(now->trust * 0.5, 0.05);
+    hyb_phases_force_full(&p->phases, steps > 0 ? steps : p->desc.full_steps);
+    p->phases.in_window = 0;
+    now->ends_window = p->desc.window == 1;
+    now->phase = HYB_PHASE_FULL;
+    p->episode.open = 0;
+    if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
+    if (p->desc.go_back) hyb_fp_plain();
+    return HYBRID_OK;
+}
+
+/* ---- what the next loss is expected to be ------------------------------------------------------------------------ */
+
+/* l of a step was seen: was it within the band? */
+static void hyb_band_see(hybrid_predictor *p, double l)
+{
+    hyb_band *b = &p->band;
+    const double law = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
+    const double off = l - law - b->level;
+    if (!hyb_is_finite(l)) return;
+    if (b->sigma > 0) {
+        b->n++;
+        b->within += fabs(l - b->expected) <= p->conformal.factor * b->sigma;
+        hyb_conformal_add(&p->conformal, l, b->expected, b->sigma);
+    }
+    b->squares = b->n_steps + b->n_windows > 0 ? b->squares + (off * off - b->squares) / 64 : off * off;
+    b->level = b->n_steps + b->n_windows > 0 ? b->level + off / 16 : l - law;
+    b->sum += l;
+    b->n_steps++;
+}
+
+/* Of the next step, whose rate is about that of this one. */
+static void hyb_band_expect(hybrid_predictor *p, double rate)
+{
+    hyb_band *b = &p->band;
+    b->expected = (p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate) : 0) + b->level;
+    b->sigma = b->n_windows > 0 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
+}
+
+/* A window is over: how well was its mean told? The law was fitted anew, so that what it says has moved. */
+static void hyb_band_window(hybrid_predictor *p, double law_before, double rate)
+{
+    hyb_band *b = &p->band;
+    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0;
+    const double window = rate * p->desc.window;
+    if (!(b->n_steps > 0)) return;
+    if (b->n_windows >= 4) {
+        b->off += fabs(mean - b->ahead);
+        b->off_last += fabs(mean - b->last);
+        b->off_law += fabs(mean - b->law_ahead);
+    }
+    b->n_windows++;
+    b->level += law_before - (p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0);
+    b->last = mean;
+    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + window / 2) : mean;
+    b->ahead = p->law.fitted ? hyb_law_ahead(&p->law, p->law.total + window / 2) : mean;
+    b->sum = b->n_steps = 0;
+}
+#endif
