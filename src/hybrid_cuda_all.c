@@ -32,6 +32,7 @@ HYB_TEPID_BEGIN
 #include "cuda/ops.c"
 #include "cuda/ops_rows.c"
 #include "cuda/ops_matmul.c"
+#include "cuda/ops_matmul_back.c"
 #include "cuda/ops_recurrent.c"
 #include "cuda/ops_attention.c"
 #include "cuda/ops_experts.c"

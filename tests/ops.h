@@ -1422,21 +1422,26 @@ static void side_compare(side *reference, char **want_after, side *s, const op_c
     side_end(s);
 }
 
-/* n draws of an op on the reference, held to the statement, and on each of the others. HYBRID_SEED: one draw, as a
- * failure names it; HYBRID_TYPE: weights of one type. */
+/* One draw of an op on the reference, held to the statement, and on each of the others. */
+static void op_compare_one(const op_case *c, side *reference, side *others, int n_others, uint64_t seed, bool near)
+{
+    any_op op;
+    char **after = side_run(reference, c, seed, &op, true);
+    int t;
+    side_exact(reference, c, seed, after);
+    for (t = 0; t < n_others; t++) side_compare(reference, after, &others[t], c, seed, near);
+    after_free(after);
+    side_end(reference);
+}
+
+/* n draws. HYBRID_SEED: one draw, as a failure names it; HYBRID_TYPE: weights of one type. */
 static void op_compare(const op_case *c, side *reference, side *others, int n_others, int n, bool near)
 {
     const char *one = getenv("HYBRID_SEED");
-    int i, t;
-    for (i = 0; i < (one ? 1 : n); i++) {
-        const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + (uint64_t)(c - op_cases);
-        any_op op;
-        char **after = side_run(reference, c, seed, &op, true);
-        side_exact(reference, c, seed, after);
-        for (t = 0; t < n_others; t++) side_compare(reference, after, &others[t], c, seed, near);
-        after_free(after);
-        side_end(reference);
-    }
+    int i;
+    for (i = 0; i < (one ? 1 : n); i++)
+        op_compare_one(c, reference, others, n_others,
+                       one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + (uint64_t)(c - op_cases), near);
 }
 
 /* Every op so. HYBRID_ONLY: those whose name holds a word. */

@@ -196,6 +196,15 @@ static void draw_matmul_back_w(side *s, hyb_op_matmul_back_w *op)
         o->dbias = draw_chance(s, 50) ? draw_floats(s, o->n, 1) : NULL;
     }
     op->rounding.type = s->limits.operands = draw_rounding(s);
+    for (i = 0; op->rounding.type && i < op->n_out; i++) { /* for which scratch is planned */
+        hyb_tensor *w = &s->w[s->n_w++];
+        memset(w, 0, sizeof *w);
+        w->ne[0] = op->k;
+        w->ne[1] = op->out[i].n;
+        w->ne[2] = w->ne[3] = 1;
+        w->nb[0] = sizeof(float);
+        w->nb[1] = w->nb[2] = w->nb[3] = sizeof(float) * (size_t)op->k;
+    }
     s->limits.n_train = 1;
     s->near = 1e-5;
     s->exact = 3e-6;

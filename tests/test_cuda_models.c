@@ -483,6 +483,85 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
     }
 }
 
+/* Bytes on the GPU that a trainer holds, beside what was there before it. */
+static void format_planned(const pupil *p, uint64_t before, const char *when)
+{
+    const hyb_transformer *made = hyb_transformer_of(p->t->objective);
+    const uint64_t taken = hyb_cuda_device_of(p->rt->gpu)->cu->arena.used - before + made->memory.host_bytes;
+    CHECK(p->t->plan.total == taken + p->t->plan.other, "%s: %llu bytes planned, %llu were taken", when,
+          (unsigned long long)p->t->plan.total, (unsigned long long)(taken + p->t->plan.other));
+}
+
+/* A format on the CPU and on the GPU; then the GPU goes to fp32 and back, and a factor of the loss is too large. A
+ * value in the middle between two numbers of the format may be rounded otherwise: losses are no nearer than that. */
+static void check_format(const char *name, hybrid_type format, bool own)
+{
+    const double near = format == HYBRID_TYPE_BF16 ? 3e-3 : 5e-4;
+    const char *path = "build/cuda-format.gguf";
+    pupil p[2];
+    int32_t ids[PUPIL_ROWS], targets[PUPIL_ROWS];
+    hybrid_trainer_desc d;
+    hybrid_train_batch batch;
+    hybrid_train_metrics a[2];
+    hybrid_error err;
+    uint64_t before;
+    double loss[3] = { 0, 0, 0 };
+    int i, k;
+    memset(&d, 0, sizeof d);
+    memset(&batch, 0, sizeof batch);
+    d.rate = 1e-3f;
+    d.clip = 1;
+    d.format = format;
+    for (k = 0; k < 2; k++)
+        if (!pupil_open(&p[k], name, k == 1, d)) return;
+    if (own) hyb_cuda_device_of(p[1].rt->gpu)->cu->blas_state = 2; /* as if there were no cuBLAS */
+    before = hyb_cuda_device_of(p[1].rt->gpu)->cu->arena.used +
+             hyb_transformer_of(p[1].t->objective)->memory.host_bytes + p[1].t->plan.other - p[1].t->plan.total;
+    CHECK(p[1].t->plan.rounded >= 2 * (uint64_t)p[1].t->store.n_values && !p[0].t->plan.rounded,
+          "%llu bytes of rounded weights", (unsigned long long)p[1].t->plan.rounded);
+    batch.ids = ids;
+    batch.targets = targets;
+    for (i = 0; i < PUPIL_ROWS; i++) {
+        ids[i] = (i * i * 13 + 7 * i) % p[0].m->hp.n_vocab;
+        targets[i] = (ids[i] * 5 + 3) % p[0].m->hp.n_vocab;
+    }
+    for (i = 0; i < 3; i++) {
+        for (k = 0; k < 2; k++) CHECK(!hybrid_trainer_step(p[k].t, &batch, &a[k], &err), "%s: %s", name, err.message);
+        CHECK(fabs(a[0].loss - a[1].loss) < near && a[1].format == format && !a[1].skipped, "%s: losses %.9g, %.9g",
+              name, a[0].loss, a[1].loss);
+        CHECK(fabs(a[0].grad_norm / a[1].grad_norm - 1) < 10 * near, "norms %g and %g", a[0].grad_norm, a[1].grad_norm);
+    }
+    printf("  %s, %s%s: 3 steps, the last losses %.1e apart\n", name, hyb_format_name(format), own ? ", own" : "",
+           fabs(a[0].loss - a[1].loss));
+    CHECK(!hybrid_trainer_save(p[0].t, path, &err), "%s", err.message);
+    /* to fp32, with the memory of fp32, and back: the bytes of both are counted */
+    CHECK(!hybrid_trainer_evaluate(p[1].t, &batch, &loss[0], &err), "%s", err.message);
+    CHECK(!hybrid_trainer_set_format(p[1].t, HYBRID_TYPE_F32, &err), "%s", err.message);
+    CHECK(p[1].t->plan.rounded == 0 && p[1].t->format.bytes == 0, "fp32 keeps rounded weights");
+    format_planned(&p[1], before, "fp32");
+    CHECK(!hybrid_trainer_evaluate(p[1].t, &batch, &loss[1], &err), "%s", err.message);
+    CHECK(loss[1] != loss[0] && fabs(loss[1] - loss[0]) < 2e-2, "%.9g in fp32", loss[1]);
+    /* the CPU's checkpoint brings the format back */
+    CHECK(!hybrid_trainer_load(p[1].t, path, &err) && p[1].t->format.type == format, "%s", err.message);
+    format_planned(&p[1], before, "after a checkpoint");
+    for (k = 0; k < 2; k++) CHECK(!hybrid_trainer_evaluate(p[k].t, &batch, &loss[k], &err), "%s", err.message);
+    CHECK(fabs(loss[0] - loss[1]) < near, "losses %.9g, %.9g from a checkpoint", loss[0], loss[1]);
+    CHECK(!hybrid_trainer_set_format(p[1].t, HYBRID_TYPE_F32, &err) &&
+              !hybrid_trainer_set_format(p[1].t, HYBRID_TYPE_F16, &err),
+          "%s", err.message);
+    CHECK(p[1].t->format.bytes == 6 * (uint64_t)p[1].t->store.n_values && p[1].t->format.n_changes == 2,
+          "%d changes moved %llu bytes", (int)p[1].t->format.n_changes, (unsigned long long)p[1].t->format.bytes);
+    format_planned(&p[1], before, "fp16");
+    CHECK(!hybrid_trainer_evaluate(p[1].t, &batch, &loss[0], &err), "%s", err.message);
+    p[1].t->format.scale = ldexp(1, 50);
+    CHECK(!hybrid_trainer_step(p[1].t, &batch, &a[1], &err) && a[1].skipped && p[1].t->format.scale == ldexp(1, 49),
+          "a gradient that is too large for fp16 is not noticed");
+    CHECK(!hybrid_trainer_evaluate(p[1].t, &batch, &loss[1], &err) && loss[0] == loss[1], "a skipped step: %.9g, %.9g",
+          loss[0], loss[1]);
+    remove(path);
+    for (k = 0; k < 2; k++) pupil_close(&p[k]);
+}
+
 static void check_training(void)
 {
     const bool slow = getenv("EMU_CHECK") != NULL;
@@ -490,7 +569,9 @@ static void check_training(void)
     memset(&d, 0, sizeof d);
     TEST("training");
     check_trained("gpt2", slow ? 1 : 5, d);
+    check_format("gpt2", HYBRID_TYPE_BF16, slow);
     if (slow) return;
+    check_format("llama", HYBRID_TYPE_F16, true);
     check_trained("llama", 5, d);
     check_trained("gemma2", 3, d); /* windows, soft-caps, norms after parts */
     d.recompute_every = 1;

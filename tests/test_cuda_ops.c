@@ -633,6 +633,11 @@ static void test_drawn(void)
         if (test_wanted(name)) op_compare(&op_cases[o], &reference, &gpu, 1, n, true);
         cu->blas_state = 0;
     }
+    TEST("matmul in formats, own products");
+    cu->blas_state = 2;
+    for (o = 7; o < 24 && test_wanted("matmul in formats, own products"); o += o % 12 == 7 ? 4 : 8)
+        op_compare_one(&op_cases[HYB_OP_matmul], &reference, &gpu, 1, (uint64_t)o * 1000 + HYB_OP_matmul, true);
+    cu->blas_state = 0;
     hybrid_runtime_destroy(gpu.rt);
     hybrid_runtime_destroy(reference.rt);
 }

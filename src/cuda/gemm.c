@@ -127,8 +127,9 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
 }
 
 #ifndef HYBRID_NO_TRAIN
-/* c (m, n) = a (m, p) . b (p, n), or c += that, all of float32. a_m, a_p: floats from one row or column of a to the
- * next, one of them 1; those of b and c are side by side in their rows. The structure of kernels/gemm_f32.cu. */
+/* c (m, n) = a (m, p) . b (p, n), or c += that, all of float32 (by cuBLAS a and b may be of 16 bits). a_m, a_p: floats
+ * from one row or column of a to the next, one of them 1; those of b and c are side by side in their rows. The
+ * structure of kernels/gemm_f32.cu. */
 typedef struct hyb_cuda_product_back {
     const float *a, *b;
     float *c;
@@ -136,8 +137,8 @@ typedef struct hyb_cuda_product_back {
     int32_t m, n, p, add;
 } hyb_cuda_product_back;
 
-/* False: there is no cuBLAS, nothing was done. It counts columns first: c^T = b^T . a^T. */
-static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, const hyb_cuda_product_back *o)
+/* False: there is no cuBLAS, nothing was done. It counts columns first: c^T = b^T . a^T. type: of a and b. */
+static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_product_back *o)
 {
     const float alpha = 1.0f, beta = o->add ? 1.0f : 0.0f;
     const bool rows = o->a_p == 1;
@@ -149,7 +150,7 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, const hyb_cuda_product_back *o
     if (q->failure.result || q->rehearsing || !o->m || !o->n) return true;
     caller = hyb_cuda_enter(q->cu);
     status = q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n,
-                                           o->m, o->p, &alpha, o->b, HYB_CUDA_R_32F, (int)o->b_p, o->a, HYB_CUDA_R_32F,
+                                           o->m, o->p, &alpha, o->b, type, (int)o->b_p, o->a, type,
                                            (int)(rows ? o->a_m : o->a_p), &beta, o->c, HYB_CUDA_R_32F, (int)o->c_m,
                                            HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
     hyb_cuda_leave(q->cu, caller);

@@ -313,11 +313,17 @@ static void hyb_cuda_before(hyb_cuda_queue *q, const hyb_cuda_product *p)
     hyb_cuda_grid(q, HYB_MODULE_QUANTIZE, HYB_KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
+/* Whether cuBLAS is there, and multiplies values of 16 bits of that kind on this GPU. */
+static bool hyb_cuda_blas_has(hyb_cuda_queue *q, bool bf16)
+{
+    return (!bf16 || q->cu->cc >= 80) && hyb_cuda_queue_blas(q, NULL);
+}
+
 static void hyb_cuda_tensor_cores(hyb_cuda_queue *q, bool bf16, hyb_cuda_product *p)
 {
     void *args[1];
     bool wide = p->n > 64;
-    if (hyb_cuda_queue_blas(q, NULL)) {
+    if (hyb_cuda_blas_has(q, bf16)) {
         if (p->bias || (p->add && p->add != p->y)) hyb_cuda_before(q, p);
         hyb_cuda_gemm(q, bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F,
                       p->y, (int)p->y_stride, p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
@@ -426,117 +432,4 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
             hyb_cuda_matmul_few(&job, i);
     }
 }
-
-static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
-{
-    hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
-}
-
-#ifndef HYBRID_NO_TRAIN
-/* ---- gradients --------------------------------------------------------------------------------------------------- */
-
-/* Bytes of scratch of matmul_back_x: rows of W as floats, all of them or a slice. */
-static size_t hyb_cuda_back_scratch(hybrid_type type, int64_t k, int64_t out)
-{
-    const size_t row = (size_t)k * sizeof(float);
-    if (type == HYBRID_TYPE_F32) return 0;
-    return HYB_MIN((size_t)out, HYB_MAX((size_t)HYB_CUDA_SLICE / row, 1)) * row;
-}
-
-static void hyb_cuda_product_by_any(hyb_cuda_queue *q, const hyb_cuda_product_back *o)
-{
-    hyb_cuda_product_back copy = *o;
-    void *args[1];
-    if (hyb_cuda_gemm_back(q, o)) return;
-    args[0] = &copy;
-    hyb_cuda_grid(q, HYB_MODULE_GEMM_BACK, 0, (o->m + 63) / 64, (o->n + 63) / 64, 256, args);
-}
-
-/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
-static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
-{
-    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
-    int64_t row_bytes = (int64_t)w->nb[1];
-    const int32_t *index = NULL;
-    const float *add = NULL;
-    int32_t k = (int32_t)w->ne[0];
-    float scale = 1;
-    void *args[7];
-    args[0] = &from;
-    args[1] = &row_bytes;
-    args[2] = &index;
-    args[3] = &k;
-    args[4] = &scale;
-    args[5] = &add;
-    args[6] = &to;
-    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
-                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
-}
-
-/* dx (n, k) = or += dy (n, out) . w (out, k); w of any type, F32 from where it lies. */
-static void hyb_cuda_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op, const hyb_matmul_dy *o, bool add)
-{
-    const hyb_tensor *w = o->w;
-    const bool f32 = w->type == HYBRID_TYPE_F32;
-    const int64_t k = w->ne[0], fit = f32 ? w->ne[1] : (int64_t)(at->scratch_bytes / (sizeof(float) * (size_t)k));
-    const int64_t slice = HYB_MAX(f32 ? fit : HYB_MIN(fit, 65535), 1); /* rows of a grid */
-    hyb_cuda_product_back p;
-    int64_t first;
-    p.m = op->n;
-    p.n = (int32_t)k;
-    p.a_m = o->dy_stride;
-    p.a_p = 1;
-    p.b_p = k;
-    p.c = op->dx;
-    p.c_m = op->dx_stride;
-    for (first = 0; first < w->ne[1]; first += slice) {
-        p.p = (int32_t)HYB_MIN(slice, w->ne[1] - first);
-        p.a = o->dy + first;
-        p.b = f32 ? (const float *)w->data : (const float *)(void *)at->scratch;
-        p.add = add || first;
-        if (!f32) hyb_cuda_decode(at->q, w, first, p.p, (float *)(void *)at->scratch);
-        hyb_cuda_product_by_any(at->q, &p);
-    }
-}
-static void hyb_cuda_op_matmul_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op)
-{
-    int i;
-    for (i = 0; i < op->n_out && op->n > 0; i++) hyb_cuda_back_x(at, op, &op->out[i], i > 0);
-}
-
-static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
-{
-    hyb_op_norm_back sum;
-    memset(&sum, 0, sizeof sum);
-    sum.dy = o->dy;
-    sum.dy_stride = o->dy_stride;
-    sum.n_rows = n;
-    sum.n_group = 1;
-    sum.n = o->n;
-    sum.db = o->dbias;
-    hyb_cuda_norm_back_w(at, &sum);
-}
-
-static void hyb_cuda_op_matmul_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op)
-{
-    int i;
-    for (i = 0; i < op->n_out && op->n > 0; i++) {
-        const hyb_matmul_dw *o = &op->out[i];
-        hyb_cuda_product_back p;
-        p.m = (int32_t)o->n;
-        p.n = (int32_t)op->k;
-        p.p = op->n;
-        p.a = o->dy;
-        p.a_m = 1;
-        p.a_p = o->dy_stride;
-        p.b = op->x;
-        p.b_p = op->x_stride;
-        p.c = o->dw;
-        p.c_m = op->k;
-        p.add = 1;
-        if (o->dw) hyb_cuda_product_by_any(at->q, &p);
-        if (o->dbias) hyb_cuda_bias_back(at, o, op->n);
-    }
-}
-#endif
 #endif

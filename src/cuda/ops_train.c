@@ -2,7 +2,7 @@
 #ifndef HYB_CUDA_OPS_TRAIN_C
 #define HYB_CUDA_OPS_TRAIN_C
 #include "ops_attention.c"
-#include "ops_matmul.c"
+#include "ops_matmul_back.c"
 
 #ifndef HYBRID_NO_TRAIN
 

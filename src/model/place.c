@@ -107,10 +107,8 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
     int32_t i;
     if (r) return r;
     limits->n_train = d->n_ctx;
-    limits->operands = operands;
+    limits->operands = operands; /* matrices are shown once more with it */
     if (device->ops->is_host) return HYBRID_OK;
-    if (operands != HYBRID_TYPE_F32)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "number formats other than fp32 are trained on the host only");
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",

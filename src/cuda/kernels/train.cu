@@ -235,3 +235,27 @@ KERNEL __launch_bounds__(32) gram_sum(const double *parts, int n, double *sums)
     for (int i = 0; i < n; i++) all += parts[i * GRAM + threadIdx.x];
     sums[threadIdx.x] = all;
 }
+
+/* out (rows, ld) = x (rows, k) so, zeros from k on. grid (ld / 256, rows), block 256. */
+KERNEL __launch_bounds__(256) round_rows(const float *x, i64 x_stride, int rows, int k, int bf16, u16 *out, int ld)
+{
+    const int i = (int)blockIdx.x * 256 + (int)threadIdx.x;
+    const i64 row = blockIdx.y;
+    if (i >= ld) return;
+    const float v = i < k ? x[row * x_stride + i] : 0.0f;
+    out[row * ld + i] = bf16 ? f2bf(v) : f2h(v);
+}
+
+/* out (k, ld) = x (rows, k) so, and turned, zeros from rows on. grid (ld / 32, k / 32), block 256: a tile of 32 x 32
+ * goes through shared memory, so that both sides are read and written along their rows. */
+KERNEL __launch_bounds__(256) round_turned(const float *x, i64 x_stride, int rows, int k, int bf16, u16 *out, int ld)
+{
+    __shared__ float tile[32][33];
+    const int row0 = (int)blockIdx.x * 32, column0 = (int)blockIdx.y * 32, at = (int)threadIdx.x % 32;
+    for (int i = (int)threadIdx.x / 32; i < 32; i += 8)
+        tile[i][at] = row0 + i < rows && column0 + at < k ? x[(row0 + i) * x_stride + column0 + at] : 0.0f;
+    block_sync();
+    for (int i = (int)threadIdx.x / 32; i < 32; i += 8)
+        if (column0 + i < k && row0 + at < ld)
+            out[(i64)(column0 + i) * ld + row0 + at] = bf16 ? f2bf(tile[at][i]) : f2h(tile[at][i]);
+}
