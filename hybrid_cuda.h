@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id ad105084ea3fa23b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 11eedc3c5498af85): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,37 +15,38 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      159  macros.h                 what compilers call things, and the macros that every room uses
- *     9904  end.h                    closes what core/begin opened
+ *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      160  macros.h                 what compilers call things, and the macros that every room uses
+ *    10195  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      427  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      596  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      891  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1029  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1183  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5374  cache.c                  compiled kernels on disk, or in the host's own store
- *     5652  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6129  device.c                 an opened GPU: its context, its memory, its kernels
- *     6516  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6689  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7152  gemm.c                   large products by cuBLAS.
- *     7314  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7379  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7773  ops_matmul.c             the op matmul: which kernels a product takes
- *     8312  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8417  ops_attention.c          which kernel of attention takes which rows
- *     8695  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9066  ops_train.c              the loss and the optimizer
- *     9259  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9381  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     9716  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      238  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      428  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      597  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      892  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1030  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1184  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5399  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5677  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6154  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6541  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6714  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7177  gemm.c                   large products by cuBLAS.
+ *     7340  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7405  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7799  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8231  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8601  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8706  ops_attention.c          which kernel of attention takes which rows
+ *     8984  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9355  ops_train.c              the loss and the optimizer
+ *     9548  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9670  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10005  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -57,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "ad105084ea3fa23b"
+#define HYBRID_CUDA__SOURCE_ID "11eedc3c5498af85"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5274,6 +5275,30 @@ static const char *const hyb_cuda_text_train[] = {
 "    double all = 0;\n"
 "    for (int i = 0; i < n; i++) all += parts[i * GRAM + threadIdx.x];\n"
 "    sums[threadIdx.x] = all;\n"
+"}\n"
+"\n"
+"/* out (rows, ld) = x (rows, k) so, zeros from k on. grid (ld / 256, rows), block 256. */\n"
+"KERNEL __launch_bounds__(256) round_rows(const float *x, i64 x_stride, int rows, int k, int bf16, u16 *out, int ld)\n"
+"{\n"
+"    const int i = (int)blockIdx.x * 256 + (int)threadIdx.x;\n"
+"    const i64 row = blockIdx.y;\n"
+"    if (i >= ld) return;\n"
+"    const float v = i < k ? x[row * x_stride + i] : 0.0f;\n"
+"    out[row * ld + i] = bf16 ? f2bf(v) : f2h(v);\n"
+"}\n"
+"\n"
+"/* out (k, ld) = x (rows, k) so, and turned, zeros from rows on. grid (ld / 32, k / 32), block 256: a tile of 32 x 32\n"
+" * goes through shared memory, so that both sides are read and written along their rows. */\n"
+"KERNEL __launch_bounds__(256) round_turned(const float *x, i64 x_stride, int rows, int k, int bf16, u16 *out, int ld)\n"
+"{\n"
+"    __shared__ float tile[32][33];\n"
+"    const int row0 = (int)blockIdx.x * 32, column0 = (int)blockIdx.y * 32, at = (int)threadIdx.x % 32;\n"
+"    for (int i = (int)threadIdx.x / 32; i < 32; i += 8)\n"
+"        tile[i][at] = row0 + i < rows && column0 + at < k ? x[(row0 + i) * x_stride + column0 + at] : 0.0f;\n"
+"    block_sync();\n"
+"    for (int i = (int)threadIdx.x / 32; i < 32; i += 8)\n"
+"        if (column0 + i < k && row0 + at < ld)\n"
+"            out[(i64)(column0 + i) * ld + row0 + at] = bf16 ? f2bf(tile[at][i]) : f2h(tile[at][i]);\n"
 "}\n",
 NULL
 };
@@ -7276,8 +7301,9 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
 }
 
 #ifndef HYBRID_NO_TRAIN
-/* c (m, n) = a (m, p) . b (p, n), or c += that, all of float32. a_m, a_p: floats from one row or column of a to the
- * next, one of them 1; those of b and c are side by side in their rows. The structure of kernels/gemm_f32.cu. */
+/* c (m, n) = a (m, p) . b (p, n), or c += that, all of float32 (by cuBLAS a and b may be of 16 bits). a_m, a_p: floats
+ * from one row or column of a to the next, one of them 1; those of b and c are side by side in their rows. The
+ * structure of kernels/gemm_f32.cu. */
 typedef struct hyb_cuda_product_back {
     const float *a, *b;
     float *c;
@@ -7285,8 +7311,8 @@ typedef struct hyb_cuda_product_back {
     int32_t m, n, p, add;
 } hyb_cuda_product_back;
 
-/* False: there is no cuBLAS, nothing was done. It counts columns first: c^T = b^T . a^T. */
-static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, const hyb_cuda_product_back *o)
+/* False: there is no cuBLAS, nothing was done. It counts columns first: c^T = b^T . a^T. type: of a and b. */
+static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_product_back *o)
 {
     const float alpha = 1.0f, beta = o->add ? 1.0f : 0.0f;
     const bool rows = o->a_p == 1;
@@ -7298,7 +7324,7 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, const hyb_cuda_product_back *o
     if (q->failure.result || q->rehearsing || !o->m || !o->n) return true;
     caller = hyb_cuda_enter(q->cu);
     status = q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n,
-                                           o->m, o->p, &alpha, o->b, HYB_CUDA_R_32F, (int)o->b_p, o->a, HYB_CUDA_R_32F,
+                                           o->m, o->p, &alpha, o->b, type, (int)o->b_p, o->a, type,
                                            (int)(rows ? o->a_m : o->a_p), &beta, o->c, HYB_CUDA_R_32F, (int)o->c_m,
                                            HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
     hyb_cuda_leave(q->cu, caller);
@@ -7391,7 +7417,7 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 /* of rows and train, -DBACK */
 #define HYB_CUDA_KERNELS_TRAIN(X) \
     X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp) \
-    X(round_values) \
+    X(round_values) X(round_rows) X(round_turned) \
     X(displace) X(gram) X(gram_sum)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
@@ -8081,11 +8107,17 @@ static void hyb_cuda_before(hyb_cuda_queue *q, const hyb_cuda_product *p)
     hyb_cuda_grid(q, HYB_MODULE_QUANTIZE, HYB_KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
+/* Whether cuBLAS is there, and multiplies values of 16 bits of that kind on this GPU. */
+static bool hyb_cuda_blas_has(hyb_cuda_queue *q, bool bf16)
+{
+    return (!bf16 || q->cu->cc >= 80) && hyb_cuda_queue_blas(q, NULL);
+}
+
 static void hyb_cuda_tensor_cores(hyb_cuda_queue *q, bool bf16, hyb_cuda_product *p)
 {
     void *args[1];
     bool wide = p->n > 64;
-    if (hyb_cuda_queue_blas(q, NULL)) {
+    if (hyb_cuda_blas_has(q, bf16)) {
         if (p->bias || (p->add && p->add != p->y)) hyb_cuda_before(q, p);
         hyb_cuda_gemm(q, bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F,
                       p->y, (int)p->y_stride, p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
@@ -8194,13 +8226,240 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
             hyb_cuda_matmul_few(&job, i);
     }
 }
+/* ==== end src/cuda/ops_matmul.c ==== */
 
+/* ==== begin src/cuda/ops_matmul_back.c ==== */
+/* cuda/ops_matmul_back: what training asks of products besides y = x W^T: the gradients of what they read and of their
+ * weights, and all three in a number format of 16 bits (hyb_rounding), by tensor cores.
+ *
+ *                   cuBLAS reads                 own kernels, which know y = x w^T alone
+ *     y = x W^T     x and W                      x and W
+ *     dx = dy W     dy and W                     dy, and W turned
+ *     dW = dy^T x   dy and x                     dy turned, and x turned
+ *
+ * What they read is rounded, into the scratch; W need not be, where it is there in the format already. Rows of W go in
+ * slices, so that the scratch is not as large as a head. */
+
+#ifdef HYBRID_NO_TRAIN
 static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
     hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
+#else
+/* ---- number formats ---------------------------------------------------------------------------------------------- */
 
-#ifndef HYBRID_NO_TRAIN
+/* Products of n rows and matrices (.., k) in a format. */
+typedef struct hyb_cuda_format {
+    hyb_cuda_queue *q;
+    const hyb_rounding *rounding;
+    bool bf16, blas;
+    int n;
+    int64_t k, n_pad, k_pad; /* rounded up to 8 */
+    uint16_t *x;             /* scratch: (n, k_pad), or turned (k, n_pad); */
+    uint16_t *dy, *w;        /* of a slice: (n, slice) or (slice, n_pad), and (slice, k_pad) or (k, slice) */
+    int64_t slice;           /* rows of W, a multiple of 8 */
+} hyb_cuda_format;
+
+static size_t hyb_cuda_format_near(int64_t n, int64_t k)
+{
+    return hyb_align((size_t)hyb_cuda_pad(n) * (size_t)hyb_cuda_pad(k) * sizeof(uint16_t), 256);
+}
+/* Bytes that a row of W takes in a slice. */
+static size_t hyb_cuda_format_row(int64_t n, int64_t k)
+{
+    return (size_t)(hyb_cuda_pad(n) + hyb_cuda_pad(k)) * sizeof(uint16_t);
+}
+enum { HYB_CUDA_FORMAT_ALIGN = 512 }; /* of dy and w */
+
+/* Bytes of scratch of the three products of up to n rows with a matrix (out, k). */
+static size_t hyb_cuda_format_scratch(int64_t k, int64_t out, int n)
+{
+    const size_t row = hyb_cuda_format_row(n, k), rows = HYB_MAX((size_t)HYB_CUDA_SLICE / row / 8 * 8, 8);
+    return hyb_cuda_format_near(n, k) + HYB_MIN(rows, (size_t)hyb_cuda_pad(out)) * row + HYB_CUDA_FORMAT_ALIGN;
+}
+
+static void hyb_cuda_format_begin(hyb_cuda_format *f, hyb_cuda_at *at, const hyb_rounding *rounding, int n, int64_t k,
+                                  int64_t out)
+{
+    const size_t near = hyb_cuda_format_near(n, k), row = hyb_cuda_format_row(n, k);
+    const int64_t fit = (int64_t)((at->scratch_bytes - near - HYB_CUDA_FORMAT_ALIGN) / row);
+    f->q = at->q;
+    f->rounding = rounding;
+    f->bf16 = rounding->type == HYBRID_TYPE_BF16;
+    f->blas = hyb_cuda_blas_has(at->q, f->bf16);
+    f->n = n;
+    f->k = k;
+    f->n_pad = hyb_cuda_pad(n);
+    f->k_pad = hyb_cuda_pad(k);
+    f->slice = HYB_MAX(HYB_MIN(HYB_MIN(fit, hyb_cuda_pad(out)), 65528) / 8 * 8, 8); /* rows of a grid */
+    f->x = (uint16_t *)(void *)at->scratch;
+    f->dy = (uint16_t *)(void *)(at->scratch + near);
+    f->w = (uint16_t *)(void *)(at->scratch + near +
+                                hyb_align((size_t)f->slice * (size_t)f->n_pad * sizeof(uint16_t), 256));
+}
+
+/* to (rows, ld) = x (rows, k), zeros from k on; or turned: to (k, ld), zeros from rows on. */
+static void hyb_cuda_format_round(const hyb_cuda_format *f, bool turned, const float *x, int64_t x_stride, int64_t rows,
+                                  int64_t k, uint16_t *to, int64_t ld)
+{
+    int32_t bf16 = f->bf16, rows32 = (int32_t)rows, k32 = (int32_t)k, ld32 = (int32_t)ld;
+    void *args[7];
+    args[0] = &x;
+    args[1] = &x_stride;
+    args[2] = &rows32;
+    args[3] = &k32;
+    args[4] = &bf16;
+    args[5] = &to;
+    args[6] = &ld32;
+    if (turned)
+        hyb_cuda_grid(f->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_turned, hyb_div_up(ld, 32), hyb_div_up(k, 32), 256,
+                      args);
+    else
+        hyb_cuda_grid(f->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_rows, hyb_div_up(ld, 256), rows, 256, args);
+}
+
+/* The matrix in the format, where it is there; else NULL. Its rows are aligned as tensor cores want them. */
+static const uint16_t *hyb_cuda_format_ready(const hyb_cuda_format *f, const hyb_tensor *w)
+{
+    const uint16_t *to = f->rounding->to;
+    if (!to || f->k % 8) return NULL;
+    to += (const float *)w->data - f->rounding->of;
+    return (uintptr_t)(const void *)to % 16 ? NULL : to;
+}
+
+static const float *hyb_cuda_format_rows(const hyb_tensor *w, int64_t first)
+{
+    return (const float *)w->data + first * (int64_t)(w->nb[1] / sizeof(float));
+}
+
+/* y = x W^T + bias + add; x is rounded. */
+static void hyb_cuda_format_y(const hyb_cuda_format *f, const hyb_matmul_out *o)
+{
+    const uint16_t *ready = hyb_cuda_format_ready(f, o->w);
+    const int64_t rows = o->w->ne[1], slice = ready ? rows : f->slice;
+    hyb_cuda_product p;
+    int64_t first;
+    memset(&p, 0, sizeof p);
+    p.x = f->x;
+    p.ldx = p.ldw = f->k_pad;
+    p.n = f->n;
+    p.k = (int)f->k_pad;
+    p.add_stride = o->add_stride;
+    p.y_stride = o->y_stride;
+    for (first = 0; first < rows; first += slice) {
+        p.out = (int)HYB_MIN(slice, rows - first);
+        p.w = ready ? ready : f->w;
+        p.bias = o->bias ? o->bias + first : NULL;
+        p.add = o->add ? o->add + first : NULL;
+        p.y = o->y + first;
+        if (!ready)
+            hyb_cuda_format_round(f, false, hyb_cuda_format_rows(o->w, first), (int64_t)(o->w->nb[1] / sizeof(float)),
+                                  p.out, f->k, f->w, f->k_pad);
+        hyb_cuda_tensor_cores(f->q, f->bf16, &p);
+    }
+}
+
+/* dx (n, k) = or += dy W, of some rows of W. */
+static void hyb_cuda_format_dx(const hyb_cuda_format *f, const hyb_matmul_dy *o, int64_t first, int64_t rows, float *dx,
+                               int64_t dx_stride, bool add)
+{
+    const uint16_t *ready = f->blas ? hyb_cuda_format_ready(f, o->w) : NULL;
+    const int64_t rows_pad = hyb_cuda_pad(rows);
+    hyb_cuda_product p;
+    hyb_cuda_product_back b;
+    hyb_cuda_format_round(f, false, o->dy + first, o->dy_stride, f->n, rows, f->dy, rows_pad);
+    if (!ready)
+        hyb_cuda_format_round(f, !f->blas, hyb_cuda_format_rows(o->w, first), (int64_t)(o->w->nb[1] / sizeof(float)),
+                              rows, f->k, f->w, f->blas ? f->k_pad : rows_pad);
+    if (f->blas) {
+        memset(&b, 0, sizeof b);
+        b.a = (const float *)(const void *)f->dy;
+        b.b = (const float *)(const void *)(ready ? ready + first * f->k : f->w);
+        b.c = dx;
+        b.a_m = rows_pad;
+        b.a_p = 1;
+        b.b_p = f->k_pad;
+        b.c_m = dx_stride;
+        b.m = f->n;
+        b.n = (int32_t)f->k;
+        b.p = (int32_t)rows;
+        b.add = add;
+        hyb_cuda_gemm_back(f->q, f->bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, &b);
+        return;
+    }
+    memset(&p, 0, sizeof p);
+    p.x = f->dy;
+    p.w = f->w;
+    p.ldx = p.ldw = rows_pad;
+    p.n = f->n;
+    p.out = (int)f->k;
+    p.k = (int)rows_pad;
+    p.add = add ? dx : NULL;
+    p.y = dx;
+    p.add_stride = p.y_stride = dx_stride;
+    hyb_cuda_tensor_cores(f->q, f->bf16, &p);
+}
+
+/* Some rows of dw (out, k) += dy^T x; x is rounded, and turned where own kernels want it. */
+static void hyb_cuda_format_dw(const hyb_cuda_format *f, const hyb_matmul_dw *o, int64_t first, int64_t rows)
+{
+    const int64_t ld = f->blas ? hyb_cuda_pad(rows) : f->n_pad;
+    float *dw = o->dw + first * f->k;
+    hyb_cuda_product p;
+    hyb_cuda_product_back b;
+    hyb_cuda_format_round(f, !f->blas, o->dy + first, o->dy_stride, f->n, rows, f->dy, ld);
+    if (f->blas) {
+        memset(&b, 0, sizeof b);
+        b.a = (const float *)(const void *)f->dy;
+        b.b = (const float *)(const void *)f->x;
+        b.c = dw;
+        b.a_m = 1;
+        b.a_p = ld;
+        b.b_p = f->k_pad;
+        b.c_m = f->k;
+        b.m = (int32_t)rows;
+        b.n = (int32_t)f->k;
+        b.p = f->n;
+        b.add = 1;
+        hyb_cuda_gemm_back(f->q, f->bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, &b);
+        return;
+    }
+    memset(&p, 0, sizeof p);
+    p.x = f->dy;
+    p.w = f->x;
+    p.ldx = p.ldw = f->n_pad;
+    p.n = (int)rows;
+    p.out = (int)f->k;
+    p.k = (int)f->n_pad;
+    p.add = p.y = dw;
+    p.add_stride = p.y_stride = f->k;
+    hyb_cuda_tensor_cores(f->q, f->bf16, &p);
+}
+
+static bool hyb_cuda_format_is(const hyb_op_matmul *op)
+{
+    int i;
+    if (!op->in_chunks || op->rounding.type == HYBRID_TYPE_F32) return false;
+    for (i = 0; i < op->n_out; i++)
+        if (op->out[i].w->type != HYBRID_TYPE_F32) return false;
+    return true;
+}
+
+static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
+{
+    hyb_cuda_format f;
+    int i;
+    if (!hyb_cuda_format_is(op)) {
+        hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+        return;
+    }
+    for (i = 0; i < op->n_out && op->n > 0; i++) {
+        hyb_cuda_format_begin(&f, at, &op->rounding, op->n, op->out[0].w->ne[0], op->out[i].w->ne[1]);
+        if (!i) hyb_cuda_format_round(&f, false, op->x, op->x_stride, f.n, f.k, f.x, f.k_pad);
+        hyb_cuda_format_y(&f, &op->out[i]);
+    }
+}
+
 /* ---- gradients --------------------------------------------------------------------------------------------------- */
 
 /* Bytes of scratch of matmul_back_x: rows of W as floats, all of them or a slice. */
@@ -8215,7 +8474,7 @@ static void hyb_cuda_product_by_any(hyb_cuda_queue *q, const hyb_cuda_product_ba
 {
     hyb_cuda_product_back copy = *o;
     void *args[1];
-    if (hyb_cuda_gemm_back(q, o)) return;
+    if (hyb_cuda_gemm_back(q, HYB_CUDA_R_32F, o)) return;
     args[0] = &copy;
     hyb_cuda_grid(q, HYB_MODULE_GEMM_BACK, 0, (o->m + 63) / 64, (o->n + 63) / 64, 256, args);
 }
@@ -8268,8 +8527,20 @@ static void hyb_cuda_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op, con
 }
 static void hyb_cuda_op_matmul_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op)
 {
+    hyb_cuda_format f;
+    int64_t first;
     int i;
-    for (i = 0; i < op->n_out && op->n > 0; i++) hyb_cuda_back_x(at, op, &op->out[i], i > 0);
+    for (i = 0; i < op->n_out && op->n > 0; i++) {
+        const hyb_matmul_dy *o = &op->out[i];
+        if (op->rounding.type == HYBRID_TYPE_F32 || o->w->type != HYBRID_TYPE_F32) {
+            hyb_cuda_back_x(at, op, o, i > 0);
+            continue;
+        }
+        hyb_cuda_format_begin(&f, at, &op->rounding, op->n, o->w->ne[0], o->w->ne[1]);
+        for (first = 0; first < o->w->ne[1]; first += f.slice)
+            hyb_cuda_format_dx(&f, o, first, HYB_MIN(f.slice, o->w->ne[1] - first), op->dx, op->dx_stride,
+                               i > 0 || first > 0);
+    }
 }
 
 static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
@@ -8285,29 +8556,47 @@ static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
     hyb_cuda_norm_back_w(at, &sum);
 }
 
+/* dw += dy^T x in float32. */
+static void hyb_cuda_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op, const hyb_matmul_dw *o)
+{
+    hyb_cuda_product_back p;
+    p.m = (int32_t)o->n;
+    p.n = (int32_t)op->k;
+    p.p = op->n;
+    p.a = o->dy;
+    p.a_m = 1;
+    p.a_p = o->dy_stride;
+    p.b = op->x;
+    p.b_p = op->x_stride;
+    p.c = o->dw;
+    p.c_m = op->k;
+    p.add = 1;
+    hyb_cuda_product_by_any(at->q, &p);
+}
+
 static void hyb_cuda_op_matmul_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op)
 {
+    const bool rounds = op->rounding.type != HYBRID_TYPE_F32;
+    bool x_is_there = false;
+    hyb_cuda_format f;
+    int64_t first;
     int i;
     for (i = 0; i < op->n_out && op->n > 0; i++) {
         const hyb_matmul_dw *o = &op->out[i];
-        hyb_cuda_product_back p;
-        p.m = (int32_t)o->n;
-        p.n = (int32_t)op->k;
-        p.p = op->n;
-        p.a = o->dy;
-        p.a_m = 1;
-        p.a_p = o->dy_stride;
-        p.b = op->x;
-        p.b_p = op->x_stride;
-        p.c = o->dw;
-        p.c_m = op->k;
-        p.add = 1;
-        if (o->dw) hyb_cuda_product_by_any(at->q, &p);
+        if (o->dw && !rounds) hyb_cuda_back_w(at, op, o);
+        if (o->dw && rounds) {
+            hyb_cuda_format_begin(&f, at, &op->rounding, op->n, op->k, o->n);
+            if (!x_is_there)
+                hyb_cuda_format_round(&f, !f.blas, op->x, op->x_stride, f.n, f.k, f.x, f.blas ? f.k_pad : f.n_pad);
+            x_is_there = true;
+            for (first = 0; first < o->n; first += f.slice)
+                hyb_cuda_format_dw(&f, o, first, HYB_MIN(f.slice, o->n - first));
+        }
         if (o->dbias) hyb_cuda_bias_back(at, o, op->n);
     }
 }
 #endif
-/* ==== end src/cuda/ops_matmul.c ==== */
+/* ==== end src/cuda/ops_matmul_back.c ==== */
 
 /* ==== begin src/cuda/ops_recurrent.c ==== */
 /* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots. Kernels find the
@@ -9806,6 +10095,8 @@ static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tenso
     limits->scratch = HYB_MAX(limits->scratch, scratch);
 #ifndef HYBRID_NO_TRAIN
     if (limits->n_train) limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1]));
+    if (limits->operands != HYBRID_TYPE_F32 && w->type == HYBRID_TYPE_F32 && w->ne[2] == 1)
+        limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_format_scratch(w->ne[0], w->ne[1], limits->n_rows));
 #endif
     return true;
 }

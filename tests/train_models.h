@@ -488,8 +488,8 @@ static void test_loss_rows(const char *name, int rows)
     lesson_close(&cut);
 }
 
-/* The head sees the rows whose target counts, and no others: that changes no bit. The same batches once without a target
- * in most rows (all but the last of one batch), and once with targets whose weight is 0 there. */
+/* The head sees the rows whose target counts, and no others: that changes no bit. The same batches once without a
+ * target in most rows (all but the last of one batch), and once with targets whose weight is 0 there. */
 static void test_counted(const char *name, int32_t recompute_every)
 {
     hybrid_trainer_desc d = lesson_desc();
