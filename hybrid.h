@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 34f446bb6a70dc84): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9521b68da5e2ba31): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4618  output.c                 a file that is written
  *     5138  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5176  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    58833  end.h                    closes what core/begin opened
+ *    58853  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5610  names.c                  names that must differ, found by hash
@@ -269,24 +269,24 @@
  *    55577  phases.c                 which phase the next step belongs to, and for how long
  *    55810  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
  *    55998  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    56308  fit.c                    how a change of weights looks from the three directions that predictions are m...
- *    56375  residuals.c              what predictions got wrong
- *    56621  corrector.c              takes away what predicted coefficients get wrong again and again
- *    56780  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    56874  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    56972  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    57147  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    57235  plateau.c                whether a run stands still
- *    57320  horizons.c               how far ahead predictions are good for anything
- *    57409  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    57456  ramp.c                   how many batches a step should add up
- *    57513  tuning.c                 what could be made better while a run goes on
- *    57655  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    57711  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    57947  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    58126  moves.c                  how weights are moved, by each of the ways
- *    58205  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    58491  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    56308  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    56377  residuals.c              what predictions got wrong
+ *    56627  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    56786  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    56880  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    56978  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    57153  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    57241  plateau.c                whether a run stands still
+ *    57326  horizons.c               how far ahead predictions are good for anything
+ *    57415  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    57468  ramp.c                   how many batches a step should add up
+ *    57533  tuning.c                 what could be made better while a run goes on
+ *    57675  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    57731  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    57967  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    58146  moves.c                  how weights are moved, by each of the ways
+ *    58225  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    58511  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2364,7 +2364,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "34f446bb6a70dc84"
+#define HYBRID__SOURCE_ID "9521b68da5e2ba31"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56306,15 +56306,17 @@ static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
 /* ==== end src/predict/lowrank.c ==== */
 
 /* ==== begin src/predict/fit.c ==== */
-/* predict/fit: how a change of weights looks from the three directions that predictions are made of: d (what the last
- * window did), b (what persists) and r (the way to the averaged weights). Of a group of weights only sums of products
- * are known, one number each:
+/* predict/fit: how a change of weights looks from the four directions that predictions are made of (displacement.c):
+ * d, what the last window did; b and s, what persists; and r, the way to the averaged weights. Of a group of weights
+ * only sums of products are known, one number each, in the order of the op gram:
  *
- *     gram   dd db dr bb br rr     of the directions with each other
- *     dots   d  b  r               of the change with them */
+ *     gram   dd db ds dr bb bs br ss sr rr     of the directions with each other
+ *     dots   d  b  s  r                        of the change with them
+ *
+ * A direction that is not kept has zeros. */
 
-#define HYB_N_DIRECTIONS 3
-#define HYB_N_GRAM       6
+#define HYB_N_DIRECTIONS 4
+#define HYB_N_GRAM       10
 #define HYB_FIT_RIDGE    1e-3 /* of the square of each direction: two of them are often all but the same */
 
 static double hyb_gram_at(const double gram[HYB_N_GRAM], int i, int j)
@@ -56378,7 +56380,7 @@ static bool hyb_fit(const double gram[HYB_N_GRAM], const double dots[HYB_N_DIREC
  *
  *     R = weights after - weights before - what was predicted
  *
- * by its coefficients on the three directions, its size, and the angle between what was predicted and what became of
+ * by its coefficients on the directions of fit.c, its size, and the angle between what was predicted and what became of
  * it. The last thousand are kept, with the features that the prediction was made from: what went wrong in a similar
  * place is the best guess of what will go wrong in this one. Low-rank factors of R are kept of the last few. */
 
@@ -56443,7 +56445,8 @@ static void hyb_residuals_init(hyb_residuals *s, int32_t room, int64_t factor_fl
 
 /* ---- one residual ------------------------------------------------------------------------------------------------ */
 
-/* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. */
+/* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. If one of
+ * these is no number, the magnitude is infinite, and the store will not take it. */
 static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB_N_GRAM],
                                const double dots[HYB_N_DIRECTIONS], double squares,
                                const double predicted[HYB_N_DIRECTIONS])
@@ -56458,7 +56461,7 @@ static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB
     }
     came = size + 2 * with + squares;
     if (size > 0 && came > 0) cosine = (size + with) / sqrt(size) / sqrt(came);
-    r->magnitude[group] = (float)(squares > 0 ? sqrt(squares) : 0);
+    r->magnitude[group] = hyb_is_finite(size + with + squares) ? (float)sqrt(HYB_MAX(squares, 0.0)) : HUGE_VALF;
     r->cosine[group] = (float)hyb_clamp(cosine, -1.0, 1.0);
 }
 
@@ -56606,7 +56609,10 @@ static void hyb_residuals_walk(hyb_residuals *s, hyb_byte_walk *w)
     hyb_walk_same(w, s->room);
     HYB_WALK(w, s->total);
     if (w->reads && s->total < 0) w->failed = true;
-    if (w->failed) return;
+    if (w->failed) {
+        s->total = s->n = 0;
+        return;
+    }
     s->n = (int32_t)HYB_MIN(s->total, (int64_t)s->room);
     for (i = 0; i < s->n; i++) HYB_WALK(w, s->at[i]);
     hyb_residuals_walk_factors(s, w);
@@ -56694,11 +56700,11 @@ static double hyb_corrector_trust(const hyb_corrector *r, int group)
 }
 
 /* c, of one group, becomes what it should be: by at most strength HYB_CORRECT_MOST, and in the range of predictions
- * (c_d -0.6 .. 0, c_b -0.35 .. 1.75, c_r 0 .. 0.5). strength: 0 to 1; 0 leaves c as it is. */
+ * (c_d -0.6 .. 0, c_b -0.35 .. 1.75, c_s -1 .. 8, c_r 0 .. 0.5). strength: 0 to 1; 0 leaves c as it is. */
 static void hyb_corrector_apply(const hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
                                 double strength, double c[HYB_N_DIRECTIONS])
 {
-    static const double low[HYB_N_DIRECTIONS] = { -0.6, -0.35, 0 }, high[HYB_N_DIRECTIONS] = { 0, 1.75, 0.5 };
+    static const double low[HYB_N_DIRECTIONS] = { -0.6, -0.35, -1, 0 }, high[HYB_N_DIRECTIONS] = { 0, 1.75, 8, 0.5 };
     const double part = hyb_clamp(strength, 0.0, 1.0) * hyb_corrector_trust(r, group);
     double phi[HYB_N_PHI];
     int i;
@@ -56832,7 +56838,7 @@ static void hyb_loss_corrector_learn(hyb_loss_corrector *c, const hyb_residual *
     for (i = 0; i < HYB_N_FEATURES; i++) squares += (double)r->features[i] * (double)r->features[i];
     step = HYB_LOSS_RATE * error / squares;
     for (i = 0; i < HYB_N_FEATURES; i++) c->w[i] = (1 - HYB_LOSS_LEAK) * c->w[i] + step * (double)r->features[i];
-    c->b += step;
+    c->b += HYB_LOSS_RATE * error;
     c->mean = c->n++ ? c->mean + (fabs(loss) - c->mean) / 10 : fabs(loss);
 }
 
@@ -56873,8 +56879,8 @@ static void hyb_loss_corrector_walk(hyb_loss_corrector *c, hyb_byte_walk *w)
 
 /* ==== begin src/predict/accumulator.c ==== */
 /* predict/accumulator: what predictions have moved since a phase began, per group of weights. A prediction adds c_d d +
- * c_b b + c_r r; only its coefficients and the sums of products of its directions are known here, so what can be said
- * without a copy of the weights is:
+ * c_b b + c_s s + c_r r; only its coefficients and the sums of products of its directions are known here, so what can
+ * be said without a copy of the weights is:
  *
  *     path    the sum of the norms of all that was added: an upper bound of how far the weights were moved
  *     root    the root of the sum of their squares: how far, if no two of them had anything in common
@@ -56911,7 +56917,7 @@ static void hyb_moved_begin(hyb_moved *m) { m->n++; }
 /* What it did to one group. False: they are no numbers, and it is not counted. */
 static bool hyb_moved_add(hyb_moved *m, int group, const double c[HYB_N_DIRECTIONS], const double gram[HYB_N_GRAM])
 {
-    static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0 };
+    static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0, 0 };
     hyb_moved_group *g = &m->group[group];
     const double square = hyb_gram_dot(gram, c, c), d = gram[0], along = hyb_gram_dot(gram, c, d_alone);
     int i;
@@ -57450,7 +57456,13 @@ static double hyb_group_tuner_step(hyb_group_tuner *t, int group, double grad_no
     return t->scale[group];
 }
 
-static void hyb_group_tuner_walk(hyb_group_tuner *t, hyb_byte_walk *w) { HYB_WALK(w, *t); }
+static void hyb_group_tuner_walk(hyb_group_tuner *t, hyb_byte_walk *w)
+{
+    HYB_WALK(w, t->ratio);
+    HYB_WALK(w, t->clipped);
+    HYB_WALK(w, t->scale);
+    HYB_WALK(w, t->n);
+}
 /* ==== end src/predict/group_tuner.c ==== */
 
 /* ==== begin src/predict/ramp.c ==== */
@@ -57507,7 +57519,15 @@ static int64_t hyb_ramp_step(hyb_ramp *r, double noise_scale, int64_t n_batches,
     return r->now;
 }
 
-static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w) { HYB_WALK(w, *r); }
+/* Settings are those of the run that reads it. */
+static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w)
+{
+    HYB_WALK(w, r->log_scale);
+    HYB_WALK(w, r->known);
+    HYB_WALK(w, r->since);
+    HYB_WALK(w, r->now);
+    if (w->reads && !w->failed) r->now = HYB_MIN(r->now, r->most);
+}
 /* ==== end src/predict/ramp.c ==== */
 
 /* ==== begin src/predict/tuning.c ==== */

@@ -466,8 +466,9 @@ static void test_bits(void)
 
 enum { DIM = 60 };
 
-/* Three directions, the sums of their products, and a vector's with them. */
-static double dir[3][DIM], gram[HYB_N_GRAM];
+/* The four directions, the sums of their products, and a vector's with them. */
+enum { N_DIR = HYB_N_DIRECTIONS };
+static double dir[N_DIR][DIM], gram[HYB_N_GRAM];
 static double dot(const double *a, const double *b)
 {
     double sum = 0;
@@ -481,43 +482,46 @@ static void draw_directions(void)
     for (i = 0; i < DIM; i++) {
         dir[0][i] = normal();
         dir[1][i] = 3 * normal() + 2 * dir[0][i];
-        dir[2][i] = 0.01 * normal();
+        dir[2][i] = 0.1 * normal() + 0.05 * dir[1][i];
+        dir[3][i] = 0.01 * normal();
     }
-    for (i = 0; i < 3; i++)
-        for (j = i; j < 3; j++) gram[k++] = dot(dir[i], dir[j]);
+    for (i = 0; i < N_DIR; i++)
+        for (j = i; j < N_DIR; j++) gram[k++] = dot(dir[i], dir[j]);
 }
 static void combine(const double *c, double *out)
 {
     int i;
-    for (i = 0; i < DIM; i++) out[i] = c[0] * dir[0][i] + c[1] * dir[1][i] + c[2] * dir[2][i];
+    for (i = 0; i < DIM; i++) out[i] = c[0] * dir[0][i] + c[1] * dir[1][i] + c[2] * dir[2][i] + c[3] * dir[3][i];
 }
 
 static void test_fit(void)
 {
-    static const double none[HYB_N_GRAM] = { 0 }, planted[3] = { -0.3, 0.4, 7 };
-    double change[DIM], dots[3], c[3], spoilt[HYB_N_GRAM];
+    static const double none[HYB_N_GRAM] = { 0 }, planted[N_DIR] = { -0.3, 0.4, 1.5, 7 };
+    double change[DIM], dots[N_DIR], c[N_DIR], spoilt[HYB_N_GRAM];
     int i, j;
     TEST("least squares");
     draw_directions();
     combine(planted, change);
-    for (i = 0; i < 3; i++) dots[i] = dot(change, dir[i]);
+    for (i = 0; i < N_DIR; i++) dots[i] = dot(change, dir[i]);
     CHECK(hyb_fit(gram, dots, c), "no fit");
-    for (i = 0; i < 3; i++) CHECK(fabs(c[i] - planted[i]) < 0.02 * fabs(planted[i]), "c %d: %g", i, c[i]);
+    for (i = 0; i < N_DIR; i++) CHECK(fabs(c[i] - planted[i]) < 0.02 * fabs(planted[i]), "c %d: %g", i, c[i]);
     for (i = 0; i < DIM; i++) change[i] += normal();
-    for (i = 0; i < 3; i++) dots[i] = dot(change, dir[i]);
+    for (i = 0; i < N_DIR; i++) dots[i] = dot(change, dir[i]);
     CHECK(hyb_fit(gram, dots, c), "no fit");
-    for (i = 0; i < 3; i++) { /* the equations hold */
+    for (i = 0; i < N_DIR; i++) { /* the equations hold */
         double left = HYB_FIT_RIDGE * c[i] * dot(dir[i], dir[i]);
-        for (j = 0; j < 3; j++) left += c[j] * dot(dir[i], dir[j]);
+        for (j = 0; j < N_DIR; j++) left += c[j] * dot(dir[i], dir[j]);
         CHECK(fabs(left - dots[i]) < 1e-9 * (1 + fabs(dots[i])), "equation %d: %g, not %g", i, left, dots[i]);
     }
-    CHECK(!hyb_fit(none, dots, c) && c[0] == 0 && c[1] == 0 && c[2] == 0, "a fit to nothing");
+    CHECK(!hyb_fit(none, dots, c) && c[0] == 0 && c[1] == 0 && c[2] == 0 && c[3] == 0, "a fit to nothing");
     memcpy(spoilt, gram, sizeof spoilt);
-    spoilt[2] = spoilt[4] = spoilt[5] = 0; /* there is no r */
-    dots[2] = 0;
-    CHECK(hyb_fit(spoilt, dots, c) && c[2] == 0 && c[0] != 0, "without r: %g %g %g", c[0], c[1], c[2]);
+    for (i = 2; i < HYB_N_GRAM; i++)
+        if (i != 4) spoilt[i] = 0; /* there are neither s nor r */
+    dots[2] = dots[3] = 0;
+    CHECK(hyb_fit(spoilt, dots, c) && c[3] == 0 && c[2] == 0 && c[0] != 0, "without s and r: %g %g %g", c[0], c[1],
+          c[2]);
     spoilt[1] = 2 * spoilt[0]; /* b is twice d */
-    spoilt[3] = 4 * spoilt[0];
+    spoilt[4] = 4 * spoilt[0];
     dots[1] = 2 * dots[0];
     CHECK(hyb_fit(spoilt, dots, c) && fabs((c[0] + 2 * c[1]) * spoilt[0] / dots[0] - 1) < 2e-3, "of one line: %g %g",
           c[0], c[1]);
@@ -548,8 +552,8 @@ static hyb_residual some_residual(int64_t step)
 /* Coefficients, size and angle of a group, against the vectors themselves. */
 static void test_residual(void)
 {
-    static const double predicted[3] = { -0.3, 0.35, 0 };
-    double delta[DIM], rest[DIM], came[DIM], dots[3], want;
+    static const double predicted[N_DIR] = { -0.3, 0.35, 0, 0 }, nothing[N_DIR] = { 0 };
+    double delta[DIM], rest[DIM], came[DIM], dots[N_DIR], want;
     hyb_residual r;
     int i;
     TEST("a residual");
@@ -560,15 +564,21 @@ static void test_residual(void)
         rest[i] = normal() + 0.5 * dir[1][i];
         came[i] = delta[i] + rest[i];
     }
-    for (i = 0; i < 3; i++) dots[i] = dot(rest, dir[i]);
+    for (i = 0; i < N_DIR; i++) dots[i] = dot(rest, dir[i]);
     hyb_residual_group(&r, 5, gram, dots, dot(rest, rest), predicted);
     want = dot(delta, came) / sqrt(dot(delta, delta) * dot(came, came));
     CHECK(fabs((double)r.cosine[5] - want) < 1e-6, "cosine %g, not %g", (double)r.cosine[5], want);
     CHECK(fabs((double)r.magnitude[5] - sqrt(dot(rest, rest))) < 1e-5, "magnitude %g", (double)r.magnitude[5]);
     CHECK(fabs((double)r.c[5][1] - 0.5) < 0.2, "c_b %g", (double)r.c[5][1]);
-    for (i = 0; i < 3; i++) dots[i] = dot(came, dir[i]); /* nothing was predicted: no angle */
-    hyb_residual_group(&r, 4, gram, dots, dot(came, came), (const double[3]){ 0, 0, 0 });
+    for (i = 0; i < N_DIR; i++) dots[i] = dot(came, dir[i]); /* nothing was predicted: no angle */
+    hyb_residual_group(&r, 4, gram, dots, dot(came, came), nothing);
     CHECK(r.cosine[4] == 0 && r.magnitude[4] > 0, "cosine %g", (double)r.cosine[4]);
+    CHECK(hyb_residual_finite(&r), "it is not finite");
+    dots[1] = NAN;
+    hyb_residual_group(&r, 4, gram, dots, dot(came, came), predicted);
+    CHECK(!hyb_residual_finite(&r), "what is no number became one");
+    hyb_residual_group(&r, 4, gram, dots, NAN, nothing);
+    CHECK(!hyb_residual_finite(&r), "what is no number became one");
 }
 
 static void walk_residuals(void *part, hyb_byte_walk *w) { hyb_residuals_walk((hyb_residuals *)part, w); }
@@ -605,7 +615,7 @@ static void test_store(void)
     enum { FLOATS = 21, KEPT = 3 };
     static hyb_residual all[2500];
     float factors[FLOATS];
-    double loss = 0, bias = 0;
+    double loss = 0, bias = 0, cosine = 0;
     store x, again, bare;
     hyb_similar two[2];
     hyb_residual_means m;
@@ -618,6 +628,7 @@ static void test_store(void)
           "it is not empty");
     for (i = 0; i < 2500; i++) {
         all[i] = some_residual(i * 20);
+        all[i].factors = 2400; /* the store's business */
         if (i == 2499) memcpy(all[i].features, all[2498].features, sizeof all[i].features);
         for (j = 0; j < FLOATS; j++) factors[j] = (float)(i + j);
         CHECK(!hyb_residuals_add(&x.s, &all[i], i % 2 ? factors : NULL, NULL), "refused");
@@ -628,13 +639,14 @@ static void test_store(void)
         CHECK(r && r->step == all[2499 - i].step, "number %d", i);
         CHECK(i < 6 && !(i % 2) ? f && f[0] == (float)(2499 - i) && f[20] == (float)(2519 - i) : !f,
               "number %d: factors of another", i);
+        for (j = 0; j < 4; j++) cosine += (double)all[2499 - i].cosine[j] / 4000;
         loss += fabs(all[2499 - i].loss) / 1000;
         bias += all[2499 - i].loss / 1000;
     }
     CHECK(!hyb_residuals_recent(&x.s, 1000) && !hyb_residuals_recent(&x.s, -1), "there are more than a thousand");
     m = hyb_residuals_means(&x.s);
     CHECK(fabs(m.loss - loss) < 1e-12 && fabs(m.bias - bias) < 1e-12 && fabs(m.confidence - 0.5) < 0.05 &&
-              m.magnitude > 1 && fabs(m.cosine) < 0.1,
+              m.magnitude > 1 && fabs(m.cosine - cosine) < 1e-9,
           "means %g %g %g %g %g", m.loss, m.bias, m.confidence, m.magnitude, m.cosine);
     test_similar(&x.s);
     CHECK(hyb_residuals_similar(&x.s, all[2498].features, 2, two) == 2 && two[0].residual->step == all[2499].step &&
@@ -656,6 +668,9 @@ static void test_store(void)
     hyb_free_aligned(host, bare.memory);
     store_make(&bare, 999, 0, 0);
     CHECK(!walk_over(walk_residuals, &x.s, &bare.s) && bare.s.n == 0, "a store of another size was read");
+    again.s.total = again.s.n = 7;
+    CHECK(!walk_over(walk_residuals, &again.s, &bare.s) && bare.s.n == 0, "a store of another size was read");
+    CHECK(walk_over(walk_residuals, &x.s, &again.s), "not read once more");
 
     TEST("residuals that are no numbers");
     for (i = 0; i < 5; i++) {
@@ -663,7 +678,7 @@ static void test_store(void)
         if (i == 0) r.loss = NAN;
         if (i == 1) r.features[63] = HUGE_VALF;
         if (i == 2) r.confidence = 1.5;
-        if (i == 3) r.c[7][2] = NAN;
+        if (i == 3) r.c[7][3] = NAN;
         if (i == 4) r.cosine[0] = -HUGE_VALF;
         CHECK(hyb_residuals_add(&x.s, &r, factors, &e) == HYBRID_ERROR_NUMERIC && strstr(e.message, "step 3"), "%s",
               e.message);
@@ -692,7 +707,7 @@ static double corrected_error(const hyb_corrector *r, double bias, double slope)
     double sum = 0;
     int i;
     for (i = 0; i < 200; i++) {
-        double c[3] = { -0.3, 0.35, 0 };
+        double c[N_DIR] = { -0.3, 0.35, 0.5, 0 };
         draw_features(x);
         hyb_corrector_apply(r, 2, x, 1, c);
         sum += pow(c[1] - 0.35 - hyb_clamp(bias + slope * (double)x[27], -0.35, 0.35), 2);
@@ -705,12 +720,13 @@ static void corrector_learn(hyb_corrector *r, int n, double bias, double slope, 
     float x[HYB_N_FEATURES];
     int i;
     for (i = 0; i < n; i++) {
-        const double c[3] = { -0.3, 0.35, 0 };
-        double best[3];
+        const double c[N_DIR] = { -0.3, 0.35, 0.5, 0 };
+        double best[N_DIR];
         draw_features(x);
         best[0] = c[0] + noise * normal();
         best[1] = c[1] + bias + slope * (double)x[27] + noise * normal();
         best[2] = c[2] + noise * normal();
+        best[3] = c[3] + noise * normal();
         CHECK(hyb_corrector_learn(r, 2, x, c, best), "refused");
     }
 }
@@ -718,13 +734,16 @@ static void corrector_learn(hyb_corrector *r, int n, double bias, double slope, 
 static void test_corrector(void)
 {
     static hyb_corrector r, again;
-    double error;
+    double error, plain[N_DIR] = { 0 }, unknown[N_DIR] = { 0 };
+    float x[HYB_N_FEATURES];
     int i;
     TEST("a planted bias of coefficients");
     hyb_corrector_init(&r);
     error = corrected_error(&r, 0.2, 0);
     CHECK(fabs(error - 0.2) < 1e-9, "it corrects before it knows anything: %g", error);
-    corrector_learn(&r, 40, 0.2, 0, 0.05);
+    corrector_learn(&r, HYB_RLS_QUIET, 0.2, 0, 0.05);
+    CHECK(corrected_error(&r, 0.2, 0) == error, "it corrects after %d episodes", HYB_RLS_QUIET);
+    corrector_learn(&r, 40 - HYB_RLS_QUIET, 0.2, 0, 0.05);
     error = corrected_error(&r, 0.2, 0);
     CHECK(error < 0.04, "%g of 0.2 is left after 40 episodes", error);
     CHECK(r.after[2] < 0.5 * r.before[2] && r.n[2] == 40 && r.n[1] == 0, "it says %g of %g", r.after[2], r.before[2]);
@@ -734,6 +753,12 @@ static void test_corrector(void)
     corrector_learn(&r, 400, -0.2, 0, 0.05);
     error = corrected_error(&r, -0.2, 0);
     CHECK(error < 0.04, "%g is left after the bias has turned", error);
+    draw_features(x);
+    x[27] = 0;
+    hyb_corrector_apply(&r, 2, x, 1, plain);
+    x[27] = NAN;
+    hyb_corrector_apply(&r, 2, x, 1, unknown);
+    CHECK(!memcmp(plain, unknown, sizeof plain), "a feature that is no number counts");
 
     TEST("checkpoint of the corrector");
     hyb_corrector_init(&again);
@@ -753,9 +778,9 @@ static void test_corrector(void)
 static void test_corrector_bounds(void)
 {
     static hyb_corrector r;
-    static const double odd[] = { 0, 1e300, -1e300, 1e-300, 5 };
+    static const double odd[] = { 0, 1e200, -1e200, 1e-200, 5 };
     float x[HYB_N_FEATURES];
-    double c[3], best[3], error;
+    double c[N_DIR], best[N_DIR], error;
     int64_t n;
     int i, j, round;
     TEST("bounds of the corrector");
@@ -764,28 +789,31 @@ static void test_corrector_bounds(void)
     for (round = 0; round < 3; round++) {
         for (i = 0; i < 3000; i++) { /* the same features again and again: nothing is learnt of the others */
             for (j = 0; j < HYB_N_FEATURES; j++) x[j] = round == 1 ? (i % 2 ? 3e38f : -3e38f) : round == 2 ? NAN : 0;
-            for (j = 0; j < 3; j++) c[j] = odd[(i + j) % 5];
-            for (j = 0; j < 3; j++) best[j] = -odd[(i + 2 * j + 1) % 5];
+            for (j = 0; j < N_DIR; j++) c[j] = odd[(i + j) % 5];
+            for (j = 0; j < N_DIR; j++) best[j] = -odd[(i + 2 * j + 1) % 5];
             hyb_corrector_learn(&r, 2, x, c, best);
         }
         for (i = 0; i < 200; i++) {
-            static const double low[3] = { -0.6, -0.35, 0 }, high[3] = { 0, 1.75, 0.5 };
-            c[0] = -0.3;
-            c[1] = 0.35;
-            c[2] = 0.1;
+            static const double low[N_DIR] = { -0.6, -0.35, -1, 0 }, high[N_DIR] = { 0, 1.75, 8, 0.5 };
+            static const double was[N_DIR] = { -0.3, 0.35, 2, 0.1 };
+            memcpy(c, was, sizeof c);
             draw_features(x);
             hyb_corrector_apply(&r, 2, x, 1, c);
-            for (j = 0; j < 3; j++)
-                CHECK(c[j] >= low[j] && c[j] <= high[j] &&
-                          fabs(c[j] - (j == 0   ? -0.3
-                                       : j == 1 ? 0.35
-                                                : 0.1)) <= 0.3501,
-                      "round %d: c %d is %g", round, j, c[j]);
+            for (j = 0; j < N_DIR; j++)
+                CHECK(c[j] >= low[j] && c[j] <= high[j] && fabs(c[j] - was[j]) <= 0.3501, "round %d: c %d is %g", round,
+                      j, c[j]);
         }
         for (i = 0; i < HYB_N_PHI; i++)
             CHECK(r.p[2][i][i] > 0 && r.p[2][i][i] <= HYB_RLS_MOST / HYB_RLS_KEEP, "round %d: P %d: %g", round, i,
                   r.p[2][i][i]);
     }
+    for (i = 0; i < 60; i++) { /* one side of it */
+        draw_features(x);
+        for (j = 0; j < N_DIR; j++) best[j] = (c[j] = j == 2 ? 2 : 0) + 1;
+        hyb_corrector_learn(&r, 4, x, c, best);
+    }
+    hyb_corrector_apply(&r, 4, x, 1, c);
+    CHECK(fabs(c[2] - 2.35) < 1e-9 && c[0] == 0, "c_s is corrected from 2 to %g, where 3 would be right", c[2]);
     corrector_learn(&r, 600, 0.2, 0, 0.05);
     error = corrected_error(&r, 0.2, 0);
     CHECK(error < 0.05, "afterwards %g of 0.2 is left", error);
@@ -803,7 +831,8 @@ static void walk_loss_corrector(void *part, hyb_byte_walk *w)
     hyb_loss_corrector_walk((hyb_loss_corrector *)part, w);
 }
 
-/* Residuals of a bias (kind 0), of one that a feature decides (1), of noise (2): the error that is left of them when
+/* Residuals of a bias (kind 0), of one that a feature decides (1), of noise (2), of one
+ * that two features decide together (3): the error that is left of them when
  * they are corrected, against what there was. */
 static double loss_error(int kind, hyb_loss_corrector *c, hyb_residuals *s)
 {
@@ -811,11 +840,12 @@ static double loss_error(int kind, hyb_loss_corrector *c, hyb_residuals *s)
     int i;
     for (i = 0; i < 300; i++) {
         hyb_residual r = some_residual(i * 20);
-        const double side = i % 2 ? 1 : -1, noise = 0.01 * normal();
+        const double side = i % 2 ? 1 : -1, other = i / 2 % 2 ? 1 : -1, noise = 0.01 * normal();
         hyb_loss_correction out;
         int j;
         for (j = 0; j < 12; j++) r.features[j] += (float)(3 * side);
-        r.loss = kind == 0 ? 0.1 + noise : kind == 1 ? 0.1 * side + noise : 10 * noise;
+        for (j = 12; j < 24; j++) r.features[j] += (float)(3 * other);
+        r.loss = kind == 0 ? 0.1 + noise : kind == 1 ? 0.1 * side + noise : kind == 2 ? 10 * noise : 0.1 * side * other;
         r.confidence = 0.8;
         out = hyb_loss_corrector_of(c, s, r.features, r.step, 3.0);
         CHECK(fabs(out.loss) <= 0.6 + 1e-9, "a correction of %g", out.loss);
@@ -837,15 +867,16 @@ static void test_loss_corrector(void)
     store x;
     double part;
     int kind, i;
-    for (kind = 0; kind < 3; kind++) {
+    for (kind = 0; kind < 4; kind++) {
         TEST("corrections of the loss");
         store_make(&x, 0, 0, 0);
         hyb_loss_corrector_init(&c);
         r = some_residual(0);
-        CHECK(hyb_loss_corrector_of(&c, &x.s, r.features, 0, 3).loss == 0, "it corrects before it knows anything");
+        CHECK(hyb_loss_corrector_of(&c, &x.s, r.features, 0, 3).confidence == 0,
+              "it corrects before it knows anything");
         part = loss_error(kind, &c, &x.s);
-        CHECK(part < (kind == 2 ? 1.15 : 0.35), "kind %d: %g of the error is left", kind, part);
-        if (kind < 2) {
+        CHECK(part < (kind == 2 ? 1.15 : kind == 3 ? 0.5 : 0.35), "kind %d: %g of the error is left", kind, part);
+        if (kind != 2) {
             hyb_free_aligned(host, x.memory);
             continue;
         }
@@ -873,22 +904,24 @@ static void walk_moved(void *part, hyb_byte_walk *w) { hyb_moved_walk((hyb_moved
 
 static void test_moved(void)
 {
-    static float sum[DIM], other[DIM], floats[3][DIM];
+    static float sum[DIM], other[DIM], floats[N_DIR][DIM];
     double moved[DIM], all[DIM] = { 0 }, path = 0, squares = 0, along = 0, truth = 0, error = 0;
-    static const double spoilt[HYB_N_GRAM] = { NAN, 0, 0, 1, 0, 1 };
+    static const double spoilt[HYB_N_GRAM] = { NAN, 0, 0, 0, 1, 0, 0, 1, 0, 1 };
+    const float *const ones[N_DIR] = { sum, sum, sum, sum };
+    static const double factors[N_DIR] = { 1, 1, 1, 1 };
     hyb_moved m, again, out;
     int t, i, j;
     TEST("what predictions have moved");
     hyb_moved_init(&m, sum, DIM);
     for (t = 0; t < 5; t++) {
-        const double c[3] = { -0.3, 0.35 + 0.1 * t, t == 2 ? 0.5 : 0 };
-        const float *const from[3] = { floats[0], floats[1], t == 2 ? floats[2] : NULL };
+        const double c[N_DIR] = { -0.3, 0.35 + 0.1 * t, 0.2, t == 2 ? 0.5 : 0 };
+        const float *const from[N_DIR] = { floats[0], floats[1], floats[2], t == 2 ? floats[3] : NULL };
         draw_directions();
         combine(c, moved);
         hyb_moved_begin(&m);
         CHECK(hyb_moved_add(&m, 3, c, gram), "refused");
         CHECK(!hyb_moved_add(&m, 3, c, spoilt), "sums that are no numbers were taken");
-        for (i = 0; i < 3; i++)
+        for (i = 0; i < N_DIR; i++)
             for (j = 0; j < DIM; j++) floats[i][j] = (float)dir[i][j];
         hyb_moved_add_values(&m, 0, DIM, from, c);
         path += sqrt(dot(moved, moved));
@@ -913,7 +946,7 @@ static void test_moved(void)
     CHECK(out.n == 5 && fabs(out.group[3].path - path) < 1e-9 && !out.sum, "what was flushed is another");
     CHECK(m.n == 0 && m.group[3].path == 0 && m.sum == sum && hyb_moved_norm(&m, 0, DIM) == 0, "not all was flushed");
     hyb_moved_init(&m, NULL, 0);
-    hyb_moved_add_values(&m, 0, DIM, (const float *const[3]){ sum, sum, sum }, (const double[3]){ 1, 1, 1 });
+    hyb_moved_add_values(&m, 0, DIM, ones, factors);
     CHECK(hyb_moved_norm(&m, 0, DIM) == 0, "sums from nowhere");
 }
 
@@ -1005,12 +1038,16 @@ static void run_features(hyb_features *f, int n, double scale, double slope, dou
 static void test_health(void)
 {
     static hyb_features f;
-    hyb_health good, bad, large, little;
+    hyb_health good, bad, large, little, flat;
     TEST("health");
     run_features(&f, 200, 1, 2e-3, 0.01, 1);
     good = hyb_health_of(&f, 0.9);
     CHECK(good.known && good.kind >= HYB_HEALTH_GOOD && good.lengthen > 1 && good.rate == 1 && !good.full,
           "a run that goes well: %g", good.score);
+    run_features(&f, 200, 1, 0, 0.01, 1);
+    flat = hyb_health_of(&f, 0.9);
+    CHECK(flat.score < good.score - 0.05 && flat.known, "a run that stands still: %g, falling %g", flat.score,
+          good.score);
     run_features(&f, 200, 1e3, 2e-3, 0.01, 1e-4);
     large = hyb_health_of(&f, 0.9);
     CHECK(fabs(large.score - good.score) < 1e-9, "it depends on the size of losses: %g, %g", large.score, good.score);
@@ -1117,9 +1154,11 @@ static void test_group_tuner(void)
           t.clipped[0], exp(t.ratio[0]));
 }
 
+static void walk_ramp(void *part, hyb_byte_walk *w) { hyb_ramp_walk((hyb_ramp *)part, w); }
+
 static void test_ramp(void)
 {
-    hyb_ramp r;
+    hyb_ramp r, again;
     int64_t now = 2, before;
     int i, changes = 0, last = 0;
     TEST("batches by the noise scale");
@@ -1138,8 +1177,18 @@ static void test_ramp(void)
     }
     CHECK(now == 32 && changes >= 4, "%d batches, after %d changes", (int)now, changes);
     hyb_ramp_init(&r, 0, 32);
-    for (now = 2, i = 0; i < 1000; i++) now = hyb_ramp_step(&r, i % 2 ? NAN : 1e200, now, 512);
+    for (now = 2, last = 0, i = 0; i < 1000; i++) {
+        before = now;
+        now = hyb_ramp_step(&r, i < 95 || i % 2 ? NAN : 1e200, now, 512);
+        CHECK(now == before || (now == 2 * before && i - last >= 99 && i >= 95 + 38), "step %d: from %d to %d", i,
+              (int)before, (int)now);
+        if (now != before) last = i;
+    }
     CHECK(now == 32, "of a noise scale without bounds: %d", (int)now);
+    hyb_ramp_init(&again, 0.5, 8);
+    CHECK(walk_over(walk_ramp, &r, &again) && again.known == r.known && again.most == 8 && again.fraction == 0.5 &&
+              hyb_ramp_step(&again, 0, 8, 512) == 8,
+          "settings come from a checkpoint");
 }
 
 static void walk_tuning(void *part, hyb_byte_walk *w) { hyb_tuning_walk((hyb_tuning *)part, w); }

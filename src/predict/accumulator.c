@@ -1,6 +1,6 @@
 /* predict/accumulator: what predictions have moved since a phase began, per group of weights. A prediction adds c_d d +
- * c_b b + c_r r; only its coefficients and the sums of products of its directions are known here, so what can be said
- * without a copy of the weights is:
+ * c_b b + c_s s + c_r r; only its coefficients and the sums of products of its directions are known here, so what can
+ * be said without a copy of the weights is:
  *
  *     path    the sum of the norms of all that was added: an upper bound of how far the weights were moved
  *     root    the root of the sum of their squares: how far, if no two of them had anything in common
@@ -41,7 +41,7 @@ static void hyb_moved_begin(hyb_moved *m) { m->n++; }
 /* What it did to one group. False: they are no numbers, and it is not counted. */
 static bool hyb_moved_add(hyb_moved *m, int group, const double c[HYB_N_DIRECTIONS], const double gram[HYB_N_GRAM])
 {
-    static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0 };
+    static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0, 0 };
     hyb_moved_group *g = &m->group[group];
     const double square = hyb_gram_dot(gram, c, c), d = gram[0], along = hyb_gram_dot(gram, c, d_alone);
     int i;

@@ -77,11 +77,11 @@ static double hyb_corrector_trust(const hyb_corrector *r, int group)
 }
 
 /* c, of one group, becomes what it should be: by at most strength HYB_CORRECT_MOST, and in the range of predictions
- * (c_d -0.6 .. 0, c_b -0.35 .. 1.75, c_r 0 .. 0.5). strength: 0 to 1; 0 leaves c as it is. */
+ * (c_d -0.6 .. 0, c_b -0.35 .. 1.75, c_s -1 .. 8, c_r 0 .. 0.5). strength: 0 to 1; 0 leaves c as it is. */
 static void hyb_corrector_apply(const hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
                                 double strength, double c[HYB_N_DIRECTIONS])
 {
-    static const double low[HYB_N_DIRECTIONS] = { -0.6, -0.35, 0 }, high[HYB_N_DIRECTIONS] = { 0, 1.75, 0.5 };
+    static const double low[HYB_N_DIRECTIONS] = { -0.6, -0.35, -1, 0 }, high[HYB_N_DIRECTIONS] = { 0, 1.75, 8, 0.5 };
     const double part = hyb_clamp(strength, 0.0, 1.0) * hyb_corrector_trust(r, group);
     double phi[HYB_N_PHI];
     int i;

@@ -1,15 +1,17 @@
-/* predict/fit: how a change of weights looks from the three directions that predictions are made of: d (what the last
- * window did), b (what persists) and r (the way to the averaged weights). Of a group of weights only sums of products
- * are known, one number each:
+/* predict/fit: how a change of weights looks from the four directions that predictions are made of (displacement.c):
+ * d, what the last window did; b and s, what persists; and r, the way to the averaged weights. Of a group of weights
+ * only sums of products are known, one number each, in the order of the op gram:
  *
- *     gram   dd db dr bb br rr     of the directions with each other
- *     dots   d  b  r               of the change with them */
+ *     gram   dd db ds dr bb bs br ss sr rr     of the directions with each other
+ *     dots   d  b  s  r                        of the change with them
+ *
+ * A direction that is not kept has zeros. */
 #ifndef HYB_PREDICT_FIT_C
 #define HYB_PREDICT_FIT_C
 #include "series.c"
 
-#define HYB_N_DIRECTIONS 3
-#define HYB_N_GRAM       6
+#define HYB_N_DIRECTIONS 4
+#define HYB_N_GRAM       10
 #define HYB_FIT_RIDGE    1e-3 /* of the square of each direction: two of them are often all but the same */
 
 static double hyb_gram_at(const double gram[HYB_N_GRAM], int i, int j)

@@ -44,5 +44,11 @@ static double hyb_group_tuner_step(hyb_group_tuner *t, int group, double grad_no
     return t->scale[group];
 }
 
-static void hyb_group_tuner_walk(hyb_group_tuner *t, hyb_byte_walk *w) { HYB_WALK(w, *t); }
+static void hyb_group_tuner_walk(hyb_group_tuner *t, hyb_byte_walk *w)
+{
+    HYB_WALK(w, t->ratio);
+    HYB_WALK(w, t->clipped);
+    HYB_WALK(w, t->scale);
+    HYB_WALK(w, t->n);
+}
 #endif

@@ -55,7 +55,7 @@ static void hyb_loss_corrector_learn(hyb_loss_corrector *c, const hyb_residual *
     for (i = 0; i < HYB_N_FEATURES; i++) squares += (double)r->features[i] * (double)r->features[i];
     step = HYB_LOSS_RATE * error / squares;
     for (i = 0; i < HYB_N_FEATURES; i++) c->w[i] = (1 - HYB_LOSS_LEAK) * c->w[i] + step * (double)r->features[i];
-    c->b += step;
+    c->b += HYB_LOSS_RATE * error;
     c->mean = c->n++ ? c->mean + (fabs(loss) - c->mean) / 10 : fabs(loss);
 }
 

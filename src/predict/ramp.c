@@ -54,5 +54,13 @@ static int64_t hyb_ramp_step(hyb_ramp *r, double noise_scale, int64_t n_batches,
     return r->now;
 }
 
-static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w) { HYB_WALK(w, *r); }
+/* Settings are those of the run that reads it. */
+static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w)
+{
+    HYB_WALK(w, r->log_scale);
+    HYB_WALK(w, r->known);
+    HYB_WALK(w, r->since);
+    HYB_WALK(w, r->now);
+    if (w->reads && !w->failed) r->now = HYB_MIN(r->now, r->most);
+}
 #endif

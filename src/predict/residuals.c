@@ -3,7 +3,7 @@
  *
  *     R = weights after - weights before - what was predicted
  *
- * by its coefficients on the three directions, its size, and the angle between what was predicted and what became of
+ * by its coefficients on the directions of fit.c, its size, and the angle between what was predicted and what became of
  * it. The last thousand are kept, with the features that the prediction was made from: what went wrong in a similar
  * place is the best guess of what will go wrong in this one. Low-rank factors of R are kept of the last few. */
 #ifndef HYB_PREDICT_RESIDUALS_C
@@ -73,7 +73,8 @@ static void hyb_residuals_init(hyb_residuals *s, int32_t room, int64_t factor_fl
 
 /* ---- one residual ------------------------------------------------------------------------------------------------ */
 
-/* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. */
+/* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. If one of
+ * these is no number, the magnitude is infinite, and the store will not take it. */
 static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB_N_GRAM],
                                const double dots[HYB_N_DIRECTIONS], double squares,
                                const double predicted[HYB_N_DIRECTIONS])
@@ -88,7 +89,7 @@ static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB
     }
     came = size + 2 * with + squares;
     if (size > 0 && came > 0) cosine = (size + with) / sqrt(size) / sqrt(came);
-    r->magnitude[group] = (float)(squares > 0 ? sqrt(squares) : 0);
+    r->magnitude[group] = hyb_is_finite(size + with + squares) ? (float)sqrt(HYB_MAX(squares, 0.0)) : HUGE_VALF;
     r->cosine[group] = (float)hyb_clamp(cosine, -1.0, 1.0);
 }
 
@@ -236,7 +237,10 @@ static void hyb_residuals_walk(hyb_residuals *s, hyb_byte_walk *w)
     hyb_walk_same(w, s->room);
     HYB_WALK(w, s->total);
     if (w->reads && s->total < 0) w->failed = true;
-    if (w->failed) return;
+    if (w->failed) {
+        s->total = s->n = 0;
+        return;
+    }
     s->n = (int32_t)HYB_MIN(s->total, (int64_t)s->room);
     for (i = 0; i < s->n; i++) HYB_WALK(w, s->at[i]);
     hyb_residuals_walk_factors(s, w);
