@@ -278,7 +278,7 @@ class Header:
             if skip:
                 skip = line != "#endif"
                 continue
-            name = re.match(r'\s*#\s*include "([^"]+)"', line)
+            name = re.match(r'\s*#\s*include "([^"]+)"', line) if "#" in line else None
             child = self.find(name.group(1), path) if name else None
             if child == path:
                 self.problems.add(path, number, "%s includes itself" % child)
@@ -289,7 +289,8 @@ class Header:
                     self.problems.add(path, number, "it uses %s, a room above its own" % child)
                 kept.append((number, None))
             else:
-                if re.match(r"\s*#\s*endif", line) and kept and kept[-1][1] is None:      # an #if around nothing else
+                # an #if around nothing else
+                if kept and kept[-1][1] is None and re.match(r"\s*#\s*endif", line):
                     before = len(kept) - 1
                     while before >= 0 and kept[before][1] is None:
                         before -= 1
@@ -319,7 +320,7 @@ class Header:
             self.order.append(path)
         in_comment = False
         for number, line in self.alone(path):
-            directive = re.match(r"\s*#\s*(\w+)\s*(.*)", line) if not in_comment else None
+            directive = re.match(r"\s*#\s*(\w+)\s*(.*)", line) if "#" in line and not in_comment else None
             opened, closed = line.rfind("/*"), line.rfind("*/")
             in_comment = opened > closed or (in_comment and closed < 0)
             word = directive.group(1) if directive else ""
@@ -329,7 +330,8 @@ class Header:
                 conditions.append(not always)
             elif word == "endif" and conditions:
                 conditions.pop()
-            text = re.match(r'HYB_EMBED\((\w+), "([^"]+)"\)', line) if not in_comment else None
+            embedded = line.startswith("HYB_EMBED(") and not in_comment
+            text = re.match(r'HYB_EMBED\((\w+), "([^"]+)"\)', line) if embedded else None
             if text:
                 child = self.find(text.group(2), path)
                 if child:
@@ -486,7 +488,7 @@ class Header:
                 lines += self.cutouts(top)
             else:
                 line = line.replace("@version", version.group(1) if version else "?")
-                lines.append(line.replace("@source_id", self.source_id()))
+                lines.append(line.replace("@source_id", self.source_id()) if "@source_id" in line else line)
         at = [line.strip() for line in lines].index("@contents")
         lines[at:at + 1] = self.contents(len(lines) - 1)
         licence = [" * " + line if line else " *" for line in self.read("LICENSE").rstrip("\n").split("\n")]
