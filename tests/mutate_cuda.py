@@ -4,7 +4,7 @@
     python3 tests/mutate_cuda.py                 every mutation; the last line is: N passed, N failed, N skipped
     python3 tests/mutate_cuda.py rows.cu head    those whose file or texts hold one of these words
     python3 tests/mutate_cuda.py --list          what there is
-    python3 tests/mutate_cuda.py --sample        an eighth of them, another one every day, if all were noticed before
+    python3 tests/mutate_cuda.py --sample        a sixteenth of them, another one every day, if all were noticed before
     (make test)
 
 The tests run on the emulated GPU, which changes the text of the kernels on their way to its compiler (EMU_PATCH): the
@@ -13,7 +13,7 @@ kernel does not compile, or is not used at all.
 Each text must stand exactly once in all kernels, so that a mutation that went stale is an error here and not a silent
 pass.
 A run of all that notices all writes the digest of what decides about that into tests/results/mutations.txt: kernels,
-emulator, tests, mutations. While they stay as they are, --sample is content with an eighth.
+emulator, tests, mutations. While they stay as they are, --sample is content with a sixteenth.
 """
 import argparse
 import glob
@@ -32,7 +32,7 @@ KERNELS = os.path.join("src", "cuda", "kernels")
 OPS, MATMUL = "test_cuda_ops", "test_cuda_matmul"
 CHECK = {"EMU_CHECK": "1"}
 TIME_LIMIT = 300
-SEEN, PARTS = os.path.join("tests", "results", "mutations.txt"), 8
+SEEN, PARTS = os.path.join("tests", "results", "mutations.txt"), 16
 
 # (file, text, what it becomes, test program, part of it, environment)
 MUTATIONS = [
@@ -477,12 +477,12 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
     parser.add_argument("words", nargs="*", help="only mutations whose file or texts hold one of these")
     parser.add_argument("--list", action="store_true", help="only says what they are")
-    parser.add_argument("--sample", action="store_true", help="an eighth, if all were noticed before")
+    parser.add_argument("--sample", action="store_true", help="a sixteenth, if all were noticed before")
     args = parser.parse_args()
     os.chdir(run_tests.ROOT)
     chosen = [m for m in MUTATIONS if not args.words or any(w in part for w in args.words for part in m[:3])]
     if args.sample and seen():
-        say("all were noticed with these kernels, emulator and tests (%s); today an eighth of them" % SEEN)
+        say("all were noticed with these kernels, emulator and tests (%s); today a sixteenth of them" % SEEN)
         chosen = chosen[int(time.time() / 86400) % PARTS::PARTS]
     if args.list:
         for m in chosen:

@@ -9,15 +9,16 @@ proxy for speed that a machine without a GPU has. Without an NVRTC it says so an
     in most use (make test)
 
 A run that finds nothing wrong with both of them writes the digest of what decides about that into
-tests/results/nvrtc.txt: kernels, modules, this script, the version of NVRTC. While they stay as they are, --sample is
-content with one of the two, another one every day.
+tests/results/nvrtc.txt: kernels, modules, this script, the version of NVRTC. While they stay as they are, the same
+compiler says the same of the same text: --sample is content with an eighth of the modules for one of the two, others
+every day.
 """
 import argparse, ctypes, glob, hashlib, multiprocessing, os, re, subprocess, sys, tempfile, time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 CUDA = os.path.join(ROOT, "src", "cuda")
 MAX_REGISTERS = 255
-SAMPLE = [75, 90]
+SAMPLE, PARTS = [75, 90], 8
 SEEN = os.path.join(ROOT, "tests", "results", "nvrtc.txt")
 
 # What module_table.c holds, printed by itself: HYB_EMBED gives the name of the text instead of the text.
@@ -182,7 +183,8 @@ def main():
     parser.add_argument("--module", help="only modules whose name contains one of these words, separated by commas")
     parser.add_argument("--nvrtc", help="the library")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes")
-    parser.add_argument("--sample", action="store_true", help="75 and 90; one of them, if both were good before")
+    parser.add_argument("--sample", action="store_true",
+                        help="75 and 90; an eighth of the modules for one of them, if both were good before")
     parser.add_argument("--quiet", action="store_true", help="no table, only what is wrong")
     args = parser.parse_args()
     path = find_nvrtc(args.nvrtc)
@@ -191,12 +193,13 @@ def main():
         return 0
     archs = [int(a)
              for a in args.arch.split(",")] if args.arch else SAMPLE if args.sample else Nvrtc(path).architectures()
+    chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
     if args.sample and seen(path):
-        archs = [SAMPLE[int(time.time() / 86400) % len(SAMPLE)]]
-        print("sm_75 and sm_90 were good with these kernels and this NVRTC (%s); today only sm_%d" %
+        day = int(time.time() / 86400)
+        archs, chosen = [SAMPLE[day % len(SAMPLE)]], chosen[day // len(SAMPLE) % PARTS::PARTS]
+        print("sm_75 and sm_90 were good with these kernels and this NVRTC (%s); today only an eighth for sm_%d" %
               (os.path.relpath(SEEN, ROOT), archs[0]))
     start = time.time()
-    chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
     wrong, registers = [], {}
     with multiprocessing.Pool(args.jobs) as pool:
         for found_wrong, found_registers in pool.imap(check_module, [(path, archs, m) for m in chosen]):

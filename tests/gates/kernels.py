@@ -21,8 +21,8 @@ def damage(name, old, new):
      damage("gemm_f32.cu", "__launch_bounds__(256) gemm_f32", "__launch_bounds__(256, 8) gemm_f32")),
 ])
 def nvrtc(box):
-    """Two architectures, or one of them while the kernels are those that both were good with (nvrtc_check.py); make
-    nvrtc-check has all."""
+    """Two architectures, or an eighth of the modules for one of them while the kernels are those that both were good
+    with (nvrtc_check.py); make nvrtc-check has all."""
     status, out = box.run([sys.executable, "tests/nvrtc_check.py", "--sample", "--quiet"], box.root)
     if status == 0 and "skipped" in out:
         # nothing that could be installed lightly: no failure where skips are none
