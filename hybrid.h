@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9521b68da5e2ba31): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 79b781a7b5ae86d4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4618  output.c                 a file that is written
  *     5138  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5176  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    58853  end.h                    closes what core/begin opened
+ *    58854  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5610  names.c                  names that must differ, found by hash
@@ -253,40 +253,40 @@
  *    51917  export.c                 the weights of a trainer as a model file
  *    52157  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
  *    52269  checkpoint.c             everything that a training goes on with, in a file
- *    53108  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    53502  picture.c                the curve of a run as an SVG.
+ *    53109  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    53503  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    53997  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54042  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    54145  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    54434  law.c                    the curve that the loss follows over many windows,
- *    54708  calibration.c            predictions that say how sure they are, held to what then happened
- *    54888  monitor.c                whether a run goes astray, and what should be done about it
- *    55140  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    55200  bandit.c                 which arm is worth it now
- *    55438  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    55577  phases.c                 which phase the next step belongs to, and for how long
- *    55810  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    55998  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    56308  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    56377  residuals.c              what predictions got wrong
- *    56627  corrector.c              takes away what predicted coefficients get wrong again and again
- *    56786  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    56880  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    56978  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    57153  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    57241  plateau.c                whether a run stands still
- *    57326  horizons.c               how far ahead predictions are good for anything
- *    57415  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    57468  ramp.c                   how many batches a step should add up
- *    57533  tuning.c                 what could be made better while a run goes on
- *    57675  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    57731  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    57967  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    58146  moves.c                  how weights are moved, by each of the ways
- *    58225  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    58511  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    53998  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54043  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    54146  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    54435  law.c                    the curve that the loss follows over many windows,
+ *    54709  calibration.c            predictions that say how sure they are, held to what then happened
+ *    54889  monitor.c                whether a run goes astray, and what should be done about it
+ *    55141  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    55201  bandit.c                 which arm is worth it now
+ *    55439  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    55578  phases.c                 which phase the next step belongs to, and for how long
+ *    55811  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    55999  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    56309  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    56378  residuals.c              what predictions got wrong
+ *    56628  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    56787  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    56881  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    56979  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    57154  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    57242  plateau.c                whether a run stands still
+ *    57327  horizons.c               how far ahead predictions are good for anything
+ *    57416  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    57469  ramp.c                   how many batches a step should add up
+ *    57534  tuning.c                 what could be made better while a run goes on
+ *    57676  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    57732  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    57968  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    58147  moves.c                  how weights are moved, by each of the ways
+ *    58226  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    58512  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2364,7 +2364,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9521b68da5e2ba31"
+#define HYBRID__SOURCE_ID "79b781a7b5ae86d4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52750,17 +52750,18 @@ static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
            (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
 }
 
-/* Is it of the same kind of model of somebody else's? */
+/* Is it of the same kind: a model of ours, an adapter, or one of somebody else's? */
 static hybrid_result hyb_checkpoint_own_agrees(const hybrid_trainer *t, const hyb_checkpoint_in *in,
                                                hybrid_error *error)
 {
     hybrid_string name = { NULL, 0 };
     char text[64];
+    const char *wanted = hyb_checkpoint_is_model(t) ? NULL : hyb_checkpoint_own(t);
     hybrid_gguf_get_string(in->gguf, HYB_CHECKPOINT_KEY("own"), &name);
-    if (name.data && hyb_string_is(name, hyb_checkpoint_own(t))) return HYBRID_OK;
+    if (wanted ? name.data && hyb_string_is(name, wanted) : !name.data) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "the checkpoint is of another model than the trainer's: of '%s', not of '%s'",
-                    name.data ? hyb_printable(name, text) : "a transformer", hyb_checkpoint_own(t));
+                    name.data ? hyb_printable(name, text) : "a transformer", wanted ? wanted : "a transformer");
 }
 
 /* Is every key of a that matters the same in b? */
@@ -52922,7 +52923,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    if (!r && !hyb_checkpoint_is_model(t)) r = hyb_checkpoint_own_agrees(t, in, error);
+    if (!r) r = hyb_checkpoint_own_agrees(t, in, error);
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);

@@ -378,9 +378,12 @@ static bool run(const options *o, net *n, digits *d, hybrid_trainer *t, uint32_t
     double loss = 0, percent;
     FILE *f = o->fresh ? NULL : fopen(o->out, "rb");
     if (f) {
+        const void *kept;
+        size_t size;
         fclose(f);
         if (hybrid_trainer_load(t, o->out, e)) return false;
-        memcpy(random, hybrid_trainer_user(t, NULL), sizeof *random);
+        kept = hybrid_trainer_user(t, &size);
+        if (kept && size == sizeof *random) memcpy(random, kept, size);
         printf("going on from step %d of %s\n", (int)hybrid_trainer_steps(t), o->out);
     }
     if (!train(t, o, d, random, e)) return false;

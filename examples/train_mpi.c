@@ -12,15 +12,17 @@
  * over layer by layer while the backward pass goes on: what is left to wait for at its end is the embedding, or all of
  * it where the network is slower than the processor. Compute, measured: GPT-2 124M takes 6.5 ms a token on two cores of
  * an EPYC (AVX2); the other sizes by their number of weights. 4096 tokens a rank and step; seconds at 10 (100) Gbit/s
- * of which nine tenths are used:
- *
- *     weights   compute   MB sent by a rank of 8 / 64 / 1024     seconds for that        step of 1 / 8 / 64 / 1024
- * ranks 124 M        26 s      871 /    980 /    994               0.77 / 0.87 / 0.88       26 / 27 / 27 / 27 s (0.08 /
- * 0.09 / 0.09)     (26 / 26 / 26 / 26) 355 M        76 s     2485 /   2796 /   2837               2.2  / 2.5  / 2.5 76
- * / 76 / 76 / 76 s 1558 M      335 s    10906 /  12269 /  12452               9.7  / 10.9 / 11.1      335 / 336 / 336 /
- * 336 s
- *
- * So on CPUs a plain network is enough, until a step is a few hundred tokens a rank: 256 tokens of the 124 M model are
+ * of which nine tenths are used: */
+/* clang-format off */
+/*     weights   compute   MB sent by a rank of       seconds for that, at         step of 1 / 8 / 64 / 1024
+ *                         8 / 64 / 1024              10 (100) Gbit/s              ranks, at 10 Gbit/s
+ *      124 M      26 s      871 /   980 /   994       0.77 / 0.87 / 0.88            26 /  27 /  27 /  27 s
+ *                                                    (0.08 / 0.09 / 0.09)
+ *      355 M      76 s     2485 /  2796 /  2837       2.2  / 2.5  / 2.5             76 /  76 /  76 /  76 s
+ *     1558 M     335 s    10906 / 12269 / 12452       9.7  / 10.9 / 11.1           335 / 336 / 336 / 336 s
+ */
+/* clang-format on */
+/* So on CPUs a plain network is enough, until a step is a few hundred tokens a rank: 256 tokens of the 124 M model are
  * 1.7 s beside 0.87 s. A processor that is a hundred times as fast asks for a network that is, too.
  *
  * On GPUs: build with -DHYBRID_NCCL and NCCL's and CUDA's headers and libraries, and gradients go from GPU to GPU:

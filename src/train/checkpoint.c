@@ -485,17 +485,18 @@ static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
            (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
 }
 
-/* Is it of the same kind of model of somebody else's? */
+/* Is it of the same kind: a model of ours, an adapter, or one of somebody else's? */
 static hybrid_result hyb_checkpoint_own_agrees(const hybrid_trainer *t, const hyb_checkpoint_in *in,
                                                hybrid_error *error)
 {
     hybrid_string name = { NULL, 0 };
     char text[64];
+    const char *wanted = hyb_checkpoint_is_model(t) ? NULL : hyb_checkpoint_own(t);
     hybrid_gguf_get_string(in->gguf, HYB_CHECKPOINT_KEY("own"), &name);
-    if (name.data && hyb_string_is(name, hyb_checkpoint_own(t))) return HYBRID_OK;
+    if (wanted ? name.data && hyb_string_is(name, wanted) : !name.data) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "the checkpoint is of another model than the trainer's: of '%s', not of '%s'",
-                    name.data ? hyb_printable(name, text) : "a transformer", hyb_checkpoint_own(t));
+                    name.data ? hyb_printable(name, text) : "a transformer", wanted ? wanted : "a transformer");
 }
 
 /* Is every key of a that matters the same in b? */
@@ -657,7 +658,7 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    if (!r && !hyb_checkpoint_is_model(t)) r = hyb_checkpoint_own_agrees(t, in, error);
+    if (!r) r = hyb_checkpoint_own_agrees(t, in, error);
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r && hyb_checkpoint_is_model(t)) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
     if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);

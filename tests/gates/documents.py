@@ -43,7 +43,7 @@ GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLE
     ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
 ])
 def examples(box):
-    """In an empty folder, with only hybrid.h beside it. Warnings are asked for, and there are none. --help prints and
+    """In an empty folder, with hybrid.h beside it, and what other header its first lines say. Warnings are asked for, and there are none. --help prints and
     succeeds. The whole of an example, the library in it, goes through the compiler by the example's own line as far as
     the optimizer; its own text goes through that, too, and is linked with a library that is compiled once. The gate
     readme runs such a line to the end."""
@@ -70,6 +70,9 @@ def examples(box):
                               (name, os.path.splitext(name)[0]))
         folder = box.folder(os.path.splitext(name)[0])
         shutil.copy2(header, folder)
+        for also in sorted(set(re.findall(r"\b(\w+\.h)\b", text.split("*/")[0])) - {"hybrid.h", "windows_utf8.h"}):
+            if os.path.exists(box.path("examples", also)):
+                shutil.copy2(box.path("examples", also), folder)
         compiler = command.split()[0]
         if compiler == "mpicc" and not box.has(compiler):
             return box.skipped(name, "there is no mpicc here (tests/setup.sh installs Open MPI)")

@@ -38,7 +38,7 @@ def learns(box, folder):
     box.expect("a run that is gone on with has every step once", [p["step"] for p in b] == list(range(1, 13)),
                str([p["step"] for p in b]))
     box.expect("the loss falls", a[-1]["loss"] < a[0]["loss"] - 0.3, "%s to %s" % (a[0]["loss"], a[-1]["loss"]))
-    box.expect("validation is looked at", [p["step"] for p in a if "validation" in p] == [4, 8, 12], str(a))
+    box.expect("validation is looked at", [p["step"] for p in a if "validation" in p] == [1, 4, 8, 12], str(a))
     for name in ("a.gguf.svg", "b.gguf.svg"):
         with open(os.path.join(folder, name), encoding="utf-8") as f:
             box.expect(name, 'class="validation"' in f.read(), "no curve of validation")
@@ -79,19 +79,33 @@ def adapts(box, folder):
         path = os.path.join(folder, out)
         sizes[out] = os.path.getsize(path) if os.path.exists(path) else 0
     box.expect("an adapter is small, a merged model is not", 0 < sizes["l.gguf"] < sizes["m.gguf"], str(sizes))
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "l.gguf", "-n", "20", "--lora", "4"], folder)
+    box.expect("finetune --lora, gone on with", status == 0 and "going on from the checkpoint" in words and
+               [p["step"] for p in numbers(folder, "l.gguf.jsonl")] == list(range(1, 21)), words[-600:])
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "l.gguf", "-n", "24"], folder)
+    box.expect("but not with all weights", status == 1 and "of 'adapter', not of" in words, words[-600:])
 
 
 def bad_days(box, folder):
     with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
         before = f.read()
-    status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "40"] + TINY + ["--rate", "1e9"], folder)
-    with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
-        kept = f.read() == before
-    box.expect("a run that blows up says so, and names the last checkpoint", status == 1 and "blown up" in words and
-               "a.gguf.ckpt is the last good checkpoint" in words, words[-600:])
-    box.expect("which is as it was", kept, "it was written over")
+    for more in ([], ["--every", "1"], ["--every", "1", "--validation", "0"]):
+        status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "40"] + TINY + ["--rate", "1e9"] + more,
+                                folder)
+        with open(os.path.join(folder, "a.gguf.ckpt"), "rb") as f:
+            kept = f.read() == before
+        box.expect("a run that blows up says so, and names the last checkpoint", status == 1 and "blown up" in words and
+                   "a.gguf.ckpt is the last good checkpoint" in words, words[-600:])
+        box.expect("which is as it was (%s)" % " ".join(more), kept, "it was written over")
     status, words = box.run(["./train", "text.txt", "-o", "a.gguf", "-n", "16"] + TINY, folder)
     box.expect("and it goes on from there", status == 0 and numbers(folder, "a.gguf.jsonl")[-1]["step"] == 16,
+               words[-600:])
+    for out, says in (("text.txt", "write over what is read"), ("folder", "cannot be written")):
+        os.makedirs(os.path.join(folder, "folder"), exist_ok=True)
+        status, words = box.run(["./train", "text.txt", "-o", out, "-n", "2"] + TINY, folder)
+        box.expect("train -o %s" % out, status == 1 and says in words and "step" not in words, words[-600:])
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "a.gguf", "--lora", "2"], folder)
+    box.expect("a model is not written over by its adapter", status == 1 and "write over what is read" in words,
                words[-600:])
     for name, text, says in (("empty", "", "no two tokens"), ("short", "x", "too small"), ("nothing", None, "nothing")):
         if text is not None:
@@ -105,25 +119,25 @@ def bad_days(box, folder):
     box.expect("a model that is none", status == 1 and "GGUF" in words, words[-600:])
 
 
-def stopped(box, folder):
+def stopped(box, folder, out, command):
     """Ctrl-C: what was learned is saved, and the next start goes on from there."""
-    command = ["./train", "text.txt", "-o", "s.gguf", "-n", "100000"] + TINY
-    with open(os.path.join(folder, "s.words"), "wb") as out:
-        child = subprocess.Popen(command, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL)
+    with open(os.path.join(folder, "words"), "wb") as words:
+        child = subprocess.Popen(command + ["-n", "100000"], cwd=folder, stdout=words, stderr=words,
+                                 stdin=subprocess.DEVNULL)
     for _ in range(600):
         time.sleep(0.05)
-        if os.path.exists(os.path.join(folder, "s.gguf.jsonl")) and len(numbers(folder, "s.gguf.jsonl")) > 2:
+        if os.path.exists(os.path.join(folder, out + ".jsonl")) and len(numbers(folder, out + ".jsonl")) > 2:
             break
     child.send_signal(signal.SIGINT)
     status = child.wait(timeout=60)
-    with open(os.path.join(folder, "s.words"), encoding="utf-8", errors="replace") as f:
+    with open(os.path.join(folder, "words"), encoding="utf-8", errors="replace") as f:
         words = f.read()
-    done = numbers(folder, "s.gguf.jsonl")[-1]["step"]
+    done = numbers(folder, out + ".jsonl")[-1]["step"]
     said = re.search(r"goes on from step (\d+)", words)
-    box.expect("Ctrl-C saves, and says so", status == 0 and said and int(said.group(1)) == done, words[-300:])
-    status, words = box.run(command[:5] + [str(done + 2)] + TINY, folder)
-    box.expect("the next start goes on from there", status == 0 and
-               [p["step"] for p in numbers(folder, "s.gguf.jsonl")] == list(range(1, done + 3)), words[-600:])
+    box.expect("%s: Ctrl-C saves, and says so" % out, status == 0 and said and int(said.group(1)) == done, words[-300:])
+    status, words = box.run(command + ["-n", str(done + 2)], folder)
+    box.expect("%s: the next start goes on from there" % out, status == 0 and
+               [p["step"] for p in numbers(folder, out + ".jsonl")] == list(range(1, done + 3)), words[-600:])
 
 
 def chats(box, held, folder):
@@ -158,14 +172,16 @@ def spoil(name, old, new):
 
 
 @gate("training", faults=[
-    ("numbers that begin anew", spoil("train.c", "cd.steps_done = hybrid_trainer_steps(r->trainer);", "")),
+    ("numbers that begin anew", spoil("training.h", "cd.steps_done = hybrid_trainer_steps(t->trainer);", "")),
     ("a stop that saves nothing",
-     spoil("train.c", "stop_wanted && (ok = save(r, e)", "stop_wanted && (ok = (r != NULL)")),
-    ("a checkpoint that is not named", spoil("train.c", "if (!ok) after_failure(r, e);", "")),
+     spoil("training.h", "stop_wanted && (ok = training_save(t, e)", "stop_wanted && (ok = (t != NULL)")),
+    ("a checkpoint that is not named", spoil("training.h", "if (!ok) training_failed(t, e);", "")),
+    ("a checkpoint of weights that have blown up", spoil("training.h", "if (loss < 2 * log(",
+                                                         "if (loss < 1e99 * log(")),
     ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
                                                     "o->kind = HYBRID_DATA_TEXT;")),
     ("digits that are not learned", spoil("own_model.c", "if (grads) backward(", "if (grads && d->n < 0) backward(")),
-    ("a position in the data that is lost", spoil("finetune.c", "if (!user || size != sizeof position) return true;",
+    ("a position in the data that is lost", spoil("training.h", "if (!user || size != sizeof position) return true;",
                                                   "return false;")),
 ])
 def training(box):
@@ -182,5 +198,7 @@ def training(box):
     adapts(box, folder)
     reads_digits(box, folder)
     bad_days(box, folder)
-    stopped(box, folder)
+    stopped(box, folder, "s.gguf", ["./train", "text.txt", "-o", "s.gguf"] + TINY)
+    stopped(box, folder, "sf.gguf", ["./finetune", "a.gguf", "talks.jsonl", "-o", "sf.gguf"])
+    stopped(box, folder, "sl.gguf", ["./finetune", "a.gguf", "talks.jsonl", "-o", "sl.gguf", "--lora", "2"])
     chats(box, held, folder)
