@@ -1211,31 +1211,43 @@ static void test_phases_resume(void)
 int main(void)
 {
     read_run();
-    test_law_planted();
-    test_law_run();
-    test_law_hostile();
-    test_law_long();
-    test_calibration_band();
-    test_calibration_probability();
-    test_calibration_numbers();
-    test_bandit_placebo();
-    test_bandit_good();
-    test_bandit_numbers();
-    test_phases_transitions();
-    test_phases_static();
-    test_phases_adaptive();
-    test_phases_auto();
-    test_phases_forbidden();
-    test_phases_act();
-    test_phases_resume();
-    test_monitor_alarms();
-    test_monitor_single();
-    test_monitor_gradual();
-    test_monitor_injected();
-    test_monitor_escalates();
-    test_features_golden();
-    test_features_scale();
-    test_features_hostile();
-    test_features_effect();
+    if (test_wanted("features")) {
+        test_features_golden();
+        test_features_scale();
+        test_features_hostile();
+        test_features_effect();
+    }
+    if (test_wanted("law")) {
+        test_law_planted();
+        test_law_run();
+        test_law_hostile();
+        test_law_long();
+    }
+    if (test_wanted("calibration")) {
+        test_calibration_band();
+        test_calibration_probability();
+        test_calibration_numbers();
+    }
+    if (test_wanted("bandit")) {
+        test_bandit_placebo();
+        test_bandit_good();
+        test_bandit_numbers();
+    }
+    if (test_wanted("phases")) {
+        test_phases_transitions();
+        test_phases_static();
+        test_phases_adaptive();
+        test_phases_auto();
+        test_phases_forbidden();
+        test_phases_act();
+        test_phases_resume();
+    }
+    if (test_wanted("monitor")) {
+        test_monitor_alarms();
+        test_monitor_single();
+        test_monitor_gradual();
+        test_monitor_injected();
+        test_monitor_escalates();
+    }
     return test_end();
 }
