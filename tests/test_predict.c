@@ -239,6 +239,8 @@ static void test_features_hostile(void)
         hyb_features_window(&f, &g, x);
         all_finite("no numbers", x);
     }
+    CHECK(hyb_is_finite(f.fast) && hyb_is_finite(f.slow) && hyb_is_finite(f.grad_mean), "averages are still numbers");
+    CHECK(hyb_clamp(sqrt(-1.0), 1, 2) == 1 && hyb_clamp(3, 1, 2) == 2 && hyb_clamp(0, 1, 2) == 1, "clamp");
 }
 
 /* Each thing that is seen is seen by the number that stands for it. */
@@ -384,6 +386,44 @@ static void test_law_hostile(void)
                 CHECK(hyb_is_finite(law.sigma) && law.sigma > 0 && hyb_is_finite(law.residual), "kind %d", kind);
             }
         }
+    }
+}
+
+/* One window in twelve is far off, and half of the run followed another law: the law of now is found all the same.
+ * Derivatives are what differences say. */
+static void test_law_robust(void)
+{
+    hyb_law law;
+    hyb_law_try t;
+    dice d = { 15, 0 };
+    double p[3] = { 0.4, -0.7, 0.3 }, by[3], none[3];
+    int i, k;
+    TEST("law: robust");
+    hyb_law_init(&law);
+    for (i = 0; i < 240; i++) {
+        for (k = 0; k < 20; k++) {
+            const double off = i % 12 == 5 ? 1.5 : 0;
+            hyb_law_step(&law, (2 + 4 / sqrt(1 + i / 1.5)) * exp(off + 0.05 * normal(&d)), 1e-3);
+        }
+        hyb_law_window(&law);
+    }
+    CHECK(fabs(hyb_law_value(&law, law.total) - log(2 + 4 / sqrt(1 + 240 / 1.5))) < 0.02, "far off: %g",
+          hyb_law_value(&law, law.total) - log(2 + 4 / sqrt(1 + 240 / 1.5)));
+    hyb_law_init(&law);
+    for (i = 0; i < 300; i++) {
+        const double l = i < 200 ? 1.5 - 0.001 * i : 1.2 + 0.1 * exp(-(i - 200) / 30.0);
+        for (k = 0; k < 20; k++) hyb_law_step(&law, exp(l + 0.01 * normal(&d)), 1e-3);
+        hyb_law_window(&law);
+    }
+    CHECK(fabs(hyb_law_value(&law, law.total) - 1.2036) < 0.02, "another law: %g", hyb_law_value(&law, law.total));
+    hyb_law_begin(&law, &t);
+    hyb_law_at(&t, p, 100, by);
+    for (k = 0; k < 3; k++) {
+        double more[3] = { p[0], p[1], p[2] }, less[3] = { p[0], p[1], p[2] }, slope;
+        more[k] += 1e-5;
+        less[k] -= 1e-5;
+        slope = (hyb_law_at(&t, more, 100, none) - hyb_law_at(&t, less, 100, none)) / 2e-5;
+        CHECK(fabs(by[k] / slope - 1) < 1e-6, "derivative %d: %g, not %g", k, by[k], slope);
     }
 }
 
@@ -1096,6 +1136,9 @@ static void test_phases_forbidden(void)
     m.rate_drift = 0.03;
     CHECK(hyb_phases_legal(&p, &m) == small, "no jumps while the rate goes down");
     q = p;
+    hyb_phases_force_full(&q, 5);
+    CHECK(hyb_phases_legal(&q, &l) == off, "Full was asked for");
+    q = p;
     q.spent = 0.76 * 2000;
     CHECK(hyb_phases_legal(&q, &l) == small, "no jumps at the end");
     q.spent = 0.04 * 2000;
@@ -1221,6 +1264,7 @@ int main(void)
         test_law_planted();
         test_law_run();
         test_law_hostile();
+        test_law_robust();
         test_law_long();
     }
     if (test_wanted("calibration")) {
