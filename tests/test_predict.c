@@ -459,6 +459,9 @@ static void test_calibration_band(void)
             int inside = 0, early = 0;
             hyb_conformal_init(&c);
             CHECK(c.factor > 1.6 && c.factor < 1.7, "before anything is known");
+            for (i = 0; i < 5; i++) hyb_conformal_add(&c, 2, 2, 1);
+            CHECK(c.factor > 1.6, "five that were right prove nothing: %g", c.factor);
+            hyb_conformal_init(&c);
             for (i = 0; i < 3000; i++) {
                 const double factor = factors[kind] > 0 ? factors[kind] : 1 + i / 1000.0, sigma = 0.1 + 0.05 * noise(i);
                 const double x = heavy ? normal(&d) : 0, z = normal(&d) / (heavy ? fabs(x) + 0.3 : 1);
@@ -540,6 +543,7 @@ static void test_calibration_numbers(void)
         hyb_platt_add(&t, i % 5 == 0 ? 1 : i % 5 == 1 ? 0 : i % 5 == 2 ? sqrt(-1.0) : 0.5, i % 5 != 0);
         CHECK(t.a >= 0 && hyb_is_finite(t.a) && hyb_is_finite(t.b), "a %g, b %g", t.a, t.b);
     }
+    CHECK(hyb_platt_of(&t, 0.5) > 0.6, "it still learns: %g", hyb_platt_of(&t, 0.5));
     hyb_platt_init(&t);
     for (i = 0; i < 400; i++) hyb_platt_add(&t, 0.5, true);
     CHECK(hyb_platt_of(&t, 0.5) > 0.9 && hyb_platt_of(&t, 0.5) < 1, "it always happened: %g", hyb_platt_of(&t, 0.5));
@@ -728,6 +732,12 @@ static void test_monitor_gradual(void)
     n = found_after(m, &d, 4, HYB_SIGNAL_VANISHES, HYB_WARNING);
     CHECK(n > 0 && n <= 25, "a gradient that vanishes: after %d", n);
     CHECK(!found_after(m, &d, 9, ~0u, HYB_WARNING), "nothing");
+    m = fresh_monitor();
+    for (n = 0; n < 400; n++) {
+        hyb_reading r = reading(exp(n % 2 ? 1.05 : 0.95), 1);
+        hyb_action a = hyb_monitor_look(&m, &r);
+        CHECK(!(a.signals & HYB_SIGNAL_OSCILLATES), "step %d: what has always gone up and down is no danger", n);
+    }
 }
 
 /* Something is injected into the recorded run at every fiftieth step. */
@@ -765,6 +775,7 @@ static void test_monitor_escalates(void)
         CHECK(a.act == HYB_ACT_ROLL_BACK && a.rate == (k < 2 ? 1 : 0.5) && a.steps == 40, "%d: act %d, rate %g", k,
               a.act, a.rate);
         hyb_monitor_rolled_back(&m);
+        CHECK(m.n_turn == 0 && m.n_warnings == 0 && m.creep == 0, "what was seen since the snapshot is forgotten");
         for (i = 0; i < 50; i++) {
             hyb_reading r = reading(exp(1 + 0.02 * normal(&d)), 1);
             a = hyb_monitor_look(&m, &r);
@@ -923,6 +934,7 @@ static void test_bandit_numbers(void)
     hyb_bandit_believe(&b, &belief);
     hyb_bandit_row(HYB_ARM_A, x, phi);
     CHECK(hyb_bandit_dot(phi, belief.mean) < 1, "a wild reward is cut off");
+    CHECK(hyb_bandit_variance(&b) < 1, "and does not make all others look alike: %g", hyb_bandit_variance(&b));
 }
 
 /* ---- phases ------------------------------------------------------------------------------------------------------ */
