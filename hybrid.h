@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 79b781a7b5ae86d4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 84e054389a6555f7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -67,226 +67,226 @@
  *     1671  shape.h                  models from nothing
  *     1704  trainable.h              training somebody else's model
  *     1743  trainer.h                change the weights of a model so that it predicts given texts better
- *     2041  predict.h                a training that is watched, and moved along where it goes anyway
- *     2145  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2212  learn.h                  an adapter is told something, and can be made to forget it
- *     2291  session.h                a conversation
+ *     2052  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2156  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2223  learn.h                  an adapter is told something, and can be made to forget it
+ *     2302  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2369  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2466  macros.h                 what compilers call things, and the macros that every room uses
- *     2544  base.c                   what every room uses: results, errors, checked sizes
- *     2625  fpenv.c                  the floating-point environment at the border of the library
- *     2854  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2933  fma.c                    a * b + c with one rounding
- *     2973  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3054  decimal.c                doubles as text, the same in every locale
- *     3186  thread.c                 atomics, threads, and the worker pool
- *     3683  cpu.c                    what this processor and its operating system can do
- *     3806  hash.c                   where a name belongs in a table
- *     3908  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3946  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4034  grow.c                   arrays that grow
- *     4058  stack.c                  how much of the thread's stack a recursion may take
- *     4106  device.c                 which GPU a runtime uses
- *     4222  lifetime.c               creates and ends runtimes
- *     4377  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4618  output.c                 a file that is written
- *     5138  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5176  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    58854  end.h                    closes what core/begin opened
+ *     2380  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2477  macros.h                 what compilers call things, and the macros that every room uses
+ *     2555  base.c                   what every room uses: results, errors, checked sizes
+ *     2636  fpenv.c                  the floating-point environment at the border of the library
+ *     2865  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2944  fma.c                    a * b + c with one rounding
+ *     2984  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3065  decimal.c                doubles as text, the same in every locale
+ *     3197  thread.c                 atomics, threads, and the worker pool
+ *     3694  cpu.c                    what this processor and its operating system can do
+ *     3817  hash.c                   where a name belongs in a table
+ *     3919  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3957  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4045  grow.c                   arrays that grow
+ *     4069  stack.c                  how much of the thread's stack a recursion may take
+ *     4117  device.c                 which GPU a runtime uses
+ *     4233  lifetime.c               creates and ends runtimes
+ *     4388  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4629  output.c                 a file that is written
+ *     5149  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5187  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    59481  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5610  names.c                  names that must differ, found by hash
- *     5707  value.c                  the 13 types of metadata values and their items
- *     5855  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6066  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6403  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6923  write.c                  makes a GGUF file
+ *     5621  names.c                  names that must differ, found by hash
+ *     5718  value.c                  the 13 types of metadata values and their items
+ *     5866  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6077  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6414  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6934  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7637  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7756  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8091  floats.c                 the types that are plain numbers
- *     8131  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8330  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8566  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8714  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8988  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9113  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9192  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7648  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7767  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8102  floats.c                 the types that are plain numbers
+ *     8142  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8341  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8577  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8725  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8999  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9124  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9203  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9417  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10368  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10488  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10762  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11229  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11731  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11933  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12028  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12565  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12789  tokenizer/bpe.c          the merging
- *    13202  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13287  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13673  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13924  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14082  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14324  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15113  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15509  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15893  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16235  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17076  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17932  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18444  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18484  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18727  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19038  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19084  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19245  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19447  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19583  jinja/test.c             what follows 'is', and the functions that every template has
- *    19785  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20099  jinja/parse.c            tokens to a tree
- *    20807  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21114  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21700  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21914  chat.c                   a conversation as the variables that chat templates expect
+ *     9428  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10379  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10499  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10773  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11240  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11742  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11944  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12039  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12576  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12800  tokenizer/bpe.c          the merging
+ *    13213  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13298  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13684  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13935  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14093  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14335  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15124  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15520  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15904  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16246  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17087  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17943  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18455  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18495  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18738  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19049  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19095  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19256  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19458  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19594  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19796  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20110  jinja/parse.c            tokens to a tree
+ *    20818  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21125  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21711  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21925  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22277  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23072  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23176  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23292  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23387  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23559  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23586  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23624  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23752  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24459  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24684  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24722  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24858  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24929  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25033  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25504  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25900  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26193  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26418  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27174  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27374  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28438  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29087  cpu/int/select.c         the table of integer-block kernels
- *    29147  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29230  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33834  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36115  cpu/select.c             the kernels of an instruction set
- *    36168  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36425  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36725  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36767  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37357  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22298  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23093  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23208  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23324  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23419  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23609  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23636  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23674  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23802  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24509  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24734  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24772  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24908  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24979  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25083  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25554  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25950  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26243  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26468  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27224  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27424  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28488  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29137  cpu/int/select.c         the table of integer-block kernels
+ *    29197  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29280  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33884  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36165  cpu/select.c             the kernels of an instruction set
+ *    36218  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36475  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36775  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36817  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37407  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    37964  arch.c                   the table of architectures
- *    38090  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38430  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38803  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39065  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39249  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39682  back.c                   the steps of a backward pass that several parts take
- *    39874  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40117  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40183  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40364  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40502  parts/experts.c          a mixture of experts (Shazeer et al
- *    40667  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40733  net.c                    which parts the layers of a model have, and which tensors
- *    40896  unused.c                 tensors of the file that the model is not computed with
- *    41070  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41119  forward.c                one pass of a batch through any model, over the op table
- *    41385  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    41959  place.c                  which layers run where
- *    42210  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42296  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42584  adapter_make.c           adapters from nothing, and what they are
- *    42813  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38055  arch.c                   the table of architectures
+ *    38181  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38521  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38894  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39156  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39340  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39773  back.c                   the steps of a backward pass that several parts take
+ *    39965  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40208  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40274  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40455  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40593  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40758  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40824  net.c                    which parts the layers of a model have, and which tensors
+ *    40987  unused.c                 tensors of the file that the model is not computed with
+ *    41161  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41210  forward.c                one pass of a batch through any model, over the op table
+ *    41476  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42050  place.c                  which layers run where
+ *    42305  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42391  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42679  adapter_make.c           adapters from nothing, and what they are
+ *    42908  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43098  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43446  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43798  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44101  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44189  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45062  adapters.c               a sequence puts adapters on, and takes them off
- *    45178  next.c                   the next token of a sequence
- *    45283  plan.c                   the bytes of a model and a context before they are loaded
- *    45404  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45595  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43193  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43541  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43893  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44196  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44284  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45157  adapters.c               a sequence puts adapters on, and takes them off
+ *    45273  next.c                   the next token of a sequence
+ *    45378  plan.c                   the bytes of a model and a context before they are loaded
+ *    45499  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45690  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46094  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46133  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46198  documents.c              the texts of a corpus, one document after the other
- *    46437  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46631  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47131  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47441  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47755  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48130  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48587  shape.c                  models from nothing
- *    48904  schedule.c               the learning rate of a step
- *    48950  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49129  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    49527  format.c                 the number format of a training: to what the operands of its products are roun...
- *    49627  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    49665  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50203  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50285  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50354  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50401  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    50438  own.c                    somebody else's model as an objective (api/trainable.h)
- *    50622  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    51352  lesson.c                 examples as tokens, and the batches of a step
- *    51711  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    51917  export.c                 the weights of a trainer as a model file
- *    52157  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52269  checkpoint.c             everything that a training goes on with, in a file
- *    53109  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    53503  picture.c                the curve of a run as an SVG.
+ *    46189  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46228  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46293  documents.c              the texts of a corpus, one document after the other
+ *    46532  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46726  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47226  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47536  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47850  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48225  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48682  shape.c                  models from nothing
+ *    48999  schedule.c               the learning rate of a step
+ *    49045  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49560  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50008  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50108  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50146  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50684  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50869  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50938  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50985  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51022  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    51206  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    51941  lesson.c                 examples as tokens, and the batches of a step
+ *    52300  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    52506  export.c                 the weights of a trainer as a model file
+ *    52746  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52858  checkpoint.c             everything that a training goes on with, in a file
+ *    53732  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    54126  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    53998  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54043  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    54146  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    54435  law.c                    the curve that the loss follows over many windows,
- *    54709  calibration.c            predictions that say how sure they are, held to what then happened
- *    54889  monitor.c                whether a run goes astray, and what should be done about it
- *    55141  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    55201  bandit.c                 which arm is worth it now
- *    55439  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    55578  phases.c                 which phase the next step belongs to, and for how long
- *    55811  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    55999  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    56309  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    56378  residuals.c              what predictions got wrong
- *    56628  corrector.c              takes away what predicted coefficients get wrong again and again
- *    56787  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    56881  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    56979  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    57154  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    57242  plateau.c                whether a run stands still
- *    57327  horizons.c               how far ahead predictions are good for anything
- *    57416  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    57469  ramp.c                   how many batches a step should add up
- *    57534  tuning.c                 what could be made better while a run goes on
- *    57676  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    57732  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    57968  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    58147  moves.c                  how weights are moved, by each of the ways
- *    58226  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    58512  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    54621  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54666  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    54769  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    55058  law.c                    the curve that the loss follows over many windows,
+ *    55332  calibration.c            predictions that say how sure they are, held to what then happened
+ *    55512  monitor.c                whether a run goes astray, and what should be done about it
+ *    55764  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    55824  bandit.c                 which arm is worth it now
+ *    56062  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    56201  phases.c                 which phase the next step belongs to, and for how long
+ *    56434  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    56622  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    56932  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    57001  residuals.c              what predictions got wrong
+ *    57251  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    57410  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    57504  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    57602  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    57777  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    57865  plateau.c                whether a run stands still
+ *    57950  horizons.c               how far ahead predictions are good for anything
+ *    58039  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    58092  ramp.c                   how many batches a step should add up
+ *    58157  tuning.c                 what could be made better while a run goes on
+ *    58299  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    58355  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    58595  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    58774  moves.c                  how weights are moved, by each of the ways
+ *    58853  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    59139  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1806,6 +1806,9 @@ typedef struct hybrid_trainer_desc {
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
     size_t max_bytes;                   /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    bool offload_optimizer; /* training on a GPU: what the optimizer keeps of every weight stays in the host's memory,
+                             * and travels through the GPU's while that computes. The same bits, and about as many bytes
+                             * cross the bus each step, in both directions, as there are (metrics.moved_bytes) */
     hybrid_all_reduce_fn all_reduce;    /* NULL: this is the only rank */
     bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
                                          * all of them are, which were begun since it was called last */
@@ -1856,6 +1859,7 @@ typedef struct hybrid_train_metrics {
     double tokens_per_second; /* targets counted in it, by its seconds */
     double seconds_left;      /* until n_steps are done, by the pace of the last steps; 0: n_steps is not known */
     uint64_t bytes;           /* that the trainer holds: hybrid_train_plan.total */
+    uint64_t moved_bytes;     /* of the optimizer's states that went to the GPU or came from it, for this step */
     /* How noisy gradients are (McCandlish et al. 2018, the simple noise scale): the number of targets at which the
      * noise of a batch's gradient is as large as the gradient. Batches far smaller waste steps, batches far larger
      * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
@@ -1941,12 +1945,16 @@ HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
  * same steps:
  *
  *     1. layers run forward again on the way back (recompute_every): the most layers at a time that fit. The same bits
- *     2. a batch is worked on in parts of fewer sequences, the largest that fit, each as under 1. The same step but for
- *        the rounding of sums (a millionth)
- */
+ *     2. a batch is worked on in parts of fewer sequences, whose gradients are added up: the largest that fit, each as
+ *        under 1. The same step but for the rounding of sums (a millionth)
+ *     3. on a GPU, states of the optimizer are on the host (offload_optimizer), all of it as under 1 and 2. The same
+ *        bits
+ *     4. a smaller batch would be another step: that is refused, with the n_ctx that would do
+ *
+ * Training on a GPU, max_bytes is about the GPU's memory alone, and what is free there counts as well. */
 typedef struct hybrid_train_plan {
     uint64_t gradients;      /* bytes of a gradient for every weight */
-    uint64_t states;         /* of what the optimizer keeps of every weight, and works in */
+    uint64_t states;         /* of what the optimizer keeps of every weight, and works in, wherever it is */
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
@@ -1955,6 +1963,9 @@ typedef struct hybrid_train_plan {
     uint64_t total;          /* their sum */
     int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
     int32_t recompute_every; /* layers that run forward again at a time; 0: none do */
+    bool offloaded;          /* states of the optimizer are on the host, and a GPU trains */
+    uint64_t host_states;    /* bytes of states on the host then; 0: they are where it trains */
+    uint64_t host_bytes;     /* of total, those of the host; the others are the GPU's */
 } hybrid_train_plan;
 
 /* HYBRID_ERROR_LIMIT: max_bytes is not enough for a batch of one sequence; else as hybrid_trainer_create. */
@@ -2364,7 +2375,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "79b781a7b5ae86d4"
+#define HYBRID__SOURCE_ID "84e054389a6555f7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22190,7 +22201,13 @@ HYB_COLD_END
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
  *   sync         waits; what failed since the last one is its result
- *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host */
+ *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host
+ *
+ * Copies that go on beside the ops are in two lanes of their own, each in order; await alone orders lanes:
+ *   lanes        makes both ready: before the first of the next three
+ *   upload       host, of alloc_host, stays as it is until the lane is through
+ *   download     to memory of alloc_host, which is filled when the lane is through
+ *   await        what is put into `lane` from now on runs after all that is in `other` now; sync waits for ops alone */
 /* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
@@ -22203,6 +22220,10 @@ HYB_COLD_END
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
     X(void *,        stream,     (hyb_backend *be)) \
+    X(hybrid_result, lanes,      (hyb_backend *be, hybrid_error *error)) \
+    X(void,          upload,     (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
+    X(void,          download,   (hyb_backend *be, void *host, const void *src, size_t bytes)) \
+    X(void,          await,      (hyb_backend *be, hyb_lane lane, hyb_lane other)) \
     X(void,          destroy,    (hyb_backend *be))
 /* clang-format on */
 
@@ -23084,6 +23105,9 @@ typedef struct hyb_backend hyb_backend;
  * it. */
 typedef enum hyb_pass { HYB_PASS_RUN, HYB_PASS_RECORD, HYB_PASS_REPLAY } hyb_pass;
 
+/* What a back end works on at the same time: ops and copies in their order, copies to the device, copies from it. */
+typedef enum hyb_lane { HYB_LANE_OPS, HYB_LANE_UP, HYB_LANE_DOWN } hyb_lane;
+
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
     HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
@@ -23147,13 +23171,21 @@ typedef struct hyb_limits {
     int n_formats;
 } hyb_limits;
 
+/* Memory of the host's that a device copies from and to while it computes. */
+typedef struct hyb_host_memory {
+    void *address; /* NULL: there is none */
+    bool plain;    /* page-locked memory was not to be had: copies are slower, and the host waits for them */
+} hyb_host_memory;
+
 /* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
 typedef struct hyb_device_ops {
     bool is_host; /* its addresses are plain pointers */
     hybrid_result (*alloc)(hyb_device *device, size_t bytes, void **address, hybrid_error *error);
     void (*free)(hyb_device *device, void *address);
     uint64_t (*cost)(hyb_device *device, size_t bytes); /* what alloc takes for that */
-    bool (*fits)(hyb_device *device, uint64_t bytes);   /* there is room for that, with a margin for others */
+    hybrid_result (*alloc_host)(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error);
+    void (*free_host)(hyb_device *device, hyb_host_memory *memory); /* no copy is under way */
+    bool (*fits)(hyb_device *device, uint64_t bytes); /* there is room for that, with a margin for others */
     hybrid_result (*write)(hyb_device *device, void *dst, const void *host, size_t bytes,
                            hybrid_error *error);                     /* host may change on return */
     hybrid_result (*flush)(hyb_device *device, hybrid_error *error); /* what was written has arrived */
@@ -23495,6 +23527,23 @@ static void *hyb_slicer_stream(hyb_backend *be)
 {
     return ((hyb_slicer *)be)->real->ops->stream(((hyb_slicer *)be)->real);
 }
+/* Copies beside the ops are not cut: what moves states is one piece of a step. */
+static hybrid_result hyb_slicer_lanes(hyb_backend *be, hybrid_error *error)
+{
+    return ((hyb_slicer *)be)->real->ops->lanes(((hyb_slicer *)be)->real, error);
+}
+static void hyb_slicer_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->upload(((hyb_slicer *)be)->real, dst, host, bytes);
+}
+static void hyb_slicer_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->download(((hyb_slicer *)be)->real, host, src, bytes);
+}
+static void hyb_slicer_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    ((hyb_slicer *)be)->real->ops->await(((hyb_slicer *)be)->real, lane, other);
+}
 /* A pass that is cut is not recorded. */
 static hyb_pass hyb_slicer_pass_begin(hyb_backend *be)
 {
@@ -23522,7 +23571,8 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
     #define HYB_OP(name_) hyb_slicer_##name_,
         HYB_OPS(HYB_OP, HYB_OP)
         hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_zero,
-        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_destroy,
+        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_lanes,
+        hyb_slicer_upload, hyb_slicer_download, hyb_slicer_await, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
@@ -37832,6 +37882,26 @@ static void *hyb_cpu_stream(hyb_backend *be)
     HYB_UNUSED(be);
     return NULL;
 }
+static hybrid_result hyb_cpu_lanes(hyb_backend *be, hybrid_error *error)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static void hyb_cpu_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cpu_copy(be, dst, host, bytes);
+}
+static void hyb_cpu_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cpu_copy(be, host, src, bytes);
+}
+static void hyb_cpu_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(lane);
+    HYB_UNUSED(other);
+}
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
 {
     HYB_UNUSED(be);
@@ -37901,6 +37971,17 @@ static uint64_t hyb_host_cost(hyb_device *device, size_t bytes)
     HYB_UNUSED(device);
     return (uint64_t)bytes + HYB_ALIGNED_EXTRA;
 }
+static hybrid_result hyb_host_alloc_host(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error)
+{
+    memory->plain = true;
+    memory->address = hyb_alloc(device->rt, bytes);
+    return memory->address ? HYBRID_OK : hyb_fail_memory(error, bytes);
+}
+static void hyb_host_free_host(hyb_device *device, hyb_host_memory *memory)
+{
+    hyb_free(device->rt, memory->address);
+    memory->address = NULL;
+}
 static bool hyb_host_fits(hyb_device *device, uint64_t bytes)
 {
     HYB_UNUSED(device);
@@ -37949,10 +38030,20 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = {
-        true,           hyb_host_alloc,   hyb_host_free,  hyb_host_cost, hyb_host_fits,         hyb_host_write,
-        hyb_host_flush, hyb_host_attends, hyb_host_gains, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
-    };
+    static const hyb_device_ops ops = { true,
+                                        hyb_host_alloc,
+                                        hyb_host_free,
+                                        hyb_host_cost,
+                                        hyb_host_alloc_host,
+                                        hyb_host_free_host,
+                                        hyb_host_fits,
+                                        hyb_host_write,
+                                        hyb_host_flush,
+                                        hyb_host_attends,
+                                        hyb_host_gains,
+                                        hyb_host_show,
+                                        hyb_host_backend_cost,
+                                        hyb_host_backend_create };
     device->ops = &ops;
     device->rt = rt;
 }
@@ -41970,7 +42061,7 @@ typedef struct hyb_place {
     hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
 } hyb_place;
 
-enum { HYB_PLACE_ALIGN = 256 };
+enum { HYB_PLACE_ALIGN = 256, HYB_PLACE_BUFFERS = 24 << 20 /* as train/store.c takes at most */ };
 
 /* A descriptor with every zero replaced by what is used. */
 static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_context_desc *given,
@@ -42134,7 +42225,8 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
 }
 
 /* Decides for a model that is to be trained: all of it is on the GPU, if there is room for its gradients and the two
- * moments of each weight as well, or nothing is. */
+ * moments of each weight as well, or for its gradients and the buffers through which moments on the host go; or nothing
+ * is. */
 static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
                                      const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
@@ -42147,9 +42239,12 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
     if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
     need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (!gpu->ops->fits(gpu, need))
+        need = 2 * gpu->ops->cost(gpu, bytes) + HYB_MIN(bytes / 2, (size_t)HYB_PLACE_BUFFERS) +
+               gpu->ops->backend_cost(gpu, &limits);
     if (!gpu->ops->fits(gpu, need)) {
         hyb_fail(why, HYBRID_ERROR_MEMORY,
-                 "weights, gradients and moments need %llu MB of GPU memory, which are not free",
+                 "weights and gradients, with moments on the host, need %llu MB of GPU memory, which are not free",
                  (unsigned long long)(need >> 20) + 1);
         return;
     }
@@ -48957,6 +49052,13 @@ static double hyb_schedule_rate(const hybrid_trainer_desc *d, int64_t step)
  *     grads    | token_embd | attn_norm 0 | attn_q 0 | ...          ours, one block of memory
  *     states   | m: token_embd | attn_norm 0 | ... | v: token_embd | ...
  *
+ * States may be elsewhere than on the device: parked in the host's memory between two steps, or offloaded, there for
+ * good. An optimizer works on them in pieces (hyb_store_walk); offloaded ones travel in slices, through three buffers:
+ *
+ *     up       slice 0 | slice 1 | slice 2 | slice 3 | ...       buffers 0, 1, 2, 0, ...
+ *     ops                | slice 0 | slice 1 | slice 2 | ...     whatever is done value by value has the same bits
+ *     down                         | slice 0 | slice 1 | ...
+ *
  * Whoever walks over what is trained - norm, optimizer, checkpoint - does it in a loop over the views. The arenas are
  * in the memory of the device that computes; only store.c and the back end's ops touch what is in them. */
 
@@ -48981,6 +49083,8 @@ typedef struct hyb_param {
     bool decays;
 } hyb_param;
 
+enum { HYB_STORE_BUFFERS = 3, HYB_STORE_SLICE = 1 << 20 /* values of a state that travel at a time, at most */ };
+
 typedef struct hyb_store {
     hybrid_runtime *rt;
     hyb_device *device; /* where the arenas are */
@@ -48990,27 +49094,39 @@ typedef struct hyb_store {
     int64_t n_values;            /* of weights and gradients */
     int64_t n_states, n_scratch; /* values */
     float *weights;              /* the owner's */
-    float *grads, *states;
-    float *scratch; /* of the optimizer, for one parameter after the other */
-    char *names;    /* of parameters whose owner has none that last; NULL: there are no such */
+    float *grads, *states;       /* states NULL: there are none, or they are parked or offloaded */
+    float *scratch;              /* of the optimizer, for one parameter after the other */
+    bool offload;                /* states are in `host` for good, and go through the buffers */
+    bool arriving;               /* states are on their way back from `host` */
+    hyb_host_memory host;        /* where states are or were parked: as `states` is laid out */
+    float *buffers;              /* (HYB_STORE_BUFFERS, kinds of states, slice) */
+    int64_t slice;               /* values of a kind in a buffer */
+    int n_kinds;                 /* of a buffer */
+    uint64_t moved_up;           /* bytes of states that were copied to the device, */
+    uint64_t moved_down;         /* and from it */
+    void *states_block;          /* of states, where they may be parked */
+    char *names;                 /* of parameters whose owner has none that last; NULL: there are no such */
     size_t name_bytes;
-    double *sums;   /* (n_params) what an op makes of each parameter: in the host's memory, */
-    double *made;   /* read from here */
-    void *block;    /* of made, grads, states and scratch */
+    double *sums; /* (n_params) what an op makes of each parameter: in the host's memory, */
+    double *made; /* read from here */
+    void *block;  /* of made, grads, states and scratch */
     size_t bytes;
 } hyb_store;
 
-/* Where a state of a parameter is; NULL: it has none. */
+/* Where a state of a parameter is on the device; NULL: it has none, or states are parked or offloaded. */
 static float *hyb_store_state(const hyb_store *s, const hyb_param *p, hyb_state_kind kind)
 {
-    return p->state[kind] < 0 ? NULL : s->states + p->state[kind];
+    return p->state[kind] < 0 || !s->states ? NULL : s->states + p->state[kind];
 }
 
 /* Floats that n take, so that what follows begins at 64 bytes. */
 static int64_t hyb_store_room(int64_t n) { return (n + 15) / 16 * 16; }
 
+/* After the back end, which may be copying. */
 static void hyb_store_free(hyb_store *s)
 {
+    if (s->states_block) s->device->ops->free(s->device, s->states_block);
+    if (s->host.address) s->device->ops->free_host(s->device, &s->host);
     if (s->block) s->device->ops->free(s->device, s->block);
     hyb_free(s->rt, s->params);
     hyb_free(s->rt, s->names);
@@ -49083,28 +49199,343 @@ static hybrid_result hyb_store_write(hyb_backend *be, float *values, const float
     return be->ops->sync(be, error);
 }
 
-/* Bytes of the arenas; SIZE_MAX: they cannot be counted. */
-static size_t hyb_store_bytes(const hyb_store *s)
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+/* Whether states can be anywhere but beside the gradients. */
+static bool hyb_store_can_move(const hyb_store *s) { return !s->device->ops->is_host && s->n_states > 0; }
+
+/* Kinds of states that are worked on at the same time: moments, or the average. */
+static int hyb_store_kinds(const hyb_store *s)
+{
+    bool has[HYB_STATES];
+    int i, kind;
+    memset(has, 0, sizeof has);
+    for (i = 0; i < s->n_params; i++)
+        for (kind = 0; kind < HYB_STATES; kind++) has[kind] = has[kind] || s->params[i].state[kind] >= 0;
+    return HYB_MAX(has[HYB_STATE_M] + has[HYB_STATE_V], (int)has[HYB_STATE_EMA]);
+}
+
+/* Decides that states are offloaded, or not, once the table is complete. */
+static void hyb_store_offload(hyb_store *s, bool offload)
+{
+    const int n_kinds = hyb_store_kinds(s);
+    const int64_t some = hyb_store_room(s->n_states / HYB_MAX(n_kinds, 1) / 16); /* a small model's */
+    s->offload = offload && hyb_store_can_move(s);
+    s->n_kinds = s->offload ? n_kinds : 0;
+    s->slice = s->offload ? HYB_MIN(HYB_MAX(some, 4096), HYB_MIN(hyb_store_room(s->n_states), HYB_STORE_SLICE)) : 0;
+}
+
+static bool hyb_store_count(uint64_t n, size_t *bytes)
+{
+    return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), bytes);
+}
+
+/* Bytes of the states; SIZE_MAX: they cannot be counted. */
+static size_t hyb_store_state_bytes(const hyb_store *s)
 {
     size_t bytes;
-    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch +
-                       (uint64_t)hyb_store_room(2 * (int64_t)s->n_params);
-    return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
+    return hyb_store_count((uint64_t)s->n_states, &bytes) ? bytes : SIZE_MAX;
+}
+
+/* Bytes of the arenas in one block: of states, too, where they cannot move; SIZE_MAX: they cannot be counted. */
+static size_t hyb_store_bytes(const hyb_store *s)
+{
+    const uint64_t states = hyb_store_can_move(s) ? 0 : (uint64_t)s->n_states;
+    const uint64_t buffers = HYB_STORE_BUFFERS * (uint64_t)s->n_kinds * (uint64_t)s->slice;
+    size_t bytes;
+    return hyb_store_count((uint64_t)s->n_values + states + (uint64_t)s->n_scratch + buffers +
+                               (uint64_t)hyb_store_room(2 * (int64_t)s->n_params),
+                           &bytes)
+               ? bytes
+               : SIZE_MAX;
+}
+
+/* Bytes of the device that all of it takes, and of the host besides; UINT64_MAX: they cannot be counted. */
+static uint64_t hyb_store_cost(const hyb_store *s, uint64_t *host)
+{
+    const size_t bytes = hyb_store_bytes(s), states = hyb_store_state_bytes(s);
+    uint64_t cost;
+    *host = 0;
+    if (bytes == SIZE_MAX || states == SIZE_MAX) return UINT64_MAX;
+    cost = s->device->ops->cost(s->device, bytes);
+    if (s->offload)
+        *host = states;
+    else if (hyb_store_can_move(s))
+        cost += s->device->ops->cost(s->device, states);
+    return cost;
+}
+
+static hybrid_result hyb_store_allocate_states(hyb_store *s, hybrid_error *error)
+{
+    hybrid_result r = s->device->ops->alloc(s->device, hyb_store_state_bytes(s), &s->states_block, error);
+    s->states = (float *)s->states_block;
+    return r;
 }
 
 /* The arenas, once the table is complete; the caller clears them. */
 static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
 {
-    const size_t bytes = hyb_store_bytes(s);
+    const size_t bytes = hyb_store_bytes(s), states = hyb_store_state_bytes(s);
     hybrid_result r;
-    if (bytes == SIZE_MAX) return hyb_fail_memory(error, bytes);
+    if (bytes == SIZE_MAX || states == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = s->device->ops->alloc(s->device, bytes, &s->block, error)) != HYBRID_OK) return r;
     s->bytes = bytes;
     s->made = (double *)s->block;
     s->grads = (float *)s->block + hyb_store_room(2 * (int64_t)s->n_params);
-    s->states = s->grads + s->n_values;
-    s->scratch = s->states + s->n_states;
+    if (s->offload)
+        r = s->device->ops->alloc_host(s->device, states, &s->host, error);
+    else if (hyb_store_can_move(s))
+        r = hyb_store_allocate_states(s, error);
+    else
+        s->states = s->grads + s->n_values;
+    s->scratch = s->grads + s->n_values + (hyb_store_can_move(s) ? 0 : s->n_states);
+    s->buffers = s->scratch + s->n_scratch;
+    return r;
+}
+
+/* ---- states and where they are ----------------------------------------------------------------------------------- */
+
+/* Zeros, once there is a back end. */
+static hybrid_result hyb_store_clear_all(hyb_store *s, hyb_backend *be, hybrid_error *error)
+{
+    hyb_store_clear(be, s->grads, s->n_values);
+    if (s->states) hyb_store_clear(be, s->states, s->n_states);
+    if (!s->offload) return HYBRID_OK;
+    memset(s->host.address, 0, hyb_store_state_bytes(s));
+    return be->ops->lanes(be, error);
+}
+
+/* Ops from now on see states that are on their way back. */
+static void hyb_store_settle(hyb_store *s, hyb_backend *be)
+{
+    if (s->arriving) be->ops->await(be, HYB_LANE_OPS, HYB_LANE_UP);
+    s->arriving = false;
+}
+
+/* States go to the host's memory, and their place on the device is free. On the host, or offloaded, they stay where
+ * they are. When it fails they are where they were. */
+static hybrid_result hyb_store_park(hyb_store *s, hyb_backend *be, hybrid_error *error)
+{
+    const size_t bytes = hyb_store_state_bytes(s);
+    hybrid_result r = HYBRID_OK;
+    if (!hyb_store_can_move(s) || !s->states) return HYBRID_OK;
+    hyb_store_settle(s, be);
+    if (!s->host.address) r = s->device->ops->alloc_host(s->device, bytes, &s->host, error);
+    if (!r) r = be->ops->lanes(be, error);
+    if (r) return r;
+    be->ops->await(be, HYB_LANE_DOWN, HYB_LANE_OPS);
+    be->ops->download(be, s->host.address, s->states, bytes);
+    be->ops->await(be, HYB_LANE_OPS, HYB_LANE_DOWN);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    s->device->ops->free(s->device, s->states_block);
+    s->states_block = s->states = NULL;
+    s->moved_down += bytes;
     return HYBRID_OK;
+}
+
+/* Before a step: parked states come back, while the device computes: an update waits for them. HYBRID_ERROR_MEMORY:
+ * their place has been taken, and they are still parked. */
+static hybrid_result hyb_store_unpark(hyb_store *s, hyb_backend *be, hybrid_error *error)
+{
+    hybrid_result r;
+    if (!hyb_store_can_move(s) || s->states) return HYBRID_OK;
+    if ((r = be->ops->lanes(be, error)) != HYBRID_OK || s->offload) return r;
+    if ((r = hyb_store_allocate_states(s, error)) != HYBRID_OK) return r;
+    be->ops->await(be, HYB_LANE_UP, HYB_LANE_OPS);
+    be->ops->upload(be, s->states, s->host.address, hyb_store_state_bytes(s));
+    s->arriving = true;
+    s->moved_up += hyb_store_state_bytes(s);
+    return HYBRID_OK;
+}
+
+/* n values of the arena of states, from `at` on, to the host's memory or from it. */
+static hybrid_result hyb_store_read_states(hyb_store *s, hyb_backend *be, float *to, int64_t at, int64_t n,
+                                           hybrid_error *error)
+{
+    hybrid_result r;
+    hyb_store_settle(s, be);
+    if (s->states) return hyb_store_read(be, to, s->states + at, n, error);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r; /* in a forked process there is no such memory */
+    if (n) memcpy(to, (float *)s->host.address + at, sizeof *to * (size_t)n);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_store_write_states(hyb_store *s, hyb_backend *be, int64_t at, const float *from, int64_t n,
+                                            hybrid_error *error)
+{
+    hybrid_result r;
+    hyb_store_settle(s, be);
+    if (s->states) return hyb_store_write(be, s->states + at, from, n, error);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    if (n) memcpy((float *)s->host.address + at, from, sizeof *from * (size_t)n);
+    return HYBRID_OK;
+}
+
+/* All states to a place on the device, as they are laid out, or from it: in the lane of ops, wherever they are. */
+static void hyb_store_keep_states(hyb_store *s, hyb_backend *be, float *kept)
+{
+    const size_t bytes = hyb_store_state_bytes(s);
+    hyb_store_settle(s, be);
+    if (s->states) {
+        be->ops->copy(be, kept, s->states, bytes);
+        return;
+    }
+    if (!s->host.address) return;
+    be->ops->await(be, HYB_LANE_UP, HYB_LANE_OPS);
+    be->ops->upload(be, kept, s->host.address, bytes);
+    be->ops->await(be, HYB_LANE_OPS, HYB_LANE_UP);
+    s->moved_up += bytes;
+}
+static void hyb_store_restore_states(hyb_store *s, hyb_backend *be, const float *kept)
+{
+    const size_t bytes = hyb_store_state_bytes(s);
+    hyb_store_settle(s, be);
+    if (s->states) {
+        be->ops->copy(be, s->states, kept, bytes);
+        return;
+    }
+    if (!s->host.address) return;
+    be->ops->await(be, HYB_LANE_DOWN, HYB_LANE_OPS);
+    be->ops->download(be, s->host.address, kept, bytes);
+    be->ops->await(be, HYB_LANE_OPS, HYB_LANE_DOWN);
+    s->moved_down += bytes;
+}
+
+/* ---- pieces ------------------------------------------------------------------------------------------------------ */
+
+/* Values at .. at + n of a parameter, and where its states for them are now; NULL: it has none of that kind. */
+typedef struct hyb_portion {
+    const hyb_param *p;
+    int64_t at, n;
+    float *state[HYB_STATES];
+} hyb_portion;
+
+/* What is done with a piece: on the device, or put into the lane of ops. */
+typedef hybrid_result (*hyb_portion_fn)(void *user, const hyb_portion *portion, hybrid_error *error);
+
+/* What travels at a time: from value `at` of parameter p up to value end_at of parameter end_p, of each kind a range of
+ * the arena of states. */
+typedef struct hyb_slice {
+    int p, end_p;
+    int64_t at, end_at;
+    int64_t from[HYB_STATES], n[HYB_STATES]; /* n 0: nothing of that kind */
+} hyb_slice;
+
+/* The slice that begins with value `at` of parameter p. kinds: bits, of those that are worked on. */
+static hyb_slice hyb_slice_from(const hyb_store *s, unsigned kinds, int p, int64_t at)
+{
+    int64_t room = s->slice;
+    hyb_slice o;
+    int kind;
+    memset(&o, 0, sizeof o);
+    o.p = p;
+    o.at = at;
+    while (p < s->n_params && room > 0) {
+        const hyb_param *q = &s->params[p];
+        const int64_t n = HYB_MIN(q->n - at, room);
+        for (kind = 0; kind < HYB_STATES; kind++) {
+            if (q->state[kind] < 0 || !(kinds >> kind & 1)) continue;
+            if (!o.n[kind]) o.from[kind] = q->state[kind] + at;
+            o.n[kind] = q->state[kind] + at + hyb_store_room(n) - o.from[kind];
+        }
+        room -= hyb_store_room(n);
+        at += n;
+        if (at < q->n) continue;
+        at = 0;
+        p++;
+    }
+    o.end_p = p;
+    o.end_at = at;
+    return o;
+}
+
+/* Where a kind of states is in buffer i. */
+static float *hyb_slice_at(const hyb_store *s, int i, int kind)
+{
+    const int place = kind == HYB_STATE_EMA ? 0 : HYB_MIN(kind, s->n_kinds - 1);
+    return s->buffers + ((int64_t)(i % HYB_STORE_BUFFERS) * s->n_kinds + place) * s->slice;
+}
+
+/* A slice to buffer i, or back. */
+static void hyb_slice_move(hyb_store *s, hyb_backend *be, const hyb_slice *o, int i, bool up)
+{
+    int kind;
+    for (kind = 0; kind < HYB_STATES; kind++) {
+        float *host = (float *)s->host.address + o->from[kind], *there = hyb_slice_at(s, i, kind);
+        const size_t bytes = sizeof *host * (size_t)o->n[kind];
+        if (!bytes) continue;
+        if (up)
+            be->ops->upload(be, there, host, bytes);
+        else
+            be->ops->download(be, host, there, bytes);
+        *(up ? &s->moved_up : &s->moved_down) += bytes;
+    }
+}
+
+/* The pieces of a slice, in buffer i. */
+static hybrid_result hyb_slice_visit(const hyb_store *s, const hyb_slice *o, int i, hyb_portion_fn visit, void *user,
+                                     hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int p, kind;
+    for (p = o->p; !r && p < s->n_params && (p < o->end_p || (p == o->end_p && o->end_at)); p++) {
+        hyb_portion portion;
+        portion.p = &s->params[p];
+        portion.at = p == o->p ? o->at : 0;
+        portion.n = (p == o->end_p ? o->end_at : portion.p->n) - portion.at;
+        for (kind = 0; kind < HYB_STATES; kind++)
+            portion.state[kind] = o->n[kind] && portion.p->state[kind] >= 0
+                                      ? hyb_slice_at(s, i, kind) + (portion.p->state[kind] + portion.at - o->from[kind])
+                                      : NULL;
+        r = visit(user, &portion, error);
+    }
+    return r;
+}
+
+/* All pieces of offloaded states. When slice i is begun, up holds 0..i, and down 0..i - 2. */
+static hybrid_result hyb_store_walk_slices(hyb_store *s, hyb_backend *be, unsigned kinds, hyb_portion_fn visit,
+                                           void *user, hybrid_error *error)
+{
+    hyb_slice last, now = hyb_slice_from(s, kinds, 0, 0), next = now;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    if ((r = be->ops->lanes(be, error)) != HYBRID_OK) return r; /* back ends are exchanged */
+    be->ops->await(be, HYB_LANE_UP, HYB_LANE_DOWN);
+    hyb_slice_move(s, be, &now, 0, true);
+    for (i = 0, last = now; now.p < s->n_params && !r; i++, last = now, now = next) {
+        be->ops->await(be, HYB_LANE_OPS, HYB_LANE_UP);
+        next = hyb_slice_from(s, kinds, now.end_p, now.end_at);
+        be->ops->await(be, HYB_LANE_UP, HYB_LANE_DOWN); /* i - 2 has left the buffer of i + 1 */
+        hyb_slice_move(s, be, &next, i + 1, true);
+        be->ops->await(be, HYB_LANE_DOWN, HYB_LANE_OPS); /* i - 1 is done */
+        if (i) hyb_slice_move(s, be, &last, i - 1, false);
+        r = hyb_slice_visit(s, &now, i, visit, user, error);
+    }
+    be->ops->await(be, HYB_LANE_DOWN, HYB_LANE_OPS);
+    if (i && !r) hyb_slice_move(s, be, &last, i - 1, false);
+    be->ops->await(be, HYB_LANE_OPS, HYB_LANE_DOWN);
+    return r;
+}
+
+/* Does something with all values of all parameters and with those kinds of their states: parameter by parameter, or
+ * in the slices in which states travel. */
+static hybrid_result hyb_store_walk(hyb_store *s, hyb_backend *be, unsigned kinds, hyb_portion_fn visit, void *user,
+                                    hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int i, kind;
+    if (s->offload) return hyb_store_walk_slices(s, be, kinds, visit, user, error);
+    if ((r = hyb_store_unpark(s, be, error)) != HYBRID_OK) return r;
+    hyb_store_settle(s, be);
+    for (i = 0; i < s->n_params && !r; i++) {
+        hyb_portion portion;
+        portion.p = &s->params[i];
+        portion.at = 0;
+        portion.n = portion.p->n;
+        for (kind = 0; kind < HYB_STATES; kind++)
+            portion.state[kind] = hyb_store_state(s, portion.p, (hyb_state_kind)kind);
+        r = visit(user, &portion, error);
+    }
+    return r;
 }
 
 /* *squares: the sum of the squares of all gradients. */
@@ -49147,8 +49578,19 @@ typedef struct hyb_optimizer {
     const char *name;
     bool (*has)(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind); /* m or v */
     int64_t (*scratch)(const hyb_param *p); /* floats that an update of it works in; NULL: none */
-    hybrid_result (*update)(const hyb_update *u, const hyb_param *p, hybrid_error *error);
+    /* Of a piece of a parameter; pieces come in order, and with its last one all of it is done. */
+    hybrid_result (*update)(const hyb_update *u, const hyb_portion *portion, hybrid_error *error);
 } hyb_optimizer;
+
+/* Where the weights of a piece are, and their gradients. */
+static float *hyb_portion_weights(const hyb_update *u, const hyb_portion *portion)
+{
+    return u->store->weights + portion->p->at + portion->at;
+}
+static float *hyb_portion_grads(const hyb_update *u, const hyb_portion *portion)
+{
+    return u->store->grads + portion->p->at + portion->at;
+}
 
 /* ---- AdamW ------------------------------------------------------------------------------------------------------- */
 
@@ -49160,16 +49602,16 @@ static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, h
     return true;
 }
 
-static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
     hyb_op_adamw op;
     HYB_UNUSED(error);
-    op.w = u->store->weights + p->at;
-    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
-    op.v = hyb_store_state(u->store, p, HYB_STATE_V);
-    op.grad = u->store->grads + p->at;
-    op.n = p->n;
+    op.w = hyb_portion_weights(u, portion);
+    op.m = portion->state[HYB_STATE_M];
+    op.v = portion->state[HYB_STATE_V];
+    op.grad = hyb_portion_grads(u, portion);
+    op.n = portion->n;
     op.factor = (float)u->factor;
     op.rate = (float)u->rate;
     op.beta1 = d->beta1;
@@ -49177,7 +49619,7 @@ static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_param *p, h
     op.c1 = (float)(1 / (1 - pow((double)d->beta1, (double)u->step)));
     op.c2 = (float)(1 / (1 - pow((double)d->beta2, (double)u->step)));
     op.eps = d->eps;
-    op.decay = p->decays ? d->decay : 0;
+    op.decay = portion->p->decays ? d->decay : 0;
     hyb_do_adamw(u->be, &op);
     return HYBRID_OK;
 }
@@ -49190,19 +49632,19 @@ static bool hyb_sgd_has(const hybrid_trainer_desc *desc, const hyb_param *p, hyb
     return kind == HYB_STATE_M && desc->momentum > 0;
 }
 
-static hybrid_result hyb_sgd_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_sgd_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
     hyb_op_sgd op;
     HYB_UNUSED(error);
-    op.w = u->store->weights + p->at;
-    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
-    op.grad = u->store->grads + p->at;
-    op.n = p->n;
+    op.w = hyb_portion_weights(u, portion);
+    op.m = portion->state[HYB_STATE_M];
+    op.grad = hyb_portion_grads(u, portion);
+    op.n = portion->n;
     op.factor = (float)u->factor;
     op.rate = (float)u->rate;
     op.momentum = d->momentum;
-    op.decay = p->decays ? d->decay : 0;
+    op.decay = portion->p->decays ? d->decay : 0;
     op.nesterov = d->nesterov;
     hyb_do_sgd(u->be, &op);
     return HYBRID_OK;
@@ -49351,25 +49793,30 @@ static void hyb_muon_round(const hyb_muon *m)
     hyb_muon_add(m, m->x, m->y, m->rows * m->cols);
 }
 
-/* x = the direction in which the momentum looks; its norm becomes 1. */
-static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const hyb_param *p, hybrid_error *error)
+/* x = the direction in which the momentum looks: of a piece. */
+static void hyb_muon_look(const hyb_muon *m, const hyb_update *u, const hyb_portion *portion)
 {
-    float *grad = u->store->grads + p->at, *momentum = hyb_store_state(u->store, p, HYB_STATE_M);
+    float *grad = hyb_portion_grads(u, portion), *momentum = portion->state[HYB_STATE_M];
     hyb_op_lerp op;
-    hyb_op_squares squares;
-    double sum = 0;
-    hybrid_result r;
-    if (u->factor != 1) hyb_muon_scale(m, grad, p->n, (float)u->factor);
+    if (u->factor != 1) hyb_muon_scale(m, grad, portion->n, (float)u->factor);
     op.a = op.out = momentum;
     op.b = grad;
-    op.n = p->n;
+    op.n = portion->n;
     op.t = 1.0f - u->desc->momentum;
     hyb_do_lerp(m->be, &op);
     op.a = grad;
     op.b = momentum;
-    op.out = m->x;
+    op.out = m->x + portion->at;
     op.t = u->desc->momentum;
     hyb_do_lerp(m->be, &op);
+}
+
+/* Its norm becomes 1. */
+static hybrid_result hyb_muon_normalize(const hyb_muon *m, const hyb_update *u, const hyb_param *p, hybrid_error *error)
+{
+    hyb_op_squares squares;
+    double sum = 0;
+    hybrid_result r;
     squares.x = m->x;
     squares.n = p->n;
     squares.sum = u->store->made;
@@ -49380,14 +49827,15 @@ static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
+    const hyb_param *p = portion->p;
     hyb_muon m;
     hyb_op_sgd op;
     hybrid_result r;
     int i;
-    if (p->group != HYB_GROUP_MATRIX) return hyb_adamw_update(u, p, error);
+    if (p->group != HYB_GROUP_MATRIX) return hyb_adamw_update(u, portion, error);
     m.be = u->be;
     m.rows = p->rows;
     m.cols = p->cols;
@@ -49396,8 +49844,9 @@ static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hy
     m.y = m.x + hyb_store_room(p->n);
     m.a = m.y + hyb_store_room(p->n);
     m.b = m.a + hyb_store_room(m.side * m.side);
-    r = hyb_muon_look(&m, u, p, error);
-    if (r) return r;
+    hyb_muon_look(&m, u, portion);
+    if (portion->at + portion->n < p->n) return HYBRID_OK;
+    if ((r = hyb_muon_normalize(&m, u, p, error)) != HYBRID_OK) return r;
     for (i = 0; i < 5; i++) hyb_muon_round(&m);
     op.w = u->store->weights + p->at;
     op.m = NULL;
@@ -49469,58 +49918,90 @@ static void hyb_optimizer_states(const hyb_optimizer *o, const hybrid_trainer_de
     for (i = 0; o->scratch && i < s->n_params; i++) s->n_scratch = HYB_MAX(s->n_scratch, o->scratch(&s->params[i]));
 }
 
+typedef struct hyb_update_of {
+    const hyb_optimizer *optimizer;
+    const hyb_update *update;
+} hyb_update_of;
+
+static hybrid_result hyb_optimizer_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update_of *of = (const hyb_update_of *)user;
+    return of->optimizer->update(of->update, portion, error);
+}
+
 static hybrid_result hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u, hybrid_error *error)
 {
-    hybrid_result r = HYBRID_OK;
-    int i;
-    for (i = 0; i < u->store->n_params && !r; i++) r = o->update(u, &u->store->params[i], error);
-    return r;
+    hyb_update_of of;
+    of.optimizer = o;
+    of.update = u;
+    return hyb_store_walk(u->store, u->be, 1u << HYB_STATE_M | 1u << HYB_STATE_V, hyb_optimizer_piece, &of, error);
 }
 
 /* ---- the average of the weights ---------------------------------------------------------------------------------- */
 
 /* ema = ema + (1 - decay) (w - ema), after an update */
-static void hyb_ema_update(const hyb_update *u)
+static hybrid_result hyb_ema_piece(void *user, const hyb_portion *portion, hybrid_error *error)
 {
+    const hyb_update *u = (const hyb_update *)user;
     hyb_op_lerp op;
-    int i;
-    if (!(u->desc->ema > 0)) return;
-    for (i = 0; i < u->store->n_params; i++) {
-        const hyb_param *p = &u->store->params[i];
-        float *ema = hyb_store_state(u->store, p, HYB_STATE_EMA);
-        op.a = op.out = ema;
-        op.b = u->store->weights + p->at;
-        op.n = p->n;
-        op.t = 1.0f - u->desc->ema;
-        hyb_do_lerp(u->be, &op);
-    }
+    HYB_UNUSED(error);
+    op.a = op.out = portion->state[HYB_STATE_EMA];
+    op.b = hyb_portion_weights(u, portion);
+    op.n = portion->n;
+    op.t = 1.0f - u->desc->ema;
+    hyb_do_lerp(u->be, &op);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_ema_update(hyb_update *u, hybrid_error *error)
+{
+    if (!(u->desc->ema > 0)) return HYBRID_OK;
+    return hyb_store_walk(u->store, u->be, 1u << HYB_STATE_EMA, hyb_ema_piece, u, error);
+}
+
+/* Exchanges the weights of a piece and their average. Gradients are spent: they are the third place. */
+static hybrid_result hyb_ema_swap_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update *u = (const hyb_update *)user;
+    float *ema = portion->state[HYB_STATE_EMA], *weights = hyb_portion_weights(u, portion);
+    float *third = hyb_portion_grads(u, portion);
+    const size_t bytes = sizeof *ema * (size_t)portion->n;
+    HYB_UNUSED(error);
+    u->be->ops->copy(u->be, third, weights, bytes);
+    u->be->ops->copy(u->be, weights, ema, bytes);
+    u->be->ops->copy(u->be, ema, third, bytes);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_ema_begin_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update *u = (const hyb_update *)user;
+    float *ema = portion->state[HYB_STATE_EMA];
+    HYB_UNUSED(error);
+    u->be->ops->copy(u->be, ema, hyb_portion_weights(u, portion), sizeof *ema * (size_t)portion->n);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_ema_do(hyb_store *s, hyb_backend *be, hyb_portion_fn visit, hybrid_error *error)
+{
+    hyb_update u;
+    hybrid_result r;
+    memset(&u, 0, sizeof u);
+    u.store = s;
+    u.be = be;
+    r = hyb_store_walk(s, be, 1u << HYB_STATE_EMA, visit, &u, error);
+    return r ? r : be->ops->sync(be, error);
 }
 
 /* It begins with the weights. */
-static hybrid_result hyb_ema_begin(const hyb_store *s, hyb_backend *be, hybrid_error *error)
+static hybrid_result hyb_ema_begin(hyb_store *s, hyb_backend *be, hybrid_error *error)
 {
-    int i;
-    for (i = 0; i < s->n_params; i++) {
-        const hyb_param *p = &s->params[i];
-        float *ema = hyb_store_state(s, p, HYB_STATE_EMA);
-        if (ema) be->ops->copy(be, ema, s->weights + p->at, sizeof *ema * (size_t)p->n);
-    }
-    return be->ops->sync(be, error);
+    if (!s->n_params || s->params[0].state[HYB_STATE_EMA] < 0) return be->ops->sync(be, error);
+    return hyb_ema_do(s, be, hyb_ema_begin_piece, error);
 }
 
-/* The weights become the average, and it the weights. Gradients are spent: they are the third place. */
-static hybrid_result hyb_ema_swap(const hyb_store *s, hyb_backend *be, hybrid_error *error)
+/* The weights become the average, and it the weights. */
+static hybrid_result hyb_ema_swap(hyb_store *s, hyb_backend *be, hybrid_error *error)
 {
-    int i;
-    for (i = 0; i < s->n_params; i++) {
-        const hyb_param *p = &s->params[i];
-        float *ema = hyb_store_state(s, p, HYB_STATE_EMA), *weights = s->weights + p->at, *third = s->grads + p->at;
-        const size_t bytes = sizeof *ema * (size_t)p->n;
-        be->ops->copy(be, third, weights, bytes);
-        be->ops->copy(be, weights, ema, bytes);
-        be->ops->copy(be, ema, third, bytes);
-    }
-    return be->ops->sync(be, error);
+    return hyb_ema_do(s, be, hyb_ema_swap_piece, error);
 }
 /* ==== end src/train/optimizer.c ==== */
 
@@ -50202,9 +50683,23 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
 
 /* ==== begin src/train/room.c ==== */
 /* train/room: the bytes of a trainer before anything of size is allocated, and what it does without when they are too
- * many: first what the forward pass keeps, then sequences that are worked on at a time. */
+ * many, in the order of api/trainer.h. */
 
-/* What a pass over a shape takes, the back end included. */
+/* What the arenas take, with states that are offloaded or not. UINT64_MAX: they cannot be counted. */
+static uint64_t hyb_room_states(hyb_store *s, bool offload, hybrid_train_plan *plan)
+{
+    uint64_t device, host;
+    hyb_store_offload(s, offload);
+    device = hyb_store_cost(s, &host);
+    if (device == UINT64_MAX) return device;
+    plan->offloaded = s->offload;
+    plan->gradients = (uint64_t)s->n_values * sizeof(float);
+    plan->states = device + host - plan->gradients;
+    plan->host_states = host;
+    return device + host;
+}
+
+/* What a pass over a shape takes, the back end included, and all of it together. */
 static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device, const hyb_train_shape *shape,
                                       hybrid_train_plan *plan, hybrid_error *error)
 {
@@ -50225,60 +50720,149 @@ static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device,
     plan->recompute_every = shape->every;
     plan->total =
         plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->rounded + plan->other;
+    plan->host_bytes = device->ops->is_host ? plan->total : host + plan->host_states + plan->other;
     return HYBRID_OK;
 }
 
-/* Looks for the first shape that fits, in the order of api/trainer.h. plan: with gradients, states and other; filled
- * with the shape's, or with those of the smallest. False: none fits. */
-static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
-                            hyb_train_shape *shape, hybrid_train_plan *plan)
+/* A search for what there is room for. */
+typedef struct hyb_room {
+    const hybrid_model *model;
+    hyb_store *store;
+    const hybrid_trainer_desc *desc;
+    hyb_train_shape shape;   /* of the try, */
+    hybrid_train_plan plan;  /* and what it takes */
+    hyb_train_shape smaller; /* of the try that takes the least, */
+    hybrid_train_plan least;
+    bool tried; /* there is one */
+} hyb_room;
+
+/* What max_bytes is about: the memory of the device that trains. */
+static uint64_t hyb_room_counted(const hyb_store *s, const hybrid_train_plan *plan)
 {
-    hybrid_train_plan least = *plan;
-    const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
-    least.total = UINT64_MAX;
-    shape->operands = d->format;
-    shape->n_ctx = d->n_ctx;
-    shape->rank = d->adapter ? d->adapter->max_rank : 0;
-    for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
-        if (d->n_seq % shape->n_seq) continue;
-        shape->every = d->recompute_every;
-        do {
-            if (hyb_room_of_pass(m, device, shape, plan, NULL)) continue;
-            if (plan->total <= d->max_bytes) return true;
-            if (plan->total < least.total) least = *plan;
-        } while ((shape->every = (shape->every ? HYB_MIN(shape->every, asked) : asked) - 1) > 0);
+    return s->device->ops->is_host ? plan->total : plan->total - plan->host_bytes;
+}
+
+/* Does the shape fit? */
+static bool hyb_room_try(hyb_room *o)
+{
+    hyb_device *device = o->store->device;
+    uint64_t counted;
+    if (hyb_room_of_pass(o->model, device, &o->shape, &o->plan, NULL)) return false;
+    counted = hyb_room_counted(o->store, &o->plan);
+    if (!o->tried || counted < hyb_room_counted(o->store, &o->least)) {
+        o->least = o->plan;
+        o->smaller = o->shape;
+        o->tried = true;
     }
-    *plan = least;
+    return (!o->desc->max_bytes || counted <= o->desc->max_bytes) && device->ops->fits(device, counted);
+}
+
+/* Looks for the first shape that fits: layers run forward again, then fewer sequences at a time, each as before, then
+ * all of this with states on the host. */
+static bool hyb_room_search(hyb_room *o)
+{
+    const hybrid_trainer_desc *d = o->desc;
+    const int32_t asked = d->recompute_every ? d->recompute_every : o->model->hp.n_layer;
+    int offload;
+    for (offload = d->offload_optimizer; offload < 2; offload++) {
+        if (hyb_room_states(o->store, offload != 0, &o->plan) == UINT64_MAX) continue;
+        if (offload > d->offload_optimizer && !o->store->offload) break; /* there is no elsewhere */
+        for (o->shape.n_seq = d->n_seq; o->shape.n_seq > 0; o->shape.n_seq--) {
+            if (d->n_seq % o->shape.n_seq) continue;
+            o->shape.every = d->recompute_every;
+            do {
+                if (hyb_room_try(o)) return true;
+            } while ((o->shape.every = (o->shape.every ? HYB_MIN(o->shape.every, asked) : asked) - 1) > 0);
+        }
+    }
     return false;
 }
 
-/* The shape of the parts of a batch, and the plan of it all. HYBRID_ERROR_LIMIT: max_bytes is not enough for any. */
-static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
-                                   hyb_train_shape *shape, hybrid_train_plan *plan, hybrid_error *error)
+/* The most tokens of a sequence that fit where n_ctx do not; 0: not even one does. After a search, which found
+ * nothing. */
+static int32_t hyb_room_n_ctx(hyb_room *o)
 {
-    shape->operands = d->format;
-    shape->n_seq = d->n_seq;
-    shape->n_ctx = d->n_ctx;
-    shape->every = d->recompute_every;
-    shape->rank = d->adapter ? d->adapter->max_rank : 0;
-    if (!d->max_bytes) return hyb_room_of_pass(m, device, shape, plan, error);
-    if (hyb_room_search(m, device, d, shape, plan)) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_LIMIT,
-                    "max_bytes is %llu, and training takes at least %llu: %llu for gradients, %llu for states of the "
-                    "optimizer, the rest for a pass over one sequence of %d tokens; fewer tokens take less",
-                    (unsigned long long)d->max_bytes, (unsigned long long)plan->total,
-                    (unsigned long long)plan->gradients, (unsigned long long)plan->states, d->n_ctx);
+    int32_t low = 0, high = o->desc->n_ctx;
+    hyb_room_states(o->store, true, &o->plan);
+    o->shape = o->smaller;
+    while (high - low > 1) {
+        o->shape.n_ctx = low + (high - low) / 2;
+        if (hyb_room_try(o))
+            low = o->shape.n_ctx;
+        else
+            high = o->shape.n_ctx;
+    }
+    return low;
 }
 
-/* Says what is done without. */
+static hybrid_result hyb_room_fail(hyb_room *o, hybrid_error *error)
+{
+    const hybrid_train_plan least = o->least;
+    const int32_t n_ctx = hyb_room_n_ctx(o);
+    char fewer[64];
+    if (n_ctx)
+        snprintf(fewer, sizeof fewer, "n_ctx %d would do", n_ctx);
+    else
+        snprintf(fewer, sizeof fewer, "no n_ctx is small enough");
+    return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                    "max_bytes is %llu, and training takes at least %llu: %llu for gradients, %llu for states of the "
+                    "optimizer%s, the rest for a pass over one sequence of %d tokens whose layers run forward again; "
+                    "%s",
+                    (unsigned long long)o->desc->max_bytes, (unsigned long long)hyb_room_counted(o->store, &least),
+                    (unsigned long long)least.gradients, (unsigned long long)(least.states - least.host_states),
+                    least.offloaded ? " on their way from the host and back" : "", o->desc->n_ctx, fewer);
+}
+
+/* The shape of the parts of a batch, and the plan of it all; the store offloads its states or does not.
+ * HYBRID_ERROR_LIMIT: max_bytes is not enough for any. Where only the GPU's free memory is not, the least is tried. */
+static hybrid_result hyb_room_find(const hybrid_model *m, hyb_store *s, const hybrid_trainer_desc *d,
+                                   hyb_train_shape *shape, hybrid_train_plan *plan, hybrid_error *error)
+{
+    hyb_room o;
+    hybrid_result r = HYBRID_OK;
+    memset(&o, 0, sizeof o);
+    o.model = m;
+    o.store = s;
+    o.desc = d;
+    o.plan = *plan;
+    o.shape.n_seq = d->n_seq;
+    o.shape.n_ctx = d->n_ctx;
+    o.shape.every = d->recompute_every;
+    o.shape.operands = d->format;
+    o.shape.rank = d->adapter ? d->adapter->max_rank : 0;
+    if (!hyb_room_search(&o)) {
+        o.shape.n_seq = d->n_seq;
+        o.shape.every = d->recompute_every;
+        if (!o.tried) r = hyb_room_of_pass(m, s->device, &o.shape, &o.plan, error);
+        if (!r && o.tried && d->max_bytes && hyb_room_counted(s, &o.least) > d->max_bytes) r = hyb_room_fail(&o, error);
+        if (r) return r;
+        o.plan = o.least;
+        o.shape = o.smaller;
+        hyb_room_states(s, o.plan.offloaded, &o.plan);
+    }
+    *shape = o.shape;
+    *plan = o.plan;
+    return HYBRID_OK;
+}
+
+/* Says what is done without, in the order in which it was tried. */
 static void hyb_room_say(hybrid_runtime *rt, const hybrid_trainer_desc *d, const hybrid_train_plan *plan)
 {
-    if (plan->n_seq == d->n_seq && plan->recompute_every == d->recompute_every) return;
+    const bool offloaded = plan->offloaded && !d->offload_optimizer;
+    char cap[48];
+    if (d->offload_optimizer && !plan->offloaded)
+        hyb_log(rt, HYBRID_LOG_INFO,
+                "offload_optimizer: states of the optimizer stay where they are, in the host's memory (or there are "
+                "none): no GPU trains");
+    if (plan->n_seq == d->n_seq && plan->recompute_every == d->recompute_every && !offloaded) return;
+    snprintf(cap, sizeof cap, "max_bytes %llu", (unsigned long long)d->max_bytes);
     hyb_log(rt, HYBRID_LOG_WARN,
-            "max_bytes %llu: the trainer takes %llu, with layers that run forward again on the way back, %d at a time "
-            "(recompute_every; 0: none), and %d of the %d sequences of a batch at a time",
-            (unsigned long long)d->max_bytes, (unsigned long long)plan->total, plan->recompute_every, plan->n_seq,
-            d->n_seq);
+            "%s: the trainer takes %llu bytes (%llu of them the host's), with (1) layers that run forward again on the "
+            "way back, %d at a time (recompute_every; 0: none), (2) %d of the %d sequences of a batch at a time, (3) "
+            "states of the optimizer %s",
+            d->max_bytes ? cap : "the GPU is small", (unsigned long long)plan->total,
+            (unsigned long long)plan->host_bytes, plan->recompute_every, plan->n_seq, d->n_seq,
+            plan->offloaded ? "on the host" : "where it trains");
 }
 /* ==== end src/train/room.c ==== */
 
@@ -50650,6 +51234,7 @@ typedef struct hyb_step {
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
+    uint64_t moved;                       /* bytes of states that had been moved when it began */
     uint64_t nanoseconds;                 /* of the slices that are done */
     hybrid_train_metrics metrics;         /* of the step, once it is done */
 } hyb_step;
@@ -50704,6 +51289,7 @@ static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error
     plan->other = sizeof *t + sizeof(hyb_own) + hyb_store_table_bytes(&t->store) + hyb_own_names(t->desc.own);
     plan->scratch = t->host.ops->backend_cost(&t->host, &limits);
     plan->total = plan->gradients + plan->states + plan->scratch + plan->other;
+    plan->host_bytes = plan->total;
     if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
                     (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
@@ -50732,14 +51318,12 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
         s->params[i].decays = s->params[i].group != HYB_GROUP_VECTOR || t->desc.decay_vectors;
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
-    t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
-    t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
+    if (hyb_room_states(s, t->desc.offload_optimizer, &t->plan) == UINT64_MAX) return hyb_fail_memory(error, SIZE_MAX);
     if (own) return hyb_trainer_own_room(t, error);
     t->plan.rounded = hyb_trainer_rounded(t, t->desc.format);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
-    return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
+    return hyb_room_find(t->model, s, &t->desc, &t->shape, &t->plan, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -50752,7 +51336,7 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
         r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
     t->desc.own = NULL; /* it was copied */
     if (r) return r;
-    hyb_store_clear(t->objective->cut.real, t->store.grads, t->store.n_values + t->store.n_states);
+    if ((r = hyb_store_clear_all(&t->store, t->objective->cut.real, error)) != HYBRID_OK) return r;
     r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
@@ -50956,6 +51540,8 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
     if (o->ops->refresh) o->ops->refresh(o);
     now->reduced = t->store.n_values;
+    now->moved = t->store.moved_up + t->store.moved_down;
+    if ((r = hyb_store_unpark(&t->store, o->cut.real, error)) != HYBRID_OK) return r;
     now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
 }
@@ -51039,6 +51625,7 @@ static void hyb_step_metrics(hybrid_trainer *t, double loss, double norm)
     m->grad_norm = norm;
     m->rate = hyb_schedule_rate(&t->desc, t->step);
     m->bytes = t->plan.total;
+    m->moved_bytes = t->store.moved_up + t->store.moved_down - t->now.moved;
     m->format = t->format.type;
     m->n_format_changes = t->format.n_changes;
     m->format_bytes = t->format.bytes;
@@ -51147,7 +51734,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
-    if (!r) hyb_ema_update(&u);
+    if (!r) r = hyb_ema_update(&u, error);
     if (!r) r = hyb_step_done(t, &seen, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
@@ -51315,13 +51902,15 @@ static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type 
 {
     hybrid_train_plan plan = t->plan;
     hyb_train_shape shape = t->shape;
+    uint64_t counted;
     hybrid_result r;
     shape.operands = type;
     plan.rounded = hyb_trainer_rounded(t, type);
     if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
-    if (t->desc.max_bytes && plan.total > t->desc.max_bytes && plan.total > t->plan.total)
+    counted = hyb_room_counted(&t->store, &plan);
+    if (t->desc.max_bytes && counted > t->desc.max_bytes && counted > hyb_room_counted(&t->store, &t->plan))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
-                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)plan.total);
+                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)counted);
     if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
     t->plan = plan;
     t->shape = shape;
@@ -52486,11 +53075,10 @@ static const char *hyb_checkpoint_prefix(int array)
     return prefixes[array];
 }
 
-/* NULL: the parameter has no such array. */
-static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, int array)
+/* Whether the parameter has such an array. */
+static bool hyb_checkpoint_has(const hyb_param *p, int array)
 {
-    if (array == HYB_CHECKPOINT_WEIGHTS) return t->store.weights + p->at;
-    return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
+    return array == HYB_CHECKPOINT_WEIGHTS || p->state[array - 1] >= 0;
 }
 
 /* The sizes of a parameter as a tensor, as in the model's file. Returns their number. */
@@ -52560,7 +53148,7 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
             const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
-            if (!hyb_checkpoint_array(t, p, a)) continue;
+            if (!hyb_checkpoint_has(p, a)) continue;
             r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
                                        n_dims, ne, error);
         }
@@ -52568,7 +53156,24 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
-/* An array, by way of the host's memory where it is on another device. */
+/* A state, by way of the host's memory where it is on another device. */
+static hybrid_result hyb_checkpoint_give_state(hyb_trained *e, hybrid_trainer *t, const hyb_param *p, int kind,
+                                               hybrid_error *error)
+{
+    const size_t bytes = sizeof(float) * (size_t)p->n;
+    float *host;
+    hybrid_result r;
+    if (p->state[kind] < 0) return HYBRID_OK;
+    if (t->store.device->ops->is_host)
+        return hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, (hyb_state_kind)kind), bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_store_read_states(&t->store, t->objective->cut.real, host, p->state[kind], p->n, error);
+    if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
+/* An array on the trainer's device. */
 static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const float *values, int64_t n,
                                                hybrid_error *error)
 {
@@ -52604,8 +53209,7 @@ static hybrid_result hyb_checkpoint_give_rider(hyb_trained *e, const hybrid_trai
     return r;
 }
 
-static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
-                                         hybrid_error *error)
+static hybrid_result hyb_checkpoint_give(hyb_trained *e, hybrid_trainer *t, hyb_checksum *sum, hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
@@ -52613,8 +53217,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++)
-            r = hyb_checkpoint_give_array(e, t, hyb_checkpoint_array(t, &t->store.params[i], a), t->store.params[i].n,
-                                          error);
+            r = hyb_checkpoint_give_state(e, t, &t->store.params[i], a - 1, error);
     if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -52817,7 +53420,7 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *got = hyb_checkpoint_find(in, e, prefix, p);
-        if (!hyb_checkpoint_array(t, p, array)) continue;
+        if (!hyb_checkpoint_has(p, array)) continue;
         hyb_checkpoint_shape(t, p, ne);
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
@@ -52943,36 +53546,42 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-/* Values of the file, by way of the host's memory where they go to another device. */
-static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
-                                           size_t bytes, hybrid_error *error)
+/* The values of an array of a parameter, in the host's memory. An average that the checkpoint lacks begins with the
+ * weights, a moment with zeros. */
+static hybrid_result hyb_checkpoint_host_values(hybrid_trainer *t, hyb_checkpoint_in *in, const hybrid_gguf_tensor *of,
+                                                int array, const hyb_param *p, float *host, hybrid_error *error)
 {
-    float *host;
-    hybrid_result r;
-    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
-    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
-    r = hyb_file_read(&in->file, offset, host, bytes, error);
-    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
-    hyb_free(t->rt, host);
-    return r;
+    const size_t bytes = sizeof *host * (size_t)p->n;
+    if (of) return hyb_file_read(&in->file, of->offset, host, bytes, error);
+    if (array == 1 + HYB_STATE_EMA)
+        return hyb_store_read(t->objective->cut.real, host, t->store.weights + p->at, p->n, error);
+    memset(host, 0, bytes);
+    return HYBRID_OK;
 }
 
-/* One array of a parameter. */
+/* One array of a parameter, by way of the host's memory where it goes to another device. */
 static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                             const hyb_param *p, bool lacks, hybrid_error *error)
 {
     hyb_backend *be = t->objective->cut.real;
-    float *values = hyb_checkpoint_array(t, p, array);
-    const size_t bytes = sizeof *values * (size_t)p->n;
-    if (!values) return HYBRID_OK;
-    if (!lacks)
-        return hyb_checkpoint_values(t, in, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
-                                     bytes, error);
-    if (array == 1 + HYB_STATE_EMA)
-        be->ops->copy(be, values, t->store.weights + p->at, bytes);
-    else
-        be->ops->zero(be, values, bytes);
-    return be->ops->sync(be, error);
+    const hybrid_gguf_tensor *of = lacks ? NULL : hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p);
+    const size_t bytes = sizeof(float) * (size_t)p->n;
+    const bool is_weights = array == HYB_CHECKPOINT_WEIGHTS;
+    float *host;
+    hybrid_result r;
+    if (!hyb_checkpoint_has(p, array)) return HYBRID_OK;
+    if (t->store.device->ops->is_host) {
+        host = is_weights ? t->store.weights + p->at : hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
+        return hyb_checkpoint_host_values(t, in, of, array, p, host, error);
+    }
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_checkpoint_host_values(t, in, of, array, p, host, error);
+    if (!r && is_weights)
+        r = hyb_store_write(be, t->store.weights + p->at, host, p->n, error);
+    else if (!r)
+        r = hyb_store_write_states(&t->store, be, p->state[array - 1], host, p->n, error);
+    hyb_free(t->rt, host);
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
@@ -52996,6 +53605,20 @@ static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
         memcpy(noise, value.data, sizeof noise);
     t->noise.gradient = noise[0];
     t->noise.noise = noise[1];
+}
+
+/* Values of the file, by way of the host's memory where they go to another device. */
+static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
+                                           size_t bytes, hybrid_error *error)
+{
+    float *host;
+    hybrid_result r;
+    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_file_read(&in->file, offset, host, bytes, error);
+    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
+    hyb_free(t->rt, host);
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_read_rider(hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)
@@ -57747,7 +58370,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
 enum { HYB_FAMILIES = 8, HYB_FAMILY_VECTORS = HYB_FAMILIES, HYB_FAMILY_ALL };
 
 typedef struct hyb_displacement {
-    const hyb_store *store;
+    hyb_store *store;
     hyb_backend *be;
     float *block;
     size_t bytes;
@@ -57785,8 +58408,8 @@ static void hyb_displacement_free(hyb_displacement *d)
     memset(d, 0, sizeof *d);
 }
 
-static hybrid_result hyb_displacement_create(hyb_displacement *d, const hyb_store *store, hyb_backend *be, bool s,
-                                             bool mean, bool snapshot, hybrid_error *error)
+static hybrid_result hyb_displacement_create(hyb_displacement *d, hyb_store *store, hyb_backend *be, bool s, bool mean,
+                                             bool snapshot, hybrid_error *error)
 {
     const uint64_t values = hyb_displacement_values(store, s, mean, snapshot);
     const int64_t n = store->n_values;
@@ -57948,20 +58571,24 @@ static void hyb_displacement_in(hyb_displacement *d, float *live, float *kept, i
     hyb_displacement_copy(d, live, kept, n);
 }
 
+/* Weights and what is laid out as they are; states, which may be on the host, come between the two. */
 static void hyb_displacement_walk_snapshot(hyb_displacement *d, hyb_displacement_way way)
 {
     const int64_t n = d->store->n_values, n_states = d->store->n_states;
     way(d, d->store->weights, d->kept, n);
-    if (n_states) way(d, d->store->states, d->kept + n, n_states);
     way(d, d->anchor, d->kept + n + n_states, d->n_arenas * n);
 }
 static void hyb_displacement_keep(hyb_displacement *d)
 {
-    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+    if (!d->kept) return;
+    hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+    if (d->store->n_states) hyb_store_keep_states(d->store, d->be, d->kept + d->store->n_values);
 }
 static void hyb_displacement_go_back(hyb_displacement *d)
 {
-    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+    if (!d->kept) return;
+    hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+    if (d->store->n_states) hyb_store_restore_states(d->store, d->be, d->kept + d->store->n_values);
 }
 /* ==== end src/predict/displacement.c ==== */
 

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 11eedc3c5498af85): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a192fff8dd6fea25): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      160  macros.h                 what compilers call things, and the macros that every room uses
- *    10195  end.h                    closes what core/begin opened
+ *    10312  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,28 +25,28 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      238  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      428  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      597  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      892  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1030  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1184  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5399  cache.c                  compiled kernels on disk, or in the host's own store
- *     5677  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6154  device.c                 an opened GPU: its context, its memory, its kernels
- *     6541  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6714  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7177  gemm.c                   large products by cuBLAS.
- *     7340  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7405  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7799  ops_matmul.c             the op matmul: which kernels a product takes
- *     8231  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8601  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8706  ops_attention.c          which kernel of attention takes which rows
- *     8984  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9355  ops_train.c              the loss and the optimizer
- *     9548  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9670  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10005  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      438  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      607  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      902  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1040  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1194  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5409  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5687  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6164  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6551  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6724  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7212  gemm.c                   large products by cuBLAS.
+ *     7375  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7440  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7834  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8266  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8636  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8741  ops_attention.c          which kernel of attention takes which rows
+ *     9019  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9390  ops_train.c              the loss and the optimizer
+ *     9583  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9705  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10082  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "11eedc3c5498af85"
+#define HYBRID_CUDA__SOURCE_ID "a192fff8dd6fea25"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -339,7 +339,13 @@
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
  *   sync         waits; what failed since the last one is its result
- *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host */
+ *   stream       a GPU's, on which it computes (a CUstream); NULL: it is the host
+ *
+ * Copies that go on beside the ops are in two lanes of their own, each in order; await alone orders lanes:
+ *   lanes        makes both ready: before the first of the next three
+ *   upload       host, of alloc_host, stays as it is until the lane is through
+ *   download     to memory of alloc_host, which is filled when the lane is through
+ *   await        what is put into `lane` from now on runs after all that is in `other` now; sync waits for ops alone */
 /* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
@@ -352,6 +358,10 @@
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
     X(void *,        stream,     (hyb_backend *be)) \
+    X(hybrid_result, lanes,      (hyb_backend *be, hybrid_error *error)) \
+    X(void,          upload,     (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
+    X(void,          download,   (hyb_backend *be, void *host, const void *src, size_t bytes)) \
+    X(void,          await,      (hyb_backend *be, hyb_lane lane, hyb_lane other)) \
     X(void,          destroy,    (hyb_backend *be))
 /* clang-format on */
 
@@ -7014,6 +7024,31 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
     hyb_cuda_leave(q->cu, caller);
 }
 
+/* Straight from page-locked memory (or plain, which the driver copies first), or to it: both stay as they are until the
+ * queue is through. */
+static void hyb_cuda_upload(hyb_cuda_queue *q, void *device, const void *host, size_t bytes)
+{
+    hyb_cuda_caller caller;
+    if (q->failure.result || !bytes || hyb_cuda_refuse(q, "an upload")) return;
+    caller = hyb_cuda_enter(q->cu);
+    q->n_writes++;
+    q->bytes_written += bytes;
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyHtoDAsync((hyb_cu_ptr)(uintptr_t)device, host, bytes, q->stream),
+                   "copying to the device");
+    hyb_cuda_leave(q->cu, caller);
+}
+static void hyb_cuda_download(hyb_cuda_queue *q, void *host, const void *device, size_t bytes)
+{
+    hyb_cuda_caller caller;
+    if (q->failure.result || !bytes || hyb_cuda_refuse(q, "a download")) return;
+    caller = hyb_cuda_enter(q->cu);
+    q->n_reads++;
+    q->bytes_read += bytes;
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoHAsync(host, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream),
+                   "copying from the device");
+    hyb_cuda_leave(q->cu, caller);
+}
+
 static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     hyb_cuda_caller caller;
@@ -9701,6 +9736,7 @@ typedef struct hyb_cuda_backend {
     hyb_backend base;
     hyb_cuda *cu;
     hyb_cuda_queue *queue;
+    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: nobody asked for lanes */
     hyb_cuda_layout layout;
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
@@ -9911,13 +9947,52 @@ static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_
     hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
 }
 
+static hyb_cuda_queue *hyb_cuda_lane(hyb_backend *be, hyb_lane lane)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    return lane == HYB_LANE_UP ? self->up : lane == HYB_LANE_DOWN ? self->down : self->queue;
+}
+static hybrid_result hyb_cuda_be_lanes(hyb_backend *be, hybrid_error *error)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hybrid_result r = self->down ? HYBRID_OK : hyb_cuda_queue_create(self->cu, &self->down, error);
+    return r || self->up ? r : hyb_cuda_queue_create(self->cu, &self->up, error);
+}
+static void hyb_cuda_be_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    if (self->up || !hyb_cuda_be_lanes(be, &self->queue->failure)) hyb_cuda_upload(self->up, dst, host, bytes);
+}
+static void hyb_cuda_be_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    if (self->down || !hyb_cuda_be_lanes(be, &self->queue->failure)) hyb_cuda_download(self->down, host, src, bytes);
+}
+static void hyb_cuda_be_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    hyb_cuda_queue *q = hyb_cuda_lane(be, lane), *o = hyb_cuda_lane(be, other);
+    if (q && o) hyb_cuda_wait(q, o); /* nothing is in a lane that nobody asked for */
+}
+
+/* Whether copies beside the ops have failed: then none of them is under way any more. */
+static hybrid_result hyb_cuda_lanes_failed(hyb_cuda_backend *self, hybrid_error *error)
+{
+    const bool failed = self->queue->failure.result || (self->up && self->up->failure.result) ||
+                        (self->down && self->down->failure.result);
+    hybrid_result up, down;
+    if (!failed) return HYBRID_OK;
+    up = self->up ? hyb_cuda_sync(self->up, error) : HYBRID_OK;
+    down = self->down ? hyb_cuda_sync(self->down, up ? NULL : error) : HYBRID_OK;
+    return up ? up : down;
+}
+
 /* Whatever failed on the GPU, the remedy is the same, to go on without it; so there is one code. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
-    if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
-    return HYBRID_OK;
+    const hybrid_result r = hyb_cuda_sync(at->q, &why), lanes = hyb_cuda_lanes_failed(hyb_cuda_of(be), r ? NULL : &why);
+    return r || lanes ? hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message) : HYBRID_OK;
 }
 
 static void *hyb_cuda_be_stream(hyb_backend *be) { return hyb_cuda_of(be)->queue->stream; }
@@ -9933,6 +10008,8 @@ static void hyb_cuda_be_destroy(hyb_backend *be)
     rt = be->rt;
     if (self->queue) hyb_cuda_sync(self->queue, NULL);
     for (i = 0; i < HYB_CUDA_RECORDS; i++) hyb_cuda_graph_destroy(cu, self->records[i].graph);
+    hyb_cuda_queue_destroy(self->up);
+    hyb_cuda_queue_destroy(self->down);
     hyb_cuda_queue_destroy(self->queue);
     hyb_cuda_free(cu, self->memory);
     hyb_free(rt, self->picture);
@@ -10027,6 +10104,35 @@ static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes)
 {
     HYB_UNUSED(device);
     return hyb_arena_round(bytes);
+}
+
+/* Page-locked, or plain where the system refuses to lock so much. */
+static hybrid_result hyb_gpu_alloc_host(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error)
+{
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
+    hyb_cuda_caller caller = hyb_cuda_enter(cu);
+    memory->address = NULL;
+    memory->plain = cu->driver.api.cuMemHostAlloc(&memory->address, bytes, HYB_CU_HOSTALLOC_PORTABLE) != 0;
+    hyb_cuda_leave(cu, caller);
+    if (!memory->plain) return HYBRID_OK;
+    if (!(memory->address = hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
+    hyb_log(device->rt, HYBRID_LOG_WARN,
+            "the GPU: %llu bytes of the host's memory could not be page-locked: copies to and from it are slower",
+            (unsigned long long)bytes);
+    return HYBRID_OK;
+}
+static void hyb_gpu_free_host(hyb_device *device, hyb_host_memory *memory)
+{
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
+    hyb_cuda_caller caller;
+    if (memory->plain)
+        hyb_free(device->rt, memory->address);
+    else if (memory->address) {
+        caller = hyb_cuda_enter(cu);
+        cu->driver.api.cuMemFreeHost(memory->address);
+        hyb_cuda_leave(cu, caller);
+    }
+    memory->address = NULL;
 }
 
 static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
@@ -10126,9 +10232,20 @@ static void hyb_gpu_provider_close(hyb_device *device)
 
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hyb_device_ops ops = { false,         hyb_gpu_alloc, hyb_gpu_free,         hyb_gpu_cost,
-                                        hyb_gpu_fits,  hyb_gpu_write, hyb_gpu_flush,        hyb_gpu_attends,
-                                        hyb_gpu_gains, hyb_gpu_show,  hyb_gpu_backend_cost, hyb_gpu_backend_create };
+    static const hyb_device_ops ops = { false,
+                                        hyb_gpu_alloc,
+                                        hyb_gpu_free,
+                                        hyb_gpu_cost,
+                                        hyb_gpu_alloc_host,
+                                        hyb_gpu_free_host,
+                                        hyb_gpu_fits,
+                                        hyb_gpu_write,
+                                        hyb_gpu_flush,
+                                        hyb_gpu_attends,
+                                        hyb_gpu_gains,
+                                        hyb_gpu_show,
+                                        hyb_gpu_backend_cost,
+                                        hyb_gpu_backend_create };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
     hybrid_result r;

@@ -378,7 +378,11 @@ static bool pupil_open(pupil *p, const char *name, bool gpu, hybrid_trainer_desc
     if (gpu && p->t) { /* planned to the byte, on the GPU */
         const hyb_transformer *made = hyb_transformer_of(p->t->objective);
         CHECK(!hybrid_trainer_plan(&d, &plan, &err), "%s", err.message);
-        taken = hyb_cuda_device_of(p->rt->gpu)->cu->arena.used - taken + made->memory.host_bytes + plan.other;
+        taken = hyb_cuda_device_of(p->rt->gpu)->cu->arena.used - taken;
+        CHECK(plan.total - plan.host_bytes == taken, "%s: planned %llu bytes of the GPU, %llu were taken", name,
+              (unsigned long long)(plan.total - plan.host_bytes), (unsigned long long)taken);
+        taken += made->memory.host_bytes + plan.other;
+        if (p->t->store.offload) taken += hyb_store_state_bytes(&p->t->store);
         CHECK(plan.total == taken, "%s: planned %llu bytes, %llu were taken", name, (unsigned long long)plan.total,
               (unsigned long long)taken);
     }
@@ -585,6 +589,8 @@ static void check_training(void)
     check_trained("llama", 3, d);
 }
 
+#include "train_offload.h"
+
 int main(void)
 {
     const int n = getenv("EMU_CHECK") ? 3 : 60;
@@ -596,6 +602,7 @@ int main(void)
         return test_end();
     }
     check_training();
+    check_offload();
     check_all_models();
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) {
         TEST("models with a state, warm");

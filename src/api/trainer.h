@@ -69,6 +69,9 @@ typedef struct hybrid_trainer_desc {
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
     size_t max_bytes;                   /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    bool offload_optimizer; /* training on a GPU: what the optimizer keeps of every weight stays in the host's memory,
+                             * and travels through the GPU's while that computes. The same bits, and about as many bytes
+                             * cross the bus each step, in both directions, as there are (metrics.moved_bytes) */
     hybrid_all_reduce_fn all_reduce;    /* NULL: this is the only rank */
     bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
                                          * all of them are, which were begun since it was called last */
@@ -119,6 +122,7 @@ typedef struct hybrid_train_metrics {
     double tokens_per_second; /* targets counted in it, by its seconds */
     double seconds_left;      /* until n_steps are done, by the pace of the last steps; 0: n_steps is not known */
     uint64_t bytes;           /* that the trainer holds: hybrid_train_plan.total */
+    uint64_t moved_bytes;     /* of the optimizer's states that went to the GPU or came from it, for this step */
     /* How noisy gradients are (McCandlish et al. 2018, the simple noise scale): the number of targets at which the
      * noise of a batch's gradient is as large as the gradient. Batches far smaller waste steps, batches far larger
      * waste targets. Estimated from the gradient of the first of n_batches and that of all, averaged over about twenty
@@ -204,12 +208,16 @@ HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
  * same steps:
  *
  *     1. layers run forward again on the way back (recompute_every): the most layers at a time that fit. The same bits
- *     2. a batch is worked on in parts of fewer sequences, the largest that fit, each as under 1. The same step but for
- *        the rounding of sums (a millionth)
- */
+ *     2. a batch is worked on in parts of fewer sequences, whose gradients are added up: the largest that fit, each as
+ *        under 1. The same step but for the rounding of sums (a millionth)
+ *     3. on a GPU, states of the optimizer are on the host (offload_optimizer), all of it as under 1 and 2. The same
+ *        bits
+ *     4. a smaller batch would be another step: that is refused, with the n_ctx that would do
+ *
+ * Training on a GPU, max_bytes is about the GPU's memory alone, and what is free there counts as well. */
 typedef struct hybrid_train_plan {
     uint64_t gradients;      /* bytes of a gradient for every weight */
-    uint64_t states;         /* of what the optimizer keeps of every weight, and works in */
+    uint64_t states;         /* of what the optimizer keeps of every weight, and works in, wherever it is */
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
@@ -218,6 +226,9 @@ typedef struct hybrid_train_plan {
     uint64_t total;          /* their sum */
     int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
     int32_t recompute_every; /* layers that run forward again at a time; 0: none do */
+    bool offloaded;          /* states of the optimizer are on the host, and a GPU trains */
+    uint64_t host_states;    /* bytes of states on the host then; 0: they are where it trains */
+    uint64_t host_bytes;     /* of total, those of the host; the others are the GPU's */
 } hybrid_train_plan;
 
 /* HYBRID_ERROR_LIMIT: max_bytes is not enough for a batch of one sequence; else as hybrid_trainer_create. */

@@ -17,6 +17,9 @@ typedef struct hyb_backend hyb_backend;
  * it. */
 typedef enum hyb_pass { HYB_PASS_RUN, HYB_PASS_RECORD, HYB_PASS_REPLAY } hyb_pass;
 
+/* What a back end works on at the same time: ops and copies in their order, copies to the device, copies from it. */
+typedef enum hyb_lane { HYB_LANE_OPS, HYB_LANE_UP, HYB_LANE_DOWN } hyb_lane;
+
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
     HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
@@ -80,13 +83,21 @@ typedef struct hyb_limits {
     int n_formats;
 } hyb_limits;
 
+/* Memory of the host's that a device copies from and to while it computes. */
+typedef struct hyb_host_memory {
+    void *address; /* NULL: there is none */
+    bool plain;    /* page-locked memory was not to be had: copies are slower, and the host waits for them */
+} hyb_host_memory;
+
 /* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
 typedef struct hyb_device_ops {
     bool is_host; /* its addresses are plain pointers */
     hybrid_result (*alloc)(hyb_device *device, size_t bytes, void **address, hybrid_error *error);
     void (*free)(hyb_device *device, void *address);
     uint64_t (*cost)(hyb_device *device, size_t bytes); /* what alloc takes for that */
-    bool (*fits)(hyb_device *device, uint64_t bytes);   /* there is room for that, with a margin for others */
+    hybrid_result (*alloc_host)(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error);
+    void (*free_host)(hyb_device *device, hyb_host_memory *memory); /* no copy is under way */
+    bool (*fits)(hyb_device *device, uint64_t bytes); /* there is room for that, with a margin for others */
     hybrid_result (*write)(hyb_device *device, void *dst, const void *host, size_t bytes,
                            hybrid_error *error);                     /* host may change on return */
     hybrid_result (*flush)(hyb_device *device, hybrid_error *error); /* what was written has arrived */

@@ -111,6 +111,23 @@ static void *hyb_slicer_stream(hyb_backend *be)
 {
     return ((hyb_slicer *)be)->real->ops->stream(((hyb_slicer *)be)->real);
 }
+/* Copies beside the ops are not cut: what moves states is one piece of a step. */
+static hybrid_result hyb_slicer_lanes(hyb_backend *be, hybrid_error *error)
+{
+    return ((hyb_slicer *)be)->real->ops->lanes(((hyb_slicer *)be)->real, error);
+}
+static void hyb_slicer_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->upload(((hyb_slicer *)be)->real, dst, host, bytes);
+}
+static void hyb_slicer_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->download(((hyb_slicer *)be)->real, host, src, bytes);
+}
+static void hyb_slicer_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    ((hyb_slicer *)be)->real->ops->await(((hyb_slicer *)be)->real, lane, other);
+}
 /* A pass that is cut is not recorded. */
 static hyb_pass hyb_slicer_pass_begin(hyb_backend *be)
 {
@@ -138,7 +155,8 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
     #define HYB_OP(name_) hyb_slicer_##name_,
         HYB_OPS(HYB_OP, HYB_OP)
         hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_zero,
-        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_destroy,
+        hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_lanes,
+        hyb_slicer_upload, hyb_slicer_download, hyb_slicer_await, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };

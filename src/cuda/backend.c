@@ -38,6 +38,7 @@ typedef struct hyb_cuda_backend {
     hyb_backend base;
     hyb_cuda *cu;
     hyb_cuda_queue *queue;
+    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: nobody asked for lanes */
     hyb_cuda_layout layout;
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
@@ -248,13 +249,52 @@ static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_
     hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
 }
 
+static hyb_cuda_queue *hyb_cuda_lane(hyb_backend *be, hyb_lane lane)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    return lane == HYB_LANE_UP ? self->up : lane == HYB_LANE_DOWN ? self->down : self->queue;
+}
+static hybrid_result hyb_cuda_be_lanes(hyb_backend *be, hybrid_error *error)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hybrid_result r = self->down ? HYBRID_OK : hyb_cuda_queue_create(self->cu, &self->down, error);
+    return r || self->up ? r : hyb_cuda_queue_create(self->cu, &self->up, error);
+}
+static void hyb_cuda_be_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    if (self->up || !hyb_cuda_be_lanes(be, &self->queue->failure)) hyb_cuda_upload(self->up, dst, host, bytes);
+}
+static void hyb_cuda_be_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    if (self->down || !hyb_cuda_be_lanes(be, &self->queue->failure)) hyb_cuda_download(self->down, host, src, bytes);
+}
+static void hyb_cuda_be_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    hyb_cuda_queue *q = hyb_cuda_lane(be, lane), *o = hyb_cuda_lane(be, other);
+    if (q && o) hyb_cuda_wait(q, o); /* nothing is in a lane that nobody asked for */
+}
+
+/* Whether copies beside the ops have failed: then none of them is under way any more. */
+static hybrid_result hyb_cuda_lanes_failed(hyb_cuda_backend *self, hybrid_error *error)
+{
+    const bool failed = self->queue->failure.result || (self->up && self->up->failure.result) ||
+                        (self->down && self->down->failure.result);
+    hybrid_result up, down;
+    if (!failed) return HYBRID_OK;
+    up = self->up ? hyb_cuda_sync(self->up, error) : HYBRID_OK;
+    down = self->down ? hyb_cuda_sync(self->down, up ? NULL : error) : HYBRID_OK;
+    return up ? up : down;
+}
+
 /* Whatever failed on the GPU, the remedy is the same, to go on without it; so there is one code. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
-    if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
-    return HYBRID_OK;
+    const hybrid_result r = hyb_cuda_sync(at->q, &why), lanes = hyb_cuda_lanes_failed(hyb_cuda_of(be), r ? NULL : &why);
+    return r || lanes ? hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message) : HYBRID_OK;
 }
 
 static void *hyb_cuda_be_stream(hyb_backend *be) { return hyb_cuda_of(be)->queue->stream; }
@@ -270,6 +310,8 @@ static void hyb_cuda_be_destroy(hyb_backend *be)
     rt = be->rt;
     if (self->queue) hyb_cuda_sync(self->queue, NULL);
     for (i = 0; i < HYB_CUDA_RECORDS; i++) hyb_cuda_graph_destroy(cu, self->records[i].graph);
+    hyb_cuda_queue_destroy(self->up);
+    hyb_cuda_queue_destroy(self->down);
     hyb_cuda_queue_destroy(self->queue);
     hyb_cuda_free(cu, self->memory);
     hyb_free(rt, self->picture);

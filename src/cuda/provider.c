@@ -27,6 +27,35 @@ static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes)
     return hyb_arena_round(bytes);
 }
 
+/* Page-locked, or plain where the system refuses to lock so much. */
+static hybrid_result hyb_gpu_alloc_host(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error)
+{
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
+    hyb_cuda_caller caller = hyb_cuda_enter(cu);
+    memory->address = NULL;
+    memory->plain = cu->driver.api.cuMemHostAlloc(&memory->address, bytes, HYB_CU_HOSTALLOC_PORTABLE) != 0;
+    hyb_cuda_leave(cu, caller);
+    if (!memory->plain) return HYBRID_OK;
+    if (!(memory->address = hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
+    hyb_log(device->rt, HYBRID_LOG_WARN,
+            "the GPU: %llu bytes of the host's memory could not be page-locked: copies to and from it are slower",
+            (unsigned long long)bytes);
+    return HYBRID_OK;
+}
+static void hyb_gpu_free_host(hyb_device *device, hyb_host_memory *memory)
+{
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
+    hyb_cuda_caller caller;
+    if (memory->plain)
+        hyb_free(device->rt, memory->address);
+    else if (memory->address) {
+        caller = hyb_cuda_enter(cu);
+        cu->driver.api.cuMemFreeHost(memory->address);
+        hyb_cuda_leave(cu, caller);
+    }
+    memory->address = NULL;
+}
+
 static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 {
     hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
@@ -124,9 +153,20 @@ static void hyb_gpu_provider_close(hyb_device *device)
 
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hyb_device_ops ops = { false,         hyb_gpu_alloc, hyb_gpu_free,         hyb_gpu_cost,
-                                        hyb_gpu_fits,  hyb_gpu_write, hyb_gpu_flush,        hyb_gpu_attends,
-                                        hyb_gpu_gains, hyb_gpu_show,  hyb_gpu_backend_cost, hyb_gpu_backend_create };
+    static const hyb_device_ops ops = { false,
+                                        hyb_gpu_alloc,
+                                        hyb_gpu_free,
+                                        hyb_gpu_cost,
+                                        hyb_gpu_alloc_host,
+                                        hyb_gpu_free_host,
+                                        hyb_gpu_fits,
+                                        hyb_gpu_write,
+                                        hyb_gpu_flush,
+                                        hyb_gpu_attends,
+                                        hyb_gpu_gains,
+                                        hyb_gpu_show,
+                                        hyb_gpu_backend_cost,
+                                        hyb_gpu_backend_create };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
     hybrid_result r;

@@ -304,6 +304,31 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
     hyb_cuda_leave(q->cu, caller);
 }
 
+/* Straight from page-locked memory (or plain, which the driver copies first), or to it: both stay as they are until the
+ * queue is through. */
+static void hyb_cuda_upload(hyb_cuda_queue *q, void *device, const void *host, size_t bytes)
+{
+    hyb_cuda_caller caller;
+    if (q->failure.result || !bytes || hyb_cuda_refuse(q, "an upload")) return;
+    caller = hyb_cuda_enter(q->cu);
+    q->n_writes++;
+    q->bytes_written += bytes;
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyHtoDAsync((hyb_cu_ptr)(uintptr_t)device, host, bytes, q->stream),
+                   "copying to the device");
+    hyb_cuda_leave(q->cu, caller);
+}
+static void hyb_cuda_download(hyb_cuda_queue *q, void *host, const void *device, size_t bytes)
+{
+    hyb_cuda_caller caller;
+    if (q->failure.result || !bytes || hyb_cuda_refuse(q, "a download")) return;
+    caller = hyb_cuda_enter(q->cu);
+    q->n_reads++;
+    q->bytes_read += bytes;
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoHAsync(host, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream),
+                   "copying from the device");
+    hyb_cuda_leave(q->cu, caller);
+}
+
 static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     hyb_cuda_caller caller;

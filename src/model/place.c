@@ -14,7 +14,7 @@ typedef struct hyb_place {
     hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
 } hyb_place;
 
-enum { HYB_PLACE_ALIGN = 256 };
+enum { HYB_PLACE_ALIGN = 256, HYB_PLACE_BUFFERS = 24 << 20 /* as train/store.c takes at most */ };
 
 /* A descriptor with every zero replaced by what is used. */
 static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_context_desc *given,
@@ -178,7 +178,8 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
 }
 
 /* Decides for a model that is to be trained: all of it is on the GPU, if there is room for its gradients and the two
- * moments of each weight as well, or nothing is. */
+ * moments of each weight as well, or for its gradients and the buffers through which moments on the host go; or nothing
+ * is. */
 static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
                                      const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
@@ -191,9 +192,12 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
     if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
     need = 4 * gpu->ops->cost(gpu, bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (!gpu->ops->fits(gpu, need))
+        need = 2 * gpu->ops->cost(gpu, bytes) + HYB_MIN(bytes / 2, (size_t)HYB_PLACE_BUFFERS) +
+               gpu->ops->backend_cost(gpu, &limits);
     if (!gpu->ops->fits(gpu, need)) {
         hyb_fail(why, HYBRID_ERROR_MEMORY,
-                 "weights, gradients and moments need %llu MB of GPU memory, which are not free",
+                 "weights and gradients, with moments on the host, need %llu MB of GPU memory, which are not free",
                  (unsigned long long)(need >> 20) + 1);
         return;
     }

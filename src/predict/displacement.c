@@ -18,7 +18,7 @@
 enum { HYB_FAMILIES = 8, HYB_FAMILY_VECTORS = HYB_FAMILIES, HYB_FAMILY_ALL };
 
 typedef struct hyb_displacement {
-    const hyb_store *store;
+    hyb_store *store;
     hyb_backend *be;
     float *block;
     size_t bytes;
@@ -56,8 +56,8 @@ static void hyb_displacement_free(hyb_displacement *d)
     memset(d, 0, sizeof *d);
 }
 
-static hybrid_result hyb_displacement_create(hyb_displacement *d, const hyb_store *store, hyb_backend *be, bool s,
-                                             bool mean, bool snapshot, hybrid_error *error)
+static hybrid_result hyb_displacement_create(hyb_displacement *d, hyb_store *store, hyb_backend *be, bool s, bool mean,
+                                             bool snapshot, hybrid_error *error)
 {
     const uint64_t values = hyb_displacement_values(store, s, mean, snapshot);
     const int64_t n = store->n_values;
@@ -219,19 +219,23 @@ static void hyb_displacement_in(hyb_displacement *d, float *live, float *kept, i
     hyb_displacement_copy(d, live, kept, n);
 }
 
+/* Weights and what is laid out as they are; states, which may be on the host, come between the two. */
 static void hyb_displacement_walk_snapshot(hyb_displacement *d, hyb_displacement_way way)
 {
     const int64_t n = d->store->n_values, n_states = d->store->n_states;
     way(d, d->store->weights, d->kept, n);
-    if (n_states) way(d, d->store->states, d->kept + n, n_states);
     way(d, d->anchor, d->kept + n + n_states, d->n_arenas * n);
 }
 static void hyb_displacement_keep(hyb_displacement *d)
 {
-    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+    if (!d->kept) return;
+    hyb_displacement_walk_snapshot(d, hyb_displacement_out);
+    if (d->store->n_states) hyb_store_keep_states(d->store, d->be, d->kept + d->store->n_values);
 }
 static void hyb_displacement_go_back(hyb_displacement *d)
 {
-    if (d->kept) hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+    if (!d->kept) return;
+    hyb_displacement_walk_snapshot(d, hyb_displacement_in);
+    if (d->store->n_states) hyb_store_restore_states(d->store, d->be, d->kept + d->store->n_values);
 }
 #endif

@@ -221,11 +221,10 @@ static const char *hyb_checkpoint_prefix(int array)
     return prefixes[array];
 }
 
-/* NULL: the parameter has no such array. */
-static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, int array)
+/* Whether the parameter has such an array. */
+static bool hyb_checkpoint_has(const hyb_param *p, int array)
 {
-    if (array == HYB_CHECKPOINT_WEIGHTS) return t->store.weights + p->at;
-    return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
+    return array == HYB_CHECKPOINT_WEIGHTS || p->state[array - 1] >= 0;
 }
 
 /* The sizes of a parameter as a tensor, as in the model's file. Returns their number. */
@@ -295,7 +294,7 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
             const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
-            if (!hyb_checkpoint_array(t, p, a)) continue;
+            if (!hyb_checkpoint_has(p, a)) continue;
             r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), p->name), HYBRID_TYPE_F32,
                                        n_dims, ne, error);
         }
@@ -303,7 +302,24 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
 
-/* An array, by way of the host's memory where it is on another device. */
+/* A state, by way of the host's memory where it is on another device. */
+static hybrid_result hyb_checkpoint_give_state(hyb_trained *e, hybrid_trainer *t, const hyb_param *p, int kind,
+                                               hybrid_error *error)
+{
+    const size_t bytes = sizeof(float) * (size_t)p->n;
+    float *host;
+    hybrid_result r;
+    if (p->state[kind] < 0) return HYBRID_OK;
+    if (t->store.device->ops->is_host)
+        return hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, (hyb_state_kind)kind), bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_store_read_states(&t->store, t->objective->cut.real, host, p->state[kind], p->n, error);
+    if (!r) r = hybrid_gguf_write(e->out, host, bytes, error);
+    hyb_free(t->rt, host);
+    return r;
+}
+
+/* An array on the trainer's device. */
 static hybrid_result hyb_checkpoint_give_array(hyb_trained *e, const hybrid_trainer *t, const float *values, int64_t n,
                                                hybrid_error *error)
 {
@@ -339,8 +355,7 @@ static hybrid_result hyb_checkpoint_give_rider(hyb_trained *e, const hybrid_trai
     return r;
 }
 
-static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
-                                         hybrid_error *error)
+static hybrid_result hyb_checkpoint_give(hyb_trained *e, hybrid_trainer *t, hyb_checksum *sum, hybrid_error *error)
 {
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
@@ -348,8 +363,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     if (!r) r = hyb_checkpoint_weights(e, t, false, error);
     for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++)
-            r = hyb_checkpoint_give_array(e, t, hyb_checkpoint_array(t, &t->store.params[i], a), t->store.params[i].n,
-                                          error);
+            r = hyb_checkpoint_give_state(e, t, &t->store.params[i], a - 1, error);
     if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -552,7 +566,7 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *got = hyb_checkpoint_find(in, e, prefix, p);
-        if (!hyb_checkpoint_array(t, p, array)) continue;
+        if (!hyb_checkpoint_has(p, array)) continue;
         hyb_checkpoint_shape(t, p, ne);
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
@@ -678,36 +692,42 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-/* Values of the file, by way of the host's memory where they go to another device. */
-static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
-                                           size_t bytes, hybrid_error *error)
+/* The values of an array of a parameter, in the host's memory. An average that the checkpoint lacks begins with the
+ * weights, a moment with zeros. */
+static hybrid_result hyb_checkpoint_host_values(hybrid_trainer *t, hyb_checkpoint_in *in, const hybrid_gguf_tensor *of,
+                                                int array, const hyb_param *p, float *host, hybrid_error *error)
 {
-    float *host;
-    hybrid_result r;
-    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
-    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
-    r = hyb_file_read(&in->file, offset, host, bytes, error);
-    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
-    hyb_free(t->rt, host);
-    return r;
+    const size_t bytes = sizeof *host * (size_t)p->n;
+    if (of) return hyb_file_read(&in->file, of->offset, host, bytes, error);
+    if (array == 1 + HYB_STATE_EMA)
+        return hyb_store_read(t->objective->cut.real, host, t->store.weights + p->at, p->n, error);
+    memset(host, 0, bytes);
+    return HYBRID_OK;
 }
 
-/* One array of a parameter. */
+/* One array of a parameter, by way of the host's memory where it goes to another device. */
 static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                             const hyb_param *p, bool lacks, hybrid_error *error)
 {
     hyb_backend *be = t->objective->cut.real;
-    float *values = hyb_checkpoint_array(t, p, array);
-    const size_t bytes = sizeof *values * (size_t)p->n;
-    if (!values) return HYBRID_OK;
-    if (!lacks)
-        return hyb_checkpoint_values(t, in, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
-                                     bytes, error);
-    if (array == 1 + HYB_STATE_EMA)
-        be->ops->copy(be, values, t->store.weights + p->at, bytes);
-    else
-        be->ops->zero(be, values, bytes);
-    return be->ops->sync(be, error);
+    const hybrid_gguf_tensor *of = lacks ? NULL : hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p);
+    const size_t bytes = sizeof(float) * (size_t)p->n;
+    const bool is_weights = array == HYB_CHECKPOINT_WEIGHTS;
+    float *host;
+    hybrid_result r;
+    if (!hyb_checkpoint_has(p, array)) return HYBRID_OK;
+    if (t->store.device->ops->is_host) {
+        host = is_weights ? t->store.weights + p->at : hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
+        return hyb_checkpoint_host_values(t, in, of, array, p, host, error);
+    }
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_checkpoint_host_values(t, in, of, array, p, host, error);
+    if (!r && is_weights)
+        r = hyb_store_write(be, t->store.weights + p->at, host, p->n, error);
+    else if (!r)
+        r = hyb_store_write_states(&t->store, be, p->state[array - 1], host, p->n, error);
+    hyb_free(t->rt, host);
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
@@ -731,6 +751,20 @@ static void hyb_checkpoint_noise(hybrid_trainer *t, const hybrid_gguf *gguf)
         memcpy(noise, value.data, sizeof noise);
     t->noise.gradient = noise[0];
     t->noise.noise = noise[1];
+}
+
+/* Values of the file, by way of the host's memory where they go to another device. */
+static hybrid_result hyb_checkpoint_values(hybrid_trainer *t, hyb_checkpoint_in *in, uint64_t offset, float *values,
+                                           size_t bytes, hybrid_error *error)
+{
+    float *host;
+    hybrid_result r;
+    if (t->store.device->ops->is_host) return hyb_file_read(&in->file, offset, values, bytes, error);
+    if (!(host = (float *)hyb_alloc(t->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hyb_file_read(&in->file, offset, host, bytes, error);
+    if (!r) r = hyb_store_write(t->objective->cut.real, values, host, (int64_t)(bytes / sizeof *values), error);
+    hyb_free(t->rt, host);
+    return r;
 }
 
 static hybrid_result hyb_checkpoint_read_rider(hybrid_trainer *t, hyb_checkpoint_in *in, hybrid_error *error)

@@ -22,8 +22,19 @@ typedef struct hyb_optimizer {
     const char *name;
     bool (*has)(const hybrid_trainer_desc *desc, const hyb_param *p, hyb_state_kind kind); /* m or v */
     int64_t (*scratch)(const hyb_param *p); /* floats that an update of it works in; NULL: none */
-    hybrid_result (*update)(const hyb_update *u, const hyb_param *p, hybrid_error *error);
+    /* Of a piece of a parameter; pieces come in order, and with its last one all of it is done. */
+    hybrid_result (*update)(const hyb_update *u, const hyb_portion *portion, hybrid_error *error);
 } hyb_optimizer;
+
+/* Where the weights of a piece are, and their gradients. */
+static float *hyb_portion_weights(const hyb_update *u, const hyb_portion *portion)
+{
+    return u->store->weights + portion->p->at + portion->at;
+}
+static float *hyb_portion_grads(const hyb_update *u, const hyb_portion *portion)
+{
+    return u->store->grads + portion->p->at + portion->at;
+}
 
 /* ---- AdamW ------------------------------------------------------------------------------------------------------- */
 
@@ -35,16 +46,16 @@ static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, h
     return true;
 }
 
-static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
     hyb_op_adamw op;
     HYB_UNUSED(error);
-    op.w = u->store->weights + p->at;
-    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
-    op.v = hyb_store_state(u->store, p, HYB_STATE_V);
-    op.grad = u->store->grads + p->at;
-    op.n = p->n;
+    op.w = hyb_portion_weights(u, portion);
+    op.m = portion->state[HYB_STATE_M];
+    op.v = portion->state[HYB_STATE_V];
+    op.grad = hyb_portion_grads(u, portion);
+    op.n = portion->n;
     op.factor = (float)u->factor;
     op.rate = (float)u->rate;
     op.beta1 = d->beta1;
@@ -52,7 +63,7 @@ static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_param *p, h
     op.c1 = (float)(1 / (1 - pow((double)d->beta1, (double)u->step)));
     op.c2 = (float)(1 / (1 - pow((double)d->beta2, (double)u->step)));
     op.eps = d->eps;
-    op.decay = p->decays ? d->decay : 0;
+    op.decay = portion->p->decays ? d->decay : 0;
     hyb_do_adamw(u->be, &op);
     return HYBRID_OK;
 }
@@ -65,19 +76,19 @@ static bool hyb_sgd_has(const hybrid_trainer_desc *desc, const hyb_param *p, hyb
     return kind == HYB_STATE_M && desc->momentum > 0;
 }
 
-static hybrid_result hyb_sgd_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_sgd_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
     hyb_op_sgd op;
     HYB_UNUSED(error);
-    op.w = u->store->weights + p->at;
-    op.m = hyb_store_state(u->store, p, HYB_STATE_M);
-    op.grad = u->store->grads + p->at;
-    op.n = p->n;
+    op.w = hyb_portion_weights(u, portion);
+    op.m = portion->state[HYB_STATE_M];
+    op.grad = hyb_portion_grads(u, portion);
+    op.n = portion->n;
     op.factor = (float)u->factor;
     op.rate = (float)u->rate;
     op.momentum = d->momentum;
-    op.decay = p->decays ? d->decay : 0;
+    op.decay = portion->p->decays ? d->decay : 0;
     op.nesterov = d->nesterov;
     hyb_do_sgd(u->be, &op);
     return HYBRID_OK;
@@ -226,25 +237,30 @@ static void hyb_muon_round(const hyb_muon *m)
     hyb_muon_add(m, m->x, m->y, m->rows * m->cols);
 }
 
-/* x = the direction in which the momentum looks; its norm becomes 1. */
-static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const hyb_param *p, hybrid_error *error)
+/* x = the direction in which the momentum looks: of a piece. */
+static void hyb_muon_look(const hyb_muon *m, const hyb_update *u, const hyb_portion *portion)
 {
-    float *grad = u->store->grads + p->at, *momentum = hyb_store_state(u->store, p, HYB_STATE_M);
+    float *grad = hyb_portion_grads(u, portion), *momentum = portion->state[HYB_STATE_M];
     hyb_op_lerp op;
-    hyb_op_squares squares;
-    double sum = 0;
-    hybrid_result r;
-    if (u->factor != 1) hyb_muon_scale(m, grad, p->n, (float)u->factor);
+    if (u->factor != 1) hyb_muon_scale(m, grad, portion->n, (float)u->factor);
     op.a = op.out = momentum;
     op.b = grad;
-    op.n = p->n;
+    op.n = portion->n;
     op.t = 1.0f - u->desc->momentum;
     hyb_do_lerp(m->be, &op);
     op.a = grad;
     op.b = momentum;
-    op.out = m->x;
+    op.out = m->x + portion->at;
     op.t = u->desc->momentum;
     hyb_do_lerp(m->be, &op);
+}
+
+/* Its norm becomes 1. */
+static hybrid_result hyb_muon_normalize(const hyb_muon *m, const hyb_update *u, const hyb_param *p, hybrid_error *error)
+{
+    hyb_op_squares squares;
+    double sum = 0;
+    hybrid_result r;
     squares.x = m->x;
     squares.n = p->n;
     squares.sum = u->store->made;
@@ -255,14 +271,15 @@ static hybrid_result hyb_muon_look(const hyb_muon *m, const hyb_update *u, const
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hybrid_error *error)
+static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
+    const hyb_param *p = portion->p;
     hyb_muon m;
     hyb_op_sgd op;
     hybrid_result r;
     int i;
-    if (p->group != HYB_GROUP_MATRIX) return hyb_adamw_update(u, p, error);
+    if (p->group != HYB_GROUP_MATRIX) return hyb_adamw_update(u, portion, error);
     m.be = u->be;
     m.rows = p->rows;
     m.cols = p->cols;
@@ -271,8 +288,9 @@ static hybrid_result hyb_muon_update(const hyb_update *u, const hyb_param *p, hy
     m.y = m.x + hyb_store_room(p->n);
     m.a = m.y + hyb_store_room(p->n);
     m.b = m.a + hyb_store_room(m.side * m.side);
-    r = hyb_muon_look(&m, u, p, error);
-    if (r) return r;
+    hyb_muon_look(&m, u, portion);
+    if (portion->at + portion->n < p->n) return HYBRID_OK;
+    if ((r = hyb_muon_normalize(&m, u, p, error)) != HYBRID_OK) return r;
     for (i = 0; i < 5; i++) hyb_muon_round(&m);
     op.w = u->store->weights + p->at;
     op.m = NULL;
@@ -344,57 +362,89 @@ static void hyb_optimizer_states(const hyb_optimizer *o, const hybrid_trainer_de
     for (i = 0; o->scratch && i < s->n_params; i++) s->n_scratch = HYB_MAX(s->n_scratch, o->scratch(&s->params[i]));
 }
 
+typedef struct hyb_update_of {
+    const hyb_optimizer *optimizer;
+    const hyb_update *update;
+} hyb_update_of;
+
+static hybrid_result hyb_optimizer_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update_of *of = (const hyb_update_of *)user;
+    return of->optimizer->update(of->update, portion, error);
+}
+
 static hybrid_result hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u, hybrid_error *error)
 {
-    hybrid_result r = HYBRID_OK;
-    int i;
-    for (i = 0; i < u->store->n_params && !r; i++) r = o->update(u, &u->store->params[i], error);
-    return r;
+    hyb_update_of of;
+    of.optimizer = o;
+    of.update = u;
+    return hyb_store_walk(u->store, u->be, 1u << HYB_STATE_M | 1u << HYB_STATE_V, hyb_optimizer_piece, &of, error);
 }
 
 /* ---- the average of the weights ---------------------------------------------------------------------------------- */
 
 /* ema = ema + (1 - decay) (w - ema), after an update */
-static void hyb_ema_update(const hyb_update *u)
+static hybrid_result hyb_ema_piece(void *user, const hyb_portion *portion, hybrid_error *error)
 {
+    const hyb_update *u = (const hyb_update *)user;
     hyb_op_lerp op;
-    int i;
-    if (!(u->desc->ema > 0)) return;
-    for (i = 0; i < u->store->n_params; i++) {
-        const hyb_param *p = &u->store->params[i];
-        float *ema = hyb_store_state(u->store, p, HYB_STATE_EMA);
-        op.a = op.out = ema;
-        op.b = u->store->weights + p->at;
-        op.n = p->n;
-        op.t = 1.0f - u->desc->ema;
-        hyb_do_lerp(u->be, &op);
-    }
+    HYB_UNUSED(error);
+    op.a = op.out = portion->state[HYB_STATE_EMA];
+    op.b = hyb_portion_weights(u, portion);
+    op.n = portion->n;
+    op.t = 1.0f - u->desc->ema;
+    hyb_do_lerp(u->be, &op);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_ema_update(hyb_update *u, hybrid_error *error)
+{
+    if (!(u->desc->ema > 0)) return HYBRID_OK;
+    return hyb_store_walk(u->store, u->be, 1u << HYB_STATE_EMA, hyb_ema_piece, u, error);
+}
+
+/* Exchanges the weights of a piece and their average. Gradients are spent: they are the third place. */
+static hybrid_result hyb_ema_swap_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update *u = (const hyb_update *)user;
+    float *ema = portion->state[HYB_STATE_EMA], *weights = hyb_portion_weights(u, portion);
+    float *third = hyb_portion_grads(u, portion);
+    const size_t bytes = sizeof *ema * (size_t)portion->n;
+    HYB_UNUSED(error);
+    u->be->ops->copy(u->be, third, weights, bytes);
+    u->be->ops->copy(u->be, weights, ema, bytes);
+    u->be->ops->copy(u->be, ema, third, bytes);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_ema_begin_piece(void *user, const hyb_portion *portion, hybrid_error *error)
+{
+    const hyb_update *u = (const hyb_update *)user;
+    float *ema = portion->state[HYB_STATE_EMA];
+    HYB_UNUSED(error);
+    u->be->ops->copy(u->be, ema, hyb_portion_weights(u, portion), sizeof *ema * (size_t)portion->n);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_ema_do(hyb_store *s, hyb_backend *be, hyb_portion_fn visit, hybrid_error *error)
+{
+    hyb_update u;
+    hybrid_result r;
+    memset(&u, 0, sizeof u);
+    u.store = s;
+    u.be = be;
+    r = hyb_store_walk(s, be, 1u << HYB_STATE_EMA, visit, &u, error);
+    return r ? r : be->ops->sync(be, error);
 }
 
 /* It begins with the weights. */
-static hybrid_result hyb_ema_begin(const hyb_store *s, hyb_backend *be, hybrid_error *error)
+static hybrid_result hyb_ema_begin(hyb_store *s, hyb_backend *be, hybrid_error *error)
 {
-    int i;
-    for (i = 0; i < s->n_params; i++) {
-        const hyb_param *p = &s->params[i];
-        float *ema = hyb_store_state(s, p, HYB_STATE_EMA);
-        if (ema) be->ops->copy(be, ema, s->weights + p->at, sizeof *ema * (size_t)p->n);
-    }
-    return be->ops->sync(be, error);
+    if (!s->n_params || s->params[0].state[HYB_STATE_EMA] < 0) return be->ops->sync(be, error);
+    return hyb_ema_do(s, be, hyb_ema_begin_piece, error);
 }
 
-/* The weights become the average, and it the weights. Gradients are spent: they are the third place. */
-static hybrid_result hyb_ema_swap(const hyb_store *s, hyb_backend *be, hybrid_error *error)
+/* The weights become the average, and it the weights. */
+static hybrid_result hyb_ema_swap(hyb_store *s, hyb_backend *be, hybrid_error *error)
 {
-    int i;
-    for (i = 0; i < s->n_params; i++) {
-        const hyb_param *p = &s->params[i];
-        float *ema = hyb_store_state(s, p, HYB_STATE_EMA), *weights = s->weights + p->at, *third = s->grads + p->at;
-        const size_t bytes = sizeof *ema * (size_t)p->n;
-        be->ops->copy(be, third, weights, bytes);
-        be->ops->copy(be, weights, ema, bytes);
-        be->ops->copy(be, ema, third, bytes);
-    }
-    return be->ops->sync(be, error);
+    return hyb_ema_do(s, be, hyb_ema_swap_piece, error);
 }
 #endif

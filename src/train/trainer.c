@@ -40,6 +40,7 @@ typedef struct hyb_step {
     int64_t cleared;                      /* gradients that are zero */
     int64_t reduced;                      /* gradients from there on are being added up over all ranks */
     float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
+    uint64_t moved;                       /* bytes of states that had been moved when it began */
     uint64_t nanoseconds;                 /* of the slices that are done */
     hybrid_train_metrics metrics;         /* of the step, once it is done */
 } hyb_step;
@@ -94,6 +95,7 @@ static hybrid_result hyb_trainer_own_room(hybrid_trainer *t, hybrid_error *error
     plan->other = sizeof *t + sizeof(hyb_own) + hyb_store_table_bytes(&t->store) + hyb_own_names(t->desc.own);
     plan->scratch = t->host.ops->backend_cost(&t->host, &limits);
     plan->total = plan->gradients + plan->states + plan->scratch + plan->other;
+    plan->host_bytes = plan->total;
     if (!t->desc.max_bytes || plan->total <= t->desc.max_bytes) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_LIMIT, "max_bytes is %llu, and training takes %llu",
                     (unsigned long long)t->desc.max_bytes, (unsigned long long)plan->total);
@@ -122,14 +124,12 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
         s->params[i].decays = s->params[i].group != HYB_GROUP_VECTOR || t->desc.decay_vectors;
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
-    t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    if (hyb_store_bytes(s) == SIZE_MAX) return hyb_fail_memory(error, SIZE_MAX);
-    t->plan.states = s->device->ops->cost(s->device, hyb_store_bytes(s)) - t->plan.gradients;
+    if (hyb_room_states(s, t->desc.offload_optimizer, &t->plan) == UINT64_MAX) return hyb_fail_memory(error, SIZE_MAX);
     if (own) return hyb_trainer_own_room(t, error);
     t->plan.rounded = hyb_trainer_rounded(t, t->desc.format);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
-    return hyb_room_find(t->model, s->device, &t->desc, &t->shape, &t->plan, error);
+    return hyb_room_find(t->model, s, &t->desc, &t->shape, &t->plan, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -142,7 +142,7 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
         r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
     t->desc.own = NULL; /* it was copied */
     if (r) return r;
-    hyb_store_clear(t->objective->cut.real, t->store.grads, t->store.n_values + t->store.n_states);
+    if ((r = hyb_store_clear_all(&t->store, t->objective->cut.real, error)) != HYBRID_OK) return r;
     r = hyb_ema_begin(&t->store, t->objective->cut.real, error);
     return r || !t->desc.adapter ? r : hyb_adapter_keep(t->desc.adapter, error);
 }
@@ -346,6 +346,8 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
     if (o->ops->refresh) o->ops->refresh(o);
     now->reduced = t->store.n_values;
+    now->moved = t->store.moved_up + t->store.moved_down;
+    if ((r = hyb_store_unpark(&t->store, o->cut.real, error)) != HYBRID_OK) return r;
     now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
 }
@@ -429,6 +431,7 @@ static void hyb_step_metrics(hybrid_trainer *t, double loss, double norm)
     m->grad_norm = norm;
     m->rate = hyb_schedule_rate(&t->desc, t->step);
     m->bytes = t->plan.total;
+    m->moved_bytes = t->store.moved_up + t->store.moved_down - t->now.moved;
     m->format = t->format.type;
     m->n_format_changes = t->format.n_changes;
     m->format_bytes = t->format.bytes;
@@ -537,7 +540,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;
     r = hyb_optimizer_update(t->optimizer, &u, error);
-    if (!r) hyb_ema_update(&u);
+    if (!r) r = hyb_ema_update(&u, error);
     if (!r) r = hyb_step_done(t, &seen, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
@@ -705,13 +708,15 @@ static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type 
 {
     hybrid_train_plan plan = t->plan;
     hyb_train_shape shape = t->shape;
+    uint64_t counted;
     hybrid_result r;
     shape.operands = type;
     plan.rounded = hyb_trainer_rounded(t, type);
     if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
-    if (t->desc.max_bytes && plan.total > t->desc.max_bytes && plan.total > t->plan.total)
+    counted = hyb_room_counted(&t->store, &plan);
+    if (t->desc.max_bytes && counted > t->desc.max_bytes && counted > hyb_room_counted(&t->store, &t->plan))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
-                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)plan.total);
+                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)counted);
     if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
     t->plan = plan;
     t->shape = shape;

@@ -421,6 +421,22 @@ static void drain_all()
     for (Stream *s : streams) drain(s);
 }
 
+/* While the host waits for a stream, others go on as far as they can, or do not: it differs from wait to wait in what
+ * order, so that work that no event holds back comes too early at some of them, and too late at others. */
+static void others_go_on(Stream *s)
+{
+    static const bool lifo = getenv("EMU_ORDER") && !strcmp(getenv("EMU_ORDER"), "lifo");
+    static unsigned turn = 1;
+    if (!lifo || !deferred()) return;
+    turn = turn * 1664525u + 1013904223u;
+    if (turn >> 30 == 0) return;
+    const std::vector<Stream *> all = streams;
+    for (size_t i = 0; i < all.size(); i++) {
+        Stream *t = all[turn >> 29 & 1 ? i : all.size() - 1 - i];
+        if (t != s && known(t) && !t->capture) drain(t);
+    }
+}
+
 /* Adds work to a stream, to the graph that it captures, or does it. */
 static int enqueue(Stream *s, std::shared_ptr<Op> op)
 {
@@ -967,6 +983,7 @@ EMU_API int cuStreamSynchronize(void *h)
     }
     NOT_WHILE_CAPTURING();
     counts.syncs++;
+    others_go_on(s);
     drain(s);
     return sticky;
 }

@@ -480,6 +480,26 @@ static void *hyb_cpu_stream(hyb_backend *be)
     HYB_UNUSED(be);
     return NULL;
 }
+static hybrid_result hyb_cpu_lanes(hyb_backend *be, hybrid_error *error)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static void hyb_cpu_upload(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cpu_copy(be, dst, host, bytes);
+}
+static void hyb_cpu_download(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cpu_copy(be, host, src, bytes);
+}
+static void hyb_cpu_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(lane);
+    HYB_UNUSED(other);
+}
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
 {
     HYB_UNUSED(be);
@@ -549,6 +569,17 @@ static uint64_t hyb_host_cost(hyb_device *device, size_t bytes)
     HYB_UNUSED(device);
     return (uint64_t)bytes + HYB_ALIGNED_EXTRA;
 }
+static hybrid_result hyb_host_alloc_host(hyb_device *device, size_t bytes, hyb_host_memory *memory, hybrid_error *error)
+{
+    memory->plain = true;
+    memory->address = hyb_alloc(device->rt, bytes);
+    return memory->address ? HYBRID_OK : hyb_fail_memory(error, bytes);
+}
+static void hyb_host_free_host(hyb_device *device, hyb_host_memory *memory)
+{
+    hyb_free(device->rt, memory->address);
+    memory->address = NULL;
+}
 static bool hyb_host_fits(hyb_device *device, uint64_t bytes)
 {
     HYB_UNUSED(device);
@@ -597,10 +628,20 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = {
-        true,           hyb_host_alloc,   hyb_host_free,  hyb_host_cost, hyb_host_fits,         hyb_host_write,
-        hyb_host_flush, hyb_host_attends, hyb_host_gains, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
-    };
+    static const hyb_device_ops ops = { true,
+                                        hyb_host_alloc,
+                                        hyb_host_free,
+                                        hyb_host_cost,
+                                        hyb_host_alloc_host,
+                                        hyb_host_free_host,
+                                        hyb_host_fits,
+                                        hyb_host_write,
+                                        hyb_host_flush,
+                                        hyb_host_attends,
+                                        hyb_host_gains,
+                                        hyb_host_show,
+                                        hyb_host_backend_cost,
+                                        hyb_host_backend_create };
     device->ops = &ops;
     device->rt = rt;
 }

@@ -1,0 +1,216 @@
+/* States of the optimizer on the host while a GPU trains: for good (offload_optimizer), or parked between two steps.
+ * Everything has the bits that it has with states on the GPU. Included by test_cuda_models.c, which has pupils. */
+
+/* Weights and states of two pupils are the same bits. */
+static void same_pupils(const char *what, pupil p[2])
+{
+    float *values[2];
+    hybrid_error err;
+    int64_t n = 0;
+    int k, part;
+    for (part = 0; part < 2; part++) {
+        for (k = 0; k < 2; k++) {
+            hyb_store *s = &p[k].t->store;
+            hyb_backend *be = p[k].t->objective->cut.real;
+            n = part ? s->n_states : s->n_values;
+            values[k] = (float *)malloc(sizeof(float) * (size_t)(n + 1));
+            if (part)
+                CHECK(!hyb_store_read_states(s, be, values[k], 0, n, &err), "%s: %s", what, err.message);
+            else
+                CHECK(!hyb_store_read(be, values[k], s->weights, n, &err), "%s: %s", what, err.message);
+        }
+        CHECK(!memcmp(values[0], values[1], sizeof(float) * (size_t)n), "%s: other %s", what,
+              part ? "states" : "weights");
+        free(values[0]);
+        free(values[1]);
+    }
+}
+
+static void offload_batch(const pupil *p, hybrid_train_batch *batch, uint32_t bits)
+{
+    static int32_t ids[PUPIL_ROWS], targets[PUPIL_ROWS];
+    const int n_vocab = p->m->hp.n_vocab;
+    int i;
+    memset(batch, 0, sizeof *batch);
+    for (i = 0; i < PUPIL_ROWS; i++) {
+        bits = bits * 1664525u + 1013904223u;
+        ids[i] = (int32_t)(bits >> 8) % n_vocab;
+        targets[i] = (int32_t)(bits >> 12) % n_vocab;
+    }
+    batch->ids = ids;
+    batch->targets = targets;
+}
+
+/* A step of both: the same loss, and then the same bits. */
+static void offload_step(const char *what, pupil p[2], hybrid_train_metrics a[2])
+{
+    hybrid_train_batch batch;
+    hybrid_error err;
+    int k;
+    for (k = 0; k < 2; k++) {
+        offload_batch(&p[k], &batch, 77u + (uint32_t)p[k].t->step);
+        CHECK(!hybrid_trainer_step(p[k].t, &batch, &a[k], &err), "%s: %s", what, err.message);
+    }
+    CHECK(a[0].loss == a[1].loss && a[0].grad_norm == a[1].grad_norm, "%s: losses %.17g and %.17g", what, a[0].loss,
+          a[1].loss);
+    same_pupils(what, p);
+}
+
+/* What one of them saves is the other's, and they go on alike. */
+static void offload_exchange(const char *what, pupil p[2])
+{
+    hybrid_train_metrics a[2];
+    char path[64];
+    hybrid_error err;
+    int k;
+    snprintf(path, sizeof path, "build/cuda-offload-%d.gguf", (int)getpid());
+    for (k = 0; k < 2; k++) {
+        hybrid_train_batch batch;
+        CHECK(!hybrid_trainer_save(p[k].t, path, &err), "%s: %s", what, err.message);
+        offload_batch(&p[1 - k], &batch, 5);
+        CHECK(!hybrid_trainer_step(p[1 - k].t, &batch, NULL, &err), "%s: %s", what, err.message);
+        CHECK(!hybrid_trainer_load(p[1 - k].t, path, &err), "%s: %s", what, err.message);
+        same_pupils(what, p);
+        offload_step(what, p, a);
+    }
+    remove(path);
+}
+
+static void check_offloaded(const char *name, int steps, hybrid_trainer_desc d)
+{
+    pupil p[2];
+    hybrid_train_metrics a[2];
+    hybrid_error err;
+    double loss[2];
+    uint64_t states;
+    int i, k;
+    d.rate = 1e-3f;
+    d.decay = 0.1f;
+    for (k = 0; k < 2; k++) {
+        d.offload_optimizer = k == 1;
+        if (!pupil_open(&p[k], name, true, d)) return;
+    }
+    CHECK(p[1].t->store.offload && !p[1].t->store.states && !p[0].t->store.offload, "%s: states are elsewhere", name);
+    states = sizeof(float) * (uint64_t)p[1].t->store.n_states;
+    CHECK(p[1].t->store.n_states > 4 * p[1].t->store.slice, "%s: a slice is %lld of %lld values", name,
+          (long long)p[1].t->store.slice, (long long)p[1].t->store.n_states);
+    for (i = 0; i < steps; i++) offload_step(name, p, a);
+    CHECK(a[1].moved_bytes == 2 * states && !a[0].moved_bytes, "%s: %llu and %llu bytes were moved", name,
+          (unsigned long long)a[0].moved_bytes, (unsigned long long)a[1].moved_bytes);
+    for (i = 0; i < 2 && d.ema > 0; i++) {
+        hybrid_train_batch batch;
+        for (k = 0; k < 2; k++) {
+            offload_batch(&p[k], &batch, 5);
+            CHECK(!hybrid_trainer_swap_ema(p[k].t, &err), "%s", err.message);
+            CHECK(!hybrid_trainer_evaluate(p[k].t, &batch, &loss[k], &err), "%s", err.message);
+        }
+        CHECK(loss[0] == loss[1], "%s: losses of the averages %.17g and %.17g", name, loss[0], loss[1]);
+        same_pupils(name, p);
+    }
+    offload_exchange(name, p);
+    for (k = 0; k < 2; k++) pupil_close(&p[k]);
+}
+
+/* States that are parked between steps, and come back for the next one or before; a checkpoint while they are. */
+static void check_parked(const char *name, hybrid_trainer_desc d)
+{
+    pupil p[2];
+    hybrid_train_metrics a[2];
+    hybrid_error err;
+    hyb_store *s;
+    hyb_device *gpu;
+    uint64_t states, used;
+    int k;
+    for (k = 0; k < 2; k++)
+        if (!pupil_open(&p[k], name, true, d)) return;
+    s = &p[1].t->store;
+    gpu = s->device;
+    states = hyb_store_state_bytes(s);
+    offload_step(name, p, a);
+    used = hyb_cuda_device_of(p[1].rt->gpu)->cu->arena.used;
+    for (k = 0; k < 2; k++) CHECK(!hyb_store_park(s, p[1].t->objective->cut.real, &err), "%s", err.message); /* once */
+    CHECK(!s->states && used - hyb_cuda_device_of(p[1].rt->gpu)->cu->arena.used == gpu->ops->cost(gpu, states),
+          "%s: the place of parked states is not free", name);
+    CHECK(s->moved_down == states && !s->moved_up, "%s: %llu bytes down, %llu up", name,
+          (unsigned long long)s->moved_down, (unsigned long long)s->moved_up);
+    same_pupils(name, p);
+    offload_exchange(name, p); /* saved, and loaded, while they are parked */
+    CHECK(s->states && s->moved_up == states, "%s: %llu bytes up", name, (unsigned long long)s->moved_up);
+    CHECK(!hyb_store_park(s, p[1].t->objective->cut.real, &err), "%s", err.message);
+    offload_step(name, p, a);
+    CHECK(a[1].moved_bytes == states && s->moved_up == 2 * states, "%s: a step moved %llu bytes", name,
+          (unsigned long long)a[1].moved_bytes);
+    CHECK(used == hyb_cuda_device_of(p[1].rt->gpu)->cu->arena.used, "%s: parked twice, and more is taken", name);
+    for (k = 0; k < 2; k++) pupil_close(&p[k]);
+}
+
+/* Less and less memory of the GPU: what is done without, in which order; then a sentence with the n_ctx that would do,
+ * which does. */
+static void check_offload_room(const char *name)
+{
+    hybrid_trainer_desc d;
+    hybrid_train_plan plan, last;
+    hybrid_error err;
+    pupil p;
+    const char *would;
+    uint64_t device;
+    int n = 0, n_offloaded = 0;
+    memset(&d, 0, sizeof d);
+    if (!pupil_open(&p, name, true, d)) return;
+    hybrid_trainer_destroy(p.t);
+    p.t = NULL;
+    d.model = p.m;
+    d.n_seq = PUPIL_SEQS;
+    d.n_ctx = PUPIL_CTX;
+    memset(&last, 0, sizeof last);
+    while (!hybrid_trainer_plan(&d, &plan, &err)) {
+        uint64_t taken = hyb_cuda_device_of(p.rt->gpu)->cu->arena.used;
+        device = plan.total - plan.host_bytes;
+        CHECK(!d.max_bytes || device <= d.max_bytes, "%s: more than max_bytes", name);
+        if (n) /* 3 after 2 after 1 */
+            CHECK(plan.offloaded != last.offloaded ? plan.offloaded && last.n_seq == 1 && last.recompute_every == 1
+                  : plan.n_seq != last.n_seq       ? plan.n_seq < last.n_seq && last.recompute_every == 1
+                                             : plan.recompute_every && plan.recompute_every < last.recompute_every + 99,
+                  "%s: offloaded %d, %d sequences, recompute_every %d after %d, %d, %d", name, plan.offloaded,
+                  plan.n_seq, plan.recompute_every, last.offloaded, last.n_seq, last.recompute_every);
+        CHECK(!hybrid_trainer_create(&d, &p.t, &err), "%s: %s", name, err.message);
+        taken = hyb_cuda_device_of(p.rt->gpu)->cu->arena.used - taken;
+        CHECK(taken == device, "%s: planned %llu bytes of the GPU, %llu were taken", name, (unsigned long long)device,
+              (unsigned long long)taken);
+        hybrid_trainer_destroy(p.t);
+        p.t = NULL;
+        n++;
+        n_offloaded += plan.offloaded;
+        last = plan;
+        d.max_bytes = device - 1;
+    }
+    CHECK(n > 3 && n_offloaded >= 2, "%s: %d plans, %d of them offloaded", name, n, n_offloaded);
+    CHECK(strstr(err.message, "on their way from the host"), "%s: %s", name, err.message);
+    would = strstr(err.message, "n_ctx ");
+    CHECK(would && strstr(would, "would do"), "%s: %s", name, err.message);
+    d.n_ctx = would ? atoi(would + 6) : 1;
+    CHECK(!hybrid_trainer_plan(&d, &plan, &err), "%s: %s", name, err.message);
+    d.n_ctx++;
+    CHECK(hybrid_trainer_plan(&d, &plan, &err) == HYBRID_ERROR_LIMIT, "%s: n_ctx %d would do as well", name, d.n_ctx);
+    pupil_close(&p);
+}
+
+static void check_offload(void)
+{
+    const bool slow = getenv("EMU_CHECK") != NULL;
+    hybrid_trainer_desc d;
+    TEST("states of the optimizer on the host");
+    memset(&d, 0, sizeof d);
+    check_offloaded("gpt2", slow ? 1 : 2, d);
+    if (slow) return;
+    d.optimizer = HYBRID_OPTIMIZER_MUON;
+    d.ema = 0.9f;
+    check_offloaded("llama", 2, d);
+    d.optimizer = HYBRID_OPTIMIZER_SGD; /* nothing but the average */
+    check_offloaded("gpt2", 1, d);
+    TEST("parked states of the optimizer");
+    memset(&d, 0, sizeof d);
+    check_parked("gpt2", d);
+    TEST("a small GPU");
+    check_offload_room("qwen3");
+}
