@@ -361,7 +361,7 @@ MUTATIONS = [
      "cross_entropy"),
     ("train.cu", "((double)most - (double)at_target)", "(double)at_target", OPS, "cross_entropy"),
     ("train.cu", "if (threadIdx.x == 0) a.loss[row] = 0;", "", OPS, "cross_entropy"),
-    ("train.cu", "first += (i64)gridDim.x * SQUARES", "first += n", OPS, "squares"),
+    ("train.cu", "first < n; first += (i64)gridDim.x * SQUARES", "first < n; first += n", OPS, "squares"),
     ("train.cu", "for (int i = threadIdx.x; i < n; i += 32) all += parts[i];",
      "for (int i = threadIdx.x; i < n; i += 64) all += parts[i];", OPS, "squares"),
     ("train.cu", "for (int i = 1; i < 32; i++) all += lanes[i];", "for (int i = 1; i < 16; i++) all += lanes[i];", OPS,
@@ -396,8 +396,8 @@ MUTATIONS = [
     ("train.cu", "a.anchor[i] = anchor + step;", "a.anchor[i] = w + step;", OPS, "displace"),
     ("train.cu", "first < a.n; first += (i64)gridDim.x * SQUARES", "first < a.n; first += a.n", OPS, "gram"),
     ("train.cu", "a.a[j][first + i] - a.b[j][first + i] :", "a.a[j][first + i] :", OPS, "gram"),
-    ("train.cu", "for (int i = 0; i < n; i++) all += parts[i * GRAM", "for (int i = 0; i < 1; i++) all += parts[i * GRAM",
-     OPS, "gram"),
+    ("train.cu", "for (int i = 0; i < n; i++) all += parts[i * GRAM",
+     "for (int i = 0; i < 1; i++) all += parts[i * GRAM", OPS, "gram"),
 ]
 
 

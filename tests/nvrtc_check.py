@@ -36,7 +36,7 @@ int main(void)
         printf("\t");
         for (j = 0; j < 4 && m->options[j]; j++) printf("%%s ", m->options[j]);
         printf("\t");
-        for (j = 0; j < 12 && m->kernels[j]; j++) printf("%%s ", m->kernels[j]);
+        for (j = 0; j < HYB_MODULE_KERNELS && m->kernels[j]; j++) printf("%%s ", m->kernels[j]);
         printf("\n");
     }
     return 0;

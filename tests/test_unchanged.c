@@ -1194,6 +1194,10 @@ static void refused_trainers(world *w)
     td.momentum = 1;
     REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "momentum 1", hybrid_trainer_create(&td, &made, &e));
     REFUSED(hybrid_trainer_swap_ema, HYBRID_ERROR_INVALID, "trainer is NULL", hybrid_trainer_swap_ema(NULL, &e));
+    REFUSED(hybrid_trainer_set_format, HYBRID_ERROR_INVALID, "trainer is NULL",
+            hybrid_trainer_set_format(NULL, HYBRID_TYPE_BF16, &e));
+    REFUSED(hybrid_trainer_set_format, HYBRID_ERROR_INVALID, "not in the type of number 8",
+            hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_Q8_0, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
             hybrid_trainer_evaluate(s.trainer, &bad, &loss, &e));
@@ -1406,7 +1410,7 @@ static const char *const good_names[] = {
     "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path",
     "hybrid_data_next_weighted",
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
-    "hybrid_adapter_merge", "hybrid_session_set_adapters"
+    "hybrid_adapter_merge", "hybrid_session_set_adapters", "hybrid_trainer_set_format"
 };
 /* clang-format on */
 
@@ -1728,6 +1732,8 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && which == 62) r = hybrid_trainer_export(s.trainer, export_path, HYBRID_MIX_Q8_0, e);
     if (!r && which == 68) r = hybrid_trainer_work(s.trainer, &s.batch, UINT64_MAX, &done, NULL, e);
     if (!r && !strcmp(good_names[which], "hybrid_trainer_swap_ema")) r = hybrid_trainer_swap_ema(s.trainer, e);
+    if (!r && !strcmp(good_names[which], "hybrid_trainer_set_format"))
+        r = hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_BF16, e);
     if (!r && which == 69) {
         hybrid_trainer_describe(s.trainer, &td);
         r = hybrid_trainer_plan(&td, &plan, e);
