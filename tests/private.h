@@ -18,7 +18,7 @@
 /* clang-format off */
 #define SEAMS(X) \
     X(host_device) X(cpu_backend_create) X(cpu_limits_matrix) X(matmul_run) X(matmul_bytes) X(int_kernel_for) \
-    X(int_kernel_of) X(repack_for)
+    X(int_kernel_of) X(repack_for) X(cpu_kernels_for)
 /* clang-format on */
 
 #ifdef TEST_LINKED
@@ -32,5 +32,6 @@ SEAMS(SEAM)
     #define hyb_int_kernel_for     seam_int_kernel_for
     #define hyb_int_kernel_of      seam_int_kernel_of
     #define hyb_repack_for         seam_repack_for
+    #define hyb_cpu_kernels_for    seam_cpu_kernels_for
 #endif
 #endif

@@ -1,0 +1,64 @@
+/* predict/belief: how far the mean of a member is to be believed ("stacking", Wolpert 1992).
+ *
+ *     mu_H = a_H o_H + b_H r      o: the member's output;  r: the miss of the law in the newest window;  in units
+ *
+ * a and b are least squares over ticks that the member was never taught, towards 0 where little is known: so a member
+ * that has learned nothing says what the law says, one to which the last value is all says so, and one that knows by
+ * heart what it has seen is not taken at its word. Two numbers for each horizon, in closed form: Adam would take as
+ * long as most runs. */
+#ifndef HYB_PREDICT_BELIEF_C
+#define HYB_PREDICT_BELIEF_C
+#include "latent.c"
+
+enum { HYB_HORIZONS = 4 };
+#define HYB_BELIEF_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
+#define HYB_BELIEF_TICKS  8.0  /* what a = b = 0 counts as */
+
+/* Sums over ticks, and what they make. */
+typedef struct hyb_belief {
+    double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
+    double a[HYB_HORIZONS], b[HYB_HORIZONS];
+} hyb_belief;
+
+static void hyb_belief_fade(hyb_belief *s)
+{
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        s->n[h] *= HYB_BELIEF_MEMORY;
+        s->oo[h] *= HYB_BELIEF_MEMORY;
+        s->or_[h] *= HYB_BELIEF_MEMORY;
+        s->rr[h] *= HYB_BELIEF_MEMORY;
+        s->oy[h] *= HYB_BELIEF_MEMORY;
+        s->ry[h] *= HYB_BELIEF_MEMORY;
+    }
+}
+
+static void hyb_belief_add(hyb_belief *s, int h, double o, double r, double y)
+{
+    s->n[h]++;
+    s->oo[h] += o * o;
+    s->or_[h] += o * r;
+    s->rr[h] += r * r;
+    s->oy[h] += o * y;
+    s->ry[h] += r * y;
+}
+
+/* n_ticks: how many different ones the sums are of, about: the same ones come again and again. */
+static void hyb_belief_solve(hyb_belief *s, double n_ticks)
+{
+    const double ridge = HYB_BELIEF_TICKS / HYB_MAX(n_ticks, 1);
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        const double n = s->n[h], oo = s->oo[h] / n + ridge, rr = s->rr[h] / n + ridge, or_ = s->or_[h] / n;
+        const double oy = s->oy[h] / n, ry = s->ry[h] / n, det = oo * rr - or_ * or_;
+        if (!(n > 0) || !(det > 0)) continue;
+        s->a[h] = HYB_MIN(HYB_MAX((oy * rr - ry * or_) / det, 0), 1.5);
+        s->b[h] = HYB_MIN(HYB_MAX((ry - s->a[h] * or_) / rr, -1.5), 1.5);
+    }
+}
+
+static float hyb_belief_mean(const hyb_belief *s, int h, float o, float r)
+{
+    return (float)(s->a[h] * o + s->b[h] * r);
+}
+#endif

@@ -1,0 +1,91 @@
+/* predict/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
+ *
+ *     soft = softmax(logits) of each choice;  p = 0.99 soft + 0.01 / 8: no class is ever impossible
+ *     z    = a sample of each, as 0 and 1;    its gradient is taken for that of p ("straight through")
+ *     KL   = sum over the choices of q ln(q / p), in nats
+ *
+ * A latent is one column of 32 rows of a panel. Sums go class after class. */
+#ifndef HYB_PREDICT_LATENT_C
+#define HYB_PREDICT_LATENT_C
+#include "panel.c"
+
+enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
+#define HYB_LATENT_MIX 0.01f
+
+/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
+static double hyb_plain_log(double x)
+{
+    int exponent, i;
+    double s, s2, sum = 0;
+    x = frexp(x, &exponent);
+    if (x < 0.70710678118654752) {
+        x *= 2;
+        exponent--;
+    }
+    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
+    s2 = s * s;
+    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
+    return exponent * 0.69314718055994531 + 2 * s * sum;
+}
+
+/* soft holds logits, and becomes their softmax; p: mixed. */
+static void hyb_latent_chances(float *soft, float *p)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, p += HYB_LATENT_CLASSES * row) {
+        float most = soft[0], sum = 0;
+        for (i = 1; i < HYB_LATENT_CLASSES; i++) most = HYB_MAX(most, soft[i * row]);
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = hyb_exp_scalar(soft[i * row] - most);
+            sum += soft[i * row];
+        }
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = soft[i * row] / sum;
+            p[i * row] = (1.0f - HYB_LATENT_MIX) * soft[i * row] + HYB_LATENT_MIX / HYB_LATENT_CLASSES;
+        }
+    }
+}
+
+/* random: 32 bits for each choice. */
+static void hyb_latent_sample(const float *p, const uint32_t random[HYB_LATENT_CHOICES], float *z)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, p += HYB_LATENT_CLASSES * row, z += HYB_LATENT_CLASSES * row) {
+        const double u = random[g] / 4294967296.0;
+        double below = 0;
+        int chosen = HYB_LATENT_CLASSES - 1;
+        for (i = HYB_LATENT_CLASSES - 1; i >= 0; i--) z[i * row] = 0;
+        for (i = 0; i < chosen; i++)
+            if (u < (below += p[i * row])) chosen = i;
+        z[chosen * row] = 1;
+    }
+}
+
+/* KL(q || p); logs: ln(q / p) of each class, for its gradients. */
+static double hyb_latent_kl(const float *q, const float *p, float logs[HYB_LATENT])
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < HYB_LATENT; i++) {
+        const float a = q[i * HYB_PANEL_ROW], b = p[i * HYB_PANEL_ROW];
+        logs[i] = (float)(hyb_plain_log(a) - hyb_plain_log(b));
+        sum += (double)a * logs[i];
+    }
+    return sum;
+}
+
+/* d, the gradient of p, becomes that of the logits. */
+static void hyb_latent_back(const float *soft, float *d)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, d += HYB_LATENT_CLASSES * row) {
+        float mean = 0;
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) mean += soft[i * row] * d[i * row];
+        for (i = 0; i < HYB_LATENT_CLASSES; i++)
+            d[i * row] = (1.0f - HYB_LATENT_MIX) * (soft[i * row] * (d[i * row] - mean));
+    }
+}
+#endif
