@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 84e054389a6555f7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ae2949b3faf44369): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,241 +52,253 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      297  base.h                   version, linkage, results, errors, allocator, log
- *      427  runtime.h                what models and sessions share: memory, log, worker threads
- *      498  quant.h                  names, sizes, encode, decode
- *      600  gguf.h                   what is in a model file, and writing one
- *      805  tokenizer.h              text to tokens and back
- *      976  chat.h                   templates that make a prompt of a conversation
- *     1106  bpe_trainer.h            a vocabulary from raw text
- *     1178  train_data.h             batches out of texts, tokens or conversations
- *     1287  model.h                  load, describe
- *     1370  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1504  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1599  sampler.h                from logits to the next token
- *     1671  shape.h                  models from nothing
- *     1704  trainable.h              training somebody else's model
- *     1743  trainer.h                change the weights of a model so that it predicts given texts better
- *     2052  predict.h                a training that is watched, and moved along where it goes anyway
- *     2156  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2223  learn.h                  an adapter is told something, and can be made to forget it
- *     2302  session.h                a conversation
+ *      309  base.h                   version, linkage, results, errors, allocator, log
+ *      439  runtime.h                what models and sessions share: memory, log, worker threads
+ *      510  quant.h                  names, sizes, encode, decode
+ *      612  gguf.h                   what is in a model file, and writing one
+ *      817  tokenizer.h              text to tokens and back
+ *      988  chat.h                   templates that make a prompt of a conversation
+ *     1118  bpe_trainer.h            a vocabulary from raw text
+ *     1190  train_data.h             batches out of texts, tokens or conversations
+ *     1299  model.h                  load, describe
+ *     1382  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1516  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1611  sampler.h                from logits to the next token
+ *     1683  shape.h                  models from nothing
+ *     1716  trainable.h              training somebody else's model
+ *     1755  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2064  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2168  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2235  learn.h                  an adapter is told something, and can be made to forget it
+ *     2314  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2380  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2477  macros.h                 what compilers call things, and the macros that every room uses
- *     2555  base.c                   what every room uses: results, errors, checked sizes
- *     2636  fpenv.c                  the floating-point environment at the border of the library
- *     2865  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2944  fma.c                    a * b + c with one rounding
- *     2984  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3065  decimal.c                doubles as text, the same in every locale
- *     3197  thread.c                 atomics, threads, and the worker pool
- *     3694  cpu.c                    what this processor and its operating system can do
- *     3817  hash.c                   where a name belongs in a table
- *     3919  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3957  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4045  grow.c                   arrays that grow
- *     4069  stack.c                  how much of the thread's stack a recursion may take
- *     4117  device.c                 which GPU a runtime uses
- *     4233  lifetime.c               creates and ends runtimes
- *     4388  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4629  output.c                 a file that is written
- *     5149  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5187  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    59481  end.h                    closes what core/begin opened
+ *     2392  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2489  macros.h                 what compilers call things, and the macros that every room uses
+ *     2567  base.c                   what every room uses: results, errors, checked sizes
+ *     2648  fpenv.c                  the floating-point environment at the border of the library
+ *     2877  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2956  fma.c                    a * b + c with one rounding
+ *     2996  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3077  decimal.c                doubles as text, the same in every locale
+ *     3209  thread.c                 atomics, threads, and the worker pool
+ *     3706  cpu.c                    what this processor and its operating system can do
+ *     3829  hash.c                   where a name belongs in a table
+ *     3931  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3969  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4057  grow.c                   arrays that grow
+ *     4081  stack.c                  how much of the thread's stack a recursion may take
+ *     4129  device.c                 which GPU a runtime uses
+ *     4245  lifetime.c               creates and ends runtimes
+ *     4400  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4641  output.c                 a file that is written
+ *     5161  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5199  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    61300  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5621  names.c                  names that must differ, found by hash
- *     5718  value.c                  the 13 types of metadata values and their items
- *     5866  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6077  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6414  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6934  write.c                  makes a GGUF file
+ *     5633  names.c                  names that must differ, found by hash
+ *     5730  value.c                  the 13 types of metadata values and their items
+ *     5878  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6089  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6426  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6946  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7648  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7767  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8102  floats.c                 the types that are plain numbers
- *     8142  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8341  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8577  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8725  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8999  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9124  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9203  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7660  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7779  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8114  floats.c                 the types that are plain numbers
+ *     8154  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8353  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8589  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8737  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9011  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9136  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9215  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9428  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10379  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10499  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10773  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11240  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11742  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11944  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12039  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12576  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12800  tokenizer/bpe.c          the merging
- *    13213  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13298  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13684  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13935  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14093  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14335  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15124  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15520  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15904  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16246  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17087  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17943  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18455  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18495  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18738  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19049  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19095  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19256  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19458  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19594  jinja/test.c             what follows 'is', and the functions that every template has
- *    19796  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20110  jinja/parse.c            tokens to a tree
- *    20818  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21125  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21711  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21925  chat.c                   a conversation as the variables that chat templates expect
+ *     9440  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10391  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10511  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10785  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11252  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11754  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11956  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12051  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12588  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12812  tokenizer/bpe.c          the merging
+ *    13225  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13310  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13696  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13947  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14105  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14347  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15136  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15532  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15916  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16258  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17099  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17955  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18467  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18507  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18750  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19061  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19107  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19268  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19470  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19606  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19808  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20122  jinja/parse.c            tokens to a tree
+ *    20830  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21137  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21723  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21937  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22298  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23093  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23208  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23324  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23419  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23609  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23636  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23674  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23802  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24509  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24734  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24772  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24908  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24979  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25083  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25554  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25950  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26243  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26468  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27224  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27424  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28488  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29137  cpu/int/select.c         the table of integer-block kernels
- *    29197  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29280  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33884  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36165  cpu/select.c             the kernels of an instruction set
- *    36218  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36475  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36775  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36817  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37407  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22310  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23105  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23220  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23336  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23431  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23621  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23648  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23686  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23814  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24521  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24746  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24784  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24920  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24991  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25095  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25566  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25962  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26255  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26480  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27236  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27436  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28500  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29149  cpu/int/select.c         the table of integer-block kernels
+ *    29209  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29292  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33896  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36177  cpu/select.c             the kernels of an instruction set
+ *    36230  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36487  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36787  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36829  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37419  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38055  arch.c                   the table of architectures
- *    38181  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38521  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38894  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39156  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39340  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39773  back.c                   the steps of a backward pass that several parts take
- *    39965  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40208  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40274  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40455  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40593  parts/experts.c          a mixture of experts (Shazeer et al
- *    40758  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40824  net.c                    which parts the layers of a model have, and which tensors
- *    40987  unused.c                 tensors of the file that the model is not computed with
- *    41161  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41210  forward.c                one pass of a batch through any model, over the op table
- *    41476  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42050  place.c                  which layers run where
- *    42305  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42391  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42679  adapter_make.c           adapters from nothing, and what they are
- *    42908  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38067  arch.c                   the table of architectures
+ *    38193  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38533  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38906  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39168  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39352  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39785  back.c                   the steps of a backward pass that several parts take
+ *    39977  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40220  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40286  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40467  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40605  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40770  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40836  net.c                    which parts the layers of a model have, and which tensors
+ *    40999  unused.c                 tensors of the file that the model is not computed with
+ *    41173  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41222  forward.c                one pass of a batch through any model, over the op table
+ *    41488  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42062  place.c                  which layers run where
+ *    42317  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42403  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42691  adapter_make.c           adapters from nothing, and what they are
+ *    42920  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43193  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43541  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43893  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44196  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44284  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45157  adapters.c               a sequence puts adapters on, and takes them off
- *    45273  next.c                   the next token of a sequence
- *    45378  plan.c                   the bytes of a model and a context before they are loaded
- *    45499  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45690  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43205  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43553  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43905  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44208  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44296  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45169  adapters.c               a sequence puts adapters on, and takes them off
+ *    45285  next.c                   the next token of a sequence
+ *    45390  plan.c                   the bytes of a model and a context before they are loaded
+ *    45511  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45702  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46189  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46228  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46293  documents.c              the texts of a corpus, one document after the other
- *    46532  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46726  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47226  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47536  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47850  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48225  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48682  shape.c                  models from nothing
- *    48999  schedule.c               the learning rate of a step
- *    49045  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49560  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50008  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50108  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50146  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50684  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50869  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50938  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50985  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51022  own.c                    somebody else's model as an objective (api/trainable.h)
- *    51206  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    51941  lesson.c                 examples as tokens, and the batches of a step
- *    52300  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    52506  export.c                 the weights of a trainer as a model file
- *    52746  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52858  checkpoint.c             everything that a training goes on with, in a file
- *    53732  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    54126  picture.c                the curve of a run as an SVG.
+ *    46201  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46305  documents.c              the texts of a corpus, one document after the other
+ *    46544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46738  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47548  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47862  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48237  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48694  shape.c                  models from nothing
+ *    49011  schedule.c               the learning rate of a step
+ *    49057  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49572  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50020  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50120  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50158  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50696  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50881  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50950  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50997  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51034  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    51218  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    51953  lesson.c                 examples as tokens, and the batches of a step
+ *    52312  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    52518  export.c                 the weights of a trainer as a model file
+ *    52758  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52870  checkpoint.c             everything that a training goes on with, in a file
+ *    53744  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    54138  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    54621  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54666  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    54769  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    55058  law.c                    the curve that the loss follows over many windows,
- *    55332  calibration.c            predictions that say how sure they are, held to what then happened
- *    55512  monitor.c                whether a run goes astray, and what should be done about it
- *    55764  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    55824  bandit.c                 which arm is worth it now
- *    56062  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    56201  phases.c                 which phase the next step belongs to, and for how long
- *    56434  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    56622  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    56932  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    57001  residuals.c              what predictions got wrong
- *    57251  corrector.c              takes away what predicted coefficients get wrong again and again
- *    57410  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    57504  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    57602  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    57777  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    57865  plateau.c                whether a run stands still
- *    57950  horizons.c               how far ahead predictions are good for anything
- *    58039  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    58092  ramp.c                   how many batches a step should add up
- *    58157  tuning.c                 what could be made better while a run goes on
- *    58299  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    58355  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    58595  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    58774  moves.c                  how weights are moved, by each of the ways
- *    58853  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    59139  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    54633  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54679  panel.c                  values of many ticks side by side, and products with them
+ *    54802  gru.c                    a gated recurrent cell (Cho et al
+ *    54883  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    54973  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    55033  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    55233  member.c                 the weights of one world model: how large, where, and how they begin
+ *    55334  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    55557  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    55689  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    55868  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    56112  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    56286  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    56485  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    56588  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    56877  law.c                    the curve that the loss follows over many windows,
+ *    57151  calibration.c            predictions that say how sure they are, held to what then happened
+ *    57331  monitor.c                whether a run goes astray, and what should be done about it
+ *    57583  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    57643  bandit.c                 which arm is worth it now
+ *    57881  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    58020  phases.c                 which phase the next step belongs to, and for how long
+ *    58253  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    58441  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    58751  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    58820  residuals.c              what predictions got wrong
+ *    59070  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    59229  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    59323  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    59421  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    59596  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    59684  plateau.c                whether a run stands still
+ *    59769  horizons.c               how far ahead predictions are good for anything
+ *    59858  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    59911  ramp.c                   how many batches a step should add up
+ *    59976  tuning.c                 what could be made better while a run goes on
+ *    60118  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    60174  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    60414  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    60593  moves.c                  how weights are moved, by each of the ways
+ *    60672  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    60958  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2375,7 +2387,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "84e054389a6555f7"
+#define HYBRID__SOURCE_ID "ae2949b3faf44369"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -54662,6 +54674,1813 @@ static void hyb_walk_same(hyb_byte_walk *w, int64_t value)
     if (w->reads && got != value) w->failed = true;
 }
 /* ==== end src/predict/walk.c ==== */
+HYB_COLD_END
+
+/* ==== begin src/predict/panel.c ==== */
+/* predict/panel: values of many ticks side by side, and products with them.
+ *
+ * A panel has a row for each feature and a column for each tick of each window: the windows of one tick stand side by
+ * side, tick after tick, so that the 16 windows of a tick are the 16 columns that a kernel's tile is wide.
+ *
+ *               tick 0        tick 1              tick 15        (one more: of states, which begin before tick 0)
+ *     feature 0 w0 w1 .. w15  w0 w1 .. w15  ...   w0 .. w15      w0 .. w15
+ *     feature 1 ...
+ *
+ * A row of 272 floats (17 lines of a cache) also keeps the rows of one tick apart in the cache, which rows of a power
+ * of two would not. A row of ones below the features makes a bias a column of its matrix.
+ *
+ * One lane works alone, on the kernels of the CPU: their order of every sum is that of NUMERICS.md ("Products of a
+ * training pass"), so no result depends on the instruction set, nor on what other lanes do. */
+
+enum {
+    HYB_PANEL_WINDOWS = 16, /* columns of a tick */
+    HYB_PANEL_TICKS = 16,
+    HYB_PANEL_ROW = (HYB_PANEL_TICKS + 1) * HYB_PANEL_WINDOWS /* floats from one row to the next */
+};
+
+typedef struct hyb_panel_lane {
+    const hyb_cpu_kernels *kernels;
+    float *scratch; /* HYB_PRODUCT_SCRATCH floats */
+} hyb_panel_lane;
+
+static void hyb_panel_product(const hyb_panel_lane *lane, const hyb_product_op *q)
+{
+    int64_t m;
+    for (m = 0; m < q->m; m += HYB_PRODUCT_M)
+        lane->kernels->product(q, m, HYB_MIN(m + HYB_PRODUCT_M, q->m), 0, q->n, lane->scratch);
+}
+
+/* y (m, n) = or += W (m, k) x (k, n). W: rows `stride` floats apart; x and y: n columns of panels. */
+static void hyb_panel_forward(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *x,
+                              int n, float *y, bool add)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = m;
+    q.n = n;
+    q.p = k;
+    q.a = w;
+    q.a_m = stride;
+    q.a_p = 1;
+    q.b = x;
+    q.b_p = HYB_PANEL_ROW;
+    q.b_n = 1;
+    q.c = y;
+    q.c_m = HYB_PANEL_ROW;
+    q.add = add;
+    q.a_near = n <= 2 * HYB_PANEL_WINDOWS; /* to pack W would cost as much as the product */
+    hyb_panel_product(lane, &q);
+}
+
+/* dx (k, n) = or += W' dy, of y (m, n) = W (m, k) x. */
+static void hyb_panel_back_x(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *dy,
+                             int n, float *dx, bool add)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = k;
+    q.n = n;
+    q.p = m;
+    q.a = w;
+    q.a_m = 1;
+    q.a_p = stride;
+    q.b = dy;
+    q.b_p = HYB_PANEL_ROW;
+    q.b_n = 1;
+    q.c = dx;
+    q.c_m = HYB_PANEL_ROW;
+    q.add = add;
+    q.a_near = n <= 2 * HYB_PANEL_WINDOWS;
+    hyb_panel_product(lane, &q);
+}
+
+/* dW (m, k) += dy x', over n columns. */
+static void hyb_panel_back_w(const hyb_panel_lane *lane, float *dw, int stride, int m, int k, const float *dy,
+                             const float *x, int n)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = m;
+    q.n = k;
+    q.p = n;
+    q.a = dy;
+    q.a_m = HYB_PANEL_ROW;
+    q.a_p = 1;
+    q.b = x;
+    q.b_p = 1;
+    q.b_n = HYB_PANEL_ROW;
+    q.c = dw;
+    q.c_m = stride;
+    q.add = true;
+    hyb_panel_product(lane, &q);
+}
+
+/* out = act(in), n columns of so many rows; in one go where most of a row is wanted. out may be in. */
+static void hyb_panel_act(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *out, int rows, int n)
+{
+    int r;
+    if (n > HYB_PANEL_ROW / 2) {
+        lane->kernels->glu(act, in, NULL, out, (int64_t)rows * HYB_PANEL_ROW);
+        return;
+    }
+    for (r = 0; r < rows; r++) lane->kernels->glu(act, in + r * HYB_PANEL_ROW, NULL, out + r * HYB_PANEL_ROW, n);
+}
+
+/* d = d * act'(in), likewise: d was the gradient of act(in). */
+static void hyb_panel_act_back(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *d, int rows, int n)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int r;
+    if (n > HYB_PANEL_ROW / 2) {
+        lane->kernels->glu_back(act, d, in, NULL, d, NULL, rows * row);
+        return;
+    }
+    for (r = 0; r < rows; r++) lane->kernels->glu_back(act, d + r * row, in + r * row, NULL, d + r * row, NULL, n);
+}
+/* ==== end src/predict/panel.c ==== */
+
+/* ==== begin src/predict/gru.c ==== */
+/* predict/gru: a gated recurrent cell (Cho et al. 2014) on panels, one tick at a time, and its way back.
+ *
+ *     z  = sigmoid(a_z + U_z h)     r = sigmoid(a_r + U_r h)     a: what W made of the input, bias included
+ *     h~ = tanh(a_h + U_h (r * h))
+ *     h' = (1 - z) * h + z * h~
+ *
+ * With d the gradient of h':
+ *
+ *     d_h~  = d z (1 - h~^2)           d_z = d (h~ - h) z (1 - z)
+ *     d_rh  = U_h' d_h~                d_r = d_rh h r (1 - r)
+ *     d_h  += d (1 - z) + d_rh r + U_z' d_z + U_r' d_r */
+
+typedef struct hyb_gru {
+    int n;          /* units */
+    const float *u; /* (3 n, n): U_z, U_r, U_h */
+    float *gates;   /* (3 n): a, and after the step z, r, h~ */
+    float *rh;      /* (n): r * h */
+    float *h;       /* (n): the state before each tick; after the last one, too */
+} hyb_gru;
+
+/* The columns `at` .. at + n are one tick, and the next n what comes after it. */
+static void hyb_gru_step(const hyb_panel_lane *lane, const hyb_gru *g, int at, int n)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    float *gates = g->gates + at, *rh = g->rh + at, *h = g->h + at;
+    int64_t i;
+    int c;
+    hyb_panel_forward(lane, g->u, g->n, 2 * g->n, g->n, h, n, gates, true);
+    hyb_panel_act(lane, HYB_ACT_SIGMOID, gates, gates, 2 * g->n, n);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) rh[i * row + c] = gates[(units + i) * row + c] * h[i * row + c];
+    hyb_panel_forward(lane, g->u + 2 * units * units, g->n, g->n, g->n, rh, n, gates + 2 * units * row, true);
+    hyb_panel_act(lane, HYB_ACT_TANH, gates + 2 * units * row, gates + 2 * units * row, g->n, n);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c];
+            h[i * row + n + c] = (1.0f - z) * h[i * row + c] + z * new_h;
+        }
+}
+
+/* dh: (n), of the states: what belongs to the columns after the tick is complete; dh of the tick gets its share added.
+ * dgates (3 n): of a. drh (n): scratch of the same shape. */
+static void hyb_gru_back(const hyb_panel_lane *lane, const hyb_gru *g, float *dh, float *dgates, float *drh, int at,
+                         int n)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    const float *gates = g->gates + at, *h = g->h + at;
+    float *d_new = dgates + 2 * units * row;
+    int64_t i;
+    int c;
+    dh += at;
+    dgates += at;
+    d_new += at;
+    drh += at;
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c], d = dh[i * row + n + c];
+            d_new[i * row + c] = d * z * (1.0f - new_h * new_h);
+            dgates[i * row + c] = d * (new_h - h[i * row + c]) * (z * (1.0f - z));
+            dh[i * row + c] += d * (1.0f - z);
+        }
+    hyb_panel_back_x(lane, g->u + 2 * units * units, g->n, g->n, g->n, d_new, n, drh, false);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float r = gates[(units + i) * row + c], d = drh[i * row + c];
+            dgates[(units + i) * row + c] = d * h[i * row + c] * (r * (1.0f - r));
+            dh[i * row + c] += d * r;
+        }
+    hyb_panel_back_x(lane, g->u, g->n, 2 * g->n, g->n, dgates, n, dh, true);
+}
+
+/* du (3 n, n) += over n_columns: all ticks at once, when all have gone back. */
+static void hyb_gru_back_u(const hyb_panel_lane *lane, const hyb_gru *g, const float *dgates, float *du, int n_columns)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    hyb_panel_back_w(lane, du, g->n, 2 * g->n, g->n, dgates, g->h, n_columns);
+    hyb_panel_back_w(lane, du + 2 * units * units, g->n, g->n, g->n, dgates + 2 * units * row, g->rh, n_columns);
+}
+/* ==== end src/predict/gru.c ==== */
+
+/* ==== begin src/predict/latent.c ==== */
+/* predict/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
+ *
+ *     soft = softmax(logits) of each choice;  p = 0.99 soft + 0.01 / 8: no class is ever impossible
+ *     z    = a sample of each, as 0 and 1;    its gradient is taken for that of p ("straight through")
+ *     KL   = sum over the choices of q ln(q / p), in nats
+ *
+ * A latent is one column of 32 rows of a panel. Sums go class after class. */
+
+enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
+#define HYB_LATENT_MIX 0.01f
+
+/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
+static double hyb_plain_log(double x)
+{
+    int exponent, i;
+    double s, s2, sum = 0;
+    x = frexp(x, &exponent);
+    if (x < 0.70710678118654752) {
+        x *= 2;
+        exponent--;
+    }
+    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
+    s2 = s * s;
+    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
+    return exponent * 0.69314718055994531 + 2 * s * sum;
+}
+
+/* soft holds logits, and becomes their softmax; p: mixed. */
+static void hyb_latent_chances(float *soft, float *p)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, p += HYB_LATENT_CLASSES * row) {
+        float most = soft[0], sum = 0;
+        for (i = 1; i < HYB_LATENT_CLASSES; i++) most = HYB_MAX(most, soft[i * row]);
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = hyb_exp_scalar(soft[i * row] - most);
+            sum += soft[i * row];
+        }
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = soft[i * row] / sum;
+            p[i * row] = (1.0f - HYB_LATENT_MIX) * soft[i * row] + HYB_LATENT_MIX / HYB_LATENT_CLASSES;
+        }
+    }
+}
+
+/* random: 32 bits for each choice. */
+static void hyb_latent_sample(const float *p, const uint32_t random[HYB_LATENT_CHOICES], float *z)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, p += HYB_LATENT_CLASSES * row, z += HYB_LATENT_CLASSES * row) {
+        const double u = random[g] / 4294967296.0;
+        double below = 0;
+        int chosen = HYB_LATENT_CLASSES - 1;
+        for (i = HYB_LATENT_CLASSES - 1; i >= 0; i--) z[i * row] = 0;
+        for (i = 0; i < chosen; i++)
+            if (u < (below += p[i * row])) chosen = i;
+        z[chosen * row] = 1;
+    }
+}
+
+/* KL(q || p); logs: ln(q / p) of each class, for its gradients. */
+static double hyb_latent_kl(const float *q, const float *p, float logs[HYB_LATENT])
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < HYB_LATENT; i++) {
+        const float a = q[i * HYB_PANEL_ROW], b = p[i * HYB_PANEL_ROW];
+        logs[i] = (float)(hyb_plain_log(a) - hyb_plain_log(b));
+        sum += (double)a * logs[i];
+    }
+    return sum;
+}
+
+/* d, the gradient of p, becomes that of the logits. */
+static void hyb_latent_back(const float *soft, float *d)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, d += HYB_LATENT_CLASSES * row) {
+        float mean = 0;
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) mean += soft[i * row] * d[i * row];
+        for (i = 0; i < HYB_LATENT_CLASSES; i++)
+            d[i * row] = (1.0f - HYB_LATENT_MIX) * (soft[i * row] * (d[i * row] - mean));
+    }
+}
+/* ==== end src/predict/latent.c ==== */
+
+/* ==== begin src/predict/trust.c ==== */
+/* predict/trust: how far the mean of a member is to be believed ("stacking", Wolpert 1992).
+ *
+ *     mu_H = a_H o_H + b_H r      o: the member's output;  r: the miss of the law in the newest window;  in units
+ *
+ * a and b are least squares over ticks that the member was never taught, towards 0 where little is known: so a member
+ * that has learned nothing says what the law says, one to which the last value is all says so, and one that knows by
+ * heart what it has seen is not taken at its word. Two numbers for each horizon, in closed form: Adam would take as
+ * long as most runs. */
+
+enum { HYB_HORIZONS = 4 };
+#define HYB_TRUST_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
+#define HYB_TRUST_TICKS  8.0  /* what a = b = 0 counts as */
+
+/* Sums over ticks, and what they make. */
+typedef struct hyb_trust {
+    double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
+    double a[HYB_HORIZONS], b[HYB_HORIZONS];
+} hyb_trust;
+
+static void hyb_trust_fade(hyb_trust *s)
+{
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        s->n[h] *= HYB_TRUST_MEMORY;
+        s->oo[h] *= HYB_TRUST_MEMORY;
+        s->or_[h] *= HYB_TRUST_MEMORY;
+        s->rr[h] *= HYB_TRUST_MEMORY;
+        s->oy[h] *= HYB_TRUST_MEMORY;
+        s->ry[h] *= HYB_TRUST_MEMORY;
+    }
+}
+
+static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
+{
+    s->n[h]++;
+    s->oo[h] += o * o;
+    s->or_[h] += o * r;
+    s->rr[h] += r * r;
+    s->oy[h] += o * y;
+    s->ry[h] += r * y;
+}
+
+/* n_ticks: how many different ones the sums are of, about: the same ones come again and again. */
+static void hyb_trust_solve(hyb_trust *s, double n_ticks)
+{
+    const double ridge = HYB_TRUST_TICKS / HYB_MAX(n_ticks, 1);
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        const double n = s->n[h], oo = s->oo[h] / n + ridge, rr = s->rr[h] / n + ridge, or_ = s->or_[h] / n;
+        const double oy = s->oy[h] / n, ry = s->ry[h] / n, det = oo * rr - or_ * or_;
+        if (!(n > 0) || !(det > 0)) continue;
+        s->a[h] = HYB_MIN(HYB_MAX((oy * rr - ry * or_) / det, 0), 1.5);
+        s->b[h] = HYB_MIN(HYB_MAX((ry - s->a[h] * or_) / rr, -1.5), 1.5);
+    }
+}
+
+static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
+/* ==== end src/predict/trust.c ==== */
+
+/* ==== begin src/predict/heads.c ==== */
+/* predict/heads: what the outputs of a member mean, and what they cost where it is known how things went.
+ *
+ *     0..3    mu_H       the log loss in H = 1, 2, 4, 8 windows, less what the law says now, in units of how much it
+ *                        has missed by lately
+ *     4..15   o0..o11    the delta: o0 magnitude, o1 confidence in the direction, o2..o9 scales of the eight groups,
+ *                        o10 and o11: c_d and c_r
+ *     16      mu         the gain of the action, in HYB_GAIN_UNIT true steps
+ *     17      logit      P(the loss after Correct lies within the band that was predicted)
+ *     18..21  log s_H    the deviation of mu_H
+ *     22      log s      and of the gain
+ *
+ * A member sees some hundred ticks, each many times: what it says of those it knows by heart tells nothing of how far
+ * it will be off. So a deviation learns only from ticks that its mean has never been taught (world_learn.c holds a
+ * fifth of them back from each member), and no gradient of it goes further than its own row of weights.
+ *
+ * Coefficients of d, b and r for each group (hyb_delta_coefficients); with all outputs zero they are those of outer
+ * Nesterov with eta 0.7 and mu 0.5, to the bit:
+ *
+ *     c_d = -0.6 sigmoid(o10)                                                    in -0.6 .. 0      -0.3
+ *     c_b = 0.35 (1 + 1.5 tanh o0) min(1, 2 sigmoid(o1)) 2 sigmoid(o_2+g)                           0.35
+ *     c_r = 0.5 max(0, tanh o11)                                                 in 0 .. 0.5        0
+ *
+ * A bound (min, max, clamp) lets a gradient through if a step against it leads back from the bound: else an output that
+ * begins on one, as o1 and o11 do, would stay there for ever. */
+
+enum {
+    HYB_DELTA_GROUPS = 8,
+    HYB_DELTA_DIRECTIONS = 3, /* d, b, r */
+    HYB_DELTA_GRAM = 6,       /* of three directions: dd, db, dr, bb, br, rr */
+    HYB_DELTA_OUTPUTS = 12,
+    HYB_HEAD_MEAN = 0,
+    HYB_HEAD_DELTA = HYB_HORIZONS,
+    HYB_HEAD_GAIN = HYB_HEAD_DELTA + HYB_DELTA_OUTPUTS,
+    HYB_HEAD_OK,
+    HYB_HEAD_SIGMA, /* from here on: deviations */
+    HYB_HEAD_GAIN_SIGMA = HYB_HEAD_SIGMA + HYB_HORIZONS,
+    HYB_HEADS
+};
+#define HYB_GAIN_UNIT  20.0f
+#define HYB_SIGMA_LOW  -5.0f /* of log s */
+#define HYB_SIGMA_HIGH 3.0f
+#define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
+
+/* What is known of a tick; what is not has its bit clear. */
+typedef struct hyb_heads_labels {
+    unsigned has_loss; /* bit h: of horizon h */
+    bool has_delta, has_gain, has_ok;
+    float y[HYB_HORIZONS]; /* in units, as mu */
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
+    float gain; /* in HYB_GAIN_UNIT steps */
+    bool ok;
+} hyb_heads_labels;
+
+/* The parts of a loss, summed over ticks: each is what its label cost. Those of one role (hyb_role) only. */
+typedef struct hyb_world_loss {
+    double nll[HYB_HORIZONS], delta, gain, ok, kl;
+    double n_nll[HYB_HORIZONS], n_delta, n_gain, n_ok, n_ticks; /* how many there were */
+} hyb_world_loss;
+
+static float hyb_clampf(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+/* The gradient of an output with bounds; x: its value before them. */
+static float hyb_bound_back(float x, float low, float high, float d)
+{
+    return (x >= high && d < 0) || (x <= low && d > 0) ? 0 : d;
+}
+
+static void hyb_delta_coefficients(const float o[HYB_DELTA_OUTPUTS], float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS])
+{
+    const float magnitude = 1.0f + 1.5f * hyb_tanh_scalar(o[0]), q = 2.0f * hyb_sigmoid_scalar(o[1]);
+    const float c_d = -0.6f * hyb_sigmoid_scalar(o[10]), t = hyb_tanh_scalar(o[11]);
+    int g;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        c[g][0] = c_d;
+        c[g][1] = 0.35f * magnitude * HYB_MIN(q, 1.0f) * (2.0f * hyb_sigmoid_scalar(o[2 + g]));
+        c[g][2] = 0.5f * HYB_MAX(t, 0.0f);
+    }
+}
+
+/* do, from the gradients of the coefficients. */
+static void hyb_delta_coefficients_back(const float o[HYB_DELTA_OUTPUTS],
+                                        const float dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS],
+                                        float d[HYB_DELTA_OUTPUTS])
+{
+    const float t0 = hyb_tanh_scalar(o[0]), s1 = hyb_sigmoid_scalar(o[1]), q = HYB_MIN(2.0f * s1, 1.0f);
+    const float s10 = hyb_sigmoid_scalar(o[10]), t11 = hyb_tanh_scalar(o[11]), magnitude = 1.0f + 1.5f * t0;
+    float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;
+    int g;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        const float s = hyb_sigmoid_scalar(o[2 + g]), db = 0.35f * dc[g][1];
+        d[2 + g] = db * magnitude * q * (2.0f * s * (1.0f - s));
+        d_magnitude += db * q * (2.0f * s);
+        d_q += db * magnitude * (2.0f * s);
+        d_d += dc[g][0];
+        d_r += dc[g][2];
+    }
+    d[0] = d_magnitude * 1.5f * (1.0f - t0 * t0);
+    d[1] = hyb_bound_back(o[1], -HUGE_VALF, 0, d_q * (2.0f * s1 * (1.0f - s1)));
+    d[10] = d_d * -0.6f * s10 * (1.0f - s10);
+    d[11] = hyb_bound_back(o[11], 0, HUGE_VALF, d_r * 0.5f * (1.0f - t11 * t11));
+}
+
+/* -ln of the density of a normal distribution at y, and its gradients. */
+static double hyb_normal_loss(float mu, float log_sigma, float y, float *d_mu, float *d_log_sigma)
+{
+    const float s = hyb_clampf(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH), e = hyb_exp_scalar(-s), r = (mu - y) * e;
+    *d_mu = r * e;
+    *d_log_sigma = hyb_bound_back(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH, 1.0f - r * r);
+    return 0.5 * (double)r * r + s + 0.91893853320467274;
+}
+
+/* (c - c*)' G (c - c*), summed over the groups. */
+static double hyb_delta_loss(const float o[HYB_DELTA_OUTPUTS], const hyb_heads_labels *y, float d[HYB_DELTA_OUTPUTS])
+{
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS];
+    double loss = 0;
+    int g;
+    hyb_delta_coefficients(o, c);
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        const float *m = y->gram[g], v0 = c[g][0] - y->c[g][0], v1 = c[g][1] - y->c[g][1], v2 = c[g][2] - y->c[g][2];
+        dc[g][0] = 2.0f * (m[0] * v0 + m[1] * v1 + m[2] * v2);
+        dc[g][1] = 2.0f * (m[1] * v0 + m[3] * v1 + m[4] * v2);
+        dc[g][2] = 2.0f * (m[2] * v0 + m[4] * v1 + m[5] * v2);
+        loss += 0.5 * ((double)dc[g][0] * v0 + (double)dc[g][1] * v1 + (double)dc[g][2] * v2);
+    }
+    hyb_delta_coefficients_back(o, (const float(*)[HYB_DELTA_DIRECTIONS])dc, d);
+    return loss;
+}
+
+static double hyb_ok_loss(float logit, bool ok, float *d)
+{
+    const float a = logit < 0 ? logit : -logit, p = hyb_sigmoid_scalar(logit);
+    const float wrong = ok ? -logit : logit; /* the loss: ln(1 + e^wrong) */
+    *d = HYB_LOSS_OK * (p - (ok ? 1.0f : 0.0f));
+    return HYB_MAX(wrong, 0.0f) + hyb_plain_log(1.0 + (double)hyb_exp_scalar(a));
+}
+
+/* What a tick is to a member. */
+typedef enum hyb_role {
+    HYB_ROLE_NONE,   /* it does not count */
+    HYB_ROLE_TAUGHT, /* all but the deviations learn from it */
+    HYB_ROLE_HELD    /* only the deviations do */
+} hyb_role;
+
+/* Of a normal number at outputs `at` and `at_sigma`; mu: what is made of the first for a tick that is held back. */
+static double hyb_heads_normal(const float *in, float *out, int at, int at_sigma, float mu, float y, hyb_role role)
+{
+    const bool taught = role == HYB_ROLE_TAUGHT;
+    float d_mu, d_sigma;
+    const double loss = hyb_normal_loss(taught ? in[at] : mu, in[at_sigma], y, &d_mu, &d_sigma);
+    if (taught) out[at] = d_mu;
+    if (role == HYB_ROLE_HELD) out[at_sigma] = d_sigma;
+    return loss;
+}
+
+/* The log losses of a tick; one that is held back goes into the member's trust. */
+static void hyb_heads_losses(const float *in, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
+                             float *out, hyb_world_loss *loss)
+{
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        const float o = in[HYB_HEAD_MEAN + h];
+        if (!(y->has_loss >> h & 1)) continue;
+        loss->nll[h] += hyb_heads_normal(in, out, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h, hyb_trust_mean(trust, h, o, r),
+                                         y->y[h], role);
+        loss->n_nll[h]++;
+        if (role == HYB_ROLE_HELD) hyb_trust_add(trust, h, o, r, y->y[h]);
+    }
+}
+
+/* One tick's outputs o and their gradients d, both columns of panels; r: the miss of the law. Adds to *loss what its
+ * labels cost. */
+static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
+                           float *d, hyb_world_loss *loss)
+{
+    const bool taught = role == HYB_ROLE_TAUGHT;
+    float in[HYB_HEADS], out[HYB_HEADS];
+    int i;
+    for (i = 0; i < HYB_HEADS; i++) {
+        in[i] = o[i * HYB_PANEL_ROW];
+        out[i] = 0;
+    }
+    hyb_heads_losses(in, r, y, role, trust, out, loss);
+    if (y->has_gain) {
+        loss->gain += hyb_heads_normal(in, out, HYB_HEAD_GAIN, HYB_HEAD_GAIN_SIGMA, in[HYB_HEAD_GAIN], y->gain, role);
+        loss->n_gain++;
+    }
+    if (y->has_delta && taught) {
+        loss->delta += hyb_delta_loss(in + HYB_HEAD_DELTA, y, out + HYB_HEAD_DELTA);
+        loss->n_delta++;
+    }
+    if (y->has_ok && taught) {
+        loss->ok += hyb_ok_loss(in[HYB_HEAD_OK], y->ok, &out[HYB_HEAD_OK]);
+        loss->n_ok++;
+    }
+    for (i = 0; i < HYB_HEADS; i++) d[i * HYB_PANEL_ROW] = out[i];
+}
+/* ==== end src/predict/heads.c ==== */
+
+/* ==== begin src/predict/member.c ==== */
+/* predict/member: the weights of one world model: how large, where, and how they begin.
+ *
+ *     x (70: 64 features of a window, 6 numbers of the action that follows it)
+ *     e  = SiLU(LayerNorm(encoder x))                                     128
+ *     q  = posterior of z given h and e, p = prior of z given h           2 layers, 4 x 8 classes (latent.c)
+ *     h' = GRU(h, [e; z])                                                 128 (gru.c)
+ *     heads on [h'; z]: a layer of 128 with SiLU, and then 23 numbers (heads.c)
+ *
+ * h' has seen the action, so the heads answer for it, and the prior of the next tick says from h' what z will be: the
+ * KL between the two is what the tick has shown that nobody expected. The last layer also gets r, the miss of the law
+ * in this window: what a straight line through the last value would say.
+ *
+ * Matrices are (rows, columns), row by row; the column after the first part of the input is the bias. All of a member
+ * is one array, so that the norm of the gradients and Adam are one loop. */
+
+enum {
+    HYB_WORLD_FEATURES = 64,
+    HYB_WORLD_ACTION = 6, /* log2 H, log2 I, three coefficients, whether it predicts */
+    HYB_WORLD_INPUTS = HYB_WORLD_FEATURES + HYB_WORLD_ACTION,
+    HYB_WORLD_UNITS = 128 /* of each layer, and of the state */
+};
+
+/* X(name, rows, columns, the column of the bias or -1). */
+/* clang-format off */
+#define HYB_MEMBER_WEIGHTS(X) \
+    X(encoder,    HYB_WORLD_UNITS,     HYB_WORLD_INPUTS + 1,             HYB_WORLD_INPUTS)  /* [x; 1] */ \
+    X(norm,       2,                   HYB_WORLD_UNITS,                  -1)                /* factors, then terms */ \
+    X(gru_w,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [e; 1; z] */ \
+    X(gru_u,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS,                  -1)                /* h */ \
+    X(posterior,  HYB_WORLD_UNITS,     2 * HYB_WORLD_UNITS + 1,          HYB_WORLD_UNITS)   /* [e; 1; h] */ \
+    X(posterior2, HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
+    X(prior,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS)   /* [h; 1] */ \
+    X(prior2,     HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
+    X(trunk,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [h'; 1; z] */ \
+    X(head,       HYB_HEADS,           HYB_WORLD_UNITS + 2,              HYB_WORLD_UNITS)   /* [t; 1; r] */
+/* clang-format on */
+
+enum {
+    HYB_MEMBER_BEGIN_ = -1,
+/* clang-format off */
+#define HYB_WEIGHT(name_, rows_, columns_, bias_) \
+    HYB_AT_##name_, HYB_AT_END_##name_ = HYB_AT_##name_ + (rows_) * (columns_) - 1,
+    HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
+#undef HYB_WEIGHT
+    /* clang-format on */
+    HYB_MEMBER_SIZE
+};
+/* Floats from one member to the next. */
+enum { HYB_MEMBER_ROOM = (HYB_MEMBER_SIZE + 15) / 16 * 16 };
+
+/* Streams of random numbers of a world; member m has the m-th of each 256. */
+typedef enum hyb_world_stream {
+    HYB_STREAM_WEIGHTS,
+    HYB_STREAM_WINDOWS,
+    HYB_STREAM_HELD,
+    HYB_STREAM_SAMPLES,
+    HYB_STREAM_ASTRAY
+} hyb_world_stream;
+
+static void hyb_world_random(uint64_t seed, hyb_world_stream stream, int member, uint64_t counter, uint32_t out[4])
+{
+    hyb_philox(seed, ((uint64_t)stream + 1) << 8 | (uint64_t)member, counter, out);
+}
+
+/* A matrix: uniform, of variance gain^2 / its number of columns; its bias 0. */
+static void hyb_member_fill(float *w, int rows, int columns, int bias, float gain, uint64_t seed, int member,
+                            uint64_t *counter)
+{
+    const float width = gain * sqrtf(3.0f / (float)columns);
+    uint32_t random[4];
+    int i, j;
+    for (i = 0; i < rows; i++)
+        for (j = 0; j < columns; j++) {
+            const int at = (i * columns + j) % 4;
+            if (!at) hyb_world_random(seed, HYB_STREAM_WEIGHTS, member, (*counter)++, random);
+            w[i * columns + j] =
+                j == bias ? 0 : width * ((float)(int32_t)(random[at] >> 8) * (2.0f / 16777216.0f) - 1.0f);
+        }
+}
+
+/* The first weights: each member its own. The deviations begin as one unit, and delta, gain and the rest as nothing. */
+static void hyb_member_init(float *w, uint64_t seed, int member)
+{
+    uint64_t counter = 0;
+    float *head = w + HYB_AT_head;
+    int i, j;
+#define HYB_WEIGHT(name_, rows_, columns_, bias_) \
+    hyb_member_fill(w + HYB_AT_##name_, rows_, columns_, bias_, 1.0f, seed, member, &counter);
+    HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
+#undef HYB_WEIGHT
+    for (i = 0; i < HYB_WORLD_UNITS; i++) {
+        w[HYB_AT_norm + i] = 1;
+        w[HYB_AT_norm + HYB_WORLD_UNITS + i] = 0;
+    }
+    for (i = 0; i < HYB_HEADS; i++)
+        for (j = 0; j < HYB_WORLD_UNITS + 2; j++)
+            if (i >= HYB_HEAD_DELTA || j == HYB_WORLD_UNITS + 1) head[i * (HYB_WORLD_UNITS + 2) + j] = 0;
+}
+/* ==== end src/predict/member.c ==== */
+
+/* ==== begin src/predict/rollout.c ==== */
+/* predict/rollout: a member runs over up to 16 windows of up to 16 ticks, and its gradients run back (BPTT).
+ *
+ *     tick t:  x -> e -> posterior (h_t, e_t) -> z_t -> GRU -> h_t+1 -> heads (h_t+1, z_t)
+ *              h_t -> prior of z_t
+ *
+ * What needs no state is computed for all ticks at once: the encoder, the parts of the gates and of the posterior that
+ * read e, then priors and heads, and all gradients of weights. Tick by tick go only z_t and h_t+1. */
+
+/* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
+/* clang-format off */
+#define HYB_ROLLOUT_PANELS(X) \
+    X(x,          HYB_WORLD_INPUTS + 1)             /* [x; 1] */ \
+    X(normed,     HYB_WORLD_UNITS)                  /* encoder x, of mean 0 and variance 1 */ \
+    X(deviation,  1)                                /* 1 / the deviation that it had */ \
+    X(encoded,    HYB_WORLD_UNITS)                  /* before SiLU */ \
+    X(in,         HYB_WORLD_UNITS + 1 + HYB_LATENT) /* [e; 1; z] */ \
+    X(gates,      3 * HYB_WORLD_UNITS) \
+    X(rh,         HYB_WORLD_UNITS) \
+    X(h,          HYB_WORLD_UNITS + 1)              /* [h; 1], from before tick 0 to after the last */ \
+    X(post,       HYB_WORLD_UNITS)                  /* before SiLU */ \
+    X(post_act,   HYB_WORLD_UNITS + 1)              /* [post; 1] */ \
+    X(q_soft,     HYB_LATENT) \
+    X(q,          HYB_LATENT) \
+    X(pri,        HYB_WORLD_UNITS) \
+    X(pri_act,    HYB_WORLD_UNITS + 1) \
+    X(p_soft,     HYB_LATENT) \
+    X(p,          HYB_LATENT) \
+    X(trunk,      HYB_WORLD_UNITS) \
+    X(trunk_act,  HYB_WORLD_UNITS + 2)              /* [t; 1; r] */ \
+    X(out,        HYB_HEADS) \
+    X(d_out,      HYB_HEADS)                        /* gradients */ \
+    X(d_trunk,    HYB_WORLD_UNITS) \
+    X(d_h,        HYB_WORLD_UNITS) \
+    X(d_gates,    3 * HYB_WORLD_UNITS) \
+    X(d_rh,       HYB_WORLD_UNITS) \
+    X(d_in,       HYB_WORLD_UNITS + 1 + HYB_LATENT) \
+    X(d_q,        HYB_LATENT)                       /* of q, and then of its logits */ \
+    X(d_post,     HYB_WORLD_UNITS) \
+    X(d_p,        HYB_LATENT) \
+    X(d_pri,      HYB_WORLD_UNITS)
+/* clang-format on */
+
+enum {
+#define HYB_PANEL(name_, rows_) +(rows_)
+    HYB_ROLLOUT_ROWS = 0 HYB_ROLLOUT_PANELS(HYB_PANEL),
+#undef HYB_PANEL
+    HYB_ROLLOUT_FLOATS = HYB_ROLLOUT_ROWS * HYB_PANEL_ROW
+};
+
+typedef struct hyb_rollout {
+    hyb_panel_lane lane;
+    int ticks, windows; /* of this run: at most 16 each; windows lie side by side, `windows` columns a tick */
+#define HYB_PANEL(name_, rows_) float *name_;
+    HYB_ROLLOUT_PANELS(HYB_PANEL)
+#undef HYB_PANEL
+} hyb_rollout;
+
+static void hyb_rollout_ones(float *row)
+{
+    int i;
+    for (i = 0; i < HYB_PANEL_ROW; i++) row[i] = 1;
+}
+
+/* Lays it out in memory: HYB_ROLLOUT_FLOATS zeros. */
+static void hyb_rollout_init(hyb_rollout *s, const hyb_cpu_kernels *kernels, float *memory, float *scratch)
+{
+    s->lane.kernels = kernels;
+    s->lane.scratch = scratch;
+    s->ticks = s->windows = 0;
+#define HYB_PANEL(name_, rows_) \
+    s->name_ = memory; \
+    memory += (rows_)*HYB_PANEL_ROW;
+    HYB_ROLLOUT_PANELS(HYB_PANEL)
+#undef HYB_PANEL
+    hyb_rollout_ones(s->x + HYB_WORLD_INPUTS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->in + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->h + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->post_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->pri_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->trunk_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+}
+
+/* ---- encoder ----------------------------------------------------------------------------------------------------- */
+
+/* (x - mean) / sqrt(variance + 1e-5) of each column, sums over the rows in their order. */
+static void hyb_rollout_norm(hyb_rollout *s, const float *norm, int n)
+{
+    float mean[HYB_PANEL_ROW], square[HYB_PANEL_ROW];
+    int i, c;
+    for (c = 0; c < n; c++) mean[c] = square[c] = 0;
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) mean[c] += s->normed[i * HYB_PANEL_ROW + c];
+    for (c = 0; c < n; c++) mean[c] *= 1.0f / HYB_WORLD_UNITS;
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const float x = s->normed[i * HYB_PANEL_ROW + c] - mean[c];
+            s->normed[i * HYB_PANEL_ROW + c] = x;
+            square[c] += x * x;
+        }
+    for (c = 0; c < n; c++) s->deviation[c] = 1.0f / sqrtf(square[c] * (1.0f / HYB_WORLD_UNITS) + 1e-5f);
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const float x = s->normed[i * HYB_PANEL_ROW + c] * s->deviation[c];
+            s->normed[i * HYB_PANEL_ROW + c] = x;
+            s->encoded[i * HYB_PANEL_ROW + c] = x * norm[i] + norm[HYB_WORLD_UNITS + i];
+        }
+}
+
+/* d: of encoded (128 rows), and then of encoder x. */
+static void hyb_rollout_norm_back(const hyb_rollout *s, const float *norm, float *d, float *d_norm, int n)
+{
+    float mean[HYB_PANEL_ROW], product[HYB_PANEL_ROW];
+    int i, c;
+    for (c = 0; c < n; c++) mean[c] = product[c] = 0;
+    for (i = 0; i < HYB_WORLD_UNITS; i++) {
+        float by_factor = 0, by_term = 0;
+        for (c = 0; c < n; c++) {
+            const float g = d[i * HYB_PANEL_ROW + c], x = s->normed[i * HYB_PANEL_ROW + c];
+            by_factor += g * x;
+            by_term += g;
+            mean[c] += g * norm[i];
+            product[c] += g * norm[i] * x;
+            d[i * HYB_PANEL_ROW + c] = g * norm[i];
+        }
+        d_norm[i] += by_factor;
+        d_norm[HYB_WORLD_UNITS + i] += by_term;
+    }
+    for (c = 0; c < n; c++) {
+        mean[c] *= 1.0f / HYB_WORLD_UNITS;
+        product[c] *= 1.0f / HYB_WORLD_UNITS;
+    }
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const int64_t at = i * HYB_PANEL_ROW + c;
+            d[at] = (d[at] - mean[c] - s->normed[at] * product[c]) * s->deviation[c];
+        }
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
+
+enum {
+    HYB_IN_COLUMNS = HYB_WORLD_UNITS + 1 + HYB_LATENT, /* of gru_w and trunk */
+    HYB_POST_COLUMNS = 2 * HYB_WORLD_UNITS + 1,
+    HYB_LAYER_COLUMNS = HYB_WORLD_UNITS + 1, /* of a layer on 128 units and its bias */
+    HYB_HEAD_COLUMNS = HYB_WORLD_UNITS + 2,
+    HYB_IN_Z = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW,    /* where z begins in `in` and d_in */
+    HYB_MISS_ROW = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW /* and r in trunk_act */
+};
+
+static hyb_gru hyb_rollout_gru(const hyb_rollout *s, const float *w)
+{
+    hyb_gru g;
+    g.n = HYB_WORLD_UNITS;
+    g.u = w + HYB_AT_gru_u;
+    g.gates = s->gates;
+    g.rh = s->rh;
+    g.h = s->h;
+    return g;
+}
+
+/* The posterior of the tick at column `at`, and z. random (4 for each column of the run), or NULL: z is q itself, what
+ * a sample would be on average. */
+static void hyb_rollout_latent(hyb_rollout *s, const float *w, int at, const uint32_t (*random)[HYB_LATENT_CHOICES])
+{
+    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
+    int c, i;
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                      s->h + at, n, s->post + at, true);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->post + at, s->post_act + at, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->post_act + at, n, s->q_soft + at,
+                      false);
+    for (c = at; c < at + n; c++) {
+        float *z = s->in + HYB_IN_Z + c;
+        hyb_latent_chances(s->q_soft + c, s->q + c);
+        if (random)
+            hyb_latent_sample(s->q + c, random[c], z);
+        else
+            for (i = 0; i < HYB_LATENT; i++) z[i * HYB_PANEL_ROW] = s->q[i * HYB_PANEL_ROW + c];
+    }
+}
+
+/* From x, and the states before tick 0, to all z and h. */
+static void hyb_rollout_states(hyb_rollout *s, const float *w, const uint32_t (*random)[HYB_LATENT_CHOICES])
+{
+    const hyb_gru gru = hyb_rollout_gru(s, w);
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int t;
+    hyb_panel_forward(&s->lane, w + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->x,
+                      n, s->normed, false);
+    hyb_rollout_norm(s, w + HYB_AT_norm, n);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->encoded, s->in, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, layer, s->in, n, s->gates,
+                      false);
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->in, n, s->post,
+                      false);
+    for (t = 0; t < n; t += s->windows) {
+        hyb_rollout_latent(s, w, t, random);
+        hyb_panel_forward(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
+                          s->in + HYB_IN_Z + t, s->windows, s->gates + t, true);
+        hyb_gru_step(&s->lane, &gru, t, s->windows);
+    }
+}
+
+/* The priors and the heads of all ticks, from their states. */
+static void hyb_rollout_outputs(hyb_rollout *s, const float *w)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int c;
+    hyb_panel_forward(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->h, n, s->pri, false);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->pri, s->pri_act, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, layer, s->pri_act, n, s->p_soft, false);
+    for (c = 0; c < n; c++) hyb_latent_chances(s->p_soft + c, s->p + c);
+    hyb_panel_forward(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->h + s->windows, n,
+                      s->trunk, false);
+    hyb_panel_forward(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->in + HYB_IN_Z,
+                      n, s->trunk, true);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->trunk, s->trunk_act, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->trunk_act, n, s->out,
+                      false);
+}
+/* ==== end src/predict/rollout.c ==== */
+
+/* ==== begin src/predict/rollout_back.c ==== */
+/* predict/rollout_back: the gradients of a rollout, full BPTT over its ticks.
+ *
+ * The KL is balanced (Hafner et al. 2021): 0.5 max(1, KL(sg q || p)) teaches the prior, 0.1 max(1, KL(q || sg p)) holds
+ * the posterior back; below one nat neither does anything. sg: taken as a constant. */
+
+#define HYB_KL_PRIOR     0.5f
+#define HYB_KL_POSTERIOR 0.1f
+#define HYB_KL_FREE      1.0 /* nats */
+
+/* How much a tick counts for what it teaches, and for the KL. */
+typedef struct hyb_share {
+    hyb_role role;
+    float weight, kl;
+} hyb_share;
+
+/* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
+ * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
+static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, const hyb_share *share, hyb_trust *trust,
+                             hyb_world_loss *taught, hyb_world_loss *held)
+{
+    const int n = s->ticks * s->windows;
+    const float *miss = s->trunk_act + HYB_MISS_ROW;
+    float logs[HYB_LATENT];
+    int c, i;
+    for (c = 0; c < n; c++) {
+        double kl;
+        for (i = 0; i < HYB_LATENT; i++) s->d_q[i * HYB_PANEL_ROW + c] = s->d_p[i * HYB_PANEL_ROW + c] = 0;
+        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] = 0;
+        if (share[c].role == HYB_ROLE_NONE) continue;
+        hyb_heads_loss(s->out + c, miss[c], &labels[c], share[c].role, trust, s->d_out + c,
+                       share[c].role == HYB_ROLE_TAUGHT ? taught : held);
+        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] *= share[c].weight;
+        kl = hyb_latent_kl(s->q + c, s->p + c, logs);
+        taught->kl += kl;
+        taught->n_ticks++;
+        if (!(kl > HYB_KL_FREE)) continue;
+        for (i = 0; i < HYB_LATENT; i++) {
+            const int64_t at = i * HYB_PANEL_ROW + c;
+            s->d_q[at] = HYB_KL_POSTERIOR * share[c].kl * logs[i];
+            s->d_p[at] = -HYB_KL_PRIOR * share[c].kl * (s->q[at] / s->p[at]);
+        }
+    }
+}
+
+/* Heads and trunk: into d_h (of the states after each tick) and d_in's z. */
+static void hyb_rollout_back_heads(hyb_rollout *s, const float *w, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    hyb_panel_back_w(&s->lane, d + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->d_out, s->trunk_act,
+                     n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEAD_SIGMA, HYB_WORLD_UNITS, s->d_out, n,
+                     s->d_trunk, false); /* not of the deviations */
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->trunk, s->d_trunk, HYB_WORLD_UNITS, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->d_trunk, s->h + s->windows,
+                     n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk,
+                     s->in + HYB_IN_Z, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_trunk, n,
+                     s->d_h + s->windows, false);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk, n,
+                     s->d_in + HYB_IN_Z, false);
+}
+
+/* Priors: into d_h, of the states before each tick. */
+static void hyb_rollout_back_prior(hyb_rollout *s, const float *w, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int c;
+    for (c = 0; c < n; c++) hyb_latent_back(s->p_soft + c, s->d_p + c);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_prior2, layer, HYB_LATENT, layer, s->d_p, s->pri_act, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_p, n, s->d_pri, false);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->pri, s->d_pri, HYB_WORLD_UNITS, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->d_pri, s->h, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_pri, n, s->d_h, true);
+}
+
+/* One tick: its state's gradient is complete. Through the cell, z, and the posterior, into the state before it. */
+static void hyb_rollout_back_tick(hyb_rollout *s, const float *w, const hyb_gru *gru, int at)
+{
+    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
+    int c, i;
+    hyb_gru_back(&s->lane, gru, s->d_h, s->d_gates, s->d_rh, at, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
+                     s->d_gates + at, n, s->d_in + HYB_IN_Z + at, true);
+    for (c = at; c < at + n; c++) {
+        for (i = 0; i < HYB_LATENT; i++)
+            s->d_q[i * HYB_PANEL_ROW + c] += s->d_in[HYB_IN_Z + i * HYB_PANEL_ROW + c]; /* straight through */
+        hyb_latent_back(s->q_soft + c, s->d_q + c);
+    }
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_q + at, n,
+                     s->d_post + at, false);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->post + at, s->d_post + at, HYB_WORLD_UNITS, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                     s->d_post + at, n, s->d_h + at, true);
+}
+
+/* What the ticks left: the weights of gates and posterior, and the encoder. */
+static void hyb_rollout_back_inputs(hyb_rollout *s, const float *w, const hyb_gru *gru, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    hyb_panel_back_w(&s->lane, d + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_IN_COLUMNS, s->d_gates, s->in,
+                     n);
+    hyb_gru_back_u(&s->lane, gru, s->d_gates, d + HYB_AT_gru_u, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->d_q, s->post_act, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->d_post, s->in, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                     s->d_post, s->h, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_gates, n,
+                     s->d_in, false);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_post, n,
+                     s->d_in, true);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->encoded, s->d_in, HYB_WORLD_UNITS, n);
+    hyb_rollout_norm_back(s, w + HYB_AT_norm, s->d_in, d + HYB_AT_norm, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->d_in,
+                     s->x, n);
+}
+
+/* d (HYB_MEMBER_SIZE) += the gradients of the last run, after hyb_rollout_loss. */
+static void hyb_rollout_back(hyb_rollout *s, const float *w, float *d)
+{
+    const hyb_gru gru = hyb_rollout_gru(s, w);
+    int t, i;
+    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->d_h + i * HYB_PANEL_ROW, 0, sizeof(float) * (size_t)s->windows);
+    hyb_rollout_back_heads(s, w, d);
+    hyb_rollout_back_prior(s, w, d);
+    for (t = (s->ticks - 1) * s->windows; t >= 0; t -= s->windows) hyb_rollout_back_tick(s, w, &gru, t);
+    hyb_rollout_back_inputs(s, w, &gru, d);
+}
+/* ==== end src/predict/rollout_back.c ==== */
+HYB_TEPID_BEGIN
+
+/* ==== begin src/predict/replay.c ==== */
+/* predict/replay: the last 2048 ticks of a run: what was seen in each, and what became known of it later.
+ *
+ * A tick is the end of a window of training. Its inputs are features, and the action that was chosen at that moment for
+ * the window that follows. What it is taught is how things went after it:
+ *
+ *     log loss at +1, +2, +4, +8 ticks, less what the law said of them at this tick; in units of the tick
+ *     c* of the next displacement, gain of an audit, the verdict on the loss after Correct: whoever finds out says so
+ *
+ * unit: how much the law has missed by one tick ahead lately, as it was known at that tick. The loss of a run's first
+ * ticks moves a hundred times as much as that of its last: in units they teach the same.
+ *
+ * An episode is a stretch of ticks that follow each other; a roll-back begins a new one, and no label and no window
+ * reaches from one into the next. */
+
+enum { HYB_REPLAY_TICKS = 2048 };
+#define HYB_UNIT_MEMORY 0.03  /* weight of the newest miss in the average of their squares */
+#define HYB_UNIT_LEAST  1e-5f /* of a log loss: 0.001 % */
+#define HYB_LABEL_MOST  10.0f /* units */
+#define HYB_INPUT_MOST  10.0f /* of the absolute value of an input */
+
+typedef enum hyb_replay_known {
+    HYB_REPLAY_LOSS = 1,
+    HYB_REPLAY_LAW = 2,
+    HYB_REPLAY_DELTA = 4,
+    HYB_REPLAY_GAIN = 8,
+    HYB_REPLAY_VERDICT = 16,
+    HYB_REPLAY_OK = 32 /* the verdict: within the band */
+} hyb_replay_known;
+
+/* Values of 4 bytes only, so that a checkpoint holds no holes. */
+typedef struct hyb_replay_tick {
+    float x[HYB_WORLD_INPUTS];
+    float loss;                /* log */
+    float miss;                /* loss less the law of the same tick, in units */
+    float ahead[HYB_HORIZONS]; /* the law's log loss at +1, +2, +4, +8 */
+    float unit;                /* 0: nothing was known yet */
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
+    float gain; /* true steps */
+    int32_t episode;
+    uint32_t known; /* of hyb_replay_known */
+} hyb_replay_tick;
+
+typedef struct hyb_replay {
+    hyb_replay_tick *ticks; /* (HYB_REPLAY_TICKS): tick t at t % HYB_REPLAY_TICKS */
+    int64_t n;              /* ticks ever */
+    double square;          /* average of the squares of misses one tick ahead */
+    int64_t n_squares;
+    int32_t episode;
+} hyb_replay;
+
+static const int *hyb_replay_ahead(void)
+{
+    static const int ticks[HYB_HORIZONS] = { 1, 2, 4, 8 };
+    return ticks;
+}
+
+static hyb_replay_tick *hyb_replay_at(const hyb_replay *r, int64_t tick) { return &r->ticks[tick % HYB_REPLAY_TICKS]; }
+static int64_t hyb_replay_first(const hyb_replay *r) { return HYB_MAX(r->n - HYB_REPLAY_TICKS, 0); }
+
+/* Is the tick there, and of that episode? */
+static bool hyb_replay_has(const hyb_replay *r, int64_t tick, int32_t episode)
+{
+    return tick >= hyb_replay_first(r) && tick < r->n && hyb_replay_at(r, tick)->episode == episode;
+}
+
+static bool hyb_finite(float x) { return x - x == 0; }
+
+static float hyb_replay_input(float x) { return hyb_finite(x) ? hyb_clampf(x, -HYB_INPUT_MOST, HYB_INPUT_MOST) : 0; }
+
+/* The average of the squares, with the newest miss; one of more than 5 units counts as 5. */
+static void hyb_replay_measure(hyb_replay *r, const hyb_replay_tick *now)
+{
+    const hyb_replay_tick *before;
+    double square, weight;
+    if (!hyb_replay_has(r, r->n - 1, r->episode) || !(now->known & HYB_REPLAY_LOSS)) return;
+    before = hyb_replay_at(r, r->n - 1);
+    if (!(before->known & HYB_REPLAY_LAW)) return;
+    square = (double)now->loss - before->ahead[0];
+    square *= square;
+    if (r->n_squares >= 8) square = HYB_MIN(square, 25 * r->square);
+    weight = HYB_MAX(HYB_UNIT_MEMORY, 1.0 / (double)(r->n_squares + 1));
+    r->square += weight * (square - r->square);
+    r->n_squares++;
+}
+
+static float hyb_replay_unit(const hyb_replay *r)
+{
+    return r->n_squares ? HYB_MAX((float)sqrt(r->square), HYB_UNIT_LEAST) : 0;
+}
+
+/* One more tick: its features, the log loss, what the law says of this tick and of those to come. What is not finite is
+ * not known; a feature that is not finite is 0. The action is 0 until hyb_replay_act. */
+static void hyb_replay_add(hyb_replay *r, const float features[HYB_WORLD_FEATURES], float loss, float law,
+                           const float ahead[HYB_HORIZONS])
+{
+    hyb_replay_tick now;
+    int i;
+    memset(&now, 0, sizeof now);
+    for (i = 0; i < HYB_WORLD_FEATURES; i++) now.x[i] = hyb_replay_input(features[i]);
+    if (hyb_finite(loss)) {
+        now.loss = loss;
+        now.known |= HYB_REPLAY_LOSS;
+    }
+    for (i = 0; i < HYB_HORIZONS && hyb_finite(ahead[i]); i++) now.ahead[i] = ahead[i];
+    if (i == HYB_HORIZONS) now.known |= HYB_REPLAY_LAW;
+    hyb_replay_measure(r, &now);
+    now.unit = hyb_replay_unit(r);
+    if (hyb_finite(loss) && hyb_finite(law) && now.unit > 0)
+        now.miss = hyb_clampf((loss - law) / now.unit, -HYB_LABEL_MOST, HYB_LABEL_MOST);
+    now.episode = r->episode;
+    r->n++;
+    *hyb_replay_at(r, r->n - 1) = now;
+}
+
+/* What a member is taught about a tick. */
+static void hyb_replay_labels(const hyb_replay *r, int64_t tick, hyb_heads_labels *y)
+{
+    const hyb_replay_tick *now = hyb_replay_at(r, tick);
+    const float unit = now->unit > 0 ? now->unit : hyb_replay_unit(r);
+    int h;
+    memset(y, 0, sizeof *y);
+    for (h = 0; h < HYB_HORIZONS && unit > 0 && (now->known & HYB_REPLAY_LAW); h++) {
+        const int64_t later = tick + hyb_replay_ahead()[h];
+        if (!hyb_replay_has(r, later, now->episode) || !(hyb_replay_at(r, later)->known & HYB_REPLAY_LOSS)) continue;
+        y->y[h] = hyb_clampf((hyb_replay_at(r, later)->loss - now->ahead[h]) / unit, -HYB_LABEL_MOST, HYB_LABEL_MOST);
+        y->has_loss |= 1u << h;
+    }
+    y->has_delta = (now->known & HYB_REPLAY_DELTA) != 0;
+    if (y->has_delta) {
+        memcpy(y->c, now->c, sizeof y->c);
+        memcpy(y->gram, now->gram, sizeof y->gram);
+    }
+    y->has_gain = (now->known & HYB_REPLAY_GAIN) != 0;
+    y->gain = hyb_clampf(now->gain / HYB_GAIN_UNIT, -HYB_LABEL_MOST, HYB_LABEL_MOST);
+    y->has_ok = (now->known & HYB_REPLAY_VERDICT) != 0;
+    y->ok = (now->known & HYB_REPLAY_OK) != 0;
+}
+
+/* How many ticks there are whose gain is known; *tick: the one of these with the number n. */
+static int64_t hyb_replay_audits(const hyb_replay *r, int64_t n, int64_t *tick)
+{
+    int64_t t, count = 0;
+    for (t = hyb_replay_first(r); t < r->n; t++) {
+        if (!(hyb_replay_at(r, t)->known & HYB_REPLAY_GAIN)) continue;
+        if (count++ == n) *tick = t;
+    }
+    return count;
+}
+
+/* Ticks of a window: 16, or as many as there are. */
+static int hyb_replay_window(const hyb_replay *r)
+{
+    return (int)HYB_MIN(r->n - hyb_replay_first(r), (int64_t)HYB_PANEL_TICKS);
+}
+
+/* Where the windows of a step begin: the first is the newest; where gains are known, which are few, the second holds
+ * one; the others are drawn from all. */
+static void hyb_replay_draw(const hyb_replay *r, uint64_t seed, int64_t step, int64_t first[HYB_PANEL_WINDOWS])
+{
+    const int ticks = hyb_replay_window(r);
+    const int64_t low = hyb_replay_first(r), most = r->n - ticks;
+    int64_t audited = 0;
+    const int64_t audits = hyb_replay_audits(r, -1, &audited);
+    int i;
+    for (i = 0; i < HYB_PANEL_WINDOWS; i++) {
+        uint32_t random[4];
+        hyb_world_random(seed, HYB_STREAM_WINDOWS, 0, (uint64_t)step * HYB_PANEL_WINDOWS + (uint64_t)i, random);
+        first[i] = low + (int64_t)(random[0] % (uint64_t)(most - low + 1));
+        if (i == 0) first[i] = most;
+        if (i == 1 && audits) {
+            hyb_replay_audits(r, (int64_t)(random[1] % (uint64_t)audits), &audited);
+            first[i] = audited - (int64_t)(random[2] % (uint32_t)ticks);
+        }
+        first[i] = HYB_MIN(HYB_MAX(first[i], low), most);
+    }
+}
+/* ==== end src/predict/replay.c ==== */
+
+/* ==== begin src/predict/world.c ==== */
+/* predict/world: an ensemble of small recurrent world models that watches a run (docs: member.c, heads.c, replay.c).
+ *
+ *     hyb_world_create(rt, seed, n_members, &world, &error);
+ *     at the end of each window:
+ *         hyb_world_tick(world, features, loss, law, ahead);      what was seen
+ *         hyb_world_know(world, tick, &label);                    what has become known of earlier ticks
+ *         hyb_world_learn(world);                                 one step of Adam for each member (world_learn.c)
+ *         hyb_world_foresee(world, actions, n, cost, forecasts);  up to 16 actions for the next window (foresee.c)
+ *         hyb_world_act(world, action);                           the one that was chosen; without it: zeros
+ *     hyb_world_break(world)      the run was rolled back: what follows does not follow from what was
+ *     hyb_world_walk(world, &w)   into a checkpoint, or out of one
+ *
+ * The state of a member is a function of its weights and the last 16 ticks, from zeros: it is computed when a forecast
+ * is asked for. So members are asked exactly what they were taught (windows of 16 from zeros), a state never belongs to
+ * weights that have gone, and a checkpoint needs none. What is older than 16 windows is in the features.
+ *
+ * All memory is one block, from hyb_world_create on. Members are shared out over the lanes of the runtime, each with
+ * its own workspace; no result depends on how many there are. One thread at a time. */
+
+enum {
+    HYB_WORLD_MEMBERS = 5,      /* what is used; up to */
+    HYB_WORLD_MEMBERS_MOST = 16 /* are possible */
+};
+
+typedef struct hyb_world {
+    hybrid_runtime *rt;
+    uint64_t seed;
+    int n_members, n_spaces; /* a space: what one member works in */
+    hyb_replay replay;
+    int64_t n_learned;        /* steps of Adam */
+    double beta1_n, beta2_n;  /* beta^n_learned, as the product (the C library's pow differs from machine to machine) */
+    bool stale;               /* the states below are of other ticks or weights */
+    float *weights, *m, *v;   /* (n_members, HYB_MEMBER_ROOM) */
+    hyb_trust *trusts;        /* (n_members) */
+    float *states;            /* (n_members, HYB_WORLD_UNITS): before the newest tick */
+    float *outputs;           /* (n_members, HYB_HEADS + 1, HYB_PANEL_WINDOWS): of hyb_world_foresee */
+    float *gradients;         /* (n_spaces, HYB_MEMBER_ROOM) */
+    hyb_rollout *spaces;      /* (n_spaces) */
+    hyb_heads_labels *labels; /* (HYB_PANEL_ROW): of the columns of a step; all members have the same */
+    float *inputs;            /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): of a step: x, and the misses */
+    unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is no part of its window */
+    int64_t first[HYB_PANEL_WINDOWS]; /* where the windows of a step begin */
+    hyb_world_loss *taught, *held;    /* (n_members): of the last step, of ticks that were taught and held back */
+} hyb_world;
+
+/* What has become known of a tick. */
+typedef struct hyb_world_label {
+    bool has_delta, has_gain, has_verdict;
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS]; /* c*: least squares of the next d on d, b, r of that tick */
+    float gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];    /* dd, db, dr, bb, br, rr of the group, in any one unit */
+    float gain;                                      /* true steps */
+    bool ok;                                         /* the loss after Correct lay within the band */
+} hyb_world_label;
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static int hyb_world_spaces(const hybrid_runtime *rt, int n_members) { return HYB_MIN(hyb_lanes(rt), n_members); }
+
+/* Lays the world out in its block (NULL: only counts); returns the bytes. */
+static size_t hyb_world_layout(hyb_world *w, unsigned char *block, int n_members, int n_spaces)
+{
+    const size_t members = (size_t)n_members, spaces = (size_t)n_spaces, f = sizeof(float);
+    size_t at = hyb_align(sizeof *w, 64);
+#define HYB_PLACE(name, type, bytes) \
+    if (block) w->name = (type *)(void *)(block + at); \
+    at += hyb_align(bytes, 64)
+    HYB_PLACE(weights, float, f *members *HYB_MEMBER_ROOM);
+    HYB_PLACE(m, float, f *members *HYB_MEMBER_ROOM);
+    HYB_PLACE(v, float, f *members *HYB_MEMBER_ROOM);
+    HYB_PLACE(trusts, hyb_trust, members * sizeof(hyb_trust));
+    HYB_PLACE(states, float, f *members *HYB_WORLD_UNITS);
+    HYB_PLACE(outputs, float, f *members *(HYB_HEADS + 1) * HYB_PANEL_WINDOWS);
+    HYB_PLACE(gradients, float, f *spaces *HYB_MEMBER_ROOM);
+    HYB_PLACE(spaces, hyb_rollout, spaces * sizeof(hyb_rollout));
+    HYB_PLACE(labels, hyb_heads_labels, HYB_PANEL_ROW * sizeof(hyb_heads_labels));
+    HYB_PLACE(inputs, float, f *(HYB_WORLD_INPUTS + 1) * HYB_PANEL_ROW);
+    HYB_PLACE(counted, unsigned char, HYB_PANEL_ROW);
+    HYB_PLACE(taught, hyb_world_loss, members * sizeof(hyb_world_loss));
+    HYB_PLACE(held, hyb_world_loss, members * sizeof(hyb_world_loss));
+    HYB_PLACE(replay.ticks, hyb_replay_tick, HYB_REPLAY_TICKS * sizeof(hyb_replay_tick));
+#undef HYB_PLACE
+    return at;
+}
+
+/* Bytes of a space's panels, and of a lane's scratch. */
+static size_t hyb_world_space_bytes(void)
+{
+    return sizeof(float) * hyb_align((size_t)HYB_ROLLOUT_FLOATS + HYB_PRODUCT_SCRATCH, 16);
+}
+
+/* Bytes that hyb_world_create allocates, to the byte. */
+static size_t hyb_world_bytes(const hybrid_runtime *rt, int n_members)
+{
+    const int spaces = hyb_world_spaces(rt, n_members);
+    return hyb_world_layout(NULL, NULL, n_members, spaces) + (size_t)spaces * hyb_world_space_bytes() +
+           HYB_ALIGNED_EXTRA;
+}
+
+/* kernels: those of the runtime's instruction set (a test that is linked with the library says where they are). */
+static hybrid_result hyb_world_make(hybrid_runtime *rt, const hyb_cpu_kernels *kernels, uint64_t seed, int n_members,
+                                    hyb_world **world, hybrid_error *error)
+{
+    const int spaces = hyb_world_spaces(rt, n_members);
+    const size_t bytes = hyb_world_bytes(rt, n_members) - HYB_ALIGNED_EXTRA;
+    unsigned char *block;
+    hyb_world *w;
+    int i;
+    if (n_members < 1 || n_members > HYB_WORLD_MEMBERS_MOST)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a predictor of %d members: it must have 1 to %d", n_members,
+                        HYB_WORLD_MEMBERS_MOST);
+    if (!(block = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    memset(block, 0, bytes);
+    w = (hyb_world *)(void *)block;
+    block += hyb_world_layout(w, block, n_members, spaces);
+    w->rt = rt;
+    w->seed = seed;
+    w->n_members = n_members;
+    w->n_spaces = spaces;
+    w->beta1_n = w->beta2_n = 1;
+    w->stale = true;
+    for (i = 0; i < spaces; i++) {
+        float *panels = (float *)(void *)(block + (size_t)i * hyb_world_space_bytes());
+        hyb_rollout_init(&w->spaces[i], kernels, panels, panels + HYB_ROLLOUT_FLOATS);
+    }
+    for (i = 0; i < n_members; i++) hyb_member_init(w->weights + (size_t)i * HYB_MEMBER_ROOM, seed, i);
+    *world = w;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_world_create(hybrid_runtime *rt, uint64_t seed, int n_members, hyb_world **world,
+                                      hybrid_error *error)
+{
+    return hyb_world_make(rt, hyb_cpu_kernels_for(rt->isa), seed, n_members, world, error);
+}
+
+static void hyb_world_destroy(hyb_world *w)
+{
+    if (w) hyb_free_aligned(w->rt, w);
+}
+
+/* ---- what is seen ------------------------------------------------------------------------------------------------ */
+
+/* The number of the newest tick; -1: there is none. */
+static int64_t hyb_world_now(const hyb_world *w) { return w->replay.n - 1; }
+
+/* The end of a window. loss: its log loss, law: what the law of the loss says of it, ahead: and of the ticks +1, +2,
+ * +4, +8. NaN: not known. */
+static void hyb_world_tick(hyb_world *w, const float features[HYB_WORLD_FEATURES], float loss, float law,
+                           const float ahead[HYB_HORIZONS])
+{
+    hyb_replay_add(&w->replay, features, loss, law, ahead);
+    w->stale = true;
+}
+
+/* The action for the window that follows the newest tick. */
+static void hyb_world_act(hyb_world *w, const float action[HYB_WORLD_ACTION])
+{
+    int i;
+    if (!w->replay.n) return;
+    for (i = 0; i < HYB_WORLD_ACTION; i++)
+        hyb_replay_at(&w->replay, w->replay.n - 1)->x[HYB_WORLD_FEATURES + i] = hyb_replay_input(action[i]);
+}
+
+/* What follows does not follow from what was: no window and no label reaches over this point. */
+static void hyb_world_break(hyb_world *w)
+{
+    w->replay.episode++;
+    w->stale = true;
+}
+
+/* The Gram matrices as weights: |d|^2 over all groups is 1. False: they are not those of anything. */
+static bool hyb_world_gram(const hyb_world_label *label, hyb_replay_tick *tick)
+{
+    double whole = 0;
+    int g, i;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) whole += label->gram[g][0];
+    if (!(whole > 0) || !hyb_finite((float)whole)) return false;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        for (i = 0; i < HYB_DELTA_GRAM; i++) {
+            tick->gram[g][i] = (float)(label->gram[g][i] / whole);
+            if (!hyb_finite(tick->gram[g][i])) return false;
+        }
+        for (i = 0; i < HYB_DELTA_DIRECTIONS; i++) {
+            tick->c[g][i] = label->c[g][i];
+            if (!hyb_finite(tick->c[g][i])) return false;
+        }
+    }
+    return true;
+}
+
+/* What has become known of a tick, one thing or several, at any time; nothing is done if it has been forgotten, and a
+ * label that is not finite is left out. */
+static void hyb_world_know(hyb_world *w, int64_t tick, const hyb_world_label *label)
+{
+    hyb_replay_tick *t;
+    if (tick < hyb_replay_first(&w->replay) || tick >= w->replay.n) return;
+    t = hyb_replay_at(&w->replay, tick);
+    if (label->has_delta) {
+        t->known &= ~(uint32_t)HYB_REPLAY_DELTA;
+        if (hyb_world_gram(label, t)) t->known |= HYB_REPLAY_DELTA;
+    }
+    if (label->has_gain && hyb_finite(label->gain)) {
+        t->gain = label->gain;
+        t->known |= HYB_REPLAY_GAIN;
+    }
+    if (label->has_verdict) {
+        t->known &= ~(uint32_t)HYB_REPLAY_OK;
+        t->known |= HYB_REPLAY_VERDICT | (label->ok ? (uint32_t)HYB_REPLAY_OK : 0);
+    }
+}
+
+/* ---- checkpoint -------------------------------------------------------------------------------------------------- */
+
+static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
+{
+    const size_t floats = sizeof(float) * (size_t)w->n_members * HYB_MEMBER_ROOM;
+    hyb_replay *r = &w->replay;
+    int64_t t;
+    hyb_walk_same(walk, HYB_MEMBER_SIZE);
+    hyb_walk_same(walk, w->n_members);
+    hyb_walk_same(walk, (int64_t)sizeof(hyb_replay_tick));
+    HYB_WALK(walk, w->seed);
+    HYB_WALK(walk, w->n_learned);
+    HYB_WALK(walk, w->beta1_n);
+    HYB_WALK(walk, w->beta2_n);
+    hyb_walk_bytes(walk, w->weights, floats);
+    hyb_walk_bytes(walk, w->m, floats);
+    hyb_walk_bytes(walk, w->v, floats);
+    hyb_walk_bytes(walk, w->trusts, sizeof(hyb_trust) * (size_t)w->n_members);
+    HYB_WALK(walk, r->n);
+    HYB_WALK(walk, r->square);
+    HYB_WALK(walk, r->n_squares);
+    HYB_WALK(walk, r->episode);
+    if (r->n < 0 || r->n_squares < 0 || w->n_learned < 0) {
+        walk->failed = true;
+        r->n = r->n_squares = w->n_learned = 0;
+    }
+    for (t = hyb_replay_first(r); t < r->n && !walk->failed; t++)
+        hyb_walk_bytes(walk, hyb_replay_at(r, t), sizeof(hyb_replay_tick));
+    w->stale = true;
+}
+/* ==== end src/predict/world.c ==== */
+
+/* ==== begin src/predict/world_learn.c ==== */
+/* predict/world_learn: one step of AdamW for each member: 16 windows of 16 ticks from the replay; rate from 1e-3 to
+ * 3e-4 over 1000 steps; gradients clipped at a norm of 5, and thrown away if they are not finite.
+ *
+ * A run has some hundred ticks, and each is seen some hundred times: left alone, members know them by heart. On an AR
+ * process whose sign changes without notice (tests/test_predict_world.c; 300 ticks, two members) the negative log
+ * likelihood of the next value was then -0.81, that of the best constant law -2.67. So
+ *
+ *     a fifth of the ticks, in blocks of 8, is held back from each member (another fifth from each of five): its
+ *     deviations learn from these alone                                                            -2.73
+ *     and so does what its mean is worth (trust.c); errors of 8 ticks ahead fall from 0.0196 to 0.0170
+ *     weights decay, those of the deviations more                                                  -2.79 */
+
+enum { HYB_MEMBERS_BLOCK = 8, HYB_MEMBERS_FOLDS = 5 }; /* ticks that are held back together, and from how many */
+#define HYB_MEMBERS_CLIP  5.0
+#define HYB_MEMBERS_DECAY 3.0f   /* of all weights, times the rate */
+#define HYB_MEMBERS_CALM  100.0f /* of those of the deviations */
+#define HYB_MEMBERS_BETA1 0.9f
+#define HYB_MEMBERS_BETA2 0.999f
+
+static double hyb_members_rate(int64_t step) { return 3e-4 + 7e-4 * HYB_MAX(0, 1 - (double)step / 1000); }
+
+/* Floating point operations of a step, all members: whoever trains a tiny model may want fewer steps. */
+static double hyb_world_cost(const hyb_world *w)
+{
+    return 6.0 * HYB_MEMBER_SIZE * HYB_PANEL_WINDOWS * HYB_PANEL_TICKS * w->n_members;
+}
+
+/* The columns of a step: inputs, labels, and which ticks are of the episode that their window began in. */
+static void hyb_members_fill(hyb_world *w, int ticks)
+{
+    const int64_t *first = w->first;
+    const hyb_replay *r = &w->replay;
+    int t, i, j;
+    for (i = 0; i < HYB_PANEL_WINDOWS; i++)
+        for (t = 0; t < ticks; t++) {
+            const hyb_replay_tick *now = hyb_replay_at(r, first[i] + t);
+            const int c = t * HYB_PANEL_WINDOWS + i;
+            for (j = 0; j < HYB_WORLD_INPUTS; j++) w->inputs[j * HYB_PANEL_ROW + c] = now->x[j];
+            w->inputs[HYB_WORLD_INPUTS * HYB_PANEL_ROW + c] = now->miss;
+            hyb_replay_labels(r, first[i] + t, &w->labels[c]);
+            w->counted[c] = now->episode == hyb_replay_at(r, first[i])->episode;
+        }
+}
+
+/* Is the tick held back from the member? Of five blocks that follow each other, each is held back from one member of
+ * five; which one is drawn. */
+static bool hyb_members_held(const hyb_world *w, int member, int64_t tick)
+{
+    const int64_t block = tick / HYB_MEMBERS_BLOCK;
+    uint32_t random[4];
+    hyb_world_random(w->seed, HYB_STREAM_HELD, 0, (uint64_t)(block / HYB_MEMBERS_FOLDS), random);
+    return (block + random[0] % HYB_MEMBERS_FOLDS) % HYB_MEMBERS_FOLDS == member % HYB_MEMBERS_FOLDS;
+}
+
+/* What the ticks are to a member: those taught count 1 together, and so do those held back. False: none is taught. */
+static bool hyb_members_shares(const hyb_world *w, int member, const int64_t *first, int ticks, hyb_share *share)
+{
+    const int n = ticks * HYB_PANEL_WINDOWS;
+    double count[3] = { 0, 0, 0 };
+    int c;
+    for (c = 0; c < n; c++) {
+        const int64_t tick = first[c % HYB_PANEL_WINDOWS] + c / HYB_PANEL_WINDOWS;
+        share[c].role = !w->counted[c]                      ? HYB_ROLE_NONE
+                        : hyb_members_held(w, member, tick) ? HYB_ROLE_HELD
+                                                            : HYB_ROLE_TAUGHT;
+        count[share[c].role]++;
+    }
+    for (c = 0; c < n; c++) {
+        share[c].weight = (float)(1 / count[share[c].role]);
+        share[c].kl = (float)(1 / (count[HYB_ROLE_TAUGHT] + count[HYB_ROLE_HELD]));
+    }
+    return count[HYB_ROLE_TAUGHT] > 0;
+}
+
+/* The gradients d (HYB_MEMBER_ROOM) of one member, in its space; false: it has nothing to learn from. */
+static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, float *d)
+{
+    const float *weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
+    const size_t row = sizeof(float) * HYB_PANEL_ROW;
+    const int ticks = hyb_replay_window(&w->replay);
+    uint32_t random[HYB_PANEL_ROW][HYB_LATENT_CHOICES];
+    hyb_share share[HYB_PANEL_ROW];
+    int c, i;
+    memset(&w->taught[member], 0, sizeof *w->taught);
+    memset(&w->held[member], 0, sizeof *w->held);
+    if (!hyb_members_shares(w, member, w->first, ticks, share)) return false;
+    s->ticks = ticks;
+    s->windows = HYB_PANEL_WINDOWS;
+    for (c = 0; c < ticks * HYB_PANEL_WINDOWS; c++)
+        hyb_world_random(w->seed, HYB_STREAM_SAMPLES, member, (uint64_t)w->n_learned * HYB_PANEL_ROW + (uint64_t)c,
+                         random[c]);
+    memcpy(s->x, w->inputs, row * HYB_WORLD_INPUTS);
+    memcpy(s->trunk_act + HYB_MISS_ROW, w->inputs + HYB_WORLD_INPUTS * HYB_PANEL_ROW, row);
+    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->h + i * HYB_PANEL_ROW, 0, sizeof(float) * HYB_PANEL_WINDOWS);
+    hyb_rollout_states(s, weights, (const uint32_t(*)[HYB_LATENT_CHOICES])random);
+    hyb_rollout_outputs(s, weights);
+    hyb_trust_fade(&w->trusts[member]);
+    hyb_rollout_loss(s, w->labels, share, &w->trusts[member], &w->taught[member], &w->held[member]);
+    hyb_trust_solve(&w->trusts[member], (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS);
+    memset(d, 0, sizeof(float) * HYB_MEMBER_ROOM);
+    hyb_rollout_back(s, weights, d);
+    return true;
+}
+
+/* The deviations' weights, but for their biases, are drawn to 0: so a deviation is what it is on the whole, and differs
+ * from tick to tick only by a factor of about e^0.5 at most. Freer ones learn by heart what is held back from the mean:
+ * 90 % bands then cover 80 %. */
+static void hyb_members_calm(float *head, float rate)
+{
+    const float left = 1.0f - HYB_MEMBERS_CALM * rate;
+    int i, j;
+    for (i = HYB_HEAD_SIGMA; i < HYB_HEADS; i++)
+        for (j = 0; j < HYB_HEAD_COLUMNS; j++)
+            if (j != HYB_WORLD_UNITS) head[i * HYB_HEAD_COLUMNS + j] *= left;
+}
+
+static void hyb_members_adam(const hyb_world *w, int member, const hyb_cpu_kernels *kernels, const float *d)
+{
+    const size_t at = (size_t)member * HYB_MEMBER_ROOM;
+    hyb_op_adamw op;
+    double squares = 0;
+    int i;
+    for (i = 0; i < HYB_MEMBER_ROOM; i += 4096) {
+        float sum;
+        kernels->squares(d + i, HYB_MIN(4096, HYB_MEMBER_ROOM - i), &sum);
+        squares += sum;
+    }
+    if (!(squares - squares == 0)) return;
+    memset(&op, 0, sizeof op);
+    op.w = w->weights + at;
+    op.m = w->m + at;
+    op.v = w->v + at;
+    op.grad = d;
+    op.n = HYB_MEMBER_ROOM;
+    op.factor = squares > HYB_MEMBERS_CLIP * HYB_MEMBERS_CLIP ? (float)(HYB_MEMBERS_CLIP / sqrt(squares)) : 1.0f;
+    op.beta1 = HYB_MEMBERS_BETA1;
+    op.beta2 = HYB_MEMBERS_BETA2;
+    op.eps = 1e-8f;
+    op.c1 = (float)(1 / (1 - w->beta1_n));
+    op.c2 = (float)(1 / (1 - w->beta2_n));
+    op.rate = (float)hyb_members_rate(w->n_learned);
+    op.decay = HYB_MEMBERS_DECAY;
+    kernels->adamw(&op, 0, HYB_MEMBER_ROOM);
+    hyb_members_calm(op.w + HYB_AT_head, op.rate);
+}
+
+/* The members of one space, one after the other. */
+static void hyb_members_space(void *arg, int space, int lane)
+{
+    hyb_world *w = (hyb_world *)arg;
+    hyb_rollout *s = &w->spaces[space];
+    float *d = w->gradients + (size_t)space * HYB_MEMBER_ROOM;
+    int member;
+    HYB_UNUSED(lane);
+    for (member = space; member < w->n_members; member += w->n_spaces)
+        if (hyb_members_gradients(w, member, s, d)) hyb_members_adam(w, member, s->lane.kernels, d);
+}
+
+/* One step of each member. False: there is nothing to learn from yet. */
+static bool hyb_world_learn(hyb_world *w)
+{
+    if (w->replay.n < 2) return false;
+    hyb_replay_draw(&w->replay, w->seed, w->n_learned, w->first);
+    hyb_members_fill(w, hyb_replay_window(&w->replay));
+    w->beta1_n *= HYB_MEMBERS_BETA1;
+    w->beta2_n *= HYB_MEMBERS_BETA2;
+    hyb_parallel(w->rt, w->n_spaces, hyb_members_space, w);
+    w->n_learned++;
+    w->stale = true;
+    return true;
+}
+/* ==== end src/predict/world_learn.c ==== */
+
+/* ==== begin src/predict/foresee.c ==== */
+/* predict/foresee: what the members say of the window to come, for up to 16 actions at once, and how far they agree.
+ *
+ * The members are a mixture, so variances add (law of total variance): the mean of theirs is what no member could know
+ * (aleatoric), the variance of their means is what this ensemble does not know (epistemic). */
+
+/* For one action. Log losses: natural logarithms, less what the law said of them at the newest tick. */
+typedef struct hyb_forecast {
+    bool has_loss; /* else the next three are 0: two ticks are
+                      needed to see how much the law misses by */
+    float mean[HYB_HORIZONS], aleatoric[HYB_HORIZONS], epistemic[HYB_HORIZONS]; /* in 1, 2, 4, 8 windows; variances */
+    float delta[HYB_DELTA_OUTPUTS]; /* means of the members' outputs: hyb_delta_coefficients makes c of them */
+    float gain, gain_sigma;         /* true steps */
+    float gain_chance;              /* P(gain > cost) */
+    float ok;                       /* P(the loss after Correct lies within the band) */
+    float spread;                   /* of the loss: sqrt(epistemic / (aleatoric + epistemic)), averaged: 0 .. 1 */
+    float surprise; /* KL(posterior || prior) of the newest tick, nats: it showed what nobody expected */
+} hyb_forecast;
+
+/* P(a normal number < x) */
+static float hyb_normal_below(float x)
+{
+    const float tail = hyb_gelu_tail_scalar(HYB_MIN(x < 0 ? -x : x, 14.6f));
+    return x < 0 ? tail : 1.0f - tail;
+}
+
+/* Earlier ticks that follow each other up to the newest: at most 15. */
+static int hyb_foresee_earlier(const hyb_replay *r)
+{
+    int n = 0;
+    while (n < HYB_PANEL_TICKS - 1 && hyb_replay_has(r, r->n - 2 - n, hyb_replay_at(r, r->n - 1)->episode)) n++;
+    return n;
+}
+
+/* The state before the newest tick: over the ticks before it, from zeros. */
+static void hyb_foresee_state(const hyb_world *w, int member, hyb_rollout *s)
+{
+    const float *weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
+    const hyb_replay *r = &w->replay;
+    float *state = w->states + (size_t)member * HYB_WORLD_UNITS;
+    const int n = hyb_foresee_earlier(r);
+    int t, i;
+    for (i = 0; i < HYB_WORLD_UNITS; i++) s->h[i * HYB_PANEL_ROW] = 0;
+    for (t = 0; t < n; t++)
+        for (i = 0; i < HYB_WORLD_INPUTS; i++) s->x[i * HYB_PANEL_ROW + t] = hyb_replay_at(r, r->n - 1 - n + t)->x[i];
+    s->ticks = n;
+    s->windows = 1;
+    if (n) hyb_rollout_states(s, weights, NULL);
+    for (i = 0; i < HYB_WORLD_UNITS; i++) state[i] = s->h[i * HYB_PANEL_ROW + n];
+}
+
+/* Beyond 3 deviations of a feature the members part: each has a straight line of its own there, which nothing has ever
+ * corrected (after Osband et al. 2018, "randomized prior functions"). Left alone, they do not: the encoder's LayerNorm
+ * hides how large its inputs are, and layers saturate, so that they agree as well on what nobody has seen. In units. */
+static float hyb_foresee_astray(const hyb_world *w, int member, int horizon, const float *x)
+{
+    const float usual = 3.0f, slope = 0.05f;
+    uint32_t random[4] = { 0, 0, 0, 0 };
+    float sum = 0;
+    int i;
+    for (i = 0; i < HYB_WORLD_FEATURES; i++) {
+        if (i % 4 == 0)
+            hyb_world_random(w->seed, HYB_STREAM_ASTRAY, member, (uint64_t)horizon * HYB_WORLD_FEATURES + (uint64_t)i,
+                             random);
+        sum += (x[i] - hyb_clampf(x[i], -usual, usual)) * (random[i % 4] & 1 ? slope : -slope);
+    }
+    return sum;
+}
+
+typedef struct hyb_foresee_job {
+    hyb_world *w;
+    const float (*actions)[HYB_WORLD_ACTION];
+    int n;
+} hyb_foresee_job;
+
+/* One tick, an action a column: into the outputs of a member. */
+static void hyb_foresee_member(const hyb_foresee_job *job, int member, hyb_rollout *s)
+{
+    const hyb_world *w = job->w;
+    const hyb_replay_tick *now = hyb_replay_at(&w->replay, w->replay.n - 1);
+    const float *weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
+    const float *state = w->states + (size_t)member * HYB_WORLD_UNITS;
+    float *out = w->outputs + (size_t)member * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS, logs[HYB_LATENT];
+    int c, i;
+    for (c = 0; c < job->n; c++) {
+        for (i = 0; i < HYB_WORLD_FEATURES; i++) s->x[i * HYB_PANEL_ROW + c] = now->x[i];
+        for (i = 0; i < HYB_WORLD_ACTION; i++)
+            s->x[(HYB_WORLD_FEATURES + i) * HYB_PANEL_ROW + c] = hyb_replay_input(job->actions[c][i]);
+        for (i = 0; i < HYB_WORLD_UNITS; i++) s->h[i * HYB_PANEL_ROW + c] = state[i];
+        s->trunk_act[HYB_MISS_ROW + c] = now->miss;
+    }
+    s->ticks = 1;
+    s->windows = job->n;
+    hyb_rollout_states(s, weights, NULL);
+    hyb_rollout_outputs(s, weights);
+    for (c = 0; c < job->n; c++) {
+        for (i = 0; i < HYB_HEADS; i++) out[i * HYB_PANEL_WINDOWS + c] = s->out[i * HYB_PANEL_ROW + c];
+        for (i = 0; i < HYB_HORIZONS; i++) {
+            float *mu = &out[(HYB_HEAD_MEAN + i) * HYB_PANEL_WINDOWS + c];
+            *mu = hyb_trust_mean(&w->trusts[member], i, *mu, now->miss) + hyb_foresee_astray(w, member, i, now->x);
+        }
+        out[HYB_HEADS * HYB_PANEL_WINDOWS + c] = (float)hyb_latent_kl(s->q + c, s->p + c, logs);
+    }
+}
+
+static void hyb_foresee_space(void *arg, int space, int lane)
+{
+    const hyb_foresee_job *job = (const hyb_foresee_job *)arg;
+    int member;
+    HYB_UNUSED(lane);
+    for (member = space; member < job->w->n_members; member += job->w->n_spaces) {
+        if (job->w->stale) hyb_foresee_state(job->w, member, &job->w->spaces[space]);
+        hyb_foresee_member(job, member, &job->w->spaces[space]);
+    }
+}
+
+/* ---- the members together ---------------------------------------------------------------------------------------- */
+
+/* Of the normal numbers (mu, log s) at output `at` and `at_sigma`: mean, aleatoric and epistemic variance. */
+static void hyb_foresee_mix(const hyb_world *w, int action, int at, int at_sigma, double mix[3])
+{
+    const int n = w->n_members;
+    int m;
+    mix[0] = mix[1] = mix[2] = 0;
+    for (m = 0; m < n; m++) {
+        const float *out = w->outputs + (size_t)m * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS + action;
+        const float s = hyb_clampf(out[at_sigma * HYB_PANEL_WINDOWS], HYB_SIGMA_LOW, HYB_SIGMA_HIGH);
+        mix[0] += (double)out[at * HYB_PANEL_WINDOWS] / n;
+        mix[1] += (double)hyb_exp_scalar(2.0f * s) / n;
+    }
+    for (m = 0; m < n; m++) {
+        const float *out = w->outputs + (size_t)m * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS + action;
+        const double far = out[at * HYB_PANEL_WINDOWS] - mix[0];
+        mix[2] += far * far / n;
+    }
+}
+
+/* The rest: delta, chances, surprise. */
+static void hyb_foresee_means(const hyb_world *w, int action, float cost, hyb_forecast *f)
+{
+    double delta[HYB_DELTA_OUTPUTS] = { 0 }, chance = 0, ok = 0, surprise = 0;
+    const int n = w->n_members;
+    int m, i;
+    for (m = 0; m < n; m++) {
+        const float *out = w->outputs + (size_t)m * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS + action;
+        const float mu = out[HYB_HEAD_GAIN * HYB_PANEL_WINDOWS];
+        const float s = hyb_clampf(out[HYB_HEAD_GAIN_SIGMA * HYB_PANEL_WINDOWS], HYB_SIGMA_LOW, HYB_SIGMA_HIGH);
+        for (i = 0; i < HYB_DELTA_OUTPUTS; i++) delta[i] += out[(HYB_HEAD_DELTA + i) * HYB_PANEL_WINDOWS];
+        chance += hyb_normal_below((mu - cost / HYB_GAIN_UNIT) * hyb_exp_scalar(-s));
+        ok += hyb_sigmoid_scalar(out[HYB_HEAD_OK * HYB_PANEL_WINDOWS]);
+        surprise += out[HYB_HEADS * HYB_PANEL_WINDOWS];
+    }
+    for (i = 0; i < HYB_DELTA_OUTPUTS; i++) f->delta[i] = (float)(delta[i] / n);
+    f->gain_chance = (float)(chance / n);
+    f->ok = (float)(ok / n);
+    f->surprise = (float)(surprise / n);
+}
+
+static void hyb_foresee_forecast(const hyb_world *w, int action, float cost, hyb_forecast *f)
+{
+    const float unit = hyb_replay_at(&w->replay, w->replay.n - 1)->unit;
+    double mix[3], spread = 0;
+    int h;
+    memset(f, 0, sizeof *f);
+    f->has_loss = unit > 0;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        hyb_foresee_mix(w, action, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h, mix);
+        spread += sqrt(mix[2] / (mix[1] + mix[2])) / HYB_HORIZONS;
+        f->mean[h] = (float)(mix[0] * unit);
+        f->aleatoric[h] = (float)(mix[1] * unit * unit);
+        f->epistemic[h] = (float)(mix[2] * unit * unit);
+    }
+    f->spread = (float)spread;
+    hyb_foresee_mix(w, action, HYB_HEAD_GAIN, HYB_HEAD_GAIN_SIGMA, mix);
+    f->gain = (float)(mix[0] * HYB_GAIN_UNIT);
+    f->gain_sigma = (float)(sqrt(mix[1] + mix[2]) * HYB_GAIN_UNIT);
+    hyb_foresee_means(w, action, cost, f);
+}
+
+/* Forecasts for n <= 16 actions after the newest tick. cost: what the gain has to exceed, in true steps. False: nothing
+ * was seen yet. Nothing of the world changes that a later result depends on. */
+static bool hyb_world_foresee(hyb_world *w, const float (*actions)[HYB_WORLD_ACTION], int n, float cost,
+                              hyb_forecast *forecasts)
+{
+    hyb_foresee_job job;
+    int i;
+    if (!w->replay.n || n < 1 || n > HYB_PANEL_WINDOWS) return false;
+    job.w = w;
+    job.actions = actions;
+    job.n = n;
+    hyb_parallel(w->rt, w->n_spaces, hyb_foresee_space, &job);
+    w->stale = false;
+    for (i = 0; i < n; i++) hyb_foresee_forecast(w, i, cost, &forecasts[i]);
+    return true;
+}
+/* ==== end src/predict/foresee.c ==== */
+HYB_TEPID_END
+HYB_COLD_BEGIN
 
 /* ==== begin src/predict/series.c ==== */
 /* predict/series: numbers of a run one after another, and what is to be seen in the last of them. */
@@ -59585,6 +61404,7 @@ HYB_COLD_END
 #undef HYB_FP_NONE
 #undef HYB_FP_RISCV
 #undef HYB_FP_X86
+#undef HYB_GAIN_UNIT
 #undef HYB_GELU
 #undef HYB_GEMV256_AVX2
 #undef HYB_GEMV256_AVX512
@@ -59609,6 +61429,7 @@ HYB_COLD_END
 #undef HYB_HORIZON_VERIFY
 #undef HYB_ILLEGAL_FULL
 #undef HYB_INLINE
+#undef HYB_INPUT_MOST
 #undef HYB_INT_GEMM_TYPE
 #undef HYB_INT_KERNELS
 #undef HYB_IN_ORDER
@@ -59622,6 +61443,11 @@ HYB_COLD_END
 #undef HYB_KEEP
 #undef HYB_KERNEL
 #undef HYB_KERNEL_PANELS
+#undef HYB_KL_FREE
+#undef HYB_KL_POSTERIOR
+#undef HYB_KL_PRIOR
+#undef HYB_LABEL_MOST
+#undef HYB_LATENT_MIX
 #undef HYB_LAW_ALPHA
 #undef HYB_LAW_LEAST
 #undef HYB_LAW_POINTS
@@ -59638,12 +61464,19 @@ HYB_COLD_END
 #undef HYB_LOSS_DECAY
 #undef HYB_LOSS_KNOWS_FROM
 #undef HYB_LOSS_LEAK
+#undef HYB_LOSS_OK
 #undef HYB_LOSS_RATE
 #undef HYB_LOSS_RESIDUAL
 #undef HYB_LOSS_RING
 #undef HYB_LOSS_SIMILAR
 #undef HYB_LOWRANK_LARGEST
 #undef HYB_MAX
+#undef HYB_MEMBERS_BETA1
+#undef HYB_MEMBERS_BETA2
+#undef HYB_MEMBERS_CALM
+#undef HYB_MEMBERS_CLIP
+#undef HYB_MEMBERS_DECAY
+#undef HYB_MEMBER_WEIGHTS
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
@@ -59690,6 +61523,7 @@ HYB_COLD_END
 #undef HYB_OWN_SCALE
 #undef HYB_P
 #undef HYB_PACKED
+#undef HYB_PANEL
 #undef HYB_PANEL32_TYPE
 #undef HYB_PARTS
 #undef HYB_PHASE_ERRORS
@@ -59732,6 +61566,7 @@ HYB_COLD_END
 #undef HYB_ROLLBACK_MOST
 #undef HYB_ROLLBACK_SLOWER
 #undef HYB_ROLLBACK_WITHIN
+#undef HYB_ROLLOUT_PANELS
 #undef HYB_ROTATE
 #undef HYB_ROUNDER
 #undef HYB_ROW
@@ -59743,6 +61578,8 @@ HYB_COLD_END
 #undef HYB_SELECT_CANDIDATES
 #undef HYB_SELECT_CHUNK
 #undef HYB_SELECT_NOTHING
+#undef HYB_SIGMA_HIGH
+#undef HYB_SIGMA_LOW
 #undef HYB_SIGNALS
 #undef HYB_SIGNALS_HIDDEN
 #undef HYB_SILU
@@ -59779,11 +61616,15 @@ HYB_COLD_END
 #undef HYB_TOKEN_STRIP
 #undef HYB_TOKEN_TYPE
 #undef HYB_TRAIN_OPS
+#undef HYB_TRUST_MEMORY
+#undef HYB_TRUST_TICKS
 #undef HYB_TURN_RING
 #undef HYB_TWO
 #undef HYB_TYPES
 #undef HYB_TYPE_IS
 #undef HYB_TYPE_ROW
+#undef HYB_UNIT_LEAST
+#undef HYB_UNIT_MEMORY
 #undef HYB_UNKNOWN
 #undef HYB_UNLIKELY
 #undef HYB_UNROLL
@@ -59845,6 +61686,7 @@ HYB_COLD_END
 #undef HYB_V_TILE_OF
 #undef HYB_V_TRANSPOSE
 #undef HYB_WALK
+#undef HYB_WEIGHT
 #undef HYB_WIN32_LEAN
 #undef HYB_WORDS_REPORT
 #undef HYB_WORD_SCALE

@@ -245,6 +245,22 @@ HYB_COLD_END
 #ifndef HYBRID_NO_PREDICT
 HYB_COLD_BEGIN
 #include "predict/walk.c"
+HYB_COLD_END
+#include "predict/panel.c"
+#include "predict/gru.c"
+#include "predict/latent.c"
+#include "predict/trust.c"
+#include "predict/heads.c"
+#include "predict/member.c"
+#include "predict/rollout.c"
+#include "predict/rollout_back.c"
+HYB_TEPID_BEGIN
+#include "predict/replay.c"
+#include "predict/world.c"
+#include "predict/world_learn.c"
+#include "predict/foresee.c"
+HYB_TEPID_END
+HYB_COLD_BEGIN
 #include "predict/series.c"
 #include "predict/features.c"
 #include "predict/law.c"
@@ -275,20 +291,6 @@ HYB_COLD_BEGIN
 #include "predict/loop.c"
 #include "predict/predictor.c"
 HYB_COLD_END
-#include "predict/panel.c"
-#include "predict/gru.c"
-#include "predict/latent.c"
-#include "predict/belief.c"
-#include "predict/heads.c"
-#include "predict/member.c"
-#include "predict/rollout.c"
-#include "predict/rollout_back.c"
-HYB_TEPID_BEGIN
-#include "predict/replay.c"
-#include "predict/world.c"
-#include "predict/world_learn.c"
-#include "predict/foresee.c"
-HYB_TEPID_END
 #endif
 #endif
 

@@ -64,7 +64,7 @@ typedef struct ref_run {
     const hyb_heads_labels *labels;
     const float *weight;
     const hyb_role *roles;
-    const hyb_belief *belief;
+    const hyb_trust *trust;
     bool frozen; /* else what is frozen is taken from the run itself */
     double o0[REF_COLUMNS][HYB_HEADS], trunk0[REF_COLUMNS][130];
     double sample[REF_COLUMNS][HYB_LATENT], q0[REF_COLUMNS][HYB_LATENT], p0[REF_COLUMNS][HYB_LATENT];
@@ -108,7 +108,7 @@ static double ref_nll(double mu, double s, double y)
     return 0.5 * (y - mu) * (y - mu) * exp(-2 * s) + s + 0.5 * log(2 * 3.14159265358979323846);
 }
 
-/* mean and deviation: a tick that is taught teaches the mean, one that is held back the deviation, of what the belief
+/* mean and deviation: a tick that is taught teaches the mean, one that is held back the deviation, of what the trust
  * makes of the mean. */
 static double ref_normal(const ref_run *r, int c, int at, int at_sigma, double a, double b, double y)
 {
@@ -124,7 +124,7 @@ static double ref_heads(const ref_run *r, int c)
     double loss = 0, m = 1 + 1.5 * tanh(o[0]), q = fmin(1, 2 * ref_sigmoid(o[1]));
     int h, g, i, j;
     for (h = 0; h < 4; h++)
-        if (y->has_loss >> h & 1) loss += ref_normal(r, c, h, 18 + h, r->belief->a[h], r->belief->b[h], y->y[h]);
+        if (y->has_loss >> h & 1) loss += ref_normal(r, c, h, 18 + h, r->trust->a[h], r->trust->b[h], y->y[h]);
     for (g = 0; g < 8 && y->has_delta && taught; g++) {
         static const int at[3][3] = { { 0, 1, 2 }, { 1, 3, 4 }, { 2, 4, 5 } };
         double v[3];

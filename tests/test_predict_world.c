@@ -238,7 +238,7 @@ static void test_gradients(const hybrid_runtime *rt)
                                        HYB_ROLE_TAUGHT, HYB_ROLE_NONE, HYB_ROLE_HELD };
     const float weight[N] = { 0.2f, 0.3f, 0.1f, 0.15f, 0, 0.25f };
     hyb_share share[N];
-    hyb_belief belief;
+    hyb_trust trust;
     uint32_t random[HYB_PANEL_ROW][4];
     hyb_world_loss loss, held;
     int c, i, k, over = 0, under = 0;
@@ -258,11 +258,11 @@ static void test_gradients(const hybrid_runtime *rt)
     run->labels = labels;
     run->weight = weight;
     run->roles = roles;
-    run->belief = &belief;
-    memset(&belief, 0, sizeof belief);
+    run->trust = &trust;
+    memset(&trust, 0, sizeof trust);
     for (i = 0; i < HYB_HORIZONS; i++) {
-        belief.a[i] = 0.6;
-        belief.b[i] = 0.2 * i;
+        trust.a[i] = 0.6;
+        trust.b[i] = 0.2 * i;
     }
     for (c = 0; c < N; c++) {
         share[c].role = roles[c];
@@ -278,7 +278,7 @@ static void test_gradients(const hybrid_runtime *rt)
     memset(&held, 0, sizeof held);
     hyb_rollout_states(s, w, (const uint32_t(*)[4])random);
     hyb_rollout_outputs(s, w);
-    hyb_rollout_loss(s, labels, share, &belief, &loss, &held);
+    hyb_rollout_loss(s, labels, share, &trust, &loss, &held);
     hyb_rollout_back(s, w, grad);
     for (c = 0; c < N; c++)
         for (i = 0; i < HYB_LATENT; i++) {
@@ -298,7 +298,7 @@ static void test_gradients(const hybrid_runtime *rt)
         over += roles[c] != HYB_ROLE_NONE && run->kl[c] > 1;
         under += roles[c] != HYB_ROLE_NONE && run->kl[c] < 1;
     }
-    CHECK(belief.n[0] == 2 && held.n_nll[0] == 2 && loss.n_nll[0] == 3, "%g ticks for the belief", belief.n[0]);
+    CHECK(trust.n[0] == 2 && held.n_nll[0] == 2 && loss.n_nll[0] == 3, "%g ticks for the trust", trust.n[0]);
     CHECK(over && under, "KLs on both sides of a nat: %d and %d", over, under);
     memcpy(run->q0, run->q, sizeof run->q);
     memcpy(run->p0, run->p, sizeof run->p);
@@ -329,12 +329,12 @@ static void test_balance(const hybrid_runtime *rt)
     hyb_rollout *s = rollout_create(rt);
     hyb_heads_labels none[2];
     const hyb_share share[2] = { { HYB_ROLE_TAUGHT, 1, 0.5f }, { HYB_ROLE_HELD, 1, 0.25f } };
-    hyb_belief belief;
+    hyb_trust trust;
     hyb_world_loss loss;
     int i, c;
     TEST("KL balancing");
     memset(none, 0, sizeof none);
-    memset(&belief, 0, sizeof belief);
+    memset(&trust, 0, sizeof trust);
     memset(&loss, 0, sizeof loss);
     s->ticks = 1;
     s->windows = 2;
@@ -346,7 +346,7 @@ static void test_balance(const hybrid_runtime *rt)
         hyb_latent_chances(s->q_soft + c, s->q + c);
         hyb_latent_chances(s->p_soft + c, s->p + c);
     }
-    hyb_rollout_loss(s, none, share, &belief, &loss, &loss);
+    hyb_rollout_loss(s, none, share, &trust, &loss, &loss);
     for (i = 0; i < HYB_LATENT; i++) {
         const double q = s->q[i * HYB_PANEL_ROW], p = s->p[i * HYB_PANEL_ROW];
         const double d_p = s->d_p[i * HYB_PANEL_ROW], d_q = s->d_q[i * HYB_PANEL_ROW];
@@ -494,24 +494,24 @@ static void test_labels(hybrid_runtime *rt)
 /* What a mean is worth: least squares of ticks that it was never taught, and nothing where nothing is known. */
 static void test_belief(hybrid_runtime *rt)
 {
-    hyb_belief b;
+    hyb_trust b;
     hyb_world *w = NULL;
     int i, m, held[5] = { 0 };
-    TEST("belief");
+    TEST("trust");
     memset(&b, 0, sizeof b);
-    hyb_belief_solve(&b, 10);
-    CHECK(b.a[0] == 0 && hyb_belief_mean(&b, 0, 3, 4) == 0, "nothing is known: a = %g", b.a[0]);
+    hyb_trust_solve(&b, 10);
+    CHECK(b.a[0] == 0 && hyb_trust_mean(&b, 0, 3, 4) == 0, "nothing is known: a = %g", b.a[0]);
     for (i = 0; i < 4000; i++) {
         const double o = draw(), r = draw();
-        hyb_belief_add(&b, 1, o, r, 0.5 * o - 0.25 * r + 0.1 * draw());
-        hyb_belief_add(&b, 2, o, r, -2 * o + 3 * r);
-        hyb_belief_add(&b, 3, o, 0, o); /* r tells nothing, and is 0 */
+        hyb_trust_add(&b, 1, o, r, 0.5 * o - 0.25 * r + 0.1 * draw());
+        hyb_trust_add(&b, 2, o, r, -2 * o + 3 * r);
+        hyb_trust_add(&b, 3, o, 0, o); /* r tells nothing, and is 0 */
     }
-    hyb_belief_solve(&b, 1e6);
+    hyb_trust_solve(&b, 1e6);
     CHECK(fabs(b.a[1] - 0.5) < 0.02 && fabs(b.b[1] + 0.25) < 0.02, "a = %g, b = %g", b.a[1], b.b[1]);
     CHECK(b.a[2] == 0 && b.b[2] == 1.5, "bounds: a = %g, b = %g", b.a[2], b.b[2]);
     CHECK(fabs(b.a[3] - 1) < 0.01 && fabs(b.b[3]) < 1e-9, "a = %g, b = %g", b.a[3], b.b[3]);
-    hyb_belief_solve(&b, 8);
+    hyb_trust_solve(&b, 8);
     CHECK(b.a[1] > 0.1 && b.a[1] < 0.2, "little is known: a = %g", b.a[1]);
     /* each tick is held back from one member of five, in blocks */
     CHECK(!world_create(rt, 3, 5, &w, NULL), "create");

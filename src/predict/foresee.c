@@ -99,7 +99,7 @@ static void hyb_foresee_member(const hyb_foresee_job *job, int member, hyb_rollo
         for (i = 0; i < HYB_HEADS; i++) out[i * HYB_PANEL_WINDOWS + c] = s->out[i * HYB_PANEL_ROW + c];
         for (i = 0; i < HYB_HORIZONS; i++) {
             float *mu = &out[(HYB_HEAD_MEAN + i) * HYB_PANEL_WINDOWS + c];
-            *mu = hyb_belief_mean(&w->beliefs[member], i, *mu, now->miss) + hyb_foresee_astray(w, member, i, now->x);
+            *mu = hyb_trust_mean(&w->trusts[member], i, *mu, now->miss) + hyb_foresee_astray(w, member, i, now->x);
         }
         out[HYB_HEADS * HYB_PANEL_WINDOWS + c] = (float)hyb_latent_kl(s->q + c, s->p + c, logs);
     }

@@ -24,7 +24,7 @@
  * begins on one, as o1 and o11 do, would stay there for ever. */
 #ifndef HYB_PREDICT_HEADS_C
 #define HYB_PREDICT_HEADS_C
-#include "belief.c"
+#include "trust.c"
 
 enum {
     HYB_DELTA_GROUPS = 8,
@@ -156,24 +156,24 @@ static double hyb_heads_normal(const float *in, float *out, int at, int at_sigma
     return loss;
 }
 
-/* The log losses of a tick; one that is held back goes into the member's belief. */
-static void hyb_heads_losses(const float *in, float r, const hyb_heads_labels *y, hyb_role role, hyb_belief *belief,
+/* The log losses of a tick; one that is held back goes into the member's trust. */
+static void hyb_heads_losses(const float *in, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
                              float *out, hyb_world_loss *loss)
 {
     int h;
     for (h = 0; h < HYB_HORIZONS; h++) {
         const float o = in[HYB_HEAD_MEAN + h];
         if (!(y->has_loss >> h & 1)) continue;
-        loss->nll[h] += hyb_heads_normal(in, out, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h,
-                                         hyb_belief_mean(belief, h, o, r), y->y[h], role);
+        loss->nll[h] += hyb_heads_normal(in, out, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h, hyb_trust_mean(trust, h, o, r),
+                                         y->y[h], role);
         loss->n_nll[h]++;
-        if (role == HYB_ROLE_HELD) hyb_belief_add(belief, h, o, r, y->y[h]);
+        if (role == HYB_ROLE_HELD) hyb_trust_add(trust, h, o, r, y->y[h]);
     }
 }
 
 /* One tick's outputs o and their gradients d, both columns of panels; r: the miss of the law. Adds to *loss what its
  * labels cost. */
-static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, hyb_role role, hyb_belief *belief,
+static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
                            float *d, hyb_world_loss *loss)
 {
     const bool taught = role == HYB_ROLE_TAUGHT;
@@ -183,7 +183,7 @@ static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, h
         in[i] = o[i * HYB_PANEL_ROW];
         out[i] = 0;
     }
-    hyb_heads_losses(in, r, y, role, belief, out, loss);
+    hyb_heads_losses(in, r, y, role, trust, out, loss);
     if (y->has_gain) {
         loss->gain += hyb_heads_normal(in, out, HYB_HEAD_GAIN, HYB_HEAD_GAIN_SIGMA, in[HYB_HEAD_GAIN], y->gain, role);
         loss->n_gain++;

@@ -21,14 +21,14 @@ enum { HYB_REPLAY_TICKS = 2048 };
 #define HYB_LABEL_MOST  10.0f /* units */
 #define HYB_INPUT_MOST  10.0f /* of the absolute value of an input */
 
-typedef enum hyb_known {
-    HYB_KNOWN_LOSS = 1,
-    HYB_KNOWN_LAW = 2,
-    HYB_KNOWN_DELTA = 4,
-    HYB_KNOWN_GAIN = 8,
-    HYB_KNOWN_VERDICT = 16,
-    HYB_KNOWN_OK = 32 /* the verdict: within the band */
-} hyb_known;
+typedef enum hyb_replay_known {
+    HYB_REPLAY_LOSS = 1,
+    HYB_REPLAY_LAW = 2,
+    HYB_REPLAY_DELTA = 4,
+    HYB_REPLAY_GAIN = 8,
+    HYB_REPLAY_VERDICT = 16,
+    HYB_REPLAY_OK = 32 /* the verdict: within the band */
+} hyb_replay_known;
 
 /* Values of 4 bytes only, so that a checkpoint holds no holes. */
 typedef struct hyb_replay_tick {
@@ -40,7 +40,7 @@ typedef struct hyb_replay_tick {
     float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
     float gain; /* true steps */
     int32_t episode;
-    uint32_t known; /* of hyb_known */
+    uint32_t known; /* of hyb_replay_known */
 } hyb_replay_tick;
 
 typedef struct hyb_replay {
@@ -51,7 +51,7 @@ typedef struct hyb_replay {
     int32_t episode;
 } hyb_replay;
 
-static const int *hyb_horizons(void)
+static const int *hyb_replay_ahead(void)
 {
     static const int ticks[HYB_HORIZONS] = { 1, 2, 4, 8 };
     return ticks;
@@ -75,9 +75,9 @@ static void hyb_replay_measure(hyb_replay *r, const hyb_replay_tick *now)
 {
     const hyb_replay_tick *before;
     double square, weight;
-    if (!hyb_replay_has(r, r->n - 1, r->episode) || !(now->known & HYB_KNOWN_LOSS)) return;
+    if (!hyb_replay_has(r, r->n - 1, r->episode) || !(now->known & HYB_REPLAY_LOSS)) return;
     before = hyb_replay_at(r, r->n - 1);
-    if (!(before->known & HYB_KNOWN_LAW)) return;
+    if (!(before->known & HYB_REPLAY_LAW)) return;
     square = (double)now->loss - before->ahead[0];
     square *= square;
     if (r->n_squares >= 8) square = HYB_MIN(square, 25 * r->square);
@@ -102,10 +102,10 @@ static void hyb_replay_add(hyb_replay *r, const float features[HYB_WORLD_FEATURE
     for (i = 0; i < HYB_WORLD_FEATURES; i++) now.x[i] = hyb_replay_input(features[i]);
     if (hyb_finite(loss)) {
         now.loss = loss;
-        now.known |= HYB_KNOWN_LOSS;
+        now.known |= HYB_REPLAY_LOSS;
     }
     for (i = 0; i < HYB_HORIZONS && hyb_finite(ahead[i]); i++) now.ahead[i] = ahead[i];
-    if (i == HYB_HORIZONS) now.known |= HYB_KNOWN_LAW;
+    if (i == HYB_HORIZONS) now.known |= HYB_REPLAY_LAW;
     hyb_replay_measure(r, &now);
     now.unit = hyb_replay_unit(r);
     if (hyb_finite(loss) && hyb_finite(law) && now.unit > 0)
@@ -122,21 +122,21 @@ static void hyb_replay_labels(const hyb_replay *r, int64_t tick, hyb_heads_label
     const float unit = now->unit > 0 ? now->unit : hyb_replay_unit(r);
     int h;
     memset(y, 0, sizeof *y);
-    for (h = 0; h < HYB_HORIZONS && unit > 0 && (now->known & HYB_KNOWN_LAW); h++) {
-        const int64_t later = tick + hyb_horizons()[h];
-        if (!hyb_replay_has(r, later, now->episode) || !(hyb_replay_at(r, later)->known & HYB_KNOWN_LOSS)) continue;
+    for (h = 0; h < HYB_HORIZONS && unit > 0 && (now->known & HYB_REPLAY_LAW); h++) {
+        const int64_t later = tick + hyb_replay_ahead()[h];
+        if (!hyb_replay_has(r, later, now->episode) || !(hyb_replay_at(r, later)->known & HYB_REPLAY_LOSS)) continue;
         y->y[h] = hyb_clampf((hyb_replay_at(r, later)->loss - now->ahead[h]) / unit, -HYB_LABEL_MOST, HYB_LABEL_MOST);
         y->has_loss |= 1u << h;
     }
-    y->has_delta = (now->known & HYB_KNOWN_DELTA) != 0;
+    y->has_delta = (now->known & HYB_REPLAY_DELTA) != 0;
     if (y->has_delta) {
         memcpy(y->c, now->c, sizeof y->c);
         memcpy(y->gram, now->gram, sizeof y->gram);
     }
-    y->has_gain = (now->known & HYB_KNOWN_GAIN) != 0;
+    y->has_gain = (now->known & HYB_REPLAY_GAIN) != 0;
     y->gain = hyb_clampf(now->gain / HYB_GAIN_UNIT, -HYB_LABEL_MOST, HYB_LABEL_MOST);
-    y->has_ok = (now->known & HYB_KNOWN_VERDICT) != 0;
-    y->ok = (now->known & HYB_KNOWN_OK) != 0;
+    y->has_ok = (now->known & HYB_REPLAY_VERDICT) != 0;
+    y->ok = (now->known & HYB_REPLAY_OK) != 0;
 }
 
 /* How many ticks there are whose gain is known; *tick: the one of these with the number n. */
@@ -144,7 +144,7 @@ static int64_t hyb_replay_audits(const hyb_replay *r, int64_t n, int64_t *tick)
 {
     int64_t t, count = 0;
     for (t = hyb_replay_first(r); t < r->n; t++) {
-        if (!(hyb_replay_at(r, t)->known & HYB_KNOWN_GAIN)) continue;
+        if (!(hyb_replay_at(r, t)->known & HYB_REPLAY_GAIN)) continue;
         if (count++ == n) *tick = t;
     }
     return count;

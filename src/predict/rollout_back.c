@@ -16,9 +16,9 @@ typedef struct hyb_share {
     float weight, kl;
 } hyb_share;
 
-/* The loss of every tick of the last run (*taught, and *held of those held back, which its belief learns from), and its
+/* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
  * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
-static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, const hyb_share *share, hyb_belief *belief,
+static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, const hyb_share *share, hyb_trust *trust,
                              hyb_world_loss *taught, hyb_world_loss *held)
 {
     const int n = s->ticks * s->windows;
@@ -30,7 +30,7 @@ static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, con
         for (i = 0; i < HYB_LATENT; i++) s->d_q[i * HYB_PANEL_ROW + c] = s->d_p[i * HYB_PANEL_ROW + c] = 0;
         for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] = 0;
         if (share[c].role == HYB_ROLE_NONE) continue;
-        hyb_heads_loss(s->out + c, miss[c], &labels[c], share[c].role, belief, s->d_out + c,
+        hyb_heads_loss(s->out + c, miss[c], &labels[c], share[c].role, trust, s->d_out + c,
                        share[c].role == HYB_ROLE_TAUGHT ? taught : held);
         for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] *= share[c].weight;
         kl = hyb_latent_kl(s->q + c, s->p + c, logs);

@@ -37,7 +37,7 @@ typedef struct hyb_world {
     double beta1_n, beta2_n;  /* beta^n_learned, as the product (the C library's pow differs from machine to machine) */
     bool stale;               /* the states below are of other ticks or weights */
     float *weights, *m, *v;   /* (n_members, HYB_MEMBER_ROOM) */
-    hyb_belief *beliefs;      /* (n_members) */
+    hyb_trust *trusts;        /* (n_members) */
     float *states;            /* (n_members, HYB_WORLD_UNITS): before the newest tick */
     float *outputs;           /* (n_members, HYB_HEADS + 1, HYB_PANEL_WINDOWS): of hyb_world_foresee */
     float *gradients;         /* (n_spaces, HYB_MEMBER_ROOM) */
@@ -73,7 +73,7 @@ static size_t hyb_world_layout(hyb_world *w, unsigned char *block, int n_members
     HYB_PLACE(weights, float, f *members *HYB_MEMBER_ROOM);
     HYB_PLACE(m, float, f *members *HYB_MEMBER_ROOM);
     HYB_PLACE(v, float, f *members *HYB_MEMBER_ROOM);
-    HYB_PLACE(beliefs, hyb_belief, members * sizeof(hyb_belief));
+    HYB_PLACE(trusts, hyb_trust, members * sizeof(hyb_trust));
     HYB_PLACE(states, float, f *members *HYB_WORLD_UNITS);
     HYB_PLACE(outputs, float, f *members *(HYB_HEADS + 1) * HYB_PANEL_WINDOWS);
     HYB_PLACE(gradients, float, f *spaces *HYB_MEMBER_ROOM);
@@ -202,16 +202,16 @@ static void hyb_world_know(hyb_world *w, int64_t tick, const hyb_world_label *la
     if (tick < hyb_replay_first(&w->replay) || tick >= w->replay.n) return;
     t = hyb_replay_at(&w->replay, tick);
     if (label->has_delta) {
-        t->known &= ~(uint32_t)HYB_KNOWN_DELTA;
-        if (hyb_world_gram(label, t)) t->known |= HYB_KNOWN_DELTA;
+        t->known &= ~(uint32_t)HYB_REPLAY_DELTA;
+        if (hyb_world_gram(label, t)) t->known |= HYB_REPLAY_DELTA;
     }
     if (label->has_gain && hyb_finite(label->gain)) {
         t->gain = label->gain;
-        t->known |= HYB_KNOWN_GAIN;
+        t->known |= HYB_REPLAY_GAIN;
     }
     if (label->has_verdict) {
-        t->known &= ~(uint32_t)HYB_KNOWN_OK;
-        t->known |= HYB_KNOWN_VERDICT | (label->ok ? (uint32_t)HYB_KNOWN_OK : 0);
+        t->known &= ~(uint32_t)HYB_REPLAY_OK;
+        t->known |= HYB_REPLAY_VERDICT | (label->ok ? (uint32_t)HYB_REPLAY_OK : 0);
     }
 }
 
@@ -232,7 +232,7 @@ static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
     hyb_walk_bytes(walk, w->weights, floats);
     hyb_walk_bytes(walk, w->m, floats);
     hyb_walk_bytes(walk, w->v, floats);
-    hyb_walk_bytes(walk, w->beliefs, sizeof(hyb_belief) * (size_t)w->n_members);
+    hyb_walk_bytes(walk, w->trusts, sizeof(hyb_trust) * (size_t)w->n_members);
     HYB_WALK(walk, r->n);
     HYB_WALK(walk, r->square);
     HYB_WALK(walk, r->n_squares);

@@ -7,7 +7,7 @@
  *
  *     a fifth of the ticks, in blocks of 8, is held back from each member (another fifth from each of five): its
  *     deviations learn from these alone                                                            -2.73
- *     and so does what its mean is worth (belief.c); errors of 8 ticks ahead fall from 0.0196 to 0.0170
+ *     and so does what its mean is worth (trust.c); errors of 8 ticks ahead fall from 0.0196 to 0.0170
  *     weights decay, those of the deviations more                                                  -2.79 */
 #ifndef HYB_PREDICT_WORLD_LEARN_C
 #define HYB_PREDICT_WORLD_LEARN_C
@@ -97,9 +97,9 @@ static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, floa
     for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->h + i * HYB_PANEL_ROW, 0, sizeof(float) * HYB_PANEL_WINDOWS);
     hyb_rollout_states(s, weights, (const uint32_t(*)[HYB_LATENT_CHOICES])random);
     hyb_rollout_outputs(s, weights);
-    hyb_belief_fade(&w->beliefs[member]);
-    hyb_rollout_loss(s, w->labels, share, &w->beliefs[member], &w->taught[member], &w->held[member]);
-    hyb_belief_solve(&w->beliefs[member], (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS);
+    hyb_trust_fade(&w->trusts[member]);
+    hyb_rollout_loss(s, w->labels, share, &w->trusts[member], &w->taught[member], &w->held[member]);
+    hyb_trust_solve(&w->trusts[member], (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS);
     memset(d, 0, sizeof(float) * HYB_MEMBER_ROOM);
     hyb_rollout_back(s, weights, d);
     return true;

@@ -1,4 +1,4 @@
-/* predict/belief: how far the mean of a member is to be believed ("stacking", Wolpert 1992).
+/* predict/trust: how far the mean of a member is to be believed ("stacking", Wolpert 1992).
  *
  *     mu_H = a_H o_H + b_H r      o: the member's output;  r: the miss of the law in the newest window;  in units
  *
@@ -6,34 +6,34 @@
  * that has learned nothing says what the law says, one to which the last value is all says so, and one that knows by
  * heart what it has seen is not taken at its word. Two numbers for each horizon, in closed form: Adam would take as
  * long as most runs. */
-#ifndef HYB_PREDICT_BELIEF_C
-#define HYB_PREDICT_BELIEF_C
+#ifndef HYB_PREDICT_TRUST_C
+#define HYB_PREDICT_TRUST_C
 #include "latent.c"
 
 enum { HYB_HORIZONS = 4 };
-#define HYB_BELIEF_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
-#define HYB_BELIEF_TICKS  8.0  /* what a = b = 0 counts as */
+#define HYB_TRUST_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
+#define HYB_TRUST_TICKS  8.0  /* what a = b = 0 counts as */
 
 /* Sums over ticks, and what they make. */
-typedef struct hyb_belief {
+typedef struct hyb_trust {
     double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
     double a[HYB_HORIZONS], b[HYB_HORIZONS];
-} hyb_belief;
+} hyb_trust;
 
-static void hyb_belief_fade(hyb_belief *s)
+static void hyb_trust_fade(hyb_trust *s)
 {
     int h;
     for (h = 0; h < HYB_HORIZONS; h++) {
-        s->n[h] *= HYB_BELIEF_MEMORY;
-        s->oo[h] *= HYB_BELIEF_MEMORY;
-        s->or_[h] *= HYB_BELIEF_MEMORY;
-        s->rr[h] *= HYB_BELIEF_MEMORY;
-        s->oy[h] *= HYB_BELIEF_MEMORY;
-        s->ry[h] *= HYB_BELIEF_MEMORY;
+        s->n[h] *= HYB_TRUST_MEMORY;
+        s->oo[h] *= HYB_TRUST_MEMORY;
+        s->or_[h] *= HYB_TRUST_MEMORY;
+        s->rr[h] *= HYB_TRUST_MEMORY;
+        s->oy[h] *= HYB_TRUST_MEMORY;
+        s->ry[h] *= HYB_TRUST_MEMORY;
     }
 }
 
-static void hyb_belief_add(hyb_belief *s, int h, double o, double r, double y)
+static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
 {
     s->n[h]++;
     s->oo[h] += o * o;
@@ -44,9 +44,9 @@ static void hyb_belief_add(hyb_belief *s, int h, double o, double r, double y)
 }
 
 /* n_ticks: how many different ones the sums are of, about: the same ones come again and again. */
-static void hyb_belief_solve(hyb_belief *s, double n_ticks)
+static void hyb_trust_solve(hyb_trust *s, double n_ticks)
 {
-    const double ridge = HYB_BELIEF_TICKS / HYB_MAX(n_ticks, 1);
+    const double ridge = HYB_TRUST_TICKS / HYB_MAX(n_ticks, 1);
     int h;
     for (h = 0; h < HYB_HORIZONS; h++) {
         const double n = s->n[h], oo = s->oo[h] / n + ridge, rr = s->rr[h] / n + ridge, or_ = s->or_[h] / n;
@@ -57,8 +57,5 @@ static void hyb_belief_solve(hyb_belief *s, double n_ticks)
     }
 }
 
-static float hyb_belief_mean(const hyb_belief *s, int h, float o, float r)
-{
-    return (float)(s->a[h] * o + s->b[h] * r);
-}
+static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
 #endif
