@@ -1141,6 +1141,26 @@ static hybrid_tokenizer *bytes_only(world *w, hybrid_error *e)
 }
 
 /* What a trainer refuses, after which its weights are those that they were. */
+static void refused_predictors(world *w, hybrid_trainer *t)
+{
+    hybrid_error e;
+    hybrid_predictor *made = POISON(hybrid_predictor);
+    hybrid_predict_desc d;
+    uint64_t bytes = 7;
+    dump before, after;
+    memset(&d, 0, sizeof d);
+    REFUSED(hybrid_predictor_create, HYBRID_ERROR_INVALID, "trainer is NULL", hybrid_predictor_create(&d, &made, &e));
+    EMPTY(!made);
+    d.trainer = t;
+    d.window = 1;
+    made = POISON(hybrid_predictor);
+    REFUSED(hybrid_predictor_create, HYBRID_ERROR_INVALID, "window is 1", hybrid_predictor_create(&d, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_predictor_plan, HYBRID_ERROR_INVALID, "window is 1", hybrid_predictor_plan(&d, &bytes, &e));
+    EMPTY(!bytes);
+    REFUSED(hybrid_predictor_plan, HYBRID_ERROR_INVALID, "bytes is NULL", hybrid_predictor_plan(&d, NULL, &e));
+}
+
 static void refused_trainers(world *w)
 {
     hybrid_trainer_desc td;
@@ -1198,6 +1218,7 @@ static void refused_trainers(world *w)
             hybrid_trainer_set_format(NULL, HYBRID_TYPE_BF16, &e));
     REFUSED(hybrid_trainer_set_format, HYBRID_ERROR_INVALID, "not in the type of number 8",
             hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_Q8_0, &e));
+    refused_predictors(w, s.trainer);
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
             hybrid_trainer_evaluate(s.trainer, &bad, &loss, &e));
@@ -1410,7 +1431,8 @@ static const char *const good_names[] = {
     "hybrid_curve_create", "hybrid_curve_add", "hybrid_curve_draw", "hybrid_curve_draw_path",
     "hybrid_data_next_weighted",
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
-    "hybrid_adapter_merge", "hybrid_session_set_adapters", "hybrid_trainer_set_format"
+    "hybrid_adapter_merge", "hybrid_session_set_adapters",
+    "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format"
 };
 /* clang-format on */
 
@@ -1716,6 +1738,25 @@ static int good_data(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_predictor(hybrid_trainer *t, const char *name, hybrid_error *e)
+{
+    hybrid_predict_desc d;
+    hybrid_predictor *p = POISON(hybrid_predictor);
+    uint64_t bytes = 1;
+    int r;
+    memset(&d, 0, sizeof d);
+    d.trainer = t;
+    if (!strcmp(name, "hybrid_predictor_plan")) {
+        r = hybrid_predictor_plan(&d, &bytes, e);
+        CHECK(!bytes == !!r, "a plan");
+        return r;
+    }
+    r = hybrid_predictor_create(&d, &p, e);
+    CHECK(!p == !!r, "a handle");
+    if (!r) hybrid_predictor_destroy(p);
+    return r;
+}
+
 static int good_trainer(world *w, int which, hybrid_error *e)
 {
     school s;
@@ -1734,6 +1775,7 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && !strcmp(good_names[which], "hybrid_trainer_swap_ema")) r = hybrid_trainer_swap_ema(s.trainer, e);
     if (!r && !strcmp(good_names[which], "hybrid_trainer_set_format"))
         r = hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_BF16, e);
+    if (!r && strstr(good_names[which], "hybrid_predictor_")) r = good_predictor(s.trainer, good_names[which], e);
     if (!r && which == 69) {
         hybrid_trainer_describe(s.trainer, &td);
         r = hybrid_trainer_plan(&td, &plan, e);

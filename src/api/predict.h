@@ -81,7 +81,7 @@ typedef struct hybrid_predict_metrics {
     double moved;                      /* norm of the last move, as a part of that of d */
     double coverage;                   /* of the band of 90 % so far: part of the losses that were within */
     double gained, gained_error;       /* steps: how far moves had gone in advance of what true steps then did */
-    /* mean |error| of the logarithm of a window's mean loss, told one window before: by law and residual, */
+    /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
     double seconds;                                       /* that the predictor took */

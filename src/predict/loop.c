@@ -22,12 +22,11 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen
     reading.has_grad = true;
     reading.grad_norm = seen->grad_norm;
     reading.has_surprise = p->band.sigma > 0 && p->conformal.n >= 32;
-    reading.surprise =
-        reading.has_surprise ? (l - p->band.expected) * HYB_CONFORMAL_GAUSS / (p->conformal.factor * p->band.sigma) : 0;
+    if (reading.has_surprise)
+        reading.surprise = HYB_MAX((l - p->band.expected) * HYB_CONFORMAL_GAUSS / HYB_MAX(hyb_band_half(p), 1e-9), 0.0);
     reading.can_go_back = p->now.can_go_back != 0;
     action = hyb_monitor_look(&p->monitor, &reading);
     hyb_phases_act(&p->phases, &action);
-    if (action.act == HYB_ACT_SHORTEN) p->now.scale = HYB_MAX(p->now.scale * action.shorten, 0.1);
     if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
     if (action.act == HYB_ACT_ABORT)
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
@@ -75,16 +74,17 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
 }
 
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
- * it had gone in advance. Directions that lead nowhere have none of it, and those that lead back less. */
+ * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
+ * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
 static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
 {
     hyb_episode *e = &p->episode;
-    const double dd = all->of[HYB_DD];
+    const double dd = all->of[HYB_DD], along_b = e->b + e->d * (1 - (double)p->desc.mu);
     double reward;
     if (e->open != 1) return;
     e->open = 2;
     if (!(dd > 0)) return;
-    reward = hyb_clamp((e->b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
     hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
@@ -96,13 +96,12 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
 
 static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
 {
-    const double law_before = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
     if (r) return r;
     p->now.n_windows++;
     hyb_law_window(&p->law);
-    hyb_band_window(p, law_before, rate);
+    hyb_band_window(p, rate);
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_geometry(p, sums, &geometry);
@@ -233,10 +232,14 @@ static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *ba
     e->n++;
     if (p->phases.step < p->phases.length) return HYBRID_OK;
     z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
+    if (e->open == 2) e->open = 0;
+    if (hyb_arms[e->arm].way == HYB_WAY_A) { /* a loss that rises at once says nothing of what a move is worth */
+        hyb_phases_observe(&p->phases, z < 4, e->sum / e->n - e->expected);
+        return HYBRID_OK;
+    }
     hyb_phases_observe(&p->phases, z < 1.96, e->sum / e->n - e->expected);
     p->now.trust = hyb_clamp(p->now.trust * (z < 1.96 ? 1.1 : 0.5), 0.05, (double)p->desc.trust);
-    if (e->open == 2) e->open = 0;
-    if (z < 4 || hyb_arms[e->arm].way == HYB_WAY_A || !p->now.can_go_back) return HYBRID_OK;
+    if (z < 4 || !p->now.can_go_back) return HYBRID_OK;
     *back = true;
     return hyb_predictor_go_back(p, "a jump made the loss worse, and correcting it did not help", 1, 0, error);
 }
@@ -260,10 +263,10 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     bool back;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->band.sigma > 0) {
-        metrics->predict.low = exp(p->band.expected - p->conformal.factor * p->band.sigma);
-        metrics->predict.high = exp(p->band.expected + p->conformal.factor * p->band.sigma);
+        metrics->predict.low = exp(p->band.expected - hyb_band_half(p));
+        metrics->predict.high = exp(p->band.expected + hyb_band_half(p));
     }
-    p->now.steps_of_phase[p->now.phase == HYB_PHASE_PREDICT ? HYB_PHASE_FULL : p->now.phase]++;
+    p->now.steps_of_phase[p->now.phase == (int64_t)HYB_PHASE_PREDICT ? (int64_t)HYB_PHASE_FULL : p->now.phase]++;
     hyb_phases_spend(&p->phases, 1);
     hyb_predictor_see(p, seen);
     r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);
@@ -275,7 +278,6 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
-    hyb_band_expect(p, seen->rate);
     if (p->episode.open == 1 && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;

@@ -305,8 +305,8 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->gained = now->gained;
     metrics->gained_error = sqrt(now->gained_squares);
     metrics->coverage = predictor->band.n > 0 ? predictor->band.within / predictor->band.n : 0;
-    if (predictor->band.n_windows > 4) {
-        const double n = predictor->band.n_windows - 4;
+    if (predictor->band.n_windows > HYB_BAND_FIRST) {
+        const double n = predictor->band.n_windows - HYB_BAND_FIRST;
         metrics->error_of_windows = predictor->band.off / n;
         metrics->error_of_last = predictor->band.off_last / n;
         metrics->error_of_law = predictor->band.off_law / n;

@@ -12,16 +12,20 @@
 #include "phases.c"
 #include "settings.c"
 
-enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1 };
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1, HYB_BAND_FIRST = 5 };
 
-/* What the loss of the next step is expected to be, as l = log loss: the law, what lately was above or below it, and
- * how far single steps lie from that. */
+/* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
+ * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
+#define HYB_BAND_LEVEL 0.125 /* of the newest */
+#define HYB_BAND_TREND 0.01
 typedef struct hyb_band {
-    double level, squares;         /* of l - law: mean of 1/16 of the newest; squares of what is off that */
+    double level, trend, squares;  /* of l; a step; of what is off: 1/64 of the newest */
     double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
-    double n, within;              /* steps that were expected, and that were within the band of 90 % */
+    double widen;                  /* log of what the band is wider than the deviations of late tell */
+    double n_seen;                 /* steps; of those that were expected: */
+    double n, within;              /* how many, and how many within the band of 90 % */
     double n_windows;              /* windows, and the sums of |error| of their mean l: */
-    double off, off_last, off_law; /* as expected; by the window before; by the law alone */
+    double off, off_last, off_law; /* as expected; by the window before; by the law */
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
     double sum, n_steps;           /* of this one */
@@ -141,49 +145,55 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
 
 /* ---- what the next loss is expected to be ------------------------------------------------------------------------ */
 
-/* l of a step was seen: was it within the band? */
+/* Half of the band of 90 %. Its width follows what was seen in two ways: by the deviations of the last 200 steps, and
+ * at once by each step that was within or not (Gibbs and Candes 2021), since a run that learns is never the same for
+ * long. */
+static double hyb_band_half(const hybrid_predictor *p)
+{
+    return p->conformal.factor * p->band.sigma * exp(p->band.widen);
+}
+
+/* l of a step was seen: was it within the band? Then the next one is expected. */
 static void hyb_band_see(hybrid_predictor *p, double l)
 {
     hyb_band *b = &p->band;
-    const double law = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
-    const double off = l - law - b->level;
+    const double ahead = b->level + b->trend, off = l - ahead;
     if (!hyb_is_finite(l)) return;
     if (b->sigma > 0) {
+        const bool within = fabs(l - b->expected) <= hyb_band_half(p);
         b->n++;
-        b->within += fabs(l - b->expected) <= p->conformal.factor * b->sigma;
+        b->within += within;
+        b->widen = hyb_clamp(b->widen + 0.03 * (within ? -0.1 : 0.9), -2.0, 2.0);
         hyb_conformal_add(&p->conformal, l, b->expected, b->sigma);
     }
-    b->squares = b->n_steps + b->n_windows > 0 ? b->squares + (off * off - b->squares) / 64 : off * off;
-    b->level = b->n_steps + b->n_windows > 0 ? b->level + off / 16 : l - law;
+    if (b->n_seen++ > 0) {
+        const double part = HYB_MAX(HYB_BAND_LEVEL, 1 / b->n_seen);
+        b->level = ahead + part * off;
+        b->trend += HYB_BAND_TREND * off;
+        b->squares += HYB_MAX(1.0 / 64, 1 / b->n_seen) * (off * off - b->squares);
+    } else
+        b->level = l;
     b->sum += l;
     b->n_steps++;
+    b->expected = b->level + b->trend;
+    b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
-/* Of the next step, whose rate is about that of this one. */
-static void hyb_band_expect(hybrid_predictor *p, double rate)
+/* A window is over: how well was its mean told by each? rate: learning rate. */
+static void hyb_band_window(hybrid_predictor *p, double rate)
 {
     hyb_band *b = &p->band;
-    b->expected = (p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate) : 0) + b->level;
-    b->sigma = b->n_windows > 0 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
-}
-
-/* A window is over: how well was its mean told? The law was fitted anew, so that what it says has moved. */
-static void hyb_band_window(hybrid_predictor *p, double law_before, double rate)
-{
-    hyb_band *b = &p->band;
-    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0;
-    const double window = rate * p->desc.window;
+    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0, half = 0.5 * (p->desc.window + 1);
     if (!(b->n_steps > 0)) return;
-    if (b->n_windows >= 4) {
+    if (b->n_windows >= HYB_BAND_FIRST) {
         b->off += fabs(mean - b->ahead);
         b->off_last += fabs(mean - b->last);
         b->off_law += fabs(mean - b->law_ahead);
     }
     b->n_windows++;
-    b->level += law_before - (p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0);
     b->last = mean;
-    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + window / 2) : mean;
-    b->ahead = p->law.fitted ? hyb_law_ahead(&p->law, p->law.total + window / 2) : mean;
+    b->ahead = b->level + half * b->trend;
+    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate * half) : mean;
     b->sum = b->n_steps = 0;
 }
 #endif
