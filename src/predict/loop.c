@@ -163,7 +163,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
         hyb_predictor_keep(p);
         p->episode.open = 1;
         p->episode.arm = order->arm;
-        p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
+        p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
     switch (arm->way) {

@@ -58,6 +58,7 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     hyb_predictor_spread(p, m, moves);
     hyb_displacement_move(&p->disp, moves, p->desc.placebo != HYBRID_PLACEBO_RANDOM, p->desc.mu, p->desc.gamma,
                           HYB_ANCHOR_AFTER);
+    p->episode.d = (double)m.d;
     p->episode.b = (double)m.b;
     p->episode.s = (double)m.s;
     p->now.moved = HYB_MIN(length, p->now.trust);

@@ -33,7 +33,7 @@ typedef struct hyb_band {
 
 /* A move that is not judged yet. */
 typedef struct hyb_episode {
-    double b, s;            /* coefficients along b and s of what was moved */
+    double d, b, s;         /* coefficients of what was moved */
     double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
     double confidence;      /* before calibration */
     double sum, n;          /* of l in Correct */
