@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ae2949b3faf44369): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a0488616bdce13a2): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4641  output.c                 a file that is written
  *     5161  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5199  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61300  end.h                    closes what core/begin opened
+ *    61325  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5633  names.c                  names that must differ, found by hash
@@ -296,9 +296,9 @@
  *    60118  settings.c               what a predictor is asked for: defaults, and what cannot be
  *    60174  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
  *    60414  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60593  moves.c                  how weights are moved, by each of the ways
- *    60672  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    60958  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    60605  moves.c                  how weights are moved, by each of the ways
+ *    60687  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    60983  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2142,7 +2142,7 @@ typedef struct hybrid_predict_metrics {
     double moved;                      /* norm of the last move, as a part of that of d */
     double coverage;                   /* of the band of 90 % so far: part of the losses that were within */
     double gained, gained_error;       /* steps: how far moves had gone in advance of what true steps then did */
-    /* mean |error| of the logarithm of a window's mean loss, told one window before: by law and residual, */
+    /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
     double seconds;                                       /* that the predictor took */
@@ -2387,7 +2387,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ae2949b3faf44369"
+#define HYBRID__SOURCE_ID "a0488616bdce13a2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -60147,17 +60147,17 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
     const hyb_setting rows[] = {
         { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
         { "placebo", (double)d->placebo, HYBRID_PLACEBO_NONE, HYBRID_PLACEBO_MIRROR },
-        { "warmup_steps", d->warmup_steps, 1, 1e9 },
-        { "full_steps", d->full_steps, 1, 1e9 },
-        { "window", d->window, 2, 1e6 },
+        { "warmup_steps", (double)d->warmup_steps, 1, 1e9 },
+        { "full_steps", (double)d->full_steps, 1, 1e9 },
+        { "window", (double)d->window, 2, 1e6 },
         { "eta", (double)d->eta, 0, 1 },
         { "mu", (double)d->mu, 0, 0.99 },
         { "gamma", (double)d->gamma, 0, 0.9999 },
         { "beta", (double)d->beta, 0, 2 },
         { "amplitude", (double)d->amplitude, -2, 2 },
-        { "horizon", d->horizon, 16, 128 },
-        { "correction_interval", d->correction_interval, 2, 8 },
-        { "correct_steps", d->correct_steps, 1, 1e6 },
+        { "horizon", (double)d->horizon, 16, 128 },
+        { "correction_interval", (double)d->correction_interval, 2, 8 },
+        { "correct_steps", (double)d->correct_steps, 1, 1e6 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
         { "sigma", (double)d->sigma, 1, 100 },
@@ -60414,16 +60414,20 @@ static void hyb_displacement_go_back(hyb_displacement *d)
 /* ==== begin src/predict/state.c ==== */
 /* predict/state: a predictor: what it remembers of the run, and how the run goes back to what it was before a move. */
 
-enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1 };
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1, HYB_BAND_FIRST = 5 };
 
-/* What the loss of the next step is expected to be, as l = log loss: the law, what lately was above or below it, and
- * how far single steps lie from that. */
+/* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
+ * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
+#define HYB_BAND_LEVEL 0.125 /* of the newest */
+#define HYB_BAND_TREND 0.01
 typedef struct hyb_band {
-    double level, squares;         /* of l - law: mean of 1/16 of the newest; squares of what is off that */
+    double level, trend, squares;  /* of l; a step; of what is off: 1/64 of the newest */
     double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
-    double n, within;              /* steps that were expected, and that were within the band of 90 % */
+    double widen;                  /* log of what the band is wider than the deviations of late tell */
+    double n_seen;                 /* steps; of those that were expected: */
+    double n, within;              /* how many, and how many within the band of 90 % */
     double n_windows;              /* windows, and the sums of |error| of their mean l: */
-    double off, off_last, off_law; /* as expected; by the window before; by the law alone */
+    double off, off_last, off_law; /* as expected; by the window before; by the law */
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
     double sum, n_steps;           /* of this one */
@@ -60431,7 +60435,7 @@ typedef struct hyb_band {
 
 /* A move that is not judged yet. */
 typedef struct hyb_episode {
-    double b, s;            /* coefficients along b and s of what was moved */
+    double d, b, s;         /* coefficients of what was moved */
     double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
     double confidence;      /* before calibration */
     double sum, n;          /* of l in Correct */
@@ -60445,6 +60449,8 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
+    int64_t since_move;             /* true steps */
+    double weights;                 /* squares of all, some windows ago */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
@@ -60543,49 +60549,55 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
 
 /* ---- what the next loss is expected to be ------------------------------------------------------------------------ */
 
-/* l of a step was seen: was it within the band? */
+/* Half of the band of 90 %. Its width follows what was seen in two ways: by the deviations of the last 200 steps, and
+ * at once by each step that was within or not (Gibbs and Candes 2021), since a run that learns is never the same for
+ * long. */
+static double hyb_band_half(const hybrid_predictor *p)
+{
+    return p->conformal.factor * p->band.sigma * exp(p->band.widen);
+}
+
+/* l of a step was seen: was it within the band? Then the next one is expected. */
 static void hyb_band_see(hybrid_predictor *p, double l)
 {
     hyb_band *b = &p->band;
-    const double law = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
-    const double off = l - law - b->level;
+    const double ahead = b->level + b->trend, off = l - ahead;
     if (!hyb_is_finite(l)) return;
     if (b->sigma > 0) {
+        const bool within = fabs(l - b->expected) <= hyb_band_half(p);
         b->n++;
-        b->within += fabs(l - b->expected) <= p->conformal.factor * b->sigma;
+        b->within += within;
+        b->widen = hyb_clamp(b->widen + 0.03 * (within ? -0.1 : 0.9), -2.0, 2.0);
         hyb_conformal_add(&p->conformal, l, b->expected, b->sigma);
     }
-    b->squares = b->n_steps + b->n_windows > 0 ? b->squares + (off * off - b->squares) / 64 : off * off;
-    b->level = b->n_steps + b->n_windows > 0 ? b->level + off / 16 : l - law;
+    if (b->n_seen++ > 0) {
+        const double part = HYB_MAX(HYB_BAND_LEVEL, 1 / b->n_seen);
+        b->level = ahead + part * off;
+        b->trend += HYB_BAND_TREND * off;
+        b->squares += HYB_MAX(1.0 / 64, 1 / b->n_seen) * (off * off - b->squares);
+    } else
+        b->level = l;
     b->sum += l;
     b->n_steps++;
+    b->expected = b->level + b->trend;
+    b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
-/* Of the next step, whose rate is about that of this one. */
-static void hyb_band_expect(hybrid_predictor *p, double rate)
+/* A window is over: how well was its mean told by each? rate: learning rate. */
+static void hyb_band_window(hybrid_predictor *p, double rate)
 {
     hyb_band *b = &p->band;
-    b->expected = (p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate) : 0) + b->level;
-    b->sigma = b->n_windows > 0 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
-}
-
-/* A window is over: how well was its mean told? The law was fitted anew, so that what it says has moved. */
-static void hyb_band_window(hybrid_predictor *p, double law_before, double rate)
-{
-    hyb_band *b = &p->band;
-    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0;
-    const double window = rate * p->desc.window;
+    const double mean = b->n_steps > 0 ? b->sum / b->n_steps : 0, half = 0.5 * (p->desc.window + 1);
     if (!(b->n_steps > 0)) return;
-    if (b->n_windows >= 4) {
+    if (b->n_windows >= HYB_BAND_FIRST) {
         b->off += fabs(mean - b->ahead);
         b->off_last += fabs(mean - b->last);
         b->off_law += fabs(mean - b->law_ahead);
     }
     b->n_windows++;
-    b->level += law_before - (p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0);
     b->last = mean;
-    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + window / 2) : mean;
-    b->ahead = p->law.fitted ? hyb_law_ahead(&p->law, p->law.total + window / 2) : mean;
+    b->ahead = b->level + half * b->trend;
+    b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate * half) : mean;
     b->sum = b->n_steps = 0;
 }
 /* ==== end src/predict/state.c ==== */
@@ -60648,10 +60660,12 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     hyb_predictor_spread(p, m, moves);
     hyb_displacement_move(&p->disp, moves, p->desc.placebo != HYBRID_PLACEBO_RANDOM, p->desc.mu, p->desc.gamma,
                           HYB_ANCHOR_AFTER);
+    p->episode.d = (double)m.d;
     p->episode.b = (double)m.b;
     p->episode.s = (double)m.s;
     p->now.moved = HYB_MIN(length, p->now.trust);
     p->now.n_moves++;
+    p->now.since_move = 0;
 }
 
 /* Along s, as far as the run goes in so many steps. */
@@ -60666,6 +60680,7 @@ static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor g
     p->episode.b = 0;
     p->episode.s += (double)m.s;
     p->now.n_moves++;
+    p->now.since_move = 0;
 }
 /* ==== end src/predict/moves.c ==== */
 
@@ -60691,16 +60706,14 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen
     reading.has_grad = true;
     reading.grad_norm = seen->grad_norm;
     reading.has_surprise = p->band.sigma > 0 && p->conformal.n >= 32;
-    reading.surprise =
-        reading.has_surprise ? (l - p->band.expected) * HYB_CONFORMAL_GAUSS / (p->conformal.factor * p->band.sigma) : 0;
+    if (reading.has_surprise)
+        reading.surprise = HYB_MAX((l - p->band.expected) * HYB_CONFORMAL_GAUSS / HYB_MAX(hyb_band_half(p), 1e-9), 0.0);
     reading.can_go_back = p->now.can_go_back != 0;
     action = hyb_monitor_look(&p->monitor, &reading);
     hyb_phases_act(&p->phases, &action);
-    if (action.act == HYB_ACT_SHORTEN) p->now.scale = HYB_MAX(p->now.scale * action.shorten, 0.1);
     if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
     if (action.act == HYB_ACT_ABORT)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
-                        "step %lld was not done: %s, and the run went back too often; a smaller learning rate may help",
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
                         (long long)seen->step, action.why ? action.why : "the run goes astray");
     if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
     *again = true;
@@ -60740,23 +60753,26 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
     for (i = 0; i < HYB_N_GROUPS; i++)
         g->by_group[i] = sums[i].of[HYB_BB] > 0 ? sums[i].of[HYB_DB] / sums[i].of[HYB_BB] : 0;
     g->law_residual = p->law.residual;
-    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->t->desc.rate;
+    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->features.last.rate * p->desc.window;
+    g->weights = sqrt(p->now.weights);
+    g->bias2 = 1 - pow((double)p->t->desc.beta2, (double)p->t->step);
 }
 
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
- * it had gone in advance. Directions that lead nowhere have none of it, and those that lead back less. */
+ * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
+ * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
 static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
 {
     hyb_episode *e = &p->episode;
-    const double dd = all->of[HYB_DD];
+    const double dd = all->of[HYB_DD], along_b = e->b + e->d * (1 - (double)p->desc.mu);
     double reward;
     if (e->open != 1) return;
     e->open = 2;
     if (!(dd > 0)) return;
-    reward = hyb_clamp((e->b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
     hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
-    hyb_platt_add(&p->platt, e->confidence, reward > 0);
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
     p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
     p->now.n_gained++;
@@ -60765,13 +60781,13 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
 
 static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
 {
-    const double law_before = p->law.fitted ? hyb_law_value(&p->law, p->law.total) : 0;
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
     if (r) return r;
-    p->now.n_windows++;
+    if (p->now.n_windows++ % 16 == 0 && (r = hyb_displacement_size(&p->disp, &p->now.weights, error)) != HYBRID_OK)
+        return r;
     hyb_law_window(&p->law);
-    hyb_band_window(p, law_before, rate);
+    hyb_band_window(p, rate);
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_geometry(p, sums, &geometry);
@@ -60801,9 +60817,12 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
+    if (p->bandit.n_decisions && p->episode.arm == HYB_ARM_OFF)
+        hyb_bandit_reward(&p->bandit, HYB_ARM_OFF, p->episode.context, 0); /* time has gone by */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
+    p->episode.arm = choice.arm;
     return choice.arm;
 }
 
@@ -60833,7 +60852,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
         hyb_predictor_keep(p);
         p->episode.open = 1;
         p->episode.arm = order->arm;
-        p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
+        p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
     switch (arm->way) {
@@ -60886,6 +60905,7 @@ static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
     sight.phase = p->phases.phase;
     sight.phase_step = p->phases.step;
     sight.consecutive = p->phases.consecutive;
+    sight.since_predict = p->now.since_move;
     hyb_features_step(&p->features, &sight);
     hyb_law_step(&p->law, seen->loss, seen->rate);
     hyb_band_see(p, hyb_log_loss(seen->loss));
@@ -60902,10 +60922,15 @@ static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *ba
     e->n++;
     if (p->phases.step < p->phases.length) return HYBRID_OK;
     z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
+    if (e->open == 2) e->open = 0;
+    if (z < 1.96) p->now.can_go_back = 0;    /* the move stands */
+    if (hyb_arms[e->arm].way == HYB_WAY_A) { /* a loss that rises at once says nothing of what a move is worth */
+        hyb_phases_observe(&p->phases, z < 4, e->sum / e->n - e->expected);
+        return HYBRID_OK;
+    }
     hyb_phases_observe(&p->phases, z < 1.96, e->sum / e->n - e->expected);
     p->now.trust = hyb_clamp(p->now.trust * (z < 1.96 ? 1.1 : 0.5), 0.05, (double)p->desc.trust);
-    if (e->open == 2) e->open = 0;
-    if (z < 4 || hyb_arms[e->arm].way == HYB_WAY_A || !p->now.can_go_back) return HYBRID_OK;
+    if (z < 4 || !p->now.can_go_back) return HYBRID_OK;
     *back = true;
     return hyb_predictor_go_back(p, "a jump made the loss worse, and correcting it did not help", 1, 0, error);
 }
@@ -60929,10 +60954,11 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     bool back;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->band.sigma > 0) {
-        metrics->predict.low = exp(p->band.expected - p->conformal.factor * p->band.sigma);
-        metrics->predict.high = exp(p->band.expected + p->conformal.factor * p->band.sigma);
+        metrics->predict.low = exp(p->band.expected - hyb_band_half(p));
+        metrics->predict.high = exp(p->band.expected + hyb_band_half(p));
     }
-    p->now.steps_of_phase[p->now.phase == HYB_PHASE_PREDICT ? HYB_PHASE_FULL : p->now.phase]++;
+    p->now.steps_of_phase[p->now.phase == (int64_t)HYB_PHASE_PREDICT ? (int64_t)HYB_PHASE_FULL : p->now.phase]++;
+    p->now.since_move++;
     hyb_phases_spend(&p->phases, 1);
     hyb_predictor_see(p, seen);
     r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);
@@ -60944,7 +60970,6 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
-    hyb_band_expect(p, seen->rate);
     if (p->episode.open == 1 && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
@@ -61077,7 +61102,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     p->now.trust = (double)p->desc.trust;
     p->episode.confidence = 0.5;
     p->t->rate_factor = 1;
-    hyb_features_init(&p->features, 0);
+    hyb_features_init(&p->features, p->t->model ? log((double)p->t->model->hp.n_vocab) : 0);
     hyb_law_init(&p->law);
     hyb_conformal_init(&p->conformal);
     hyb_platt_init(&p->platt);
@@ -61260,8 +61285,8 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->gained = now->gained;
     metrics->gained_error = sqrt(now->gained_squares);
     metrics->coverage = predictor->band.n > 0 ? predictor->band.within / predictor->band.n : 0;
-    if (predictor->band.n_windows > 4) {
-        const double n = predictor->band.n_windows - 4;
+    if (predictor->band.n_windows > HYB_BAND_FIRST) {
+        const double n = predictor->band.n_windows - HYB_BAND_FIRST;
         metrics->error_of_windows = predictor->band.off / n;
         metrics->error_of_last = predictor->band.off_last / n;
         metrics->error_of_law = predictor->band.off_law / n;
@@ -61343,6 +61368,8 @@ HYB_COLD_END
 #undef HYB_BANDIT_STREAM
 #undef HYB_BANDIT_TRUST
 #undef HYB_BANDIT_WAY
+#undef HYB_BAND_LEVEL
+#undef HYB_BAND_TREND
 #undef HYB_BIG_ENDIAN
 #undef HYB_BLOCK_TYPES
 #undef HYB_BORDER

@@ -396,7 +396,7 @@ static void test_abort(void)
         r = net_step(t, &m, &metrics, &e);
         if (!r && metrics.predict.event == HYBRID_PREDICT_WENT_BACK) back++;
     }
-    CHECK(r == HYBRID_ERROR_NUMERIC && strstr(e.message, "too often"), "%d: %s", (int)r, e.message);
+    CHECK(r == HYBRID_ERROR_NUMERIC && strstr(e.message, "smaller learning rate"), "%d: %s", (int)r, e.message);
     CHECK(back >= 4 && p->now.rate_factor < 0.5, "%d times, rate %g", back, p->now.rate_factor);
     CHECK(hybrid_trainer_steps(t) > 0, "the trainer is there");
     hybrid_predictor_destroy(p);

@@ -29,8 +29,7 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen
     hyb_phases_act(&p->phases, &action);
     if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
     if (action.act == HYB_ACT_ABORT)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
-                        "step %lld was not done: %s, and the run went back too often; a smaller learning rate may help",
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
                         (long long)seen->step, action.why ? action.why : "the run goes astray");
     if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
     *again = true;
@@ -70,7 +69,9 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
     for (i = 0; i < HYB_N_GROUPS; i++)
         g->by_group[i] = sums[i].of[HYB_BB] > 0 ? sums[i].of[HYB_DB] / sums[i].of[HYB_BB] : 0;
     g->law_residual = p->law.residual;
-    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->t->desc.rate;
+    g->law_slope = hyb_law_slope(&p->law, p->law.total) * p->features.last.rate * p->desc.window;
+    g->weights = sqrt(p->now.weights);
+    g->bias2 = 1 - pow((double)p->t->desc.beta2, (double)p->t->step);
 }
 
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
@@ -86,8 +87,8 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     if (!(dd > 0)) return;
     reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
     hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
-    hyb_platt_add(&p->platt, e->confidence, reward > 0);
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
     p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
     p->now.n_gained++;
@@ -99,7 +100,8 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
     if (r) return r;
-    p->now.n_windows++;
+    if (p->now.n_windows++ % 16 == 0 && (r = hyb_displacement_size(&p->disp, &p->now.weights, error)) != HYBRID_OK)
+        return r;
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
@@ -131,9 +133,12 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
+    if (p->bandit.n_decisions && p->episode.arm == HYB_ARM_OFF)
+        hyb_bandit_reward(&p->bandit, HYB_ARM_OFF, p->episode.context, 0); /* time has gone by */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
+    p->episode.arm = choice.arm;
     return choice.arm;
 }
 
@@ -216,6 +221,7 @@ static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
     sight.phase = p->phases.phase;
     sight.phase_step = p->phases.step;
     sight.consecutive = p->phases.consecutive;
+    sight.since_predict = p->now.since_move;
     hyb_features_step(&p->features, &sight);
     hyb_law_step(&p->law, seen->loss, seen->rate);
     hyb_band_see(p, hyb_log_loss(seen->loss));
@@ -233,6 +239,7 @@ static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *ba
     if (p->phases.step < p->phases.length) return HYBRID_OK;
     z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
     if (e->open == 2) e->open = 0;
+    if (z < 1.96) p->now.can_go_back = 0;    /* the move stands */
     if (hyb_arms[e->arm].way == HYB_WAY_A) { /* a loss that rises at once says nothing of what a move is worth */
         hyb_phases_observe(&p->phases, z < 4, e->sum / e->n - e->expected);
         return HYBRID_OK;
@@ -267,6 +274,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         metrics->predict.high = exp(p->band.expected + hyb_band_half(p));
     }
     p->now.steps_of_phase[p->now.phase == (int64_t)HYB_PHASE_PREDICT ? (int64_t)HYB_PHASE_FULL : p->now.phase]++;
+    p->now.since_move++;
     hyb_phases_spend(&p->phases, 1);
     hyb_predictor_see(p, seen);
     r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);

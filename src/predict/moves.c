@@ -63,6 +63,7 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     p->episode.s = (double)m.s;
     p->now.moved = HYB_MIN(length, p->now.trust);
     p->now.n_moves++;
+    p->now.since_move = 0;
 }
 
 /* Along s, as far as the run goes in so many steps. */
@@ -77,5 +78,6 @@ static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor g
     p->episode.b = 0;
     p->episode.s += (double)m.s;
     p->now.n_moves++;
+    p->now.since_move = 0;
 }
 #endif

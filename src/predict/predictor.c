@@ -122,7 +122,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     p->now.trust = (double)p->desc.trust;
     p->episode.confidence = 0.5;
     p->t->rate_factor = 1;
-    hyb_features_init(&p->features, 0);
+    hyb_features_init(&p->features, p->t->model ? log((double)p->t->model->hp.n_vocab) : 0);
     hyb_law_init(&p->law);
     hyb_conformal_init(&p->conformal);
     hyb_platt_init(&p->platt);

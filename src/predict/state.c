@@ -47,6 +47,8 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
+    int64_t since_move;             /* true steps */
+    double weights;                 /* squares of all, some windows ago */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
