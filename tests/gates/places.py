@@ -239,8 +239,8 @@ def runs_as_a_model(run, root):
     env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
     cc = os.environ.get("CC", "cc").split()
     for step in ([sys.executable, "amalgamate.py"],
-                 cc + ["-O1", "-DHYBRID_NO_SIMD", "-w", "-I.", "tests/test_models.c", "-o", "models", "-lm",
-                       "-lpthread"],
+                 cc + ["-O1", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-w", "-I.", "tests/test_models.c", "-o",
+                       "models", "-lm", "-lpthread"],
                  ["./models"]):
         status, out = run(step, cwd=root, env=env)
         if status or (step[0] == "./models" and not re.search(r"^  dummy .*logits within", out, re.M)):
@@ -275,7 +275,7 @@ def runs_as_a_type(run, root):
     be built, on the emulated GPU."""
     known(root)
     cc = os.environ.get("CC", "cc").split()
-    flags = ["-O0", "-w", "-DHYBRID_NO_SIMD", "-I.", "-Itests"]
+    flags = ["-O0", "-w", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-I.", "-Itests"]
     links = ["-lm", "-lpthread"]
     emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
     env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
@@ -283,7 +283,7 @@ def runs_as_a_type(run, root):
     steps = [([sys.executable, "amalgamate.py"], ""),
              (cc + flags + ["tests/test_quant.c", "-o", "quant"] + links, ""), (["./quant"], "")]
     ops = "test_cuda_ops" if os.path.isdir(emulator) else "test_ops"         # the former has the CPU as its reference
-    steps += [(cc + flags + ["-DHYBRID_STATIC", "tests/%s.c" % ops, "-o", "ops"] + links, "")]
+    steps += [(cc + flags + ["tests/%s.c" % ops, "-o", "ops"] + links, "")]
     steps += [(["./ops"], op) for op in ("embed", "matmul", "experts")]
     for step, only in steps:
         status, out = run(step, cwd=root, env=dict(env, HYBRID_ONLY=only) if only else env)
