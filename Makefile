@@ -43,6 +43,7 @@ test:
 
 test-long:
 	@CC="$(CC)" HYBRID_KILLS=300 HYBRID_LONG=1 $(PYTHON) tests/run_tests.py --plain checkpoint test_train
+	@CC="$(CC)" HYBRID_LONG=1 $(PYTHON) tests/gates/gates.py --only training
 
 gates:
 	@$(PYTHON) tests/gates/gates.py

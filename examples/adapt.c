@@ -6,7 +6,8 @@
  * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. Two things keep
  * the rest of the model as it was, and neither needs a text of somebody else. Beside the facts it is told its own
  * words, drawn before it learns: what it would have said, it goes on saying. And facts are learned until they are known
- * well, but worn at half strength: the answers stay, while what else has moved falls with the square. */
+ * well, but worn at half strength: the answers stay, while what else has moved falls with the square.
+ * Measured: tests/results/2026-11-30-adapt.md. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <math.h>
@@ -256,7 +257,10 @@ static void run(const char *text, size_t n_windows, hybrid_learn_desc *lesson, c
     int32_t *ids = (int32_t *)malloc(n_windows * WINDOW * 4 * sizeof *ids);
     double was = 0, is;
     int i, n = 0;
-    if (!ids) exit(1);
+    if (!ids) {
+        fprintf(stderr, "adapt: no memory for %.0f windows\n", (double)n_windows);
+        exit(1);
+    }
     if (text) n_windows = windows_of(text, ids, n_windows);
     ask_all(before, true);
     if (text) was = perplexity(ids, n_windows);

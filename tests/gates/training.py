@@ -167,6 +167,29 @@ def reads_digits(box, folder):
     box.expect("but not with another optimizer", status == 1 and "trained by AdamW" in again, again[-300:])
 
 
+def tells_facts(box, folder):
+    """A real model is told five facts, and is the same otherwise: minutes, so only in make test-long."""
+    model = os.path.join(os.environ.get("HYBRID_MODELS", box.path("models")), "SmolLM2-135M-Instruct.Q4_1.gguf")
+    text = os.path.join(os.environ.get("HYBRID_DATA", os.path.join(box.root, "..", "shared", "data")), "corpus",
+                        "wikitext-2-test.txt")
+    if not os.environ.get("HYBRID_LONG"):
+        return
+    if not os.path.exists(model) or not os.path.exists(text):
+        return box.skipped("adapt", "there is no %s, or no %s" % (model, text))
+    if not box.compiles("adapt", ["cc", "-O2", box.path("examples", "adapt.c"), "-I", folder, "-o", "adapt", "-lm"],
+                        folder):
+        return
+    status, words = box.run(["./adapt", model, text], folder, timeout=3600)
+    known = [int(n) for n in re.findall(r"(\d+) of 20 answers hold the fact", words)]
+    change = re.search(r"after: ([-+][\d.]+) %", words)
+    box.expect("adapt learns what it is told", status == 0 and len(known) == 2 and known[0] == 0 and known[1] >= 18,
+               words[-2000:])
+    box.expect("and no fact is missing in the wording that was not told", words.count("    + ") == 5, words[-2000:])
+    box.expect("perplexity is within 2 % of before", change and abs(float(change.group(1))) <= 2, words[-2000:])
+    box.expect("rolled back, it says what it said before", "20 of 20 answers are those of before" in words,
+               words[-200:])
+
+
 def spoil(name, old, new):
     return lambda root: replace(os.path.join(root, "examples", name), old, new)
 
@@ -197,6 +220,7 @@ def training(box):
     tunes(box, folder)
     adapts(box, folder)
     reads_digits(box, folder)
+    tells_facts(box, folder)
     bad_days(box, folder)
     stopped(box, folder, "s.gguf", ["./train", "text.txt", "-o", "s.gguf"] + TINY)
     stopped(box, folder, "sf.gguf", ["./finetune", "a.gguf", "talks.jsonl", "-o", "sf.gguf"])
