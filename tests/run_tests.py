@@ -29,6 +29,7 @@ import glob
 import hashlib
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -47,6 +48,7 @@ SANITIZERS = {
     "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
 }
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
+LONG = "real", "train", "unchanged", "sampler", "random", "models"
 EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache")
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]
@@ -288,9 +290,17 @@ def main():
         run_jobs(fuzz_jobs(total, args.names, seconds))
     else:
         run_all(args, total, seconds)
-    say("all of it took %.0f s" % (time.time() - start))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    say("all of it took %.0f s, and %.0f s of processors" % (time.time() - start, used.ru_utime + used.ru_stime))
     say("%d passed, %d failed, %d skipped" % (total.passed, total.failed, total.skipped))
     return total.failed != 0
+
+
+def turn(job):
+    """The libraries first, what needs them last: nobody waits for them meanwhile. Of those the long ones first: at the
+    end no processor waits for another. Tests of the GPU under a sanitizer when the kernels are compiled."""
+    source, variant, _, _, modes, linked = job
+    return linked, modes != [None] and variant != "plain", not any(name in source for name in LONG)
 
 
 def run_all(args, total, seconds):
@@ -332,11 +342,10 @@ def run_all(args, total, seconds):
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
-    # The libraries first, what needs them last: nobody waits for them meanwhile.
     commands = {job[1]: job[2] for job in jobs if job[5]}
     run_jobs([functools.partial(build_library, variant, commands[variant]) for variant in sorted(commands)]
              + ([] if args.names else fuzz_jobs(total, [], seconds))
-             + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=lambda job: job[5])])
+             + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=turn)])
     if not args.names:
         told = {} if total.failed else {"HYBRID_TESTS_PASSED": "1"}
         gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], env=dict(os.environ, **told),
