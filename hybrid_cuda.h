@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id a192fff8dd6fea25): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cf4c8999d9078472): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "a192fff8dd6fea25"
+#define HYBRID_CUDA__SOURCE_ID "cf4c8999d9078472"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5378,7 +5378,7 @@ typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
     const char *const *parts[4]; /* texts, joined in order; NULL after the last */
     const char *options[4];      /* NULL after the last */
-    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's
+    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; index: hyb_cuda_launch's
                                                   * `kernel` */
 } hyb_cuda_module_info;
 

@@ -362,7 +362,8 @@ static void test_back(void)
     m.bad_at = m.at + 3;
     for (i = 0; i < 3; i++) CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
     CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
-    CHECK(metrics.predict.event == HYBRID_PREDICT_WENT_BACK && metrics.step == kept, "step %lld", (long long)metrics.step);
+    CHECK(metrics.predict.event == HYBRID_PREDICT_WENT_BACK && metrics.step == kept, "step %lld",
+          (long long)metrics.step);
     CHECK(hybrid_trainer_steps(t) == kept && m.gone == 1 && m.at == kept, "place %lld", (long long)m.at);
     CHECK(!memcmp(m.weights, twin.weights, sizeof m.weights), "weights");
     CHECK(!memcmp(t->store.states, states, sizeof(float) * (size_t)t->store.n_states), "states of the optimizer");
@@ -472,8 +473,8 @@ static void test_refused(void)
 #define BAD(field, value) \
     d = predict_desc(t, &m, HYBRID_PREDICT_A); \
     d.field = value; \
-    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && !p && strstr(e.message, #field), #field ": %s", \
-          e.message)
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && !p && strstr(e.message, #field), \
+          #field ": %s", e.message)
     BAD(mode, (hybrid_predict_mode)9);
     BAD(window, 1);
     BAD(eta, 1.5f);
@@ -569,7 +570,8 @@ static void test_memory(void)
     CHECK(!hybrid_predictor_plan(&d, &less, &e) && less < bytes, "without a snapshot");
     t->desc.max_bytes = (size_t)(t->plan.total + less);
     d.no_snapshot = false;
-    CHECK(!hybrid_predictor_create(&d, &p, &e) && p->desc.no_snapshot, "there is no room for a snapshot: %s", e.message);
+    CHECK(!hybrid_predictor_create(&d, &p, &e) && p->desc.no_snapshot, "there is no room for a snapshot: %s",
+          e.message);
     hybrid_predictor_destroy(p);
     t->desc.max_bytes--;
     CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_LIMIT && !p && strstr(e.message, "max_bytes"), "%s",

@@ -99,7 +99,7 @@ typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
     const char *const *parts[4]; /* texts, joined in order; NULL after the last */
     const char *options[4];      /* NULL after the last */
-    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's
+    const char *kernels[HYB_MODULE_KERNELS + 1]; /* extern "C" names, NULL after the last; index: hyb_cuda_launch's
                                                   * `kernel` */
 } hyb_cuda_module_info;
 
