@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a0488616bdce13a2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d9ae1942d0ed3cae): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4641  output.c                 a file that is written
  *     5161  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5199  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61325  end.h                    closes what core/begin opened
+ *    61328  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5633  names.c                  names that must differ, found by hash
@@ -268,37 +268,37 @@
  *    55557  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
  *    55689  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
  *    55868  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    56112  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    56286  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    56485  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    56588  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    56877  law.c                    the curve that the loss follows over many windows,
- *    57151  calibration.c            predictions that say how sure they are, held to what then happened
- *    57331  monitor.c                whether a run goes astray, and what should be done about it
- *    57583  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    57643  bandit.c                 which arm is worth it now
- *    57881  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    58020  phases.c                 which phase the next step belongs to, and for how long
- *    58253  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    58441  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    58751  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    58820  residuals.c              what predictions got wrong
- *    59070  corrector.c              takes away what predicted coefficients get wrong again and again
- *    59229  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    59323  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    59421  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    59596  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    59684  plateau.c                whether a run stands still
- *    59769  horizons.c               how far ahead predictions are good for anything
- *    59858  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    59911  ramp.c                   how many batches a step should add up
- *    59976  tuning.c                 what could be made better while a run goes on
- *    60118  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    60174  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    60414  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60605  moves.c                  how weights are moved, by each of the ways
- *    60687  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    60983  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    56115  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    56289  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    56488  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    56591  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    56880  law.c                    the curve that the loss follows over many windows,
+ *    57154  calibration.c            predictions that say how sure they are, held to what then happened
+ *    57334  monitor.c                whether a run goes astray, and what should be done about it
+ *    57586  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    57646  bandit.c                 which arm is worth it now
+ *    57884  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    58023  phases.c                 which phase the next step belongs to, and for how long
+ *    58256  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    58444  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    58754  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    58823  residuals.c              what predictions got wrong
+ *    59073  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    59232  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    59326  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    59424  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    59599  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    59687  plateau.c                whether a run stands still
+ *    59772  horizons.c               how far ahead predictions are good for anything
+ *    59861  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    59914  ramp.c                   how many batches a step should add up
+ *    59979  tuning.c                 what could be made better while a run goes on
+ *    60121  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    60177  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    60417  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    60608  moves.c                  how weights are moved, by each of the ways
+ *    60690  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    60986  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2387,7 +2387,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a0488616bdce13a2"
+#define HYBRID__SOURCE_ID "d9ae1942d0ed3cae"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56079,9 +56079,11 @@ static void hyb_world_know(hyb_world *w, int64_t tick, const hyb_world_label *la
 
 /* ---- checkpoint -------------------------------------------------------------------------------------------------- */
 
+/* All that a result depends on. What was being read is nothing to go on with if the walk has failed, but it can be. */
 static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
 {
     const size_t floats = sizeof(float) * (size_t)w->n_members * HYB_MEMBER_ROOM;
+    const int64_t most = INT64_MAX / 4096; /* nothing counts so far, and sums of these do not overflow */
     hyb_replay *r = &w->replay;
     int64_t t;
     hyb_walk_same(walk, HYB_MEMBER_SIZE);
@@ -56099,9 +56101,10 @@ static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
     HYB_WALK(walk, r->square);
     HYB_WALK(walk, r->n_squares);
     HYB_WALK(walk, r->episode);
-    if (r->n < 0 || r->n_squares < 0 || w->n_learned < 0) {
+    if (r->n < 0 || r->n > most || r->n_squares < 0 || r->n_squares > most || w->n_learned < 0 || w->n_learned > most ||
+        r->episode < 0 || r->episode == INT32_MAX) {
         walk->failed = true;
-        r->n = r->n_squares = w->n_learned = 0;
+        r->n = r->n_squares = w->n_learned = r->episode = 0;
     }
     for (t = hyb_replay_first(r); t < r->n && !walk->failed; t++)
         hyb_walk_bytes(walk, hyb_replay_at(r, t), sizeof(hyb_replay_tick));

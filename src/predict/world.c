@@ -217,9 +217,11 @@ static void hyb_world_know(hyb_world *w, int64_t tick, const hyb_world_label *la
 
 /* ---- checkpoint -------------------------------------------------------------------------------------------------- */
 
+/* All that a result depends on. What was being read is nothing to go on with if the walk has failed, but it can be. */
 static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
 {
     const size_t floats = sizeof(float) * (size_t)w->n_members * HYB_MEMBER_ROOM;
+    const int64_t most = INT64_MAX / 4096; /* nothing counts so far, and sums of these do not overflow */
     hyb_replay *r = &w->replay;
     int64_t t;
     hyb_walk_same(walk, HYB_MEMBER_SIZE);
@@ -237,9 +239,10 @@ static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
     HYB_WALK(walk, r->square);
     HYB_WALK(walk, r->n_squares);
     HYB_WALK(walk, r->episode);
-    if (r->n < 0 || r->n_squares < 0 || w->n_learned < 0) {
+    if (r->n < 0 || r->n > most || r->n_squares < 0 || r->n_squares > most || w->n_learned < 0 || w->n_learned > most ||
+        r->episode < 0 || r->episode == INT32_MAX) {
         walk->failed = true;
-        r->n = r->n_squares = w->n_learned = 0;
+        r->n = r->n_squares = w->n_learned = r->episode = 0;
     }
     for (t = hyb_replay_first(r); t < r->n && !walk->failed; t++)
         hyb_walk_bytes(walk, hyb_replay_at(r, t), sizeof(hyb_replay_tick));
