@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d9ae1942d0ed3cae): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 61f681b8367ffc29): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,253 +52,254 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      309  base.h                   version, linkage, results, errors, allocator, log
- *      439  runtime.h                what models and sessions share: memory, log, worker threads
- *      510  quant.h                  names, sizes, encode, decode
- *      612  gguf.h                   what is in a model file, and writing one
- *      817  tokenizer.h              text to tokens and back
- *      988  chat.h                   templates that make a prompt of a conversation
- *     1118  bpe_trainer.h            a vocabulary from raw text
- *     1190  train_data.h             batches out of texts, tokens or conversations
- *     1299  model.h                  load, describe
- *     1382  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1516  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1611  sampler.h                from logits to the next token
- *     1683  shape.h                  models from nothing
- *     1716  trainable.h              training somebody else's model
- *     1755  trainer.h                change the weights of a model so that it predicts given texts better
- *     2064  predict.h                a training that is watched, and moved along where it goes anyway
- *     2168  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2235  learn.h                  an adapter is told something, and can be made to forget it
- *     2314  session.h                a conversation
+ *      310  base.h                   version, linkage, results, errors, allocator, log
+ *      440  runtime.h                what models and sessions share: memory, log, worker threads
+ *      511  quant.h                  names, sizes, encode, decode
+ *      613  gguf.h                   what is in a model file, and writing one
+ *      818  tokenizer.h              text to tokens and back
+ *      989  chat.h                   templates that make a prompt of a conversation
+ *     1119  bpe_trainer.h            a vocabulary from raw text
+ *     1191  train_data.h             batches out of texts, tokens or conversations
+ *     1300  model.h                  load, describe
+ *     1383  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1517  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1612  sampler.h                from logits to the next token
+ *     1684  shape.h                  models from nothing
+ *     1717  trainable.h              training somebody else's model
+ *     1756  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2065  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2172  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2239  learn.h                  an adapter is told something, and can be made to forget it
+ *     2318  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2392  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2489  macros.h                 what compilers call things, and the macros that every room uses
- *     2567  base.c                   what every room uses: results, errors, checked sizes
- *     2648  fpenv.c                  the floating-point environment at the border of the library
- *     2877  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2956  fma.c                    a * b + c with one rounding
- *     2996  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3077  decimal.c                doubles as text, the same in every locale
- *     3209  thread.c                 atomics, threads, and the worker pool
- *     3706  cpu.c                    what this processor and its operating system can do
- *     3829  hash.c                   where a name belongs in a table
- *     3931  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3969  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4057  grow.c                   arrays that grow
- *     4081  stack.c                  how much of the thread's stack a recursion may take
- *     4129  device.c                 which GPU a runtime uses
- *     4245  lifetime.c               creates and ends runtimes
- *     4400  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4641  output.c                 a file that is written
- *     5161  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5199  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61328  end.h                    closes what core/begin opened
+ *     2396  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2493  macros.h                 what compilers call things, and the macros that every room uses
+ *     2571  base.c                   what every room uses: results, errors, checked sizes
+ *     2652  fpenv.c                  the floating-point environment at the border of the library
+ *     2881  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2960  fma.c                    a * b + c with one rounding
+ *     3000  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3081  decimal.c                doubles as text, the same in every locale
+ *     3213  thread.c                 atomics, threads, and the worker pool
+ *     3710  cpu.c                    what this processor and its operating system can do
+ *     3833  hash.c                   where a name belongs in a table
+ *     3935  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3973  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4061  grow.c                   arrays that grow
+ *     4085  stack.c                  how much of the thread's stack a recursion may take
+ *     4133  device.c                 which GPU a runtime uses
+ *     4249  lifetime.c               creates and ends runtimes
+ *     4404  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4645  output.c                 a file that is written
+ *     5165  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5203  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    61476  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5633  names.c                  names that must differ, found by hash
- *     5730  value.c                  the 13 types of metadata values and their items
- *     5878  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6089  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6426  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6946  write.c                  makes a GGUF file
+ *     5637  names.c                  names that must differ, found by hash
+ *     5734  value.c                  the 13 types of metadata values and their items
+ *     5882  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6093  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6430  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6950  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7660  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7779  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8114  floats.c                 the types that are plain numbers
- *     8154  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8353  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8589  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8737  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9011  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9136  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9215  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7664  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7783  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8118  floats.c                 the types that are plain numbers
+ *     8158  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8357  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8593  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8741  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9015  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9140  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9219  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9440  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10391  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10511  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10785  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11252  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11754  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11956  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12051  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12588  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12812  tokenizer/bpe.c          the merging
- *    13225  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13310  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13696  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13947  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14105  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14347  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15136  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15532  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15916  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16258  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17099  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17955  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18467  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18507  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18750  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19061  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19107  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19268  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19470  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19606  jinja/test.c             what follows 'is', and the functions that every template has
- *    19808  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20122  jinja/parse.c            tokens to a tree
- *    20830  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21137  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21723  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21937  chat.c                   a conversation as the variables that chat templates expect
+ *     9444  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10395  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10515  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10789  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11256  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11758  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11960  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12055  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12592  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12816  tokenizer/bpe.c          the merging
+ *    13229  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13314  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13700  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13951  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14109  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14351  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15140  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15536  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15920  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16262  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17103  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17959  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18471  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18511  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18754  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19065  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19111  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19272  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19474  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19610  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19812  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20126  jinja/parse.c            tokens to a tree
+ *    20834  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21141  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21727  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21941  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22310  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23105  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23220  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23336  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23431  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23621  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23648  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23686  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23814  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24521  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24746  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24784  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24920  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24991  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25095  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25566  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25962  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26255  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26480  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27236  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27436  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28500  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29149  cpu/int/select.c         the table of integer-block kernels
- *    29209  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29292  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33896  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36177  cpu/select.c             the kernels of an instruction set
- *    36230  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36487  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36787  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36829  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37419  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22314  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23109  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23224  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23340  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23435  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23625  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23652  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23690  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23818  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24525  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24750  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24788  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24924  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24995  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25099  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25570  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25966  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26259  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26484  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27240  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27440  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28504  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29153  cpu/int/select.c         the table of integer-block kernels
+ *    29213  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29296  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33900  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36181  cpu/select.c             the kernels of an instruction set
+ *    36234  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36491  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36791  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36833  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37423  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38067  arch.c                   the table of architectures
- *    38193  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38533  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38906  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39168  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39352  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39785  back.c                   the steps of a backward pass that several parts take
- *    39977  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40220  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40286  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40467  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40605  parts/experts.c          a mixture of experts (Shazeer et al
- *    40770  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40836  net.c                    which parts the layers of a model have, and which tensors
- *    40999  unused.c                 tensors of the file that the model is not computed with
- *    41173  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41222  forward.c                one pass of a batch through any model, over the op table
- *    41488  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42062  place.c                  which layers run where
- *    42317  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42403  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42691  adapter_make.c           adapters from nothing, and what they are
- *    42920  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38071  arch.c                   the table of architectures
+ *    38197  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38537  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38910  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39172  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39356  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39789  back.c                   the steps of a backward pass that several parts take
+ *    39981  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40224  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40290  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40471  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40609  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40774  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40840  net.c                    which parts the layers of a model have, and which tensors
+ *    41003  unused.c                 tensors of the file that the model is not computed with
+ *    41177  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41226  forward.c                one pass of a batch through any model, over the op table
+ *    41492  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42066  place.c                  which layers run where
+ *    42321  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42407  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42695  adapter_make.c           adapters from nothing, and what they are
+ *    42924  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43205  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43553  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43905  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44208  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44296  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45169  adapters.c               a sequence puts adapters on, and takes them off
- *    45285  next.c                   the next token of a sequence
- *    45390  plan.c                   the bytes of a model and a context before they are loaded
- *    45511  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45702  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43209  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43557  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43909  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44212  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44300  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45173  adapters.c               a sequence puts adapters on, and takes them off
+ *    45289  next.c                   the next token of a sequence
+ *    45394  plan.c                   the bytes of a model and a context before they are loaded
+ *    45515  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45706  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46201  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46305  documents.c              the texts of a corpus, one document after the other
- *    46544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46738  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47548  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47862  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48237  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48694  shape.c                  models from nothing
- *    49011  schedule.c               the learning rate of a step
- *    49057  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49572  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50020  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50120  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50158  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50696  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50881  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50950  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50997  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51034  own.c                    somebody else's model as an objective (api/trainable.h)
- *    51218  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    51953  lesson.c                 examples as tokens, and the batches of a step
- *    52312  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    52518  export.c                 the weights of a trainer as a model file
- *    52758  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52870  checkpoint.c             everything that a training goes on with, in a file
- *    53744  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    54138  picture.c                the curve of a run as an SVG.
+ *    46205  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46244  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46309  documents.c              the texts of a corpus, one document after the other
+ *    46548  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46742  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47242  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47552  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47866  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48241  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48698  shape.c                  models from nothing
+ *    49015  schedule.c               the learning rate of a step
+ *    49061  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49576  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50024  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50124  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50162  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50700  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50885  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50954  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    51001  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51038  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    51222  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    51957  lesson.c                 examples as tokens, and the batches of a step
+ *    52316  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    52522  export.c                 the weights of a trainer as a model file
+ *    52762  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52874  checkpoint.c             everything that a training goes on with, in a file
+ *    53747  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    54141  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    54633  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54679  panel.c                  values of many ticks side by side, and products with them
- *    54802  gru.c                    a gated recurrent cell (Cho et al
- *    54883  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    54973  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    55033  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    55233  member.c                 the weights of one world model: how large, where, and how they begin
- *    55334  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    55557  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    55689  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    55868  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    56115  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    56289  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    56488  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    56591  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    56880  law.c                    the curve that the loss follows over many windows,
- *    57154  calibration.c            predictions that say how sure they are, held to what then happened
- *    57334  monitor.c                whether a run goes astray, and what should be done about it
- *    57586  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    57646  bandit.c                 which arm is worth it now
- *    57884  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    58023  phases.c                 which phase the next step belongs to, and for how long
- *    58256  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    58444  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    58754  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    58823  residuals.c              what predictions got wrong
- *    59073  corrector.c              takes away what predicted coefficients get wrong again and again
- *    59232  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    59326  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    59424  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    59599  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    59687  plateau.c                whether a run stands still
- *    59772  horizons.c               how far ahead predictions are good for anything
- *    59861  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    59914  ramp.c                   how many batches a step should add up
- *    59979  tuning.c                 what could be made better while a run goes on
- *    60121  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    60177  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    60417  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60608  moves.c                  how weights are moved, by each of the ways
- *    60690  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    60986  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    54636  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54682  panel.c                  values of many ticks side by side, and products with them
+ *    54805  gru.c                    a gated recurrent cell (Cho et al
+ *    54886  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    54976  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    55036  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    55236  member.c                 the weights of one world model: how large, where, and how they begin
+ *    55337  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    55560  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    55692  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    55871  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    56135  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    56309  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    56508  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    56611  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    56900  law.c                    the curve that the loss follows over many windows,
+ *    57174  calibration.c            predictions that say how sure they are, held to what then happened
+ *    57354  monitor.c                whether a run goes astray, and what should be done about it
+ *    57606  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    57666  bandit.c                 which arm is worth it now
+ *    57904  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    58043  phases.c                 which phase the next step belongs to, and for how long
+ *    58276  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    58464  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    58774  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    58843  residuals.c              what predictions got wrong
+ *    59093  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    59252  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    59346  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    59444  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    59619  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    59707  plateau.c                whether a run stands still
+ *    59792  horizons.c               how far ahead predictions are good for anything
+ *    59881  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    59934  ramp.c                   how many batches a step should add up
+ *    59999  tuning.c                 what could be made better while a run goes on
+ *    60141  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    60198  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    60438  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    60641  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    60709  moves.c                  how weights are moved, by each of the ways
+ *    60800  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    61122  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2121,6 +2122,9 @@ typedef struct hybrid_predict_desc {
     float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
     bool vectors;                /* norms and biases are moved along as well */
     bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
+    int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
+                      * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
+    bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
     hybrid_placebo placebo;
     uint64_t seed;
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
@@ -2387,7 +2391,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d9ae1942d0ed3cae"
+#define HYBRID__SOURCE_ID "61f681b8367ffc29"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53510,8 +53514,7 @@ static hybrid_result hyb_checkpoint_rider(const hybrid_trainer *t, hyb_checkpoin
             "the checkpoint was trained with a predictor, and the trainer has none: it goes on by true steps alone");
     if (!t->rider || !got) return HYBRID_OK;
     hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("predict_size"), &size);
-    fits = got->type == HYBRID_TYPE_F32 && size >= 0 && ((uint64_t)size + 3) / 4 * 4 == got->size &&
-           (uint64_t)size == (uint64_t)t->rider->ops->size(t->rider);
+    fits = got->type == HYBRID_TYPE_F32 && size >= 0 && ((uint64_t)size + 3) / 4 * 4 == got->size;
     for (i = 0; fits && t->rider->ops->array(t->rider, i, &array); i++) {
         const hybrid_gguf_tensor *a = hybrid_gguf_find_tensor(in->gguf, array.name);
         fits = a && a->type == HYBRID_TYPE_F32 && a->size == sizeof(float) * (uint64_t)array.n;
@@ -55964,6 +55967,25 @@ static size_t hyb_world_bytes(const hybrid_runtime *rt, int n_members)
            HYB_ALIGNED_EXTRA;
 }
 
+/* As if nothing had been seen yet. */
+static void hyb_world_begin(hyb_world *w)
+{
+    const size_t floats = (size_t)w->n_members * HYB_MEMBER_ROOM;
+    hyb_replay_tick *ticks = w->replay.ticks;
+    int i;
+    memset(w->weights, 0, sizeof *w->weights * floats);
+    memset(w->m, 0, sizeof *w->m * floats);
+    memset(w->v, 0, sizeof *w->v * floats);
+    memset(w->trusts, 0, sizeof *w->trusts * (size_t)w->n_members);
+    memset(&w->replay, 0, sizeof w->replay);
+    memset(ticks, 0, sizeof *ticks * HYB_REPLAY_TICKS);
+    w->replay.ticks = ticks;
+    w->n_learned = 0;
+    w->beta1_n = w->beta2_n = 1;
+    w->stale = true;
+    for (i = 0; i < w->n_members; i++) hyb_member_init(w->weights + (size_t)i * HYB_MEMBER_ROOM, w->seed, i);
+}
+
 /* kernels: those of the runtime's instruction set (a test that is linked with the library says where they are). */
 static hybrid_result hyb_world_make(hybrid_runtime *rt, const hyb_cpu_kernels *kernels, uint64_t seed, int n_members,
                                     hyb_world **world, hybrid_error *error)
@@ -55984,13 +56006,11 @@ static hybrid_result hyb_world_make(hybrid_runtime *rt, const hyb_cpu_kernels *k
     w->seed = seed;
     w->n_members = n_members;
     w->n_spaces = spaces;
-    w->beta1_n = w->beta2_n = 1;
-    w->stale = true;
     for (i = 0; i < spaces; i++) {
         float *panels = (float *)(void *)(block + (size_t)i * hyb_world_space_bytes());
         hyb_rollout_init(&w->spaces[i], kernels, panels, panels + HYB_ROLLOUT_FLOATS);
     }
-    for (i = 0; i < n_members; i++) hyb_member_init(w->weights + (size_t)i * HYB_MEMBER_ROOM, seed, i);
+    hyb_world_begin(w);
     *world = w;
     return HYBRID_OK;
 }
@@ -60163,6 +60183,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "correct_steps", (double)d->correct_steps, 1, 1e6 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
+        { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
     };
     size_t i;
@@ -60436,14 +60457,21 @@ typedef struct hyb_band {
     double sum, n_steps;           /* of this one */
 } hyb_band;
 
-/* A move that is not judged yet. */
+/* A move that is not judged yet, made or on paper. */
+enum {
+    HYB_EPISODE_NONE,
+    HYB_EPISODE_MOVED,   /* and no window has ended since */
+    HYB_EPISODE_CORRECT, /* that is judged, Correct is not over */
+    HYB_EPISODE_PAPER    /* nothing was moved */
+};
+
 typedef struct hyb_episode {
     double d, b, s;         /* coefficients of what was moved */
     double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
     double confidence;      /* before calibration */
     double sum, n;          /* of l in Correct */
     double context[HYB_N_CONTEXT];
-    int64_t arm, open; /* open 1: moved, and no window has ended since; 2: that is judged, Correct is not over */
+    int64_t arm, open;
 } hyb_episode;
 
 /* Numbers alone, without holes: a checkpoint has them as they are. */
@@ -60454,6 +60482,7 @@ typedef struct hyb_predictor_state {
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
     int64_t since_move;             /* true steps */
     double weights;                 /* squares of all, some windows ago */
+    double work_owed;               /* operations that the world models may use up */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
@@ -60485,6 +60514,9 @@ struct hybrid_predictor {
     hyb_monitor monitor;
     hyb_phases phases;
     hyb_bandit bandit;
+    hyb_world *world;      /* or NULL */
+    hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
+    bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
     uint64_t bytes;
     double seconds;
@@ -60544,7 +60576,8 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     p->phases.in_window = 0;
     now->ends_window = p->desc.window == 1;
     now->phase = HYB_PHASE_FULL;
-    p->episode.open = 0;
+    p->episode.open = HYB_EPISODE_NONE;
+    if (p->world) hyb_world_break(p->world);
     if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
     if (p->desc.go_back) hyb_fp_plain();
     return HYBRID_OK;
@@ -60605,6 +60638,74 @@ static void hyb_band_window(hybrid_predictor *p, double rate)
 }
 /* ==== end src/predict/state.c ==== */
 
+/* ==== begin src/predict/mind.c ==== */
+/* predict/mind: what the world models are shown of the run, and what of their forecast is used.
+ *
+ * A tick is a window. They learn from what it turned out to be as often as one part in a hundred of the run's own work
+ * allows: on small models not at every window. */
+
+#define HYB_MIND_SHARE 0.01 /* of the operations of training */
+
+/* The action of mode A, so many times as far as usual; 0: nothing. */
+static void hyb_mind_action(const hybrid_predictor *p, double scale, float action[HYB_WORLD_ACTION])
+{
+    memset(action, 0, sizeof *action * HYB_WORLD_ACTION);
+    if (scale == 0) return;
+    action[2] = p->desc.eta - 1;
+    action[3] = (float)scale * p->desc.eta * p->desc.mu;
+    action[5] = 1;
+}
+
+/* What this window tells of the last: which coefficients of b would have told it best, family by family; what the move
+ * was worth. That of d stays where it is: in hindsight a d that is not gone back always looks better. */
+static void hyb_mind_learn_of(hybrid_predictor *p, const hyb_family_sums *sums, bool judged, double reward)
+{
+    hyb_world_label label;
+    int g;
+    memset(&label, 0, sizeof label);
+    label.has_delta = true;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        const double bb = sums[g].of[HYB_BB];
+        label.c[g][0] = -0.3f;
+        label.c[g][1] = bb > 0 ? (float)hyb_clamp(sums[g].of[HYB_DB] / bb, -1.0, 2.0) : 0;
+        label.gram[g][0] = (float)sums[g].of[HYB_DD];
+        label.gram[g][3] = (float)bb;
+    }
+    label.has_gain = judged;
+    label.gain = (float)(reward * p->desc.window);
+    hyb_world_know(p->world, hyb_world_now(p->world), &label);
+}
+
+/* The end of a window, whose features are in x. */
+static void hyb_mind_window(hybrid_predictor *p, double rate, double targets)
+{
+    static const int horizons[HYB_HORIZONS] = { 1, 2, 4, 8 };
+    const double s = p->law.total, window = rate * p->desc.window;
+    float ahead[HYB_HORIZONS], actions[1][HYB_WORLD_ACTION];
+    int i;
+    for (i = 0; i < HYB_HORIZONS; i++) ahead[i] = (float)hyb_law_value(&p->law, s + (horizons[i] - 0.5) * window);
+    hyb_world_tick(p->world, p->x, (float)p->band.last, (float)hyb_law_value(&p->law, s - 0.5 * window), ahead);
+    p->now.work_owed += HYB_MIND_SHARE * 6.0 * (double)p->disp.store->n_values * targets * p->desc.window;
+    if (p->now.work_owed >= hyb_world_cost(p->world)) {
+        p->now.work_owed = HYB_MIN(p->now.work_owed - hyb_world_cost(p->world), hyb_world_cost(p->world));
+        hyb_world_learn(p->world);
+    }
+    hyb_mind_action(p, 1, actions[0]);
+    p->foresees = hyb_world_foresee(p->world, (const float(*)[HYB_WORLD_ACTION])actions, 1, 0, &p->forecast);
+}
+
+/* The coefficients that they foresee as best, as parts of the usual ones; where they disagree, nearer to those. */
+static void hyb_mind_scales(const hybrid_predictor *p, double scale[HYB_FAMILIES])
+{
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS];
+    int g;
+    for (g = 0; g < HYB_FAMILIES; g++) scale[g] = 1;
+    if (!p->world || !p->desc.learned || !p->foresees) return;
+    hyb_delta_coefficients(p->forecast.delta, c);
+    for (g = 0; g < HYB_FAMILIES; g++) scale[g] = 1 + (1 - (double)p->forecast.spread) * ((double)c[g][1] / 0.35 - 1);
+}
+/* ==== end src/predict/mind.c ==== */
+
 /* ==== begin src/predict/moves.c ==== */
 /* predict/moves: how weights are moved, by each of the ways. */
 
@@ -60628,22 +60729,30 @@ static void hyb_predictor_shuffle(hybrid_predictor *p)
     }
 }
 
-/* The length of c_d d + c_b (mu b + d), as a part of that of d. */
-static double hyb_move_length(const hyb_family_sums *all, double c_d, double c_b, double mu)
+/* The length of c_d d + c_b (mu b + d), as a part of that of d; scales: of c_b, family by family. */
+static double hyb_move_length(const hyb_family_sums *sums, double c_d, double c_b, double mu, const double *scales)
 {
-    const double of_d = c_d + c_b, of_b = c_b * mu, dd = HYB_MAX(all->of[HYB_DD], 1e-300);
-    const double squares = of_d * of_d * dd + 2 * of_d * of_b * all->of[HYB_DB] + of_b * of_b * all->of[HYB_BB];
-    return sqrt(HYB_MAX(squares, 0.0) / dd);
+    double squares = 0;
+    int g;
+    for (g = 0; g < HYB_FAMILIES; g++) {
+        const double *of = sums[g].of, of_b = c_b * scales[g], of_d = c_d + of_b;
+        squares += of_d * of_d * of[HYB_DD] + 2 * of_d * of_b * mu * of[HYB_DB] + of_b * of_b * mu * mu * of[HYB_BB];
+    }
+    return sqrt(HYB_MAX(squares, 0.0) / HYB_MAX(sums[HYB_FAMILY_ALL].of[HYB_DD], 1e-300));
 }
 
 /* Mode A, at the end of a window: c_d d + c_b b, with b that has taken up d. */
 static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sums, double scale)
 {
     const double mu = (double)p->desc.mu, eta = (double)p->desc.eta;
-    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu;
-    const double length = hyb_move_length(&sums[HYB_FAMILY_ALL], c_d, c_b, mu);
-    hyb_move m, moves[HYB_FAMILIES + 1];
-    memset(&m, 0, sizeof m);
+    const double sign = p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1;
+    const bool shuffled = p->desc.placebo == HYBRID_PLACEBO_RANDOM;
+    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu, scales[HYB_FAMILIES + 1], length;
+    hyb_move moves[HYB_FAMILIES + 1];
+    int g;
+    hyb_mind_scales(p, scales);
+    scales[HYB_FAMILY_VECTORS] = 1;
+    length = hyb_move_length(sums, c_d, c_b, mu, scales);
     if (!(length > 0) || !(length < 1e6)) {
         hyb_predictor_take_up(p);
         return;
@@ -60652,20 +60761,21 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
         c_d *= p->now.trust / length;
         c_b *= p->now.trust / length;
     }
-    m.d = (float)c_d;
-    m.b = (float)(p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b);
-    if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) {
+    if (shuffled) {
         hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_STAYS);
         hyb_predictor_shuffle(p);
-        m.s = m.b;
-        m.b = 0;
     }
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_move(&p->disp, moves, p->desc.placebo != HYBRID_PLACEBO_RANDOM, p->desc.mu, p->desc.gamma,
-                          HYB_ANCHOR_AFTER);
-    p->episode.d = (double)m.d;
-    p->episode.b = (double)m.b;
-    p->episode.s = (double)m.s;
+    memset(moves, 0, sizeof moves);
+    for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++) {
+        const float along = (float)(sign * c_b * scales[g]);
+        moves[g].d = (float)c_d;
+        moves[g].b = shuffled ? 0 : along;
+        moves[g].s = shuffled ? along : 0;
+    }
+    hyb_displacement_move(&p->disp, moves, !shuffled, p->desc.mu, p->desc.gamma, HYB_ANCHOR_AFTER);
+    p->episode.d = c_d;
+    p->episode.b = shuffled ? 0 : sign * c_b;
+    p->episode.s = shuffled ? sign * c_b : 0;
     p->now.moved = HYB_MIN(length, p->now.trust);
     p->now.n_moves++;
     p->now.since_move = 0;
@@ -60764,16 +60874,18 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
  * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
  * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
-static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
+static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *sums)
 {
+    const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
     hyb_episode *e = &p->episode;
     const double dd = all->of[HYB_DD], along_b = e->b + e->d * (1 - (double)p->desc.mu);
-    double reward;
-    if (e->open != 1) return;
-    e->open = 2;
-    if (!(dd > 0)) return;
-    reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
-    hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    const bool moved = e->open == HYB_EPISODE_MOVED, judged = (moved || e->open == HYB_EPISODE_PAPER) && dd > 0;
+    double reward = 0;
+    e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
+    if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
+    if (judged) hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    if (!judged || !moved) return;
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
@@ -60782,7 +60894,8 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
 }
 
-static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
+static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, double targets, hyb_family_sums *sums,
+                                          hybrid_error *error)
 {
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
@@ -60792,9 +60905,10 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
-    hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_judge_move(p, sums);
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
+    if (p->world) hyb_mind_window(p, rate, targets);
     return HYBRID_OK;
 }
 
@@ -60820,12 +60934,9 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
-    if (p->bandit.n_decisions && p->episode.arm == HYB_ARM_OFF)
-        hyb_bandit_reward(&p->bandit, HYB_ARM_OFF, p->episode.context, 0); /* time has gone by */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
-    p->episode.arm = choice.arm;
     return choice.arm;
 }
 
@@ -60847,17 +60958,38 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     look->health = look->stability = 1;
 }
 
+/* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
+ * directions before it moves along them, in the warm-up already, and learns when they are of use again. */
+static void hyb_predictor_on_paper(hybrid_predictor *p)
+{
+    hyb_episode *e = &p->episode;
+    const double eta = (double)p->desc.eta, c_b = eta * (double)p->desc.mu;
+    if (p->desc.mode != HYBRID_PREDICT_AUTO || p->now.phase == HYB_PHASE_PREDICT) return;
+    e->open = HYB_EPISODE_PAPER;
+    e->arm = HYB_ARM_A;
+    e->d = eta - 1;
+    e->b = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? 0 : p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b;
+    e->s = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? c_b : 0;
+    if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) hyb_predictor_shuffle(p);
+    hyb_bandit_context(p->x, e->context);
+}
+
 /* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
 static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
 {
     const hyb_arm *arm = &hyb_arms[order->arm];
     if (order->begins) {
         hyb_predictor_keep(p);
-        p->episode.open = 1;
+        p->episode.open = HYB_EPISODE_MOVED;
         p->episode.arm = order->arm;
         p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
+    if (p->world && arm->way == HYB_WAY_A) {
+        float action[HYB_WORLD_ACTION];
+        hyb_mind_action(p, arm->scale, action);
+        hyb_world_act(p->world, action);
+    }
     switch (arm->way) {
     case HYB_WAY_OFF: break;
     case HYB_WAY_A: hyb_predictor_move_a(p, sums, arm->scale); break;
@@ -60883,7 +61015,10 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
         look.arm = HYB_ARM_OFF;
         look.rate_jumped = false;
     }
-    if (!taken) hyb_predictor_take_up(p);
+    if (!taken) {
+        hyb_predictor_take_up(p);
+        hyb_predictor_on_paper(p);
+    }
     p->now.phase = (int64_t)order.phase;
     p->now.ends_window = order.ends_window;
     p->now.arm = order.arm;
@@ -60920,12 +61055,13 @@ static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *ba
     hyb_episode *e = &p->episode;
     double z;
     *back = false;
-    if (!e->open || p->now.phase != HYB_PHASE_CORRECT) return HYBRID_OK;
+    if ((e->open != HYB_EPISODE_MOVED && e->open != HYB_EPISODE_CORRECT) || p->now.phase != HYB_PHASE_CORRECT)
+        return HYBRID_OK;
     e->sum += l;
     e->n++;
     if (p->phases.step < p->phases.length) return HYBRID_OK;
     z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
-    if (e->open == 2) e->open = 0;
+    if (e->open == HYB_EPISODE_CORRECT) e->open = HYB_EPISODE_NONE;
     if (z < 1.96) p->now.can_go_back = 0;    /* the move stands */
     if (hyb_arms[e->arm].way == HYB_WAY_A) { /* a loss that rises at once says nothing of what a move is worth */
         hyb_phases_observe(&p->phases, z < 4, e->sum / e->n - e->expected);
@@ -60971,9 +61107,9 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     }
     if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
         hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
-    if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
+    if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
-    if (p->episode.open == 1 && p->episode.n == 0) {
+    if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
     }
@@ -61014,6 +61150,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, d->window);
     hyb_walk_same(w, (int64_t)d->placebo);
     hyb_walk_same(w, (int64_t)d->seed);
+    hyb_walk_same(w, d->members);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -61032,6 +61169,10 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_monitor_walk(&p->monitor, w);
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
+    if (!p->world) return;
+    hyb_world_walk(p->world, w);
+    HYB_WALK(w, p->forecast);
+    HYB_WALK(w, p->foresees);
 }
 
 static void hyb_predictor_begin_walk(hyb_byte_walk *w, void *bytes, size_t size, bool reads)
@@ -61114,6 +61255,8 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
     hyb_predictor_prior(p);
+    p->foresees = false;
+    if (p->world) hyb_world_begin(p->world);
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -61126,6 +61269,8 @@ static void hyb_predictor_left(hyb_rider *rider)
 {
     hybrid_predictor *p = hyb_predictor_of(rider);
     hyb_displacement_free(&p->disp);
+    hyb_world_destroy(p->world);
+    p->world = NULL;
     p->t->rider = NULL;
     p->t->rate_factor = 1;
     p->t = NULL;
@@ -61160,7 +61305,8 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
     const hyb_store *store = &d->trainer->store;
     const uint64_t values = hyb_displacement_values(store, hyb_predictor_needs_s(d), false, !d->no_snapshot);
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
-           HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1);
+           HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
+           (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
 HYB_BORDER(hybrid_result, hybrid_predictor_plan,
@@ -61231,9 +61377,11 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     p->bytes = hyb_predictor_bytes(&d);
     r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_needs_s(&d), false,
                                 !d.no_snapshot, error);
+    if (!r && d.members) r = hyb_world_create(rt, d.seed, d.members, &p->world, error);
     if (!r) r = hyb_predictor_anew(&p->base, error);
     if (r) {
         hyb_displacement_free(&p->disp);
+        hyb_world_destroy(p->world);
         hyb_free(rt, p);
         hyb_runtime_release(rt);
         return r;
@@ -61508,6 +61656,7 @@ HYB_COLD_END
 #undef HYB_MEMBERS_DECAY
 #undef HYB_MEMBER_WEIGHTS
 #undef HYB_MIN
+#undef HYB_MIND_SHARE
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
 #undef HYB_MONITOR_SIGMA

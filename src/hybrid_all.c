@@ -287,6 +287,7 @@ HYB_COLD_BEGIN
 #include "predict/settings.c"
 #include "predict/displacement.c"
 #include "predict/state.c"
+#include "predict/mind.c"
 #include "predict/moves.c"
 #include "predict/loop.c"
 #include "predict/predictor.c"

@@ -107,6 +107,8 @@ static hybrid_trainer *net_trainer(net *m)
     return t;
 }
 
+static int n_members; /* of predictors that are made from now on */
+
 static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predict_mode mode)
 {
     hybrid_predict_desc d;
@@ -119,6 +121,8 @@ static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predic
     d.mark = net_mark;
     d.go_back = net_back;
     d.user = m;
+    d.members = n_members;
+    d.learned = n_members > 0;
     return d;
 }
 
@@ -595,6 +599,10 @@ int main(void)
     test_resume(HYBRID_PREDICT_A2, 20, 50);
     test_resume(HYBRID_PREDICT_B, 20, 60);
     test_resume(HYBRID_PREDICT_C, 20, 120);
+    n_members = 1;
+    test_resume(HYBRID_PREDICT_A, 38, 52);
+    test_memory();
+    n_members = 0;
     test_refused();
     test_memory();
     return test_end();

@@ -60,6 +60,9 @@ typedef struct hybrid_predict_desc {
     float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
     bool vectors;                /* norms and biases are moved along as well */
     bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
+    int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
+                      * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
+    bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
     hybrid_placebo placebo;
     uint64_t seed;
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64

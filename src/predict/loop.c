@@ -77,16 +77,18 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
  * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
  * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
-static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *all)
+static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *sums)
 {
+    const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
     hyb_episode *e = &p->episode;
     const double dd = all->of[HYB_DD], along_b = e->b + e->d * (1 - (double)p->desc.mu);
-    double reward;
-    if (e->open != 1) return;
-    e->open = 2;
-    if (!(dd > 0)) return;
-    reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
-    hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    const bool moved = e->open == HYB_EPISODE_MOVED, judged = (moved || e->open == HYB_EPISODE_PAPER) && dd > 0;
+    double reward = 0;
+    e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
+    if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
+    if (judged) hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    if (!judged || !moved) return;
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
@@ -95,7 +97,8 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
 }
 
-static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_family_sums *sums, hybrid_error *error)
+static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, double targets, hyb_family_sums *sums,
+                                          hybrid_error *error)
 {
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
@@ -105,9 +108,10 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, hyb_
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
-    hyb_predictor_judge_move(p, &sums[HYB_FAMILY_ALL]);
+    hyb_predictor_judge_move(p, sums);
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
+    if (p->world) hyb_mind_window(p, rate, targets);
     return HYBRID_OK;
 }
 
@@ -133,12 +137,9 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
-    if (p->bandit.n_decisions && p->episode.arm == HYB_ARM_OFF)
-        hyb_bandit_reward(&p->bandit, HYB_ARM_OFF, p->episode.context, 0); /* time has gone by */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
-    p->episode.arm = choice.arm;
     return choice.arm;
 }
 
@@ -160,17 +161,38 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     look->health = look->stability = 1;
 }
 
+/* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
+ * directions before it moves along them, in the warm-up already, and learns when they are of use again. */
+static void hyb_predictor_on_paper(hybrid_predictor *p)
+{
+    hyb_episode *e = &p->episode;
+    const double eta = (double)p->desc.eta, c_b = eta * (double)p->desc.mu;
+    if (p->desc.mode != HYBRID_PREDICT_AUTO || p->now.phase == HYB_PHASE_PREDICT) return;
+    e->open = HYB_EPISODE_PAPER;
+    e->arm = HYB_ARM_A;
+    e->d = eta - 1;
+    e->b = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? 0 : p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b;
+    e->s = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? c_b : 0;
+    if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) hyb_predictor_shuffle(p);
+    hyb_bandit_context(p->x, e->context);
+}
+
 /* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
 static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
 {
     const hyb_arm *arm = &hyb_arms[order->arm];
     if (order->begins) {
         hyb_predictor_keep(p);
-        p->episode.open = 1;
+        p->episode.open = HYB_EPISODE_MOVED;
         p->episode.arm = order->arm;
         p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
+    if (p->world && arm->way == HYB_WAY_A) {
+        float action[HYB_WORLD_ACTION];
+        hyb_mind_action(p, arm->scale, action);
+        hyb_world_act(p->world, action);
+    }
     switch (arm->way) {
     case HYB_WAY_OFF: break;
     case HYB_WAY_A: hyb_predictor_move_a(p, sums, arm->scale); break;
@@ -196,7 +218,10 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
         look.arm = HYB_ARM_OFF;
         look.rate_jumped = false;
     }
-    if (!taken) hyb_predictor_take_up(p);
+    if (!taken) {
+        hyb_predictor_take_up(p);
+        hyb_predictor_on_paper(p);
+    }
     p->now.phase = (int64_t)order.phase;
     p->now.ends_window = order.ends_window;
     p->now.arm = order.arm;
@@ -233,12 +258,13 @@ static hybrid_result hyb_predictor_judge(hybrid_predictor *p, double l, bool *ba
     hyb_episode *e = &p->episode;
     double z;
     *back = false;
-    if (!e->open || p->now.phase != HYB_PHASE_CORRECT) return HYBRID_OK;
+    if ((e->open != HYB_EPISODE_MOVED && e->open != HYB_EPISODE_CORRECT) || p->now.phase != HYB_PHASE_CORRECT)
+        return HYBRID_OK;
     e->sum += l;
     e->n++;
     if (p->phases.step < p->phases.length) return HYBRID_OK;
     z = e->sigma > 0 ? (e->sum / e->n - e->expected) / (e->sigma * sqrt(1 / e->n + 0.25)) : 0;
-    if (e->open == 2) e->open = 0;
+    if (e->open == HYB_EPISODE_CORRECT) e->open = HYB_EPISODE_NONE;
     if (z < 1.96) p->now.can_go_back = 0;    /* the move stands */
     if (hyb_arms[e->arm].way == HYB_WAY_A) { /* a loss that rises at once says nothing of what a move is worth */
         hyb_phases_observe(&p->phases, z < 4, e->sum / e->n - e->expected);
@@ -284,9 +310,9 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     }
     if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
         hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
-    if (!r && ended) r = hyb_predictor_window(p, seen->rate, sums, error);
+    if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
-    if (p->episode.open == 1 && p->episode.n == 0) {
+    if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
     }

@@ -1,7 +1,7 @@
 /* predict/moves: how weights are moved, by each of the ways. */
 #ifndef HYB_PREDICT_MOVES_C
 #define HYB_PREDICT_MOVES_C
-#include "state.c"
+#include "mind.c"
 
 /* The same for all families; vectors only where they are asked for. */
 static void hyb_predictor_spread(const hybrid_predictor *p, hyb_move m, hyb_move moves[HYB_FAMILIES + 1])
@@ -23,22 +23,30 @@ static void hyb_predictor_shuffle(hybrid_predictor *p)
     }
 }
 
-/* The length of c_d d + c_b (mu b + d), as a part of that of d. */
-static double hyb_move_length(const hyb_family_sums *all, double c_d, double c_b, double mu)
+/* The length of c_d d + c_b (mu b + d), as a part of that of d; scales: of c_b, family by family. */
+static double hyb_move_length(const hyb_family_sums *sums, double c_d, double c_b, double mu, const double *scales)
 {
-    const double of_d = c_d + c_b, of_b = c_b * mu, dd = HYB_MAX(all->of[HYB_DD], 1e-300);
-    const double squares = of_d * of_d * dd + 2 * of_d * of_b * all->of[HYB_DB] + of_b * of_b * all->of[HYB_BB];
-    return sqrt(HYB_MAX(squares, 0.0) / dd);
+    double squares = 0;
+    int g;
+    for (g = 0; g < HYB_FAMILIES; g++) {
+        const double *of = sums[g].of, of_b = c_b * scales[g], of_d = c_d + of_b;
+        squares += of_d * of_d * of[HYB_DD] + 2 * of_d * of_b * mu * of[HYB_DB] + of_b * of_b * mu * mu * of[HYB_BB];
+    }
+    return sqrt(HYB_MAX(squares, 0.0) / HYB_MAX(sums[HYB_FAMILY_ALL].of[HYB_DD], 1e-300));
 }
 
 /* Mode A, at the end of a window: c_d d + c_b b, with b that has taken up d. */
 static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sums, double scale)
 {
     const double mu = (double)p->desc.mu, eta = (double)p->desc.eta;
-    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu;
-    const double length = hyb_move_length(&sums[HYB_FAMILY_ALL], c_d, c_b, mu);
-    hyb_move m, moves[HYB_FAMILIES + 1];
-    memset(&m, 0, sizeof m);
+    const double sign = p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1;
+    const bool shuffled = p->desc.placebo == HYBRID_PLACEBO_RANDOM;
+    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu, scales[HYB_FAMILIES + 1], length;
+    hyb_move moves[HYB_FAMILIES + 1];
+    int g;
+    hyb_mind_scales(p, scales);
+    scales[HYB_FAMILY_VECTORS] = 1;
+    length = hyb_move_length(sums, c_d, c_b, mu, scales);
     if (!(length > 0) || !(length < 1e6)) {
         hyb_predictor_take_up(p);
         return;
@@ -47,20 +55,21 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
         c_d *= p->now.trust / length;
         c_b *= p->now.trust / length;
     }
-    m.d = (float)c_d;
-    m.b = (float)(p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b);
-    if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) {
+    if (shuffled) {
         hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_STAYS);
         hyb_predictor_shuffle(p);
-        m.s = m.b;
-        m.b = 0;
     }
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_move(&p->disp, moves, p->desc.placebo != HYBRID_PLACEBO_RANDOM, p->desc.mu, p->desc.gamma,
-                          HYB_ANCHOR_AFTER);
-    p->episode.d = (double)m.d;
-    p->episode.b = (double)m.b;
-    p->episode.s = (double)m.s;
+    memset(moves, 0, sizeof moves);
+    for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++) {
+        const float along = (float)(sign * c_b * scales[g]);
+        moves[g].d = (float)c_d;
+        moves[g].b = shuffled ? 0 : along;
+        moves[g].s = shuffled ? along : 0;
+    }
+    hyb_displacement_move(&p->disp, moves, !shuffled, p->desc.mu, p->desc.gamma, HYB_ANCHOR_AFTER);
+    p->episode.d = c_d;
+    p->episode.b = shuffled ? 0 : sign * c_b;
+    p->episode.s = shuffled ? sign * c_b : 0;
     p->now.moved = HYB_MIN(length, p->now.trust);
     p->now.n_moves++;
     p->now.since_move = 0;

@@ -31,6 +31,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, d->window);
     hyb_walk_same(w, (int64_t)d->placebo);
     hyb_walk_same(w, (int64_t)d->seed);
+    hyb_walk_same(w, d->members);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -49,6 +50,10 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_monitor_walk(&p->monitor, w);
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
+    if (!p->world) return;
+    hyb_world_walk(p->world, w);
+    HYB_WALK(w, p->forecast);
+    HYB_WALK(w, p->foresees);
 }
 
 static void hyb_predictor_begin_walk(hyb_byte_walk *w, void *bytes, size_t size, bool reads)
@@ -131,6 +136,8 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
     hyb_predictor_prior(p);
+    p->foresees = false;
+    if (p->world) hyb_world_begin(p->world);
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -143,6 +150,8 @@ static void hyb_predictor_left(hyb_rider *rider)
 {
     hybrid_predictor *p = hyb_predictor_of(rider);
     hyb_displacement_free(&p->disp);
+    hyb_world_destroy(p->world);
+    p->world = NULL;
     p->t->rider = NULL;
     p->t->rate_factor = 1;
     p->t = NULL;
@@ -177,7 +186,8 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
     const hyb_store *store = &d->trainer->store;
     const uint64_t values = hyb_displacement_values(store, hyb_predictor_needs_s(d), false, !d->no_snapshot);
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
-           HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1);
+           HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
+           (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
 HYB_BORDER(hybrid_result, hybrid_predictor_plan,
@@ -248,9 +258,11 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     p->bytes = hyb_predictor_bytes(&d);
     r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_needs_s(&d), false,
                                 !d.no_snapshot, error);
+    if (!r && d.members) r = hyb_world_create(rt, d.seed, d.members, &p->world, error);
     if (!r) r = hyb_predictor_anew(&p->base, error);
     if (r) {
         hyb_displacement_free(&p->disp);
+        hyb_world_destroy(p->world);
         hyb_free(rt, p);
         hyb_runtime_release(rt);
         return r;

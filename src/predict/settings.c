@@ -46,6 +46,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "correct_steps", (double)d->correct_steps, 1, 1e6 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
+        { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
     };
     size_t i;

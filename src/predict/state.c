@@ -6,6 +6,7 @@
 #include "bandit.c"
 #include "calibration.c"
 #include "displacement.c"
+#include "foresee.c"
 #include "features.c"
 #include "law.c"
 #include "monitor.c"
@@ -31,14 +32,21 @@ typedef struct hyb_band {
     double sum, n_steps;           /* of this one */
 } hyb_band;
 
-/* A move that is not judged yet. */
+/* A move that is not judged yet, made or on paper. */
+enum {
+    HYB_EPISODE_NONE,
+    HYB_EPISODE_MOVED,   /* and no window has ended since */
+    HYB_EPISODE_CORRECT, /* that is judged, Correct is not over */
+    HYB_EPISODE_PAPER    /* nothing was moved */
+};
+
 typedef struct hyb_episode {
     double d, b, s;         /* coefficients of what was moved */
     double expected, sigma; /* l after it as the run went on before, and the deviation of one step */
     double confidence;      /* before calibration */
     double sum, n;          /* of l in Correct */
     double context[HYB_N_CONTEXT];
-    int64_t arm, open; /* open 1: moved, and no window has ended since; 2: that is judged, Correct is not over */
+    int64_t arm, open;
 } hyb_episode;
 
 /* Numbers alone, without holes: a checkpoint has them as they are. */
@@ -49,6 +57,7 @@ typedef struct hyb_predictor_state {
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
     int64_t since_move;             /* true steps */
     double weights;                 /* squares of all, some windows ago */
+    double work_owed;               /* operations that the world models may use up */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
@@ -80,6 +89,9 @@ struct hybrid_predictor {
     hyb_monitor monitor;
     hyb_phases phases;
     hyb_bandit bandit;
+    hyb_world *world;      /* or NULL */
+    hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
+    bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
     uint64_t bytes;
     double seconds;
@@ -139,7 +151,8 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     p->phases.in_window = 0;
     now->ends_window = p->desc.window == 1;
     now->phase = HYB_PHASE_FULL;
-    p->episode.open = 0;
+    p->episode.open = HYB_EPISODE_NONE;
+    if (p->world) hyb_world_break(p->world);
     if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
     if (p->desc.go_back) hyb_fp_plain();
     return HYBRID_OK;

@@ -102,6 +102,25 @@ static size_t hyb_world_bytes(const hybrid_runtime *rt, int n_members)
            HYB_ALIGNED_EXTRA;
 }
 
+/* As if nothing had been seen yet. */
+static void hyb_world_begin(hyb_world *w)
+{
+    const size_t floats = (size_t)w->n_members * HYB_MEMBER_ROOM;
+    hyb_replay_tick *ticks = w->replay.ticks;
+    int i;
+    memset(w->weights, 0, sizeof *w->weights * floats);
+    memset(w->m, 0, sizeof *w->m * floats);
+    memset(w->v, 0, sizeof *w->v * floats);
+    memset(w->trusts, 0, sizeof *w->trusts * (size_t)w->n_members);
+    memset(&w->replay, 0, sizeof w->replay);
+    memset(ticks, 0, sizeof *ticks * HYB_REPLAY_TICKS);
+    w->replay.ticks = ticks;
+    w->n_learned = 0;
+    w->beta1_n = w->beta2_n = 1;
+    w->stale = true;
+    for (i = 0; i < w->n_members; i++) hyb_member_init(w->weights + (size_t)i * HYB_MEMBER_ROOM, w->seed, i);
+}
+
 /* kernels: those of the runtime's instruction set (a test that is linked with the library says where they are). */
 static hybrid_result hyb_world_make(hybrid_runtime *rt, const hyb_cpu_kernels *kernels, uint64_t seed, int n_members,
                                     hyb_world **world, hybrid_error *error)
@@ -122,13 +141,11 @@ static hybrid_result hyb_world_make(hybrid_runtime *rt, const hyb_cpu_kernels *k
     w->seed = seed;
     w->n_members = n_members;
     w->n_spaces = spaces;
-    w->beta1_n = w->beta2_n = 1;
-    w->stale = true;
     for (i = 0; i < spaces; i++) {
         float *panels = (float *)(void *)(block + (size_t)i * hyb_world_space_bytes());
         hyb_rollout_init(&w->spaces[i], kernels, panels, panels + HYB_ROLLOUT_FLOATS);
     }
-    for (i = 0; i < n_members; i++) hyb_member_init(w->weights + (size_t)i * HYB_MEMBER_ROOM, seed, i);
+    hyb_world_begin(w);
     *world = w;
     return HYBRID_OK;
 }
