@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 61f681b8367ffc29): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 960bfcab568926a4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -67,239 +67,239 @@
  *     1684  shape.h                  models from nothing
  *     1717  trainable.h              training somebody else's model
  *     1756  trainer.h                change the weights of a model so that it predicts given texts better
- *     2065  predict.h                a training that is watched, and moved along where it goes anyway
- *     2172  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2239  learn.h                  an adapter is told something, and can be made to forget it
- *     2318  session.h                a conversation
+ *     2066  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2173  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2240  learn.h                  an adapter is told something, and can be made to forget it
+ *     2319  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2396  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2493  macros.h                 what compilers call things, and the macros that every room uses
- *     2571  base.c                   what every room uses: results, errors, checked sizes
- *     2652  fpenv.c                  the floating-point environment at the border of the library
- *     2881  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2960  fma.c                    a * b + c with one rounding
- *     3000  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3081  decimal.c                doubles as text, the same in every locale
- *     3213  thread.c                 atomics, threads, and the worker pool
- *     3710  cpu.c                    what this processor and its operating system can do
- *     3833  hash.c                   where a name belongs in a table
- *     3935  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3973  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4061  grow.c                   arrays that grow
- *     4085  stack.c                  how much of the thread's stack a recursion may take
- *     4133  device.c                 which GPU a runtime uses
- *     4249  lifetime.c               creates and ends runtimes
- *     4404  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4645  output.c                 a file that is written
- *     5165  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5203  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61476  end.h                    closes what core/begin opened
+ *     2397  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2494  macros.h                 what compilers call things, and the macros that every room uses
+ *     2572  base.c                   what every room uses: results, errors, checked sizes
+ *     2653  fpenv.c                  the floating-point environment at the border of the library
+ *     2882  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2961  fma.c                    a * b + c with one rounding
+ *     3001  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3082  decimal.c                doubles as text, the same in every locale
+ *     3214  thread.c                 atomics, threads, and the worker pool
+ *     3711  cpu.c                    what this processor and its operating system can do
+ *     3834  hash.c                   where a name belongs in a table
+ *     3936  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3974  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4062  grow.c                   arrays that grow
+ *     4086  stack.c                  how much of the thread's stack a recursion may take
+ *     4134  device.c                 which GPU a runtime uses
+ *     4250  lifetime.c               creates and ends runtimes
+ *     4405  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4646  output.c                 a file that is written
+ *     5166  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5204  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    61586  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5637  names.c                  names that must differ, found by hash
- *     5734  value.c                  the 13 types of metadata values and their items
- *     5882  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6093  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6430  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6950  write.c                  makes a GGUF file
+ *     5638  names.c                  names that must differ, found by hash
+ *     5735  value.c                  the 13 types of metadata values and their items
+ *     5883  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6094  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6431  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6951  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7664  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7783  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8118  floats.c                 the types that are plain numbers
- *     8158  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8357  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8593  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8741  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9015  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9140  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9219  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7665  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7784  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8119  floats.c                 the types that are plain numbers
+ *     8159  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8358  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8594  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8742  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9016  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9141  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9220  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9444  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10395  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10515  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10789  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11256  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11758  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11960  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12055  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12592  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12816  tokenizer/bpe.c          the merging
- *    13229  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13314  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13700  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13951  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14109  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14351  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15140  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15536  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15920  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16262  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17103  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17959  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18471  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18511  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18754  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19065  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19111  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19272  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19474  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19610  jinja/test.c             what follows 'is', and the functions that every template has
- *    19812  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20126  jinja/parse.c            tokens to a tree
- *    20834  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21141  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21727  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21941  chat.c                   a conversation as the variables that chat templates expect
+ *     9445  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10396  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10516  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10790  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11257  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11759  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11961  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12056  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12593  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12817  tokenizer/bpe.c          the merging
+ *    13230  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13315  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13701  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13952  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14110  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14352  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15141  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15537  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15921  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16263  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17104  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17960  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18472  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18512  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18755  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19066  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19112  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19273  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19475  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19611  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19813  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20127  jinja/parse.c            tokens to a tree
+ *    20835  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21142  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21728  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21942  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22314  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23109  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23224  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23340  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23435  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23625  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23652  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23690  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23818  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24525  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24750  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24788  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24924  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24995  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25099  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25570  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25966  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26259  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26484  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27240  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27440  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28504  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29153  cpu/int/select.c         the table of integer-block kernels
- *    29213  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29296  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33900  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36181  cpu/select.c             the kernels of an instruction set
- *    36234  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36491  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36791  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36833  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37423  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22315  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23110  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23225  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23341  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23436  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23626  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23653  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23691  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23819  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24526  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24751  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24789  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24925  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24996  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25100  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25571  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25967  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26260  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26485  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27241  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27441  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28505  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29154  cpu/int/select.c         the table of integer-block kernels
+ *    29214  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29297  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33901  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36182  cpu/select.c             the kernels of an instruction set
+ *    36235  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36492  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36792  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36834  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37424  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38071  arch.c                   the table of architectures
- *    38197  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38537  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38910  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39172  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39356  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39789  back.c                   the steps of a backward pass that several parts take
- *    39981  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40224  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40290  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40471  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40609  parts/experts.c          a mixture of experts (Shazeer et al
- *    40774  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40840  net.c                    which parts the layers of a model have, and which tensors
- *    41003  unused.c                 tensors of the file that the model is not computed with
- *    41177  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41226  forward.c                one pass of a batch through any model, over the op table
- *    41492  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42066  place.c                  which layers run where
- *    42321  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42407  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42695  adapter_make.c           adapters from nothing, and what they are
- *    42924  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38072  arch.c                   the table of architectures
+ *    38198  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38538  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38911  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39173  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39364  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39797  back.c                   the steps of a backward pass that several parts take
+ *    39992  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40235  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40301  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40482  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40620  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40785  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40851  net.c                    which parts the layers of a model have, and which tensors
+ *    41014  unused.c                 tensors of the file that the model is not computed with
+ *    41188  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41237  forward.c                one pass of a batch through any model, over the op table
+ *    41503  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42077  place.c                  which layers run where
+ *    42335  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42421  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42709  adapter_make.c           adapters from nothing, and what they are
+ *    42938  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43209  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43557  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43909  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44212  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44300  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45173  adapters.c               a sequence puts adapters on, and takes them off
- *    45289  next.c                   the next token of a sequence
- *    45394  plan.c                   the bytes of a model and a context before they are loaded
- *    45515  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45706  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43223  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43571  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43923  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44226  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44314  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45187  adapters.c               a sequence puts adapters on, and takes them off
+ *    45303  next.c                   the next token of a sequence
+ *    45408  plan.c                   the bytes of a model and a context before they are loaded
+ *    45529  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45720  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46205  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46244  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46309  documents.c              the texts of a corpus, one document after the other
- *    46548  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46742  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47242  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47552  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47866  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48241  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48698  shape.c                  models from nothing
- *    49015  schedule.c               the learning rate of a step
- *    49061  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49576  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50024  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50124  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50162  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50700  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50885  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50954  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    51001  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51038  own.c                    somebody else's model as an objective (api/trainable.h)
- *    51222  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    51957  lesson.c                 examples as tokens, and the batches of a step
- *    52316  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    52522  export.c                 the weights of a trainer as a model file
- *    52762  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52874  checkpoint.c             everything that a training goes on with, in a file
- *    53747  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    54141  picture.c                the curve of a run as an SVG.
+ *    46219  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46258  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46323  documents.c              the texts of a corpus, one document after the other
+ *    46562  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46756  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47256  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47566  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47880  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48255  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48712  shape.c                  models from nothing
+ *    49029  schedule.c               the learning rate of a step
+ *    49075  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49590  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50038  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50138  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50176  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50716  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50901  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50970  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    51017  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51054  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    51238  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    52014  lesson.c                 examples as tokens, and the batches of a step
+ *    52373  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    52603  export.c                 the weights of a trainer as a model file
+ *    52851  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52963  checkpoint.c             everything that a training goes on with, in a file
+ *    53857  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    54251  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    54636  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54682  panel.c                  values of many ticks side by side, and products with them
- *    54805  gru.c                    a gated recurrent cell (Cho et al
- *    54886  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    54976  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    55036  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    55236  member.c                 the weights of one world model: how large, where, and how they begin
- *    55337  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    55560  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    55692  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    55871  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    56135  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    56309  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    56508  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    56611  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    56900  law.c                    the curve that the loss follows over many windows,
- *    57174  calibration.c            predictions that say how sure they are, held to what then happened
- *    57354  monitor.c                whether a run goes astray, and what should be done about it
- *    57606  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    57666  bandit.c                 which arm is worth it now
- *    57904  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    58043  phases.c                 which phase the next step belongs to, and for how long
- *    58276  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    58464  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    58774  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    58843  residuals.c              what predictions got wrong
- *    59093  corrector.c              takes away what predicted coefficients get wrong again and again
- *    59252  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    59346  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    59444  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    59619  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    59707  plateau.c                whether a run stands still
- *    59792  horizons.c               how far ahead predictions are good for anything
- *    59881  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    59934  ramp.c                   how many batches a step should add up
- *    59999  tuning.c                 what could be made better while a run goes on
- *    60141  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    60198  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    60438  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60641  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    60709  moves.c                  how weights are moved, by each of the ways
- *    60800  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    61122  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    54746  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54792  panel.c                  values of many ticks side by side, and products with them
+ *    54915  gru.c                    a gated recurrent cell (Cho et al
+ *    54996  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    55086  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    55146  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    55346  member.c                 the weights of one world model: how large, where, and how they begin
+ *    55447  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    55670  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    55802  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    55981  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    56245  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    56419  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    56618  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    56721  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    57010  law.c                    the curve that the loss follows over many windows,
+ *    57284  calibration.c            predictions that say how sure they are, held to what then happened
+ *    57464  monitor.c                whether a run goes astray, and what should be done about it
+ *    57716  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    57776  bandit.c                 which arm is worth it now
+ *    58014  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    58153  phases.c                 which phase the next step belongs to, and for how long
+ *    58386  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    58574  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    58884  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    58953  residuals.c              what predictions got wrong
+ *    59203  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    59362  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    59456  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    59554  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    59729  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    59817  plateau.c                whether a run stands still
+ *    59902  horizons.c               how far ahead predictions are good for anything
+ *    59991  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    60044  ramp.c                   how many batches a step should add up
+ *    60109  tuning.c                 what could be made better while a run goes on
+ *    60251  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    60308  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    60548  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    60751  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    60819  moves.c                  how weights are moved, by each of the ways
+ *    60910  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    61232  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1788,8 +1788,9 @@ typedef struct hybrid_trainer_desc {
     hybrid_adapter *adapter; /* what is trained is this adapter of the model (model may be NULL then), and the model's
                               * weights stay as they are: in any type, mapped from a file, which need not be trainable.
                               * It outlives the trainer; sequences that wear it run what has been trained so far. The
-                              * passes run on the host, with the very products that run there: those of block types on
-                              * integers */
+                              * passes run on a GPU that has all of the model, if there is room, with weights decoded to
+                              * floats; else on the host (the log says why), with the very products that run there:
+                              * those of block types on integers */
     const hybrid_trainable *own; /* what is trained is somebody else's model; n_seq, n_ctx and recompute_every are not
                                   * looked at */
     int32_t n_seq;               /* sequences of a batch; 0: 4 */
@@ -2391,7 +2392,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "61f681b8367ffc29"
+#define HYBRID__SOURCE_ID "960bfcab568926a4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -39307,6 +39308,13 @@ static hyb_tensor hyb_adapter_on(const hybrid_adapter *adapter, const hyb_tensor
     return there;
 }
 
+/* The copy on the GPU was trained there: the host's values follow. */
+static hybrid_result hyb_adapter_fetch(hybrid_adapter *adapter, hyb_backend *be, hybrid_error *error)
+{
+    be->ops->read(be, adapter->values, adapter->gpu_values, adapter->n_values * sizeof(float));
+    return be->ops->sync(be, error);
+}
+
 /* Values have changed: the copy on the GPU follows, if there is one. No pass of the model is under way. */
 static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *error)
 {
@@ -39867,6 +39875,7 @@ static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *
     hyb_op_matmul_back_w w = p->w;
     hyb_op_matmul_back_x x = p->x;
     hyb_op_scale scale;
+    const hyb_tensor b = hyb_adapter_on(f->sets->use->adapter, &pair->b, f->at->device);
     w.x = low;
     w.x_stride = w.k = rank;
     w.n_out = 1;
@@ -39878,7 +39887,7 @@ static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *
     hyb_do_matmul_back_w(f->at->be, &w);
     x.n_out = 1;
     x.out[0] = *dy;
-    x.out[0].w = &pair->b;
+    x.out[0].w = &b;
     x.dx = dlow;
     x.dx_stride = rank;
     hyb_do_matmul_back_x(f->at->be, &x);
@@ -39895,11 +39904,13 @@ static void hyb_adapter_back_narrow(hyb_back_products *p, const hyb_adapter_pair
     hyb_op_matmul_back_w w = p->w;
     hyb_op_matmul_back_x x = p->x;
     hyb_op_add add;
+    hyb_tensor a[4];
     const float *dlow = f->back->dlow;
     int i, n = 0;
     for (i = 0; i < p->x.n_out; i++) {
         if (!pairs[i]) continue;
-        x.out[n].w = &pairs[i]->a;
+        a[n] = hyb_adapter_on(f->sets->use->adapter, &pairs[i]->a, f->at->device);
+        x.out[n].w = &a[n];
         x.out[n].dy = w.out[n].dy = dlow;
         x.out[n].dy_stride = w.out[n].dy_stride = w.out[n].n = pairs[i]->rank;
         w.out[n].dw = f->back->adapter_grads + pairs[i]->a_at;
@@ -42176,8 +42187,11 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
                         hp->head_dim_k, hp->head_dim_v);
-    for (i = 1; i < w->n_tensors; i++)
-        if (!w->tensors[i].is_vector) device->ops->show(device, limits, &w->tensors[i]);
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        if (!t->is_vector) device->ops->show(device, limits, t);
+        if (!t->is_vector && d->adapter_rank && t->ne[2] == 1) hyb_limits_adapter(device, limits, t, d->adapter_rank);
+    }
     return HYBRID_OK;
 }
 
@@ -50207,10 +50221,6 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
-    if (adapter && m->place.trained)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "hybrid_trainer_create: adapters are trained on the host, and this model's weights on a GPU: "
-                        "load it without hybrid_model_desc.trainable");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -50252,8 +50262,13 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
     return HYBRID_OK;
 }
 
-/* Where a model is trained: where its weights are, the GPU or the host. */
-static hyb_device *hyb_transformer_device(hybrid_model *m) { return m->place.trained ? m->place.gpu : &m->host; }
+/* Where a model is trained: where its weights are, the GPU or the host. An adapter over it: on a GPU that has all of
+ * them. */
+static hyb_device *hyb_transformer_device(hybrid_model *m, const hybrid_adapter *adapter)
+{
+    const bool all = m->place.gpu && m->place.embd && !m->place.first;
+    return m->place.trained || (adapter && adapter->gpu && all) ? m->place.gpu : &m->host;
+}
 
 /* The host's copy of the weights becomes what they are on the GPU. */
 static hybrid_result hyb_transformer_fetch(hybrid_model *m, hyb_backend *be, hybrid_error *error)
@@ -50330,7 +50345,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     size_t bytes = 0;
     char *name;
     int32_t i, b;
-    hybrid_result r = hyb_store_begin(s, rt, device, adapter->values, (int64_t)adapter->n_values, 2 * n, error);
+    hybrid_result r = hyb_store_begin(s, rt, device, device->ops->is_host ? adapter->values : (float *)adapter->gpu_values,
+                                      (int64_t)adapter->n_values, 2 * n, error);
     if (r) return r;
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
@@ -51319,15 +51335,15 @@ static uint64_t hyb_trainer_rounded(const hybrid_trainer *t, hybrid_type format)
     return bytes ? device->ops->cost(device, bytes) : 0;
 }
 
-/* What is trained, and its states: the tables alone. Then how much there is room for. */
-static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
+/* What is trained on a device, and its states: the tables alone. Then how much there is room for. */
+static hybrid_result hyb_trainer_tables_on(hybrid_trainer *t, hyb_device *device, hybrid_error *error)
 {
     hyb_store *s = &t->store;
     const hybrid_trainable *own = t->desc.own;
     hybrid_adapter *adapter = t->desc.adapter;
-    hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
-                      : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                                : hyb_transformer_params(s, t->rt, hyb_transformer_device(t->model), t->model, error);
+    hybrid_result r = own       ? hyb_own_params(s, t->rt, device, own, error)
+                      : adapter ? hyb_transformer_pairs(s, t->rt, device, adapter, error)
+                                : hyb_transformer_params(s, t->rt, device, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -51340,6 +51356,28 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, s, &t->desc, &t->shape, &t->plan, error);
+}
+
+/* The same, on the device where it is trained. A model that runs on a GPU may leave no room there for what an adapter
+ * over it needs: that is trained on the host then, if the model's weights are not trained on the GPU themselves. */
+static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_device *device = t->desc.own ? &t->host : hyb_transformer_device(t->model, t->desc.adapter);
+    const bool may_leave = !device->ops->is_host && t->desc.adapter && !t->model->place.trained;
+    const bool too_many = (int64_t)t->desc.n_seq * t->desc.n_ctx > HYB_TRAIN_ROWS_GPU;
+    hybrid_error why;
+    hybrid_result r;
+    if (!may_leave) return hyb_trainer_tables_on(t, device, error);
+    r = too_many ? hyb_fail(&why, HYBRID_ERROR_LIMIT, "it has room for batches of %d tokens", (int)HYB_TRAIN_ROWS_GPU)
+                 : hyb_trainer_tables_on(t, device, &why);
+    if (!r && !device->ops->fits(device, hyb_room_counted(&t->store, &t->plan)))
+        r = hyb_fail(&why, HYBRID_ERROR_MEMORY, "%llu bytes of its memory are not free",
+                     (unsigned long long)hyb_room_counted(&t->store, &t->plan));
+    if (!r) return HYBRID_OK;
+    hyb_log(t->rt, HYBRID_LOG_INFO, "the adapter is trained on the host, not on the GPU: %s", why.message);
+    hyb_store_free(&t->store);
+    memset(&t->plan, 0, sizeof t->plan);
+    return hyb_trainer_tables_on(t, &t->host, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -51679,6 +51717,13 @@ static void hyb_step_see(const hybrid_trainer *t, const hybrid_train_batch *batc
     seen->batches = batches;
 }
 
+/* The values of its adapter have changed where it trains: there may be others of them elsewhere. */
+static hybrid_result hyb_trainer_adapter_changed(hybrid_trainer *t, hybrid_error *error)
+{
+    if (t->store.device->ops->is_host) return hyb_adapter_changed(t->desc.adapter, error);
+    return hyb_adapter_fetch(t->desc.adapter, t->objective->cut.real, error);
+}
+
 /* All gradients are there, and their norm. Has the rider put weights and states back instead? */
 static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
@@ -51695,7 +51740,7 @@ static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *see
     if (!*again) return HYBRID_OK;
     hyb_step_metrics(t, seen->loss, seen->grad_norm);
     t->now.metrics.predict.event = HYBRID_PREDICT_WENT_BACK;
-    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+    return t->desc.adapter ? hyb_trainer_adapter_changed(t, error) : HYBRID_OK;
 }
 
 /* Weights and states are those after the step: it counts, and is shown to the rider. */
@@ -51752,11 +51797,12 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) r = hyb_ema_update(&u, error);
     if (!r) r = hyb_step_done(t, &seen, error);
+    if (!r && d->adapter && !t->store.device->ops->is_host) r = hyb_adapter_fetch(d->adapter, u.be, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
+    return d->adapter && t->store.device->ops->is_host ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
 /* How long it took, once a step is done. */
@@ -51905,9 +51951,12 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_trainer_swap_ema: the trainer keeps no average: hybrid_trainer_desc.ema is 0");
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
-    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
-    trainer->swapped = !trainer->swapped;
-    return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
+    trainer->in_use = hyb_process();
+    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) == HYBRID_OK)
+        trainer->swapped = !trainer->swapped;
+    if (!r && trainer->desc.adapter) r = hyb_trainer_adapter_changed(trainer, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 /* ---- the number format ------------------------------------------------------------------------------------------- */
@@ -51934,23 +51983,31 @@ static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type 
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
-           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+static hybrid_result hyb_trainer_set_format(hybrid_trainer *t, hybrid_type format, const char *function,
+                                            hybrid_error *error)
 {
-    static const char function[] = "hybrid_trainer_set_format";
-    hybrid_trainer *t = trainer;
     uint64_t bytes = 0;
-    hybrid_result r;
-    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
-    if ((r = hyb_trainer_idle(t, function, error)) != HYBRID_OK) return r;
-    if ((r = hyb_format_check(format, !t->model, function, error)) != HYBRID_OK) return r;
-    if (format == t->format.type) return HYBRID_OK;
+    hybrid_result r = hyb_format_check(format, !t->model, function, error);
+    if (r || format == t->format.type) return r;
     if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
     hyb_format_take(&t->format, format);
     t->format.n_changes++;
     t->format.bytes += bytes;
     hyb_trainer_say_format(t);
     return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
+           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+{
+    static const char function[] = "hybrid_trainer_set_format";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_trainer_set_format(trainer, format, function, error);
+    trainer->in_use = 0;
+    return r;
 }
 /* ==== end src/train/trainer.c ==== */
 
@@ -52331,6 +52388,16 @@ struct hyb_pupil {
     hyb_lesson *lesson; /* NULL: none was begun, or it was rolled back */
 };
 
+/* The states of a trainer, to the host's memory and from it. */
+static hybrid_result hyb_pupil_read(hybrid_trainer *t, float *states, hybrid_error *error)
+{
+    return hyb_store_read_states(&t->store, t->objective->cut.real, states, 0, t->store.n_states, error);
+}
+static hybrid_result hyb_pupil_write(hybrid_trainer *t, const float *states, hybrid_error *error)
+{
+    return hyb_store_write_states(&t->store, t->objective->cut.real, 0, states, t->store.n_states, error);
+}
+
 /* ---- what an adapter has for learning ---------------------------------------------------------------------------- */
 
 static void hyb_pupil_free(hyb_pupil *l)
@@ -52341,9 +52408,23 @@ static void hyb_pupil_free(hyb_pupil *l)
     hyb_free(l->rt, l);
 }
 
+/* The states of a trainer, and its steps, to another one: on the same device or not. */
+static hybrid_result hyb_pupil_copy(hybrid_trainer *to, hybrid_trainer *from, hybrid_error *error)
+{
+    const size_t bytes = sizeof(float) * (size_t)from->store.n_states;
+    float *states = (float *)hyb_alloc(from->rt, bytes + 1);
+    hybrid_result r;
+    if (!states) return hyb_fail_memory(error, bytes);
+    r = hyb_pupil_read(from, states, error);
+    if (!r) r = hyb_pupil_write(to, states, error);
+    hyb_free(from->rt, states);
+    to->step = from->step;
+    return r;
+}
+
 /* A trainer with room for the batches of a lesson, and for those that `old` has room for (or NULL), whose moments it
  * takes over. */
-static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *lesson, const hybrid_trainer *old,
+static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *lesson, hybrid_trainer *old,
                                        hybrid_trainer **trainer, hybrid_error *error)
 {
     hybrid_trainer_desc d;
@@ -52355,9 +52436,11 @@ static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *less
     if (old && old->desc.n_ctx > d.n_ctx) d.n_ctx = old->desc.n_ctx;
     if (old && (int64_t)old->desc.n_seq * d.n_ctx <= HYB_LESSON_ROWS) d.n_seq = HYB_MAX(d.n_seq, old->desc.n_seq);
     if ((r = hybrid_trainer_create(&d, trainer, error)) != HYBRID_OK || !old) return r;
-    memcpy((*trainer)->store.states, old->store.states, sizeof(float) * (size_t)old->store.n_states);
-    (*trainer)->step = old->step;
-    return HYBRID_OK;
+    if ((r = hyb_pupil_copy(*trainer, old, error)) != HYBRID_OK) {
+        hybrid_trainer_destroy(*trainer);
+        *trainer = NULL;
+    }
+    return r;
 }
 
 /* All that an adapter needs for its first lesson; kept_states are zeros. */
@@ -52492,30 +52575,28 @@ HYB_BORDER(hybrid_result, hybrid_adapter_commit, (hybrid_adapter *adapter, hybri
     if (r) return r;
     adapter->in_use = hyb_process();
     r = hyb_adapter_keep(adapter, error);
+    if (!r && (l = adapter->learner) != NULL && (r = hyb_pupil_read(l->trainer, l->kept_states, error)) == HYBRID_OK)
+        l->kept_step = l->trainer->step;
     adapter->in_use = 0;
-    if (r) return r;
-    memcpy(adapter->kept, adapter->values, adapter->n_values * sizeof(float));
-    if (!(l = adapter->learner)) return HYBRID_OK;
-    memcpy(l->kept_states, l->trainer->store.states, sizeof(float) * (size_t)l->trainer->store.n_states);
-    l->kept_step = l->trainer->step;
-    return HYBRID_OK;
+    if (!r) memcpy(adapter->kept, adapter->values, adapter->n_values * sizeof(float));
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_adapter_rollback, (hybrid_adapter *adapter, hybrid_error *error), (adapter, error))
 {
-    const hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_rollback", error);
+    hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_rollback", error);
     hyb_pupil *l;
     if (r) return r;
     if (!adapter->kept) return HYBRID_OK; /* it is as it was made */
     memcpy(adapter->values, adapter->kept, adapter->n_values * sizeof(float));
     if ((l = adapter->learner) != NULL) {
-        memcpy(l->trainer->store.states, l->kept_states, sizeof(float) * (size_t)l->trainer->store.n_states);
+        r = hyb_pupil_write(l->trainer, l->kept_states, error);
         l->trainer->step = l->kept_step;
         l->trainer->now.stage = HYB_STEP_NONE;
         hyb_lesson_free(l->lesson);
         l->lesson = NULL;
     }
-    return hyb_adapter_changed(adapter, error);
+    return r ? r : hyb_adapter_changed(adapter, error);
 }
 /* ==== end src/train/learn.c ==== */
 
@@ -52728,11 +52809,24 @@ static hybrid_result hyb_trained_write(hyb_trained *e, hybrid_error *error)
     return r;
 }
 
+static hybrid_result hyb_trained_export(hybrid_trainer *t, const char *path, hybrid_mix mix, hybrid_error *error)
+{
+    hyb_trained e;
+    hybrid_result r = hyb_trained_begin(&e, t->rt, t->model, mix, error);
+    if (!r) r = hyb_trained_keys(&e, error);
+    if (!r) r = hyb_trained_tensors(&e, error);
+    if (!r) r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
+    if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
+    if (!r) r = hyb_trained_write(&e, error);
+    if (!r) r = hybrid_gguf_end(e.out, error);
+    hyb_trained_end(&e);
+    return r;
+}
+
 HYB_BORDER(hybrid_result, hybrid_trainer_export,
            (hybrid_trainer *trainer, const char *path, hybrid_mix mix, hybrid_error *error),
            (trainer, path, mix, error))
 {
-    hyb_trained e;
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: %s is NULL", trainer ? "path" : "trainer");
@@ -52747,14 +52841,9 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
                         "hybrid_trainer_export: what is trained is somebody else's model, which only its owner can "
                         "write; hybrid_trainer_save writes a checkpoint of it");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
-    if (!r) r = hyb_trained_keys(&e, error);
-    if (!r) r = hyb_trained_tensors(&e, error);
-    if (!r) r = hyb_transformer_fetch(trainer->model, trainer->objective->cut.real, error);
-    if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
-    if (!r) r = hyb_trained_write(&e, error);
-    if (!r) r = hybrid_gguf_end(e.out, error);
-    hyb_trained_end(&e);
+    trainer->in_use = hyb_process();
+    r = hyb_trained_export(trainer, path, mix, error);
+    trainer->in_use = 0;
     return r;
 }
 /* ==== end src/train/export.c ==== */
@@ -53123,7 +53212,7 @@ static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer
     if (hyb_checkpoint_is_model(t)) return announce ? hyb_trained_tensors(e, error) : hyb_trained_write(e, error);
     for (i = 0; i < t->store.n_params && !r; i++) {
         const hyb_param *p = &t->store.params[i];
-        const float *values = t->store.weights + p->at;
+        const float *values = (t->desc.adapter ? t->desc.adapter->values : t->store.weights) + p->at;
         const size_t bad = hyb_not_finite(values, (size_t)p->n);
         const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
         if (announce)
@@ -53257,27 +53346,35 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
-           (trainer, path, error))
+static hybrid_result hyb_checkpoint_save(hybrid_trainer *t, const char *path, hybrid_error *error)
 {
+    hybrid_runtime *rt = t->rt;
     hyb_checkpoint_out out;
-    hybrid_runtime *rt;
     hybrid_result r;
-    if (!trainer || !path)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
-    rt = trainer->rt;
     memset(&out, 0, sizeof out);
     if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
     if ((r = hyb_output_open(rt, path, true, &out.file, error)) == HYBRID_OK) {
-        r = hyb_checkpoint_fill(trainer, &out, path, error);
+        r = hyb_checkpoint_fill(t, &out, path, error);
         if (r)
             hyb_output_abandon(rt, &out.file);
         else
             r = hyb_output_finish(rt, &out.file, error);
     }
     hyb_free(rt, out.sum);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hybrid_result r;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_save(trainer, path, error);
+    trainer->in_use = 0;
     return r;
 }
 
@@ -53669,7 +53766,7 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     t->user_size = in->user_size;
     in->user = NULL;
     hyb_checkpoint_compare(t, in->gguf);
-    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+    return t->desc.adapter ? hyb_trainer_adapter_changed(t, error) : HYBRID_OK;
 }
 
 static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
@@ -53707,27 +53804,40 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;
-    return hyb_checkpoint_load(trainer, &source, error);
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_load(trainer, &source, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 /* ---- the caller's bytes ------------------------------------------------------------------------------------------ */
+
+static hybrid_result hyb_checkpoint_set_user(hybrid_trainer *t, const void *data, size_t size, hybrid_error *error)
+{
+    unsigned char *user = NULL;
+    if (size && !(user = (unsigned char *)hyb_alloc(t->rt, size))) return hyb_fail_memory(error, size);
+    if (size) memcpy(user, data, size);
+    hyb_free(t->rt, t->user);
+    t->user = user;
+    t->user_size = size;
+    return HYBRID_OK;
+}
 
 HYB_BORDER(hybrid_result, hybrid_trainer_set_user,
            (hybrid_trainer *trainer, const void *data, size_t size, hybrid_error *error), (trainer, data, size, error))
 {
     enum { MOST = 1 << 28 };
-    unsigned char *user = NULL;
+    hybrid_result r;
     if (!trainer || (!data && size))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_set_user: %s is NULL",
                         trainer ? "data" : "trainer");
     if (size > MOST)
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_trainer_set_user: a checkpoint has room for %d bytes", MOST);
-    if (size && !(user = (unsigned char *)hyb_alloc(trainer->rt, size))) return hyb_fail_memory(error, size);
-    if (size) memcpy(user, data, size);
-    hyb_free(trainer->rt, trainer->user);
-    trainer->user = user;
-    trainer->user_size = size;
-    return HYBRID_OK;
+    if ((r = hyb_trainer_unused(trainer, "hybrid_trainer_set_user", error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_set_user(trainer, data, size, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 HYB_BORDER(const void *, hybrid_trainer_user, (const hybrid_trainer *trainer, size_t *size), (trainer, size))

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id cf4c8999d9078472): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6457b513c9e48834): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      160  macros.h                 what compilers call things, and the macros that every room uses
- *    10312  end.h                    closes what core/begin opened
+ *    10346  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -39,14 +39,14 @@
  *     7375  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
  *     7440  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
  *     7834  ops_matmul.c             the op matmul: which kernels a product takes
- *     8266  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8636  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8741  ops_attention.c          which kernel of attention takes which rows
- *     9019  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9390  ops_train.c              the loss and the optimizer
- *     9583  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9705  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10082  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     8322  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8670  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8775  ops_attention.c          which kernel of attention takes which rows
+ *     9053  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9424  ops_train.c              the loss and the optimizer
+ *     9617  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9739  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10116  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "cf4c8999d9078472"
+#define HYBRID_CUDA__SOURCE_ID "6457b513c9e48834"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -8194,6 +8194,60 @@ static void hyb_cuda_dequantize(hyb_cuda_matmul_job *job, const hyb_tensor *w, i
                   args);
 }
 
+/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
+static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
+{
+    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
+    int64_t row_bytes = (int64_t)w->nb[1];
+    const int32_t *index = NULL;
+    const float *add = NULL;
+    int32_t k = (int32_t)w->ne[0];
+    float scale = 1;
+    void *args[7];
+    args[0] = &from;
+    args[1] = &row_bytes;
+    args[2] = &index;
+    args[3] = &k;
+    args[4] = &scale;
+    args[5] = &add;
+    args[6] = &to;
+    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
+                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
+}
+
+/* Rows of w that fit into so many bytes as floats, of those that a grid has. */
+static int64_t hyb_cuda_decoded_rows(const hyb_tensor *w, size_t bytes)
+{
+    return HYB_MAX(HYB_MIN((int64_t)(bytes / (sizeof(float) * (size_t)w->ne[0])), 65535), 1);
+}
+
+/* A frozen matrix of a pass that is trained on, as floats, some rows at a time: y is what its gradient is about. */
+static void hyb_cuda_matmul_decoded(hyb_cuda_queue *q, const hyb_op_matmul *op, const hyb_matmul_out *out,
+                                    void *scratch, size_t scratch_bytes)
+{
+    const hyb_tensor *w = out->w;
+    const int64_t slice = hyb_cuda_decoded_rows(w, scratch_bytes);
+    hyb_cuda_product p;
+    int64_t first;
+    p.x = op->x;
+    p.ldx = op->x_stride;
+    p.w = scratch;
+    p.ldw = w->ne[0];
+    p.n = op->n;
+    p.k = (int)w->ne[0];
+    p.add_stride = out->add_stride;
+    p.y_stride = out->y_stride;
+    p.next = 0;
+    for (first = 0; first < w->ne[1]; first += slice) {
+        p.out = (int)HYB_MIN(slice, w->ne[1] - first);
+        p.bias = out->bias ? out->bias + first : NULL;
+        p.add = out->add ? out->add + first : NULL;
+        p.y = out->y + first;
+        hyb_cuda_decode(q, w, first, p.out, (float *)scratch);
+        hyb_cuda_matmul_f32(q, &p, true);
+    }
+}
+
 static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out *out)
 {
     const hyb_tensor *w = out->w;
@@ -8255,7 +8309,9 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
     job.w_bytes = scratch_bytes - HYB_MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (!hyb_cuda_is_few(op->out[i].w->type, op->n))
+        if (op->in_chunks && op->out[i].w->type != HYBRID_TYPE_F32)
+            hyb_cuda_matmul_decoded(q, op, &op->out[i], scratch, scratch_bytes);
+        else if (!hyb_cuda_is_few(op->out[i].w->type, op->n))
             hyb_cuda_matmul_many(&job, &op->out[i]);
         else if (j == i)
             hyb_cuda_matmul_few(&job, i);
@@ -8514,34 +8570,12 @@ static void hyb_cuda_product_by_any(hyb_cuda_queue *q, const hyb_cuda_product_ba
     hyb_cuda_grid(q, HYB_MODULE_GEMM_BACK, 0, (o->m + 63) / 64, (o->n + 63) / 64, 256, args);
 }
 
-/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
-static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
-{
-    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
-    int64_t row_bytes = (int64_t)w->nb[1];
-    const int32_t *index = NULL;
-    const float *add = NULL;
-    int32_t k = (int32_t)w->ne[0];
-    float scale = 1;
-    void *args[7];
-    args[0] = &from;
-    args[1] = &row_bytes;
-    args[2] = &index;
-    args[3] = &k;
-    args[4] = &scale;
-    args[5] = &add;
-    args[6] = &to;
-    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
-                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
-}
-
 /* dx (n, k) = or += dy (n, out) . w (out, k); w of any type, F32 from where it lies. */
 static void hyb_cuda_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op, const hyb_matmul_dy *o, bool add)
 {
     const hyb_tensor *w = o->w;
     const bool f32 = w->type == HYBRID_TYPE_F32;
-    const int64_t k = w->ne[0], fit = f32 ? w->ne[1] : (int64_t)(at->scratch_bytes / (sizeof(float) * (size_t)k));
-    const int64_t slice = HYB_MAX(f32 ? fit : HYB_MIN(fit, 65535), 1); /* rows of a grid */
+    const int64_t k = w->ne[0], slice = f32 ? w->ne[1] : hyb_cuda_decoded_rows(w, at->scratch_bytes);
     hyb_cuda_product_back p;
     int64_t first;
     p.m = op->n;

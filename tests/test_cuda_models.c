@@ -444,7 +444,7 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
     pupil p[2];
     int32_t ids[PUPIL_ROWS], targets[PUPIL_ROWS];
     float weights[PUPIL_ROWS], *logits[2];
-    hybrid_train_batch batch;
+    hybrid_train_batch batch, two[2];
     hybrid_train_metrics a[2];
     hybrid_error err;
     uint32_t bits = 5;
@@ -466,10 +466,12 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
         targets[i] = i % 7 == 3 ? -1 : (int32_t)(bits >> 12) % n_vocab;
         weights[i] = (float)(1 + i % 3);
     }
+    two[0] = two[1] = batch;
+    two[1].targets = ids;
     for (i = 0; i < steps; i++) {
         bool done = false;
-        CHECK(!hybrid_trainer_step(p[0].t, &batch, &a[0], &err), "%s: %s", name, err.message);
-        while (!done && !hybrid_trainer_work(p[1].t, &batch, i % 2 ? 300 : UINT64_MAX, &done, &a[1], &err)) {}
+        CHECK(!hybrid_trainer_step(p[0].t, two, &a[0], &err), "%s: %s", name, err.message);
+        while (!done && !hybrid_trainer_work(p[1].t, two, i % 2 ? 300 : UINT64_MAX, &done, &a[1], &err)) {}
         CHECK(done, "%s: %s", name, err.message);
         if (fabs(a[0].loss - a[1].loss) > worst) worst = fabs(a[0].loss - a[1].loss);
         CHECK(fabs(a[0].grad_norm - a[1].grad_norm) < 1e-4 * a[0].grad_norm, "%s: norm %.9g, and %.9g on the GPU", name,
@@ -480,7 +482,10 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
     for (k = 0; k < 2; k++) logits[k] = pupil_logits(&p[k], ids);
     CHECK(relative(logits[1], n_vocab, logits[0], 1, n_vocab) < TOLERANCE, "%s: logits %g apart", name,
           relative(logits[1], n_vocab, logits[0], 1, n_vocab));
-    check_exchange(p, &batch);
+    CHECK(fabs(a[0].noise_scale - a[1].noise_scale) <= 1e-3 * a[0].noise_scale, "%s: noise %.9g, and %.9g on the GPU",
+          name, a[0].noise_scale, a[1].noise_scale);
+    CHECK(d.n_batches < 2 || a[0].noise_scale > 0, "%s: no noise", name);
+    check_exchange(p, two);
     for (k = 0; k < 2; k++) {
         free(logits[k]);
         pupil_close(&p[k]);
@@ -583,6 +588,13 @@ static void check_training(void)
     d.ema = 0.9f;
     d.optimizer = HYBRID_OPTIMIZER_MUON;
     check_trained("gpt2", 3, d);
+    d.n_batches = 2; /* the noise of gradients, too */
+    check_trained("llama", 2, d);
+    if (!getenv("EMU_ORDER")) {
+        check_trained("qwen3", 2, d);
+        check_trained("gemma2", 2, d);
+    }
+    d.n_batches = 0;
     d.optimizer = HYBRID_OPTIMIZER_SGD;
     d.momentum = 0.9f;
     d.nesterov = true;
@@ -603,6 +615,7 @@ int main(void)
     }
     check_training();
     check_offload();
+    check_apprentices();
     check_all_models();
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) {
         TEST("models with a state, warm");

@@ -214,3 +214,138 @@ static void check_offload(void)
     TEST("a small GPU");
     check_offload_room("qwen3");
 }
+
+/* ---- adapters ---------------------------------------------------------------------------------------------------- */
+
+typedef struct apprentice {
+    pupil p; /* whose trainer trains the adapter */
+    hybrid_adapter *a;
+    sink file;
+} apprentice;
+
+static bool apprentice_open(apprentice *x, const hybrid_gguf *in, hybrid_mix mix, hybrid_type instead, bool gpu,
+                            hybrid_trainer_desc d)
+{
+    static const char *const all[] = { "all" };
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_adapter_desc ad;
+    hybrid_train_plan plan;
+    hybrid_error err;
+    uint64_t taken;
+    memset(x, 0, sizeof *x);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&ad, 0, sizeof ad);
+    x->file = quantized(in, mix, instead, 0, !gpu);
+    rd.device = gpu ? "cuda" : "cpu";
+    md.source.data = x->file.data;
+    md.source.size = x->file.size;
+    md.device_n_ctx = 64;
+    ad.rank = 4;
+    ad.seed = 7;
+    ad.alpha = 8;
+    ad.targets = all;
+    ad.n_targets = 1;
+    CHECK(!hybrid_runtime_create(&rd, &x->p.rt, &err), "%s", err.message);
+    CHECK(!hybrid_model_load(x->p.rt, &md, &x->p.m, &err), "%s", err.message);
+    if (!x->p.m) return false;
+    CHECK(!hybrid_adapter_create(x->p.m, &ad, &x->a, &err), "%s", err.message);
+    d.adapter = x->a;
+    d.n_seq = PUPIL_SEQS;
+    d.n_ctx = PUPIL_CTX;
+    CHECK(!hybrid_trainer_plan(&d, &plan, &err), "%s", err.message);
+    taken = gpu ? hyb_cuda_device_of(x->p.rt->gpu)->cu->arena.used : 0;
+    CHECK(!hybrid_trainer_create(&d, &x->p.t, &err), "%s", err.message);
+    if (!x->p.t) return false;
+    CHECK(x->p.t->store.device->ops->is_host == !gpu, "the adapter is trained on the other device");
+    if (gpu)
+        CHECK(hyb_cuda_device_of(x->p.rt->gpu)->cu->arena.used - taken == plan.total - plan.host_bytes,
+              "planned %llu bytes of the GPU, %llu were taken", (unsigned long long)(plan.total - plan.host_bytes),
+              (unsigned long long)(hyb_cuda_device_of(x->p.rt->gpu)->cu->arena.used - taken));
+    return true;
+}
+static void apprentice_close(apprentice *x)
+{
+    hybrid_trainer_destroy(x->p.t);
+    hybrid_adapter_destroy(x->a);
+    hybrid_model_destroy(x->p.m);
+    hybrid_runtime_destroy(x->p.rt);
+    free(x->file.data);
+}
+
+/* The largest difference of the adapters' values, as the host has them, in units of the largest. */
+static double apprentices_apart(const apprentice x[2])
+{
+    double apart = 0, largest = 0;
+    size_t i;
+    for (i = 0; i < x[0].a->n_values; i++) {
+        const double v = (double)x[0].a->values[i], d = fabs(v - (double)x[1].a->values[i]);
+        apart = d > apart ? d : apart;
+        largest = fabs(v) > largest ? fabs(v) : largest;
+    }
+    return apart / largest;
+}
+
+/* An adapter over frozen weights of a type, on the GPU, beside one on the CPU over what those weights are as floats:
+ * losses, norms and values; then a checkpoint goes from each to the other. */
+static void check_apprentice(const char *name, hybrid_mix mix, hybrid_type instead, hybrid_trainer_desc d)
+{
+    hybrid_gguf *in = NULL;
+    apprentice x[2];
+    hybrid_train_metrics a[2];
+    hybrid_train_batch batch;
+    hybrid_error err;
+    char path[64];
+    double worst = 0, loss[2];
+    float first = 0;
+    int i, k;
+    if (!load("tests/oracle/data/models", name, "", NULL, &in)) return;
+    d.rate = 1e-2f;
+    for (k = 0; k < 2; k++)
+        if (!apprentice_open(&x[k], in, mix, instead, k == 1, d)) return;
+    for (i = 0; i < 4; i++) {
+        for (k = 0; k < 2; k++) {
+            offload_batch(&x[k].p, &batch, 31u + (uint32_t)i);
+            CHECK(!hybrid_trainer_step(x[k].p.t, &batch, &a[k], &err), "%s: %s", name, err.message);
+        }
+        worst = fabs(a[0].loss - a[1].loss) > worst ? fabs(a[0].loss - a[1].loss) : worst;
+        CHECK(fabs(a[0].grad_norm - a[1].grad_norm) < 1e-4 * a[0].grad_norm, "%s: norm %.9g, and %.9g on the GPU", name,
+              a[0].grad_norm, a[1].grad_norm);
+        if (!i) first = (float)a[0].loss;
+    }
+    CHECK(worst < 1e-5, "%s: losses %.2g apart", name, worst);
+    CHECK(fabs((double)first - a[0].loss) > 1e-3, "%s: nothing was learned", name);
+    CHECK(apprentices_apart(x) < 1e-3, "%s: values %.2g apart", name, apprentices_apart(x));
+    printf("  %-10s %-6s an adapter, losses within %.1e, values %.1e\n", name, hybrid_mix_name(mix), worst,
+           apprentices_apart(x));
+    snprintf(path, sizeof path, "build/cuda-adapter-%d.gguf", (int)getpid());
+    for (k = 0; k < 2; k++) {
+        offload_batch(&x[k].p, &batch, 5);
+        CHECK(!hybrid_trainer_save(x[k].p.t, path, &err), "%s: %s", name, err.message);
+        CHECK(!hybrid_trainer_evaluate(x[k].p.t, &batch, &loss[0], &err), "%s", err.message);
+        CHECK(!hybrid_trainer_load(x[1 - k].p.t, path, &err), "%s: %s", name, err.message);
+        CHECK(!hybrid_trainer_evaluate(x[1 - k].p.t, &batch, &loss[1], &err), "%s", err.message);
+        CHECK(fabs(loss[0] - loss[1]) < 1e-5, "%s: loss %.9g, and %.9g on the other device", name, loss[0], loss[1]);
+        CHECK(apprentices_apart(x) == 0, "%s: values %.2g apart after a checkpoint", name, apprentices_apart(x));
+    }
+    remove(path);
+    for (k = 0; k < 2; k++) apprentice_close(&x[k]);
+    hybrid_gguf_destroy(in);
+}
+
+static void check_apprentices(void)
+{
+    const bool slow = getenv("EMU_CHECK") || getenv("EMU_ORDER");
+    hybrid_trainer_desc d;
+    TEST("adapters that are trained on a GPU");
+    memset(&d, 0, sizeof d);
+    check_apprentice("llama", HYBRID_MIX_Q4_0, HYBRID_TYPE_LAST_, d);
+    if (slow) return;
+    check_apprentice("gemma2", HYBRID_MIX_F32, HYBRID_TYPE_LAST_, d);
+    check_apprentice("gpt2", HYBRID_MIX_F16, HYBRID_TYPE_LAST_, d);
+    d.recompute_every = 1;
+    d.ema = 0.5f;
+    d.offload_optimizer = true;
+    check_apprentice("qwen3", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
+}

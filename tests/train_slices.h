@@ -323,6 +323,100 @@ static void test_room_less(void)
     CHECK(!given.live, "%ld bytes leaked in the end", (long)given.live);
 }
 
+/* ---- calls from within callbacks --------------------------------------------------------------------------------- */
+
+/* An allocator that asks for everything else of the trainer whose call it serves. */
+typedef struct nosy {
+    ration given; /* first: the allocator's */
+    hybrid_trainer *t;
+    const lesson *l;
+    bool asks;
+    int n_asked;
+} nosy;
+
+#define NOSY(call) \
+    do { \
+        hybrid_error e_; \
+        hybrid_error *e = &e_; \
+        CHECK((call) == HYBRID_ERROR_INVALID && strstr(e->message, "in use"), "%s: %s", #call, e->message); \
+    } while (0)
+
+static void *nosy_alloc(void *user, size_t size)
+{
+    nosy *n = (nosy *)user;
+    double loss;
+    bool done;
+    if (n->asks) {
+        n->asks = false;
+        n->n_asked++;
+        NOSY(hybrid_trainer_step(n->t, &n->l->batch, NULL, e));
+        NOSY(hybrid_trainer_work(n->t, &n->l->batch, 1, &done, NULL, e));
+        NOSY(hybrid_trainer_evaluate(n->t, &n->l->batch, &loss, e));
+        NOSY(hybrid_trainer_swap_ema(n->t, e));
+        NOSY(hybrid_trainer_set_format(n->t, HYBRID_TYPE_BF16, e));
+        NOSY(hybrid_trainer_save(n->t, "build/nosy.ckpt", e));
+        NOSY(hybrid_trainer_load(n->t, "build/nosy.ckpt", e));
+        NOSY(hybrid_trainer_set_user(n->t, "x", 1, e));
+        NOSY(hybrid_trainer_export(n->t, "build/nosy.gguf", HYBRID_MIX_F32, e));
+        hybrid_trainer_cancel(n->t);
+        hybrid_trainer_destroy(n->t);
+        n->asks = true;
+    }
+    return ration_alloc(&n->given, size);
+}
+static void nosy_free(void *user, void *block) { ration_free(&((nosy *)user)->given, block); }
+
+/* Whatever calls back refuses every other call, and is done as if none had been made. */
+static void test_nosy(void)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_runtime_desc rd;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m;
+    hybrid_error e;
+    lesson quiet;
+    nosy n;
+    int which;
+    TEST("a trainer is called from its own callbacks");
+    d.ema = 0.9f;
+    if (!lesson_open(&quiet, "gpt2", NULL, 1, d)) return;
+    memset(&n, 0, sizeof n);
+    memset(&rd, 0, sizeof rd);
+    rd.allocator.alloc = nosy_alloc;
+    rd.allocator.free = nosy_free;
+    rd.allocator.user = &n;
+    rd.n_threads = 1;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
+    m = lesson_model(rt, "gpt2", true);
+    d.model = m;
+    d.n_seq = 2;
+    d.n_ctx = LESSON_T;
+    CHECK(!hybrid_trainer_create(&d, &n.t, &e), "%s", e.message);
+    n.l = &quiet;
+    CHECK(!hybrid_trainer_step(n.t, &quiet.batch, NULL, &e), "%s", e.message);
+    for (which = 0; which < 4; which++) {
+        const uint64_t was = slices_sum(n.t);
+        hybrid_result r = HYBRID_OK;
+        n.n_asked = 0;
+        n.asks = true;
+        if (which == 0) r = hybrid_trainer_set_user(n.t, "bytes", 5, &e);
+        if (which == 1) r = hybrid_trainer_save(n.t, "build/nosy-1.ckpt", &e);
+        if (which == 2) r = hybrid_trainer_load(n.t, "build/nosy-1.ckpt", &e);
+        if (which == 3) r = hybrid_trainer_export(n.t, "build/nosy-1.gguf", HYBRID_MIX_Q8_0, &e);
+        n.asks = false;
+        CHECK(!r && n.n_asked > 0, "%d: %s, asked %d times", which, r ? e.message : "", n.n_asked);
+        CHECK(slices_sum(n.t) == was, "%d: something has changed", which);
+    }
+    CHECK(!hybrid_trainer_step(n.t, &quiet.batch, NULL, &e), "%s", e.message);
+    remove("build/nosy-1.ckpt");
+    remove("build/nosy-1.gguf");
+    hybrid_trainer_destroy(n.t);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+    lesson_close(&quiet);
+    CHECK(!n.given.live, "%ld bytes leaked", (long)n.given.live);
+}
+
 /* ---- ranks ------------------------------------------------------------------------------------------------------- */
 
 #ifdef RANKS
@@ -586,6 +680,7 @@ static void test_in_slices(void)
     test_room_adapter("qwen2");
     test_room_adapter("llama-biases");
     test_room_less();
+    test_nosy();
     test_slices("gpt2", 0, d);
     test_slices("gpt2", 50000000, d);
     d.recompute_every = 1;

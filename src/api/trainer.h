@@ -38,8 +38,9 @@ typedef struct hybrid_trainer_desc {
     hybrid_adapter *adapter; /* what is trained is this adapter of the model (model may be NULL then), and the model's
                               * weights stay as they are: in any type, mapped from a file, which need not be trainable.
                               * It outlives the trainer; sequences that wear it run what has been trained so far. The
-                              * passes run on the host, with the very products that run there: those of block types on
-                              * integers */
+                              * passes run on a GPU that has all of the model, if there is room, with weights decoded to
+                              * floats; else on the host (the log says why), with the very products that run there:
+                              * those of block types on integers */
     const hybrid_trainable *own; /* what is trained is somebody else's model; n_seq, n_ctx and recompute_every are not
                                   * looked at */
     int32_t n_seq;               /* sequences of a batch; 0: 4 */

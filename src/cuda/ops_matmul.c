@@ -365,6 +365,60 @@ static void hyb_cuda_dequantize(hyb_cuda_matmul_job *job, const hyb_tensor *w, i
                   args);
 }
 
+/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
+static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
+{
+    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
+    int64_t row_bytes = (int64_t)w->nb[1];
+    const int32_t *index = NULL;
+    const float *add = NULL;
+    int32_t k = (int32_t)w->ne[0];
+    float scale = 1;
+    void *args[7];
+    args[0] = &from;
+    args[1] = &row_bytes;
+    args[2] = &index;
+    args[3] = &k;
+    args[4] = &scale;
+    args[5] = &add;
+    args[6] = &to;
+    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
+                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
+}
+
+/* Rows of w that fit into so many bytes as floats, of those that a grid has. */
+static int64_t hyb_cuda_decoded_rows(const hyb_tensor *w, size_t bytes)
+{
+    return HYB_MAX(HYB_MIN((int64_t)(bytes / (sizeof(float) * (size_t)w->ne[0])), 65535), 1);
+}
+
+/* A frozen matrix of a pass that is trained on, as floats, some rows at a time: y is what its gradient is about. */
+static void hyb_cuda_matmul_decoded(hyb_cuda_queue *q, const hyb_op_matmul *op, const hyb_matmul_out *out,
+                                    void *scratch, size_t scratch_bytes)
+{
+    const hyb_tensor *w = out->w;
+    const int64_t slice = hyb_cuda_decoded_rows(w, scratch_bytes);
+    hyb_cuda_product p;
+    int64_t first;
+    p.x = op->x;
+    p.ldx = op->x_stride;
+    p.w = scratch;
+    p.ldw = w->ne[0];
+    p.n = op->n;
+    p.k = (int)w->ne[0];
+    p.add_stride = out->add_stride;
+    p.y_stride = out->y_stride;
+    p.next = 0;
+    for (first = 0; first < w->ne[1]; first += slice) {
+        p.out = (int)HYB_MIN(slice, w->ne[1] - first);
+        p.bias = out->bias ? out->bias + first : NULL;
+        p.add = out->add ? out->add + first : NULL;
+        p.y = out->y + first;
+        hyb_cuda_decode(q, w, first, p.out, (float *)scratch);
+        hyb_cuda_matmul_f32(q, &p, true);
+    }
+}
+
 static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out *out)
 {
     const hyb_tensor *w = out->w;
@@ -426,7 +480,9 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
     job.w_bytes = scratch_bytes - HYB_MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (!hyb_cuda_is_few(op->out[i].w->type, op->n))
+        if (op->in_chunks && op->out[i].w->type != HYBRID_TYPE_F32)
+            hyb_cuda_matmul_decoded(q, op, &op->out[i], scratch, scratch_bytes);
+        else if (!hyb_cuda_is_few(op->out[i].w->type, op->n))
             hyb_cuda_matmul_many(&job, &op->out[i]);
         else if (j == i)
             hyb_cuda_matmul_few(&job, i);

@@ -251,34 +251,12 @@ static void hyb_cuda_product_by_any(hyb_cuda_queue *q, const hyb_cuda_product_ba
     hyb_cuda_grid(q, HYB_MODULE_GEMM_BACK, 0, (o->m + 63) / 64, (o->n + 63) / 64, 256, args);
 }
 
-/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
-static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
-{
-    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
-    int64_t row_bytes = (int64_t)w->nb[1];
-    const int32_t *index = NULL;
-    const float *add = NULL;
-    int32_t k = (int32_t)w->ne[0];
-    float scale = 1;
-    void *args[7];
-    args[0] = &from;
-    args[1] = &row_bytes;
-    args[2] = &index;
-    args[3] = &k;
-    args[4] = &scale;
-    args[5] = &add;
-    args[6] = &to;
-    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
-                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
-}
-
 /* dx (n, k) = or += dy (n, out) . w (out, k); w of any type, F32 from where it lies. */
 static void hyb_cuda_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op, const hyb_matmul_dy *o, bool add)
 {
     const hyb_tensor *w = o->w;
     const bool f32 = w->type == HYBRID_TYPE_F32;
-    const int64_t k = w->ne[0], fit = f32 ? w->ne[1] : (int64_t)(at->scratch_bytes / (sizeof(float) * (size_t)k));
-    const int64_t slice = HYB_MAX(f32 ? fit : HYB_MIN(fit, 65535), 1); /* rows of a grid */
+    const int64_t k = w->ne[0], slice = f32 ? w->ne[1] : hyb_cuda_decoded_rows(w, at->scratch_bytes);
     hyb_cuda_product_back p;
     int64_t first;
     p.m = op->n;

@@ -140,6 +140,13 @@ static hyb_tensor hyb_adapter_on(const hybrid_adapter *adapter, const hyb_tensor
     return there;
 }
 
+/* The copy on the GPU was trained there: the host's values follow. */
+static hybrid_result hyb_adapter_fetch(hybrid_adapter *adapter, hyb_backend *be, hybrid_error *error)
+{
+    be->ops->read(be, adapter->values, adapter->gpu_values, adapter->n_values * sizeof(float));
+    return be->ops->sync(be, error);
+}
+
 /* Values have changed: the copy on the GPU follows, if there is one. No pass of the model is under way. */
 static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *error)
 {

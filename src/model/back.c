@@ -81,6 +81,7 @@ static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *
     hyb_op_matmul_back_w w = p->w;
     hyb_op_matmul_back_x x = p->x;
     hyb_op_scale scale;
+    const hyb_tensor b = hyb_adapter_on(f->sets->use->adapter, &pair->b, f->at->device);
     w.x = low;
     w.x_stride = w.k = rank;
     w.n_out = 1;
@@ -92,7 +93,7 @@ static void hyb_adapter_back_wide(hyb_back_products *p, const hyb_adapter_pair *
     hyb_do_matmul_back_w(f->at->be, &w);
     x.n_out = 1;
     x.out[0] = *dy;
-    x.out[0].w = &pair->b;
+    x.out[0].w = &b;
     x.dx = dlow;
     x.dx_stride = rank;
     hyb_do_matmul_back_x(f->at->be, &x);
@@ -109,11 +110,13 @@ static void hyb_adapter_back_narrow(hyb_back_products *p, const hyb_adapter_pair
     hyb_op_matmul_back_w w = p->w;
     hyb_op_matmul_back_x x = p->x;
     hyb_op_add add;
+    hyb_tensor a[4];
     const float *dlow = f->back->dlow;
     int i, n = 0;
     for (i = 0; i < p->x.n_out; i++) {
         if (!pairs[i]) continue;
-        x.out[n].w = &pairs[i]->a;
+        a[n] = hyb_adapter_on(f->sets->use->adapter, &pairs[i]->a, f->at->device);
+        x.out[n].w = &a[n];
         x.out[n].dy = w.out[n].dy = dlow;
         x.out[n].dy_stride = w.out[n].dy_stride = w.out[n].n = pairs[i]->rank;
         w.out[n].dw = f->back->adapter_grads + pairs[i]->a_at;

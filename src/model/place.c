@@ -113,8 +113,11 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "this GPU has not the shared memory to train attention with heads of %d values (keys) and %d",
                         hp->head_dim_k, hp->head_dim_v);
-    for (i = 1; i < w->n_tensors; i++)
-        if (!w->tensors[i].is_vector) device->ops->show(device, limits, &w->tensors[i]);
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        if (!t->is_vector) device->ops->show(device, limits, t);
+        if (!t->is_vector && d->adapter_rank && t->ne[2] == 1) hyb_limits_adapter(device, limits, t, d->adapter_rank);
+    }
     return HYBRID_OK;
 }
 

@@ -253,7 +253,7 @@ static hybrid_result hyb_checkpoint_weights(hyb_trained *e, const hybrid_trainer
     if (hyb_checkpoint_is_model(t)) return announce ? hyb_trained_tensors(e, error) : hyb_trained_write(e, error);
     for (i = 0; i < t->store.n_params && !r; i++) {
         const hyb_param *p = &t->store.params[i];
-        const float *values = t->store.weights + p->at;
+        const float *values = (t->desc.adapter ? t->desc.adapter->values : t->store.weights) + p->at;
         const size_t bad = hyb_not_finite(values, (size_t)p->n);
         const uint32_t n_dims = hyb_checkpoint_shape(t, p, ne);
         if (announce)
@@ -387,27 +387,35 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
                     (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
-           (trainer, path, error))
+static hybrid_result hyb_checkpoint_save(hybrid_trainer *t, const char *path, hybrid_error *error)
 {
+    hybrid_runtime *rt = t->rt;
     hyb_checkpoint_out out;
-    hybrid_runtime *rt;
     hybrid_result r;
-    if (!trainer || !path)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
-    rt = trainer->rt;
     memset(&out, 0, sizeof out);
     if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
     if ((r = hyb_output_open(rt, path, true, &out.file, error)) == HYBRID_OK) {
-        r = hyb_checkpoint_fill(trainer, &out, path, error);
+        r = hyb_checkpoint_fill(t, &out, path, error);
         if (r)
             hyb_output_abandon(rt, &out.file);
         else
             r = hyb_output_finish(rt, &out.file, error);
     }
     hyb_free(rt, out.sum);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hybrid_result r;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_save(trainer, path, error);
+    trainer->in_use = 0;
     return r;
 }
 
@@ -799,7 +807,7 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     t->user_size = in->user_size;
     in->user = NULL;
     hyb_checkpoint_compare(t, in->gguf);
-    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+    return t->desc.adapter ? hyb_trainer_adapter_changed(t, error) : HYBRID_OK;
 }
 
 static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
@@ -837,27 +845,40 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;
-    return hyb_checkpoint_load(trainer, &source, error);
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_load(trainer, &source, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 /* ---- the caller's bytes ------------------------------------------------------------------------------------------ */
+
+static hybrid_result hyb_checkpoint_set_user(hybrid_trainer *t, const void *data, size_t size, hybrid_error *error)
+{
+    unsigned char *user = NULL;
+    if (size && !(user = (unsigned char *)hyb_alloc(t->rt, size))) return hyb_fail_memory(error, size);
+    if (size) memcpy(user, data, size);
+    hyb_free(t->rt, t->user);
+    t->user = user;
+    t->user_size = size;
+    return HYBRID_OK;
+}
 
 HYB_BORDER(hybrid_result, hybrid_trainer_set_user,
            (hybrid_trainer *trainer, const void *data, size_t size, hybrid_error *error), (trainer, data, size, error))
 {
     enum { MOST = 1 << 28 };
-    unsigned char *user = NULL;
+    hybrid_result r;
     if (!trainer || (!data && size))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_set_user: %s is NULL",
                         trainer ? "data" : "trainer");
     if (size > MOST)
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_trainer_set_user: a checkpoint has room for %d bytes", MOST);
-    if (size && !(user = (unsigned char *)hyb_alloc(trainer->rt, size))) return hyb_fail_memory(error, size);
-    if (size) memcpy(user, data, size);
-    hyb_free(trainer->rt, trainer->user);
-    trainer->user = user;
-    trainer->user_size = size;
-    return HYBRID_OK;
+    if ((r = hyb_trainer_unused(trainer, "hybrid_trainer_set_user", error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_checkpoint_set_user(trainer, data, size, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 HYB_BORDER(const void *, hybrid_trainer_user, (const hybrid_trainer *trainer, size_t *size), (trainer, size))

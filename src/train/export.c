@@ -212,11 +212,24 @@ static hybrid_result hyb_trained_write(hyb_trained *e, hybrid_error *error)
     return r;
 }
 
+static hybrid_result hyb_trained_export(hybrid_trainer *t, const char *path, hybrid_mix mix, hybrid_error *error)
+{
+    hyb_trained e;
+    hybrid_result r = hyb_trained_begin(&e, t->rt, t->model, mix, error);
+    if (!r) r = hyb_trained_keys(&e, error);
+    if (!r) r = hyb_trained_tensors(&e, error);
+    if (!r) r = hyb_transformer_fetch(t->model, t->objective->cut.real, error);
+    if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
+    if (!r) r = hyb_trained_write(&e, error);
+    if (!r) r = hybrid_gguf_end(e.out, error);
+    hyb_trained_end(&e);
+    return r;
+}
+
 HYB_BORDER(hybrid_result, hybrid_trainer_export,
            (hybrid_trainer *trainer, const char *path, hybrid_mix mix, hybrid_error *error),
            (trainer, path, mix, error))
 {
-    hyb_trained e;
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: %s is NULL", trainer ? "path" : "trainer");
@@ -231,14 +244,9 @@ HYB_BORDER(hybrid_result, hybrid_trainer_export,
                         "hybrid_trainer_export: what is trained is somebody else's model, which only its owner can "
                         "write; hybrid_trainer_save writes a checkpoint of it");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
-    r = hyb_trained_begin(&e, trainer->rt, trainer->model, mix, error);
-    if (!r) r = hyb_trained_keys(&e, error);
-    if (!r) r = hyb_trained_tensors(&e, error);
-    if (!r) r = hyb_transformer_fetch(trainer->model, trainer->objective->cut.real, error);
-    if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
-    if (!r) r = hyb_trained_write(&e, error);
-    if (!r) r = hybrid_gguf_end(e.out, error);
-    hyb_trained_end(&e);
+    trainer->in_use = hyb_process();
+    r = hyb_trained_export(trainer, path, mix, error);
+    trainer->in_use = 0;
     return r;
 }
 #endif

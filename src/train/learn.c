@@ -19,6 +19,16 @@ struct hyb_pupil {
     hyb_lesson *lesson; /* NULL: none was begun, or it was rolled back */
 };
 
+/* The states of a trainer, to the host's memory and from it. */
+static hybrid_result hyb_pupil_read(hybrid_trainer *t, float *states, hybrid_error *error)
+{
+    return hyb_store_read_states(&t->store, t->objective->cut.real, states, 0, t->store.n_states, error);
+}
+static hybrid_result hyb_pupil_write(hybrid_trainer *t, const float *states, hybrid_error *error)
+{
+    return hyb_store_write_states(&t->store, t->objective->cut.real, 0, states, t->store.n_states, error);
+}
+
 /* ---- what an adapter has for learning ---------------------------------------------------------------------------- */
 
 static void hyb_pupil_free(hyb_pupil *l)
@@ -29,9 +39,23 @@ static void hyb_pupil_free(hyb_pupil *l)
     hyb_free(l->rt, l);
 }
 
+/* The states of a trainer, and its steps, to another one: on the same device or not. */
+static hybrid_result hyb_pupil_copy(hybrid_trainer *to, hybrid_trainer *from, hybrid_error *error)
+{
+    const size_t bytes = sizeof(float) * (size_t)from->store.n_states;
+    float *states = (float *)hyb_alloc(from->rt, bytes + 1);
+    hybrid_result r;
+    if (!states) return hyb_fail_memory(error, bytes);
+    r = hyb_pupil_read(from, states, error);
+    if (!r) r = hyb_pupil_write(to, states, error);
+    hyb_free(from->rt, states);
+    to->step = from->step;
+    return r;
+}
+
 /* A trainer with room for the batches of a lesson, and for those that `old` has room for (or NULL), whose moments it
  * takes over. */
-static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *lesson, const hybrid_trainer *old,
+static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *lesson, hybrid_trainer *old,
                                        hybrid_trainer **trainer, hybrid_error *error)
 {
     hybrid_trainer_desc d;
@@ -43,9 +67,11 @@ static hybrid_result hyb_pupil_trainer(hybrid_adapter *a, const hyb_lesson *less
     if (old && old->desc.n_ctx > d.n_ctx) d.n_ctx = old->desc.n_ctx;
     if (old && (int64_t)old->desc.n_seq * d.n_ctx <= HYB_LESSON_ROWS) d.n_seq = HYB_MAX(d.n_seq, old->desc.n_seq);
     if ((r = hybrid_trainer_create(&d, trainer, error)) != HYBRID_OK || !old) return r;
-    memcpy((*trainer)->store.states, old->store.states, sizeof(float) * (size_t)old->store.n_states);
-    (*trainer)->step = old->step;
-    return HYBRID_OK;
+    if ((r = hyb_pupil_copy(*trainer, old, error)) != HYBRID_OK) {
+        hybrid_trainer_destroy(*trainer);
+        *trainer = NULL;
+    }
+    return r;
 }
 
 /* All that an adapter needs for its first lesson; kept_states are zeros. */
@@ -180,29 +206,27 @@ HYB_BORDER(hybrid_result, hybrid_adapter_commit, (hybrid_adapter *adapter, hybri
     if (r) return r;
     adapter->in_use = hyb_process();
     r = hyb_adapter_keep(adapter, error);
+    if (!r && (l = adapter->learner) != NULL && (r = hyb_pupil_read(l->trainer, l->kept_states, error)) == HYBRID_OK)
+        l->kept_step = l->trainer->step;
     adapter->in_use = 0;
-    if (r) return r;
-    memcpy(adapter->kept, adapter->values, adapter->n_values * sizeof(float));
-    if (!(l = adapter->learner)) return HYBRID_OK;
-    memcpy(l->kept_states, l->trainer->store.states, sizeof(float) * (size_t)l->trainer->store.n_states);
-    l->kept_step = l->trainer->step;
-    return HYBRID_OK;
+    if (!r) memcpy(adapter->kept, adapter->values, adapter->n_values * sizeof(float));
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_adapter_rollback, (hybrid_adapter *adapter, hybrid_error *error), (adapter, error))
 {
-    const hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_rollback", error);
+    hybrid_result r = hyb_adapter_unused(adapter, "hybrid_adapter_rollback", error);
     hyb_pupil *l;
     if (r) return r;
     if (!adapter->kept) return HYBRID_OK; /* it is as it was made */
     memcpy(adapter->values, adapter->kept, adapter->n_values * sizeof(float));
     if ((l = adapter->learner) != NULL) {
-        memcpy(l->trainer->store.states, l->kept_states, sizeof(float) * (size_t)l->trainer->store.n_states);
+        r = hyb_pupil_write(l->trainer, l->kept_states, error);
         l->trainer->step = l->kept_step;
         l->trainer->now.stage = HYB_STEP_NONE;
         hyb_lesson_free(l->lesson);
         l->lesson = NULL;
     }
-    return hyb_adapter_changed(adapter, error);
+    return r ? r : hyb_adapter_changed(adapter, error);
 }
 #endif

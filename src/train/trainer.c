@@ -109,15 +109,15 @@ static uint64_t hyb_trainer_rounded(const hybrid_trainer *t, hybrid_type format)
     return bytes ? device->ops->cost(device, bytes) : 0;
 }
 
-/* What is trained, and its states: the tables alone. Then how much there is room for. */
-static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
+/* What is trained on a device, and its states: the tables alone. Then how much there is room for. */
+static hybrid_result hyb_trainer_tables_on(hybrid_trainer *t, hyb_device *device, hybrid_error *error)
 {
     hyb_store *s = &t->store;
     const hybrid_trainable *own = t->desc.own;
     hybrid_adapter *adapter = t->desc.adapter;
-    hybrid_result r = own       ? hyb_own_params(s, t->rt, &t->host, own, error)
-                      : adapter ? hyb_transformer_pairs(s, t->rt, &t->host, adapter, error)
-                                : hyb_transformer_params(s, t->rt, hyb_transformer_device(t->model), t->model, error);
+    hybrid_result r = own       ? hyb_own_params(s, t->rt, device, own, error)
+                      : adapter ? hyb_transformer_pairs(s, t->rt, device, adapter, error)
+                                : hyb_transformer_params(s, t->rt, device, t->model, error);
     int i;
     if (r) return r;
     for (i = 0; i < s->n_params; i++)
@@ -130,6 +130,28 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     if (adapter && !adapter->kept) t->plan.other += t->host.ops->cost(&t->host, adapter->n_values * sizeof(float));
     return hyb_room_find(t->model, s, &t->desc, &t->shape, &t->plan, error);
+}
+
+/* The same, on the device where it is trained. A model that runs on a GPU may leave no room there for what an adapter
+ * over it needs: that is trained on the host then, if the model's weights are not trained on the GPU themselves. */
+static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_device *device = t->desc.own ? &t->host : hyb_transformer_device(t->model, t->desc.adapter);
+    const bool may_leave = !device->ops->is_host && t->desc.adapter && !t->model->place.trained;
+    const bool too_many = (int64_t)t->desc.n_seq * t->desc.n_ctx > HYB_TRAIN_ROWS_GPU;
+    hybrid_error why;
+    hybrid_result r;
+    if (!may_leave) return hyb_trainer_tables_on(t, device, error);
+    r = too_many ? hyb_fail(&why, HYBRID_ERROR_LIMIT, "it has room for batches of %d tokens", (int)HYB_TRAIN_ROWS_GPU)
+                 : hyb_trainer_tables_on(t, device, &why);
+    if (!r && !device->ops->fits(device, hyb_room_counted(&t->store, &t->plan)))
+        r = hyb_fail(&why, HYBRID_ERROR_MEMORY, "%llu bytes of its memory are not free",
+                     (unsigned long long)hyb_room_counted(&t->store, &t->plan));
+    if (!r) return HYBRID_OK;
+    hyb_log(t->rt, HYBRID_LOG_INFO, "the adapter is trained on the host, not on the GPU: %s", why.message);
+    hyb_store_free(&t->store);
+    memset(&t->plan, 0, sizeof t->plan);
+    return hyb_trainer_tables_on(t, &t->host, error);
 }
 
 /* Its gradients and states, and the objective over it. */
@@ -469,6 +491,13 @@ static void hyb_step_see(const hybrid_trainer *t, const hybrid_train_batch *batc
     seen->batches = batches;
 }
 
+/* The values of its adapter have changed where it trains: there may be others of them elsewhere. */
+static hybrid_result hyb_trainer_adapter_changed(hybrid_trainer *t, hybrid_error *error)
+{
+    if (t->store.device->ops->is_host) return hyb_adapter_changed(t->desc.adapter, error);
+    return hyb_adapter_fetch(t->desc.adapter, t->objective->cut.real, error);
+}
+
 /* All gradients are there, and their norm. Has the rider put weights and states back instead? */
 static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
@@ -485,7 +514,7 @@ static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *see
     if (!*again) return HYBRID_OK;
     hyb_step_metrics(t, seen->loss, seen->grad_norm);
     t->now.metrics.predict.event = HYBRID_PREDICT_WENT_BACK;
-    return t->desc.adapter ? hyb_adapter_changed(t->desc.adapter, error) : HYBRID_OK;
+    return t->desc.adapter ? hyb_trainer_adapter_changed(t, error) : HYBRID_OK;
 }
 
 /* Weights and states are those after the step: it counts, and is shown to the rider. */
@@ -542,11 +571,12 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     r = hyb_optimizer_update(t->optimizer, &u, error);
     if (!r) r = hyb_ema_update(&u, error);
     if (!r) r = hyb_step_done(t, &seen, error);
+    if (!r && d->adapter && !t->store.device->ops->is_host) r = hyb_adapter_fetch(d->adapter, u.be, error);
     if (!r) r = u.be->ops->sync(u.be, error); /* contexts read the weights on queues of their own */
     hyb_slicer_leave(&t->objective->cut);
     if (r) return r;
     t->torn = false;
-    return d->adapter ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
+    return d->adapter && t->store.device->ops->is_host ? hyb_adapter_changed(d->adapter, error) : HYBRID_OK;
 }
 
 /* How long it took, once a step is done. */
@@ -695,9 +725,12 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_trainer_swap_ema: the trainer keeps no average: hybrid_trainer_desc.ema is 0");
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
-    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
-    trainer->swapped = !trainer->swapped;
-    return trainer->desc.adapter ? hyb_adapter_changed(trainer->desc.adapter, error) : HYBRID_OK;
+    trainer->in_use = hyb_process();
+    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) == HYBRID_OK)
+        trainer->swapped = !trainer->swapped;
+    if (!r && trainer->desc.adapter) r = hyb_trainer_adapter_changed(trainer, error);
+    trainer->in_use = 0;
+    return r;
 }
 
 /* ---- the number format ------------------------------------------------------------------------------------------- */
@@ -724,22 +757,30 @@ static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type 
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
-           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+static hybrid_result hyb_trainer_set_format(hybrid_trainer *t, hybrid_type format, const char *function,
+                                            hybrid_error *error)
 {
-    static const char function[] = "hybrid_trainer_set_format";
-    hybrid_trainer *t = trainer;
     uint64_t bytes = 0;
-    hybrid_result r;
-    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
-    if ((r = hyb_trainer_idle(t, function, error)) != HYBRID_OK) return r;
-    if ((r = hyb_format_check(format, !t->model, function, error)) != HYBRID_OK) return r;
-    if (format == t->format.type) return HYBRID_OK;
+    hybrid_result r = hyb_format_check(format, !t->model, function, error);
+    if (r || format == t->format.type) return r;
     if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
     hyb_format_take(&t->format, format);
     t->format.n_changes++;
     t->format.bytes += bytes;
     hyb_trainer_say_format(t);
     return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
+           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+{
+    static const char function[] = "hybrid_trainer_set_format";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_trainer_set_format(trainer, format, function, error);
+    trainer->in_use = 0;
+    return r;
 }
 #endif

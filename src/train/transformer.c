@@ -50,10 +50,6 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
-    if (adapter && m->place.trained)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "hybrid_trainer_create: adapters are trained on the host, and this model's weights on a GPU: "
-                        "load it without hybrid_model_desc.trainable");
     if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
@@ -95,8 +91,13 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
     return HYBRID_OK;
 }
 
-/* Where a model is trained: where its weights are, the GPU or the host. */
-static hyb_device *hyb_transformer_device(hybrid_model *m) { return m->place.trained ? m->place.gpu : &m->host; }
+/* Where a model is trained: where its weights are, the GPU or the host. An adapter over it: on a GPU that has all of
+ * them. */
+static hyb_device *hyb_transformer_device(hybrid_model *m, const hybrid_adapter *adapter)
+{
+    const bool all = m->place.gpu && m->place.embd && !m->place.first;
+    return m->place.trained || (adapter && adapter->gpu && all) ? m->place.gpu : &m->host;
+}
 
 /* The host's copy of the weights becomes what they are on the GPU. */
 static hybrid_result hyb_transformer_fetch(hybrid_model *m, hyb_backend *be, hybrid_error *error)
@@ -173,7 +174,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     size_t bytes = 0;
     char *name;
     int32_t i, b;
-    hybrid_result r = hyb_store_begin(s, rt, device, adapter->values, (int64_t)adapter->n_values, 2 * n, error);
+    hybrid_result r = hyb_store_begin(s, rt, device, device->ops->is_host ? adapter->values : (float *)adapter->gpu_values,
+                                      (int64_t)adapter->n_values, 2 * n, error);
     if (r) return r;
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
