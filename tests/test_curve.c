@@ -193,7 +193,13 @@ static void test_foreign(void)
                                           "{\"step\": 1.5, \"loss\": 1}\n",
                                           "\n",
                                           "{\"step\": 1, \"loss\": 2.5}\n{\"step\": 2, \"loss\": 2.5}\nmy notes\n",
-                                          "{\"step\": 1, \"loss\": 2.5} x\n" };
+                                          "{\"step\": 1, \"loss\": 2.5} x\n",
+                                          "{\"step\": 1, \"loss\": 2.5, \"phase\": \"best\"}\n",
+                                          "{\"step\": 1, \"loss\": 2.5, \"phase\": 1}\n",
+                                          "{\"step\": 1, \"loss\": 2.5, \"event\": \"fell\"}\n",
+                                          "{\"step\": 1, \"loss\": 2.5, \"low\": \"l\"}\n",
+                                          "{\"went_back_to\": -1}\n",
+                                          "{\"went_back_to\": \"1\"}\n" };
     hybrid_error e = { HYBRID_OK, 0, "" };
     hybrid_curve_desc desc;
     hybrid_curve *c;
@@ -230,6 +236,143 @@ static void test_foreign(void)
     desc.n_steps = -1;
     CHECK(hybrid_curve_create(NULL, &desc, &c, &e) == HYBRID_ERROR_INVALID && !c, "%s", e.message);
     remove(path);
+}
+
+/* ---- a run that a predictor watches ------------------------------------------------------------------------------ */
+
+/* Of four steps one is moved after; the band is known from the third on. */
+static hybrid_train_metrics watched(int64_t step)
+{
+    hybrid_train_metrics m = metrics_of(step);
+    m.predict.phase = (hybrid_phase)(step % 4);
+    m.predict.event = step % 4 == 1 ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
+    m.predict.moved = step % 4 == 1 ? 0.25 * (double)step : 0;
+    m.predict.low = step > 2 ? m.loss - 0.1 : 0;
+    m.predict.high = step > 2 ? m.loss + 0.3 : 0;
+    m.predict.confidence = 0.5 + 1 / (3 + (double)step);
+    return m;
+}
+
+static void add_watched(hybrid_curve *c, int64_t first, int64_t last)
+{
+    hybrid_error e = { HYBRID_OK, 0, "" };
+    for (; first <= last; first++) {
+        const hybrid_train_metrics m = watched(first);
+        CHECK(!hybrid_curve_add(c, &m, NULL, &e), "step %d: %s", (int)first, e.message);
+    }
+}
+
+static hybrid_result go_back(hybrid_curve *c, int64_t step, hybrid_error *e)
+{
+    hybrid_train_metrics m = watched(step);
+    m.loss = (double)NAN;
+    m.predict.event = HYBRID_PREDICT_WENT_BACK;
+    return hybrid_curve_add(c, &m, NULL, e);
+}
+
+/* Steps 1..n, of which `marked` has been gone back to so many times. */
+static void check_watched(const hybrid_curve *c, int n, int64_t marked, int64_t times, const char *when)
+{
+    size_t count, i;
+    const hybrid_curve_point *p = hybrid_curve_points(c, &count);
+    CHECK(count == (size_t)n, "%s: %d points, not %d", when, (int)count, n);
+    for (i = 0; i < count; i++) {
+        const hybrid_train_metrics m = watched((int64_t)i + 1);
+        const hybrid_predict_step *a = &p[i].predict, *b = &m.predict;
+        CHECK(p[i].step == m.step && p[i].loss == m.loss && a->phase == b->phase && a->event == b->event &&
+                  a->moved == b->moved && a->low == b->low && a->high == b->high && a->confidence == b->confidence,
+              "%s: point %d is another", when, (int)i);
+        CHECK(p[i].went_back == (p[i].step == marked ? times : 0), "%s: step %d was gone back to %d times", when,
+              (int)p[i].step, (int)p[i].went_back);
+    }
+}
+
+static void test_watched(void)
+{
+    hybrid_error e = { HYBRID_OK, 0, "" };
+    hybrid_curve *c;
+    hybrid_train_metrics m = watched(21);
+    char *text;
+    size_t n, cut;
+    int lines = 0;
+    TEST("a run that is watched");
+    remove(path);
+    c = open_curve(path, 0);
+    add_watched(c, 1, 15);
+    CHECK(!strcmp(hybrid_curve_line(c),
+                  "step 15 of 200  loss 1.6061  correct, confidence 0.56  4032 tokens/s  46 s left"),
+          "'%s'", hybrid_curve_line(c));
+    CHECK(!go_back(c, 12, &e), "%s", e.message);
+    check_watched(c, 12, 12, 1, "gone back");
+    CHECK(strstr(hybrid_curve_line(c), "step 12 "), "'%s'", hybrid_curve_line(c));
+    CHECK(!go_back(c, 12, &e), "at once once more: %s", e.message);
+    add_watched(c, 13, 20);
+    check_watched(c, 20, 12, 2, "gone on");
+    CHECK(go_back(c, -1, &e) == HYBRID_ERROR_INVALID, "%s", e.message);
+    m.predict.low = (double)NAN;
+    m.predict.high = m.predict.confidence = (double)INFINITY;
+    CHECK(!hybrid_curve_add(c, &m, NULL, &e), "%s", e.message);
+    hybrid_curve_destroy(c);
+    text = read_file(path, &n);
+    CHECK(text && strstr(text, ", \"phase\": \"full\", \"event\": \"moved\", \"moved\": 1.25, \"low\": ") &&
+              strstr(text, "\n{\"went_back_to\": 12}\n{\"went_back_to\": 12}\n{\"step\": 13, "),
+          "%s", text ? text : "");
+    c = open_curve(path, 20);
+    check_watched(c, 20, 12, 2, "read again");
+    hybrid_curve_destroy(c);
+    c = open_curve(path, 20); /* the file was made anew, without step 21 */
+    check_watched(c, 20, 12, 2, "written again");
+    hybrid_curve_destroy(c);
+    for (cut = 1; text && cut <= n; cut++) { /* killed anywhere; the checkpoint is of step 14, and of before it went
+                                              * back, as long as the run has not come to step 14 again: in line 19 */
+        lines += text[cut - 1] == '\n';
+        if (text[cut - 1] != '\n' && cut % 29) continue;
+        write_file(path, text, cut);
+        c = open_curve(path, 14);
+        check_watched(c, lines < 14 ? lines : 14, 12, lines < 19 ? 0 : 2, "cut");
+        hybrid_curve_destroy(c);
+        c = open_curve(path, 14);
+        check_watched(c, lines < 14 ? lines : 14, 12, lines < 19 ? 0 : 2, "cut, and read again");
+        hybrid_curve_destroy(c);
+    }
+    free(text);
+}
+
+/* What is gone back to is not there; a write fails meanwhile. */
+static void test_back_on_bad_days(void)
+{
+    hybrid_error e = { HYBRID_OK, 0, "" };
+    hybrid_curve_desc desc;
+    hybrid_curve *c;
+    size_t n;
+    sink s = { NULL, 0, 5, NULL };
+    TEST("going back on bad days");
+    remove(path);
+    memset(&desc, 0, sizeof desc);
+    desc.path = path;
+    desc.write = sink_write;
+    desc.user = &s;
+    CHECK(!hybrid_curve_create(NULL, &desc, &c, &e), "%s", e.message);
+    add_watched(c, 1, 5);
+    CHECK(go_back(c, 3, &e) == HYBRID_ERROR_IO, "%s", e.message);
+    check_watched(c, 5, 0, 0, "a write that gave false");
+    s.until = 100;
+    CHECK(!go_back(c, 3, &e), "%s", e.message);
+    check_watched(c, 3, 3, 1, "written");
+    add_watched(c, 4, 4);
+    hybrid_curve_destroy(c);
+    c = open_curve(path, 4);
+    check_watched(c, 4, 3, 1, "read");
+    CHECK(!go_back(c, 0, &e), "%s", e.message);
+    hybrid_curve_points(c, &n);
+    CHECK(n == 0, "%d points before the first", (int)n);
+    CHECK(!go_back(c, 7, &e), "lines that were lost: %s", e.message);
+    add_watched(c, 1, 2);
+    hybrid_curve_destroy(c);
+    c = open_curve(path, 2);
+    check_watched(c, 2, 0, 0, "begun again");
+    hybrid_curve_destroy(c);
+    free(s.data);
 }
 
 /* ---- writing that fails ------------------------------------------------------------------------------------------ */
@@ -549,6 +692,8 @@ int main(void)
 {
     test_resume();
     test_foreign();
+    test_watched();
+    test_back_on_bad_days();
     test_failures();
 #ifndef _WIN32
     test_full_disk();

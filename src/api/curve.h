@@ -38,9 +38,11 @@ typedef struct hybrid_curve_point {
     int64_t step, n_tokens;  /* n_tokens: of hybrid_curve_desc, or the targets */
     double loss, validation; /* nats a target; NaN: not known */
     double rate, grad_norm, seconds;
+    hybrid_predict_step predict; /* what a predictor did with it; zero without one */
+    int64_t went_back;           /* how often the run went back to what it was after this step, and on from there */
 } hybrid_curve_point;
 
-/* runtime may be NULL. Memory: 56 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
+/* runtime may be NULL. Memory: 104 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
  * the first that is not); _INVALID, _IO, _MEMORY, _UNSUPPORTED (a path in a build without files). */
 HYBRID_API hybrid_result hybrid_curve_create(hybrid_runtime *runtime, const hybrid_curve_desc *desc,
                                              hybrid_curve **curve, hybrid_error *error);
@@ -48,19 +50,26 @@ HYBRID_API void hybrid_curve_destroy(hybrid_curve *curve);
 
 /* A step that was done. validation: the loss on data that is not learned from, when it was looked at; or NULL. A loss
  * that is not finite is null in the file and a gap in the picture.
+ * Of a run with a predictor a point has what that did, and its line in the file, too ("phase", "event", "moved", "low",
+ * "high", "confidence"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above metrics.step are
+ * taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step} says that the
+ * lines of steps above it do not count any more.
  * HYBRID_ERROR_INVALID: the step is not above the one before; _IO: writing failed; then the point does not count, and
  * can be added again; _MEMORY. */
 HYBRID_API hybrid_result hybrid_curve_add(hybrid_curve *curve, const hybrid_train_metrics *metrics,
                                           const double *validation, hybrid_error *error);
 
 /* How far the run is, in less than 120 characters: "step 812 of 2000  loss 1.9874  validation 2.0121  2113 tokens/s
- * 7.2 min left". Tokens a second and the time left are of the last 32 steps. Valid until the next point. */
+ * 7.2 min left". Tokens a second and the time left are of the last 32 steps. With a predictor the phase and its
+ * confidence stand before them: "correct, confidence 0.62". Valid until the next point. */
 HYBRID_API const char *hybrid_curve_line(const hybrid_curve *curve);
 /* All points, *n of them; valid until the next one. */
 HYBRID_API const hybrid_curve_point *hybrid_curve_points(const hybrid_curve *curve, size_t *n);
 
 /* Draws an SVG of 800 to 440: loss (its mean and range where there are more steps than room), validation, learning
- * rate. No script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
+ * rate. Of a run with a predictor also the phase of each step (a strip above the frame), a mark where weights were
+ * moved (below the strip) and where the run went back, and between which losses nine of ten steps were expected. No
+ * script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
 HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error);
 /* The same into a file, which is put in the place of the one before when it is whole. HYBRID_ERROR_IO, _MEMORY,
  * _UNSUPPORTED (a build without files). */
