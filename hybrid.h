@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 960bfcab568926a4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a959a5385da14a87): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -69,237 +69,237 @@
  *     1756  trainer.h                change the weights of a model so that it predicts given texts better
  *     2066  predict.h                a training that is watched, and moved along where it goes anyway
  *     2173  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2240  learn.h                  an adapter is told something, and can be made to forget it
- *     2319  session.h                a conversation
+ *     2249  learn.h                  an adapter is told something, and can be made to forget it
+ *     2328  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2397  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2494  macros.h                 what compilers call things, and the macros that every room uses
- *     2572  base.c                   what every room uses: results, errors, checked sizes
- *     2653  fpenv.c                  the floating-point environment at the border of the library
- *     2882  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2961  fma.c                    a * b + c with one rounding
- *     3001  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3082  decimal.c                doubles as text, the same in every locale
- *     3214  thread.c                 atomics, threads, and the worker pool
- *     3711  cpu.c                    what this processor and its operating system can do
- *     3834  hash.c                   where a name belongs in a table
- *     3936  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3974  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4062  grow.c                   arrays that grow
- *     4086  stack.c                  how much of the thread's stack a recursion may take
- *     4134  device.c                 which GPU a runtime uses
- *     4250  lifetime.c               creates and ends runtimes
- *     4405  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4646  output.c                 a file that is written
- *     5166  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5204  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61586  end.h                    closes what core/begin opened
+ *     2406  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2503  macros.h                 what compilers call things, and the macros that every room uses
+ *     2581  base.c                   what every room uses: results, errors, checked sizes
+ *     2662  fpenv.c                  the floating-point environment at the border of the library
+ *     2891  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2970  fma.c                    a * b + c with one rounding
+ *     3010  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3091  decimal.c                doubles as text, the same in every locale
+ *     3223  thread.c                 atomics, threads, and the worker pool
+ *     3720  cpu.c                    what this processor and its operating system can do
+ *     3843  hash.c                   where a name belongs in a table
+ *     3945  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3983  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4071  grow.c                   arrays that grow
+ *     4095  stack.c                  how much of the thread's stack a recursion may take
+ *     4143  device.c                 which GPU a runtime uses
+ *     4259  lifetime.c               creates and ends runtimes
+ *     4414  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4655  output.c                 a file that is written
+ *     5175  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5213  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    61784  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5638  names.c                  names that must differ, found by hash
- *     5735  value.c                  the 13 types of metadata values and their items
- *     5883  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6094  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6431  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6951  write.c                  makes a GGUF file
+ *     5647  names.c                  names that must differ, found by hash
+ *     5744  value.c                  the 13 types of metadata values and their items
+ *     5892  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6103  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6440  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6960  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7665  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7784  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8119  floats.c                 the types that are plain numbers
- *     8159  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8358  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8594  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8742  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9016  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9141  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9220  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7674  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7793  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8128  floats.c                 the types that are plain numbers
+ *     8168  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8367  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8603  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8751  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9025  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9150  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9229  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9445  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10396  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10516  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10790  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11257  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11759  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11961  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12056  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12593  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12817  tokenizer/bpe.c          the merging
- *    13230  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13315  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13701  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13952  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14110  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14352  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15141  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15537  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15921  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16263  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17104  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17960  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18472  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18512  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18755  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19066  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19112  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19273  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19475  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19611  jinja/test.c             what follows 'is', and the functions that every template has
- *    19813  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20127  jinja/parse.c            tokens to a tree
- *    20835  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21142  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21728  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21942  chat.c                   a conversation as the variables that chat templates expect
+ *     9454  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10405  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10525  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10799  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11266  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11768  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11970  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12065  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12602  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12826  tokenizer/bpe.c          the merging
+ *    13239  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13324  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13710  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13961  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14119  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14361  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15150  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15546  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15930  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16272  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17113  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17969  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18481  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18521  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18764  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19075  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19121  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19282  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19484  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19620  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19822  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20136  jinja/parse.c            tokens to a tree
+ *    20844  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21151  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21737  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21951  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22315  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23110  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23225  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23341  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23436  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23626  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23653  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23691  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23819  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24526  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24751  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24789  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24925  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    24996  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25100  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25571  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25967  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26260  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26485  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27241  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27441  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28505  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29154  cpu/int/select.c         the table of integer-block kernels
- *    29214  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29297  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33901  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36182  cpu/select.c             the kernels of an instruction set
- *    36235  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36492  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36792  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36834  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37424  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22324  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23119  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23234  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23350  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23445  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23635  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23662  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23700  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23828  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24535  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24760  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24798  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24934  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    25005  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25109  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25580  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25976  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26269  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26494  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27250  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27450  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28514  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29163  cpu/int/select.c         the table of integer-block kernels
+ *    29223  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29306  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    33910  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36191  cpu/select.c             the kernels of an instruction set
+ *    36244  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36501  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    36801  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    36843  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37433  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38072  arch.c                   the table of architectures
- *    38198  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38538  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38911  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39173  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39364  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39797  back.c                   the steps of a backward pass that several parts take
- *    39992  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40235  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40301  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40482  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40620  parts/experts.c          a mixture of experts (Shazeer et al
- *    40785  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40851  net.c                    which parts the layers of a model have, and which tensors
- *    41014  unused.c                 tensors of the file that the model is not computed with
- *    41188  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41237  forward.c                one pass of a batch through any model, over the op table
- *    41503  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42077  place.c                  which layers run where
- *    42335  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42421  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42709  adapter_make.c           adapters from nothing, and what they are
- *    42938  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38081  arch.c                   the table of architectures
+ *    38207  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38547  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    38920  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39182  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39373  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    39806  back.c                   the steps of a backward pass that several parts take
+ *    40001  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40244  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    40310  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    40491  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    40629  parts/experts.c          a mixture of experts (Shazeer et al
+ *    40794  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    40860  net.c                    which parts the layers of a model have, and which tensors
+ *    41023  unused.c                 tensors of the file that the model is not computed with
+ *    41197  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41246  forward.c                one pass of a batch through any model, over the op table
+ *    41512  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42086  place.c                  which layers run where
+ *    42344  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    42430  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    42718  adapter_make.c           adapters from nothing, and what they are
+ *    42947  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43223  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43571  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43923  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44226  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44314  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45187  adapters.c               a sequence puts adapters on, and takes them off
- *    45303  next.c                   the next token of a sequence
- *    45408  plan.c                   the bytes of a model and a context before they are loaded
- *    45529  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45720  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43232  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    43580  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    43932  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44235  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    44323  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45196  adapters.c               a sequence puts adapters on, and takes them off
+ *    45312  next.c                   the next token of a sequence
+ *    45417  plan.c                   the bytes of a model and a context before they are loaded
+ *    45538  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    45729  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46219  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46258  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46323  documents.c              the texts of a corpus, one document after the other
- *    46562  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46756  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47256  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47566  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47880  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48255  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48712  shape.c                  models from nothing
- *    49029  schedule.c               the learning rate of a step
- *    49075  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49590  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50038  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50138  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50176  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50716  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50901  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50970  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    51017  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51054  own.c                    somebody else's model as an objective (api/trainable.h)
- *    51238  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    52014  lesson.c                 examples as tokens, and the batches of a step
- *    52373  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    52603  export.c                 the weights of a trainer as a model file
- *    52851  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52963  checkpoint.c             everything that a training goes on with, in a file
- *    53857  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    54251  picture.c                the curve of a run as an SVG.
+ *    46228  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    46267  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    46332  documents.c              the texts of a corpus, one document after the other
+ *    46571  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    46765  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    47265  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    47575  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    47889  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    48264  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    48721  shape.c                  models from nothing
+ *    49038  schedule.c               the learning rate of a step
+ *    49084  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    49599  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50047  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50147  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50185  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    50725  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    50910  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    50979  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    51026  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51063  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    51247  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    52023  lesson.c                 examples as tokens, and the batches of a step
+ *    52382  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    52612  export.c                 the weights of a trainer as a model file
+ *    52860  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    52972  checkpoint.c             everything that a training goes on with, in a file
+ *    53866  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    54449  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    54746  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54792  panel.c                  values of many ticks side by side, and products with them
- *    54915  gru.c                    a gated recurrent cell (Cho et al
- *    54996  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    55086  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    55146  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    55346  member.c                 the weights of one world model: how large, where, and how they begin
- *    55447  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    55670  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    55802  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    55981  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    56245  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    56419  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    56618  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    56721  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    57010  law.c                    the curve that the loss follows over many windows,
- *    57284  calibration.c            predictions that say how sure they are, held to what then happened
- *    57464  monitor.c                whether a run goes astray, and what should be done about it
- *    57716  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    57776  bandit.c                 which arm is worth it now
- *    58014  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    58153  phases.c                 which phase the next step belongs to, and for how long
- *    58386  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    58574  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    58884  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    58953  residuals.c              what predictions got wrong
- *    59203  corrector.c              takes away what predicted coefficients get wrong again and again
- *    59362  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    59456  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    59554  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    59729  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    59817  plateau.c                whether a run stands still
- *    59902  horizons.c               how far ahead predictions are good for anything
- *    59991  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    60044  ramp.c                   how many batches a step should add up
- *    60109  tuning.c                 what could be made better while a run goes on
- *    60251  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    60308  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    60548  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60751  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    60819  moves.c                  how weights are moved, by each of the ways
- *    60910  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    61232  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    54944  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    54990  panel.c                  values of many ticks side by side, and products with them
+ *    55113  gru.c                    a gated recurrent cell (Cho et al
+ *    55194  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    55284  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    55344  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    55544  member.c                 the weights of one world model: how large, where, and how they begin
+ *    55645  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    55868  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    56000  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    56179  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    56443  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    56617  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    56816  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    56919  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    57208  law.c                    the curve that the loss follows over many windows,
+ *    57482  calibration.c            predictions that say how sure they are, held to what then happened
+ *    57662  monitor.c                whether a run goes astray, and what should be done about it
+ *    57914  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    57974  bandit.c                 which arm is worth it now
+ *    58212  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    58351  phases.c                 which phase the next step belongs to, and for how long
+ *    58584  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    58772  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    59082  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    59151  residuals.c              what predictions got wrong
+ *    59401  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    59560  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    59654  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    59752  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    59927  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    60015  plateau.c                whether a run stands still
+ *    60100  horizons.c               how far ahead predictions are good for anything
+ *    60189  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    60242  ramp.c                   how many batches a step should add up
+ *    60307  tuning.c                 what could be made better while a run goes on
+ *    60449  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    60506  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    60746  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    60949  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    61017  moves.c                  how weights are moved, by each of the ways
+ *    61108  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    61430  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2208,9 +2208,11 @@ typedef struct hybrid_curve_point {
     int64_t step, n_tokens;  /* n_tokens: of hybrid_curve_desc, or the targets */
     double loss, validation; /* nats a target; NaN: not known */
     double rate, grad_norm, seconds;
+    hybrid_predict_step predict; /* what a predictor did with it; zero without one */
+    int64_t went_back;           /* how often the run went back to what it was after this step, and on from there */
 } hybrid_curve_point;
 
-/* runtime may be NULL. Memory: 56 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
+/* runtime may be NULL. Memory: 104 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
  * the first that is not); _INVALID, _IO, _MEMORY, _UNSUPPORTED (a path in a build without files). */
 HYBRID_API hybrid_result hybrid_curve_create(hybrid_runtime *runtime, const hybrid_curve_desc *desc,
                                              hybrid_curve **curve, hybrid_error *error);
@@ -2218,19 +2220,26 @@ HYBRID_API void hybrid_curve_destroy(hybrid_curve *curve);
 
 /* A step that was done. validation: the loss on data that is not learned from, when it was looked at; or NULL. A loss
  * that is not finite is null in the file and a gap in the picture.
+ * Of a run with a predictor a point has what that did, and its line in the file, too ("phase", "event", "moved", "low",
+ * "high", "confidence"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above metrics.step are
+ * taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step} says that the
+ * lines of steps above it do not count any more.
  * HYBRID_ERROR_INVALID: the step is not above the one before; _IO: writing failed; then the point does not count, and
  * can be added again; _MEMORY. */
 HYBRID_API hybrid_result hybrid_curve_add(hybrid_curve *curve, const hybrid_train_metrics *metrics,
                                           const double *validation, hybrid_error *error);
 
 /* How far the run is, in less than 120 characters: "step 812 of 2000  loss 1.9874  validation 2.0121  2113 tokens/s
- * 7.2 min left". Tokens a second and the time left are of the last 32 steps. Valid until the next point. */
+ * 7.2 min left". Tokens a second and the time left are of the last 32 steps. With a predictor the phase and its
+ * confidence stand before them: "correct, confidence 0.62". Valid until the next point. */
 HYBRID_API const char *hybrid_curve_line(const hybrid_curve *curve);
 /* All points, *n of them; valid until the next one. */
 HYBRID_API const hybrid_curve_point *hybrid_curve_points(const hybrid_curve *curve, size_t *n);
 
 /* Draws an SVG of 800 to 440: loss (its mean and range where there are more steps than room), validation, learning
- * rate. No script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
+ * rate. Of a run with a predictor also the phase of each step (a strip above the frame), a mark where weights were
+ * moved (below the strip) and where the run went back, and between which losses nine of ten steps were expected. No
+ * script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
 HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error);
 /* The same into a file, which is put in the place of the one before when it is whole. HYBRID_ERROR_IO, _MEMORY,
  * _UNSUPPORTED (a build without files). */
@@ -2392,7 +2401,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "960bfcab568926a4"
+#define HYBRID__SOURCE_ID "a959a5385da14a87"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53858,10 +53867,14 @@ HYB_COLD_BEGIN
 /* train/curve: the numbers of a run: points in memory, a line of JSON for each in a file, and a line for people.
  *
  * The file only ever grows by whole lines that are handed to the system at once, so a killed program leaves at most the
- * half of one. When a run goes on, or a write has failed, the file is made anew out of the points, beside it. */
+ * half of one. When a run goes on, or a write has failed, the file is made anew out of the points, beside it.
+ *
+ *     {"step": 1, "loss": 5.5, ...}
+ *     {"step": 2, "loss": 5.25, ...}       of a run that a predictor watches it has more fields
+ *     {"went_back_to": 1}                  the predictor has put everything back to what it was after that step */
 
 enum {
-    HYB_CURVE_LINE = 512,   /* bytes; ours have less than 300 */
+    HYB_CURVE_LINE = 512,   /* bytes; ours have less than 480 */
     HYB_CURVE_BLOCK = 8192, /* that are read at a time */
     HYB_CURVE_RECENT = 32   /* steps that tell the speed */
 };
@@ -53875,18 +53888,20 @@ struct hybrid_curve {
     size_t n_before; /* points of the file: another process, perhaps another machine took that time */
     hyb_append file;
     bool torn; /* a write has failed: the file is not what the points say */
-    char line[160];
+    char line[256];
     uint64_t in_use; /* a call is under way: its callbacks may not begin another */
 };
 
 /* ---- lines ------------------------------------------------------------------------------------------------------- */
+
+static bool hyb_curve_finite(double v) { return v - v == 0; }
 
 /* A number as JSON has it. */
 static size_t hyb_curve_number(double v, char *out)
 {
     char text[40];
     size_t n;
-    if (v - v != 0) { /* not finite */
+    if (!hyb_curve_finite(v)) {
         memcpy(out, "null", 4);
         return 4;
     }
@@ -53899,6 +53914,34 @@ static size_t hyb_curve_field(char *line, size_t n, const char *name, double v)
 {
     n += (size_t)snprintf(line + n, 32, ", \"%s\": ", name);
     return n + hyb_curve_number(v, line + n);
+}
+
+/* As it is in the file, and shown. */
+static const char *hyb_phase_name(hybrid_phase phase)
+{
+    static const char *const names[] = { "warm-up", "full", "predict", "correct" };
+    return names[(size_t)phase < 4 ? (size_t)phase : 0];
+}
+
+/* Is there a predictor? Its confidence is never 0. */
+static bool hyb_curve_predicts(const hybrid_predict_step *p)
+{
+    return p->phase != HYBRID_PHASE_WARMUP || p->event != HYBRID_PREDICT_NOTHING || p->confidence > 0 || p->high > 0;
+}
+
+static size_t hyb_curve_print_predict(const hybrid_predict_step *p, char *line, size_t n)
+{
+    if (!hyb_curve_predicts(p)) return n;
+    n += (size_t)snprintf(line + n, 32, ", \"phase\": \"%s\"", hyb_phase_name(p->phase));
+    if (p->event == HYBRID_PREDICT_MOVED) {
+        n += (size_t)snprintf(line + n, 32, ", \"event\": \"moved\"");
+        n = hyb_curve_field(line, n, "moved", p->moved);
+    }
+    if (p->high > 0) {
+        n = hyb_curve_field(line, n, "low", p->low);
+        n = hyb_curve_field(line, n, "high", p->high);
+    }
+    return hyb_curve_field(line, n, "confidence", p->confidence);
 }
 
 /* {"step": 3, "loss": 1.5, "validation": 1.75, "rate": 0.001, ...} and a newline; the length. */
@@ -53914,8 +53957,14 @@ static size_t hyb_curve_print(const hybrid_curve_point *p, char line[HYB_CURVE_L
     if (p->seconds > 0 && (double)p->n_tokens / p->seconds < 1e15)
         n += (size_t)snprintf(line + n, 48, ", \"tokens_per_second\": %lld",
                               (long long)((double)p->n_tokens / p->seconds + 0.5));
+    n = hyb_curve_print_predict(&p->predict, line, n);
     memcpy(line + n, "}\n", 2);
     return n + 2;
+}
+
+static size_t hyb_curve_print_back(int64_t step, char line[HYB_CURVE_LINE])
+{
+    return (size_t)snprintf(line, 64, "{\"went_back_to\": %lld}\n", (long long)step);
 }
 
 /* NaN: it is not there, or null. false: it is no number. */
@@ -53933,25 +53982,60 @@ static bool hyb_curve_take(const hyb_json *object, const char *name, double *v)
     return true;
 }
 
-/* A line of the file, without its newline. *good: it is one of ours. */
-static hybrid_result hyb_curve_parse(hybrid_runtime *rt, const char *line, size_t n, hybrid_curve_point *p, bool *good,
-                                     hybrid_error *error)
+/* The same, with 0 for what is not there or not finite. */
+static bool hyb_curve_take_known(const hyb_json *object, const char *name, double *v)
 {
-    const hyb_json *step, *tokens;
+    const bool good = hyb_curve_take(object, name, v);
+    if (!hyb_curve_finite(*v)) *v = 0;
+    return good;
+}
+
+static bool hyb_curve_take_predict(const hyb_json *object, hybrid_predict_step *p)
+{
+    const hyb_json *phase = hyb_json_get(object, "phase"), *event = hyb_json_get(object, "event");
+    int i;
+    memset(p, 0, sizeof *p);
+    if (phase && phase->type != HYB_JSON_STRING) return false;
+    for (i = 0; phase && i < 4; i++) {
+        if (strcmp(phase->u.s, hyb_phase_name((hybrid_phase)i)) != 0) continue;
+        p->phase = (hybrid_phase)i;
+        phase = NULL;
+    }
+    if (phase || (event && (event->type != HYB_JSON_STRING || strcmp(event->u.s, "moved") != 0))) return false;
+    if (event) p->event = HYBRID_PREDICT_MOVED;
+    return hyb_curve_take_known(object, "moved", &p->moved) && hyb_curve_take_known(object, "low", &p->low) &&
+           hyb_curve_take_known(object, "high", &p->high) && hyb_curve_take_known(object, "confidence", &p->confidence);
+}
+
+/* A line of a step. false: it is none. */
+static bool hyb_curve_take_point(const hyb_json *object, hybrid_curve_point *p)
+{
+    const hyb_json *step = hyb_json_get(object, "step"), *tokens = hyb_json_get(object, "tokens");
+    if (!step || step->type != HYB_JSON_INT || step->u.i < 1 || (tokens && tokens->type != HYB_JSON_INT) ||
+        !hyb_json_get(object, "loss"))
+        return false;
+    p->step = step->u.i;
+    p->n_tokens = tokens ? tokens->u.i : 0;
+    p->went_back = 0;
+    return hyb_curve_take(object, "loss", &p->loss) && hyb_curve_take(object, "validation", &p->validation) &&
+           hyb_curve_take(object, "rate", &p->rate) && hyb_curve_take(object, "grad_norm", &p->grad_norm) &&
+           hyb_curve_take(object, "seconds", &p->seconds) && hyb_curve_take_predict(object, &p->predict);
+}
+
+/* A line of the file, without its newline: a step; or where the run went back to, with *back true. *good: it is one of
+ * ours. */
+static hybrid_result hyb_curve_parse(hybrid_runtime *rt, const char *line, size_t n, hybrid_curve_point *p, bool *back,
+                                     bool *good, hybrid_error *error)
+{
+    const hyb_json *to;
     hyb_json_doc doc;
     hybrid_result r = hyb_json_parse(rt, line, n, 4, 64, &doc, error);
-    *good = !r;
+    *back = *good = false;
     if (r) return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;
-    step = hyb_json_get(doc.root, "step");
-    tokens = hyb_json_get(doc.root, "tokens");
-    *good = step && step->type == HYB_JSON_INT && step->u.i > 0 && (!tokens || tokens->type == HYB_JSON_INT) &&
-            hyb_json_get(doc.root, "loss") && hyb_curve_take(doc.root, "loss", &p->loss) &&
-            hyb_curve_take(doc.root, "validation", &p->validation) && hyb_curve_take(doc.root, "rate", &p->rate) &&
-            hyb_curve_take(doc.root, "grad_norm", &p->grad_norm) && hyb_curve_take(doc.root, "seconds", &p->seconds);
-    if (*good) {
-        p->step = step->u.i;
-        p->n_tokens = tokens ? tokens->u.i : 0;
-    }
+    to = hyb_json_get(doc.root, "went_back_to");
+    *back = to && to->type == HYB_JSON_INT && to->u.i >= 0;
+    if (*back) p->step = to->u.i;
+    *good = *back || hyb_curve_take_point(doc.root, p);
     hyb_json_free(&doc);
     return HYBRID_OK;
 }
@@ -53973,26 +54057,87 @@ static hybrid_result hyb_curve_foreign(const hybrid_curve *c, uint64_t at, hybri
                        c->path, (unsigned long long)at);
 }
 
-/* A whole line of the file that is read; *anew: the file has to be written again. A step that comes again was done
- * again, by a run that went on: what was there from it on does not count any more. */
-static hybrid_result hyb_curve_line_read(hybrid_curve *c, const char *line, size_t n, uint64_t at, bool *anew,
-                                         hybrid_error *error)
+/* A file that is read. */
+typedef struct hyb_curve_reading {
+    bool anew; /* the file has to be written again */
+    /* The points of a run that had come to steps_done and then went back: a checkpoint may be of before. NULL: it did
+     * not */
+    hybrid_curve_point *kept;
+    size_t n_kept;
+} hyb_curve_reading;
+
+static bool hyb_curve_arrived(const hybrid_curve *c)
 {
-    hybrid_curve_point p;
-    hybrid_error why;
-    bool good = false;
-    hybrid_result r = HYBRID_OK;
-    if (n <= HYB_CURVE_LINE) r = hyb_curve_parse(c->rt, line, n, &p, &good, &why);
-    if (r) return hyb_fail(error, r, "%s", why.message);
-    if (!good) return hyb_curve_foreign(c, at, error);
-    for (; c->n_points && c->points[c->n_points - 1].step >= p.step; c->n_points--) *anew = true;
-    if (p.step <= c->desc.steps_done) return hyb_curve_push(c, &p, error);
-    *anew = true;
+    return c->n_points && c->points[c->n_points - 1].step == c->desc.steps_done;
+}
+
+/* Points above a step do not count any more, and a mark says so: that step's, if it is there. */
+static hybrid_curve_point *hyb_curve_cut(hybrid_curve *c, int64_t step)
+{
+    hybrid_curve_point *last;
+    while (c->n_points && c->points[c->n_points - 1].step > step) c->n_points--;
+    last = c->n_points ? &c->points[c->n_points - 1] : NULL;
+    if (!last || last->step != step) return NULL;
+    last->went_back++;
+    return last;
+}
+
+static hybrid_result hyb_curve_line_back(hybrid_curve *c, int64_t step, hyb_curve_reading *reading, hybrid_error *error)
+{
+    const size_t size = c->n_points * sizeof *c->points;
+    if (step > c->desc.steps_done) { /* from farther on, of which nothing counts */
+        reading->anew = true;
+        return HYBRID_OK;
+    }
+    if (step < c->desc.steps_done && hyb_curve_arrived(c)) {
+        hyb_free(c->rt, reading->kept);
+        if (!(reading->kept = (hybrid_curve_point *)hyb_alloc(c->rt, size))) return hyb_fail_memory(error, size);
+        memcpy(reading->kept, c->points, size);
+        reading->n_kept = c->n_points;
+    }
+    hyb_curve_cut(c, step);
     return HYBRID_OK;
 }
 
+/* A whole line of the file that is read. A step that comes again was done again, by a run that went on: what was there
+ * from it on does not count any more. */
+static hybrid_result hyb_curve_line_read(hybrid_curve *c, const char *line, size_t n, uint64_t at,
+                                         hyb_curve_reading *reading, hybrid_error *error)
+{
+    hybrid_curve_point p;
+    hybrid_error why;
+    bool good = false, back = false;
+    hybrid_result r = HYBRID_OK;
+    if (n <= HYB_CURVE_LINE) r = hyb_curve_parse(c->rt, line, n, &p, &back, &good, &why);
+    if (r) return hyb_fail(error, r, "%s", why.message);
+    if (!good) return hyb_curve_foreign(c, at, error);
+    if (back) return hyb_curve_line_back(c, p.step, reading, error);
+    for (; c->n_points && c->points[c->n_points - 1].step >= p.step; c->n_points--) reading->anew = true;
+    if (p.step <= c->desc.steps_done) return hyb_curve_push(c, &p, error);
+    reading->anew = true;
+    return HYBRID_OK;
+}
+
+/* The run that goes on is one that had not gone back: after that it did not come as far again. */
+static void hyb_curve_forget_back(hybrid_curve *c, hyb_curve_reading *reading)
+{
+    if (!reading->kept) return;
+    if (!hyb_curve_arrived(c)) {
+        memcpy(c->points, reading->kept, reading->n_kept * sizeof *c->points);
+        c->n_points = reading->n_kept;
+        reading->anew = true;
+    }
+    hyb_free(c->rt, reading->kept);
+}
+
+/* Is it the beginning of one of our lines? */
+static bool hyb_curve_is_begun(const char *line, size_t n)
+{
+    return !memcmp(line, "{\"step\": ", HYB_MIN(n, 9)) || !memcmp(line, "{\"went_back_to\": ", HYB_MIN(n, 17));
+}
+
 /* What the file holds of the steps that were done. */
-static hybrid_result hyb_curve_read(hybrid_curve *c, hyb_file *file, bool *anew, hybrid_error *error)
+static hybrid_result hyb_curve_read(hybrid_curve *c, hyb_file *file, hyb_curve_reading *reading, hybrid_error *error)
 {
     char block[HYB_CURVE_BLOCK], line[HYB_CURVE_LINE];
     size_t n_line = 0, i, n;
@@ -54007,28 +54152,38 @@ static hybrid_result hyb_curve_read(hybrid_curve *c, hyb_file *file, bool *anew,
                 n_line++;
                 continue;
             }
-            r = hyb_curve_line_read(c, line, n_line, begin, anew, error);
+            r = hyb_curve_line_read(c, line, n_line, begin, reading, error);
             begin = at + i + 1;
             n_line = 0;
         }
     }
-    if (!r && n_line && *line && (n_line > sizeof line || memcmp(line, "{\"step\": ", HYB_MIN(n_line, 9))))
+    if (!r && n_line && *line && (n_line > sizeof line || !hyb_curve_is_begun(line, n_line)))
         r = hyb_curve_foreign(c, begin, error);
-    *anew = *anew || n_line; /* half a line, or the zeros of a machine that lost its power */
+    hyb_curve_forget_back(c, reading);
+    reading->anew = reading->anew || n_line; /* half a line, or the zeros of a machine that lost its power */
     return r;
+}
+
+/* A point, and how often the run went back to it. */
+static bool hyb_curve_write_point(hyb_output *out, const hybrid_curve_point *p)
+{
+    char line[HYB_CURVE_LINE];
+    bool good = hyb_output_write(out, line, hyb_curve_print(p, line));
+    int64_t i;
+    for (i = 0; i < p->went_back && good; i++) good = hyb_output_write(out, line, hyb_curve_print_back(p->step, line));
+    return good;
 }
 
 /* Makes the file out of the points. */
 static hybrid_result hyb_curve_rewrite(hybrid_curve *c, hybrid_error *error)
 {
-    char line[HYB_CURVE_LINE];
     hyb_output out;
     size_t i;
     bool good = true;
     hybrid_result r;
     hyb_append_close(&c->file);
     if ((r = hyb_output_open(c->rt, c->path, false, &out, error)) != HYBRID_OK) return r;
-    for (i = 0; i < c->n_points && good; i++) good = hyb_output_write(&out, line, hyb_curve_print(&c->points[i], line));
+    for (i = 0; i < c->n_points && good; i++) good = hyb_curve_write_point(&out, &c->points[i]);
     if (good) return hyb_output_finish(c->rt, &out, error);
     hyb_output_abandon(c->rt, &out);
     return hyb_fail(error, HYBRID_ERROR_IO, "writing '%.160s' failed", c->path);
@@ -54046,18 +54201,19 @@ static hybrid_result hyb_curve_open(hybrid_curve *c, hybrid_error *error)
 {
     hybrid_source source;
     hyb_file file;
-    bool anew = false;
+    hyb_curve_reading reading;
     hybrid_result r;
     memset(&source, 0, sizeof source);
+    memset(&reading, 0, sizeof reading);
     source.path = c->path;
     if (!*c->path || hyb_file_exists(c->path)) {
         if ((r = hyb_file_open_as(&source, false, &file, error)) != HYBRID_OK) return r;
-        r = hyb_curve_read(c, &file, &anew, error);
+        r = hyb_curve_read(c, &file, &reading, error);
         hyb_file_close(&file);
         if (r) return r;
     }
     c->n_before = c->n_points;
-    return hyb_curve_ready(c, anew, error);
+    return hyb_curve_ready(c, reading.anew, error);
 }
 
 /* ---- the line for people ----------------------------------------------------------------------------------------- */
@@ -54109,6 +54265,10 @@ static void hyb_curve_describe(hybrid_curve *c)
     n = hyb_curve_say(c->line, n, "  loss ", last->loss, 4, "");
     for (i = c->n_points; i > 0 && !(c->points[i - 1].validation - c->points[i - 1].validation == 0); i--) {}
     if (i) n = hyb_curve_say(c->line, n, "  validation ", c->points[i - 1].validation, 4, "");
+    if (hyb_curve_predicts(&last->predict)) {
+        n += (size_t)snprintf(c->line + n, 32, "  %s, confidence ", hyb_phase_name(last->predict.phase));
+        n = hyb_curve_say(c->line, n, "", last->predict.confidence, 2, "");
+    }
     for (i = c->n_points; i > c->n_before && steps < (double)HYB_CURVE_RECENT; i--, steps++) {
         seconds += c->points[i - 1].seconds;
         tokens += (double)c->points[i - 1].n_tokens;
@@ -54192,11 +54352,9 @@ static hybrid_result hyb_curve_enter(hybrid_curve *c, const char *function, hybr
     return HYBRID_OK;
 }
 
-/* Writes the newest point, which is in the list already. */
-static hybrid_result hyb_curve_put(hybrid_curve *c, hybrid_error *error)
+/* Writes a line of what the points say already. */
+static hybrid_result hyb_curve_put(hybrid_curve *c, const char *line, size_t n, hybrid_error *error)
 {
-    char line[HYB_CURVE_LINE];
-    const size_t n = hyb_curve_print(&c->points[c->n_points - 1], line);
     bool good = true;
     hybrid_result r;
     if (c->path && (c->torn || !hyb_append_write(&c->file, line, n))) {
@@ -54208,32 +54366,72 @@ static hybrid_result hyb_curve_put(hybrid_curve *c, hybrid_error *error)
         hyb_fp_plain();
     }
     if (good) return HYBRID_OK;
-    c->torn = c->path != NULL; /* the file has a point more */
+    c->torn = c->path != NULL; /* the file has a line more */
     return hyb_fail(error, HYBRID_ERROR_IO, "hybrid_curve_add: write gave false");
+}
+
+static bool hyb_curve_is_back(const hybrid_train_metrics *m) { return m->predict.event == HYBRID_PREDICT_WENT_BACK; }
+
+static hybrid_result hyb_curve_add_back(hybrid_curve *c, int64_t step, hybrid_error *error)
+{
+    char line[HYB_CURVE_LINE];
+    const size_t before = c->n_points;
+    hybrid_curve_point *marked = hyb_curve_cut(c, step);
+    const hybrid_result r = hyb_curve_put(c, line, hyb_curve_print_back(step, line), error);
+    if (r && marked) marked->went_back--;
+    if (r)
+        c->n_points = before;
+    else
+        c->n_before = HYB_MIN(c->n_before, c->n_points);
+    return r;
+}
+
+/* What is not finite is not known: the file could not tell. */
+static void hyb_curve_of_predict(const hybrid_predict_step *from, hybrid_predict_step *p)
+{
+    *p = *from;
+    if (!hyb_curve_finite(p->low) || !hyb_curve_finite(p->high) || !(p->high > 0)) p->low = p->high = 0;
+    if (!hyb_curve_finite(p->confidence)) p->confidence = 0;
+    if (!hyb_curve_finite(p->moved) || p->event != HYBRID_PREDICT_MOVED) p->moved = 0;
+}
+
+static hybrid_result hyb_curve_add_step(hybrid_curve *c, const hybrid_train_metrics *m, const double *validation,
+                                        hybrid_error *error)
+{
+    char line[HYB_CURVE_LINE];
+    hybrid_curve_point p;
+    hybrid_result r;
+    memset(&p, 0, sizeof p);
+    p.step = m->step;
+    p.n_tokens = c->desc.n_tokens ? c->desc.n_tokens : m->n_tokens;
+    p.loss = m->loss;
+    p.validation = validation ? *validation : (double)NAN;
+    p.rate = m->rate;
+    p.grad_norm = m->grad_norm;
+    p.seconds = m->seconds;
+    hyb_curve_of_predict(&m->predict, &p.predict);
+    if ((r = hyb_curve_push(c, &p, error)) != HYBRID_OK) return r;
+    if ((r = hyb_curve_put(c, line, hyb_curve_print(&p, line), error)) != HYBRID_OK) c->n_points--;
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_curve_add,
            (hybrid_curve *curve, const hybrid_train_metrics *metrics, const double *validation, hybrid_error *error),
            (curve, metrics, validation, error))
 {
-    hybrid_curve_point p;
     hybrid_result r;
+    int64_t last;
     if (!curve || !metrics)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_add: %s is NULL", curve ? "metrics" : "curve");
-    if (metrics->step < 1 || (curve->n_points && metrics->step <= curve->points[curve->n_points - 1].step))
+    last = curve->n_points ? curve->points[curve->n_points - 1].step : 0;
+    if (hyb_curve_is_back(metrics) ? metrics->step < 0 : metrics->step <= last)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_curve_add: step %lld comes after step %lld",
-                        (long long)metrics->step,
-                        curve->n_points ? (long long)curve->points[curve->n_points - 1].step : 0);
+                        (long long)metrics->step, (long long)last);
     if ((r = hyb_curve_enter(curve, "hybrid_curve_add", error)) != HYBRID_OK) return r;
-    p.step = metrics->step;
-    p.n_tokens = curve->desc.n_tokens ? curve->desc.n_tokens : metrics->n_tokens;
-    p.loss = metrics->loss;
-    p.validation = validation ? *validation : (double)NAN;
-    p.rate = metrics->rate;
-    p.grad_norm = metrics->grad_norm;
-    p.seconds = metrics->seconds;
-    r = hyb_curve_push(curve, &p, error);
-    if (!r && (r = hyb_curve_put(curve, error)) != HYBRID_OK) curve->n_points--;
+    if (hyb_curve_is_back(metrics))
+        r = hyb_curve_add_back(curve, metrics->step, error);
+    else
+        r = hyb_curve_add_step(curve, metrics, validation, error);
     if (!r) hyb_curve_describe(curve);
     curve->in_use = 0;
     return r;

@@ -35,6 +35,7 @@ static const char usage[] =
     "      --accumulate N    batches of a step (default 1)\n"
     "      --rate X          learning rate (default 0.00002, adapters 0.0002; it falls to a tenth)\n"
     "      --decay X         weight decay (default 0)\n"
+    "      --predict MODE    move weights along where they go anyway: off (default), auto, A, A2, B or C\n"
     "      --validation X    part of the conversations that is only looked at (default 0.1)\n"
     "      --every N         steps between validations, checkpoints and pictures (default 20)\n"
     "      --recompute N     less memory, more time: keep only every Nth layer (default 0: all)\n"
@@ -107,6 +108,8 @@ static bool option(options *o, training *t, const char *a, const char *v)
         t->desc.n_batches = training_count(t, a, v, 1);
     else if (IS("--rate", "--rate"))
         t->desc.rate = (float)training_number(t, a, v, 1e-9);
+    else if (IS("--predict", "--predict"))
+        return training_mode(t, v);
     else if (IS("--decay", "--decay"))
         t->desc.decay = (float)training_number(t, a, v, 0);
     else if (IS("--validation", "--validation"))

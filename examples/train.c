@@ -33,6 +33,7 @@ static const char usage[] =
     "      --rate X          learning rate (default 0.001; it falls along a cosine to a tenth)\n"
     "      --warmup N        steps until the rate is reached (default 100)\n"
     "      --decay X         weight decay (default 0.1)\n"
+    "      --predict MODE    move weights along where they go anyway: off (default), auto, A, A2, B or C\n"
     "      --validation X    part of the text that is only looked at (default 0.1)\n"
     "      --every N         steps between validations, checkpoints and pictures (default 100)\n"
     "      --type NAME       of the weights in the file: f32, f16, q8_0, q4_k_m... (default f32)\n"
@@ -103,6 +104,8 @@ static bool option(options *o, training *t, const char *a, const char *v)
         t->desc.rate = (float)training_number(t, a, v, 1e-9);
     else if (IS("--warmup", "--warmup"))
         t->desc.n_warmup = training_count(t, a, v, 0);
+    else if (IS("--predict", "--predict"))
+        return training_mode(t, v);
     else if (IS("--decay", "--decay"))
         t->desc.decay = (float)training_number(t, a, v, 0);
     else if (IS("--validation", "--validation"))

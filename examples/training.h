@@ -15,8 +15,10 @@ typedef struct training {
     /* of the caller: */
     const char *program, *out;
     hybrid_trainer_desc desc;
-    int every;  /* steps between validations, checkpoints and pictures */
-    bool fresh; /* begin anew, though there is a checkpoint */
+    int every;     /* steps between validations, checkpoints and pictures */
+    bool fresh;    /* begin anew, though there is a checkpoint */
+    bool predicts; /* by a predictor with that mode */
+    hybrid_predict_mode mode;
     /* made by the caller, destroyed here: */
     hybrid_runtime *rt;
     hybrid_model *model;
@@ -25,6 +27,7 @@ typedef struct training {
     /* made here: */
     hybrid_data_info info;
     hybrid_trainer *trainer;
+    hybrid_predictor *predictor; /* or NULL */
     hybrid_curve *curve;
     hybrid_train_batch *batches; /* of a step: rows of the three arrays */
     int32_t *ids, *targets;
@@ -64,6 +67,20 @@ static int32_t training_count(const training *t, const char *option, const char 
     if (x - (int32_t)x == 0) return (int32_t)x;
     fprintf(stderr, "%s: %s takes a whole number, not '%s'\n", t->program, option, text);
     exit(1);
+}
+
+/* --predict; false: there is no such mode. */
+static bool training_mode(training *t, const char *name)
+{
+    static const char *const names[] = { "auto", "off", "A", "A2", "B", "C" };
+    int i;
+    for (i = 0; i < 6; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        t->mode = (hybrid_predict_mode)i;
+        t->predicts = t->mode != HYBRID_PREDICT_OFF;
+        return true;
+    }
+    return false;
 }
 
 /* Can it be opened so? */
@@ -114,6 +131,31 @@ static bool training_room(training *t, hybrid_error *e)
     return true;
 }
 
+/* Where the run is in its data: what a predictor remembers before a move, and goes back to. */
+static void training_mark(void *user, void *position)
+{
+    const hybrid_data_position here = hybrid_data_where(((const training *)user)->data);
+    memcpy(position, &here, sizeof here);
+}
+static void training_go_back(void *user, const void *position)
+{
+    hybrid_data_position there;
+    memcpy(&there, position, sizeof there);
+    hybrid_data_seek(((training *)user)->data, there, NULL);
+}
+
+static bool training_predict(training *t, hybrid_error *e)
+{
+    hybrid_predict_desc pd;
+    memset(&pd, 0, sizeof pd);
+    pd.trainer = t->trainer;
+    pd.mode = t->mode;
+    pd.mark = training_mark;
+    pd.go_back = training_go_back;
+    pd.user = t;
+    return !hybrid_predictor_create(&pd, &t->predictor, e);
+}
+
 /* The checkpoint, and where it was in the data. */
 static bool training_resume(training *t, hybrid_error *e)
 {
@@ -148,7 +190,8 @@ static bool training_open(training *t, hybrid_error *e)
     hybrid_data_describe(t->data, &t->info);
     if (hybrid_trainer_create(&t->desc, &t->trainer, e)) return false;
     hybrid_trainer_describe(t->trainer, &t->desc);
-    return training_room(t, e) && (!t->resumed || training_resume(t, e)) && training_curve(t, e);
+    return training_room(t, e) && (!t->predicts || training_predict(t, e)) && (!t->resumed || training_resume(t, e)) &&
+           training_curve(t, e);
 }
 
 /* Mean loss of the weights of now over the validation part, at most 20 batches of it; < 0: there is none. Whatever is
@@ -191,7 +234,19 @@ static bool training_save(training *t, hybrid_error *e)
            !hybrid_trainer_save(t->trainer, t->ckpt, e) && !hybrid_curve_draw_path(t->curve, t->svg, e);
 }
 
-/* One step, and what is shown of it; *done: steps so far. */
+/* How far the run is, and what prediction has gained. */
+static void training_show(const training *t)
+{
+    hybrid_predict_metrics m;
+    char gained[40] = "", line[320];
+    int n;
+    hybrid_predictor_metrics(t->predictor, &m);
+    if (m.n_moves) snprintf(gained, sizeof gained, "  %.1f steps ahead", m.gained);
+    n = snprintf(line, sizeof line, "%s%s", hybrid_curve_line(t->curve), gained);
+    fprintf(stderr, "\r%-*s", n < 79 ? 79 : 119, line);
+}
+
+/* One step, and what is shown of it; *done: steps so far. A predictor may have gone back to fewer. */
 static bool training_step(training *t, int64_t *done, hybrid_error *e)
 {
     const int32_t windows = t->desc.n_seq * t->desc.n_batches;
@@ -202,10 +257,11 @@ static bool training_step(training *t, int64_t *done, hybrid_error *e)
         hybrid_trainer_step(t->trainer, t->batches, &m, e))
         return false;
     *done = m.step;
-    look = m.step == 1 || m.step % t->every == 0 || m.step == t->desc.n_steps;
+    look = m.predict.event != HYBRID_PREDICT_WENT_BACK &&
+           (m.step == 1 || m.step % t->every == 0 || m.step == t->desc.n_steps);
     if (look && !training_validate(t, &validation, e)) return false;
     if (hybrid_curve_add(t->curve, &m, validation < 0 ? NULL : &validation, e)) return false;
-    fprintf(stderr, "\r%-79s", hybrid_curve_line(t->curve));
+    training_show(t);
     return !look || training_save(t, e);
 }
 
@@ -229,6 +285,7 @@ static bool training_run(training *t, hybrid_error *e)
     signal(SIGINT, training_on_signal);
     while (ok && done < t->desc.n_steps && !stop_wanted) ok = training_step(t, &done, e);
     fprintf(stderr, "\n");
+    if (ok && t->predictor) fprintf(stderr, "%s\n", hybrid_predictor_verdict(t->predictor));
     if (ok && stop_wanted && (ok = training_save(t, e)) == true)
         fprintf(stderr, "stopped: start it again, and it goes on from step %lld\n", (long long)done);
     if (!ok) training_failed(t, e);
@@ -238,6 +295,7 @@ static bool training_run(training *t, hybrid_error *e)
 static void training_close(training *t)
 {
     hybrid_curve_destroy(t->curve);
+    hybrid_predictor_destroy(t->predictor);
     hybrid_trainer_destroy(t->trainer);
     hybrid_data_destroy(t->data);
     hybrid_adapter_destroy(t->adapter);
