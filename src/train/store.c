@@ -180,9 +180,10 @@ static void hyb_store_offload(hyb_store *s, bool offload)
 {
     const int n_kinds = hyb_store_kinds(s);
     const int64_t some = hyb_store_room(s->n_states / HYB_MAX(n_kinds, 1) / 16); /* a small model's */
+    const int64_t most = HYB_STORE_SLICE;
     s->offload = offload && hyb_store_can_move(s);
     s->n_kinds = s->offload ? n_kinds : 0;
-    s->slice = s->offload ? HYB_MIN(HYB_MAX(some, 4096), HYB_MIN(hyb_store_room(s->n_states), HYB_STORE_SLICE)) : 0;
+    s->slice = s->offload ? HYB_MIN(HYB_MAX(some, 4096), HYB_MIN(hyb_store_room(s->n_states), most)) : 0;
 }
 
 static bool hyb_store_count(uint64_t n, size_t *bytes)
