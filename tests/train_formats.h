@@ -336,6 +336,35 @@ static void test_format_overflow(void)
     lesson_close(&b);
 }
 
+/* A rank whose gradients are infinite, though its loss is not: the factor is halved down to 1, and then it is a
+ * failure. */
+static bool format_spoils(void *user, float *data, size_t count, void *stream)
+{
+    HYB_UNUSED(user);
+    HYB_UNUSED(stream);
+    if (count > HYBRID_REDUCE_NUMBERS) data[0] = HUGE_VALF;
+    return true;
+}
+static void test_format_hopeless(void)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_train_metrics m;
+    hybrid_error e;
+    lesson l;
+    int i;
+    d.format = HYBRID_TYPE_F16;
+    d.all_reduce = format_spoils;
+    TEST("number formats: gradients that stay too large");
+    if (!lesson_open(&l, "gpt2", NULL, 1, d)) return;
+    l.t->format.scale = 4;
+    for (i = 0; i < 2; i++)
+        CHECK(!hybrid_trainer_step(l.t, &l.batch, &m, &e) && m.skipped && l.t->format.scale == 2 - i,
+              "%d: a factor of %g", i, l.t->format.scale);
+    refused(&l, HYBRID_ERROR_NUMERIC, "not done");
+    CHECK(l.t->format.scale == 1 && l.t->format.n_skipped == 2, "a factor of %g", l.t->format.scale);
+    lesson_close(&l);
+}
+
 /* A factor that does no harm leaves no trace: gradients in fp16 with 2^16 and with 2^12 are the same but for those that
  * become subnormal; and gradients of several batches, their norm, clipping and noise are those without it. */
 static void test_format_scale(void)
@@ -445,6 +474,7 @@ static void test_formats(void)
     test_format_changes("gpt2");
     test_format_changes("llama");
     test_format_overflow();
+    test_format_hopeless();
     test_format_scale();
     test_format_refusals();
 }
