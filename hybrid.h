@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6144309f22d4f7aa): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5d30b14085dd936a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2401,7 +2401,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6144309f22d4f7aa"
+#define HYBRID__SOURCE_ID "5d30b14085dd936a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -50355,8 +50355,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     size_t bytes = 0;
     char *name;
     int32_t i, b;
-    hybrid_result r = hyb_store_begin(s, rt, device, device->ops->is_host ? adapter->values : (float *)adapter->gpu_values,
-                                      (int64_t)adapter->n_values, 2 * n, error);
+    float *values = device->ops->is_host ? adapter->values : (float *)adapter->gpu_values;
+    hybrid_result r = hyb_store_begin(s, rt, device, values, (int64_t)adapter->n_values, 2 * n, error);
     if (r) return r;
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);

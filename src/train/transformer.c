@@ -174,8 +174,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
     size_t bytes = 0;
     char *name;
     int32_t i, b;
-    hybrid_result r = hyb_store_begin(s, rt, device, device->ops->is_host ? adapter->values : (float *)adapter->gpu_values,
-                                      (int64_t)adapter->n_values, 2 * n, error);
+    float *values = device->ops->is_host ? adapter->values : (float *)adapter->gpu_values;
+    hybrid_result r = hyb_store_begin(s, rt, device, values, (int64_t)adapter->n_values, 2 * n, error);
     if (r) return r;
     for (i = 0; i < adapter->n_pairs; i++)
         bytes += 2 * (hyb_weights_source(m->gguf, &m->weights.tensors[adapter->pairs[i].w])->name.size + ROOM);
