@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6457b513c9e48834): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5ef2b2f335f857f1): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,37 +16,37 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      160  macros.h                 what compilers call things, and the macros that every room uses
- *    10346  end.h                    closes what core/begin opened
+ *      167  macros.h                 what compilers call things, and the macros that every room uses
+ *    10353  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      238  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      438  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      607  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      902  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1040  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1194  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5409  cache.c                  compiled kernels on disk, or in the host's own store
- *     5687  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6164  device.c                 an opened GPU: its context, its memory, its kernels
- *     6551  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6724  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7212  gemm.c                   large products by cuBLAS.
- *     7375  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7440  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7834  ops_matmul.c             the op matmul: which kernels a product takes
- *     8322  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8670  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8775  ops_attention.c          which kernel of attention takes which rows
- *     9053  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9424  ops_train.c              the loss and the optimizer
- *     9617  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9739  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10116  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      245  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      445  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      614  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      909  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1047  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1201  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5416  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5694  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6171  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6558  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6731  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7219  gemm.c                   large products by cuBLAS.
+ *     7382  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7447  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7841  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8329  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8677  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8782  ops_attention.c          which kernel of attention takes which rows
+ *     9060  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9431  ops_train.c              the loss and the optimizer
+ *     9624  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9746  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10123  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "6457b513c9e48834"
+#define HYBRID_CUDA__SOURCE_ID "5ef2b2f335f857f1"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -117,10 +117,17 @@
 #if defined(__clang__)
     #pragma clang diagnostic push
     #pragma clang diagnostic ignored "-Wunused-function"
+    #if defined(__cplusplus) && __cplusplus > 201703L /* enumerations are C's: numbers like others */
+        #pragma clang diagnostic ignored "-Wdeprecated"
+    #endif
     #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #if defined(__cplusplus) && __cplusplus > 201703L && __GNUC__ >= 10 /* enumerations are C's: numbers like others */
+        #pragma GCC diagnostic ignored "-Wdeprecated-enum-enum-conversion"
+        #pragma GCC diagnostic ignored "-Wdeprecated-enum-float-conversion"
+    #endif
     #ifdef __cplusplus
         /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
         #pragma GCC diagnostic ignored "-Wuninitialized"

@@ -56,10 +56,17 @@
 #if defined(__clang__)
     #pragma clang diagnostic push
     #pragma clang diagnostic ignored "-Wunused-function"
+    #if defined(__cplusplus) && __cplusplus > 201703L /* enumerations are C's: numbers like others */
+        #pragma clang diagnostic ignored "-Wdeprecated"
+    #endif
     #pragma STDC FP_CONTRACT OFF
 #elif defined(__GNUC__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
+    #if defined(__cplusplus) && __cplusplus > 201703L && __GNUC__ >= 10 /* enumerations are C's: numbers like others */
+        #pragma GCC diagnostic ignored "-Wdeprecated-enum-enum-conversion"
+        #pragma GCC diagnostic ignored "-Wdeprecated-enum-float-conversion"
+    #endif
     #ifdef __cplusplus
         /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
         #pragma GCC diagnostic ignored "-Wuninitialized"
