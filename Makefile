@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-adapter study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-train         speed of training against PyTorch on this machine; ARGS='--rows 4x64 --threads 2'..."
 	@echo "make study-smoke         the study of prediction in small, under 3 minutes: that it works, not what it finds"
 	@echo "make study               does prediction save steps? tests/study/PROTOCOL.md; hours, resumable; ARGS='--models S --jobs 2'..."
+	@echo "make bench-adapter       how much longer a decode step is with an adapter; ARGS='--threads 1 --rank 32'..."
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
@@ -83,6 +84,9 @@ study-smoke:
 
 study:
 	@CC="$(CC)" $(PYTHON) tests/study/study.py run $(ARGS)
+
+bench-adapter: hybrid.h
+	@$(PYTHON) tests/bench/bench_adapter.py $(REAL) $(ARGS)
 
 # The implementation, compiled once for all examples; each of them would do it by itself.
 build/hybrid.o: hybrid.h hybrid_cuda.h

@@ -154,6 +154,7 @@ HYB_COLD_BEGIN
 #include "model/weights.c"
 #include "model/adapter.c"
 HYB_COLD_END
+#include "model/adapter_worn.c"
 HYB_TEPID_BEGIN
 #include "model/pass.c"
 #include "model/back.c"

@@ -71,6 +71,14 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
                                               size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
 #endif
 
+/* In which type sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes that
+ * are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
+ * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
+ * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
+ * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves
+ * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
+HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
+
 /* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 
@@ -79,7 +87,7 @@ typedef struct hybrid_adapter_info {
     float alpha;
     size_t n_matrices;     /* that it changes */
     uint64_t n_params;     /* values in all A and B */
-    uint64_t bytes;        /* in memory */
+    uint64_t bytes;        /* in memory, the copy that sequences read included */
     uint64_t device_bytes; /* on the GPU as well, where the model is on one */
 } hybrid_adapter_info;
 HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_adapter_info *info);

@@ -6,7 +6,10 @@
  *     values   [ A of pair 0 (rank, k) ][ B of pair 0 (out, rank) ][ A of pair 1 ][ B of pair 1 ] ...
  *
  * The pairs stand in the order of the model's table of tensors; hyb_adapter_pair_of finds that of a matrix. A pass
- * finds the adapters of a row by its run (hyb_products, in pass.c). */
+ * finds the adapters of a row by its run (hyb_products, in pass.c).
+ *
+ * That is what is trained, saved and merged, and what a GPU reads. Layers on the host read a copy
+ * (model/adapter_worn.c). */
 #ifndef HYB_MODEL_ADAPTER_C
 #define HYB_MODEL_ADAPTER_C
 #include "../api/adapter.h"
@@ -20,6 +23,11 @@ typedef struct hyb_adapter_pair {
     float scale;
     size_t a_at, b_at; /* of their first values in the arena */
     hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
+    hybrid_type like;  /* the type of its values that goes with that of w: F32, F16 or Q8_0 */
+    /* what passes on the host read, as hyb_matmul_low wants it, and its factor (model/adapter_worn.c) */
+    hyb_tensor worn_a, worn_b;
+    float worn_scale;
+    volatile uint64_t worn_of; /* `changes` when it was made */
 } hyb_adapter_pair;
 
 typedef struct hyb_pupil hyb_pupil;
@@ -35,8 +43,14 @@ struct hybrid_adapter {
     int32_t *pair_of;  /* n_weights: 1 + the pair of a tensor, or 0 */
     float *values;     /* n_values, 64-byte aligned */
     size_t n_values;
-    float *kept;     /* NULL, or the values that a rollback goes back to */
-    hyb_device *gpu; /* NULL, or where a copy of the values is */
+    float *kept; /* NULL, or the values that a rollback goes back to */
+    bool typed;  /* the caller has said in which type the host reads it: */
+    hybrid_type type;
+    volatile uint64_t changes; /* how often the values were new: at least 1 */
+    char *worn;                /* worn_bytes, 64-byte aligned: what the host reads */
+    size_t worn_bytes;
+    hyb_spin worn_lock; /* held while a pair is copied */
+    hyb_device *gpu;    /* NULL, or where a copy of the values is */
     void *gpu_values;
     uint64_t in_use;    /* a call that trains it is under way: its callbacks may not begin another */
     hyb_pupil *learner; /* of train/learn, and what ends it; NULL: it never learned */
@@ -120,6 +134,9 @@ static size_t hyb_adapter_layout(hybrid_adapter *adapter, const hyb_tensor *tens
             return 0;
         hyb_adapter_matrix(&p->a, w->ne[0], p->rank);
         hyb_adapter_matrix(&p->b, p->rank, w->ne[1]);
+        p->like = w->type == HYBRID_TYPE_F32                                  ? HYBRID_TYPE_F32
+                  : w->type == HYBRID_TYPE_F16 || w->type == HYBRID_TYPE_BF16 ? HYBRID_TYPE_F16
+                                                                              : HYBRID_TYPE_Q8_0;
         p->scale = adapter->alpha != 0 ? adapter->alpha / (float)p->rank : 1.0f;
         p->a_at = n;
         p->b_at = n + hyb_align(a, 16);
@@ -144,14 +161,16 @@ static hyb_tensor hyb_adapter_on(const hybrid_adapter *adapter, const hyb_tensor
 static hybrid_result hyb_adapter_fetch(hybrid_adapter *adapter, hyb_backend *be, hybrid_error *error)
 {
     be->ops->read(be, adapter->values, adapter->gpu_values, adapter->n_values * sizeof(float));
+    hyb_atomic_add(&adapter->changes, 1);
     return be->ops->sync(be, error);
 }
 
-/* Values have changed: the copy on the GPU follows, if there is one. No pass of the model is under way. */
+/* Values have changed: the copies follow, that on the GPU at once. No pass of the model is under way. */
 static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *error)
 {
     hyb_device *gpu = adapter->gpu;
     hybrid_result r;
+    hyb_atomic_add(&adapter->changes, 1);
     if (!gpu) return HYBRID_OK;
     r = gpu->ops->write(gpu, adapter->gpu_values, adapter->values, adapter->n_values * sizeof(float), error);
     return r ? r : gpu->ops->flush(gpu, error);
@@ -178,6 +197,7 @@ static void hyb_adapter_free(hybrid_adapter *adapter)
         adapter->gpu->ops->free(adapter->gpu, adapter->gpu_values);
     }
     hyb_free_aligned(rt, adapter->kept);
+    hyb_free_aligned(rt, adapter->worn);
     hyb_free_aligned(rt, adapter->values);
     hyb_free(rt, adapter->pair_of);
     hyb_free(rt, adapter->pairs);

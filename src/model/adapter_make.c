@@ -18,6 +18,7 @@ static hybrid_result hyb_adapter_new(hybrid_model *m, int32_t n_pairs, float alp
     a->model = m;
     a->references = 1;
     a->alpha = alpha;
+    a->changes = 1;
     a->n_weights = m->weights.n_tensors;
     a->pairs = (hyb_adapter_pair *)hyb_calloc(m->rt, (size_t)n_pairs, sizeof *a->pairs);
     a->pair_of = (int32_t *)hyb_calloc(m->rt, (size_t)a->n_weights, sizeof *a->pair_of);
@@ -44,7 +45,7 @@ static hybrid_result hyb_adapter_room(hybrid_adapter *a, hybrid_error *error)
         a->pairs[i].a.data = a->values + a->pairs[i].a_at;
         a->pairs[i].b.data = a->values + a->pairs[i].b_at;
     }
-    return HYBRID_OK;
+    return hyb_adapter_worn_room(a, error);
 }
 
 /* Values are complete: a copy for the GPU, where layers of the model are on one. */
@@ -199,6 +200,26 @@ HYB_BORDER(hybrid_result, hybrid_adapter_create,
     return r;
 }
 
+HYB_BORDER(hybrid_result, hybrid_adapter_set_type, (hybrid_adapter *adapter, hybrid_type type, hybrid_error *error),
+           (adapter, type, error))
+{
+    hybrid_adapter was;
+    hybrid_result r;
+    if (!adapter) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_set_type: adapter is NULL");
+    if (type != HYBRID_TYPE_F32 && type != HYBRID_TYPE_F16 && type != HYBRID_TYPE_Q8_0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_set_type: an adapter is read as F32, F16 or Q8_0");
+    if (hyb_busy(adapter->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_adapter_set_type: the adapter is in use: a callback of hybrid_adapter_learn called it");
+    was = *adapter;
+    adapter->typed = true;
+    adapter->type = type;
+    if ((r = hyb_adapter_worn_room(adapter, error)) == HYBRID_OK) return HYBRID_OK;
+    adapter->typed = was.typed;
+    adapter->type = was.type;
+    return r;
+}
+
 HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter))
 {
     if (adapter && hyb_busy(adapter->in_use))
@@ -223,8 +244,8 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
         info->n_params += (uint64_t)(p->a.ne[0] * p->a.ne[1] + p->b.ne[0] * p->b.ne[1]);
     }
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
-                  (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + HYB_ALIGNED_EXTRA +
-                  (uint64_t)adapter->n_values * sizeof(float);
+                  (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + 2 * HYB_ALIGNED_EXTRA +
+                  (uint64_t)adapter->n_values * sizeof(float) + adapter->worn_bytes;
     if (adapter->kept) info->bytes += HYB_ALIGNED_EXTRA + (uint64_t)adapter->n_values * sizeof(float);
     if (adapter->gpu) info->device_bytes = adapter->gpu->ops->cost(adapter->gpu, adapter->n_values * sizeof(float));
 }

@@ -7,7 +7,8 @@
 #define HYB_MODEL_PASS_C
 #include "../api/context.h"
 #include "../compute/call.c"
-#include "adapter.c"
+#include "../compute/cpu/job.c"
+#include "adapter_worn.c"
 #include "weights.c"
 
 /* What a part asks of the memory of a pass, in values a row; there is as much as the layer that asks for most. */
@@ -234,6 +235,7 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->add_stride = y_stride;
     o->y = y;
     o->y_stride = y_stride;
+    o->low = NULL;
 }
 
 /* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without
@@ -320,20 +322,70 @@ static int hyb_rows_alike(const hyb_forward *f, hyb_rows rows, int row, int n)
     return row;
 }
 
+/* What an adapter adds to the matrices of op that it changes, as the host does it with their products. Whether there
+ * is any. */
+static bool hyb_adapter_lows(const hyb_forward *f, hyb_op_matmul *op, const hyb_adapter_use *use, hyb_matmul_low low[4])
+{
+    const hyb_cpu_kernels *kernels = hyb_cpu_of(f->at->be)->kernels;
+    float *t = f->at->narrow;
+    bool any = false;
+    int i;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_adapter_pair *pair =
+            hyb_adapter_worn_of(use->adapter, (hyb_weight)(op->out[i].w - f->tensors), kernels);
+        op->out[i].low = pair ? &low[i] : NULL;
+        if (!pair) continue;
+        low[i].a = pair->worn_a;
+        low[i].b = pair->worn_b;
+        low[i].factor = use->scale * pair->scale * pair->worn_scale;
+        low[i].t = t;
+        t += op->n * (int64_t)pair->rank;
+        any = true;
+    }
+    return any;
+}
+
+/* Rows that wear the same, on the host. is_done: their products are there. */
+static void hyb_products_worn(hyb_forward *f, hyb_op_matmul *op, const hyb_adapter_set *set, bool is_done)
+{
+    hyb_matmul_low low[4];
+    int k;
+    for (k = 0; k < set->n; k++) {
+        if (!hyb_adapter_lows(f, op, &set->use[k], low)) continue;
+        op->only_low = is_done;
+        hyb_do_matmul(f->at->be, op);
+        is_done = true;
+    }
+    if (!is_done) hyb_do_matmul(f->at->be, op);
+}
+
 /* The products of op, and what adapters add to them: the one way from parts to a product whose matrices an adapter may
- * change. Rows that wear the same go together; each row has the bits that it has alone. */
+ * change. Rows that wear the same go together; each row has the bits that it has alone. What is trained on, and a GPU,
+ * take A and B as they are. */
 static void hyb_products(hyb_forward *f, const hyb_op_matmul *op)
 {
+    const bool on_host = f->at->device->ops->is_host && !f->kept;
     int row, end, k, i;
-    hyb_do_matmul(f->at->be, op);
-    for (row = 0; f->set_of_run && row < op->n; row = end) {
+    bool is_done = false;
+    if (!f->set_of_run) {
+        hyb_do_matmul(f->at->be, op);
+        return;
+    }
+    for (row = 0; row < op->n; row = end) {
         const hyb_adapter_set *set = &f->sets[f->set_of_run[hyb_run_of_row(f->at->be->batch, op->rows, row)]];
         hyb_op_matmul some = *op;
         end = hyb_rows_alike(f, op->rows, row, op->n);
+        if (!is_done && (end < op->n || !on_host)) {
+            hyb_do_matmul(f->at->be, op);
+            is_done = true;
+        }
         some.x += row * op->x_stride;
         some.n = end - row;
         for (i = 0; i < op->n_out; i++) some.out[i].y += row * op->out[i].y_stride;
-        for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
+        if (on_host)
+            hyb_products_worn(f, &some, set, is_done);
+        else
+            for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
     }
 }
 

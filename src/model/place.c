@@ -57,12 +57,16 @@ static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
  * whose rows a product cuts into the largest pieces. */
 static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
 {
-    hyb_tensor a, b, least;
+    hyb_tensor a, b, least, bytes;
     hyb_adapter_matrix(&a, w->ne[0], rank);
     hyb_adapter_matrix(&b, rank, w->ne[1]);
     hyb_adapter_matrix(&least, 1, w->ne[1]);
+    bytes = a; /* as sequences read it */
+    bytes.type = HYBRID_TYPE_Q8_0;
+    bytes.nb[1] = hybrid_type_row_bytes(bytes.type, (size_t)a.ne[0]);
     return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
-           device->ops->show(device, limits, &least);
+           device->ops->show(device, limits, &least) &&
+           (!device->ops->is_host || a.ne[0] % 32 || device->ops->show(device, limits, &bytes));
 }
 
 /* What contexts of this size need of a back end. */

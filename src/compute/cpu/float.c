@@ -13,13 +13,6 @@ static void hyb_act_f32_prepare(const float *x, int64_t k, void *act)
 }
 static const hyb_act_format hyb_act_f32 = { hyb_act_f32_bytes, hyb_act_f32_prepare }; /* the row, zeros up to 32 */
 
-HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i)
-{
-    if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
-    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i))
-                                   : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
-}
-
 /* A row that is not a multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
  * kernels do. */
 HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)

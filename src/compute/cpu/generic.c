@@ -208,6 +208,37 @@ HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
     return hyb_f16_to_f32(block->d) * (float)block->qs[i % 32];
 }
 
+/* ---- what adapters add ------------------------------------------------------------------------------------------- */
+
+HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i)
+{
+    if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
+    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i))
+                                   : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
+}
+
+/* y += factor * sum: of signed bytes with the factor of their panel, of floats with 1. */
+static void hyb_widen_generic(const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride, int64_t r0,
+                              int64_t r1)
+{
+    const char *panels = (const char *)b->data + hyb_low_scales(b->type, b->ne[1]);
+    const bool bytes = b->type == HYBRID_TYPE_Q8_0;
+    const int64_t rank = b->ne[0];
+    int64_t r, j;
+    int i;
+    for (i = 0; i < n; i++)
+        for (r = r0; r < r1; r++) {
+            const float factor = bytes ? ((const float *)b->data)[r / HYB_LOW_PANEL] : 1.0f;
+            float sum = 0;
+            for (j = 0; j < rank; j++) {
+                const int64_t at = (r / HYB_LOW_PANEL * rank + j) * HYB_LOW_PANEL + r % HYB_LOW_PANEL;
+                const float w = bytes ? (float)((const int8_t *)panels)[at] : hyb_weight_generic(b->type, panels, at);
+                sum = hyb_fmaf(w, t[i * rank + j], sum);
+            }
+            y[i * y_stride + r - r0] = hyb_fmaf(sum, factor, y[i * y_stride + r - r0]);
+        }
+}
+
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static float hyb_score_generic(const hyb_op_attention *op, const float *q, const char *k)

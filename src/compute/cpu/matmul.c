@@ -5,12 +5,16 @@
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
  * chunk only.
  *
+ * What adapters add goes through the same section: after the chunks of the products come those of t = factor * (x A^T),
+ * then those of y += t B^T, which wait until all before them are done: that is when another lane is late.
+ *
  * A type without kernels of its own is multiplied by those of F32: a lane decodes some rows of the weights, and all
  * rows of x pass them. So it has the order of float weights, and the bits of a matrix that was decoded before. */
 #ifndef HYB_COMPUTE_CPU_MATMUL_C
 #define HYB_COMPUTE_CPU_MATMUL_C
 #include "../../core/runtime.c"
 #include "../../quant/types.c"
+#include "../backend.c"
 #include "int/repack.c"
 #include "int/select.c"
 #include "select.c"
@@ -19,6 +23,12 @@ enum {
     HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
     HYB_MATMUL_CHUNK_MIN = 16 << 10, /* at least this many, */
     HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
+    HYB_MATMUL_LOW_X = 64,           /* x A^T: rows of x a chunk, */
+    HYB_MATMUL_LOW_A = 8 << 10,      /* and bytes of A at least; */
+    HYB_MATMUL_LOW_B = 4 << 10,      /* t B^T: bytes of B a chunk at least */
+    /* and of either so many at its beginning are asked for at once: these matrices are little, and the processor would
+     * not know before the end of one that it is read in order */
+    HYB_MATMUL_LOW_FETCH = 3 << 10,
     /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
     HYB_MATMUL_WARM = 24 << 10,
     HYB_MATMUL_ROWS = 64,           /* prefill: at most this many rows a chunk */
@@ -64,24 +74,32 @@ static void hyb_matmul_decode(hyb_dequantize_fn decode, const char *rows, size_t
     for (; n > 0; n--, rows += row_bytes, to += k) decode(rows, to, (size_t)k);
 }
 
-typedef struct hyb_matmul_part { /* one matrix of the op */
-    const hyb_matmul_kernel *kernel;
+typedef enum hyb_matmul_does { HYB_MATMUL_W, HYB_MATMUL_A, HYB_MATMUL_B } hyb_matmul_does;
+typedef struct hyb_matmul_part { /* one matrix of the op, or of what is added */
+    hyb_matmul_does does;
+    const hyb_matmul_out *out;
+    const hyb_matmul_kernel *kernel; /* NULL of a B, as all up to acts */
     const hyb_act_format *format;
     const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
     hyb_dequantize_fn decode; /* what makes F32 of rows for the kernel; NULL: it reads w as it is */
     const char *acts;         /* n prepared rows */
     size_t act_bytes;
     int64_t chunk_rows;
+    int x_chunks; /* into which the rows of x are cut: 1 but for an A, */
+    float factor; /* whose products have a factor */
     int first_chunk;
 } hyb_matmul_part;
 
 typedef struct hyb_matmul_job {
     const hyb_op_matmul *op;
     const hyb_cpu_kernels *rows; /* which add */
-    hyb_matmul_part part[4];
-    const hyb_act_format *format[4]; /* the distinct ones */
-    char *format_acts[4];
-    int n_formats, n_chunks;
+    hyb_matmul_part part[12];    /* every W, every A, every B */
+    hyb_matmul_out a_out[4];
+    const hyb_act_format *format[HYB_LIMIT_FORMATS]; /* the distinct ones */
+    char *format_acts[HYB_LIMIT_FORMATS];
+    int n_parts, n_formats, n_chunks;
+    int before_b;           /* chunks that those of a B wait for; 0: there is none */
+    volatile uint64_t done; /* of them */
     char *lane_scratch;
     size_t lane_bytes; /* scratch of a lane: the kernel's, then decoded rows, then a tile of results for y += */
     size_t decoded_at, tile_at;
@@ -109,39 +127,111 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
 }
 
+/* What a part reads of x: the place of its format among those of the job, in scratch from *at on. */
+static const char *hyb_matmul_plan_acts(hyb_matmul_job *job, const hyb_matmul_part *part, char *scratch, size_t *at)
+{
+    int f;
+    for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
+    if (f == job->n_formats) {
+        job->format[job->n_formats++] = part->format;
+        job->format_acts[f] = scratch ? scratch + *at : NULL;
+        *at += part->act_bytes * (size_t)job->op->n;
+    }
+    return job->format_acts[f];
+}
+
+/* Adds a part of so many chunks. */
+static void hyb_matmul_plan_chunks(hyb_matmul_job *job, hyb_matmul_part *part, hyb_matmul_does does)
+{
+    part->does = does;
+    part->first_chunk = job->n_chunks;
+    job->n_chunks += (int)((part->out->w->ne[1] + part->chunk_rows - 1) / part->chunk_rows) * part->x_chunks;
+    job->n_parts++;
+}
+
+/* y = x W^T, or t = x A^T. */
+static void hyb_matmul_plan_product(hyb_matmul_job *job, hyb_isa isa, int lanes, const hyb_matmul_out *out,
+                                    hyb_matmul_does does)
+{
+    const int n = job->op->n;
+    const hyb_tensor *w = out->w;
+    hyb_matmul_part *part = &job->part[job->n_parts];
+    const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
+    bool by_gemv;
+    if (!kernel || w->ne[1] < 1 || n < 1) return;
+    by_gemv = hyb_matmul_by_gemv(kernel, n);
+    part->out = out;
+    part->kernel = kernel;
+    part->format = by_gemv ? kernel->one : kernel->many;
+    part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
+    part->decode = hyb_matmul_decoder(w->type);
+    part->act_bytes = part->format->bytes(w->ne[0]);
+    part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, n, lanes);
+    part->x_chunks = 1;
+    if (does == HYB_MATMUL_A) part->x_chunks = (n + HYB_MATMUL_LOW_X - 1) / HYB_MATMUL_LOW_X;
+    if (does == HYB_MATMUL_A && by_gemv)
+        part->chunk_rows = HYB_MAX((w->ne[1] + lanes - 1) / lanes, (int64_t)(HYB_MATMUL_LOW_A / w->nb[1] + 1));
+    hyb_matmul_plan_chunks(job, part, does);
+}
+
+/* t = factor * (x A^T) for every output that an adapter changes. */
+static void hyb_matmul_plan_a(hyb_matmul_job *job, hyb_isa isa, int lanes)
+{
+    int i;
+    for (i = 0; i < job->op->n_out; i++) {
+        const hyb_matmul_low *low = job->op->out[i].low;
+        hyb_matmul_out *a = &job->a_out[i];
+        if (!low) continue;
+        a->w = &low->a;
+        a->y = low->t;
+        a->y_stride = low->a.ne[1];
+        job->part[job->n_parts].factor = low->factor;
+        hyb_matmul_plan_product(job, isa, lanes, a, HYB_MATMUL_A);
+    }
+}
+
+/* y += t B^T. */
+static void hyb_matmul_plan_b(hyb_matmul_job *job, int lanes)
+{
+    int i;
+    for (i = 0; i < job->op->n_out; i++) {
+        const hyb_matmul_out *out = &job->op->out[i];
+        hyb_matmul_part *part = &job->part[job->n_parts];
+        int64_t rows;
+        if (!out->low || job->op->n < 1) continue;
+        rows = HYB_MAX(out->w->ne[1] / lanes, (int64_t)(HYB_MATMUL_LOW_B / out->low->b.nb[1]));
+        part->out = out;
+        part->x_chunks = 1;
+        part->chunk_rows = (int64_t)hyb_align((size_t)HYB_MAX(rows, 1), HYB_LOW_PANEL);
+        hyb_matmul_plan_chunks(job, part, HYB_MATMUL_B);
+    }
+}
+
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
 static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_matmul *op)
 {
     size_t at = 0, kernel_bytes = 0, decoded_bytes = 0, tile_bytes = 0;
-    bool by_gemv;
-    int i, f;
+    int i;
     memset(job, 0, sizeof *job);
     job->op = op;
     job->rows = hyb_cpu_kernels_for(isa);
-    for (i = 0; i < op->n_out; i++) {
-        const hyb_tensor *w = op->out[i].w;
+    for (i = 0; i < op->n_out && !op->only_low; i++)
+        hyb_matmul_plan_product(job, isa, lanes, &op->out[i], HYB_MATMUL_W);
+    job->before_b = job->n_chunks;
+    hyb_matmul_plan_a(job, isa, lanes);
+    job->before_b = job->before_b < job->n_chunks ? job->n_chunks : 0;
+    hyb_matmul_plan_b(job, lanes);
+    for (i = 0; i < job->n_parts; i++) {
         hyb_matmul_part *part = &job->part[i];
-        const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
-        if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
-        by_gemv = hyb_matmul_by_gemv(kernel, op->n);
-        part->kernel = kernel;
-        part->format = by_gemv ? kernel->one : kernel->many;
-        part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
-        part->decode = hyb_matmul_decoder(w->type);
-        part->act_bytes = part->format->bytes(w->ne[0]);
-        for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
-        if (f == job->n_formats) {
-            job->format[job->n_formats++] = part->format;
-            job->format_acts[f] = scratch ? scratch + at : NULL;
-            at += part->act_bytes * (size_t)op->n;
-        }
-        part->acts = job->format_acts[f];
-        part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
-        part->first_chunk = job->n_chunks;
-        job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
-        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, w->ne[0], by_gemv));
-        tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
+        const hyb_matmul_kernel *kernel = part->kernel;
+        const int64_t k = part->out->w->ne[0];
+        const bool by_gemv = kernel && hyb_matmul_by_gemv(kernel, op->n);
+        if (part->does == HYB_MATMUL_B) continue;
+        part->acts = hyb_matmul_plan_acts(job, part, scratch, &at);
+        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(k, op->n), 64));
+        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, k, by_gemv));
+        if (part->does == HYB_MATMUL_W)
+            tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
     job->decoded_at = kernel_bytes;
     job->tile_at = kernel_bytes + decoded_bytes;
@@ -179,19 +269,15 @@ static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, co
     if (r1 > whole) part->kernel->gemv(w->data, w->nb[1], w->ne[0], act, y + (whole - r0), whole, r1);
 }
 
-/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
-static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
-                            int64_t r0, int64_t r1, char *scratch)
+/* Rows r0..r1 of one matrix, for few rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
+static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                           int64_t r0, int64_t r1)
 {
     const hyb_matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
     int64_t r, end,
         step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
     int i;
-    if (!hyb_matmul_by_gemv(kernel, n)) {
-        kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
-        return;
-    }
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
         for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
@@ -200,6 +286,16 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
         for (; i < n; i++)
             hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
     }
+}
+
+/* The same for all rows of x. */
+static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                            int64_t r0, int64_t r1, char *scratch)
+{
+    if (hyb_matmul_by_gemv(part->kernel, n))
+        hyb_matmul_few(part, w, n, y, y_stride, r0, r1);
+    else
+        part->kernel->gemm(w->data, w->nb[1], w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
 }
 
 /* The same for rows that are decoded first, to `decoded`. */
@@ -219,24 +315,14 @@ static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w,
     }
 }
 
-static void hyb_matmul_chunk(void *arg, int chunk, int lane)
+/* Rows r0..r1 of y = x W^T, for all rows of x. */
+static void hyb_matmul_product(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1, char *scratch)
 {
-    hyb_matmul_job *job = (hyb_matmul_job *)arg;
     const hyb_op_matmul *op = job->op;
-    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
-    float *tile = (float *)(void *)(scratch + job->tile_at);
-    const hyb_matmul_out *out;
-    const hyb_matmul_part *part;
-    int64_t r0, r1, stride;
-    float *y;
-    int i, p = op->n_out - 1;
-    while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
-    out = &op->out[p];
-    part = &job->part[p];
-    r0 = (chunk - part->first_chunk) * part->chunk_rows;
-    r1 = HYB_MIN(r0 + part->chunk_rows, out->w->ne[1]);
-    y = out->add ? tile : out->y + r0;
-    stride = out->add ? part->chunk_rows : out->y_stride;
+    const hyb_matmul_out *out = part->out;
+    float *y = out->add ? (float *)(void *)(scratch + job->tile_at) : out->y + r0;
+    const int64_t stride = out->add ? part->chunk_rows : out->y_stride;
+    int i;
     if (part->decode)
         hyb_matmul_decoded(part, out->w, op->n, y, stride, r0, r1, (float *)(void *)(scratch + job->decoded_at),
                            scratch);
@@ -249,13 +335,79 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     }
 }
 
+/* Asks for the beginning of rows r0..r1 of an A or a B. */
+static void hyb_matmul_fetch(const hyb_matmul_part *part, int64_t r0, int64_t r1)
+{
+    const hyb_tensor *w = part->does == HYB_MATMUL_A ? part->out->w : &part->out->low->b;
+    const size_t scales = part->does == HYB_MATMUL_A ? 0 : hyb_low_scales(w->type, w->ne[1]),
+                 bytes = HYB_MIN((size_t)(r1 - r0) * w->nb[1], (size_t)HYB_MATMUL_LOW_FETCH);
+    const char *from = (const char *)w->data + scales + (size_t)r0 * w->nb[1];
+    size_t at;
+    for (at = 0; at < bytes; at += 64) HYB_PREFETCH(from + at);
+    HYB_UNUSED(from);
+}
+
+/* Rows r0..r1 of A: t = factor * (x A^T) of n rows of x from x0 on. */
+static void hyb_matmul_narrow(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1, int x0, int n,
+                              char *scratch)
+{
+    const hyb_matmul_out *out = part->out;
+    hyb_matmul_part some = *part;
+    float *t = out->y + x0 * out->y_stride + r0;
+    int i;
+    some.acts += (size_t)x0 * part->act_bytes;
+    hyb_matmul_fetch(part, r0, r1);
+    if (hyb_matmul_by_gemv(part->kernel, job->op->n))
+        hyb_matmul_few(&some, out->w, n, t, out->y_stride, r0, r1);
+    else
+        part->kernel->gemm(out->w->data, out->w->nb[1], out->w->ne[0], some.acts, n, t, out->y_stride, r0, r1, scratch);
+    for (i = 0; i < n && part->factor != 1; i++, t += out->y_stride) job->rows->scale(t, t, part->factor, r1 - r0);
+}
+
+/* Rows r0..r1 of B: y += t B^T. The chunks before are done, or some lane is at them and waits for nobody. */
+static void hyb_matmul_widen(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1)
+{
+    const hyb_matmul_out *out = part->out;
+    int spins;
+    hyb_matmul_fetch(part, r0, r1);
+    for (spins = 0; hyb_atomic_load(&job->done) < (uint64_t)job->before_b; spins++) {
+        hyb_pause();
+        if (spins > 2000) hyb_yield(); /* it lost its core: give it ours */
+    }
+    job->rows->widen(&out->low->b, out->low->t, job->op->n, out->y + r0, out->y_stride, r0, r1);
+}
+
+static void hyb_matmul_chunk(void *arg, int chunk, int lane)
+{
+    hyb_matmul_job *job = (hyb_matmul_job *)arg;
+    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
+    const hyb_matmul_part *part = &job->part[job->n_parts - 1];
+    int64_t r0, r1;
+    int c, x0;
+    while (part->first_chunk > chunk) part--;
+    c = (chunk - part->first_chunk) / part->x_chunks;
+    x0 = (chunk - part->first_chunk) % part->x_chunks * HYB_MATMUL_LOW_X;
+    r0 = c * part->chunk_rows;
+    r1 = HYB_MIN(r0 + part->chunk_rows, part->out->w->ne[1]);
+    if (part->does == HYB_MATMUL_A)
+        hyb_matmul_narrow(job, part, r0, r1, x0, HYB_MIN(job->op->n - x0, (int)HYB_MATMUL_LOW_X), scratch);
+    else if (part->does == HYB_MATMUL_B)
+        hyb_matmul_widen(job, part, r0, r1);
+    else
+        hyb_matmul_product(job, part, r0, r1, scratch);
+    if (chunk < job->before_b) hyb_atomic_add(&job->done, 1);
+}
+
 /* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
  * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
 static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
 {
     hyb_matmul_job job;
+    int i;
     hyb_matmul_plan(&job, isa, hyb_lanes(rt), (char *)scratch, op);
     if (!job.n_chunks) return;
+    for (i = 0; i < job.n_parts && hyb_lanes(rt) == 1; i++) /* to its cache, while W is read */
+        if (job.part[i].does != HYB_MATMUL_W) hyb_matmul_fetch(&job.part[i], 0, job.part[i].out->w->ne[1]);
     hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
     hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
 }
