@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a3fa08d7f72dc94a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ab991ff38dd01f29): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,254 +52,255 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      310  base.h                   version, linkage, results, errors, allocator, log
- *      440  runtime.h                what models and sessions share: memory, log, worker threads
- *      511  quant.h                  names, sizes, encode, decode
- *      613  gguf.h                   what is in a model file, and writing one
- *      818  tokenizer.h              text to tokens and back
- *      989  chat.h                   templates that make a prompt of a conversation
- *     1119  bpe_trainer.h            a vocabulary from raw text
- *     1191  train_data.h             batches out of texts, tokens or conversations
- *     1300  model.h                  load, describe
- *     1383  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1517  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1612  sampler.h                from logits to the next token
- *     1684  shape.h                  models from nothing
- *     1717  trainable.h              training somebody else's model
- *     1756  trainer.h                change the weights of a model so that it predicts given texts better
- *     2066  predict.h                a training that is watched, and moved along where it goes anyway
- *     2173  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2249  learn.h                  an adapter is told something, and can be made to forget it
- *     2328  session.h                a conversation
+ *      311  base.h                   version, linkage, results, errors, allocator, log
+ *      441  runtime.h                what models and sessions share: memory, log, worker threads
+ *      512  quant.h                  names, sizes, encode, decode
+ *      614  gguf.h                   what is in a model file, and writing one
+ *      819  tokenizer.h              text to tokens and back
+ *      990  chat.h                   templates that make a prompt of a conversation
+ *     1120  bpe_trainer.h            a vocabulary from raw text
+ *     1192  train_data.h             batches out of texts, tokens or conversations
+ *     1301  model.h                  load, describe
+ *     1384  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1518  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1621  sampler.h                from logits to the next token
+ *     1693  shape.h                  models from nothing
+ *     1726  trainable.h              training somebody else's model
+ *     1765  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2075  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2182  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2258  learn.h                  an adapter is told something, and can be made to forget it
+ *     2337  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2406  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2510  macros.h                 what compilers call things, and the macros that every room uses
- *     2588  base.c                   what every room uses: results, errors, checked sizes
- *     2669  fpenv.c                  the floating-point environment at the border of the library
- *     2898  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2977  fma.c                    a * b + c with one rounding
- *     3017  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3098  decimal.c                doubles as text, the same in every locale
- *     3230  thread.c                 atomics, threads, and the worker pool
- *     3727  cpu.c                    what this processor and its operating system can do
- *     3850  hash.c                   where a name belongs in a table
- *     3952  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3990  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4078  grow.c                   arrays that grow
- *     4102  stack.c                  how much of the thread's stack a recursion may take
- *     4150  device.c                 which GPU a runtime uses
- *     4266  lifetime.c               creates and ends runtimes
- *     4421  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4662  output.c                 a file that is written
- *     5182  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5220  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    61792  end.h                    closes what core/begin opened
+ *     2415  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2519  macros.h                 what compilers call things, and the macros that every room uses
+ *     2597  base.c                   what every room uses: results, errors, checked sizes
+ *     2678  fpenv.c                  the floating-point environment at the border of the library
+ *     2907  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2986  fma.c                    a * b + c with one rounding
+ *     3026  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3107  decimal.c                doubles as text, the same in every locale
+ *     3239  thread.c                 atomics, threads, and the worker pool
+ *     3736  cpu.c                    what this processor and its operating system can do
+ *     3859  hash.c                   where a name belongs in a table
+ *     3961  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3999  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4087  grow.c                   arrays that grow
+ *     4111  stack.c                  how much of the thread's stack a recursion may take
+ *     4159  device.c                 which GPU a runtime uses
+ *     4275  lifetime.c               creates and ends runtimes
+ *     4430  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4671  output.c                 a file that is written
+ *     5191  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5229  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    62543  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5654  names.c                  names that must differ, found by hash
- *     5751  value.c                  the 13 types of metadata values and their items
- *     5899  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6110  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6447  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6967  write.c                  makes a GGUF file
+ *     5663  names.c                  names that must differ, found by hash
+ *     5760  value.c                  the 13 types of metadata values and their items
+ *     5908  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6119  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6456  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6976  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7681  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7800  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8135  floats.c                 the types that are plain numbers
- *     8175  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8374  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8610  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8758  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9032  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9157  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9236  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7690  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7809  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8144  floats.c                 the types that are plain numbers
+ *     8184  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8383  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8619  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8767  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9041  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9166  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9245  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9461  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10412  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10532  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10806  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11273  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11775  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11977  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12072  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12609  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12833  tokenizer/bpe.c          the merging
- *    13246  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13331  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13717  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13968  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14126  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14368  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15157  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15553  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15937  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16279  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17120  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17976  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18488  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18528  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18771  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19082  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19128  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19289  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19491  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19627  jinja/test.c             what follows 'is', and the functions that every template has
- *    19829  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20143  jinja/parse.c            tokens to a tree
- *    20851  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21158  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21744  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21958  chat.c                   a conversation as the variables that chat templates expect
+ *     9470  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10421  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10541  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10815  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11282  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11784  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11986  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12081  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12618  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12842  tokenizer/bpe.c          the merging
+ *    13255  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13340  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13726  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13977  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14135  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14377  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15166  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15562  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15946  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16288  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17129  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17985  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18497  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18537  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18780  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19091  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19137  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19298  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19500  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19636  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19838  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20152  jinja/parse.c            tokens to a tree
+ *    20860  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21167  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21753  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21967  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22331  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23126  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23241  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23357  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23452  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23642  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23669  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23707  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23835  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24542  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24767  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24805  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    24941  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    25012  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25116  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25587  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    25983  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26276  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26501  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27257  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27457  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28521  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29170  cpu/int/select.c         the table of integer-block kernels
- *    29230  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29313  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    33917  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36198  cpu/select.c             the kernels of an instruction set
- *    36251  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36508  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    36808  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    36850  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37440  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22343  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23167  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23282  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23398  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23493  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23683  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23710  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23748  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23876  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24614  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24839  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24877  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    25013  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    25084  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25188  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25659  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    26055  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26348  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26573  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27329  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27529  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28593  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29242  cpu/int/select.c         the table of integer-block kernels
+ *    29302  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29378  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    34134  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36491  cpu/select.c             the kernels of an instruction set
+ *    36544  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36952  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    37252  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    37294  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37884  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38088  arch.c                   the table of architectures
- *    38214  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38554  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    38927  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39189  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39380  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    39813  back.c                   the steps of a backward pass that several parts take
- *    40008  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40251  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    40317  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    40498  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    40636  parts/experts.c          a mixture of experts (Shazeer et al
- *    40801  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    40867  net.c                    which parts the layers of a model have, and which tensors
- *    41030  unused.c                 tensors of the file that the model is not computed with
- *    41204  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41253  forward.c                one pass of a batch through any model, over the op table
- *    41519  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42093  place.c                  which layers run where
- *    42351  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    42437  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    42725  adapter_make.c           adapters from nothing, and what they are
- *    42954  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38532  arch.c                   the table of architectures
+ *    38658  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    38998  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    39371  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39633  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39843  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    40055  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    40539  back.c                   the steps of a backward pass that several parts take
+ *    40734  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40977  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    41043  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    41224  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    41362  parts/experts.c          a mixture of experts (Shazeer et al
+ *    41527  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    41593  net.c                    which parts the layers of a model have, and which tensors
+ *    41756  unused.c                 tensors of the file that the model is not computed with
+ *    41930  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41979  forward.c                one pass of a batch through any model, over the op table
+ *    42245  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42819  place.c                  which layers run where
+ *    43081  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    43167  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    43455  adapter_make.c           adapters from nothing, and what they are
+ *    43705  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43239  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    43587  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    43939  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44242  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    44330  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45203  adapters.c               a sequence puts adapters on, and takes them off
- *    45319  next.c                   the next token of a sequence
- *    45424  plan.c                   the bytes of a model and a context before they are loaded
- *    45545  dialog.c                 the messages of a conversation, and the prompt that they make
- *    45736  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    43990  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    44338  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    44690  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    44993  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    45081  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45954  adapters.c               a sequence puts adapters on, and takes them off
+ *    46070  next.c                   the next token of a sequence
+ *    46175  plan.c                   the bytes of a model and a context before they are loaded
+ *    46296  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    46487  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46235  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    46274  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    46339  documents.c              the texts of a corpus, one document after the other
- *    46578  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    46772  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    47272  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    47582  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    47896  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    48271  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    48728  shape.c                  models from nothing
- *    49045  schedule.c               the learning rate of a step
- *    49091  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    49607  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50055  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50155  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50193  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    50733  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    50918  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    50987  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    51034  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51071  own.c                    somebody else's model as an objective (api/trainable.h)
- *    51255  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    52031  lesson.c                 examples as tokens, and the batches of a step
- *    52390  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    52620  export.c                 the weights of a trainer as a model file
- *    52868  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    52980  checkpoint.c             everything that a training goes on with, in a file
- *    53874  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    54457  picture.c                the curve of a run as an SVG.
+ *    46986  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    47025  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    47090  documents.c              the texts of a corpus, one document after the other
+ *    47329  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    47523  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    48023  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    48333  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    48647  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    49022  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    49479  shape.c                  models from nothing
+ *    49796  schedule.c               the learning rate of a step
+ *    49842  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    50358  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50806  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50906  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    50944  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    51484  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    51669  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    51738  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    51785  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51822  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    52006  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    52782  lesson.c                 examples as tokens, and the batches of a step
+ *    53141  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    53371  export.c                 the weights of a trainer as a model file
+ *    53619  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    53731  checkpoint.c             everything that a training goes on with, in a file
+ *    54625  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    55208  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    54952  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    54998  panel.c                  values of many ticks side by side, and products with them
- *    55121  gru.c                    a gated recurrent cell (Cho et al
- *    55202  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    55292  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    55352  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    55552  member.c                 the weights of one world model: how large, where, and how they begin
- *    55653  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    55876  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    56008  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    56187  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    56451  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    56625  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    56824  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    56927  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    57216  law.c                    the curve that the loss follows over many windows,
- *    57490  calibration.c            predictions that say how sure they are, held to what then happened
- *    57670  monitor.c                whether a run goes astray, and what should be done about it
- *    57922  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    57982  bandit.c                 which arm is worth it now
- *    58220  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    58359  phases.c                 which phase the next step belongs to, and for how long
- *    58592  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    58780  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    59090  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    59159  residuals.c              what predictions got wrong
- *    59409  corrector.c              takes away what predicted coefficients get wrong again and again
- *    59568  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    59662  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    59760  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    59935  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    60023  plateau.c                whether a run stands still
- *    60108  horizons.c               how far ahead predictions are good for anything
- *    60197  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    60250  ramp.c                   how many batches a step should add up
- *    60315  tuning.c                 what could be made better while a run goes on
- *    60457  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    60514  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    60754  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    60957  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    61025  moves.c                  how weights are moved, by each of the ways
- *    61116  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    61438  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    55703  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    55749  panel.c                  values of many ticks side by side, and products with them
+ *    55872  gru.c                    a gated recurrent cell (Cho et al
+ *    55953  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    56043  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    56103  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    56303  member.c                 the weights of one world model: how large, where, and how they begin
+ *    56404  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    56627  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    56759  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    56938  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    57202  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    57376  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    57575  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    57678  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    57967  law.c                    the curve that the loss follows over many windows,
+ *    58241  calibration.c            predictions that say how sure they are, held to what then happened
+ *    58421  monitor.c                whether a run goes astray, and what should be done about it
+ *    58673  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    58733  bandit.c                 which arm is worth it now
+ *    58971  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    59110  phases.c                 which phase the next step belongs to, and for how long
+ *    59343  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    59531  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    59841  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    59910  residuals.c              what predictions got wrong
+ *    60160  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    60319  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    60413  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    60511  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    60686  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    60774  plateau.c                whether a run stands still
+ *    60859  horizons.c               how far ahead predictions are good for anything
+ *    60948  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    61001  ramp.c                   how many batches a step should add up
+ *    61066  tuning.c                 what could be made better while a run goes on
+ *    61208  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    61265  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    61505  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    61708  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    61776  moves.c                  how weights are moved, by each of the ways
+ *    61867  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    62189  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1585,6 +1586,14 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
                                               size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
 #endif
 
+/* In which type sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes that
+ * are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
+ * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
+ * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
+ * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves
+ * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
+HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
+
 /* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 
@@ -1593,7 +1602,7 @@ typedef struct hybrid_adapter_info {
     float alpha;
     size_t n_matrices;     /* that it changes */
     uint64_t n_params;     /* values in all A and B */
-    uint64_t bytes;        /* in memory */
+    uint64_t bytes;        /* in memory, the copy that sequences read included */
     uint64_t device_bytes; /* on the GPU as well, where the model is on one */
 } hybrid_adapter_info;
 HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_adapter_info *info);
@@ -2401,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a3fa08d7f72dc94a"
+#define HYBRID__SOURCE_ID "ab991ff38dd01f29"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22271,6 +22280,8 @@ HYB_COLD_END
  *   scale        out = x * factor; out may be x
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
+ *   widen        y += t B^T for outputs r0 .. r1 of an adapter's B (hyb_matmul_low; r0 a multiple of HYB_LOW_PANEL), to
+ *                y[i * y_stride + r - r0]
  *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
  *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64
  *   shift, shortconv: columns at .. at + n of all rows of a run
@@ -22285,6 +22296,7 @@ HYB_COLD_END
     X(scale,      (float *out, const float *x, float factor, int64_t n)) \
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
+    X(widen,      (const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1)) \
     X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
                    void *scratch)) \
     X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
@@ -22489,14 +22501,36 @@ typedef struct hyb_rounding {
 /* Products have three forms: x W^T here, and two that training asks for: dy W (matmul_back_x), dy^T x (matmul_back_w).
  *
  * Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
+typedef struct hyb_matmul_low hyb_matmul_low;
 typedef struct hyb_matmul_out {
     const hyb_tensor *w; /* ne[0] = k, ne[1] = out */
     const float *bias;   /* out values, or NULL */
     const float *add;
     int64_t add_stride; /* (n, out), or NULL */
     float *y;
-    int64_t y_stride; /* may be add, of the same stride */
+    int64_t y_stride;          /* may be add, of the same stride */
+    const hyb_matmul_low *low; /* NULL, or what an adapter adds to y: a host alone does it with the product */
 } hyb_matmul_out;
+
+/* y (n, out) += t B^T, t (n, rank) = factor * (x A^T). */
+struct hyb_matmul_low {
+    hyb_tensor a; /* ne = { k, rank } */
+    hyb_tensor b; /* ne = { rank, out }, turned: panels of HYB_LOW_PANEL outputs [rank][HYB_LOW_PANEL], the last one
+                     filled up with zeros, so that outputs are in the lanes of a vector. nb[1]: bytes of an output,
+                     nb[2]: of all. Of F32, F16, or Q8_0: then a float for each panel comes first (hyb_low_scales), and
+                     the panels hold signed bytes that are multiples of it */
+    float factor;
+    float *t;
+};
+enum { HYB_LOW_PANEL = 16 };
+
+/* Bytes of the scales before the panels of such a B. */
+HYB_INLINE size_t hyb_low_scales(hybrid_type type, int64_t out)
+{
+    const size_t panels = ((size_t)out + HYB_LOW_PANEL - 1) / HYB_LOW_PANEL;
+    return type == HYBRID_TYPE_Q8_0 ? (panels * sizeof(float) + 63) / 64 * 64 : 0;
+}
+
 typedef struct hyb_op_matmul {
     hyb_rows rows; /* which rows of the batch x has */
     const float *x;
@@ -22506,9 +22540,14 @@ typedef struct hyb_op_matmul {
                        (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
     hyb_rounding
         rounding; /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
+    bool only_low; /* every y is there but for what `low` adds, which not every out has */
     int n_out;
     hyb_matmul_out out[4];
 } hyb_op_matmul;
+HYB_INLINE double hyb_bytes_low(const hyb_matmul_low *low)
+{
+    return (double)low->a.nb[1] * (double)low->a.ne[1] + (double)low->b.nb[2];
+}
 HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *batch)
 {
     double bytes = 0;
@@ -22517,6 +22556,8 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
     for (i = 0; i < op->n_out; i++) {
         const hyb_tensor *w = op->out[i].w;
         if (!i) bytes += 4.0 * op->n * (double)w->ne[0];
+        if (op->out[i].low) bytes += hyb_bytes_low(op->out[i].low);
+        if (op->only_low) continue;
         bytes += (double)w->nb[1] * (double)w->ne[1] + 4.0 * op->n * (double)w->ne[1] * (op->out[i].add ? 2 : 1);
     }
     return bytes;
@@ -24324,6 +24365,37 @@ HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
     if (type == HYBRID_TYPE_F16) return hyb_f16_to_f32(hyb_load_u16(row + 2 * i));
     block = (const hyb_block_q8_0 *)(const void *)row + i / 32;
     return hyb_f16_to_f32(block->d) * (float)block->qs[i % 32];
+}
+
+/* ---- what adapters add ------------------------------------------------------------------------------------------- */
+
+HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i)
+{
+    if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
+    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i))
+                                   : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
+}
+
+/* y += factor * sum: of signed bytes with the factor of their panel, of floats with 1. */
+static void hyb_widen_generic(const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride, int64_t r0,
+                              int64_t r1)
+{
+    const char *panels = (const char *)b->data + hyb_low_scales(b->type, b->ne[1]);
+    const bool bytes = b->type == HYBRID_TYPE_Q8_0;
+    const int64_t rank = b->ne[0];
+    int64_t r, j;
+    int i;
+    for (i = 0; i < n; i++)
+        for (r = r0; r < r1; r++) {
+            const float factor = bytes ? ((const float *)b->data)[r / HYB_LOW_PANEL] : 1.0f;
+            float sum = 0;
+            for (j = 0; j < rank; j++) {
+                const int64_t at = (r / HYB_LOW_PANEL * rank + j) * HYB_LOW_PANEL + r % HYB_LOW_PANEL;
+                const float w = bytes ? (float)((const int8_t *)panels)[at] : hyb_weight_generic(b->type, panels, at);
+                sum = hyb_fmaf(w, t[i * rank + j], sum);
+            }
+            y[i * y_stride + r - r0] = hyb_fmaf(sum, factor, y[i * y_stride + r - r0]);
+        }
 }
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
@@ -29239,13 +29311,6 @@ static void hyb_act_f32_prepare(const float *x, int64_t k, void *act)
 }
 static const hyb_act_format hyb_act_f32 = { hyb_act_f32_bytes, hyb_act_f32_prepare }; /* the row, zeros up to 32 */
 
-HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i)
-{
-    if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
-    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i))
-                                   : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
-}
-
 /* A row that is not a multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
  * kernels do. */
 HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)
@@ -30001,6 +30066,90 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
         for (; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
+}
+
+/* ---- what adapters add ------------------------------------------------------------------------------------------- */
+
+/* N weights as floats. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
+    return HYB_V_LOAD_BF16(p);
+}
+
+enum {
+    HYB_V_FN(wide) = HYB_LOW_PANEL / HYB_V_N, /* vectors that hold the outputs of a panel; */
+    HYB_V_FN(widen_rows) = 4,                 /* rows of t that read it together, */
+    HYB_V_FN(widen_panels) = 4                /* or panels that a single row reads: one sum waits for itself */
+};
+
+/* m panels (rank, HYB_LOW_PANEL), one after the other, and n rows of t: y += factor * t . panel, of which `left`
+ * outputs are written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_tile)(const int n, const int m, const hybrid_type type, const char *b,
+                                                  int64_t rank, const float *t, const float *factors, float *y,
+                                                  int64_t y_stride, int64_t left)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1, wide = HYB_V_FN(wide);
+    const int64_t panel = HYB_LOW_PANEL * size * rank;
+    const char *ahead = b + 2 * HYB_V_FN(widen_panels) * panel;
+    HYB_V s[HYB_V_FN(widen_rows)][HYB_V_FN(widen_panels) * HYB_V_FN(wide)];
+    int64_t j;
+    int c, i;
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) s[c][i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < rank; j++, b += HYB_LOW_PANEL * size) {
+        for (i = 0; i < size && n == 1; i++) HYB_PREFETCH(ahead + (j * size + i) * 64);
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const char *p = b + i / wide * panel + i % wide * HYB_V_N * size;
+            const HYB_V w = type == HYBRID_TYPE_Q8_0 ? HYB_V_LOAD_I8(p) : HYB_V_FN(weights)(type, p);
+            HYB_UNROLL
+            for (c = 0; c < n; c++) s[c][i] = HYB_V_FMA(w, HYB_V_SET1(t[c * rank + j]), s[c][i]);
+        }
+    }
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const HYB_V factor = HYB_V_SET1(type == HYBRID_TYPE_Q8_0 ? factors[i / wide] : 1.0f);
+            float *to = y + c * y_stride + i * HYB_V_N;
+            const int64_t here = left - i * HYB_V_N;
+            if (here > 0) HYB_V_FN(put)(to, HYB_V_FMA(s[c][i], factor, HYB_V_FN(get)(to, here)), here);
+        }
+}
+
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_of)(const hybrid_type type, const hyb_tensor *b, const float *t, int n,
+                                                float *y, int64_t y_stride, int64_t r0, int64_t r1)
+{
+    const int64_t rank = b->ne[0], panel = HYB_LOW_PANEL * (int64_t)b->nb[1];
+    const float *factors = (const float *)b->data + r0 / HYB_LOW_PANEL;
+    const char *p = (const char *)b->data + hyb_low_scales(type, b->ne[1]) + r0 / HYB_LOW_PANEL * panel;
+    const int many = HYB_V_FN(widen_panels), rows = HYB_V_FN(widen_rows);
+    int64_t r = r0;
+    int i;
+    for (; n == 1 && r + many * HYB_LOW_PANEL <= r1; r += many * HYB_LOW_PANEL, p += many * panel, factors += many)
+        HYB_V_FN(widen_tile)(1, HYB_V_FN(widen_panels), type, p, rank, t, factors, y + (r - r0), y_stride, r1 - r);
+    for (; r < r1; r += HYB_LOW_PANEL, p += panel, factors++) {
+        float *to = y + (r - r0);
+        for (i = 0; i + rows <= n; i += rows)
+            HYB_V_FN(widen_tile)(HYB_V_FN(widen_rows), 1, type, p, rank, t + i * rank, factors, to + i * y_stride,
+                                 y_stride, r1 - r);
+        for (; i < n; i++)
+            HYB_V_FN(widen_tile)(1, 1, type, p, rank, t + i * rank, factors, to + i * y_stride, y_stride, r1 - r);
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(widen)(const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride,
+                                         int64_t r0, int64_t r1)
+{
+    if (b->type == HYBRID_TYPE_F32)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F32, b, t, n, y, y_stride, r0, r1);
+    else if (b->type == HYBRID_TYPE_F16)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F16, b, t, n, y, y_stride, r0, r1);
+    else
+        HYB_V_FN(widen_of)(HYBRID_TYPE_Q8_0, b, t, n, y, y_stride, r0, r1);
 }
 /* ==== end src/compute/cpu/rows.inc ==== */
 
@@ -31193,14 +31342,6 @@ enum {
     HYB_V_FN(stack) = 5 * HYB_V_COLUMNS * 2 * HYB_V_N,
     HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
-
-/* N weights as floats. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
-{
-    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
-    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
-    return HYB_V_LOAD_BF16(p);
-}
 
 /* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
@@ -32287,6 +32428,90 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
+
+/* ---- what adapters add ------------------------------------------------------------------------------------------- */
+
+/* N weights as floats. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
+    return HYB_V_LOAD_BF16(p);
+}
+
+enum {
+    HYB_V_FN(wide) = HYB_LOW_PANEL / HYB_V_N, /* vectors that hold the outputs of a panel; */
+    HYB_V_FN(widen_rows) = 4,                 /* rows of t that read it together, */
+    HYB_V_FN(widen_panels) = 4                /* or panels that a single row reads: one sum waits for itself */
+};
+
+/* m panels (rank, HYB_LOW_PANEL), one after the other, and n rows of t: y += factor * t . panel, of which `left`
+ * outputs are written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_tile)(const int n, const int m, const hybrid_type type, const char *b,
+                                                  int64_t rank, const float *t, const float *factors, float *y,
+                                                  int64_t y_stride, int64_t left)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1, wide = HYB_V_FN(wide);
+    const int64_t panel = HYB_LOW_PANEL * size * rank;
+    const char *ahead = b + 2 * HYB_V_FN(widen_panels) * panel;
+    HYB_V s[HYB_V_FN(widen_rows)][HYB_V_FN(widen_panels) * HYB_V_FN(wide)];
+    int64_t j;
+    int c, i;
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) s[c][i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < rank; j++, b += HYB_LOW_PANEL * size) {
+        for (i = 0; i < size && n == 1; i++) HYB_PREFETCH(ahead + (j * size + i) * 64);
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const char *p = b + i / wide * panel + i % wide * HYB_V_N * size;
+            const HYB_V w = type == HYBRID_TYPE_Q8_0 ? HYB_V_LOAD_I8(p) : HYB_V_FN(weights)(type, p);
+            HYB_UNROLL
+            for (c = 0; c < n; c++) s[c][i] = HYB_V_FMA(w, HYB_V_SET1(t[c * rank + j]), s[c][i]);
+        }
+    }
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const HYB_V factor = HYB_V_SET1(type == HYBRID_TYPE_Q8_0 ? factors[i / wide] : 1.0f);
+            float *to = y + c * y_stride + i * HYB_V_N;
+            const int64_t here = left - i * HYB_V_N;
+            if (here > 0) HYB_V_FN(put)(to, HYB_V_FMA(s[c][i], factor, HYB_V_FN(get)(to, here)), here);
+        }
+}
+
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_of)(const hybrid_type type, const hyb_tensor *b, const float *t, int n,
+                                                float *y, int64_t y_stride, int64_t r0, int64_t r1)
+{
+    const int64_t rank = b->ne[0], panel = HYB_LOW_PANEL * (int64_t)b->nb[1];
+    const float *factors = (const float *)b->data + r0 / HYB_LOW_PANEL;
+    const char *p = (const char *)b->data + hyb_low_scales(type, b->ne[1]) + r0 / HYB_LOW_PANEL * panel;
+    const int many = HYB_V_FN(widen_panels), rows = HYB_V_FN(widen_rows);
+    int64_t r = r0;
+    int i;
+    for (; n == 1 && r + many * HYB_LOW_PANEL <= r1; r += many * HYB_LOW_PANEL, p += many * panel, factors += many)
+        HYB_V_FN(widen_tile)(1, HYB_V_FN(widen_panels), type, p, rank, t, factors, y + (r - r0), y_stride, r1 - r);
+    for (; r < r1; r += HYB_LOW_PANEL, p += panel, factors++) {
+        float *to = y + (r - r0);
+        for (i = 0; i + rows <= n; i += rows)
+            HYB_V_FN(widen_tile)(HYB_V_FN(widen_rows), 1, type, p, rank, t + i * rank, factors, to + i * y_stride,
+                                 y_stride, r1 - r);
+        for (; i < n; i++)
+            HYB_V_FN(widen_tile)(1, 1, type, p, rank, t + i * rank, factors, to + i * y_stride, y_stride, r1 - r);
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(widen)(const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride,
+                                         int64_t r0, int64_t r1)
+{
+    if (b->type == HYBRID_TYPE_F32)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F32, b, t, n, y, y_stride, r0, r1);
+    else if (b->type == HYBRID_TYPE_F16)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F16, b, t, n, y, y_stride, r0, r1);
+    else
+        HYB_V_FN(widen_of)(HYBRID_TYPE_Q8_0, b, t, n, y, y_stride, r0, r1);
+}
 /* ==== end src/compute/cpu/rows.inc ==== */
 
 /* ==== begin src/compute/cpu/recurrent.inc ==== */
@@ -33478,14 +33703,6 @@ enum {
     HYB_V_FN(stack) = 5 * HYB_V_COLUMNS * 2 * HYB_V_N,
     HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
-
-/* N weights as floats. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
-{
-    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
-    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
-    return HYB_V_LOAD_BF16(p);
-}
 
 /* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
@@ -34568,6 +34785,90 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
+
+/* ---- what adapters add ------------------------------------------------------------------------------------------- */
+
+/* N weights as floats. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
+{
+    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
+    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
+    return HYB_V_LOAD_BF16(p);
+}
+
+enum {
+    HYB_V_FN(wide) = HYB_LOW_PANEL / HYB_V_N, /* vectors that hold the outputs of a panel; */
+    HYB_V_FN(widen_rows) = 4,                 /* rows of t that read it together, */
+    HYB_V_FN(widen_panels) = 4                /* or panels that a single row reads: one sum waits for itself */
+};
+
+/* m panels (rank, HYB_LOW_PANEL), one after the other, and n rows of t: y += factor * t . panel, of which `left`
+ * outputs are written. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_tile)(const int n, const int m, const hybrid_type type, const char *b,
+                                                  int64_t rank, const float *t, const float *factors, float *y,
+                                                  int64_t y_stride, int64_t left)
+{
+    const int size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1, wide = HYB_V_FN(wide);
+    const int64_t panel = HYB_LOW_PANEL * size * rank;
+    const char *ahead = b + 2 * HYB_V_FN(widen_panels) * panel;
+    HYB_V s[HYB_V_FN(widen_rows)][HYB_V_FN(widen_panels) * HYB_V_FN(wide)];
+    int64_t j;
+    int c, i;
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) s[c][i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < rank; j++, b += HYB_LOW_PANEL * size) {
+        for (i = 0; i < size && n == 1; i++) HYB_PREFETCH(ahead + (j * size + i) * 64);
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const char *p = b + i / wide * panel + i % wide * HYB_V_N * size;
+            const HYB_V w = type == HYBRID_TYPE_Q8_0 ? HYB_V_LOAD_I8(p) : HYB_V_FN(weights)(type, p);
+            HYB_UNROLL
+            for (c = 0; c < n; c++) s[c][i] = HYB_V_FMA(w, HYB_V_SET1(t[c * rank + j]), s[c][i]);
+        }
+    }
+    HYB_UNROLL
+    for (c = 0; c < n; c++)
+        HYB_UNROLL
+        for (i = 0; i < m * wide; i++) {
+            const HYB_V factor = HYB_V_SET1(type == HYBRID_TYPE_Q8_0 ? factors[i / wide] : 1.0f);
+            float *to = y + c * y_stride + i * HYB_V_N;
+            const int64_t here = left - i * HYB_V_N;
+            if (here > 0) HYB_V_FN(put)(to, HYB_V_FMA(s[c][i], factor, HYB_V_FN(get)(to, here)), here);
+        }
+}
+
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(widen_of)(const hybrid_type type, const hyb_tensor *b, const float *t, int n,
+                                                float *y, int64_t y_stride, int64_t r0, int64_t r1)
+{
+    const int64_t rank = b->ne[0], panel = HYB_LOW_PANEL * (int64_t)b->nb[1];
+    const float *factors = (const float *)b->data + r0 / HYB_LOW_PANEL;
+    const char *p = (const char *)b->data + hyb_low_scales(type, b->ne[1]) + r0 / HYB_LOW_PANEL * panel;
+    const int many = HYB_V_FN(widen_panels), rows = HYB_V_FN(widen_rows);
+    int64_t r = r0;
+    int i;
+    for (; n == 1 && r + many * HYB_LOW_PANEL <= r1; r += many * HYB_LOW_PANEL, p += many * panel, factors += many)
+        HYB_V_FN(widen_tile)(1, HYB_V_FN(widen_panels), type, p, rank, t, factors, y + (r - r0), y_stride, r1 - r);
+    for (; r < r1; r += HYB_LOW_PANEL, p += panel, factors++) {
+        float *to = y + (r - r0);
+        for (i = 0; i + rows <= n; i += rows)
+            HYB_V_FN(widen_tile)(HYB_V_FN(widen_rows), 1, type, p, rank, t + i * rank, factors, to + i * y_stride,
+                                 y_stride, r1 - r);
+        for (; i < n; i++)
+            HYB_V_FN(widen_tile)(1, 1, type, p, rank, t + i * rank, factors, to + i * y_stride, y_stride, r1 - r);
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(widen)(const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride,
+                                         int64_t r0, int64_t r1)
+{
+    if (b->type == HYBRID_TYPE_F32)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F32, b, t, n, y, y_stride, r0, r1);
+    else if (b->type == HYBRID_TYPE_F16)
+        HYB_V_FN(widen_of)(HYBRID_TYPE_F16, b, t, n, y, y_stride, r0, r1);
+    else
+        HYB_V_FN(widen_of)(HYBRID_TYPE_Q8_0, b, t, n, y, y_stride, r0, r1);
+}
 /* ==== end src/compute/cpu/rows.inc ==== */
 
 /* ==== begin src/compute/cpu/recurrent.inc ==== */
@@ -35760,14 +36061,6 @@ enum {
     HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
 
-/* N weights as floats. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const char *p)
-{
-    if (type == HYBRID_TYPE_F32) return HYB_V_LOAD((const float *)(const void *)p);
-    if (type == HYBRID_TYPE_F16) return HYB_V_LOAD_F16(p);
-    return HYB_V_LOAD_BF16(p);
-}
-
 /* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
@@ -36256,6 +36549,9 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
  * chunk only.
  *
+ * What adapters add goes through the same section: after the chunks of the products come those of t = factor * (x A^T),
+ * then those of y += t B^T, which wait until all before them are done: that is when another lane is late.
+ *
  * A type without kernels of its own is multiplied by those of F32: a lane decodes some rows of the weights, and all
  * rows of x pass them. So it has the order of float weights, and the bits of a matrix that was decoded before. */
 
@@ -36263,6 +36559,12 @@ enum {
     HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
     HYB_MATMUL_CHUNK_MIN = 16 << 10, /* at least this many, */
     HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
+    HYB_MATMUL_LOW_X = 64,           /* x A^T: rows of x a chunk, */
+    HYB_MATMUL_LOW_A = 8 << 10,      /* and bytes of A at least; */
+    HYB_MATMUL_LOW_B = 4 << 10,      /* t B^T: bytes of B a chunk at least */
+    /* and of either so many at its beginning are asked for at once: these matrices are little, and the processor would
+     * not know before the end of one that it is read in order */
+    HYB_MATMUL_LOW_FETCH = 3 << 10,
     /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
     HYB_MATMUL_WARM = 24 << 10,
     HYB_MATMUL_ROWS = 64,           /* prefill: at most this many rows a chunk */
@@ -36308,24 +36610,32 @@ static void hyb_matmul_decode(hyb_dequantize_fn decode, const char *rows, size_t
     for (; n > 0; n--, rows += row_bytes, to += k) decode(rows, to, (size_t)k);
 }
 
-typedef struct hyb_matmul_part { /* one matrix of the op */
-    const hyb_matmul_kernel *kernel;
+typedef enum hyb_matmul_does { HYB_MATMUL_W, HYB_MATMUL_A, HYB_MATMUL_B } hyb_matmul_does;
+typedef struct hyb_matmul_part { /* one matrix of the op, or of what is added */
+    hyb_matmul_does does;
+    const hyb_matmul_out *out;
+    const hyb_matmul_kernel *kernel; /* NULL of a B, as all up to acts */
     const hyb_act_format *format;
     const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
     hyb_dequantize_fn decode; /* what makes F32 of rows for the kernel; NULL: it reads w as it is */
     const char *acts;         /* n prepared rows */
     size_t act_bytes;
     int64_t chunk_rows;
+    int x_chunks; /* into which the rows of x are cut: 1 but for an A, */
+    float factor; /* whose products have a factor */
     int first_chunk;
 } hyb_matmul_part;
 
 typedef struct hyb_matmul_job {
     const hyb_op_matmul *op;
     const hyb_cpu_kernels *rows; /* which add */
-    hyb_matmul_part part[4];
-    const hyb_act_format *format[4]; /* the distinct ones */
-    char *format_acts[4];
-    int n_formats, n_chunks;
+    hyb_matmul_part part[12];    /* every W, every A, every B */
+    hyb_matmul_out a_out[4];
+    const hyb_act_format *format[HYB_LIMIT_FORMATS]; /* the distinct ones */
+    char *format_acts[HYB_LIMIT_FORMATS];
+    int n_parts, n_formats, n_chunks;
+    int before_b;           /* chunks that those of a B wait for; 0: there is none */
+    volatile uint64_t done; /* of them */
     char *lane_scratch;
     size_t lane_bytes; /* scratch of a lane: the kernel's, then decoded rows, then a tile of results for y += */
     size_t decoded_at, tile_at;
@@ -36353,39 +36663,111 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
 }
 
+/* What a part reads of x: the place of its format among those of the job, in scratch from *at on. */
+static const char *hyb_matmul_plan_acts(hyb_matmul_job *job, const hyb_matmul_part *part, char *scratch, size_t *at)
+{
+    int f;
+    for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
+    if (f == job->n_formats) {
+        job->format[job->n_formats++] = part->format;
+        job->format_acts[f] = scratch ? scratch + *at : NULL;
+        *at += part->act_bytes * (size_t)job->op->n;
+    }
+    return job->format_acts[f];
+}
+
+/* Adds a part of so many chunks. */
+static void hyb_matmul_plan_chunks(hyb_matmul_job *job, hyb_matmul_part *part, hyb_matmul_does does)
+{
+    part->does = does;
+    part->first_chunk = job->n_chunks;
+    job->n_chunks += (int)((part->out->w->ne[1] + part->chunk_rows - 1) / part->chunk_rows) * part->x_chunks;
+    job->n_parts++;
+}
+
+/* y = x W^T, or t = x A^T. */
+static void hyb_matmul_plan_product(hyb_matmul_job *job, hyb_isa isa, int lanes, const hyb_matmul_out *out,
+                                    hyb_matmul_does does)
+{
+    const int n = job->op->n;
+    const hyb_tensor *w = out->w;
+    hyb_matmul_part *part = &job->part[job->n_parts];
+    const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
+    bool by_gemv;
+    if (!kernel || w->ne[1] < 1 || n < 1) return;
+    by_gemv = hyb_matmul_by_gemv(kernel, n);
+    part->out = out;
+    part->kernel = kernel;
+    part->format = by_gemv ? kernel->one : kernel->many;
+    part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
+    part->decode = hyb_matmul_decoder(w->type);
+    part->act_bytes = part->format->bytes(w->ne[0]);
+    part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, n, lanes);
+    part->x_chunks = 1;
+    if (does == HYB_MATMUL_A) part->x_chunks = (n + HYB_MATMUL_LOW_X - 1) / HYB_MATMUL_LOW_X;
+    if (does == HYB_MATMUL_A && by_gemv)
+        part->chunk_rows = HYB_MAX((w->ne[1] + lanes - 1) / lanes, (int64_t)(HYB_MATMUL_LOW_A / w->nb[1] + 1));
+    hyb_matmul_plan_chunks(job, part, does);
+}
+
+/* t = factor * (x A^T) for every output that an adapter changes. */
+static void hyb_matmul_plan_a(hyb_matmul_job *job, hyb_isa isa, int lanes)
+{
+    int i;
+    for (i = 0; i < job->op->n_out; i++) {
+        const hyb_matmul_low *low = job->op->out[i].low;
+        hyb_matmul_out *a = &job->a_out[i];
+        if (!low) continue;
+        a->w = &low->a;
+        a->y = low->t;
+        a->y_stride = low->a.ne[1];
+        job->part[job->n_parts].factor = low->factor;
+        hyb_matmul_plan_product(job, isa, lanes, a, HYB_MATMUL_A);
+    }
+}
+
+/* y += t B^T. */
+static void hyb_matmul_plan_b(hyb_matmul_job *job, int lanes)
+{
+    int i;
+    for (i = 0; i < job->op->n_out; i++) {
+        const hyb_matmul_out *out = &job->op->out[i];
+        hyb_matmul_part *part = &job->part[job->n_parts];
+        int64_t rows;
+        if (!out->low || job->op->n < 1) continue;
+        rows = HYB_MAX(out->w->ne[1] / lanes, (int64_t)(HYB_MATMUL_LOW_B / out->low->b.nb[1]));
+        part->out = out;
+        part->x_chunks = 1;
+        part->chunk_rows = (int64_t)hyb_align((size_t)HYB_MAX(rows, 1), HYB_LOW_PANEL);
+        hyb_matmul_plan_chunks(job, part, HYB_MATMUL_B);
+    }
+}
+
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
 static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_matmul *op)
 {
     size_t at = 0, kernel_bytes = 0, decoded_bytes = 0, tile_bytes = 0;
-    bool by_gemv;
-    int i, f;
+    int i;
     memset(job, 0, sizeof *job);
     job->op = op;
     job->rows = hyb_cpu_kernels_for(isa);
-    for (i = 0; i < op->n_out; i++) {
-        const hyb_tensor *w = op->out[i].w;
+    for (i = 0; i < op->n_out && !op->only_low; i++)
+        hyb_matmul_plan_product(job, isa, lanes, &op->out[i], HYB_MATMUL_W);
+    job->before_b = job->n_chunks;
+    hyb_matmul_plan_a(job, isa, lanes);
+    job->before_b = job->before_b < job->n_chunks ? job->n_chunks : 0;
+    hyb_matmul_plan_b(job, lanes);
+    for (i = 0; i < job->n_parts; i++) {
         hyb_matmul_part *part = &job->part[i];
-        const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
-        if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
-        by_gemv = hyb_matmul_by_gemv(kernel, op->n);
-        part->kernel = kernel;
-        part->format = by_gemv ? kernel->one : kernel->many;
-        part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
-        part->decode = hyb_matmul_decoder(w->type);
-        part->act_bytes = part->format->bytes(w->ne[0]);
-        for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
-        if (f == job->n_formats) {
-            job->format[job->n_formats++] = part->format;
-            job->format_acts[f] = scratch ? scratch + at : NULL;
-            at += part->act_bytes * (size_t)op->n;
-        }
-        part->acts = job->format_acts[f];
-        part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
-        part->first_chunk = job->n_chunks;
-        job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
-        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, w->ne[0], by_gemv));
-        tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
+        const hyb_matmul_kernel *kernel = part->kernel;
+        const int64_t k = part->out->w->ne[0];
+        const bool by_gemv = kernel && hyb_matmul_by_gemv(kernel, op->n);
+        if (part->does == HYB_MATMUL_B) continue;
+        part->acts = hyb_matmul_plan_acts(job, part, scratch, &at);
+        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(k, op->n), 64));
+        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, k, by_gemv));
+        if (part->does == HYB_MATMUL_W)
+            tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
     job->decoded_at = kernel_bytes;
     job->tile_at = kernel_bytes + decoded_bytes;
@@ -36423,19 +36805,15 @@ static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, co
     if (r1 > whole) part->kernel->gemv(w->data, w->nb[1], w->ne[0], act, y + (whole - r0), whole, r1);
 }
 
-/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
-static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
-                            int64_t r0, int64_t r1, char *scratch)
+/* Rows r0..r1 of one matrix, for few rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
+static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                           int64_t r0, int64_t r1)
 {
     const hyb_matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
     int64_t r, end,
         step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
     int i;
-    if (!hyb_matmul_by_gemv(kernel, n)) {
-        kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
-        return;
-    }
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
         for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
@@ -36444,6 +36822,16 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
         for (; i < n; i++)
             hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
     }
+}
+
+/* The same for all rows of x. */
+static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                            int64_t r0, int64_t r1, char *scratch)
+{
+    if (hyb_matmul_by_gemv(part->kernel, n))
+        hyb_matmul_few(part, w, n, y, y_stride, r0, r1);
+    else
+        part->kernel->gemm(w->data, w->nb[1], w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
 }
 
 /* The same for rows that are decoded first, to `decoded`. */
@@ -36463,24 +36851,14 @@ static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w,
     }
 }
 
-static void hyb_matmul_chunk(void *arg, int chunk, int lane)
+/* Rows r0..r1 of y = x W^T, for all rows of x. */
+static void hyb_matmul_product(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1, char *scratch)
 {
-    hyb_matmul_job *job = (hyb_matmul_job *)arg;
     const hyb_op_matmul *op = job->op;
-    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
-    float *tile = (float *)(void *)(scratch + job->tile_at);
-    const hyb_matmul_out *out;
-    const hyb_matmul_part *part;
-    int64_t r0, r1, stride;
-    float *y;
-    int i, p = op->n_out - 1;
-    while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
-    out = &op->out[p];
-    part = &job->part[p];
-    r0 = (chunk - part->first_chunk) * part->chunk_rows;
-    r1 = HYB_MIN(r0 + part->chunk_rows, out->w->ne[1]);
-    y = out->add ? tile : out->y + r0;
-    stride = out->add ? part->chunk_rows : out->y_stride;
+    const hyb_matmul_out *out = part->out;
+    float *y = out->add ? (float *)(void *)(scratch + job->tile_at) : out->y + r0;
+    const int64_t stride = out->add ? part->chunk_rows : out->y_stride;
+    int i;
     if (part->decode)
         hyb_matmul_decoded(part, out->w, op->n, y, stride, r0, r1, (float *)(void *)(scratch + job->decoded_at),
                            scratch);
@@ -36493,13 +36871,79 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     }
 }
 
+/* Asks for the beginning of rows r0..r1 of an A or a B. */
+static void hyb_matmul_fetch(const hyb_matmul_part *part, int64_t r0, int64_t r1)
+{
+    const hyb_tensor *w = part->does == HYB_MATMUL_A ? part->out->w : &part->out->low->b;
+    const size_t scales = part->does == HYB_MATMUL_A ? 0 : hyb_low_scales(w->type, w->ne[1]),
+                 bytes = HYB_MIN((size_t)(r1 - r0) * w->nb[1], (size_t)HYB_MATMUL_LOW_FETCH);
+    const char *from = (const char *)w->data + scales + (size_t)r0 * w->nb[1];
+    size_t at;
+    for (at = 0; at < bytes; at += 64) HYB_PREFETCH(from + at);
+    HYB_UNUSED(from);
+}
+
+/* Rows r0..r1 of A: t = factor * (x A^T) of n rows of x from x0 on. */
+static void hyb_matmul_narrow(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1, int x0, int n,
+                              char *scratch)
+{
+    const hyb_matmul_out *out = part->out;
+    hyb_matmul_part some = *part;
+    float *t = out->y + x0 * out->y_stride + r0;
+    int i;
+    some.acts += (size_t)x0 * part->act_bytes;
+    hyb_matmul_fetch(part, r0, r1);
+    if (hyb_matmul_by_gemv(part->kernel, job->op->n))
+        hyb_matmul_few(&some, out->w, n, t, out->y_stride, r0, r1);
+    else
+        part->kernel->gemm(out->w->data, out->w->nb[1], out->w->ne[0], some.acts, n, t, out->y_stride, r0, r1, scratch);
+    for (i = 0; i < n && part->factor != 1; i++, t += out->y_stride) job->rows->scale(t, t, part->factor, r1 - r0);
+}
+
+/* Rows r0..r1 of B: y += t B^T. The chunks before are done, or some lane is at them and waits for nobody. */
+static void hyb_matmul_widen(hyb_matmul_job *job, const hyb_matmul_part *part, int64_t r0, int64_t r1)
+{
+    const hyb_matmul_out *out = part->out;
+    int spins;
+    hyb_matmul_fetch(part, r0, r1);
+    for (spins = 0; hyb_atomic_load(&job->done) < (uint64_t)job->before_b; spins++) {
+        hyb_pause();
+        if (spins > 2000) hyb_yield(); /* it lost its core: give it ours */
+    }
+    job->rows->widen(&out->low->b, out->low->t, job->op->n, out->y + r0, out->y_stride, r0, r1);
+}
+
+static void hyb_matmul_chunk(void *arg, int chunk, int lane)
+{
+    hyb_matmul_job *job = (hyb_matmul_job *)arg;
+    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
+    const hyb_matmul_part *part = &job->part[job->n_parts - 1];
+    int64_t r0, r1;
+    int c, x0;
+    while (part->first_chunk > chunk) part--;
+    c = (chunk - part->first_chunk) / part->x_chunks;
+    x0 = (chunk - part->first_chunk) % part->x_chunks * HYB_MATMUL_LOW_X;
+    r0 = c * part->chunk_rows;
+    r1 = HYB_MIN(r0 + part->chunk_rows, part->out->w->ne[1]);
+    if (part->does == HYB_MATMUL_A)
+        hyb_matmul_narrow(job, part, r0, r1, x0, HYB_MIN(job->op->n - x0, (int)HYB_MATMUL_LOW_X), scratch);
+    else if (part->does == HYB_MATMUL_B)
+        hyb_matmul_widen(job, part, r0, r1);
+    else
+        hyb_matmul_product(job, part, r0, r1, scratch);
+    if (chunk < job->before_b) hyb_atomic_add(&job->done, 1);
+}
+
 /* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
  * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
 static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
 {
     hyb_matmul_job job;
+    int i;
     hyb_matmul_plan(&job, isa, hyb_lanes(rt), (char *)scratch, op);
     if (!job.n_chunks) return;
+    for (i = 0; i < job.n_parts && hyb_lanes(rt) == 1; i++) /* to its cache, while W is read */
+        if (job.part[i].does != HYB_MATMUL_W) hyb_matmul_fetch(&job.part[i], 0, job.part[i].out->w->ne[1]);
     hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
     hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
 }
@@ -39195,7 +39639,10 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
  *     values   [ A of pair 0 (rank, k) ][ B of pair 0 (out, rank) ][ A of pair 1 ][ B of pair 1 ] ...
  *
  * The pairs stand in the order of the model's table of tensors; hyb_adapter_pair_of finds that of a matrix. A pass
- * finds the adapters of a row by its run (hyb_products, in pass.c). */
+ * finds the adapters of a row by its run (hyb_products, in pass.c).
+ *
+ * That is what is trained, saved and merged, and what a GPU reads. Layers on the host read a copy
+ * (model/adapter_worn.c). */
 
 /* What is added to matrix w: scale * B A. */
 typedef struct hyb_adapter_pair {
@@ -39204,6 +39651,11 @@ typedef struct hyb_adapter_pair {
     float scale;
     size_t a_at, b_at; /* of their first values in the arena */
     hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
+    hybrid_type like;  /* the type of its values that goes with that of w: F32, F16 or Q8_0 */
+    /* what passes on the host read, as hyb_matmul_low wants it, and its factor (model/adapter_worn.c) */
+    hyb_tensor worn_a, worn_b;
+    float worn_scale;
+    volatile uint64_t worn_of; /* `changes` when it was made */
 } hyb_adapter_pair;
 
 typedef struct hyb_pupil hyb_pupil;
@@ -39219,8 +39671,14 @@ struct hybrid_adapter {
     int32_t *pair_of;  /* n_weights: 1 + the pair of a tensor, or 0 */
     float *values;     /* n_values, 64-byte aligned */
     size_t n_values;
-    float *kept;     /* NULL, or the values that a rollback goes back to */
-    hyb_device *gpu; /* NULL, or where a copy of the values is */
+    float *kept; /* NULL, or the values that a rollback goes back to */
+    bool typed;  /* the caller has said in which type the host reads it: */
+    hybrid_type type;
+    volatile uint64_t changes; /* how often the values were new: at least 1 */
+    char *worn;                /* worn_bytes, 64-byte aligned: what the host reads */
+    size_t worn_bytes;
+    hyb_spin worn_lock; /* held while a pair is copied */
+    hyb_device *gpu;    /* NULL, or where a copy of the values is */
     void *gpu_values;
     uint64_t in_use;    /* a call that trains it is under way: its callbacks may not begin another */
     hyb_pupil *learner; /* of train/learn, and what ends it; NULL: it never learned */
@@ -39304,6 +39762,9 @@ static size_t hyb_adapter_layout(hybrid_adapter *adapter, const hyb_tensor *tens
             return 0;
         hyb_adapter_matrix(&p->a, w->ne[0], p->rank);
         hyb_adapter_matrix(&p->b, p->rank, w->ne[1]);
+        p->like = w->type == HYBRID_TYPE_F32                                  ? HYBRID_TYPE_F32
+                  : w->type == HYBRID_TYPE_F16 || w->type == HYBRID_TYPE_BF16 ? HYBRID_TYPE_F16
+                                                                              : HYBRID_TYPE_Q8_0;
         p->scale = adapter->alpha != 0 ? adapter->alpha / (float)p->rank : 1.0f;
         p->a_at = n;
         p->b_at = n + hyb_align(a, 16);
@@ -39328,14 +39789,16 @@ static hyb_tensor hyb_adapter_on(const hybrid_adapter *adapter, const hyb_tensor
 static hybrid_result hyb_adapter_fetch(hybrid_adapter *adapter, hyb_backend *be, hybrid_error *error)
 {
     be->ops->read(be, adapter->values, adapter->gpu_values, adapter->n_values * sizeof(float));
+    hyb_atomic_add(&adapter->changes, 1);
     return be->ops->sync(be, error);
 }
 
-/* Values have changed: the copy on the GPU follows, if there is one. No pass of the model is under way. */
+/* Values have changed: the copies follow, that on the GPU at once. No pass of the model is under way. */
 static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *error)
 {
     hyb_device *gpu = adapter->gpu;
     hybrid_result r;
+    hyb_atomic_add(&adapter->changes, 1);
     if (!gpu) return HYBRID_OK;
     r = gpu->ops->write(gpu, adapter->gpu_values, adapter->values, adapter->n_values * sizeof(float), error);
     return r ? r : gpu->ops->flush(gpu, error);
@@ -39362,6 +39825,7 @@ static void hyb_adapter_free(hybrid_adapter *adapter)
         adapter->gpu->ops->free(adapter->gpu, adapter->gpu_values);
     }
     hyb_free_aligned(rt, adapter->kept);
+    hyb_free_aligned(rt, adapter->worn);
     hyb_free_aligned(rt, adapter->values);
     hyb_free(rt, adapter->pair_of);
     hyb_free(rt, adapter->pairs);
@@ -39375,6 +39839,217 @@ static void hyb_adapter_release(hybrid_adapter *adapter)
 }
 /* ==== end src/model/adapter.c ==== */
 HYB_COLD_END
+
+/* ==== begin src/model/adapter_worn.c ==== */
+/* model/adapter_worn: the copy of an adapter that passes on the host read. A decode step is as long as the bytes that
+ * it reads, so the copy has the precision of the matrix that it changes, and not more: F32 over F32; F16 over F16 and
+ * BF16; over block types, whose products round x to 8 bits, so many bits of A and B (hybrid_adapter_set_type asks for
+ * another). B is turned, so that outputs are in the lanes of a vector (hyb_matmul_low).
+ *
+ *     worn   [ A of pair 0 (rank, k), if it is not F32 ][ B of pair 0, turned ][ A of pair 1 ] ...
+ *
+ * F16: each matrix times a power of two that brings its largest value near to the largest half: no value is lost for
+ * being small, and one that a half can hold is exact.
+ * Q8_0: column j of B times a power of two, so that its largest is between 1/2 and 1, and row j of A by the same; A
+ * times a power of two; blocks of 32 along its rows. B: the factor of a panel is its largest value / 127.
+ *
+ * A pair is copied by the first pass that needs it after its values have changed: a lesson does not pay for a step that
+ * nobody reads, and a pass that is cut into slices (hybrid_decode_step) pays for one layer after the other. */
+
+/* ---- where it is ---- */
+
+static hybrid_type hyb_adapter_worn_type(const hybrid_adapter *a, const hyb_adapter_pair *p)
+{
+    const hybrid_type type = a->typed ? a->type : p->like;
+    return type == HYBRID_TYPE_Q8_0 && p->a.ne[0] % 32 ? HYBRID_TYPE_F16 : type;
+}
+
+/* Places the copies of all pairs from base on (NULL: only counts). Returns their bytes. */
+static size_t hyb_adapter_worn_layout(hybrid_adapter *a, char *base)
+{
+    size_t at = 0;
+    int32_t i;
+    for (i = 0; i < a->n_pairs; i++) {
+        hyb_adapter_pair *p = &a->pairs[i];
+        const hybrid_type type = hyb_adapter_worn_type(a, p);
+        const size_t size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1;
+        hyb_tensor worn_a = p->a, worn_b = p->b;
+        worn_a.type = worn_b.type = type;
+        worn_a.nb[0] = hybrid_type_block_bytes(type);
+        worn_a.nb[1] = hybrid_type_row_bytes(type, (size_t)p->a.ne[0]);
+        worn_a.nb[2] = worn_a.nb[3] = worn_a.nb[1] * (size_t)p->rank;
+        if (type != HYBRID_TYPE_F32) {
+            worn_a.data = base ? base + at : NULL;
+            at += hyb_align(worn_a.nb[2], 64);
+        }
+        worn_b.data = base ? base + at : NULL;
+        worn_b.nb[0] = size;
+        worn_b.nb[1] = size * (size_t)p->rank;
+        worn_b.nb[2] = worn_b.nb[3] =
+            hyb_low_scales(type, p->b.ne[1]) + hyb_align((size_t)p->b.ne[1], HYB_LOW_PANEL) * worn_b.nb[1];
+        at += hyb_align(worn_b.nb[2], 64);
+        if (!base) continue;
+        p->worn_a = worn_a;
+        p->worn_b = worn_b;
+        p->worn_of = 0;
+    }
+    return at;
+}
+
+/* Memory for the copies, in place of that which is there; they are made when they are read. */
+static hybrid_result hyb_adapter_worn_room(hybrid_adapter *a, hybrid_error *error)
+{
+    const size_t bytes = hyb_adapter_worn_layout(a, NULL);
+    char *made = (char *)hyb_alloc_aligned(a->rt, bytes);
+    if (!made) return hyb_fail_memory(error, bytes);
+    hyb_free_aligned(a->rt, a->worn);
+    a->worn = made;
+    a->worn_bytes = bytes;
+    hyb_adapter_worn_layout(a, made);
+    return HYBRID_OK;
+}
+
+/* ---- what is in it ---- */
+
+enum { HYB_WORN_PIECE = 256 }; /* values that are worked on at a time: whole blocks, and whole rows of panels */
+
+typedef struct hyb_worn_copy {
+    const hyb_cpu_kernels *kernels;
+    const hyb_adapter_pair *p;
+    hybrid_type type;
+    float columns[HYBRID_ADAPTER_MAX_RANK]; /* of B: the power of two of each */
+    float of_a, of_b;                       /* and that of each matrix */
+} hyb_worn_copy;
+
+/* The power of two that brings `most` to 2^(to - 1) or more, but below 2^to; 1 where there is none. */
+static float hyb_worn_factor(float most, int to)
+{
+    int e;
+    if (!(most > 0) || most > 3.4e38f) return 1;
+    frexp((double)most, &e);
+    return (float)ldexp(1, HYB_MAX(HYB_MIN(to - e, 48), -48));
+}
+
+static float hyb_worn_largest(float most, const float *values, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++) most = fabsf(values[i]) > most ? fabsf(values[i]) : most;
+    return most;
+}
+
+/* The powers of two. */
+static void hyb_worn_factors(hyb_worn_copy *c)
+{
+    const size_t rank = (size_t)c->p->rank, k = (size_t)c->p->a.ne[0], out = (size_t)c->p->b.ne[1];
+    const float *a = (const float *)c->p->a.data, *b = (const float *)c->p->b.data;
+    float most = 0;
+    size_t o, j;
+    for (j = 0; j < rank; j++) c->columns[j] = 0;
+    c->of_a = c->of_b = 1;
+    if (c->type == HYBRID_TYPE_F16) c->of_b = hyb_worn_factor(hyb_worn_largest(0, b, rank * out), 15);
+    for (o = 0; o < out && c->type == HYBRID_TYPE_Q8_0; o++)
+        for (j = 0; j < rank; j++) c->columns[j] = hyb_worn_largest(c->columns[j], b + o * rank + j, 1);
+    for (j = 0; j < rank; j++) {
+        c->columns[j] = hyb_worn_factor(c->columns[j], 0);
+        most = HYB_MAX(most, hyb_worn_largest(0, a + j * k, k) / c->columns[j]);
+    }
+    if (c->type != HYBRID_TYPE_F32) c->of_a = hyb_worn_factor(most, 15);
+}
+
+/* Row by row. */
+static void hyb_worn_a(const hyb_worn_copy *c)
+{
+    const int64_t k = c->p->a.ne[0];
+    const float *a = (const float *)c->p->a.data;
+    char *to = (char *)(uintptr_t)c->p->worn_a.data;
+    float scaled[HYB_WORN_PIECE];
+    int64_t j, i;
+    for (j = 0; j < c->p->rank; j++, a += k, to += c->p->worn_a.nb[1])
+        for (i = 0; i < k; i += HYB_WORN_PIECE) {
+            const int n = (int)HYB_MIN(k - i, (int64_t)HYB_WORN_PIECE);
+            c->kernels->scale(scaled, a + i, c->of_a / c->columns[j], n);
+            c->kernels->kv_row(c->type, scaled, to + hybrid_type_row_bytes(c->type, (size_t)i), n);
+        }
+}
+
+/* n values of a panel, to signed bytes that are multiples of factor. */
+static void hyb_worn_bytes(const float *values, float factor, char *to, int n)
+{
+    const float inverse = factor != 0 ? 1 / factor : 0;
+    int i;
+    for (i = 0; i < n; i++) {
+        const float q = values[i] * inverse + 12582912.0f; /* 1.5 * 2^23: the sum rounds to an integer */
+        to[i] = (char)(q >= 12582785.0f && q <= 12583039.0f ? (int)(q - 12582912.0f) : 0);
+    }
+}
+
+/* A panel: HYB_LOW_PANEL rows of B from o on become its columns. Returns its largest value, of bytes; to NULL: that is
+ * all. */
+static float hyb_worn_panel(const hyb_worn_copy *c, int64_t o, float factor, char *to)
+{
+    const int64_t rank = c->p->rank, out = c->p->b.ne[1];
+    const float *b = (const float *)c->p->b.data;
+    float turned[HYB_WORN_PIECE], most = 0;
+    int64_t j, first, i, rows;
+    for (first = 0; first < rank; first += rows) {
+        int n;
+        rows = HYB_MIN(rank - first, (int64_t)(HYB_WORN_PIECE / HYB_LOW_PANEL));
+        n = (int)rows * HYB_LOW_PANEL;
+        for (j = 0; j < rows; j++)
+            for (i = 0; i < HYB_LOW_PANEL; i++)
+                turned[j * HYB_LOW_PANEL + i] =
+                    o + i < out ? b[(o + i) * rank + first + j] * (c->columns[first + j] * c->of_b) : 0;
+        if (!to) {
+            most = hyb_worn_largest(most, turned, (size_t)n);
+            continue;
+        }
+        if (c->type == HYBRID_TYPE_Q8_0)
+            hyb_worn_bytes(turned, factor, to, n);
+        else
+            c->kernels->kv_row(c->type, turned, to, n);
+        to += (size_t)n * c->p->worn_b.nb[0];
+    }
+    return most;
+}
+
+static void hyb_worn_b(const hyb_worn_copy *c)
+{
+    const hyb_tensor *b = &c->p->worn_b;
+    float *scales = (float *)(uintptr_t)b->data;
+    char *to = (char *)(uintptr_t)b->data + hyb_low_scales(c->type, b->ne[1]);
+    int64_t o;
+    for (o = 0; o < b->ne[1]; o += HYB_LOW_PANEL, to += HYB_LOW_PANEL * b->nb[1]) {
+        float factor = 1;
+        if (c->type == HYBRID_TYPE_Q8_0) scales[o / HYB_LOW_PANEL] = factor = hyb_worn_panel(c, o, 0, NULL) / 127;
+        hyb_worn_panel(c, o, factor, to);
+    }
+}
+
+static void hyb_adapter_worn_make(hyb_adapter_pair *p, const hyb_cpu_kernels *kernels)
+{
+    hyb_worn_copy c;
+    c.kernels = kernels;
+    c.p = p;
+    c.type = p->worn_b.type;
+    hyb_worn_factors(&c);
+    if (c.type != HYBRID_TYPE_F32) hyb_worn_a(&c);
+    hyb_worn_b(&c);
+    p->worn_scale = 1 / (c.of_a * c.of_b);
+}
+
+/* The pair of a matrix, whose copy is what its values are; NULL: there is none. Passes of several threads may ask. */
+static const hyb_adapter_pair *hyb_adapter_worn_of(hybrid_adapter *a, hyb_weight w, const hyb_cpu_kernels *kernels)
+{
+    const int32_t pair = w < a->n_weights ? a->pair_of[w] : 0;
+    hyb_adapter_pair *p = pair ? &a->pairs[pair - 1] : NULL;
+    if (!p || hyb_atomic_load(&p->worn_of) == hyb_atomic_load(&a->changes)) return p;
+    hyb_spin_take(&a->worn_lock);
+    if (hyb_atomic_load(&p->worn_of) != hyb_atomic_load(&a->changes)) hyb_adapter_worn_make(p, kernels);
+    hyb_atomic_store(&p->worn_of, hyb_atomic_load(&a->changes));
+    hyb_spin_give(&a->worn_lock);
+    return p;
+}
+/* ==== end src/model/adapter_worn.c ==== */
 HYB_TEPID_BEGIN
 
 /* ==== begin src/model/pass.c ==== */
@@ -39608,6 +40283,7 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->add_stride = y_stride;
     o->y = y;
     o->y_stride = y_stride;
+    o->low = NULL;
 }
 
 /* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without
@@ -39694,20 +40370,70 @@ static int hyb_rows_alike(const hyb_forward *f, hyb_rows rows, int row, int n)
     return row;
 }
 
+/* What an adapter adds to the matrices of op that it changes, as the host does it with their products. Whether there
+ * is any. */
+static bool hyb_adapter_lows(const hyb_forward *f, hyb_op_matmul *op, const hyb_adapter_use *use, hyb_matmul_low low[4])
+{
+    const hyb_cpu_kernels *kernels = hyb_cpu_of(f->at->be)->kernels;
+    float *t = f->at->narrow;
+    bool any = false;
+    int i;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_adapter_pair *pair =
+            hyb_adapter_worn_of(use->adapter, (hyb_weight)(op->out[i].w - f->tensors), kernels);
+        op->out[i].low = pair ? &low[i] : NULL;
+        if (!pair) continue;
+        low[i].a = pair->worn_a;
+        low[i].b = pair->worn_b;
+        low[i].factor = use->scale * pair->scale * pair->worn_scale;
+        low[i].t = t;
+        t += op->n * (int64_t)pair->rank;
+        any = true;
+    }
+    return any;
+}
+
+/* Rows that wear the same, on the host. is_done: their products are there. */
+static void hyb_products_worn(hyb_forward *f, hyb_op_matmul *op, const hyb_adapter_set *set, bool is_done)
+{
+    hyb_matmul_low low[4];
+    int k;
+    for (k = 0; k < set->n; k++) {
+        if (!hyb_adapter_lows(f, op, &set->use[k], low)) continue;
+        op->only_low = is_done;
+        hyb_do_matmul(f->at->be, op);
+        is_done = true;
+    }
+    if (!is_done) hyb_do_matmul(f->at->be, op);
+}
+
 /* The products of op, and what adapters add to them: the one way from parts to a product whose matrices an adapter may
- * change. Rows that wear the same go together; each row has the bits that it has alone. */
+ * change. Rows that wear the same go together; each row has the bits that it has alone. What is trained on, and a GPU,
+ * take A and B as they are. */
 static void hyb_products(hyb_forward *f, const hyb_op_matmul *op)
 {
+    const bool on_host = f->at->device->ops->is_host && !f->kept;
     int row, end, k, i;
-    hyb_do_matmul(f->at->be, op);
-    for (row = 0; f->set_of_run && row < op->n; row = end) {
+    bool is_done = false;
+    if (!f->set_of_run) {
+        hyb_do_matmul(f->at->be, op);
+        return;
+    }
+    for (row = 0; row < op->n; row = end) {
         const hyb_adapter_set *set = &f->sets[f->set_of_run[hyb_run_of_row(f->at->be->batch, op->rows, row)]];
         hyb_op_matmul some = *op;
         end = hyb_rows_alike(f, op->rows, row, op->n);
+        if (!is_done && (end < op->n || !on_host)) {
+            hyb_do_matmul(f->at->be, op);
+            is_done = true;
+        }
         some.x += row * op->x_stride;
         some.n = end - row;
         for (i = 0; i < op->n_out; i++) some.out[i].y += row * op->out[i].y_stride;
-        for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
+        if (on_host)
+            hyb_products_worn(f, &some, set, is_done);
+        else
+            for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
     }
 }
 
@@ -42147,12 +42873,16 @@ static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
  * whose rows a product cuts into the largest pieces. */
 static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
 {
-    hyb_tensor a, b, least;
+    hyb_tensor a, b, least, bytes;
     hyb_adapter_matrix(&a, w->ne[0], rank);
     hyb_adapter_matrix(&b, rank, w->ne[1]);
     hyb_adapter_matrix(&least, 1, w->ne[1]);
+    bytes = a; /* as sequences read it */
+    bytes.type = HYBRID_TYPE_Q8_0;
+    bytes.nb[1] = hybrid_type_row_bytes(bytes.type, (size_t)a.ne[0]);
     return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
-           device->ops->show(device, limits, &least);
+           device->ops->show(device, limits, &least) &&
+           (!device->ops->is_host || a.ne[0] % 32 || device->ops->show(device, limits, &bytes));
 }
 
 /* What contexts of this size need of a back end. */
@@ -42739,6 +43469,7 @@ static hybrid_result hyb_adapter_new(hybrid_model *m, int32_t n_pairs, float alp
     a->model = m;
     a->references = 1;
     a->alpha = alpha;
+    a->changes = 1;
     a->n_weights = m->weights.n_tensors;
     a->pairs = (hyb_adapter_pair *)hyb_calloc(m->rt, (size_t)n_pairs, sizeof *a->pairs);
     a->pair_of = (int32_t *)hyb_calloc(m->rt, (size_t)a->n_weights, sizeof *a->pair_of);
@@ -42765,7 +43496,7 @@ static hybrid_result hyb_adapter_room(hybrid_adapter *a, hybrid_error *error)
         a->pairs[i].a.data = a->values + a->pairs[i].a_at;
         a->pairs[i].b.data = a->values + a->pairs[i].b_at;
     }
-    return HYBRID_OK;
+    return hyb_adapter_worn_room(a, error);
 }
 
 /* Values are complete: a copy for the GPU, where layers of the model are on one. */
@@ -42920,6 +43651,26 @@ HYB_BORDER(hybrid_result, hybrid_adapter_create,
     return r;
 }
 
+HYB_BORDER(hybrid_result, hybrid_adapter_set_type, (hybrid_adapter *adapter, hybrid_type type, hybrid_error *error),
+           (adapter, type, error))
+{
+    hybrid_adapter was;
+    hybrid_result r;
+    if (!adapter) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_set_type: adapter is NULL");
+    if (type != HYBRID_TYPE_F32 && type != HYBRID_TYPE_F16 && type != HYBRID_TYPE_Q8_0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_set_type: an adapter is read as F32, F16 or Q8_0");
+    if (hyb_busy(adapter->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_adapter_set_type: the adapter is in use: a callback of hybrid_adapter_learn called it");
+    was = *adapter;
+    adapter->typed = true;
+    adapter->type = type;
+    if ((r = hyb_adapter_worn_room(adapter, error)) == HYBRID_OK) return HYBRID_OK;
+    adapter->typed = was.typed;
+    adapter->type = was.type;
+    return r;
+}
+
 HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter))
 {
     if (adapter && hyb_busy(adapter->in_use))
@@ -42944,8 +43695,8 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
         info->n_params += (uint64_t)(p->a.ne[0] * p->a.ne[1] + p->b.ne[0] * p->b.ne[1]);
     }
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
-                  (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + HYB_ALIGNED_EXTRA +
-                  (uint64_t)adapter->n_values * sizeof(float);
+                  (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + 2 * HYB_ALIGNED_EXTRA +
+                  (uint64_t)adapter->n_values * sizeof(float) + adapter->worn_bytes;
     if (adapter->kept) info->bytes += HYB_ALIGNED_EXTRA + (uint64_t)adapter->n_values * sizeof(float);
     if (adapter->gpu) info->device_bytes = adapter->gpu->ops->cost(adapter->gpu, adapter->n_values * sizeof(float));
 }

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5ef2b2f335f857f1): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 85068353d115a469): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      167  macros.h                 what compilers call things, and the macros that every room uses
- *    10353  end.h                    closes what core/begin opened
+ *    10356  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,28 +25,28 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      245  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      445  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      614  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      909  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1047  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1201  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5416  cache.c                  compiled kernels on disk, or in the host's own store
- *     5694  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6171  device.c                 an opened GPU: its context, its memory, its kernels
- *     6558  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6731  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7219  gemm.c                   large products by cuBLAS.
- *     7382  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7447  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7841  ops_matmul.c             the op matmul: which kernels a product takes
- *     8329  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8677  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8782  ops_attention.c          which kernel of attention takes which rows
- *     9060  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9431  ops_train.c              the loss and the optimizer
- *     9624  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9746  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10123  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      448  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      617  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      912  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1050  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1204  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5419  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5697  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6174  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6561  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6734  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7222  gemm.c                   large products by cuBLAS.
+ *     7385  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7450  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7844  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8332  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8680  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8785  ops_attention.c          which kernel of attention takes which rows
+ *     9063  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9434  ops_train.c              the loss and the optimizer
+ *     9627  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9749  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10126  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "5ef2b2f335f857f1"
+#define HYBRID_CUDA__SOURCE_ID "85068353d115a469"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -383,6 +383,8 @@
  *   scale        out = x * factor; out may be x
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
+ *   widen        y += t B^T for outputs r0 .. r1 of an adapter's B (hyb_matmul_low; r0 a multiple of HYB_LOW_PANEL), to
+ *                y[i * y_stride + r - r0]
  *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
  *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64
  *   shift, shortconv: columns at .. at + n of all rows of a run
@@ -397,6 +399,7 @@
     X(scale,      (float *out, const float *x, float factor, int64_t n)) \
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
+    X(widen,      (const hyb_tensor *b, const float *t, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1)) \
     X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
                    void *scratch)) \
     X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
