@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ab991ff38dd01f29): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ee8cfc951f9b6786): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4671  output.c                 a file that is written
  *     5191  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5229  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    62543  end.h                    closes what core/begin opened
+ *    62738  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5663  names.c                  names that must differ, found by hash
@@ -255,52 +255,52 @@
  *    53619  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
  *    53731  checkpoint.c             everything that a training goes on with, in a file
  *    54625  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    55208  picture.c                the curve of a run as an SVG.
+ *    55210  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    55703  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    55749  panel.c                  values of many ticks side by side, and products with them
- *    55872  gru.c                    a gated recurrent cell (Cho et al
- *    55953  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    56043  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    56103  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    56303  member.c                 the weights of one world model: how large, where, and how they begin
- *    56404  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    56627  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    56759  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    56938  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    57202  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    57376  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    57575  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    57678  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    57967  law.c                    the curve that the loss follows over many windows,
- *    58241  calibration.c            predictions that say how sure they are, held to what then happened
- *    58421  monitor.c                whether a run goes astray, and what should be done about it
- *    58673  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    58733  bandit.c                 which arm is worth it now
- *    58971  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    59110  phases.c                 which phase the next step belongs to, and for how long
- *    59343  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    59531  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    59841  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    59910  residuals.c              what predictions got wrong
- *    60160  corrector.c              takes away what predicted coefficients get wrong again and again
- *    60319  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    60413  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    60511  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    60686  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    60774  plateau.c                whether a run stands still
- *    60859  horizons.c               how far ahead predictions are good for anything
- *    60948  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    61001  ramp.c                   how many batches a step should add up
- *    61066  tuning.c                 what could be made better while a run goes on
- *    61208  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    61265  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    61505  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    61708  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    61776  moves.c                  how weights are moved, by each of the ways
- *    61867  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    62189  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    55898  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    55944  panel.c                  values of many ticks side by side, and products with them
+ *    56067  gru.c                    a gated recurrent cell (Cho et al
+ *    56148  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    56238  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    56298  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    56498  member.c                 the weights of one world model: how large, where, and how they begin
+ *    56599  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    56822  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    56954  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    57133  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    57397  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    57571  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    57770  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    57873  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    58162  law.c                    the curve that the loss follows over many windows,
+ *    58436  calibration.c            predictions that say how sure they are, held to what then happened
+ *    58616  monitor.c                whether a run goes astray, and what should be done about it
+ *    58868  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    58928  bandit.c                 which arm is worth it now
+ *    59166  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    59305  phases.c                 which phase the next step belongs to, and for how long
+ *    59538  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    59726  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    60036  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    60105  residuals.c              what predictions got wrong
+ *    60355  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    60514  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    60608  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    60706  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    60881  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    60969  plateau.c                whether a run stands still
+ *    61054  horizons.c               how far ahead predictions are good for anything
+ *    61143  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    61196  ramp.c                   how many batches a step should add up
+ *    61261  tuning.c                 what could be made better while a run goes on
+ *    61403  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    61460  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    61700  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    61903  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    61971  moves.c                  how weights are moved, by each of the ways
+ *    62062  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    62384  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2410,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ab991ff38dd01f29"
+#define HYBRID__SOURCE_ID "ee8cfc951f9b6786"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -55149,6 +55149,8 @@ static hybrid_result hyb_curve_add_back(hybrid_curve *c, int64_t step, hybrid_er
 static void hyb_curve_of_predict(const hybrid_predict_step *from, hybrid_predict_step *p)
 {
     *p = *from;
+    if ((size_t)p->phase > 3) p->phase = HYBRID_PHASE_WARMUP;
+    if (p->event != HYBRID_PREDICT_MOVED) p->event = HYBRID_PREDICT_NOTHING;
     if (!hyb_curve_finite(p->low) || !hyb_curve_finite(p->high) || !(p->high > 0)) p->low = p->high = 0;
     if (!hyb_curve_finite(p->confidence)) p->confidence = 0;
     if (!hyb_curve_finite(p->moved) || p->event != HYBRID_PREDICT_MOVED) p->moved = 0;
@@ -55214,6 +55216,9 @@ HYB_BORDER(const hybrid_curve_point *, hybrid_curve_points, (const hybrid_curve 
  *           +--------------------------+
  *                      steps
  *
+ * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
+ * both lies beside "steps".
+ *
  * Numbers are printed without the C library's decimal point, which a locale may have changed. */
 
 enum {
@@ -55223,6 +55228,8 @@ enum {
     HYB_PICTURE_RIGHT = 724,
     HYB_PICTURE_TOP = 66,
     HYB_PICTURE_BOTTOM = 384,
+    HYB_PICTURE_STRIP = 56,   /* where the strip of phases begins, */
+    HYB_PICTURE_RUG = 62,     /* and where it ends and the rug begins, which ends with the frame's TOP */
     HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
 };
 
@@ -55231,6 +55238,7 @@ typedef struct hyb_picture {
     hybrid_write_fn write;
     void *user;
     bool bad;               /* a write has failed */
+    bool predicts;          /* there is a predictor */
     double x1;              /* steps at the right end; 0 is at the left one */
     double low, high, rate; /* loss at the bottom and the top; rate at the top, 0 is at the bottom */
 } hyb_picture;
@@ -55357,6 +55365,7 @@ static void hyb_picture_range(hyb_picture *p)
         const hybrid_curve_point *at = &c->points[i];
         const double v[2] = { at->loss, at->validation };
         int k;
+        p->predicts = p->predicts || hyb_curve_predicts(&at->predict);
         for (k = 0; k < 2; k++) {
             if (!hyb_picture_known(v[k])) continue;
             low = HYB_MIN(low, v[k]);
@@ -55559,6 +55568,183 @@ static void hyb_picture_validation(hyb_picture *p)
     }
 }
 
+/* ---- what a predictor did ---------------------------------------------------------------------------------------- */
+
+/* The part of points i..end - 1 that is in a phase: where it begins and ends, the phases upon each other. */
+static void hyb_picture_share(const hyb_picture *p, size_t i, size_t end, int phase, double part[2])
+{
+    size_t k, below = 0, here = 0;
+    for (k = i; k < end; k++) {
+        below += (int)p->curve->points[k].predict.phase < phase;
+        here += (int)p->curve->points[k].predict.phase == phase;
+    }
+    part[0] = (double)below / (double)(end - i);
+    part[1] = (double)(below + here) / (double)(end - i);
+}
+
+static void hyb_picture_open(hyb_picture *p, const char *element, const char *class_name, const char *before)
+{
+    hyb_picture_text(p, "<");
+    hyb_picture_text(p, element);
+    hyb_picture_text(p, " class=\"");
+    hyb_picture_text(p, class_name);
+    hyb_picture_text(p, before);
+}
+
+/* A box of a path. */
+static void hyb_picture_box(hyb_picture *p, double x0, double x1, double y0, double y1)
+{
+    hyb_picture_text(p, "M");
+    hyb_picture_number(p, x0, ",");
+    hyb_picture_number(p, y0, "H");
+    hyb_picture_number(p, x1, "V");
+    hyb_picture_number(p, y1, "H");
+    hyb_picture_number(p, x0, "z");
+}
+
+/* Where the run was in a phase. */
+static void hyb_picture_strip(hyb_picture *p, int phase)
+{
+    const hybrid_curve_point *points = p->curve->points;
+    const double bottom = (double)HYB_PICTURE_RUG, height = bottom - (double)HYB_PICTURE_STRIP;
+    double part[2];
+    size_t i, end;
+    hyb_picture_open(p, "path", hyb_phase_name((hybrid_phase)phase), "\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        hyb_picture_share(p, i, end = hyb_picture_column(p, i), phase, part);
+        if (!(part[1] > part[0])) continue;
+        hyb_picture_box(p, hyb_picture_x(p, (double)(points[i].step - 1)),
+                        hyb_picture_x(p, (double)points[end - 1].step), bottom - height * part[0],
+                        bottom - height * part[1]);
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+static bool hyb_picture_marked(const hybrid_curve_point *at, bool back)
+{
+    return back ? at->went_back > 0 : at->predict.event == HYBRID_PREDICT_MOVED;
+}
+
+/* Where weights were moved: a short line; where the run went back to: from the top of the frame to its bottom. One a
+ * column. */
+static void hyb_picture_marks(hyb_picture *p, bool back)
+{
+    const hybrid_curve_point *points = p->curve->points;
+    size_t i, k, end;
+    hyb_picture_open(p, "path", back ? "back" : "moved", "\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        end = hyb_picture_column(p, i);
+        for (k = i; k < end && !hyb_picture_marked(&points[k], back); k++) {}
+        if (k == end) continue;
+        hyb_picture_text(p, "M");
+        hyb_picture_number(p, hyb_picture_x(p, (double)points[k].step), ",");
+        hyb_picture_number(p, HYB_PICTURE_RUG, "V");
+        hyb_picture_number(p, back ? HYB_PICTURE_BOTTOM : HYB_PICTURE_TOP, "");
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+/* Was anything expected of the point's loss that can be drawn? */
+static bool hyb_picture_expects(const hybrid_curve_point *at)
+{
+    return at->predict.high > 0 && hyb_picture_known(at->predict.low) && hyb_picture_known(at->predict.high);
+}
+
+/* An area between two curves, column by column. */
+typedef struct hyb_picture_area {
+    size_t n;
+    float x[HYB_PICTURE_COLUMNS + 2], low[HYB_PICTURE_COLUMNS + 2], high[HYB_PICTURE_COLUMNS + 2];
+} hyb_picture_area;
+
+static void hyb_picture_area_end(hyb_picture *p, hyb_picture_area *area)
+{
+    size_t i;
+    if (area->n > 1) {
+        hyb_picture_open(p, "polygon", "expected", "\" points=\"");
+        for (i = 0; i < area->n; i++) hyb_picture_point(p, (double)area->x[i], (double)area->high[i]);
+        for (i = area->n; i-- > 0;) hyb_picture_point(p, (double)area->x[i], (double)area->low[i]);
+        hyb_picture_text(p, "\"/>\n");
+    }
+    area->n = 0;
+}
+
+/* Means of what was expected of points i..end - 1. false: nothing was. */
+static bool hyb_picture_area_add(const hyb_picture *p, hyb_picture_area *area, size_t i, size_t end)
+{
+    double x = 0, low = 0, high = 0, n = 0;
+    for (; i < end; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        if (!hyb_picture_expects(at)) continue;
+        x += (double)at->step;
+        low += at->predict.low;
+        high += at->predict.high;
+        n++;
+    }
+    if (n < 1 || area->n == HYB_PICTURE_COLUMNS + 2) return false;
+    area->x[area->n] = (float)hyb_picture_x(p, x / n);
+    area->low[area->n] = (float)hyb_picture_y(low / n, p->low, p->high);
+    area->high[area->n++] = (float)hyb_picture_y(high / n, p->low, p->high);
+    return true;
+}
+
+/* Between which losses nine of ten steps were expected. */
+static void hyb_picture_expected(hyb_picture *p)
+{
+    hyb_picture_area area;
+    size_t i, end;
+    area.n = 0;
+    for (i = 0; i < p->curve->n_points; i = end) {
+        end = hyb_picture_column(p, i);
+        if (!hyb_picture_area_add(p, &area, i, end)) hyb_picture_area_end(p, &area);
+    }
+    hyb_picture_area_end(p, &area);
+}
+
+static void hyb_picture_predictor(hyb_picture *p)
+{
+    int phase;
+    if (!p->predicts) return;
+    hyb_picture_expected(p);
+    for (phase = 0; phase < 4; phase++) hyb_picture_strip(p, phase);
+    hyb_picture_marks(p, false);
+    hyb_picture_marks(p, true);
+}
+
+/* A square and its name, below the frame; the x of the next one. */
+static double hyb_picture_square(hyb_picture *p, double x, const char *class_name, const char *name)
+{
+    const double y = (double)HYB_PICTURE_BOTTOM + 42;
+    hyb_picture_open(p, "path", class_name, "\" d=\"");
+    hyb_picture_box(p, x, x + 10, y, y - 10);
+    hyb_picture_text(p, "\"/>\n");
+    hyb_picture_place(p, x + 14, y, " font-size=\"12\"");
+    hyb_picture_text(p, name);
+    hyb_picture_text(p, "</text>\n");
+    return x + 14 + 6.3 * (double)strlen(name) + 14;
+}
+
+static void hyb_picture_predictor_legend(hyb_picture *p)
+{
+    double x = HYB_PICTURE_LEFT, n = 0, within = 0;
+    char text[48];
+    size_t i;
+    int phase;
+    if (!p->predicts) return;
+    for (phase = 0; phase < 4; phase++) {
+        const char *name = hyb_phase_name((hybrid_phase)phase);
+        x = hyb_picture_square(p, x, name, name);
+    }
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        if (!hyb_picture_expects(at)) continue;
+        n++;
+        within += at->loss >= at->predict.low && at->loss <= at->predict.high;
+    }
+    snprintf(text, sizeof text, "band of 90 %%: %d %% in it", n > 0 ? (int)(100 * within / n + 0.5) : 0);
+    x = hyb_picture_square(p, 444, "expected", text);
+    hyb_picture_square(p, x, "back", "went back");
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static void hyb_picture_head(hyb_picture *p)
@@ -55576,7 +55762,14 @@ static void hyb_picture_head(hyb_picture *p)
                         ".hybrid-curve .page{fill:#14171c} .hybrid-curve text{fill:#e6e6e6} "
                         ".hybrid-curve .faint{fill:#9aa4af}\n"
                         ".hybrid-curve .grid{stroke:#30363d} .hybrid-curve .loss, .hybrid-curve .band{stroke:#6ba4ff}\n"
-                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n</style>\n"
+                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n");
+    if (p->predicts)
+        hyb_picture_text(p, ".hybrid-curve .warm-up{fill:#8c959f} .hybrid-curve .full{fill:#2da44e} "
+                            ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
+                            ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
+                            ".hybrid-curve .moved{stroke:#9a5be0} "
+                            ".hybrid-curve .back{stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
+    hyb_picture_text(p, "</style>\n"
                         "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
 }
 
@@ -55647,11 +55840,13 @@ static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void 
     if (c->n_points) hyb_picture_loss_axis(&p);
     hyb_picture_rate_axis(&p);
     hyb_picture_step_axis(&p);
+    hyb_picture_predictor(&p);
     hyb_picture_rate(&p);
     hyb_picture_band(&p);
     hyb_picture_loss(&p);
     hyb_picture_validation(&p);
     hyb_picture_legend(&p);
+    hyb_picture_predictor_legend(&p);
     hyb_picture_text(&p, "</svg>\n");
     return !p.bad;
 }

@@ -530,6 +530,8 @@ static hybrid_result hyb_curve_add_back(hybrid_curve *c, int64_t step, hybrid_er
 static void hyb_curve_of_predict(const hybrid_predict_step *from, hybrid_predict_step *p)
 {
     *p = *from;
+    if ((size_t)p->phase > 3) p->phase = HYBRID_PHASE_WARMUP;
+    if (p->event != HYBRID_PREDICT_MOVED) p->event = HYBRID_PREDICT_NOTHING;
     if (!hyb_curve_finite(p->low) || !hyb_curve_finite(p->high) || !(p->high > 0)) p->low = p->high = 0;
     if (!hyb_curve_finite(p->confidence)) p->confidence = 0;
     if (!hyb_curve_finite(p->moved) || p->event != HYBRID_PREDICT_MOVED) p->moved = 0;

@@ -6,6 +6,9 @@
  *           +--------------------------+
  *                      steps
  *
+ * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
+ * both lies beside "steps".
+ *
  * Numbers are printed without the C library's decimal point, which a locale may have changed. */
 #ifndef HYB_TRAIN_PICTURE_C
 #define HYB_TRAIN_PICTURE_C
@@ -18,6 +21,8 @@ enum {
     HYB_PICTURE_RIGHT = 724,
     HYB_PICTURE_TOP = 66,
     HYB_PICTURE_BOTTOM = 384,
+    HYB_PICTURE_STRIP = 56,   /* where the strip of phases begins, */
+    HYB_PICTURE_RUG = 62,     /* and where it ends and the rug begins, which ends with the frame's TOP */
     HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
 };
 
@@ -26,6 +31,7 @@ typedef struct hyb_picture {
     hybrid_write_fn write;
     void *user;
     bool bad;               /* a write has failed */
+    bool predicts;          /* there is a predictor */
     double x1;              /* steps at the right end; 0 is at the left one */
     double low, high, rate; /* loss at the bottom and the top; rate at the top, 0 is at the bottom */
 } hyb_picture;
@@ -152,6 +158,7 @@ static void hyb_picture_range(hyb_picture *p)
         const hybrid_curve_point *at = &c->points[i];
         const double v[2] = { at->loss, at->validation };
         int k;
+        p->predicts = p->predicts || hyb_curve_predicts(&at->predict);
         for (k = 0; k < 2; k++) {
             if (!hyb_picture_known(v[k])) continue;
             low = HYB_MIN(low, v[k]);
@@ -354,6 +361,183 @@ static void hyb_picture_validation(hyb_picture *p)
     }
 }
 
+/* ---- what a predictor did ---------------------------------------------------------------------------------------- */
+
+/* The part of points i..end - 1 that is in a phase: where it begins and ends, the phases upon each other. */
+static void hyb_picture_share(const hyb_picture *p, size_t i, size_t end, int phase, double part[2])
+{
+    size_t k, below = 0, here = 0;
+    for (k = i; k < end; k++) {
+        below += (int)p->curve->points[k].predict.phase < phase;
+        here += (int)p->curve->points[k].predict.phase == phase;
+    }
+    part[0] = (double)below / (double)(end - i);
+    part[1] = (double)(below + here) / (double)(end - i);
+}
+
+static void hyb_picture_open(hyb_picture *p, const char *element, const char *class_name, const char *before)
+{
+    hyb_picture_text(p, "<");
+    hyb_picture_text(p, element);
+    hyb_picture_text(p, " class=\"");
+    hyb_picture_text(p, class_name);
+    hyb_picture_text(p, before);
+}
+
+/* A box of a path. */
+static void hyb_picture_box(hyb_picture *p, double x0, double x1, double y0, double y1)
+{
+    hyb_picture_text(p, "M");
+    hyb_picture_number(p, x0, ",");
+    hyb_picture_number(p, y0, "H");
+    hyb_picture_number(p, x1, "V");
+    hyb_picture_number(p, y1, "H");
+    hyb_picture_number(p, x0, "z");
+}
+
+/* Where the run was in a phase. */
+static void hyb_picture_strip(hyb_picture *p, int phase)
+{
+    const hybrid_curve_point *points = p->curve->points;
+    const double bottom = (double)HYB_PICTURE_RUG, height = bottom - (double)HYB_PICTURE_STRIP;
+    double part[2];
+    size_t i, end;
+    hyb_picture_open(p, "path", hyb_phase_name((hybrid_phase)phase), "\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        hyb_picture_share(p, i, end = hyb_picture_column(p, i), phase, part);
+        if (!(part[1] > part[0])) continue;
+        hyb_picture_box(p, hyb_picture_x(p, (double)(points[i].step - 1)),
+                        hyb_picture_x(p, (double)points[end - 1].step), bottom - height * part[0],
+                        bottom - height * part[1]);
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+static bool hyb_picture_marked(const hybrid_curve_point *at, bool back)
+{
+    return back ? at->went_back > 0 : at->predict.event == HYBRID_PREDICT_MOVED;
+}
+
+/* Where weights were moved: a short line; where the run went back to: from the top of the frame to its bottom. One a
+ * column. */
+static void hyb_picture_marks(hyb_picture *p, bool back)
+{
+    const hybrid_curve_point *points = p->curve->points;
+    size_t i, k, end;
+    hyb_picture_open(p, "path", back ? "back" : "moved", "\" d=\"");
+    for (i = 0; i < p->curve->n_points; i = end) {
+        end = hyb_picture_column(p, i);
+        for (k = i; k < end && !hyb_picture_marked(&points[k], back); k++) {}
+        if (k == end) continue;
+        hyb_picture_text(p, "M");
+        hyb_picture_number(p, hyb_picture_x(p, (double)points[k].step), ",");
+        hyb_picture_number(p, HYB_PICTURE_RUG, "V");
+        hyb_picture_number(p, back ? HYB_PICTURE_BOTTOM : HYB_PICTURE_TOP, "");
+    }
+    hyb_picture_text(p, "\"/>\n");
+}
+
+/* Was anything expected of the point's loss that can be drawn? */
+static bool hyb_picture_expects(const hybrid_curve_point *at)
+{
+    return at->predict.high > 0 && hyb_picture_known(at->predict.low) && hyb_picture_known(at->predict.high);
+}
+
+/* An area between two curves, column by column. */
+typedef struct hyb_picture_area {
+    size_t n;
+    float x[HYB_PICTURE_COLUMNS + 2], low[HYB_PICTURE_COLUMNS + 2], high[HYB_PICTURE_COLUMNS + 2];
+} hyb_picture_area;
+
+static void hyb_picture_area_end(hyb_picture *p, hyb_picture_area *area)
+{
+    size_t i;
+    if (area->n > 1) {
+        hyb_picture_open(p, "polygon", "expected", "\" points=\"");
+        for (i = 0; i < area->n; i++) hyb_picture_point(p, (double)area->x[i], (double)area->high[i]);
+        for (i = area->n; i-- > 0;) hyb_picture_point(p, (double)area->x[i], (double)area->low[i]);
+        hyb_picture_text(p, "\"/>\n");
+    }
+    area->n = 0;
+}
+
+/* Means of what was expected of points i..end - 1. false: nothing was. */
+static bool hyb_picture_area_add(const hyb_picture *p, hyb_picture_area *area, size_t i, size_t end)
+{
+    double x = 0, low = 0, high = 0, n = 0;
+    for (; i < end; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        if (!hyb_picture_expects(at)) continue;
+        x += (double)at->step;
+        low += at->predict.low;
+        high += at->predict.high;
+        n++;
+    }
+    if (n < 1 || area->n == HYB_PICTURE_COLUMNS + 2) return false;
+    area->x[area->n] = (float)hyb_picture_x(p, x / n);
+    area->low[area->n] = (float)hyb_picture_y(low / n, p->low, p->high);
+    area->high[area->n++] = (float)hyb_picture_y(high / n, p->low, p->high);
+    return true;
+}
+
+/* Between which losses nine of ten steps were expected. */
+static void hyb_picture_expected(hyb_picture *p)
+{
+    hyb_picture_area area;
+    size_t i, end;
+    area.n = 0;
+    for (i = 0; i < p->curve->n_points; i = end) {
+        end = hyb_picture_column(p, i);
+        if (!hyb_picture_area_add(p, &area, i, end)) hyb_picture_area_end(p, &area);
+    }
+    hyb_picture_area_end(p, &area);
+}
+
+static void hyb_picture_predictor(hyb_picture *p)
+{
+    int phase;
+    if (!p->predicts) return;
+    hyb_picture_expected(p);
+    for (phase = 0; phase < 4; phase++) hyb_picture_strip(p, phase);
+    hyb_picture_marks(p, false);
+    hyb_picture_marks(p, true);
+}
+
+/* A square and its name, below the frame; the x of the next one. */
+static double hyb_picture_square(hyb_picture *p, double x, const char *class_name, const char *name)
+{
+    const double y = (double)HYB_PICTURE_BOTTOM + 42;
+    hyb_picture_open(p, "path", class_name, "\" d=\"");
+    hyb_picture_box(p, x, x + 10, y, y - 10);
+    hyb_picture_text(p, "\"/>\n");
+    hyb_picture_place(p, x + 14, y, " font-size=\"12\"");
+    hyb_picture_text(p, name);
+    hyb_picture_text(p, "</text>\n");
+    return x + 14 + 6.3 * (double)strlen(name) + 14;
+}
+
+static void hyb_picture_predictor_legend(hyb_picture *p)
+{
+    double x = HYB_PICTURE_LEFT, n = 0, within = 0;
+    char text[48];
+    size_t i;
+    int phase;
+    if (!p->predicts) return;
+    for (phase = 0; phase < 4; phase++) {
+        const char *name = hyb_phase_name((hybrid_phase)phase);
+        x = hyb_picture_square(p, x, name, name);
+    }
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        if (!hyb_picture_expects(at)) continue;
+        n++;
+        within += at->loss >= at->predict.low && at->loss <= at->predict.high;
+    }
+    snprintf(text, sizeof text, "band of 90 %%: %d %% in it", n > 0 ? (int)(100 * within / n + 0.5) : 0);
+    x = hyb_picture_square(p, 444, "expected", text);
+    hyb_picture_square(p, x, "back", "went back");
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static void hyb_picture_head(hyb_picture *p)
@@ -371,7 +555,14 @@ static void hyb_picture_head(hyb_picture *p)
                         ".hybrid-curve .page{fill:#14171c} .hybrid-curve text{fill:#e6e6e6} "
                         ".hybrid-curve .faint{fill:#9aa4af}\n"
                         ".hybrid-curve .grid{stroke:#30363d} .hybrid-curve .loss, .hybrid-curve .band{stroke:#6ba4ff}\n"
-                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n</style>\n"
+                        ".hybrid-curve .validation{stroke:#ff9457} .hybrid-curve .dot{fill:#ff9457}\n}\n");
+    if (p->predicts)
+        hyb_picture_text(p, ".hybrid-curve .warm-up{fill:#8c959f} .hybrid-curve .full{fill:#2da44e} "
+                            ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
+                            ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
+                            ".hybrid-curve .moved{stroke:#9a5be0} "
+                            ".hybrid-curve .back{stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
+    hyb_picture_text(p, "</style>\n"
                         "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
 }
 
@@ -442,11 +633,13 @@ static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void 
     if (c->n_points) hyb_picture_loss_axis(&p);
     hyb_picture_rate_axis(&p);
     hyb_picture_step_axis(&p);
+    hyb_picture_predictor(&p);
     hyb_picture_rate(&p);
     hyb_picture_band(&p);
     hyb_picture_loss(&p);
     hyb_picture_validation(&p);
     hyb_picture_legend(&p);
+    hyb_picture_predictor_legend(&p);
     hyb_picture_text(&p, "</svg>\n");
     return !p.bad;
 }

@@ -1,5 +1,6 @@
 """The picture of a run, in a browser: the curves have their colours where the numbers say, nothing is drawn outside
-the frame, and it is readable on a light and on a dark page. Looked at pixel by pixel, in headless Chromium."""
+the frame, and it is readable on a light and on a dark page. The same of a run with a predictor, which goes
+through all four phases, moves and goes back. Looked at pixel by pixel, in headless Chromium."""
 import os
 import shutil
 import struct
@@ -13,6 +14,38 @@ PROGRAM = r"""
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <stdio.h>
+/* 1000 steps in four phases, the loss is expected between 2 and 4 from step 200 on; after step 440 weights are moved,
+ * and after step 700 the run has gone back to 600 */
+static int watched(void)
+{
+    hybrid_curve_desc desc = { .title = "Watched", .n_steps = 1000 };
+    hybrid_curve *curve;
+    hybrid_error e;
+    int i, back = 0;
+    e.message[0] = 0;
+    if (hybrid_curve_create(NULL, &desc, &curve, &e)) return puts(e.message), 1;
+    for (i = 1; i <= 1000; i++) {
+        hybrid_train_metrics m = { 0 };
+        m.step = i;
+        m.n_tokens = 100;
+        m.loss = 6 - 6 * i / 1000.0;
+        m.seconds = 0.1;
+        m.predict.phase = (hybrid_phase)((i - 1) / 250);
+        m.predict.event = i == 440 ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
+        m.predict.low = i > 200 ? 2 : 0;
+        m.predict.high = i > 200 ? 4 : 0;
+        m.predict.confidence = 0.5;
+        if (i == 700 && !back++) {
+            m.predict.event = HYBRID_PREDICT_WENT_BACK;
+            m.step = i = 600;
+        }
+        if (hybrid_curve_add(curve, &m, NULL, &e)) return puts(e.message), 1;
+    }
+    if (hybrid_curve_draw_path(curve, "watched.svg", &e)) return puts(e.message), 1;
+    hybrid_curve_destroy(curve);
+    return 0;
+}
+
 /* 1000 steps: the loss falls from 5 to 1 in a straight line, validation is 0.5 above it, the rate is a tent */
 int main(void)
 {
@@ -36,7 +69,7 @@ int main(void)
     }
     if (hybrid_curve_draw_path(curve, "picture.svg", &e)) return puts(e.message), 1;
     hybrid_curve_destroy(curve);
-    return 0;
+    return watched();
 }
 """
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -129,6 +162,32 @@ def look(box, page, rows):
         box.expect("%s: %s" % (page, what), ink > 20, "%d pixels of ink" % ink)
 
 
+PHASES = ((0x8c, 0x95, 0x9f), (0x2d, 0xa4, 0x4e), (0x9a, 0x5b, 0xe0), (0xd9, 0xb3, 0x10))
+STRIP, RUG, BACK = 59, 64, (0xcf, 0x12, 0x59)                  # the middle of the strip, and of the rug
+
+
+def look_watched(box, page, rows):
+    paper, wide = PAGES[page][0], RIGHT - LEFT
+    for i, colour in enumerate(PHASES):
+        for part in (0.02, 0.12, 0.23):
+            x = round(LEFT + wide * (i / 4 + part))
+            box.expect("%s: phase %d in the strip at %d" % (page, i, x), near(rows[STRIP][x], colour, 12),
+                       str(rows[STRIP][x]))
+        ink = sum(1 for y in range(414, 430) for x in range(LEFT - 2, 350) if near(rows[y][x], colour, 12))
+        box.expect("%s: phase %d in the legend" % (page, i), ink > 60, "%d pixels" % ink)
+    moved = [x for x in range(LEFT, RIGHT) if not near(rows[RUG][x], paper, 60)]
+    box.expect("%s: the move, and where it went back to" % page, len(moved) > 1 and
+               all(abs(x - LEFT - part * wide) < 3 for x, part in ((moved[0], 0.44), (moved[-1], 0.6))), str(moved))
+    light = tuple((3 * p + c) // 4 for p, c in zip(paper, PHASES[2]))
+    for value, x, there in ((3.4, 0.4, True), (2.2, 0.4, True), (3.8, 0.9, True), (3.2, 0.15, False), (4.4, 0.5, False),
+                            (1.6, 0.5, False)):
+        found = rows[round(height_of(value, LOW, HIGH))][round(LEFT + wide * x)]
+        box.expect("%s: what was expected, %.1f at %.2f" % (page, value, x), near(found, light if there else paper, 12),
+                   str(found))
+    back = [x for x in range(LEFT, RIGHT) if sum(near(rows[y][x], BACK, 90) for y in range(TOP, BOTTOM)) > 90]
+    box.expect("%s: where it went back to" % page, back and all(abs(x - LEFT - 0.6 * wide) < 3 for x in back), str(back))
+
+
 def spoil(old, new):
     return lambda root: replace(os.path.join(root, "hybrid.h"), old, new)
 
@@ -139,6 +198,8 @@ def spoil(old, new):
     ("a curve out of the frame", spoil("HYB_MIN(HYB_MAX(part, 0), 1)", "1.2 * HYB_MIN(HYB_MAX(part, 0), 1)")),
     ("no dark page", spoil("prefers-color-scheme: dark", "prefers-colour-scheme: dark")),
     ("a text that is not closed", spoil('hyb_picture_text(p, "steps</text>\\n");', 'hyb_picture_text(p, "steps\\n");')),
+    ("phases that are all alike", spoil("hyb_phase_name((hybrid_phase)phase), \"\\\" d", "\"full\", \"\\\" d")),
+    ("nothing that is expected", spoil("    hyb_picture_expected(p);", "")),
     ("no validation", spoil('hyb_picture_begin(p, "validation");', 'hyb_picture_begin(p, "rate");')),
 ])
 def picture(box):
@@ -154,15 +215,16 @@ def picture(box):
         return
     status, out = box.run(["./picture"], folder)
     box.expect("the program draws", status == 0, out)
-    for page, scheme in (("light", 1), ("dark", 0)):
-        shot = os.path.join(folder, page + ".png")
+    for name, page, scheme in (("picture", "light", 1), ("picture", "dark", 0), ("watched", "light", 1),
+                               ("watched", "dark", 0)):
+        shot = os.path.join(folder, "%s-%s.png" % (name, page))
         status, out = box.run([browser, "--no-sandbox", "--hide-scrollbars", "--disable-gpu", "--window-size=800,440",
                                "--user-data-dir=" + box.folder("profile"), "--force-device-scale-factor=1",
                                "--blink-settings=preferredColorScheme=%d" % scheme, "--screenshot=" + shot,
-                               "file://" + os.path.join(folder, "picture.svg")], folder, timeout=120)
+                               "file://" + os.path.join(folder, name + ".svg")], folder, timeout=120)
         if status or not os.path.exists(shot):
             box.failed("%s: a screenshot" % page, out[-600:])
             continue
         width, height, rows = pixels(shot)
         box.expect("%s: the size" % page, (width, height) == (800, 440), "%d x %d" % (width, height))
-        look(box, page, rows)
+        (look if name == "picture" else look_watched)(box, page, rows)
