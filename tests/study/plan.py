@@ -47,7 +47,7 @@ M_STAGES = (
 )
 SMOKE_STAGES = (
     ("tune", ("none", "A", "auto")),
-    ("runs", ("none", "A", "auto", "off", ("none", 0.9), ("none", 1.1))),
+    ("runs", ("none", "A", "auto", "auto-default", "off", ("none", 0.9), ("none", 1.1))),
 )
 MODELS = {m.name: m for m in (
     Model("S", "tinyshakespeare.txt", {"vocab": 257, "embd": 96, "layers": 3, "ctx": 96, "bs": 16, "every": 100}, 1000,
