@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ee8cfc951f9b6786): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8a665450520b804c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2410,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ee8cfc951f9b6786"
+#define HYBRID__SOURCE_ID "8a665450520b804c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -55768,7 +55768,7 @@ static void hyb_picture_head(hyb_picture *p)
                             ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
                             ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
                             ".hybrid-curve .moved{stroke:#9a5be0} "
-                            ".hybrid-curve .back{stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
+                            ".hybrid-curve .back{fill:#cf1259;stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
     hyb_picture_text(p, "</style>\n"
                         "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
 }

@@ -561,7 +561,7 @@ static void hyb_picture_head(hyb_picture *p)
                             ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
                             ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
                             ".hybrid-curve .moved{stroke:#9a5be0} "
-                            ".hybrid-curve .back{stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
+                            ".hybrid-curve .back{fill:#cf1259;stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
     hyb_picture_text(p, "</style>\n"
                         "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
 }

@@ -185,7 +185,8 @@ def look_watched(box, page, rows):
         box.expect("%s: what was expected, %.1f at %.2f" % (page, value, x), near(found, light if there else paper, 12),
                    str(found))
     back = [x for x in range(LEFT, RIGHT) if sum(near(rows[y][x], BACK, 90) for y in range(TOP, BOTTOM)) > 90]
-    box.expect("%s: where it went back to" % page, back and all(abs(x - LEFT - 0.6 * wide) < 3 for x in back), str(back))
+    box.expect("%s: where it went back to" % page, back and all(abs(x - LEFT - 0.6 * wide) < 3 for x in back),
+               str(back))
 
 
 def spoil(old, new):

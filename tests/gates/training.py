@@ -190,6 +190,40 @@ def tells_facts(box, folder):
                words[-200:])
 
 
+def predicts(box, folder):
+    """A run with a predictor moves; stopped, it goes on in a new process as if it had not been."""
+    command = ["./train", "text.txt", "-n", "140", "--predict", "A", "-o"]
+    tiny = ("--vocab 300 --layers 1 --width 16 --heads 2 -c 16 -b 2 --every 80 --rate 0.003 --validation 0.05 "
+            "--warmup 8 -j 1").split()
+    status, words = box.run(command + ["pa.gguf"] + tiny, folder)
+    box.expect("train --predict", status == 0 and "steps in advance" in words, words[-600:])
+    with open(os.path.join(folder, "words"), "wb") as out:
+        child = subprocess.Popen(command + ["pb.gguf"] + tiny, cwd=folder, stdout=out, stderr=out,
+                                 stdin=subprocess.DEVNULL)
+    path = os.path.join(folder, "pb.gguf.jsonl")
+    for _ in range(6000):
+        time.sleep(0.01)
+        if child.poll() is not None or os.path.exists(path) and len(numbers(folder, "pb.gguf.jsonl")) > 115:
+            break
+    child.send_signal(signal.SIGINT)
+    child.wait(timeout=60)
+    status, words = box.run(command + ["pb.gguf"] + tiny, folder)
+    box.expect("train --predict, gone on with", status == 0 and "going on from" in words, words[-600:])
+    a, b = ([{key: p.get(key) for key in ("step", "loss", "phase", "event", "low", "high", "confidence")}
+             for p in numbers(folder, name)] for name in ("pa.gguf.jsonl", "pb.gguf.jsonl"))
+    box.expect("it has the same numbers, of three phases and moves", a == b and len(a) == 140 and
+               {p["phase"] for p in a} == {"warm-up", "full", "correct"} and
+               any(p["event"] == "moved" for p in a), str([(p, q) for p, q in zip(a, b) if p != q][:2]))
+    status, words = box.run(["./train", "text.txt", "-o", "n.gguf", "--predict", "D"], folder)
+    box.expect("a mode that is none", status == 1 and "unknown option or value" in words, words[-300:])
+    status, words = box.run(["./predict_any", "-n", "300", "--predict", "A"], folder)
+    percent = re.search(r"([\d.]+) % of 1000 new waves", words)
+    box.expect("predict_any", status == 0 and "steps in advance" in words and percent and
+               float(percent.group(1)) > 40, words[-300:])
+    status, words = box.run(["./predict_any", "--help"], folder)
+    box.expect("predict_any --help", status == 0 and words.startswith("predict_any: "), words[-300:])
+
+
 def spoil(name, old, new):
     return lambda root: replace(os.path.join(root, "examples", name), old, new)
 
@@ -204,6 +238,7 @@ def spoil(name, old, new):
     ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
                                                     "o->kind = HYBRID_DATA_TEXT;")),
     ("digits that are not learned", spoil("own_model.c", "if (grads) backward(", "if (grads && d->n < 0) backward(")),
+    ("a predictor that is not there", spoil("training.h", "(!t->predicts || training_predict(t, e)) && ", "")),
     ("a position in the data that is lost", spoil("training.h", "if (!user || size != sizeof position) return true;",
                                                   "return false;")),
 ])
@@ -214,13 +249,15 @@ def training(box):
     with open(os.path.join(folder, "talks.jsonl"), "w", encoding="utf-8") as f:
         f.write(TALKS)
     held, _ = box.object("the library", WITHOUT_SIMD, ALONE)
-    if not held or not all([build(box, name, held, folder) for name in ("train", "finetune", "own_model")]):
+    programs = ("train", "finetune", "own_model", "predict_any")
+    if not held or not all([build(box, name, held, folder) for name in programs]):
         return
     learns(box, folder)
     tunes(box, folder)
     adapts(box, folder)
     reads_digits(box, folder)
     tells_facts(box, folder)
+    predicts(box, folder)
     bad_days(box, folder)
     stopped(box, folder, "s.gguf", ["./train", "text.txt", "-o", "s.gguf"] + TINY)
     stopped(box, folder, "sf.gguf", ["./finetune", "a.gguf", "talks.jsonl", "-o", "sf.gguf"])
