@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8a665450520b804c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2b02b23239285d7a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4671  output.c                 a file that is written
  *     5191  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5229  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    62738  end.h                    closes what core/begin opened
+ *    62745  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5663  names.c                  names that must differ, found by hash
@@ -297,10 +297,10 @@
  *    61403  settings.c               what a predictor is asked for: defaults, and what cannot be
  *    61460  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
  *    61700  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    61903  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    61971  moves.c                  how weights are moved, by each of the ways
- *    62062  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    62384  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    61905  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    61973  moves.c                  how weights are moved, by each of the ways
+ *    62064  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    62391  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2410,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "8a665450520b804c"
+#define HYBRID__SOURCE_ID "2b02b23239285d7a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -61742,9 +61742,11 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
-    int64_t since_move;             /* true steps */
-    double weights;                 /* squares of all, some windows ago */
-    double work_owed;               /* operations that the world models may use up */
+    int64_t since_move; /* true steps */
+    double weights;     /* squares of all, some windows ago */
+    double work_owed;   /* operations that the world models may use up */
+    double worth,
+        n_worth; /* of the last moves, made and on paper: mean reward, 1/4 of the newest; how many there were */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
@@ -62146,7 +62148,10 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
     if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
     if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
-    if (judged) hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    if (judged) {
+        hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+        p->now.worth += HYB_MAX(0.25, 1 / ++p->now.n_worth) * (reward - p->now.worth);
+    }
     if (!judged || !moved) return;
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
@@ -62196,6 +62201,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
+    p->episode.confidence = 0;
+    if (!(p->now.n_worth >= 3 && p->now.worth > 0)) return HYB_ARM_OFF; /* directions that lead nowhere, or back */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;

@@ -87,7 +87,10 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
     if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
     if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
-    if (judged) hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+    if (judged) {
+        hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
+        p->now.worth += HYB_MAX(0.25, 1 / ++p->now.n_worth) * (reward - p->now.worth);
+    }
     if (!judged || !moved) return;
     hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
@@ -137,6 +140,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     case HYBRID_PREDICT_AUTO: break;
     }
     hyb_bandit_context(p->x, p->episode.context);
+    p->episode.confidence = 0;
+    if (!(p->now.n_worth >= 3 && p->now.worth > 0)) return HYB_ARM_OFF; /* directions that lead nowhere, or back */
     choice = hyb_bandit_choose(&p->bandit, p->episode.context,
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;

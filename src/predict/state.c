@@ -55,9 +55,11 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
-    int64_t since_move;             /* true steps */
-    double weights;                 /* squares of all, some windows ago */
-    double work_owed;               /* operations that the world models may use up */
+    int64_t since_move; /* true steps */
+    double weights;     /* squares of all, some windows ago */
+    double work_owed;   /* operations that the world models may use up */
+    double worth,
+        n_worth; /* of the last moves, made and on paper: mean reward, 1/4 of the newest; how many there were */
     int64_t can_go_back, kept_step; /* the snapshot's */
     double kept_gradient, kept_noise;
     double rate_factor;    /* of the learning rate: halved by roll-backs */
