@@ -38,9 +38,9 @@ BOUNDED = {
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
-FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|reader\.\w+|host\.(load|store)|read_at|write)"
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|mark|desc\.go_back|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
-    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
+    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps|way|visit)(?:\[0\])?\("
 HOLDS = [
     (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward|backward)",
      r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
@@ -52,10 +52,14 @@ HOLDS = [
     (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be|slicer)_{}"),
     (r".*->learner_free", r"hyb_pupil_free"),
     (r".*\b(o|objective)->ops->\w+", r"hyb_(transformer|own)_{}"),
+    (r"old->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
+    (r".*\brider->ops->\w+", r"hyb_predictor_{}"),
+    (r"way", r"hyb_displacement_(in|out)"),
+    (r"visit", r"hyb_\w+_piece"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
     (r"f->fn", r"hyb_j[fglmt]_\w+"),
-    (r"(pool|s)->fn", r"hyb_\w+_(chunk|turn|prepare)"),
+    (r"(pool|s)->fn", r"hyb_\w+_(chunk|turn|prepare|space)"),
     (r"fn", r"hyb_library_in_folder"),
     (r".*\bhost_for", r"hyb_host_lane"),
     (r".*->prepare", r"hyb_(?!matmul|experts)\w+_prepare(_\w+)?"),
