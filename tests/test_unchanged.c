@@ -564,7 +564,8 @@ static void read_api(void)
 {
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
-                                         "trainer", "shape",   "adapter", "curve",   "learn",       "trainable" };
+                                         "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
+                                         "predict" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1326,6 +1327,9 @@ static void refused_adapters(world *w)
     made = POISON(hybrid_adapter);
     REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "no adapter", hybrid_adapter_load(w->model, &source, &made, &e));
     EMPTY(!made);
+    REFUSED(hybrid_adapter_set_type, HYBRID_ERROR_INVALID, "adapter is NULL",
+            hybrid_adapter_set_type(NULL, HYBRID_TYPE_F16, &e));
+    REFUSED(hybrid_adapter_set_type, HYBRID_ERROR_INVALID, "", hybrid_adapter_set_type(good, HYBRID_TYPE_Q4_K, &e));
     REFUSED(hybrid_adapter_save, HYBRID_ERROR_INVALID, "path is NULL",
             hybrid_adapter_save(good, NULL, HYBRID_TYPE_F32, &e));
     REFUSED(hybrid_adapter_save, HYBRID_ERROR_INVALID, "F32 or F16",
@@ -1432,7 +1436,8 @@ static const char *const good_names[] = {
     "hybrid_data_next_weighted",
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
     "hybrid_adapter_merge", "hybrid_session_set_adapters",
-    "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format"
+    "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format",
+    "hybrid_adapter_set_type"
 };
 /* clang-format on */
 
@@ -1848,6 +1853,7 @@ static int good_adapter(world *w, const char *name, hybrid_error *e)
     if (!r && told) r = hybrid_session_set_adapters(w->talk, &a, NULL, 1, e);
     if (!r && told) r = hybrid_session_set_adapters(w->talk, NULL, NULL, 0, e);
     if (!r && !strcmp(name, "hybrid_adapter_learn")) r = good_lesson(a, e);
+    if (!r && !strcmp(name, "hybrid_adapter_set_type")) r = hybrid_adapter_set_type(a, HYBRID_TYPE_F16, e);
     if (!r && (strstr(name, "_commit") || strstr(name, "_rollback"))) r = hybrid_adapter_commit(a, e);
     if (!r && strstr(name, "_rollback")) r = hybrid_adapter_rollback(a, e);
     hybrid_adapter_destroy(a);
