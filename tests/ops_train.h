@@ -528,7 +528,7 @@ static void exact_displace(side *s, const hyb_op_displace *op)
 static void draw_gram(side *s, hyb_op_gram *op)
 {
     int i;
-    op->n = draw_chance(s, 5)    ? draw_int(s, 270000, 300000)
+    op->n = draw_chance(s, 20) ? draw_int(s, 270000, 300000)
             : draw_chance(s, 20) ? draw_int(s, 4000, 30000)
                                  : draw_size(s, 5000);
     for (i = 0; i < HYB_GRAM_OF; i++) {
