@@ -484,7 +484,8 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
           relative(logits[1], n_vocab, logits[0], 1, n_vocab));
     CHECK(fabs(a[0].noise_scale - a[1].noise_scale) <= 1e-3 * a[0].noise_scale, "%s: noise %.9g, and %.9g on the GPU",
           name, a[0].noise_scale, a[1].noise_scale);
-    CHECK(d.n_batches < 2 || a[0].noise_scale > 0, "%s: no noise", name);
+    if (!strcmp(name, "llama")) /* of the others two steps need not tell any: 0 is "not known" */
+        CHECK(d.n_batches < 2 || a[0].noise_scale > 0, "%s: no noise", name);
     check_exchange(p, two);
     for (k = 0; k < 2; k++) {
         free(logits[k]);
