@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2b02b23239285d7a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7668c51813018af2): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2410,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2b02b23239285d7a"
+#define HYBRID__SOURCE_ID "7668c51813018af2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -57700,8 +57700,8 @@ static void hyb_foresee_mix(const hyb_world *w, int action, int at, int at_sigma
     }
     for (m = 0; m < n; m++) {
         const float *out = w->outputs + (size_t)m * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS + action;
-        const double far = out[at * HYB_PANEL_WINDOWS] - mix[0];
-        mix[2] += far * far / n;
+        const double away = out[at * HYB_PANEL_WINDOWS] - mix[0];
+        mix[2] += away * away / n;
     }
 }
 
@@ -58325,8 +58325,8 @@ static double hyb_law_weights(const hyb_law *law, hyb_law_try *t)
     }
     usual = 1.4826 * hyb_nth(sorted, n, n / 2);
     for (i = n - 1; i >= 0; i--) {
-        const double far = fabs(off[i]) / HYB_MAX(2.5 * usual, HYB_LAW_SIGMA);
-        t->w[i] = law->count[i] * exp(-age / memory) / HYB_MAX(far, 1.0);
+        const double away = fabs(off[i]) / HYB_MAX(2.5 * usual, HYB_LAW_SIGMA);
+        t->w[i] = law->count[i] * exp(-age / memory) / HYB_MAX(away, 1.0);
         age += law->count[i];
         sum += t->w[i];
         squares += t->w[i] * off[i] * off[i];

@@ -361,7 +361,7 @@ static void test_back(void)
     u = net_trainer(&twin);
     q = net_predictor(u, &twin, HYBRID_PREDICT_OFF);
     net_run(u, &twin, kept);
-    memcpy(states, u->store.states, sizeof states);
+    memcpy(states, u->store.states, sizeof *states * (size_t)u->store.n_states);
     CHECK(memcmp(m.weights, twin.weights, sizeof m.weights), "it has moved");
     m.bad_at = m.at + 3;
     for (i = 0; i < 3; i++) CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);

@@ -53,8 +53,8 @@ static size_t hyb_cuda_format_scratch(int64_t k, int64_t out, int n)
 static void hyb_cuda_format_begin(hyb_cuda_format *f, hyb_cuda_at *at, const hyb_rounding *rounding, int n, int64_t k,
                                   int64_t out)
 {
-    const size_t near = hyb_cuda_format_near(n, k), row = hyb_cuda_format_row(n, k);
-    const int64_t fit = (int64_t)((at->scratch_bytes - near - HYB_CUDA_FORMAT_ALIGN) / row);
+    const size_t bytes = hyb_cuda_format_near(n, k), row = hyb_cuda_format_row(n, k);
+    const int64_t fit = (int64_t)((at->scratch_bytes - bytes - HYB_CUDA_FORMAT_ALIGN) / row);
     f->q = at->q;
     f->rounding = rounding;
     f->bf16 = rounding->type == HYBRID_TYPE_BF16;
@@ -65,8 +65,8 @@ static void hyb_cuda_format_begin(hyb_cuda_format *f, hyb_cuda_at *at, const hyb
     f->k_pad = hyb_cuda_pad(k);
     f->slice = HYB_MAX(HYB_MIN(HYB_MIN(fit, hyb_cuda_pad(out)), 65528) / 8 * 8, 8); /* rows of a grid */
     f->x = (uint16_t *)(void *)at->scratch;
-    f->dy = (uint16_t *)(void *)(at->scratch + near);
-    f->w = (uint16_t *)(void *)(at->scratch + near +
+    f->dy = (uint16_t *)(void *)(at->scratch + bytes);
+    f->w = (uint16_t *)(void *)(at->scratch + bytes +
                                 hyb_align((size_t)f->slice * (size_t)f->n_pad * sizeof(uint16_t), 256));
 }
 

@@ -132,8 +132,8 @@ static void hyb_foresee_mix(const hyb_world *w, int action, int at, int at_sigma
     }
     for (m = 0; m < n; m++) {
         const float *out = w->outputs + (size_t)m * (HYB_HEADS + 1) * HYB_PANEL_WINDOWS + action;
-        const double far = out[at * HYB_PANEL_WINDOWS] - mix[0];
-        mix[2] += far * far / n;
+        const double away = out[at * HYB_PANEL_WINDOWS] - mix[0];
+        mix[2] += away * away / n;
     }
 }
 

@@ -167,8 +167,8 @@ static double hyb_law_weights(const hyb_law *law, hyb_law_try *t)
     }
     usual = 1.4826 * hyb_nth(sorted, n, n / 2);
     for (i = n - 1; i >= 0; i--) {
-        const double far = fabs(off[i]) / HYB_MAX(2.5 * usual, HYB_LAW_SIGMA);
-        t->w[i] = law->count[i] * exp(-age / memory) / HYB_MAX(far, 1.0);
+        const double away = fabs(off[i]) / HYB_MAX(2.5 * usual, HYB_LAW_SIGMA);
+        t->w[i] = law->count[i] * exp(-age / memory) / HYB_MAX(away, 1.0);
         age += law->count[i];
         sum += t->w[i];
         squares += t->w[i] * off[i] * off[i];
