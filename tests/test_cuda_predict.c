@@ -1,0 +1,350 @@
+/* The predictor on the GPU [emu] [emu-reordered] [no-asan]: a small transformer that is trained there with each mode,
+ * against the same training on the CPU: losses, moves, a roll-back, a checkpoint; and how often the host waits for the
+ * GPU with a predictor and without one. */
+#define HYBRID_IMPLEMENTATION
+#include "../hybrid.h"
+#include "../hybrid_cuda.h"
+#include "check.h"
+#include "emu/counters.h"
+
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+
+enum { SEQS = 2, CTX = 12, ROWS = SEQS * CTX, WINDOW = 3, STEPS = 26 };
+
+typedef struct run {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_trainer *t;
+    hybrid_predictor *p;
+} run;
+
+static const emu_counts *counts; /* NULL: it is a real device, which counts nothing */
+
+static const emu_counts *find_counts(const run *r)
+{
+    emu_counters_function counters = NULL;
+    hyb_library_symbol(&hyb_cuda_device_of(r->rt->gpu)->cu->driver.library, "emu_counters", &counters);
+    return counters ? counters() : NULL;
+}
+
+static void run_open(run *r, bool gpu)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_trainer_desc d;
+    hybrid_error e;
+    memset(r, 0, sizeof *r);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&d, 0, sizeof d);
+    rd.device = gpu ? "cuda" : "cpu";
+    md.path = "tests/oracle/data/models/gpt2.gguf";
+    md.trainable = true;
+    CHECK(!hybrid_runtime_create(&rd, &r->rt, &e), "%s", e.message);
+    CHECK(!hybrid_model_load(r->rt, &md, &r->m, &e), "%s", e.message);
+    d.model = r->m;
+    d.n_seq = SEQS;
+    d.n_ctx = CTX;
+    d.rate = 1e-3f;
+    d.clip = 1;
+    d.decay = 0.1f;
+    CHECK(!hybrid_trainer_create(&d, &r->t, &e), "%s", e.message);
+}
+
+/* Modes B and C want a rate that has been steady for a hundred steps: so it has, as far as the predictor knows. */
+static void run_steady(run *r)
+{
+    int i;
+    for (i = 0; i < 8; i++) r->p->now.rate_before[i] = (double)r->t->desc.rate;
+}
+
+static void run_watch(run *r, hybrid_predict_mode mode)
+{
+    hybrid_predict_desc d;
+    hybrid_error e;
+    uint64_t bytes, planned;
+    hyb_device *gpu = r->t->store.device;
+    const uint64_t before = gpu->ops->is_host ? 0 : hyb_cuda_device_of(gpu)->cu->arena.used;
+    memset(&d, 0, sizeof d);
+    d.trainer = r->t;
+    d.mode = mode;
+    d.warmup_steps = 3;
+    d.full_steps = 2;
+    d.window = WINDOW;
+    d.correct_steps = 2;
+    d.horizon = 16;
+    d.correction_interval = 2;
+    CHECK(!hybrid_predictor_plan(&d, &planned, &e), "%s", e.message);
+    CHECK(!hybrid_predictor_create(&d, &r->p, &e), "%s", e.message);
+    bytes = gpu->ops->is_host ? 0 : hyb_cuda_device_of(gpu)->cu->arena.used - before;
+    CHECK(gpu->ops->is_host || gpu->ops->cost(gpu, r->p->disp.bytes) == bytes,
+          "%llu bytes of the GPU for a block of %llu", (unsigned long long)bytes, (unsigned long long)r->p->disp.bytes);
+    run_steady(r);
+}
+
+static void run_close(run *r)
+{
+    hybrid_predictor_destroy(r->p);
+    hybrid_trainer_destroy(r->t);
+    hybrid_model_destroy(r->m);
+    hybrid_runtime_destroy(r->rt);
+}
+
+/* The same text again and again, so that there is something that goes on. */
+static double run_step(run *r, hybrid_train_metrics *metrics)
+{
+    static int32_t ids[ROWS], targets[ROWS];
+    hybrid_train_batch batch;
+    hybrid_train_metrics m;
+    hybrid_error e;
+    int i;
+    memset(&batch, 0, sizeof batch);
+    for (i = 0; i < ROWS; i++) {
+        ids[i] = (i * i * 13 + 7 * i + (int)(r->t->step % 2)) % r->m->hp.n_vocab;
+        targets[i] = (ids[i] * 5 + 3) % r->m->hp.n_vocab;
+    }
+    batch.ids = ids;
+    batch.targets = targets;
+    memset(&m, 0, sizeof m);
+    CHECK(!hybrid_trainer_step(r->t, &batch, &m, &e), "step %d: %s", (int)r->t->step, e.message);
+    if (metrics) *metrics = m;
+    return m.loss;
+}
+
+/* Weights and states, freed by the caller. */
+static float *run_values(run *r)
+{
+    hyb_store *s = &r->t->store;
+    hyb_backend *be = r->t->objective->cut.real;
+    float *values = (float *)malloc(sizeof(float) * (size_t)(s->n_values + s->n_states));
+    hybrid_error e;
+    CHECK(!hyb_store_read(be, values, s->weights, s->n_values, &e), "%s", e.message);
+    CHECK(!hyb_store_read_states(s, be, values + s->n_values, 0, s->n_states, &e), "%s", e.message);
+    return values;
+}
+static bool same_values(const run *r, const float *a, const float *b)
+{
+    return !memcmp(a, b, sizeof(float) * (size_t)(r->t->store.n_values + r->t->store.n_states));
+}
+
+/* ---- the same losses and moves as on the CPU --------------------------------------------------------------------- */
+
+static void check_mode(const char *name, hybrid_predict_mode mode, const double plain[STEPS])
+{
+    run r[2];
+    hybrid_predict_metrics seen[2];
+    hybrid_train_metrics a[2];
+    double worst = 0, moved = 0;
+    int i, k, events = 0;
+    TEST(name);
+    for (k = 0; k < 2; k++) {
+        run_open(&r[k], k == 1);
+        run_watch(&r[k], mode);
+    }
+    for (i = 0; i < STEPS; i++) {
+        for (k = 0; k < 2; k++) run_step(&r[k], &a[k]);
+        worst = LARGER(worst, fabs(a[0].loss - a[1].loss));
+        moved = LARGER(moved, fabs(a[1].loss - plain[i]));
+        CHECK(a[0].predict.event == a[1].predict.event && a[0].predict.phase == a[1].predict.phase,
+              "step %d: event %d in phase %d, on the GPU %d in %d", i + 1, (int)a[0].predict.event,
+              (int)a[0].predict.phase, (int)a[1].predict.event, (int)a[1].predict.phase);
+        CHECK(fabs(a[0].predict.moved - a[1].predict.moved) <= 1e-3 * a[0].predict.moved, "moved %g and %g",
+              a[0].predict.moved, a[1].predict.moved);
+        events += a[1].predict.event == HYBRID_PREDICT_MOVED;
+    }
+    for (k = 0; k < 2; k++) hybrid_predictor_metrics(r[k].p, &seen[k]);
+    CHECK(worst <= 1e-5, "losses %.2g apart", worst);
+    CHECK(seen[0].n_moves == seen[1].n_moves && seen[0].n_windows == seen[1].n_windows, "%d moves, %d on the GPU",
+          (int)seen[0].n_moves, (int)seen[1].n_moves);
+    if (mode == HYBRID_PREDICT_OFF)
+        CHECK(!events && moved == 0, "a predictor that only watches changed a loss by %g", moved);
+    else
+        CHECK(events > 0 && moved > 1e-4, "%d moves changed losses by %g", events, moved);
+    CHECK(fabs(seen[0].hindsight - seen[1].hindsight) < 1e-2 * fabs(seen[0].hindsight) + 1e-4, "hindsight %g and %g",
+          seen[0].hindsight, seen[1].hindsight);
+    printf("  %-6s %d steps, %d moves, losses within %.1e of the CPU's, %.1e from those without it\n", name, STEPS,
+           (int)seen[1].n_moves, worst, moved);
+    for (k = 0; k < 2; k++) run_close(&r[k]);
+}
+
+/* ---- going back -------------------------------------------------------------------------------------------------- */
+
+/* Steps up to the one after which weights are moved; false: they never are. */
+static bool run_to_move(run *r, hybrid_train_metrics *a)
+{
+    int i;
+    for (i = 0; i < STEPS; i++) {
+        run_step(r, a);
+        if (a->predict.event == HYBRID_PREDICT_MOVED) return true;
+    }
+    return false;
+}
+
+/* A snapshot is copied within the device, and nobody waits for it. */
+static void check_snapshot(run *r)
+{
+    const emu_counts before = *counts;
+    hyb_displacement_keep(&r->p->disp);
+    hyb_displacement_go_back(&r->p->disp);
+    CHECK(counts->syncs == before.syncs && counts->bytes_in == before.bytes_in && counts->bytes_out == before.bytes_out,
+          "a snapshot went over the host");
+    CHECK(counts->copies_on_device - before.copies_on_device == 6, "%llu copies",
+          counts->copies_on_device - before.copies_on_device);
+}
+
+/* A weight that is no number: the next loss is none, and the run goes back to what it was before the move, bit for bit:
+ * to the weights and states of a run that never moved. */
+static void check_rollback(void)
+{
+    static const float nothing[4] = { HUGE_VALF, HUGE_VALF, HUGE_VALF, HUGE_VALF };
+    run moved, plain;
+    hybrid_train_metrics a;
+    hyb_backend *be;
+    hybrid_error e;
+    float *values[3];
+    int64_t step;
+    int i;
+    TEST("a roll-back");
+    run_open(&moved, true);
+    run_watch(&moved, HYBRID_PREDICT_A);
+    run_open(&plain, true);
+    CHECK(run_to_move(&moved, &a), "it never moves");
+    step = moved.t->step;
+    for (i = 0; i < step; i++) run_step(&plain, NULL);
+    values[0] = run_values(&plain);
+    values[1] = run_values(&moved);
+    CHECK(!same_values(&plain, values[0], values[1]), "a move changed nothing");
+    run_step(&moved, &a);
+    be = moved.t->objective->cut.real;
+    be->ops->write(be, moved.t->store.weights + moved.t->store.params[0].at, nothing, sizeof nothing);
+    CHECK(!be->ops->sync(be, &e), "%s", e.message);
+    run_step(&moved, &a);
+    CHECK(a.predict.event == HYBRID_PREDICT_WENT_BACK && moved.t->step == step, "event %d, step %d of %d",
+          (int)a.predict.event, (int)moved.t->step, (int)step);
+    values[2] = run_values(&moved);
+    CHECK(same_values(&plain, values[0], values[2]), "it went back to something else");
+    for (i = 0; i < 4; i++) run_step(&moved, &a);
+    CHECK(fabs(a.loss) < 1e3, "then the loss is %g", a.loss);
+    for (i = 0; i < 3; i++) free(values[i]);
+    if (counts) check_snapshot(&moved);
+    run_close(&moved);
+    run_close(&plain);
+}
+
+/* ---- checkpoints ------------------------------------------------------------------------------------------------- */
+
+/* A checkpoint of the GPU, in the middle of Correct: on another trainer there the run goes on bit for bit, and on the
+ * CPU with the same losses. */
+static void check_checkpoint(void)
+{
+    run r, other[2];
+    hybrid_train_metrics a[3];
+    hybrid_error e;
+    float *values[2];
+    char path[64];
+    int i, k;
+    TEST("a checkpoint");
+    snprintf(path, sizeof path, "build/cuda-predict-%d.gguf", (int)getpid());
+    run_open(&r, true);
+    run_watch(&r, HYBRID_PREDICT_A);
+    for (k = 0; k < 2; k++) {
+        run_open(&other[k], k == 0);
+        run_watch(&other[k], HYBRID_PREDICT_A);
+    }
+    CHECK(run_to_move(&r, &a[0]), "it never moves");
+    CHECK(r.p->now.phase == HYB_PHASE_CORRECT, "phase %d", (int)r.p->now.phase);
+    CHECK(!hybrid_trainer_save(r.t, path, &e), "%s", e.message);
+    for (k = 0; k < 2; k++) CHECK(!hybrid_trainer_load(other[k].t, path, &e), "%s", e.message);
+    for (i = 0; i < 3 * WINDOW; i++) {
+        run_step(&r, &a[0]);
+        for (k = 0; k < 2; k++) run_step(&other[k], &a[k + 1]);
+        CHECK(a[0].loss == a[1].loss && a[0].predict.event == a[1].predict.event, "losses %.17g and %.17g", a[0].loss,
+              a[1].loss);
+        CHECK(fabs(a[0].loss - a[2].loss) < 1e-5 && a[0].predict.event == a[2].predict.event,
+              "losses %.9g and %.9g on the CPU", a[0].loss, a[2].loss);
+    }
+    values[0] = run_values(&r);
+    values[1] = run_values(&other[0]);
+    CHECK(same_values(&r, values[0], values[1]), "other weights or states");
+    CHECK(r.p->now.n_moves > 2, "%d moves", (int)r.p->now.n_moves);
+    for (k = 0; k < 2; k++) {
+        free(values[k]);
+        run_close(&other[k]);
+    }
+    run_close(&r);
+    remove(path);
+}
+
+/* ---- who waits for whom ------------------------------------------------------------------------------------------ */
+
+typedef struct waits {
+    unsigned long long plain, window; /* of a step: without a window's end, with one */
+} waits;
+
+static waits count_waits(hybrid_predict_mode mode, bool watched)
+{
+    run r;
+    waits w;
+    int i;
+    memset(&w, 0, sizeof w);
+    run_open(&r, true);
+    if (watched) run_watch(&r, mode);
+    for (i = 0; i < STEPS; i++) {
+        const unsigned long long syncs = counts->syncs;
+        const int64_t windows = watched ? r.p->now.n_windows : 0;
+        unsigned long long *of;
+        run_step(&r, NULL);
+        of = !watched || r.p->now.n_windows == windows ? &w.plain : &w.window;
+        if (i >= WINDOW) *of = LARGER(*of, counts->syncs - syncs); /* the first ones make things ready */
+    }
+    run_close(&r);
+    return w;
+}
+
+/* A step waits as often as without a predictor; the one that ends a window once more, for the products of d, b and s,
+ * and every sixteenth of these a second time, for the size of all weights. */
+static void check_waits(void)
+{
+    static const hybrid_predict_mode modes[] = { HYBRID_PREDICT_OFF, HYBRID_PREDICT_A, HYBRID_PREDICT_A2,
+                                                 HYBRID_PREDICT_B };
+    const waits without = count_waits(HYBRID_PREDICT_OFF, false);
+    size_t i;
+    TEST("waits");
+    printf("  waits of a step: %llu without a predictor", without.plain);
+    for (i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        const waits w = count_waits(modes[i], true);
+        CHECK(w.plain == without.plain, "mode %d: %llu in a step, %llu without a predictor", (int)modes[i], w.plain,
+              without.plain);
+        CHECK(w.window == without.plain + 1, "mode %d: %llu at the end of a window", (int)modes[i], w.window);
+        printf("; mode %d: %llu, %llu at a window's end", (int)modes[i], w.plain, w.window);
+    }
+    printf("\n");
+}
+
+int main(void)
+{
+    double plain[STEPS];
+    hybrid_error why;
+    run r;
+    size_t count;
+    int i;
+    TEST("device");
+    if (hybrid_devices(NULL, NULL, 0, &count, &why) || !count) {
+        SKIP("no GPU: %s", why.message);
+        return test_end();
+    }
+    run_open(&r, true);
+    counts = find_counts(&r);
+    for (i = 0; i < STEPS; i++) plain[i] = run_step(&r, NULL);
+    run_close(&r);
+    check_mode("off", HYBRID_PREDICT_OFF, plain);
+    check_mode("A", HYBRID_PREDICT_A, plain);
+    check_mode("A2", HYBRID_PREDICT_A2, plain);
+    check_mode("B", HYBRID_PREDICT_B, plain);
+    check_mode("C", HYBRID_PREDICT_C, plain);
+    check_mode("auto", HYBRID_PREDICT_AUTO, plain);
+    check_rollback();
+    check_checkpoint();
+    if (counts) check_waits();
+    return test_end();
+}
