@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7668c51813018af2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c13ece6f64fd7204): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -94,7 +94,7 @@
  *     4671  output.c                 a file that is written
  *     5191  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5229  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    62745  end.h                    closes what core/begin opened
+ *    62818  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5663  names.c                  names that must differ, found by hash
@@ -156,151 +156,151 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    22343  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23167  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23282  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23398  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23493  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23683  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23710  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23748  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23876  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24614  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24839  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24877  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    25013  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    25084  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25188  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25659  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    26055  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26348  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26573  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27329  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27529  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28593  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29242  cpu/int/select.c         the table of integer-block kernels
- *    29302  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29378  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    34134  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36491  cpu/select.c             the kernels of an instruction set
- *    36544  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36952  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    37252  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    37294  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37884  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    23174  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23289  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23405  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23500  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23690  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23717  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23755  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23883  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24621  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24846  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24884  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    25020  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    25091  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25195  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25666  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    26062  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26355  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26580  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27336  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27536  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28600  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29249  cpu/int/select.c         the table of integer-block kernels
+ *    29309  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29385  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    34141  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36498  cpu/select.c             the kernels of an instruction set
+ *    36551  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    36959  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    37259  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    37301  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37899  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38532  arch.c                   the table of architectures
- *    38658  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    38998  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    39371  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39633  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39843  adapter_worn.c           the copy of an adapter that passes on the host read
- *    40055  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    40539  back.c                   the steps of a backward pass that several parts take
- *    40734  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40977  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    41043  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    41224  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    41362  parts/experts.c          a mixture of experts (Shazeer et al
- *    41527  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    41593  net.c                    which parts the layers of a model have, and which tensors
- *    41756  unused.c                 tensors of the file that the model is not computed with
- *    41930  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41979  forward.c                one pass of a batch through any model, over the op table
- *    42245  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42819  place.c                  which layers run where
- *    43081  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    43167  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    43455  adapter_make.c           adapters from nothing, and what they are
- *    43705  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38547  arch.c                   the table of architectures
+ *    38673  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    39013  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    39386  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39648  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39858  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    40070  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    40554  back.c                   the steps of a backward pass that several parts take
+ *    40749  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    40992  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    41058  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    41239  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    41377  parts/experts.c          a mixture of experts (Shazeer et al
+ *    41542  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    41608  net.c                    which parts the layers of a model have, and which tensors
+ *    41771  unused.c                 tensors of the file that the model is not computed with
+ *    41945  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    41994  forward.c                one pass of a batch through any model, over the op table
+ *    42260  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42834  place.c                  which layers run where
+ *    43096  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    43182  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    43470  adapter_make.c           adapters from nothing, and what they are
+ *    43720  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    43990  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    44338  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    44690  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    44993  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    45081  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45954  adapters.c               a sequence puts adapters on, and takes them off
- *    46070  next.c                   the next token of a sequence
- *    46175  plan.c                   the bytes of a model and a context before they are loaded
- *    46296  dialog.c                 the messages of a conversation, and the prompt that they make
- *    46487  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    44005  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    44353  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    44705  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    45008  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    45096  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    45969  adapters.c               a sequence puts adapters on, and takes them off
+ *    46085  next.c                   the next token of a sequence
+ *    46190  plan.c                   the bytes of a model and a context before they are loaded
+ *    46311  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    46502  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    46986  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    47025  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    47090  documents.c              the texts of a corpus, one document after the other
- *    47329  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    47523  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    48023  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    48333  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    48647  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    49022  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    49479  shape.c                  models from nothing
- *    49796  schedule.c               the learning rate of a step
- *    49842  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    50358  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50806  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50906  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    50944  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    51484  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    51669  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    51738  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    51785  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51822  own.c                    somebody else's model as an objective (api/trainable.h)
- *    52006  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    52782  lesson.c                 examples as tokens, and the batches of a step
- *    53141  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    53371  export.c                 the weights of a trainer as a model file
- *    53619  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    53731  checkpoint.c             everything that a training goes on with, in a file
- *    54625  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    55210  picture.c                the curve of a run as an SVG.
+ *    47001  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    47040  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    47105  documents.c              the texts of a corpus, one document after the other
+ *    47344  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    47538  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    48038  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    48348  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    48662  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    49037  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    49494  shape.c                  models from nothing
+ *    49811  schedule.c               the learning rate of a step
+ *    49857  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    50373  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50422  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50874  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    50974  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    51012  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    51552  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    51737  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    51806  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51843  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    52027  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    52805  lesson.c                 examples as tokens, and the batches of a step
+ *    53164  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    53394  export.c                 the weights of a trainer as a model file
+ *    53642  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    53754  checkpoint.c             everything that a training goes on with, in a file
+ *    54648  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    55233  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    55898  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    55944  panel.c                  values of many ticks side by side, and products with them
- *    56067  gru.c                    a gated recurrent cell (Cho et al
- *    56148  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    56238  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    56298  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    56498  member.c                 the weights of one world model: how large, where, and how they begin
- *    56599  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    56822  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    56954  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    57133  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    57397  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    57571  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    57770  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    57873  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    58162  law.c                    the curve that the loss follows over many windows,
- *    58436  calibration.c            predictions that say how sure they are, held to what then happened
- *    58616  monitor.c                whether a run goes astray, and what should be done about it
- *    58868  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    58928  bandit.c                 which arm is worth it now
- *    59166  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    59305  phases.c                 which phase the next step belongs to, and for how long
- *    59538  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    59726  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    60036  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    60105  residuals.c              what predictions got wrong
- *    60355  corrector.c              takes away what predicted coefficients get wrong again and again
- *    60514  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    60608  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    60706  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    60881  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    60969  plateau.c                whether a run stands still
- *    61054  horizons.c               how far ahead predictions are good for anything
- *    61143  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    61196  ramp.c                   how many batches a step should add up
- *    61261  tuning.c                 what could be made better while a run goes on
- *    61403  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    61460  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    61700  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    61905  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    61973  moves.c                  how weights are moved, by each of the ways
- *    62064  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    62391  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    55921  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    55967  panel.c                  values of many ticks side by side, and products with them
+ *    56090  gru.c                    a gated recurrent cell (Cho et al
+ *    56171  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    56261  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    56321  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    56521  member.c                 the weights of one world model: how large, where, and how they begin
+ *    56622  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    56845  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    56977  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    57156  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    57420  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    57594  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    57793  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    57896  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    58185  law.c                    the curve that the loss follows over many windows,
+ *    58459  calibration.c            predictions that say how sure they are, held to what then happened
+ *    58639  monitor.c                whether a run goes astray, and what should be done about it
+ *    58891  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    58951  bandit.c                 which arm is worth it now
+ *    59189  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    59328  phases.c                 which phase the next step belongs to, and for how long
+ *    59561  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    59749  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    60059  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    60128  residuals.c              what predictions got wrong
+ *    60378  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    60537  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    60631  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    60729  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    60904  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    60992  plateau.c                whether a run stands still
+ *    61077  horizons.c               how far ahead predictions are good for anything
+ *    61166  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    61219  ramp.c                   how many batches a step should add up
+ *    61284  tuning.c                 what could be made better while a run goes on
+ *    61426  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    61483  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    61729  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    61934  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    62002  moves.c                  how weights are moved, by each of the ways
+ *    62137  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    62463  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2410,7 +2410,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7668c51813018af2"
+#define HYBRID__SOURCE_ID "c13ece6f64fd7204"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22539,7 +22539,7 @@ typedef struct hyb_op_matmul {
     bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
                        (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
     hyb_rounding
-        rounding; /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
+        rounding;  /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
     bool only_low; /* every y is there but for what `low` adds, which not every out has */
     int n_out;
     hyb_matmul_out out[4];
@@ -23043,6 +23043,38 @@ HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const 
     return 8.0 * (double)op->n_rows * (double)op->n;
 }
 
+/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
+
+/* What becomes of the anchor. */
+typedef enum hyb_anchor {
+    HYB_ANCHOR_STAYS,
+    HYB_ANCHOR_BEFORE, /* w before it is moved */
+    HYB_ANCHOR_AFTER,  /* w after it */
+    HYB_ANCHOR_ALONG   /* moved as w is */
+} hyb_anchor;
+
+/* With d = w - anchor:
+ *
+ *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
+ *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
+ *
+ * s and mean may be NULL; they are left out then. */
+typedef struct hyb_op_displace {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    bool takes, moves;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    hyb_anchor goes;
+} hyb_op_displace;
+HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
+{
+    const int has_s = op->s ? 1 : 0, reads = 3 + has_s + (op->mean ? 1 : 0);
+    const int writes = op->moves + (op->goes != HYB_ANCHOR_STAYS) + op->takes * (1 + has_s);
+    HYB_UNUSED(batch);
+    return 4.0 * (double)(reads + writes) * (double)op->n;
+}
+
 /* ---- the optimizer ---- */
 
 /* *sum = the sum of the squares of n values, in double. */
@@ -23060,17 +23092,20 @@ HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *b
 /* AdamW (Loshchilov and Hutter 2019), with g = factor * grad, c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t):
  *
  *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
- *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w) */
+ *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w)
+ *
+ * and then, in the same pass over memory, what `then` says of these n weights. */
 typedef struct hyb_op_adamw {
     float *w, *m, *v;
     const float *grad;
     int64_t n;
     float factor, rate, beta1, beta2, c1, c2, eps, decay;
+    const hyb_op_displace *then; /* with the same w and n; or NULL */
 } hyb_op_adamw;
 HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch)
 {
-    HYB_UNUSED(batch);
-    return 28.0 * (double)op->n;
+    const double w = op->then ? 4.0 * (1 + op->then->moves) : 0; /* read and written already */
+    return (28.0 - w) * (double)op->n + (op->then ? hyb_bytes_displace(op->then, batch) : 0.0);
 }
 
 /* Gradient descent with momentum, with g = factor * grad:
@@ -23116,35 +23151,7 @@ HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch
     return 6.0 * (double)op->n;
 }
 
-/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
-
-/* What becomes of the anchor. */
-typedef enum hyb_anchor {
-    HYB_ANCHOR_STAYS,
-    HYB_ANCHOR_BEFORE, /* w before it is moved */
-    HYB_ANCHOR_AFTER,  /* w after it */
-    HYB_ANCHOR_ALONG   /* moved as w is */
-} hyb_anchor;
-
-/* With d = w - anchor:
- *
- *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
- *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
- *
- * s and mean may be NULL; they are left out then. */
-typedef struct hyb_op_displace {
-    float *w, *anchor, *b, *s;
-    const float *mean;
-    int64_t n;
-    bool takes, moves;
-    float mu, gamma, c_d, c_b, c_s, c_r;
-    hyb_anchor goes;
-} hyb_op_displace;
-HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
-{
-    HYB_UNUSED(batch);
-    return (16.0 + (op->s ? 4.0 : 0.0) + (op->mean ? 4.0 : 0.0)) * (double)op->n;
-}
+/* ---- products of directions (predict/) ---- */
 
 /* The products of all pairs of four differences x_i = a_i - b_i, summed over n values, in double; b_i may be NULL: x_i
  * = a_i; a_i NULL: x_i is zero.
@@ -37798,12 +37805,20 @@ static void hyb_cpu_squares(hyb_backend *be, const hyb_op_squares *op)
     *op->sum = sum;
 }
 
+/* So many weights at a time, which are still in a cache when they are displaced. */
+enum { HYB_ADAMW_PIECE = 1024 };
 static void hyb_cpu_adamw_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
-    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    const hyb_op_adamw *op = (const hyb_op_adamw *)job->op;
+    int64_t at = hyb_cpu_row_begin(job, chunk);
+    const int64_t end = hyb_cpu_row_end(job, chunk);
     HYB_UNUSED(lane);
-    job->cpu->kernels->adamw((const hyb_op_adamw *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+    for (; at < end; at += HYB_ADAMW_PIECE) {
+        const int64_t n = HYB_MIN(end - at, (int64_t)HYB_ADAMW_PIECE);
+        job->cpu->kernels->adamw(op, at, n);
+        if (op->then) job->cpu->kernels->displace(op->then, at, n);
+    }
 }
 static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
 {
@@ -50355,6 +50370,55 @@ static hybrid_result hyb_store_squares(const hyb_store *s, hyb_backend *be, doub
 }
 /* ==== end src/train/store.c ==== */
 
+/* ==== begin src/train/rider.c ==== */
+/* train/rider: what watches a training, and may move its weights between two steps: the predictor is one (predict/).
+ * This is all that a trainer knows of it. A trainer has one at most. */
+
+typedef struct hyb_rider hyb_rider;
+
+/* What a step has found. */
+typedef struct hyb_step_seen {
+    int64_t step;           /* its number, from 1 on */
+    int64_t n_counted;      /* targets */
+    double loss, grad_norm; /* before clipping */
+    double rate, factor;    /* learning rate; that of the gradients, which clips them */
+    double noise_scale;
+    const hybrid_train_batch *batches;
+} hyb_step_seen;
+
+/* What a checkpoint keeps of it: floats on the trainer's device, and bytes of the host's. */
+typedef struct hyb_rider_array {
+    const char *name; /* of the tensor, "hybrid.predict.anchor" */
+    float *values;
+    int64_t n;
+} hyb_rider_array;
+
+typedef struct hyb_rider_ops {
+    /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
+     * earlier step, and this one is not taken. Numbers that are not finite come here as well. */
+    hybrid_result (*arrived)(hyb_rider *r, const hyb_step_seen *seen, bool *again, hybrid_error *error);
+    /* What is done to a piece of the weights in the pass that updates them, which AdamW asks; false: nothing. */
+    bool (*along)(hyb_rider *r, const hyb_step_seen *seen, const hyb_portion *portion, hyb_op_displace *op);
+    /* Weights and states are those after it. Says in metrics what it did. */
+    hybrid_result (*updated)(hyb_rider *r, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
+                             hybrid_error *error);
+    /* The i-th array; false: there are no more. */
+    bool (*array)(hyb_rider *r, int i, hyb_rider_array *array);
+    /* The rest, as bytes: how many there are; what they are; from what was kept. False: they are of another one. */
+    size_t (*size)(hyb_rider *r);
+    void (*give)(hyb_rider *r, void *bytes, size_t size);
+    bool (*fits)(hyb_rider *r, const void *bytes, size_t size);
+    void (*take)(hyb_rider *r, const void *bytes, size_t size);
+    /* A checkpoint without any of it was loaded: it begins anew, with the weights of now. */
+    hybrid_result (*anew)(hyb_rider *r, hybrid_error *error);
+    void (*left)(hyb_rider *r); /* the trainer is being destroyed */
+} hyb_rider_ops;
+
+struct hyb_rider {
+    const hyb_rider_ops *ops;
+};
+/* ==== end src/train/rider.c ==== */
+
 /* ==== begin src/train/optimizer.c ==== */
 /* train/optimizer: how gradients change weights: one row of a table for each optimizer, over the views of a store.
  *
@@ -50367,9 +50431,11 @@ typedef struct hyb_update {
     const hybrid_trainer_desc *desc;
     hyb_store *store;
     hyb_backend *be;
-    double rate;   /* learning rate */
-    double factor; /* of gradients, which clips them */
-    int64_t step;  /* this one's number, from 1 on */
+    double rate;      /* learning rate */
+    double factor;    /* of gradients, which clips them */
+    int64_t step;     /* this one's number, from 1 on */
+    hyb_rider *rider; /* or NULL */
+    const hyb_step_seen *seen;
 } hyb_update;
 
 typedef struct hyb_optimizer {
@@ -50403,6 +50469,7 @@ static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, h
 static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
+    hyb_op_displace then;
     hyb_op_adamw op;
     HYB_UNUSED(error);
     op.w = hyb_portion_weights(u, portion);
@@ -50418,6 +50485,7 @@ static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *po
     op.c2 = (float)(1 / (1 - pow((double)d->beta2, (double)u->step)));
     op.eps = d->eps;
     op.decay = portion->p->decays ? d->decay : 0;
+    op.then = u->rider && u->rider->ops->along(u->rider, u->seen, portion, &then) ? &then : NULL;
     hyb_do_adamw(u->be, &op);
     return HYBRID_OK;
 }
@@ -51735,53 +51803,6 @@ static void hyb_reduce_numbers(float numbers[HYBRID_REDUCE_NUMBERS], double a, d
 }
 /* ==== end src/train/reduce.c ==== */
 
-/* ==== begin src/train/rider.c ==== */
-/* train/rider: what watches a training, and may move its weights between two steps: the predictor is one (predict/).
- * This is all that a trainer knows of it. A trainer has one at most. */
-
-typedef struct hyb_rider hyb_rider;
-
-/* What a step has found. */
-typedef struct hyb_step_seen {
-    int64_t step;           /* its number, from 1 on */
-    int64_t n_counted;      /* targets */
-    double loss, grad_norm; /* before clipping */
-    double rate, factor;    /* learning rate; that of the gradients, which clips them */
-    double noise_scale;
-    const hybrid_train_batch *batches;
-} hyb_step_seen;
-
-/* What a checkpoint keeps of it: floats on the trainer's device, and bytes of the host's. */
-typedef struct hyb_rider_array {
-    const char *name; /* of the tensor, "hybrid.predict.anchor" */
-    float *values;
-    int64_t n;
-} hyb_rider_array;
-
-typedef struct hyb_rider_ops {
-    /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
-     * earlier step, and this one is not taken. Numbers that are not finite come here as well. */
-    hybrid_result (*arrived)(hyb_rider *r, const hyb_step_seen *seen, bool *again, hybrid_error *error);
-    /* Weights and states are those after it. Says in metrics what it did. */
-    hybrid_result (*updated)(hyb_rider *r, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
-                             hybrid_error *error);
-    /* The i-th array; false: there are no more. */
-    bool (*array)(hyb_rider *r, int i, hyb_rider_array *array);
-    /* The rest, as bytes: how many there are; what they are; from what was kept. False: they are of another one. */
-    size_t (*size)(hyb_rider *r);
-    void (*give)(hyb_rider *r, void *bytes, size_t size);
-    bool (*fits)(hyb_rider *r, const void *bytes, size_t size);
-    void (*take)(hyb_rider *r, const void *bytes, size_t size);
-    /* A checkpoint without any of it was loaded: it begins anew, with the weights of now. */
-    hybrid_result (*anew)(hyb_rider *r, hybrid_error *error);
-    void (*left)(hyb_rider *r); /* the trainer is being destroyed */
-} hyb_rider_ops;
-
-struct hyb_rider {
-    const hyb_rider_ops *ops;
-};
-/* ==== end src/train/rider.c ==== */
-
 /* ==== begin src/train/noise.c ==== */
 /* train/noise: how noisy gradients are (McCandlish, Kaplan, Amodei et al. 2018, appendix A.1). With G the true gradient
  * and S the noise of one target's (the trace of its covariance), the gradient g of the mean over B targets has
@@ -52559,6 +52580,8 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     u.rate = seen.rate;
     u.factor = seen.factor / scale;
     u.step = t->step + 1;
+    u.rider = t->rider;
+    u.seen = &seen;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;
@@ -61634,31 +61657,37 @@ static hybrid_result hyb_displacement_size(hyb_displacement *d, double *squares,
     return HYBRID_OK;
 }
 
-/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family] where that is not zero. */
+/* Of n weights from `at` on, which are moved by m where that is not zero; the caller says what is taken up. */
+static void hyb_displacement_piece(const hyb_displacement *d, int64_t at, int64_t n, const hyb_move *m, hyb_anchor goes,
+                                   hyb_op_displace *op)
+{
+    memset(op, 0, sizeof *op);
+    op->w = d->store->weights + at;
+    op->anchor = d->anchor + at;
+    op->b = d->b + at;
+    op->s = d->s ? d->s + at : NULL;
+    op->mean = d->mean && m->r != 0 ? d->mean + at : NULL;
+    op->n = n;
+    op->moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
+    op->c_d = m->d;
+    op->c_b = m->b;
+    op->c_s = m->s;
+    op->c_r = m->r;
+    op->goes = op->moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
+}
+
+/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family]. */
 static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1], bool takes, float mu,
                                   float gamma, hyb_anchor goes)
 {
     hyb_op_displace op;
     int i;
-    memset(&op, 0, sizeof op);
     for (i = 0; i < d->store->n_params; i++) {
         const hyb_param *p = &d->store->params[i];
-        const hyb_move *m = &moves[hyb_family_of(p)];
-        op.w = d->store->weights + p->at;
-        op.anchor = d->anchor + p->at;
-        op.b = d->b + p->at;
-        op.s = d->s ? d->s + p->at : NULL;
-        op.mean = d->mean && m->r != 0 ? d->mean + p->at : NULL;
-        op.n = p->n;
+        hyb_displacement_piece(d, p->at, p->n, &moves[hyb_family_of(p)], goes, &op);
         op.takes = takes;
-        op.moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
         op.mu = mu;
         op.gamma = gamma;
-        op.c_d = m->d;
-        op.c_b = m->b;
-        op.c_s = m->s;
-        op.c_r = m->r;
-        op.goes = op.moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
         hyb_do_displace(d->be, &op);
     }
 }
@@ -62046,18 +62075,62 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
 }
 
 /* Along s, as far as the run goes in so many steps. */
-static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
+static hyb_move hyb_predictor_of_s(const hybrid_predictor *p, double steps)
 {
-    hyb_move m, moves[HYB_FAMILIES + 1];
+    hyb_move m;
     memset(&m, 0, sizeof m);
     m.s = (float)(steps / p->desc.window * (double)p->desc.amplitude * p->now.scale *
                   (p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1));
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
+    return m;
+}
+static void hyb_predictor_moved_s(hybrid_predictor *p, hyb_move m)
+{
     p->episode.b = 0;
     p->episode.s += (double)m.s;
     p->now.n_moves++;
     p->now.since_move = 0;
+}
+static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
+{
+    const hyb_move m = hyb_predictor_of_s(p, steps);
+    hyb_move moves[HYB_FAMILIES + 1];
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
+    hyb_predictor_moved_s(p, m);
+}
+
+/* ---- mode A2: with every step ------------------------------------------------------------------------------------ */
+
+static bool hyb_predictor_moves_along(const hybrid_predictor *p)
+{
+    return p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT;
+}
+static hyb_move hyb_predictor_of_step(const hybrid_predictor *p, double rate)
+{
+    return hyb_predictor_of_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate);
+}
+
+/* AdamW moves weights along in the pass in which it updates them: they are read and written once. */
+static bool hyb_predictor_along(hyb_rider *rider, const hyb_step_seen *seen, const hyb_portion *portion,
+                                hyb_op_displace *op)
+{
+    const hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_move m, moves[HYB_FAMILIES + 1];
+    if (!hyb_predictor_moves_along(p) || p->t->desc.optimizer != HYBRID_OPTIMIZER_ADAMW) return false;
+    m = hyb_predictor_of_step(p, seen->rate);
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_piece(&p->disp, portion->p->at + portion->at, portion->n, &moves[hyb_family_of(portion->p)],
+                           HYB_ANCHOR_ALONG, op);
+    return op->moves;
+}
+
+/* The step was taken; another optimizer has moved nothing along. */
+static void hyb_predictor_went_along(hybrid_predictor *p, double rate)
+{
+    if (p->t->desc.optimizer == HYBRID_OPTIMIZER_ADAMW)
+        hyb_predictor_moved_s(p, hyb_predictor_of_step(p, rate));
+    else
+        hyb_predictor_move_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
 }
 /* ==== end src/predict/moves.c ==== */
 
@@ -62374,8 +62447,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         metrics->predict.event = HYBRID_PREDICT_WENT_BACK;
         return HYBRID_OK;
     }
-    if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
-        hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
+    if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
     if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {
@@ -62612,9 +62684,10 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
-    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_updated, hyb_predictor_array,
-                                       hyb_predictor_size,    hyb_predictor_give,    hyb_predictor_fits,
-                                       hyb_predictor_take,    hyb_predictor_anew,    hyb_predictor_left };
+    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
+                                       hyb_predictor_array,   hyb_predictor_size,  hyb_predictor_give,
+                                       hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
+                                       hyb_predictor_left };
     return &ops;
 }
 

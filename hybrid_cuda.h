@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6b12ad673cf580d7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id aa7695a3c24aba42): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      167  macros.h                 what compilers call things, and the macros that every room uses
- *    10356  end.h                    closes what core/begin opened
+ *    10382  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -30,23 +30,23 @@
  *      912  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
  *     1050  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1204  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5419  cache.c                  compiled kernels on disk, or in the host's own store
- *     5697  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6174  device.c                 an opened GPU: its context, its memory, its kernels
- *     6561  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6734  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7222  gemm.c                   large products by cuBLAS.
- *     7385  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7450  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7844  ops_matmul.c             the op matmul: which kernels a product takes
- *     8332  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8680  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8785  ops_attention.c          which kernel of attention takes which rows
- *     9063  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9434  ops_train.c              the loss and the optimizer
- *     9627  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9749  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10126  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     5436  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5714  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6191  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6578  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6751  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7239  gemm.c                   large products by cuBLAS.
+ *     7402  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7467  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7861  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8349  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8697  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8802  ops_attention.c          which kernel of attention takes which rows
+ *     9080  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9451  ops_train.c              the loss and the optimizer
+ *     9653  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9775  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10152  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "6b12ad673cf580d7"
+#define HYBRID_CUDA__SOURCE_ID "aa7695a3c24aba42"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5162,16 +5162,20 @@ static const char *const hyb_cuda_text_train[] = {
 "    i64 n;\n"
 "    float factor, rate, beta1, beta2, c1, c2, eps, decay;\n"
 "};\n"
-"KERNEL __launch_bounds__(256) adamw(const adamw_args a)\n"
+"/* m, v, and w after the step, which is not written. */\n"
+"DEVICE float adamw_step(const adamw_args &a, i64 i)\n"
 "{\n"
-"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
-"    if (i >= a.n) return;\n"
 "    const float g = a.grad[i] * a.factor, w = a.w[i];\n"
 "    const float m = fmaf(a.beta1, a.m[i], (1.0f - a.beta1) * g), v = fmaf(a.beta2, a.v[i], (1.0f - a.beta2) * g * g);\n"
 "    const float step = m * a.c1 / (sqrtf(v * a.c2) + a.eps);\n"
 "    a.m[i] = m;\n"
 "    a.v[i] = v;\n"
-"    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);\n"
+"    return fmaf(-a.rate, fmaf(a.decay, w, step), w);\n"
+"}\n"
+"KERNEL __launch_bounds__(256) adamw(const adamw_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i < a.n) a.w[i] = adamw_step(a, i);\n"
 "}\n"
 "\n"
 "/* SGD with momentum, with g = factor * grad:\n"
@@ -5229,12 +5233,11 @@ static const char *const hyb_cuda_text_train[] = {
 "    float mu, gamma, c_d, c_b, c_s, c_r;\n"
 "    int takes, moves, goes;\n"
 "};\n"
-"KERNEL __launch_bounds__(256) displace(const displace_args a)\n"
+"/* Of one weight w; w after it, which is not written. What has no part in it is not read. */\n"
+"DEVICE float displace_one(const displace_args &a, i64 i, const float w)\n"
 "{\n"
-"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
-"    if (i >= a.n) return;\n"
-"    const float w = a.w[i], anchor = a.anchor[i], d = w - anchor;\n"
-"    float b = a.b[i], s = a.s ? a.s[i] : 0.0f, step = 0;\n"
+"    const float anchor = a.anchor[i], d = w - anchor;\n"
+"    float b = a.takes || a.c_b != 0.0f ? a.b[i] : 0.0f, s = a.s ? a.s[i] : 0.0f, step = 0;\n"
 "    if (a.takes) {\n"
 "        b = fmaf(a.mu, b, d);\n"
 "        a.b[i] = b;\n"
@@ -5247,11 +5250,25 @@ static const char *const hyb_cuda_text_train[] = {
 "        step = fmaf(a.c_b, b, a.c_d * d);\n"
 "        if (a.s) step = fmaf(a.c_s, s, step);\n"
 "        if (a.mean) step = fmaf(a.c_r, a.mean[i] - w, step);\n"
-"        a.w[i] = w + step;\n"
 "    }\n"
 "    if (a.goes == 1) a.anchor[i] = w;\n"
 "    if (a.goes == 2) a.anchor[i] = w + step;\n"
 "    if (a.goes == 3) a.anchor[i] = anchor + step;\n"
+"    return w + step;\n"
+"}\n"
+"KERNEL __launch_bounds__(256) displace(const displace_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i >= a.n) return;\n",
+"    const float w = displace_one(a, i, a.w[i]);\n"
+"    if (a.moves) a.w[i] = w;\n"
+"}\n"
+"\n"
+"/* Both, in one pass: w, which the step has in a register, is read and written once. grid n / 256, block 256. */\n"
+"KERNEL __launch_bounds__(256) adamw_displace(const adamw_args a, const displace_args then)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i < a.n) a.w[i] = displace_one(then, i, adamw_step(a, i));\n"
 "}\n"
 "\n"
 "/* The products of all pairs of four differences a_i - b_i (b_i may be NULL, and so may a_i: zero), summed over n values\n"
@@ -5259,7 +5276,7 @@ static const char *const hyb_cuda_text_train[] = {
 " * 256, block 256. */\n"
 "struct gram_args {\n"
 "    const float *a[4], *b[4];\n"
-"    i64 n;\n",
+"    i64 n;\n"
 "    double *parts;\n"
 "};\n"
 "enum { GRAM = 10 };\n"
@@ -7463,7 +7480,7 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 #define HYB_CUDA_KERNELS_TRAIN(X) \
     X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp) \
     X(round_values) X(round_rows) X(round_turned) \
-    X(displace) X(gram) X(gram_sum)
+    X(displace) X(adamw_displace) X(gram) X(gram_sum)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
@@ -9482,6 +9499,44 @@ static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
 }
 
 /* As in kernels/train.cu. */
+typedef struct hyb_cuda_displace_args {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    int32_t takes, moves, goes;
+} hyb_cuda_displace_args;
+
+static void hyb_cuda_displace_fill(const hyb_op_displace *op, hyb_cuda_displace_args *a)
+{
+    memset(a, 0, sizeof *a);
+    a->w = op->w;
+    a->anchor = op->anchor;
+    a->b = op->b;
+    a->s = op->s;
+    a->mean = op->mean;
+    a->n = op->n;
+    a->mu = op->mu;
+    a->gamma = op->gamma;
+    a->c_d = op->c_d;
+    a->c_b = op->c_b;
+    a->c_s = op->c_s;
+    a->c_r = op->c_r;
+    a->takes = op->takes;
+    a->moves = op->moves;
+    a->goes = (int32_t)op->goes;
+}
+
+static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
+{
+    hyb_cuda_displace_args a;
+    void *args[1];
+    hyb_cuda_displace_fill(op, &a);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
 typedef struct hyb_cuda_adamw_args {
     float *w, *m, *v;
     const float *grad;
@@ -9491,8 +9546,10 @@ typedef struct hyb_cuda_adamw_args {
 
 static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
 {
+    const int kernel = op->then ? HYB_KERNEL_adamw_displace : HYB_KERNEL_adamw;
     hyb_cuda_adamw_args a;
-    void *args[1];
+    hyb_cuda_displace_args then;
+    void *args[2];
     memset(&a, 0, sizeof a);
     a.w = op->w;
     a.m = op->m;
@@ -9507,8 +9564,10 @@ static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
     a.c2 = op->c2;
     a.eps = op->eps;
     a.decay = op->decay;
+    if (op->then) hyb_cuda_displace_fill(op->then, &then);
     args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+    args[1] = &then;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, kernel, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 /* As in kernels/train.cu. */
@@ -9560,39 +9619,6 @@ static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
     args[2] = &bf16;
     args[3] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
-}
-
-/* As in kernels/train.cu. */
-typedef struct hyb_cuda_displace_args {
-    float *w, *anchor, *b, *s;
-    const float *mean;
-    int64_t n;
-    float mu, gamma, c_d, c_b, c_s, c_r;
-    int32_t takes, moves, goes;
-} hyb_cuda_displace_args;
-
-static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
-{
-    hyb_cuda_displace_args a;
-    void *args[1];
-    memset(&a, 0, sizeof a);
-    a.w = op->w;
-    a.anchor = op->anchor;
-    a.b = op->b;
-    a.s = op->s;
-    a.mean = op->mean;
-    a.n = op->n;
-    a.mu = op->mu;
-    a.gamma = op->gamma;
-    a.c_d = op->c_d;
-    a.c_b = op->c_b;
-    a.c_s = op->c_s;
-    a.c_r = op->c_r;
-    a.takes = op->takes;
-    a.moves = op->moves;
-    a.goes = (int32_t)op->goes;
-    args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 /* As in kernels/train.cu. */

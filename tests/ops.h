@@ -60,6 +60,7 @@ typedef struct side {
     double near, exact;
     int turn;  /* how many draws of the op there were: what must not be left to chance goes by it */
     int level; /* what a drawing chose, for messages */
+    hyb_op_displace then; /* of adamw */
     wanted *wants;
     size_t n_wants, room;
 } side;

@@ -414,6 +414,54 @@ static void exact_squares(side *s, const hyb_op_squares *op)
     want_double(s, op->sum, sum);
 }
 
+/* Of the n weights w. */
+static void draw_displacement(side *s, int64_t n, float *w, hyb_op_displace *op)
+{
+    op->n = n;
+    op->w = w;
+    op->anchor = draw_floats(s, op->n, 1);
+    op->b = draw_floats(s, op->n, 1);
+    op->s = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
+    op->mean = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
+    op->takes = draw_chance(s, 60);
+    op->moves = draw_chance(s, 80);
+    op->mu = 0.5f;
+    op->gamma = 0.9f;
+    op->c_d = -0.3f;
+    op->c_b = draw_chance(s, 70) ? 0.35f : 0;
+    op->c_s = draw_chance(s, 50) ? 0.25f : 0;
+    op->c_r = draw_chance(s, 50) ? 0.2f : 0;
+    op->goes = (hyb_anchor)draw_int(s, 0, HYB_ANCHOR_ALONG);
+}
+static void draw_displace(side *s, hyb_op_displace *op)
+{
+    const int64_t n = draw_values(s);
+    draw_displacement(s, n, draw_floats(s, n, 1), op);
+    s->near = s->exact = 1e-6;
+}
+/* Of the i-th weight, which is w. */
+static void exact_displacement(side *s, const hyb_op_displace *op, int64_t i, double w)
+{
+    const double d = w - op->anchor[i], b = op->takes ? op->mu * (double)op->b[i] + d : op->b[i];
+    const double slow = !op->s ? 0 : op->takes ? op->s[i] + (1.0 - op->gamma) * (d - op->s[i]) : op->s[i];
+    double step = op->c_d * d + op->c_b * b + op->c_s * slow;
+    if (op->mean) step += op->c_r * (op->mean[i] - w);
+    if (!op->moves) step = 0;
+    want(s, op->b + i, b);
+    if (op->s) want(s, op->s + i, slow);
+    want(s, op->w + i, w + step);
+    want(s, op->anchor + i,
+         op->goes == HYB_ANCHOR_BEFORE  ? w
+         : op->goes == HYB_ANCHOR_AFTER ? w + step
+         : op->goes == HYB_ANCHOR_ALONG ? op->anchor[i] + step
+                                        : op->anchor[i]);
+}
+static void exact_displace(side *s, const hyb_op_displace *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) exact_displacement(s, op, i, op->w[i]);
+}
+
 static void draw_adamw(side *s, hyb_op_adamw *op)
 {
     int64_t i;
@@ -433,6 +481,8 @@ static void draw_adamw(side *s, hyb_op_adamw *op)
     op->c2 = draw_chance(s, 50) ? 1.0f : 20.0f;
     op->eps = 1e-8f;
     op->decay = draw_chance(s, 50) ? 0 : 0.1f;
+    op->then = draw_chance(s, 60) ? &s->then : NULL;
+    if (op->then) draw_displacement(s, op->n, op->w, &s->then);
     s->near = s->exact = 1e-6;
 }
 static void exact_adamw(side *s, const hyb_op_adamw *op)
@@ -441,9 +491,13 @@ static void exact_adamw(side *s, const hyb_op_adamw *op)
     for (i = 0; i < op->n; i++) {
         const double g = (double)op->grad[i] * op->factor, m = op->beta1 * (double)op->m[i] + (1.0 - op->beta1) * g,
                      v = op->beta2 * (double)op->v[i] + (1.0 - op->beta2) * g * g;
+        const double step = m * op->c1 / (sqrt(v * op->c2) + op->eps), w = op->w[i];
         want(s, op->m + i, m);
         want(s, op->v + i, v);
-        want(s, op->w + i, op->w[i] - op->rate * (m * op->c1 / (sqrt(v * op->c2) + op->eps) + op->decay * op->w[i]));
+        if (op->then)
+            exact_displacement(s, op->then, i, w - op->rate * (step + op->decay * w));
+        else
+            want(s, op->w + i, w - op->rate * (step + op->decay * w));
     }
 }
 
@@ -486,49 +540,11 @@ static void exact_lerp(side *s, const hyb_op_lerp *op)
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, op->a[i] + op->t * ((double)op->b[i] - op->a[i]));
 }
-static void draw_displace(side *s, hyb_op_displace *op)
-{
-    op->n = draw_values(s);
-    op->w = draw_floats(s, op->n, 1);
-    op->anchor = draw_floats(s, op->n, 1);
-    op->b = draw_floats(s, op->n, 1);
-    op->s = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
-    op->mean = draw_chance(s, 50) ? draw_floats(s, op->n, 1) : NULL;
-    op->takes = draw_chance(s, 70);
-    op->moves = draw_chance(s, 80);
-    op->mu = 0.5f;
-    op->gamma = 0.9f;
-    op->c_d = -0.3f;
-    op->c_b = 0.35f;
-    op->c_s = draw_chance(s, 50) ? 0.25f : 0;
-    op->c_r = draw_chance(s, 50) ? 0.2f : 0;
-    op->goes = (hyb_anchor)draw_int(s, 0, HYB_ANCHOR_ALONG);
-    s->near = s->exact = 1e-6;
-}
-static void exact_displace(side *s, const hyb_op_displace *op)
-{
-    int64_t i;
-    for (i = 0; i < op->n; i++) {
-        const double w = op->w[i], d = w - op->anchor[i], b = op->takes ? op->mu * (double)op->b[i] + d : op->b[i];
-        const double slow = !op->s ? 0 : op->takes ? op->s[i] + (1.0 - op->gamma) * (d - op->s[i]) : op->s[i];
-        double step = op->c_d * d + op->c_b * b + op->c_s * slow;
-        if (op->mean) step += op->c_r * (op->mean[i] - w);
-        if (!op->moves) step = 0;
-        want(s, op->b + i, b);
-        if (op->s) want(s, op->s + i, slow);
-        want(s, op->w + i, w + step);
-        want(s, op->anchor + i,
-             op->goes == HYB_ANCHOR_BEFORE  ? w
-             : op->goes == HYB_ANCHOR_AFTER ? w + step
-             : op->goes == HYB_ANCHOR_ALONG ? op->anchor[i] + step
-                                            : op->anchor[i]);
-    }
-}
 
 static void draw_gram(side *s, hyb_op_gram *op)
 {
     int i;
-    op->n = draw_chance(s, 20) ? draw_int(s, 270000, 300000)
+    op->n = draw_chance(s, 20)   ? draw_int(s, 270000, 300000)
             : draw_chance(s, 20) ? draw_int(s, 4000, 30000)
                                  : draw_size(s, 5000);
     for (i = 0; i < HYB_GRAM_OF; i++) {

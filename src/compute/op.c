@@ -200,7 +200,7 @@ typedef struct hyb_op_matmul {
     bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
                        (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
     hyb_rounding
-        rounding; /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
+        rounding;  /* of x and of matrices of F32, if all are F32 and in_chunks is set; else as if it were F32 */
     bool only_low; /* every y is there but for what `low` adds, which not every out has */
     int n_out;
     hyb_matmul_out out[4];
@@ -704,6 +704,38 @@ HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const 
     return 8.0 * (double)op->n_rows * (double)op->n;
 }
 
+/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
+
+/* What becomes of the anchor. */
+typedef enum hyb_anchor {
+    HYB_ANCHOR_STAYS,
+    HYB_ANCHOR_BEFORE, /* w before it is moved */
+    HYB_ANCHOR_AFTER,  /* w after it */
+    HYB_ANCHOR_ALONG   /* moved as w is */
+} hyb_anchor;
+
+/* With d = w - anchor:
+ *
+ *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
+ *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
+ *
+ * s and mean may be NULL; they are left out then. */
+typedef struct hyb_op_displace {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    bool takes, moves;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    hyb_anchor goes;
+} hyb_op_displace;
+HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
+{
+    const int has_s = op->s ? 1 : 0, reads = 3 + has_s + (op->mean ? 1 : 0);
+    const int writes = op->moves + (op->goes != HYB_ANCHOR_STAYS) + op->takes * (1 + has_s);
+    HYB_UNUSED(batch);
+    return 4.0 * (double)(reads + writes) * (double)op->n;
+}
+
 /* ---- the optimizer ---- */
 
 /* *sum = the sum of the squares of n values, in double. */
@@ -721,17 +753,20 @@ HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *b
 /* AdamW (Loshchilov and Hutter 2019), with g = factor * grad, c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t):
  *
  *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
- *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w) */
+ *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w)
+ *
+ * and then, in the same pass over memory, what `then` says of these n weights. */
 typedef struct hyb_op_adamw {
     float *w, *m, *v;
     const float *grad;
     int64_t n;
     float factor, rate, beta1, beta2, c1, c2, eps, decay;
+    const hyb_op_displace *then; /* with the same w and n; or NULL */
 } hyb_op_adamw;
 HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch)
 {
-    HYB_UNUSED(batch);
-    return 28.0 * (double)op->n;
+    const double w = op->then ? 4.0 * (1 + op->then->moves) : 0; /* read and written already */
+    return (28.0 - w) * (double)op->n + (op->then ? hyb_bytes_displace(op->then, batch) : 0.0);
 }
 
 /* Gradient descent with momentum, with g = factor * grad:
@@ -777,35 +812,7 @@ HYB_INLINE double hyb_bytes_round(const hyb_op_round *op, const hyb_batch *batch
     return 6.0 * (double)op->n;
 }
 
-/* ---- what weights did since they were at the anchor, and where they are moved on that account (predict/) ---- */
-
-/* What becomes of the anchor. */
-typedef enum hyb_anchor {
-    HYB_ANCHOR_STAYS,
-    HYB_ANCHOR_BEFORE, /* w before it is moved */
-    HYB_ANCHOR_AFTER,  /* w after it */
-    HYB_ANCHOR_ALONG   /* moved as w is */
-} hyb_anchor;
-
-/* With d = w - anchor:
- *
- *   takes: b = mu b + d,  s = s + (1 - gamma) (d - s)
- *   moves: w = w + (c_d d + c_b b + c_s s + c_r (mean - w))
- *
- * s and mean may be NULL; they are left out then. */
-typedef struct hyb_op_displace {
-    float *w, *anchor, *b, *s;
-    const float *mean;
-    int64_t n;
-    bool takes, moves;
-    float mu, gamma, c_d, c_b, c_s, c_r;
-    hyb_anchor goes;
-} hyb_op_displace;
-HYB_INLINE double hyb_bytes_displace(const hyb_op_displace *op, const hyb_batch *batch)
-{
-    HYB_UNUSED(batch);
-    return (16.0 + (op->s ? 4.0 : 0.0) + (op->mean ? 4.0 : 0.0)) * (double)op->n;
-}
+/* ---- products of directions (predict/) ---- */
 
 /* The products of all pairs of four differences x_i = a_i - b_i, summed over n values, in double; b_i may be NULL: x_i
  * = a_i; a_i NULL: x_i is zero.

@@ -17,7 +17,7 @@
 #define HYB_CUDA_KERNELS_TRAIN(X) \
     X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw) X(sgd) X(lerp) \
     X(round_values) X(round_rows) X(round_turned) \
-    X(displace) X(gram) X(gram_sum)
+    X(displace) X(adamw_displace) X(gram) X(gram_sum)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };

@@ -52,6 +52,44 @@ static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
 }
 
 /* As in kernels/train.cu. */
+typedef struct hyb_cuda_displace_args {
+    float *w, *anchor, *b, *s;
+    const float *mean;
+    int64_t n;
+    float mu, gamma, c_d, c_b, c_s, c_r;
+    int32_t takes, moves, goes;
+} hyb_cuda_displace_args;
+
+static void hyb_cuda_displace_fill(const hyb_op_displace *op, hyb_cuda_displace_args *a)
+{
+    memset(a, 0, sizeof *a);
+    a->w = op->w;
+    a->anchor = op->anchor;
+    a->b = op->b;
+    a->s = op->s;
+    a->mean = op->mean;
+    a->n = op->n;
+    a->mu = op->mu;
+    a->gamma = op->gamma;
+    a->c_d = op->c_d;
+    a->c_b = op->c_b;
+    a->c_s = op->c_s;
+    a->c_r = op->c_r;
+    a->takes = op->takes;
+    a->moves = op->moves;
+    a->goes = (int32_t)op->goes;
+}
+
+static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
+{
+    hyb_cuda_displace_args a;
+    void *args[1];
+    hyb_cuda_displace_fill(op, &a);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
 typedef struct hyb_cuda_adamw_args {
     float *w, *m, *v;
     const float *grad;
@@ -61,8 +99,10 @@ typedef struct hyb_cuda_adamw_args {
 
 static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
 {
+    const int kernel = op->then ? HYB_KERNEL_adamw_displace : HYB_KERNEL_adamw;
     hyb_cuda_adamw_args a;
-    void *args[1];
+    hyb_cuda_displace_args then;
+    void *args[2];
     memset(&a, 0, sizeof a);
     a.w = op->w;
     a.m = op->m;
@@ -77,8 +117,10 @@ static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
     a.c2 = op->c2;
     a.eps = op->eps;
     a.decay = op->decay;
+    if (op->then) hyb_cuda_displace_fill(op->then, &then);
     args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+    args[1] = &then;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, kernel, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 /* As in kernels/train.cu. */
@@ -130,39 +172,6 @@ static void hyb_cuda_op_round(hyb_cuda_at *at, const hyb_op_round *op)
     args[2] = &bf16;
     args[3] = &o.out;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_round_values, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
-}
-
-/* As in kernels/train.cu. */
-typedef struct hyb_cuda_displace_args {
-    float *w, *anchor, *b, *s;
-    const float *mean;
-    int64_t n;
-    float mu, gamma, c_d, c_b, c_s, c_r;
-    int32_t takes, moves, goes;
-} hyb_cuda_displace_args;
-
-static void hyb_cuda_op_displace(hyb_cuda_at *at, const hyb_op_displace *op)
-{
-    hyb_cuda_displace_args a;
-    void *args[1];
-    memset(&a, 0, sizeof a);
-    a.w = op->w;
-    a.anchor = op->anchor;
-    a.b = op->b;
-    a.s = op->s;
-    a.mean = op->mean;
-    a.n = op->n;
-    a.mu = op->mu;
-    a.gamma = op->gamma;
-    a.c_d = op->c_d;
-    a.c_b = op->c_b;
-    a.c_s = op->c_s;
-    a.c_r = op->c_r;
-    a.takes = op->takes;
-    a.moves = op->moves;
-    a.goes = (int32_t)op->goes;
-    args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_displace, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 /* As in kernels/train.cu. */

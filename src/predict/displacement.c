@@ -177,31 +177,37 @@ static hybrid_result hyb_displacement_size(hyb_displacement *d, double *squares,
     return HYBRID_OK;
 }
 
-/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family] where that is not zero. */
+/* Of n weights from `at` on, which are moved by m where that is not zero; the caller says what is taken up. */
+static void hyb_displacement_piece(const hyb_displacement *d, int64_t at, int64_t n, const hyb_move *m, hyb_anchor goes,
+                                   hyb_op_displace *op)
+{
+    memset(op, 0, sizeof *op);
+    op->w = d->store->weights + at;
+    op->anchor = d->anchor + at;
+    op->b = d->b + at;
+    op->s = d->s ? d->s + at : NULL;
+    op->mean = d->mean && m->r != 0 ? d->mean + at : NULL;
+    op->n = n;
+    op->moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
+    op->c_d = m->d;
+    op->c_b = m->b;
+    op->c_s = m->s;
+    op->c_r = m->r;
+    op->goes = op->moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
+}
+
+/* One pass over all: b and s take up d where `takes`, weights are moved by moves[family]. */
 static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1], bool takes, float mu,
                                   float gamma, hyb_anchor goes)
 {
     hyb_op_displace op;
     int i;
-    memset(&op, 0, sizeof op);
     for (i = 0; i < d->store->n_params; i++) {
         const hyb_param *p = &d->store->params[i];
-        const hyb_move *m = &moves[hyb_family_of(p)];
-        op.w = d->store->weights + p->at;
-        op.anchor = d->anchor + p->at;
-        op.b = d->b + p->at;
-        op.s = d->s ? d->s + p->at : NULL;
-        op.mean = d->mean && m->r != 0 ? d->mean + p->at : NULL;
-        op.n = p->n;
+        hyb_displacement_piece(d, p->at, p->n, &moves[hyb_family_of(p)], goes, &op);
         op.takes = takes;
-        op.moves = m->d != 0 || m->b != 0 || m->s != 0 || m->r != 0;
         op.mu = mu;
         op.gamma = gamma;
-        op.c_d = m->d;
-        op.c_b = m->b;
-        op.c_s = m->s;
-        op.c_r = m->r;
-        op.goes = op.moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
         hyb_do_displace(d->be, &op);
     }
 }

@@ -313,8 +313,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         metrics->predict.event = HYBRID_PREDICT_WENT_BACK;
         return HYBRID_OK;
     }
-    if (!r && p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT)
-        hyb_predictor_move_s(p, (double)p->desc.beta * seen->rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
+    if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
     if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {

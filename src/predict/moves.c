@@ -76,17 +76,61 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
 }
 
 /* Along s, as far as the run goes in so many steps. */
-static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
+static hyb_move hyb_predictor_of_s(const hybrid_predictor *p, double steps)
 {
-    hyb_move m, moves[HYB_FAMILIES + 1];
+    hyb_move m;
     memset(&m, 0, sizeof m);
     m.s = (float)(steps / p->desc.window * (double)p->desc.amplitude * p->now.scale *
                   (p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1));
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
+    return m;
+}
+static void hyb_predictor_moved_s(hybrid_predictor *p, hyb_move m)
+{
     p->episode.b = 0;
     p->episode.s += (double)m.s;
     p->now.n_moves++;
     p->now.since_move = 0;
+}
+static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
+{
+    const hyb_move m = hyb_predictor_of_s(p, steps);
+    hyb_move moves[HYB_FAMILIES + 1];
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
+    hyb_predictor_moved_s(p, m);
+}
+
+/* ---- mode A2: with every step ------------------------------------------------------------------------------------ */
+
+static bool hyb_predictor_moves_along(const hybrid_predictor *p)
+{
+    return p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT;
+}
+static hyb_move hyb_predictor_of_step(const hybrid_predictor *p, double rate)
+{
+    return hyb_predictor_of_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate);
+}
+
+/* AdamW moves weights along in the pass in which it updates them: they are read and written once. */
+static bool hyb_predictor_along(hyb_rider *rider, const hyb_step_seen *seen, const hyb_portion *portion,
+                                hyb_op_displace *op)
+{
+    const hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_move m, moves[HYB_FAMILIES + 1];
+    if (!hyb_predictor_moves_along(p) || p->t->desc.optimizer != HYBRID_OPTIMIZER_ADAMW) return false;
+    m = hyb_predictor_of_step(p, seen->rate);
+    hyb_predictor_spread(p, m, moves);
+    hyb_displacement_piece(&p->disp, portion->p->at + portion->at, portion->n, &moves[hyb_family_of(portion->p)],
+                           HYB_ANCHOR_ALONG, op);
+    return op->moves;
+}
+
+/* The step was taken; another optimizer has moved nothing along. */
+static void hyb_predictor_went_along(hybrid_predictor *p, double rate)
+{
+    if (p->t->desc.optimizer == HYBRID_OPTIMIZER_ADAMW)
+        hyb_predictor_moved_s(p, hyb_predictor_of_step(p, rate));
+    else
+        hyb_predictor_move_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
 }
 #endif

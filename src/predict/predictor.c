@@ -224,9 +224,10 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
-    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_updated, hyb_predictor_array,
-                                       hyb_predictor_size,    hyb_predictor_give,    hyb_predictor_fits,
-                                       hyb_predictor_take,    hyb_predictor_anew,    hyb_predictor_left };
+    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
+                                       hyb_predictor_array,   hyb_predictor_size,  hyb_predictor_give,
+                                       hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
+                                       hyb_predictor_left };
     return &ops;
 }
 

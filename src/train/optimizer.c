@@ -6,6 +6,7 @@
 #ifndef HYB_TRAIN_OPTIMIZER_C
 #define HYB_TRAIN_OPTIMIZER_C
 #include "../api/trainer.h"
+#include "rider.c"
 #include "store.c"
 
 /* An update of all parameters. */
@@ -13,9 +14,11 @@ typedef struct hyb_update {
     const hybrid_trainer_desc *desc;
     hyb_store *store;
     hyb_backend *be;
-    double rate;   /* learning rate */
-    double factor; /* of gradients, which clips them */
-    int64_t step;  /* this one's number, from 1 on */
+    double rate;      /* learning rate */
+    double factor;    /* of gradients, which clips them */
+    int64_t step;     /* this one's number, from 1 on */
+    hyb_rider *rider; /* or NULL */
+    const hyb_step_seen *seen;
 } hyb_update;
 
 typedef struct hyb_optimizer {
@@ -49,6 +52,7 @@ static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, h
 static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *portion, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = u->desc;
+    hyb_op_displace then;
     hyb_op_adamw op;
     HYB_UNUSED(error);
     op.w = hyb_portion_weights(u, portion);
@@ -64,6 +68,7 @@ static hybrid_result hyb_adamw_update(const hyb_update *u, const hyb_portion *po
     op.c2 = (float)(1 / (1 - pow((double)d->beta2, (double)u->step)));
     op.eps = d->eps;
     op.decay = portion->p->decays ? d->decay : 0;
+    op.then = u->rider && u->rider->ops->along(u->rider, u->seen, portion, &then) ? &then : NULL;
     hyb_do_adamw(u->be, &op);
     return HYBRID_OK;
 }

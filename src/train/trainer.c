@@ -565,6 +565,8 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, const hybrid_train_batch
     u.rate = seen.rate;
     u.factor = seen.factor / scale;
     u.step = t->step + 1;
+    u.rider = t->rider;
+    u.seen = &seen;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     t->torn = true;

@@ -508,12 +508,20 @@ static void hyb_cpu_squares(hyb_backend *be, const hyb_op_squares *op)
     *op->sum = sum;
 }
 
+/* So many weights at a time, which are still in a cache when they are displaced. */
+enum { HYB_ADAMW_PIECE = 1024 };
 static void hyb_cpu_adamw_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
-    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    const hyb_op_adamw *op = (const hyb_op_adamw *)job->op;
+    int64_t at = hyb_cpu_row_begin(job, chunk);
+    const int64_t end = hyb_cpu_row_end(job, chunk);
     HYB_UNUSED(lane);
-    job->cpu->kernels->adamw((const hyb_op_adamw *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+    for (; at < end; at += HYB_ADAMW_PIECE) {
+        const int64_t n = HYB_MIN(end - at, (int64_t)HYB_ADAMW_PIECE);
+        job->cpu->kernels->adamw(op, at, n);
+        if (op->then) job->cpu->kernels->displace(op->then, at, n);
+    }
 }
 static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
 {

@@ -101,16 +101,20 @@ struct adamw_args {
     i64 n;
     float factor, rate, beta1, beta2, c1, c2, eps, decay;
 };
-KERNEL __launch_bounds__(256) adamw(const adamw_args a)
+/* m, v, and w after the step, which is not written. */
+DEVICE float adamw_step(const adamw_args &a, i64 i)
 {
-    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-    if (i >= a.n) return;
     const float g = a.grad[i] * a.factor, w = a.w[i];
     const float m = fmaf(a.beta1, a.m[i], (1.0f - a.beta1) * g), v = fmaf(a.beta2, a.v[i], (1.0f - a.beta2) * g * g);
     const float step = m * a.c1 / (sqrtf(v * a.c2) + a.eps);
     a.m[i] = m;
     a.v[i] = v;
-    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);
+    return fmaf(-a.rate, fmaf(a.decay, w, step), w);
+}
+KERNEL __launch_bounds__(256) adamw(const adamw_args a)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i < a.n) a.w[i] = adamw_step(a, i);
 }
 
 /* SGD with momentum, with g = factor * grad:
@@ -168,12 +172,11 @@ struct displace_args {
     float mu, gamma, c_d, c_b, c_s, c_r;
     int takes, moves, goes;
 };
-KERNEL __launch_bounds__(256) displace(const displace_args a)
+/* Of one weight w; w after it, which is not written. What has no part in it is not read. */
+DEVICE float displace_one(const displace_args &a, i64 i, const float w)
 {
-    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
-    if (i >= a.n) return;
-    const float w = a.w[i], anchor = a.anchor[i], d = w - anchor;
-    float b = a.b[i], s = a.s ? a.s[i] : 0.0f, step = 0;
+    const float anchor = a.anchor[i], d = w - anchor;
+    float b = a.takes || a.c_b != 0.0f ? a.b[i] : 0.0f, s = a.s ? a.s[i] : 0.0f, step = 0;
     if (a.takes) {
         b = fmaf(a.mu, b, d);
         a.b[i] = b;
@@ -186,11 +189,25 @@ KERNEL __launch_bounds__(256) displace(const displace_args a)
         step = fmaf(a.c_b, b, a.c_d * d);
         if (a.s) step = fmaf(a.c_s, s, step);
         if (a.mean) step = fmaf(a.c_r, a.mean[i] - w, step);
-        a.w[i] = w + step;
     }
     if (a.goes == 1) a.anchor[i] = w;
     if (a.goes == 2) a.anchor[i] = w + step;
     if (a.goes == 3) a.anchor[i] = anchor + step;
+    return w + step;
+}
+KERNEL __launch_bounds__(256) displace(const displace_args a)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= a.n) return;
+    const float w = displace_one(a, i, a.w[i]);
+    if (a.moves) a.w[i] = w;
+}
+
+/* Both, in one pass: w, which the step has in a register, is read and written once. grid n / 256, block 256. */
+KERNEL __launch_bounds__(256) adamw_displace(const adamw_args a, const displace_args then)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i < a.n) a.w[i] = displace_one(then, i, adamw_step(a, i));
 }
 
 /* The products of all pairs of four differences a_i - b_i (b_i may be NULL, and so may a_i: zero), summed over n values
