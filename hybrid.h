@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c13ece6f64fd7204): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 48624161dae71502): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,255 +52,256 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      311  base.h                   version, linkage, results, errors, allocator, log
- *      441  runtime.h                what models and sessions share: memory, log, worker threads
- *      512  quant.h                  names, sizes, encode, decode
- *      614  gguf.h                   what is in a model file, and writing one
- *      819  tokenizer.h              text to tokens and back
- *      990  chat.h                   templates that make a prompt of a conversation
- *     1120  bpe_trainer.h            a vocabulary from raw text
- *     1192  train_data.h             batches out of texts, tokens or conversations
- *     1301  model.h                  load, describe
- *     1384  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1518  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1621  sampler.h                from logits to the next token
- *     1693  shape.h                  models from nothing
- *     1726  trainable.h              training somebody else's model
- *     1765  trainer.h                change the weights of a model so that it predicts given texts better
- *     2075  predict.h                a training that is watched, and moved along where it goes anyway
- *     2182  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2258  learn.h                  an adapter is told something, and can be made to forget it
- *     2337  session.h                a conversation
+ *      312  base.h                   version, linkage, results, errors, allocator, log
+ *      442  runtime.h                what models and sessions share: memory, log, worker threads
+ *      513  quant.h                  names, sizes, encode, decode
+ *      615  gguf.h                   what is in a model file, and writing one
+ *      820  tokenizer.h              text to tokens and back
+ *      991  chat.h                   templates that make a prompt of a conversation
+ *     1121  bpe_trainer.h            a vocabulary from raw text
+ *     1193  train_data.h             batches out of texts, tokens or conversations
+ *     1302  model.h                  load, describe
+ *     1385  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1519  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1622  sampler.h                from logits to the next token
+ *     1694  shape.h                  models from nothing
+ *     1727  trainable.h              training somebody else's model
+ *     1766  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2083  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2227  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2305  learn.h                  an adapter is told something, and can be made to forget it
+ *     2384  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2415  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2519  macros.h                 what compilers call things, and the macros that every room uses
- *     2597  base.c                   what every room uses: results, errors, checked sizes
- *     2678  fpenv.c                  the floating-point environment at the border of the library
- *     2907  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2986  fma.c                    a * b + c with one rounding
- *     3026  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3107  decimal.c                doubles as text, the same in every locale
- *     3239  thread.c                 atomics, threads, and the worker pool
- *     3736  cpu.c                    what this processor and its operating system can do
- *     3859  hash.c                   where a name belongs in a table
- *     3961  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3999  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4087  grow.c                   arrays that grow
- *     4111  stack.c                  how much of the thread's stack a recursion may take
- *     4159  device.c                 which GPU a runtime uses
- *     4275  lifetime.c               creates and ends runtimes
- *     4430  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4671  output.c                 a file that is written
- *     5191  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5229  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    62818  end.h                    closes what core/begin opened
+ *     2462  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2566  macros.h                 what compilers call things, and the macros that every room uses
+ *     2644  base.c                   what every room uses: results, errors, checked sizes
+ *     2725  fpenv.c                  the floating-point environment at the border of the library
+ *     2954  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3033  fma.c                    a * b + c with one rounding
+ *     3073  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3154  decimal.c                doubles as text, the same in every locale
+ *     3286  thread.c                 atomics, threads, and the worker pool
+ *     3783  cpu.c                    what this processor and its operating system can do
+ *     3906  hash.c                   where a name belongs in a table
+ *     4008  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4046  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4134  grow.c                   arrays that grow
+ *     4158  stack.c                  how much of the thread's stack a recursion may take
+ *     4206  device.c                 which GPU a runtime uses
+ *     4322  lifetime.c               creates and ends runtimes
+ *     4477  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4718  output.c                 a file that is written
+ *     5238  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5276  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    63314  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5663  names.c                  names that must differ, found by hash
- *     5760  value.c                  the 13 types of metadata values and their items
- *     5908  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6119  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6456  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6976  write.c                  makes a GGUF file
+ *     5710  names.c                  names that must differ, found by hash
+ *     5807  value.c                  the 13 types of metadata values and their items
+ *     5955  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6166  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6503  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7023  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7690  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7809  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8144  floats.c                 the types that are plain numbers
- *     8184  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8383  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8619  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8767  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9041  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9166  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9245  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7737  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7856  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8191  floats.c                 the types that are plain numbers
+ *     8231  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8430  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8666  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8814  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9088  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9213  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9292  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9470  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10421  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10541  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10815  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11282  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11784  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11986  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12081  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12618  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12842  tokenizer/bpe.c          the merging
- *    13255  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13340  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13726  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13977  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14135  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14377  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15166  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15562  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15946  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16288  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17129  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17985  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18497  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18537  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18780  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19091  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19137  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19298  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19500  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19636  jinja/test.c             what follows 'is', and the functions that every template has
- *    19838  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20152  jinja/parse.c            tokens to a tree
- *    20860  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21167  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21753  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21967  chat.c                   a conversation as the variables that chat templates expect
+ *     9517  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10468  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10588  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10862  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11329  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11831  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12033  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12128  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12665  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12889  tokenizer/bpe.c          the merging
+ *    13302  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13387  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13773  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14024  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14182  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14424  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15213  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15609  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15993  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16335  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17176  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18032  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18544  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18584  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18827  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19138  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19184  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19345  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19547  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19683  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19885  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20199  jinja/parse.c            tokens to a tree
+ *    20907  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21214  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21800  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22014  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22343  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23174  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23289  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23405  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23500  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23690  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23717  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23755  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23883  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24621  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24846  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24884  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    25020  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    25091  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25195  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25666  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    26062  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26355  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26580  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27336  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27536  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28600  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29249  cpu/int/select.c         the table of integer-block kernels
- *    29309  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29385  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    34141  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36498  cpu/select.c             the kernels of an instruction set
- *    36551  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    36959  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    37259  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    37301  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37899  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22390  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23221  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23336  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23452  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23547  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23737  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23764  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23802  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23930  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24668  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24893  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24931  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    25067  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    25138  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25242  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25713  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    26109  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26402  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26627  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27383  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27583  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28647  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29296  cpu/int/select.c         the table of integer-block kernels
+ *    29356  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29432  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    34188  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36545  cpu/select.c             the kernels of an instruction set
+ *    36598  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    37006  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    37306  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    37348  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37946  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38547  arch.c                   the table of architectures
- *    38673  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    39013  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    39386  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39648  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39858  adapter_worn.c           the copy of an adapter that passes on the host read
- *    40070  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    40554  back.c                   the steps of a backward pass that several parts take
- *    40749  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    40992  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    41058  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    41239  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    41377  parts/experts.c          a mixture of experts (Shazeer et al
- *    41542  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    41608  net.c                    which parts the layers of a model have, and which tensors
- *    41771  unused.c                 tensors of the file that the model is not computed with
- *    41945  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    41994  forward.c                one pass of a batch through any model, over the op table
- *    42260  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42834  place.c                  which layers run where
- *    43096  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    43182  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    43470  adapter_make.c           adapters from nothing, and what they are
- *    43720  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38594  arch.c                   the table of architectures
+ *    38720  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    39060  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    39433  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39695  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39905  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    40117  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    40601  back.c                   the steps of a backward pass that several parts take
+ *    40796  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    41039  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    41105  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    41286  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    41424  parts/experts.c          a mixture of experts (Shazeer et al
+ *    41589  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    41655  net.c                    which parts the layers of a model have, and which tensors
+ *    41818  unused.c                 tensors of the file that the model is not computed with
+ *    41992  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    42041  forward.c                one pass of a batch through any model, over the op table
+ *    42307  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42881  place.c                  which layers run where
+ *    43143  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    43229  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    43517  adapter_make.c           adapters from nothing, and what they are
+ *    43767  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    44005  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    44353  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    44705  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    45008  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    45096  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    45969  adapters.c               a sequence puts adapters on, and takes them off
- *    46085  next.c                   the next token of a sequence
- *    46190  plan.c                   the bytes of a model and a context before they are loaded
- *    46311  dialog.c                 the messages of a conversation, and the prompt that they make
- *    46502  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    44052  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    44400  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    44752  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    45055  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    45143  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    46016  adapters.c               a sequence puts adapters on, and takes them off
+ *    46132  next.c                   the next token of a sequence
+ *    46237  plan.c                   the bytes of a model and a context before they are loaded
+ *    46358  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    46549  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    47001  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    47040  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    47105  documents.c              the texts of a corpus, one document after the other
- *    47344  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    47538  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    48038  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    48348  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    48662  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    49037  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    49494  shape.c                  models from nothing
- *    49811  schedule.c               the learning rate of a step
- *    49857  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    50373  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50422  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50874  format.c                 the number format of a training: to what the operands of its products are roun...
- *    50974  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    51012  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    51552  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    51737  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    51806  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51843  own.c                    somebody else's model as an objective (api/trainable.h)
- *    52027  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    52805  lesson.c                 examples as tokens, and the batches of a step
- *    53164  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    53394  export.c                 the weights of a trainer as a model file
- *    53642  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    53754  checkpoint.c             everything that a training goes on with, in a file
- *    54648  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    55233  picture.c                the curve of a run as an SVG.
+ *    47048  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    47087  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    47152  documents.c              the texts of a corpus, one document after the other
+ *    47391  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    47585  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    48085  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    48395  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    48709  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    49084  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    49541  shape.c                  models from nothing
+ *    49858  schedule.c               the learning rate of a step
+ *    49904  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    50420  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50470  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    50922  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    51022  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    51060  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    51600  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    51785  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    51854  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    51891  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    52075  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    52867  lesson.c                 examples as tokens, and the batches of a step
+ *    53226  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    53456  export.c                 the weights of a trainer as a model file
+ *    53704  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    53816  checkpoint.c             everything that a training goes on with, in a file
+ *    54710  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    55302  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    55921  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    55967  panel.c                  values of many ticks side by side, and products with them
- *    56090  gru.c                    a gated recurrent cell (Cho et al
- *    56171  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    56261  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    56321  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    56521  member.c                 the weights of one world model: how large, where, and how they begin
- *    56622  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    56845  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    56977  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    57156  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    57420  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    57594  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    57793  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    57896  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    58185  law.c                    the curve that the loss follows over many windows,
- *    58459  calibration.c            predictions that say how sure they are, held to what then happened
- *    58639  monitor.c                whether a run goes astray, and what should be done about it
- *    58891  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    58951  bandit.c                 which arm is worth it now
- *    59189  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    59328  phases.c                 which phase the next step belongs to, and for how long
- *    59561  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    59749  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    60059  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    60128  residuals.c              what predictions got wrong
- *    60378  corrector.c              takes away what predicted coefficients get wrong again and again
- *    60537  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    60631  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    60729  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    60904  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    60992  plateau.c                whether a run stands still
- *    61077  horizons.c               how far ahead predictions are good for anything
- *    61166  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    61219  ramp.c                   how many batches a step should add up
- *    61284  tuning.c                 what could be made better while a run goes on
- *    61426  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    61483  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    61729  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    61934  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    62002  moves.c                  how weights are moved, by each of the ways
- *    62137  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    62463  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    56139  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    56185  panel.c                  values of many ticks side by side, and products with them
+ *    56308  gru.c                    a gated recurrent cell (Cho et al
+ *    56389  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    56479  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    56539  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    56739  member.c                 the weights of one world model: how large, where, and how they begin
+ *    56840  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    57063  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    57195  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    57374  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    57638  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    57812  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    58011  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    58114  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    58403  law.c                    the curve that the loss follows over many windows,
+ *    58677  calibration.c            predictions that say how sure they are, held to what then happened
+ *    58857  monitor.c                whether a run goes astray, and what should be done about it
+ *    59109  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    59169  bandit.c                 which arm is worth it now
+ *    59407  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    59548  phases.c                 which phase the next step belongs to, and for how long
+ *    59787  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    59975  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    60285  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    60354  residuals.c              what predictions got wrong
+ *    60604  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    60763  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    60857  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    60955  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    61130  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    61218  plateau.c                whether a run stands still
+ *    61303  horizons.c               how far ahead predictions are good for anything
+ *    61392  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    61445  ramp.c                   how many batches a step should add up
+ *    61510  tuning.c                 what could be made better while a run goes on
+ *    61654  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    61731  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    61977  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    62202  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    62270  moves.c                  how weights are moved, by each of the ways
+ *    62405  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    62575  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    62934  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1870,6 +1871,8 @@ typedef struct hybrid_predict_step {
     double low, high;  /* the loss of the step was expected between them, at nine of ten; both 0: nothing was */
     double confidence; /* 0..1, that a prediction gains something */
     double moved;      /* norm of the move, as a part of that of the window's steps */
+    double said;       /* a move was judged with this step: the confidence that it was made with; 0: none was, */
+    double worth;      /* and how many steps it had gone in advance; negative: it had gone back */
 } hybrid_predict_step;
 
 typedef struct hybrid_train_metrics {
@@ -1949,6 +1952,11 @@ HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
  * the descriptor said; then it can be changed here. HYBRID_ERROR_INVALID: not such a format; _UNSUPPORTED: of a model
  * of your own; _LIMIT: it takes more than max_bytes; _MEMORY: nothing has been changed. */
 HYBRID_API hybrid_result hybrid_trainer_set_format(hybrid_trainer *trainer, hybrid_type format, hybrid_error *error);
+
+/* Another number of batches for the steps that come (hybrid_trainer_desc.n_batches), between two steps: as noise grows,
+ * larger batches are worth more (HYBRID_TUNE_BATCHES of predict.h says when). A checkpoint does not hold it.
+ * HYBRID_ERROR_INVALID: less than 1. */
+HYBRID_API hybrid_result hybrid_trainer_set_batches(hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error);
 
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
@@ -2112,6 +2120,26 @@ typedef enum hybrid_predict_mode {
 /* Directions that are known to be worth nothing, for studies: do they do harm? */
 typedef enum hybrid_placebo { HYBRID_PLACEBO_NONE = 0, HYBRID_PLACEBO_RANDOM, HYBRID_PLACEBO_MIRROR } hybrid_placebo;
 
+/* What says when it is predicted. STATIC and ADAPTIVE are for mode C: some steps in a row are predicted, none of them a
+ * true one, then correct_steps and full_steps true ones follow. */
+typedef enum hybrid_predict_rule {
+    HYBRID_RULE_AUTO = 0, /* the end of a window, if the mode asks for it, or a gain is expected */
+    HYBRID_RULE_STATIC,   /* confidence, from confidence_threshold on: up to max_predict_steps, the more the surer */
+    HYBRID_RULE_ADAPTIVE  /* the same, as many as health and stability of the run allow */
+} hybrid_predict_rule;
+
+/* What could be made better while a run goes on: bits of hybrid_predict_desc.tune. */
+enum {
+    HYBRID_TUNE_HEALTH = 1,   /* how well the run goes, 0 to 1: a run in bad health has a smaller rate, shorter
+                               * predictions   and true steps first */
+    HYBRID_TUNE_GROUPS = 2,   /* gradients of a kind of weights that are out of proportion to these are shortened */
+    HYBRID_TUNE_PLATEAU = 4,  /* where the loss stands still early on, the rate is half as high again for 100 steps */
+    HYBRID_TUNE_HORIZONS = 8, /* nothing is predicted farther ahead than the loss is foretold better than by its last
+                               * value */
+    HYBRID_TUNE_BATCHES = 16, /* batches of a step follow the noise of gradients; see hybrid_trainer_set_batches */
+    HYBRID_TUNE_ALL = 31
+};
+
 /* Zero is a sensible default for every field but trainer. */
 typedef struct hybrid_predict_desc {
     hybrid_trainer *trainer; /* which has no predictor, and is in the middle of no step; it outlives the predictor, or
@@ -2137,6 +2165,14 @@ typedef struct hybrid_predict_desc {
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
     hybrid_placebo placebo;
     uint64_t seed;
+    hybrid_predict_rule rule;
+    int32_t max_predict_steps;  /* STATIC, ADAPTIVE; 0: 15 */
+    int32_t max_consecutive;    /* predictions in a row, STATIC, ADAPTIVE; 0: 5 */
+    float confidence_threshold; /* STATIC, ADAPTIVE; 0: 0.85 */
+    /* HYBRID_TUNE_ bits: of what looks on, and recommends (hybrid_predict_metrics); of these, of what is carried out:
+     * the run is another one then than without. 0: none */
+    uint32_t tune, tune_acts;
+    int32_t most_batches; /* of a step, that HYBRID_TUNE_BATCHES may ask for; 0: 64 */
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
      * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
     void (*mark)(void *user, void *position);
@@ -2159,8 +2195,17 @@ typedef struct hybrid_predict_metrics {
     /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
-    double seconds;                                       /* that the predictor took */
-    uint64_t bytes;                                       /* that it holds */
+    /* Of hybrid_predict_desc.tune, as usual where a part is off, or knows too little: */
+    double health;                       /* 0 to 1; 0: not known */
+    double advised_rate, advised_length; /* factors, of the learning rate and of predictions; 1: as usual */
+    int32_t advised_full;                /* true steps that should come first */
+    int32_t plateau;                     /* 0: none; 1: slow, 2: stuck, 3: the end of the run */
+    double shortened[8]; /* of families of weights: part of the steps in which gradients were out of proportion */
+    int32_t reach;       /* windows up to which predictions are of use; 0: not known, or not at all */
+    int32_t batches;     /* that a step should have */
+    int64_t n_acts[5];   /* how often the advice of each HYBRID_TUNE_ bit was carried out */
+    double seconds;      /* that the predictor took */
+    uint64_t bytes;      /* that it holds */
 } hybrid_predict_metrics;
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
@@ -2221,7 +2266,7 @@ typedef struct hybrid_curve_point {
     int64_t went_back;           /* how often the run went back to what it was after this step, and on from there */
 } hybrid_curve_point;
 
-/* runtime may be NULL. Memory: 104 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
+/* runtime may be NULL. Memory: 120 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
  * the first that is not); _INVALID, _IO, _MEMORY, _UNSUPPORTED (a path in a build without files). */
 HYBRID_API hybrid_result hybrid_curve_create(hybrid_runtime *runtime, const hybrid_curve_desc *desc,
                                              hybrid_curve **curve, hybrid_error *error);
@@ -2230,9 +2275,9 @@ HYBRID_API void hybrid_curve_destroy(hybrid_curve *curve);
 /* A step that was done. validation: the loss on data that is not learned from, when it was looked at; or NULL. A loss
  * that is not finite is null in the file and a gap in the picture.
  * Of a run with a predictor a point has what that did, and its line in the file, too ("phase", "event", "moved", "low",
- * "high", "confidence"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above metrics.step are
- * taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step} says that the
- * lines of steps above it do not count any more.
+ * "high", "confidence", "said", "worth"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above
+ * metrics.step are taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step}
+ * says that the lines of steps above it do not count any more.
  * HYBRID_ERROR_INVALID: the step is not above the one before; _IO: writing failed; then the point does not count, and
  * can be added again; _MEMORY. */
 HYBRID_API hybrid_result hybrid_curve_add(hybrid_curve *curve, const hybrid_train_metrics *metrics,
@@ -2246,9 +2291,11 @@ HYBRID_API const char *hybrid_curve_line(const hybrid_curve *curve);
 HYBRID_API const hybrid_curve_point *hybrid_curve_points(const hybrid_curve *curve, size_t *n);
 
 /* Draws an SVG of 800 to 440: loss (its mean and range where there are more steps than room), validation, learning
- * rate. Of a run with a predictor also the phase of each step (a strip above the frame), a mark where weights were
- * moved (below the strip) and where the run went back, and between which losses nine of ten steps were expected. No
- * script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
+ * rate. Of a run with a predictor also the phase of each step (a strip above the frame, in which a move has the colour
+ * of predictions), a mark where weights were moved (below the strip) and where the run went back, and between which
+ * losses nine of ten steps were expected; beside all that, in 280 units more, the calibration: how many moves that were
+ * made with so much confidence were worth something, and which part of the losses was within the band, from the first
+ * step to the last. No script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
 HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error);
 /* The same into a file, which is put in the place of the one before when it is whole. HYBRID_ERROR_IO, _MEMORY,
  * _UNSUPPORTED (a build without files). */
@@ -2410,7 +2457,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c13ece6f64fd7204"
+#define HYBRID__SOURCE_ID "48624161dae71502"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -50395,8 +50442,9 @@ typedef struct hyb_rider_array {
 
 typedef struct hyb_rider_ops {
     /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
-     * earlier step, and this one is not taken. Numbers that are not finite come here as well. */
-    hybrid_result (*arrived)(hyb_rider *r, const hyb_step_seen *seen, bool *again, hybrid_error *error);
+     * earlier step, and this one is not taken. Numbers that are not finite come here as well. It may shorten gradients,
+     * and then sets seen->factor anew. */
+    hybrid_result (*arrived)(hyb_rider *r, hyb_step_seen *seen, bool *again, hybrid_error *error);
     /* What is done to a piece of the weights in the pass that updates them, which AdamW asks; false: nothing. */
     bool (*along)(hyb_rider *r, const hyb_step_seen *seen, const hyb_portion *portion, hyb_op_displace *op);
     /* Weights and states are those after it. Says in metrics what it did. */
@@ -52514,7 +52562,7 @@ static hybrid_result hyb_trainer_adapter_changed(hybrid_trainer *t, hybrid_error
 }
 
 /* All gradients are there, and their norm. Has the rider put weights and states back instead? */
-static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
+static hybrid_result hyb_step_arrive(hybrid_trainer *t, hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
     hybrid_result r;
     *again = false;
@@ -52799,6 +52847,20 @@ HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
     r = hyb_trainer_set_format(trainer, format, function, error);
     trainer->in_use = 0;
     return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_batches,
+           (hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error), (trainer, n_batches, error))
+{
+    static const char function[] = "hybrid_trainer_set_batches";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    if (n_batches < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: n_batches is %d, and must be at least 1", function,
+                        n_batches);
+    trainer->desc.n_batches = n_batches;
+    return HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
 
@@ -54656,7 +54718,7 @@ HYB_COLD_BEGIN
  *     {"went_back_to": 1}                  the predictor has put everything back to what it was after that step */
 
 enum {
-    HYB_CURVE_LINE = 512,   /* bytes; ours have less than 480 */
+    HYB_CURVE_LINE = 576,   /* bytes; ours have less than 560 */
     HYB_CURVE_BLOCK = 8192, /* that are read at a time */
     HYB_CURVE_RECENT = 32   /* steps that tell the speed */
 };
@@ -54723,6 +54785,10 @@ static size_t hyb_curve_print_predict(const hybrid_predict_step *p, char *line, 
         n = hyb_curve_field(line, n, "low", p->low);
         n = hyb_curve_field(line, n, "high", p->high);
     }
+    if (p->said > 0) {
+        n = hyb_curve_field(line, n, "said", p->said);
+        n = hyb_curve_field(line, n, "worth", p->worth);
+    }
     return hyb_curve_field(line, n, "confidence", p->confidence);
 }
 
@@ -54786,7 +54852,9 @@ static bool hyb_curve_take_predict(const hyb_json *object, hybrid_predict_step *
     if (phase || (event && (event->type != HYB_JSON_STRING || strcmp(event->u.s, "moved") != 0))) return false;
     if (event) p->event = HYBRID_PREDICT_MOVED;
     return hyb_curve_take_known(object, "moved", &p->moved) && hyb_curve_take_known(object, "low", &p->low) &&
-           hyb_curve_take_known(object, "high", &p->high) && hyb_curve_take_known(object, "confidence", &p->confidence);
+           hyb_curve_take_known(object, "high", &p->high) &&
+           hyb_curve_take_known(object, "confidence", &p->confidence) &&
+           hyb_curve_take_known(object, "said", &p->said) && hyb_curve_take_known(object, "worth", &p->worth);
 }
 
 /* A line of a step. false: it is none. */
@@ -55177,6 +55245,7 @@ static void hyb_curve_of_predict(const hybrid_predict_step *from, hybrid_predict
     if (!hyb_curve_finite(p->low) || !hyb_curve_finite(p->high) || !(p->high > 0)) p->low = p->high = 0;
     if (!hyb_curve_finite(p->confidence)) p->confidence = 0;
     if (!hyb_curve_finite(p->moved) || p->event != HYBRID_PREDICT_MOVED) p->moved = 0;
+    if (!hyb_curve_finite(p->said) || !hyb_curve_finite(p->worth) || !(p->said > 0)) p->said = p->worth = 0;
 }
 
 static hybrid_result hyb_curve_add_step(hybrid_curve *c, const hybrid_train_metrics *m, const double *validation,
@@ -55240,7 +55309,7 @@ HYB_BORDER(const hybrid_curve_point *, hybrid_curve_points, (const hybrid_curve 
  *                      steps
  *
  * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
- * both lies beside "steps".
+ * both lies beside "steps". To the right of it all is the calibration: two small frames, SIDE_LEFT to SIDE_RIGHT.
  *
  * Numbers are printed without the C library's decimal point, which a locale may have changed. */
 
@@ -55251,9 +55320,15 @@ enum {
     HYB_PICTURE_RIGHT = 724,
     HYB_PICTURE_TOP = 66,
     HYB_PICTURE_BOTTOM = 384,
-    HYB_PICTURE_STRIP = 56,   /* where the strip of phases begins, */
-    HYB_PICTURE_RUG = 62,     /* and where it ends and the rug begins, which ends with the frame's TOP */
-    HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
+    HYB_PICTURE_STRIP = 56,    /* where the strip of phases begins, */
+    HYB_PICTURE_RUG = 62,      /* and where it ends and the rug begins, which ends with the frame's TOP */
+    HYB_PICTURE_COLUMNS = 328, /* two units wide: more steps than these share one */
+    HYB_PICTURE_SIDE_LEFT = 868,
+    HYB_PICTURE_SIDE_RIGHT = 1048,
+    HYB_PICTURE_SIDE_MIDDLE = 222, /* where the upper of the two frames ends, */
+    HYB_PICTURE_SIDE_LOWER = 280,  /* and where the other begins */
+    HYB_PICTURE_PIECES = 12,       /* of the run, in the lower one */
+    HYB_PICTURE_BINS = 10          /* of confidences, in the upper one */
 };
 
 typedef struct hyb_picture {
@@ -55625,6 +55700,22 @@ static void hyb_picture_box(hyb_picture *p, double x0, double x1, double y0, dou
     hyb_picture_number(p, x0, "z");
 }
 
+/* Moves in the strip: predictions that took no step's time, as in mode A, are two columns wide there, and begin where
+ * the step before them ends; they take at most half of it. */
+static void hyb_picture_predicted(hyb_picture *p)
+{
+    const double wide = 2 * ((double)HYB_PICTURE_RIGHT - (double)HYB_PICTURE_LEFT) / (double)HYB_PICTURE_COLUMNS;
+    double free_from = 0;
+    size_t i;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_predict_step *at = &p->curve->points[i].predict;
+        const double x = hyb_picture_x(p, (double)p->curve->points[i].step);
+        if (at->event != HYBRID_PREDICT_MOVED || at->phase == HYBRID_PHASE_PREDICT || x < free_from) continue;
+        hyb_picture_box(p, x, HYB_MIN(x + wide, (double)HYB_PICTURE_RIGHT), HYB_PICTURE_STRIP, HYB_PICTURE_RUG);
+        free_from = x + 2 * wide;
+    }
+}
+
 /* Where the run was in a phase. */
 static void hyb_picture_strip(hyb_picture *p, int phase)
 {
@@ -55640,6 +55731,7 @@ static void hyb_picture_strip(hyb_picture *p, int phase)
                         hyb_picture_x(p, (double)points[end - 1].step), bottom - height * part[0],
                         bottom - height * part[1]);
     }
+    if (phase == HYBRID_PHASE_PREDICT) hyb_picture_predicted(p);
     hyb_picture_text(p, "\"/>\n");
 }
 
@@ -55725,10 +55817,12 @@ static void hyb_picture_expected(hyb_picture *p)
 
 static void hyb_picture_predictor(hyb_picture *p)
 {
-    int phase;
     if (!p->predicts) return;
     hyb_picture_expected(p);
-    for (phase = 0; phase < 4; phase++) hyb_picture_strip(p, phase);
+    hyb_picture_strip(p, HYBRID_PHASE_WARMUP);
+    hyb_picture_strip(p, HYBRID_PHASE_FULL);
+    hyb_picture_strip(p, HYBRID_PHASE_CORRECT);
+    hyb_picture_strip(p, HYBRID_PHASE_PREDICT); /* above the step that a move took no time of */
     hyb_picture_marks(p, false);
     hyb_picture_marks(p, true);
 }
@@ -55768,12 +55862,130 @@ static void hyb_picture_predictor_legend(hyb_picture *p)
     hyb_picture_square(p, x, "back", "went back");
 }
 
+/* ---- calibration: how sure it was, against what then happened ---------------------------------------------------- */
+
+/* A place in one of the two frames: x and y from 0 to 1. */
+static double hyb_picture_side_x(double x)
+{
+    const double left = (double)HYB_PICTURE_SIDE_LEFT;
+    return left + ((double)HYB_PICTURE_SIDE_RIGHT - left) * x;
+}
+static double hyb_picture_side_y(bool lower, double y)
+{
+    const double top = lower ? (double)HYB_PICTURE_SIDE_LOWER : (double)HYB_PICTURE_TOP;
+    const double bottom = lower ? (double)HYB_PICTURE_BOTTOM : (double)HYB_PICTURE_SIDE_MIDDLE;
+    return bottom - (bottom - top) * HYB_MIN(HYB_MAX(y, 0), 1);
+}
+
+static void hyb_picture_side_line(hyb_picture *p, bool lower, const char *class_name, double y0, double y1)
+{
+    hyb_picture_open(p, "line", class_name, "\" x1=\"");
+    hyb_picture_number(p, HYB_PICTURE_SIDE_LEFT, "\" x2=\"");
+    hyb_picture_number(p, HYB_PICTURE_SIDE_RIGHT, "\" y1=\"");
+    hyb_picture_number(p, hyb_picture_side_y(lower, y0), "\" y2=\"");
+    hyb_picture_number(p, hyb_picture_side_y(lower, y1), "\"/>\n");
+}
+
+static void hyb_picture_side_text(hyb_picture *p, double x, double y, const char *more, const char *text)
+{
+    hyb_picture_place(p, x, y, more);
+    hyb_picture_text(p, text);
+    hyb_picture_text(p, "</text>\n");
+}
+
+/* Its title above, percents from `from` to 100 at its left side. */
+static void hyb_picture_side_frame(hyb_picture *p, bool lower, const char *title, int from)
+{
+    char text[16];
+    int i;
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, hyb_picture_side_y(lower, 1) - 12, " font-size=\"12\"", title);
+    for (i = 0; i < 3; i++) {
+        hyb_picture_side_line(p, lower, "grid", i / 2.0, i / 2.0);
+        snprintf(text, sizeof text, "%d %%", from + (100 - from) * i / 2);
+        hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT - 6, hyb_picture_side_y(lower, i / 2.0) + 4,
+                              " font-size=\"11\" class=\"faint\" text-anchor=\"end\"", text);
+    }
+}
+
+static void hyb_picture_side_dot(hyb_picture *p, const char *class_name, double r, double x, double y)
+{
+    hyb_picture_open(p, "circle", class_name, "\" r=\"");
+    hyb_picture_number(p, r, "\" cx=\"");
+    hyb_picture_number(p, x, "\" cy=\"");
+    hyb_picture_number(p, y, "\"/>\n");
+}
+
+/* Of moves that were made with a confidence of some tenth: how many were worth something. A dot for each tenth, as
+ * large as there were many; they should lie on the diagonal. */
+static void hyb_picture_reliability(hyb_picture *p)
+{
+    double n[HYB_PICTURE_BINS] = { 0 }, said[HYB_PICTURE_BINS] = { 0 }, good[HYB_PICTURE_BINS] = { 0 }, all = 0;
+    char text[64];
+    size_t i;
+    int bin;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_predict_step *at = &p->curve->points[i].predict;
+        if (!(at->said > 0)) continue;
+        bin = HYB_MIN((int)(at->said * HYB_PICTURE_BINS), HYB_PICTURE_BINS - 1);
+        n[bin]++;
+        said[bin] += HYB_MIN(at->said, 1.0);
+        good[bin] += at->worth > 0;
+        all++;
+    }
+    hyb_picture_side_frame(p, false, "moves that were worth it", 0);
+    hyb_picture_side_line(p, false, "ideal", 0, 1);
+    for (bin = 0; bin < HYB_PICTURE_BINS; bin++)
+        if (n[bin] > 0)
+            hyb_picture_side_dot(p, "said", 3 + 6 * sqrt(n[bin] / all), hyb_picture_side_x(said[bin] / n[bin]),
+                                 hyb_picture_side_y(false, good[bin] / n[bin]));
+    snprintf(text, sizeof text, "by their confidence: %.0f moves", all);
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, HYB_PICTURE_SIDE_MIDDLE + 18, " font-size=\"11\" class=\"faint\"",
+                          text);
+}
+
+/* Which part of the losses was within the band of 90 %, in each of some pieces of the run. */
+static void hyb_picture_coverage(hyb_picture *p)
+{
+    double n[HYB_PICTURE_PIECES] = { 0 }, within[HYB_PICTURE_PIECES] = { 0 };
+    size_t i;
+    int piece, way;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        piece = (int)HYB_MIN((double)(at->step - 1) / p->x1 * HYB_PICTURE_PIECES, HYB_PICTURE_PIECES - 1.0);
+        if (!hyb_picture_expects(at)) continue;
+        n[piece]++;
+        within[piece] += at->loss >= at->predict.low && at->loss <= at->predict.high;
+    }
+    hyb_picture_side_frame(p, true, "losses within the band of 90 %", 50);
+    hyb_picture_side_line(p, true, "ideal", 0.8, 0.8);
+    for (way = 0; way < 2; way++) {
+        if (!way) hyb_picture_begin(p, "covered");
+        for (piece = 0; piece < HYB_PICTURE_PIECES; piece++) {
+            const double x = hyb_picture_side_x((piece + 0.5) / HYB_PICTURE_PIECES);
+            const double y = hyb_picture_side_y(true, 2 * within[piece] / HYB_MAX(n[piece], 1) - 1);
+            if (n[piece] > 0 && !way) hyb_picture_point(p, x, y);
+            if (n[piece] > 0 && way) hyb_picture_side_dot(p, "piece", 3, x, y);
+        }
+        if (!way) hyb_picture_text(p, "\"/>\n");
+    }
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, HYB_PICTURE_BOTTOM + 18, " font-size=\"11\" class=\"faint\"",
+                          "from the first step to the last");
+}
+
+static void hyb_picture_calibration(hyb_picture *p)
+{
+    if (!p->predicts) return;
+    hyb_picture_reliability(p);
+    hyb_picture_coverage(p);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static void hyb_picture_head(hyb_picture *p)
 {
-    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 800 440\" "
-                        "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
+    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 ");
+    hyb_picture_text(p, p->predicts ? "1080 440\" " : "800 440\" ");
+    hyb_picture_text(p, "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
                         ".hybrid-curve .page{fill:#fff} .hybrid-curve text{fill:#24292f} "
                         ".hybrid-curve .faint{fill:#6e7781}\n"
                         ".hybrid-curve .grid{stroke:#d8dee4} .hybrid-curve polyline{fill:none;stroke-linejoin:round}\n"
@@ -55791,9 +56003,14 @@ static void hyb_picture_head(hyb_picture *p)
                             ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
                             ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
                             ".hybrid-curve .moved{stroke:#9a5be0} "
+                            ".hybrid-curve .said{fill:#9a5be0;opacity:.75} "
+                            ".hybrid-curve .ideal{stroke:#8c959f;stroke-dasharray:3 3}\n"
+                            ".hybrid-curve .covered{stroke:#9a5be0;stroke-width:1.5} "
+                            ".hybrid-curve .piece{fill:#9a5be0}\n"
                             ".hybrid-curve .back{fill:#cf1259;stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
-    hyb_picture_text(p, "</style>\n"
-                        "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
+    hyb_picture_text(p, "</style>\n<rect class=\"page\" width=\"");
+    hyb_picture_text(p, p->predicts ? "1080" : "800");
+    hyb_picture_text(p, "\" height=\"440\"/>\n");
 }
 
 /* A piece of a curve and its name; the x of the next one. */
@@ -55870,6 +56087,7 @@ static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void 
     hyb_picture_validation(&p);
     hyb_picture_legend(&p);
     hyb_picture_predictor_legend(&p);
+    hyb_picture_calibration(&p);
     hyb_picture_text(&p, "</svg>\n");
     return !p.bad;
 }
@@ -59230,6 +59448,8 @@ typedef struct hyb_phase_look {
     bool rate_jumped;         /* the learning rate of the coming step is far from that of the last one */
     double rate_drift;        /* |change| of the rate over the last 100 steps, as a part of it */
     double health, stability; /* ADAPTIVE: 0 to 1 */
+    double lengthen;          /* factor of a prediction's length; 0, 1: as usual */
+    int64_t most;             /* steps that a prediction may go; 0: any; -1: none */
     int32_t arm;              /* AUTO: what is to be done; the others: how, where they say that it is time */
 } hyb_phase_look;
 
@@ -59247,17 +59467,17 @@ typedef struct hyb_phase_order {
 } hyb_phase_order;
 
 typedef struct hyb_phases {
-    hyb_phases_desc desc;             /* with every zero replaced */
-    int64_t phase, arm, length, step; /* step: of the phase, that comes next */
-    int64_t consecutive;              /* predictions without a Full between them that was chosen */
-    int64_t forced;                   /* steps of Full that were asked for; 0: none */
-    int64_t in_window;                /* true steps since the last window's end */
-    int64_t since_jump;               /* steps since the rate jumped */
-    double spent, last_leap;          /* true steps; at the last prediction by B or C */
-    double threshold, scale;          /* of now */
-    double errors[HYB_PHASE_ERRORS];  /* of predictions */
-    int64_t n_errors, low_streak;     /* low ones in a row */
-    int64_t good[HYB_OUTCOMES];       /* 1: a prediction that was good */
+    hyb_phases_desc desc;              /* with every zero replaced */
+    int64_t phase, arm, length, step;  /* step: of the phase, that comes next */
+    int64_t consecutive;               /* predictions without a Full between them that was chosen */
+    int64_t forced;                    /* steps of Full that were asked for; 0: none */
+    int64_t in_window;                 /* true steps since the last window's end */
+    int64_t since_jump;                /* steps since the rate jumped */
+    double spent, last_leap;           /* true steps; at the last prediction by B or C */
+    double threshold, scale, lengthen; /* of now; lengthen: of the prediction that it is in */
+    double errors[HYB_PHASE_ERRORS];   /* of predictions */
+    int64_t n_errors, low_streak;      /* low ones in a row */
+    int64_t good[HYB_OUTCOMES];        /* 1: a prediction that was good */
     int64_t n_outcomes;
 } hyb_phases;
 
@@ -59277,7 +59497,7 @@ static void hyb_phases_init(hyb_phases *p, const hyb_phases_desc *desc)
     p->threshold = d->threshold;
     p->length = d->warmup_steps;
     p->last_leap = -HYB_JUMP_GAP;
-    p->scale = 1;
+    p->scale = p->lengthen = 1;
 }
 
 /* ---- the clock --------------------------------------------------------------------------------------------------- */
@@ -59414,6 +59634,10 @@ static int64_t hyb_phases_wanted(const hyb_phases *p, const hyb_phase_look *look
         *why = "it is not the time for this prediction";
         return 0;
     }
+    if (look->most < 0) {
+        *why = "predictions are no better than the last value";
+        return 0;
+    }
     if (p->desc.rule == HYB_RULE_AUTO) {
         *why = "it is expected to be worth more than it costs";
         return arm->way == HYB_WAY_A2 ? p->desc.window : arm->way == HYB_WAY_C ? arm->horizon : 1;
@@ -59439,8 +59663,10 @@ static void hyb_phases_predict(hyb_phases *p, const hyb_phase_look *look, int64_
 {
     const hyb_arm *arm = &hyb_arms[look->arm];
     const bool shorter = p->desc.rule != HYB_RULE_AUTO || arm->interval;
-    hyb_phases_enter(p, HYB_PHASE_PREDICT,
-                     shorter ? HYB_MAX((int64_t)((double)length * p->scale), (int64_t)1) : length);
+    p->lengthen = look->lengthen > 0 ? look->lengthen : 1;
+    if (shorter) length = HYB_MAX((int64_t)((double)length * p->scale * p->lengthen), (int64_t)1);
+    if (shorter && look->most > 0) length = HYB_MIN(length, look->most);
+    hyb_phases_enter(p, HYB_PHASE_PREDICT, length);
     p->arm = look->arm;
     p->consecutive++;
     if (arm->way >= HYB_WAY_B) p->last_leap = p->spent;
@@ -59485,10 +59711,10 @@ static bool hyb_phases_goes_on(const hyb_phases *p, const hyb_phase_look *look)
     return !p->forced && p->step < p->length;
 }
 
-/* AUTO: whether the arm of look will be asked for: a window ends here, and nothing else was asked for. */
+/* Whether the arm of look will be asked for: nothing else was, and, in AUTO, a window ends here. */
 static bool hyb_phases_chooses(const hyb_phases *p, const hyb_phase_look *look)
 {
-    return !hyb_phases_goes_on(p, look) && !p->forced && !p->in_window &&
+    return !hyb_phases_goes_on(p, look) && !p->forced && (p->desc.rule != HYB_RULE_AUTO || !p->in_window) &&
            (p->phase == HYB_PHASE_FULL || p->phase == HYB_PHASE_CORRECT);
 }
 
@@ -59509,7 +59735,7 @@ static hyb_phase_order hyb_phases_next(hyb_phases *p, const hyb_phase_look *look
     order.ends_window = order.is_true && p->in_window == 0;
     order.length = (int32_t)p->length;
     order.arm = (int32_t)p->arm;
-    order.scale = p->desc.rule == HYB_RULE_AUTO && !interval ? p->scale : 1;
+    order.scale = p->desc.rule == HYB_RULE_AUTO && !interval ? p->scale * p->lengthen : 1;
     return order;
 }
 
@@ -61283,8 +61509,8 @@ static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w)
 
 /* ==== begin src/predict/tuning.c ==== */
 /* predict/tuning: what could be made better while a run goes on. Each part can be switched on and off by itself, and
- * says what it recommends; what a controller may carry out is another switch, which is off: changes of the rate in the
- * middle of a run make it another run, and a comparison with one that had none says nothing.
+ * says what it recommends; what a controller may carry out (steer.c) is another switch, which is off: changes of the
+ * rate in the middle of a run make it another run, and a comparison with one that had none says nothing.
  *
  *     HEALTH      health.c        how much longer predictions should be, true steps, rate
  *     GROUPS      group_tuner.c   gradients of groups, shortened
@@ -61296,12 +61522,12 @@ static void hyb_ramp_walk(hyb_ramp *r, hyb_byte_walk *w)
  * which is given the health from here. */
 
 enum {
-    HYB_TUNE_HEALTH = 1,
-    HYB_TUNE_GROUPS = 2,
-    HYB_TUNE_PLATEAU = 4,
-    HYB_TUNE_HORIZONS = 8,
-    HYB_TUNE_BATCHES = 16,
-    HYB_TUNE_ALL = 31
+    HYB_TUNE_HEALTH = HYBRID_TUNE_HEALTH,
+    HYB_TUNE_GROUPS = HYBRID_TUNE_GROUPS,
+    HYB_TUNE_PLATEAU = HYBRID_TUNE_PLATEAU,
+    HYB_TUNE_HORIZONS = HYBRID_TUNE_HORIZONS,
+    HYB_TUNE_BATCHES = HYBRID_TUNE_BATCHES,
+    HYB_TUNE_ALL = HYBRID_TUNE_ALL
 };
 
 /* Zero: nothing is looked at. */
@@ -61326,6 +61552,7 @@ typedef struct hyb_tuning {
 typedef struct hyb_advice {
     hyb_health health;
     double rate;                /* factor of the schedule's learning rate, for the next step alone */
+    double raise;               /* of that, PLATEAU's part */
     double lengthen;            /* factor of a prediction's length */
     int32_t full;               /* true steps that should come first */
     double group[HYB_N_GROUPS]; /* factors of gradients */
@@ -61362,7 +61589,7 @@ static void hyb_tuning_usual(hyb_advice *a, const hyb_health *health, int64_t n_
     int g;
     memset(a, 0, sizeof *a);
     a->health = *health;
-    a->rate = a->lengthen = 1;
+    a->rate = a->raise = a->lengthen = 1;
     a->batches = n_batches;
     for (g = 0; g < HYB_N_GROUPS; g++) a->group[g] = 1;
 }
@@ -61380,6 +61607,7 @@ static void hyb_tuning_plateau(hyb_tuning *t, const hyb_sight *s, hyb_advice *a)
 {
     const double raise = hyb_plateau_step(&t->plateau, s->loss, s->budget);
     a->plateau = (hyb_plateau_kind)t->plateau.kind;
+    a->raise = raise;
     a->rate *= raise;
     if (raise > 1) a->acted |= HYB_TUNE_PLATEAU;
 }
@@ -61442,6 +61670,10 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (d->predict_until == 0) d->predict_until = 0.75f;
     if (d->trust == 0) d->trust = 0.7f;
     if (d->sigma == 0) d->sigma = 3;
+    if (!d->max_predict_steps) d->max_predict_steps = 15;
+    if (!d->max_consecutive) d->max_consecutive = 5;
+    if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
+    if (!d->most_batches) d->most_batches = 64;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -61470,12 +61702,28 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "trust", (double)d->trust, 0.05, 2 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
+        { "rule", (double)d->rule, HYBRID_RULE_AUTO, HYBRID_RULE_ADAPTIVE },
+        { "max_predict_steps", (double)d->max_predict_steps, 1, 1e6 },
+        { "max_consecutive", (double)d->max_consecutive, 1, 1e6 },
+        { "confidence_threshold", (double)d->confidence_threshold, 0.001, 0.999 },
+        { "tune", (double)d->tune, 0, HYBRID_TUNE_ALL },
+        { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
+        { "most_batches", (double)d->most_batches, 1, 65536 },
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
         if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
                             rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    if (d->tune_acts & ~d->tune)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: tune_acts is %u, and tune is %u: what is carried out has to look on",
+                        (unsigned)d->tune_acts, (unsigned)d->tune);
+    if (d->rule != HYBRID_RULE_AUTO && d->mode != HYBRID_PREDICT_C)
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
+            (int)d->rule);
     return HYBRID_OK;
 }
 /* ==== end src/predict/settings.c ==== */
@@ -61729,7 +61977,7 @@ static void hyb_displacement_go_back(hyb_displacement *d)
 /* ==== begin src/predict/state.c ==== */
 /* predict/state: a predictor: what it remembers of the run, and how the run goes back to what it was before a move. */
 
-enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1, HYB_BAND_FIRST = 5 };
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
 
 /* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
@@ -61790,6 +62038,24 @@ typedef struct hyb_predictor_state {
     unsigned char mark[HYB_MARK];
 } hyb_predictor_state;
 
+/* Advice, and what is needed for it. Numbers alone, without holes. */
+enum { HYB_N_TUNES = 5, HYB_STEER_RING = 8 };
+typedef struct hyb_steer_state {
+    double rate, lengthen;                 /* that are carried out, of the next step; 1: as usual */
+    double health;                         /* 0: not known */
+    double advised_rate, advised_length;   /* whether they are carried out or not */
+    int64_t full, plateau, reach, batches; /* see hyb_advice */
+    double weights[HYB_N_GROUPS];          /* squares, of families; 0: not known */
+    double ahead[HYB_N_HORIZONS][HYB_STEER_RING], before[HYB_STEER_RING]; /* what was foretold, and l then */
+    int64_t n_windows;
+    int64_t n_acts[HYB_N_TUNES]; /* of each part, how often it was carried out */
+} hyb_steer_state;
+
+typedef struct hyb_steer {
+    hyb_tuning tuning;
+    hyb_steer_state now;
+} hyb_steer;
+
 struct hybrid_predictor {
     hyb_rider base; /* first: a predictor rides */
     hybrid_runtime *rt;
@@ -61807,10 +62073,12 @@ struct hybrid_predictor {
     hyb_monitor monitor;
     hyb_phases phases;
     hyb_bandit bandit;
+    hyb_steer steer;
     hyb_world *world;      /* or NULL */
     hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
     bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
+    double said, worth;      /* of the move that was judged with this step; said 0: none was */
     uint64_t bytes;
     double seconds;
     char verdict[512];
@@ -61861,7 +62129,7 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     p->t->noise.gradient = now->kept_gradient;
     p->t->noise.noise = now->kept_noise;
     now->rate_factor *= rate > 0 ? rate : 1;
-    p->t->rate_factor = now->rate_factor;
+    p->t->rate_factor = now->rate_factor * p->steer.now.rate;
     now->can_go_back = 0;
     now->n_rollbacks++;
     now->trust = HYB_MAX(now->trust * 0.5, 0.05);
@@ -62134,6 +62402,176 @@ static void hyb_predictor_went_along(hybrid_predictor *p, double rate)
 }
 /* ==== end src/predict/moves.c ==== */
 
+/* ==== begin src/predict/steer.c ==== */
+/* predict/steer: the advice of tuning.c in a run: who is asked, when, and how it is carried out.
+ *
+ *     arrived       GROUPS      gradients of families that are out of proportion are shortened, before the update
+ *     updated       HEALTH      the rate of the next step, true steps that come first, how long predictions are
+ *                   PLATEAU     the rate of the next step
+ *                   BATCHES     how many batches the next step should have: the caller's to carry out
+ *     a window      HORIZONS    how many windows ahead a jump may go
+ *
+ * What looks on is hybrid_predict_desc.tune, what is carried out tune_acts. Without the second a run has the bits of
+ * one that nobody looks at. */
+
+static bool hyb_steers(const hybrid_predictor *p, uint32_t part)
+{
+    return (p->desc.tune & p->desc.tune_acts & part) != 0;
+}
+
+static void hyb_steer_init(hybrid_predictor *p)
+{
+    hyb_tuning_desc desc;
+    hyb_steer *s = &p->steer;
+    memset(&desc, 0, sizeof desc);
+    desc.parts = p->desc.tune;
+    desc.acts = p->desc.tune_acts;
+    desc.most_batches = p->desc.most_batches;
+    memset(s, 0, sizeof *s);
+    hyb_tuning_init(&s->tuning, &desc);
+    s->now.rate = s->now.lengthen = 1;
+    s->now.batches = p->t->desc.n_batches;
+}
+
+/* The learning rate's factor, of roll-backs and of advice. */
+static void hyb_steer_rate(hybrid_predictor *p) { p->t->rate_factor = p->now.rate_factor * p->steer.now.rate; }
+
+static void hyb_steer_acted(hybrid_predictor *p, uint32_t part)
+{
+    int i;
+    for (i = 0; i < HYB_N_TUNES; i++) p->steer.now.n_acts[i] += (int64_t)(part >> i & 1);
+}
+
+/* ---- groups ------------------------------------------------------------------------------------------------------ */
+
+/* At the end of a window: squares of the weights of each family. */
+static hybrid_result hyb_steer_weigh(hybrid_predictor *p, hybrid_error *error)
+{
+    hyb_store *store = p->disp.store;
+    hyb_backend *be = p->disp.be;
+    hyb_op_squares op;
+    hybrid_result r;
+    int i;
+    if (!(p->desc.tune & HYBRID_TUNE_GROUPS)) return HYBRID_OK;
+    for (i = 0; i < store->n_params; i++) {
+        op.x = store->weights + store->params[i].at;
+        op.n = store->params[i].n;
+        op.sum = &store->made[i];
+        hyb_do_squares(be, &op);
+    }
+    be->ops->read(be, store->sums, store->made, sizeof *store->sums * (size_t)store->n_params);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    memset(p->steer.now.weights, 0, sizeof p->steer.now.weights);
+    for (i = 0; i < store->n_params; i++)
+        if (store->params[i].family >= 0) p->steer.now.weights[store->params[i].family] += store->sums[i];
+    return HYBRID_OK;
+}
+
+static void hyb_steer_shorten(const hybrid_predictor *p, const hyb_param *param, double factor)
+{
+    hyb_op_scale op;
+    op.x = op.out = p->disp.store->grads + param->at;
+    op.n = param->n;
+    op.factor = (float)factor;
+    hyb_do_scale(p->disp.be, &op);
+}
+
+/* All gradients of a step are there, and the sums of their squares, parameter by parameter: those of families that are
+ * too long against their weights become shorter, and the factor that clips all of them is that of what is left. */
+static void hyb_steer_groups(hybrid_predictor *p, hyb_step_seen *seen)
+{
+    const hyb_store *store = p->disp.store;
+    const double scale = p->t->format.scale, clip = (double)p->t->desc.clip;
+    double squares[HYB_N_GROUPS] = { 0 }, factor[HYB_N_GROUPS], all = 0;
+    bool acts = false;
+    int i, g;
+    if (!(p->desc.tune & HYBRID_TUNE_GROUPS) || !hyb_is_finite(seen->grad_norm)) return;
+    for (i = 0; i < store->n_params; i++)
+        if (store->params[i].family >= 0) squares[store->params[i].family] += store->sums[i];
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        const double weights = sqrt(p->steer.now.weights[g]);
+        factor[g] =
+            weights > 0 ? hyb_group_tuner_step(&p->steer.tuning.groups, g, sqrt(squares[g]) / scale, weights) : 1;
+        acts = acts || factor[g] < 1;
+    }
+    if (!acts || !hyb_steers(p, HYBRID_TUNE_GROUPS)) return;
+    for (i = 0; i < store->n_params; i++) {
+        const hyb_param *param = &store->params[i];
+        const double f = param->family >= 0 ? factor[param->family] : 1;
+        if (f < 1) hyb_steer_shorten(p, param, f);
+        all += store->sums[i] * f * f;
+    }
+    all = sqrt(all) / scale;
+    seen->factor = clip > 0 && all > clip ? clip / all : 1;
+    hyb_steer_acted(p, HYBRID_TUNE_GROUPS);
+}
+
+/* ---- horizons ---------------------------------------------------------------------------------------------------- */
+
+/* A window is over: what was foretold of it 1, 2, 4 and 8 windows ago, by level and trend; and what is foretold now. */
+static void hyb_steer_horizons(hybrid_predictor *p)
+{
+    const hyb_band *b = &p->band;
+    hyb_steer_state *s = &p->steer.now;
+    const double half = 0.5 * (p->desc.window + 1);
+    int i;
+    if (!(p->desc.tune & HYBRID_TUNE_HORIZONS)) return;
+    for (i = 0; i < HYB_N_HORIZONS; i++) {
+        const int64_t h = (int64_t)1 << i, made = s->n_windows - h;
+        if (made >= 0)
+            hyb_tuning_predicted(&p->steer.tuning, i, s->ahead[i][made % HYB_STEER_RING], b->last,
+                                 s->before[made % HYB_STEER_RING]);
+    }
+    for (i = 0; i < HYB_N_HORIZONS; i++)
+        s->ahead[i][s->n_windows % HYB_STEER_RING] =
+            b->level + b->trend * (half + (double)(((int64_t)1 << i) - 1) * p->desc.window);
+    s->before[s->n_windows++ % HYB_STEER_RING] = b->last;
+}
+
+/* Steps that a prediction may go; 0: nothing says how many. -1: it is known to be good for nothing. */
+static int64_t hyb_steer_most(const hybrid_predictor *p)
+{
+    const hyb_horizons *h = &p->steer.tuning.horizons;
+    if (!hyb_steers(p, HYBRID_TUNE_HORIZONS) || h->n[0] < HYB_HORIZON_KNOWN) return 0;
+    return p->steer.now.reach ? p->steer.now.reach * p->desc.window : -1;
+}
+
+/* ---- after a step ------------------------------------------------------------------------------------------------ */
+
+/* The features have seen a step. */
+static void hyb_steer_step(hybrid_predictor *p)
+{
+    hyb_steer_state *s = &p->steer.now;
+    hyb_advice a;
+    if (!p->desc.tune) return;
+    a = hyb_tuning_step(&p->steer.tuning, &p->features, hyb_platt_of(&p->platt, p->episode.confidence), p->band.sigma,
+                        NULL, NULL, p->t->desc.n_batches);
+    s->health = a.health.known ? a.health.score : 0;
+    s->advised_rate = a.rate;
+    s->advised_length = a.lengthen;
+    s->full = a.full;
+    s->plateau = (int64_t)a.plateau;
+    s->reach = a.reach;
+    s->batches = a.batches;
+    s->rate = s->lengthen = 1;
+    if (hyb_steers(p, HYBRID_TUNE_HEALTH)) {
+        s->rate *= a.health.known ? a.health.rate : 1;
+        s->lengthen = a.lengthen;
+        if (a.full) hyb_phases_force_full(&p->phases, a.full);
+    }
+    if (hyb_steers(p, HYBRID_TUNE_PLATEAU)) s->rate *= a.raise;
+    hyb_steer_rate(p);
+    hyb_steer_acted(p, a.acted & ~(uint32_t)(HYBRID_TUNE_HORIZONS | HYBRID_TUNE_GROUPS));
+}
+
+static void hyb_steer_walk(hybrid_predictor *p, hyb_byte_walk *w)
+{
+    if (!p->desc.tune) return;
+    HYB_WALK(w, p->steer.now);
+    hyb_tuning_walk(&p->steer.tuning, w);
+}
+/* ==== end src/predict/steer.c ==== */
+
 /* ==== begin src/predict/loop.c ==== */
 /* predict/loop: what happens with each true step: it is looked at, and what comes next is decided and done. Every
  * decision is a function of what was seen, so that a run has the same bits each time, and from a checkpoint on.
@@ -62144,8 +62582,7 @@ static void hyb_predictor_went_along(hybrid_predictor *p, double rate)
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen *seen, bool *again,
-                                           hybrid_error *error)
+static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
     hybrid_predictor *p = hyb_predictor_of(rider);
     const double l = hyb_log_loss(seen->loss);
@@ -62165,7 +62602,10 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen
     if (action.act == HYB_ACT_ABORT)
         return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
                         (long long)seen->step, action.why ? action.why : "the run goes astray");
-    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
+    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) {
+        hyb_steer_groups(p, seen);
+        return HYBRID_OK;
+    }
     *again = true;
     hyb_monitor_rolled_back(&p->monitor);
     return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
@@ -62226,7 +62666,9 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
         p->now.worth += HYB_MAX(0.25, 1 / ++p->now.n_worth) * (reward - p->now.worth);
     }
     if (!judged || !moved) return;
-    hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    p->said = hyb_platt_of(&p->platt, e->confidence);
+    p->worth = reward * p->desc.window;
+    hyb_score_add(&p->score, p->said, reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
     p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
@@ -62244,6 +62686,8 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
         return r;
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
+    hyb_steer_horizons(p);
+    if ((r = hyb_steer_weigh(p, error)) != HYBRID_OK) return r;
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, sums);
     hyb_predictor_geometry(p, sums, &geometry);
@@ -62270,6 +62714,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
             if (d->mode == HYBRID_PREDICT_B ? hyb_arms[i].horizon >= d->horizon
                                             : hyb_arms[i].interval >= d->correction_interval)
                 break;
+        if (d->mode == HYBRID_PREDICT_B) /* a jump that goes no farther than it may */
+            while (look->most > 0 && i > HYB_ARM_B && hyb_arms[i].horizon > look->most) i--;
         return i;
     case HYBRID_PREDICT_AUTO: break;
     }
@@ -62280,6 +62726,15 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
     return choice.arm;
+}
+
+/* The ancestors' confidence in the next prediction, of numbers that mean something: how narrow the band of the loss is,
+ * how many of the last predictions were good, how steady the loss is. */
+static double hyb_predictor_confidence(const hybrid_predictor *p)
+{
+    const double hist = p->phases.n_outcomes < 10 ? 0.7 : hyb_phases_success(&p->phases);
+    const double steady = HYB_MAX(0.5, 1 / (1 + 2 * fabs(p->features.fast - p->features.slow)));
+    return 0.4 / (1 + (p->band.sigma > 0 ? hyb_band_half(p) : 1)) + 0.4 * hist + 0.2 * steady;
 }
 
 /* What is known of the run before the step that comes. */
@@ -62298,6 +62753,15 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     look->rate_drift = before[7] > 0 && rate > 0 ? fabs(rate / before[7] - 1) : 1;
     look->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
     look->health = look->stability = 1;
+    look->lengthen = p->steer.now.lengthen;
+    look->most = hyb_steer_most(p);
+    if (p->desc.rule == HYBRID_RULE_AUTO) return;
+    look->confidence = hyb_predictor_confidence(p);
+    if (p->desc.rule == HYBRID_RULE_ADAPTIVE) {
+        const hyb_health health = hyb_health_of(&p->features, look->confidence);
+        look->health = health.score;
+        look->stability = health.stability;
+    }
 }
 
 /* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
@@ -62349,7 +62813,10 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     hyb_phase_look look;
     bool taken = !sums;
     hyb_predictor_look(p, rate, &look);
-    if (hyb_phases_chooses(&p->phases, &look)) look.arm = hyb_predictor_arm(p, &look);
+    if (hyb_phases_chooses(&p->phases, &look)) {
+        look.arm = hyb_predictor_arm(p, &look);
+        if (look.most) hyb_steer_acted(p, HYBRID_TUNE_HORIZONS);
+    }
     for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
         if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
         taken = true; /* mode A does it with its move */
@@ -62389,6 +62856,7 @@ static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
     hyb_features_step(&p->features, &sight);
     hyb_law_step(&p->law, seen->loss, seen->rate);
     hyb_band_see(p, hyb_log_loss(seen->loss));
+    hyb_steer_step(p);
 }
 
 /* Is it worse after a jump than the run was expected to be, beyond doubt? Mode A is judged by its windows. */
@@ -62421,6 +62889,8 @@ static void hyb_predictor_tell(const hybrid_predictor *p, int64_t moves_before, 
     told->event = p->now.n_moves > moves_before ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
     told->moved = told->event == HYBRID_PREDICT_MOVED ? p->now.moved : 0;
     told->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+    told->said = p->said;
+    told->worth = p->worth;
 }
 
 static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
@@ -62433,6 +62903,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     hyb_family_sums sums[HYB_FAMILY_ALL + 1];
     hybrid_result r;
     bool back;
+    p->said = p->worth = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->band.sigma > 0) {
         metrics->predict.low = exp(p->band.expected - hyb_band_half(p));
@@ -62492,6 +62963,8 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, (int64_t)d->placebo);
     hyb_walk_same(w, (int64_t)d->seed);
     hyb_walk_same(w, d->members);
+    hyb_walk_same(w, (int64_t)d->rule);
+    hyb_walk_same(w, (int64_t)d->tune);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -62510,6 +62983,7 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_monitor_walk(&p->monitor, w);
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
+    hyb_steer_walk(p, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
     HYB_WALK(w, p->forecast);
@@ -62550,7 +63024,7 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_byte_walk w;
     hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
     hyb_predictor_walk(p, &w);
-    p->t->rate_factor = p->now.rate_factor;
+    hyb_steer_rate(p);
 }
 
 /* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
@@ -62579,6 +63053,10 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.window = p->desc.window;
     phases.correct_steps = p->desc.correct_steps;
     phases.predict_until = (double)p->desc.predict_until;
+    phases.rule = (hyb_phase_rule)p->desc.rule;
+    phases.max_predict = p->desc.max_predict_steps;
+    phases.max_consecutive = p->desc.max_consecutive;
+    phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
     memset(&p->band, 0, sizeof p->band);
     memset(&p->episode, 0, sizeof p->episode);
@@ -62596,6 +63074,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
     hyb_predictor_prior(p);
+    hyb_steer_init(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
     memset(&look, 0, sizeof look);
@@ -62756,6 +63235,22 @@ HYB_BORDER_VOID(hybrid_predictor_describe, (const hybrid_predictor *predictor, h
     if (predictor) *desc = predictor->desc;
 }
 
+static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_metrics *m)
+{
+    const hyb_steer_state *s = &p->steer.now;
+    const bool looks = p->desc.tune != 0;
+    int i;
+    m->health = s->health;
+    m->advised_rate = looks && s->advised_rate > 0 ? s->advised_rate : 1;
+    m->advised_length = looks && s->advised_length > 0 ? s->advised_length : 1;
+    m->advised_full = (int32_t)s->full;
+    m->plateau = (int32_t)s->plateau;
+    for (i = 0; i < HYB_N_GROUPS; i++) m->shortened[i] = p->steer.tuning.groups.clipped[i];
+    m->reach = (int32_t)s->reach;
+    m->batches = (int32_t)s->batches;
+    for (i = 0; i < HYB_N_TUNES; i++) m->n_acts[i] = s->n_acts[i];
+}
+
 HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hybrid_predict_metrics *metrics),
                 (predictor, metrics))
 {
@@ -62786,6 +63281,7 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     }
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
+    hyb_predictor_tell_tuning(predictor, metrics);
     metrics->seconds = predictor->seconds;
     metrics->bytes = predictor->bytes;
 }

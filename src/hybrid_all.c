@@ -290,6 +290,7 @@ HYB_COLD_BEGIN
 #include "predict/state.c"
 #include "predict/mind.c"
 #include "predict/moves.c"
+#include "predict/steer.c"
 #include "predict/loop.c"
 #include "predict/predictor.c"
 HYB_COLD_END

@@ -250,6 +250,8 @@ static hybrid_train_metrics watched(int64_t step)
     m.predict.low = step > 2 ? m.loss - 0.1 : 0;
     m.predict.high = step > 2 ? m.loss + 0.3 : 0;
     m.predict.confidence = 0.5 + 1 / (3 + (double)step);
+    m.predict.said = step % 4 == 3 ? 0.3 + 0.01 * (double)step : 0;
+    m.predict.worth = step % 4 == 3 ? 7 - (double)step : 0;
     return m;
 }
 
@@ -280,7 +282,8 @@ static void check_watched(const hybrid_curve *c, int n, int64_t marked, int64_t 
         const hybrid_train_metrics m = watched((int64_t)i + 1);
         const hybrid_predict_step *a = &p[i].predict, *b = &m.predict;
         CHECK(p[i].step == m.step && p[i].loss == m.loss && a->phase == b->phase && a->event == b->event &&
-                  a->moved == b->moved && a->low == b->low && a->high == b->high && a->confidence == b->confidence,
+                  a->moved == b->moved && a->low == b->low && a->high == b->high && a->confidence == b->confidence &&
+                  a->said == b->said && a->worth == b->worth,
               "%s: point %d is another", when, (int)i);
         CHECK(p[i].went_back == (p[i].step == marked ? times : 0), "%s: step %d was gone back to %d times", when,
               (int)p[i].step, (int)p[i].went_back);
@@ -310,7 +313,8 @@ static void test_watched(void)
     check_watched(c, 20, 12, 2, "gone on");
     CHECK(go_back(c, -1, &e) == HYBRID_ERROR_INVALID, "%s", e.message);
     m.predict.low = (double)NAN;
-    m.predict.high = m.predict.confidence = (double)INFINITY;
+    m.predict.high = m.predict.confidence = m.predict.worth = (double)INFINITY;
+    m.predict.said = 0.5;
     CHECK(!hybrid_curve_add(c, &m, NULL, &e), "%s", e.message);
     hybrid_curve_destroy(c);
     text = read_file(path, &n);

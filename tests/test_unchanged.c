@@ -1219,6 +1219,10 @@ static void refused_trainers(world *w)
             hybrid_trainer_set_format(NULL, HYBRID_TYPE_BF16, &e));
     REFUSED(hybrid_trainer_set_format, HYBRID_ERROR_INVALID, "not in the type of number 8",
             hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_Q8_0, &e));
+    REFUSED(hybrid_trainer_set_batches, HYBRID_ERROR_INVALID, "trainer is NULL",
+            hybrid_trainer_set_batches(NULL, 2, &e));
+    REFUSED(hybrid_trainer_set_batches, HYBRID_ERROR_INVALID, "n_batches is 0",
+            hybrid_trainer_set_batches(s.trainer, 0, &e));
     refused_predictors(w, s.trainer);
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
@@ -1437,6 +1441,7 @@ static const char *const good_names[] = {
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
     "hybrid_adapter_merge", "hybrid_session_set_adapters",
     "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format",
+    "hybrid_trainer_set_batches",
     "hybrid_adapter_set_type"
 };
 /* clang-format on */
@@ -1780,6 +1785,7 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && !strcmp(good_names[which], "hybrid_trainer_swap_ema")) r = hybrid_trainer_swap_ema(s.trainer, e);
     if (!r && !strcmp(good_names[which], "hybrid_trainer_set_format"))
         r = hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_BF16, e);
+    if (!r && !strcmp(good_names[which], "hybrid_trainer_set_batches")) r = hybrid_trainer_set_batches(s.trainer, 1, e);
     if (!r && strstr(good_names[which], "hybrid_predictor_")) r = good_predictor(s.trainer, good_names[which], e);
     if (!r && which == 69) {
         hybrid_trainer_describe(s.trainer, &td);

@@ -42,7 +42,7 @@ typedef struct hybrid_curve_point {
     int64_t went_back;           /* how often the run went back to what it was after this step, and on from there */
 } hybrid_curve_point;
 
-/* runtime may be NULL. Memory: 104 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
+/* runtime may be NULL. Memory: 120 bytes a step. HYBRID_ERROR_FORMAT: the file at path is not of such lines (offset: of
  * the first that is not); _INVALID, _IO, _MEMORY, _UNSUPPORTED (a path in a build without files). */
 HYBRID_API hybrid_result hybrid_curve_create(hybrid_runtime *runtime, const hybrid_curve_desc *desc,
                                              hybrid_curve **curve, hybrid_error *error);
@@ -51,9 +51,9 @@ HYBRID_API void hybrid_curve_destroy(hybrid_curve *curve);
 /* A step that was done. validation: the loss on data that is not learned from, when it was looked at; or NULL. A loss
  * that is not finite is null in the file and a gap in the picture.
  * Of a run with a predictor a point has what that did, and its line in the file, too ("phase", "event", "moved", "low",
- * "high", "confidence"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above metrics.step are
- * taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step} says that the
- * lines of steps above it do not count any more.
+ * "high", "confidence", "said", "worth"). Where metrics.predict.event is HYBRID_PREDICT_WENT_BACK, the points above
+ * metrics.step are taken out, and no new one is made: the step was not taken. In the file a line {"went_back_to": step}
+ * says that the lines of steps above it do not count any more.
  * HYBRID_ERROR_INVALID: the step is not above the one before; _IO: writing failed; then the point does not count, and
  * can be added again; _MEMORY. */
 HYBRID_API hybrid_result hybrid_curve_add(hybrid_curve *curve, const hybrid_train_metrics *metrics,
@@ -67,9 +67,11 @@ HYBRID_API const char *hybrid_curve_line(const hybrid_curve *curve);
 HYBRID_API const hybrid_curve_point *hybrid_curve_points(const hybrid_curve *curve, size_t *n);
 
 /* Draws an SVG of 800 to 440: loss (its mean and range where there are more steps than room), validation, learning
- * rate. Of a run with a predictor also the phase of each step (a strip above the frame), a mark where weights were
- * moved (below the strip) and where the run went back, and between which losses nine of ten steps were expected. No
- * script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
+ * rate. Of a run with a predictor also the phase of each step (a strip above the frame, in which a move has the colour
+ * of predictions), a mark where weights were moved (below the strip) and where the run went back, and between which
+ * losses nine of ten steps were expected; beside all that, in 280 units more, the calibration: how many moves that were
+ * made with so much confidence were worth something, and which part of the losses was within the band, from the first
+ * step to the last. No script; dark where the reader's system is. HYBRID_ERROR_IO: write gave false. */
 HYBRID_API hybrid_result hybrid_curve_draw(hybrid_curve *curve, hybrid_write_fn write, void *user, hybrid_error *error);
 /* The same into a file, which is put in the place of the one before when it is whole. HYBRID_ERROR_IO, _MEMORY,
  * _UNSUPPORTED (a build without files). */

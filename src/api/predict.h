@@ -40,6 +40,26 @@ typedef enum hybrid_predict_mode {
 /* Directions that are known to be worth nothing, for studies: do they do harm? */
 typedef enum hybrid_placebo { HYBRID_PLACEBO_NONE = 0, HYBRID_PLACEBO_RANDOM, HYBRID_PLACEBO_MIRROR } hybrid_placebo;
 
+/* What says when it is predicted. STATIC and ADAPTIVE are for mode C: some steps in a row are predicted, none of them a
+ * true one, then correct_steps and full_steps true ones follow. */
+typedef enum hybrid_predict_rule {
+    HYBRID_RULE_AUTO = 0, /* the end of a window, if the mode asks for it, or a gain is expected */
+    HYBRID_RULE_STATIC,   /* confidence, from confidence_threshold on: up to max_predict_steps, the more the surer */
+    HYBRID_RULE_ADAPTIVE  /* the same, as many as health and stability of the run allow */
+} hybrid_predict_rule;
+
+/* What could be made better while a run goes on: bits of hybrid_predict_desc.tune. */
+enum {
+    HYBRID_TUNE_HEALTH = 1,   /* how well the run goes, 0 to 1: a run in bad health has a smaller rate, shorter
+                               * predictions   and true steps first */
+    HYBRID_TUNE_GROUPS = 2,   /* gradients of a kind of weights that are out of proportion to these are shortened */
+    HYBRID_TUNE_PLATEAU = 4,  /* where the loss stands still early on, the rate is half as high again for 100 steps */
+    HYBRID_TUNE_HORIZONS = 8, /* nothing is predicted farther ahead than the loss is foretold better than by its last
+                               * value */
+    HYBRID_TUNE_BATCHES = 16, /* batches of a step follow the noise of gradients; see hybrid_trainer_set_batches */
+    HYBRID_TUNE_ALL = 31
+};
+
 /* Zero is a sensible default for every field but trainer. */
 typedef struct hybrid_predict_desc {
     hybrid_trainer *trainer; /* which has no predictor, and is in the middle of no step; it outlives the predictor, or
@@ -65,6 +85,14 @@ typedef struct hybrid_predict_desc {
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
     hybrid_placebo placebo;
     uint64_t seed;
+    hybrid_predict_rule rule;
+    int32_t max_predict_steps;  /* STATIC, ADAPTIVE; 0: 15 */
+    int32_t max_consecutive;    /* predictions in a row, STATIC, ADAPTIVE; 0: 5 */
+    float confidence_threshold; /* STATIC, ADAPTIVE; 0: 0.85 */
+    /* HYBRID_TUNE_ bits: of what looks on, and recommends (hybrid_predict_metrics); of these, of what is carried out:
+     * the run is another one then than without. 0: none */
+    uint32_t tune, tune_acts;
+    int32_t most_batches; /* of a step, that HYBRID_TUNE_BATCHES may ask for; 0: 64 */
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
      * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
     void (*mark)(void *user, void *position);
@@ -87,8 +115,17 @@ typedef struct hybrid_predict_metrics {
     /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
-    double seconds;                                       /* that the predictor took */
-    uint64_t bytes;                                       /* that it holds */
+    /* Of hybrid_predict_desc.tune, as usual where a part is off, or knows too little: */
+    double health;                       /* 0 to 1; 0: not known */
+    double advised_rate, advised_length; /* factors, of the learning rate and of predictions; 1: as usual */
+    int32_t advised_full;                /* true steps that should come first */
+    int32_t plateau;                     /* 0: none; 1: slow, 2: stuck, 3: the end of the run */
+    double shortened[8]; /* of families of weights: part of the steps in which gradients were out of proportion */
+    int32_t reach;       /* windows up to which predictions are of use; 0: not known, or not at all */
+    int32_t batches;     /* that a step should have */
+    int64_t n_acts[5];   /* how often the advice of each HYBRID_TUNE_ bit was carried out */
+    double seconds;      /* that the predictor took */
+    uint64_t bytes;      /* that it holds */
 } hybrid_predict_metrics;
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,

@@ -111,6 +111,8 @@ typedef struct hybrid_predict_step {
     double low, high;  /* the loss of the step was expected between them, at nine of ten; both 0: nothing was */
     double confidence; /* 0..1, that a prediction gains something */
     double moved;      /* norm of the move, as a part of that of the window's steps */
+    double said;       /* a move was judged with this step: the confidence that it was made with; 0: none was, */
+    double worth;      /* and how many steps it had gone in advance; negative: it had gone back */
 } hybrid_predict_step;
 
 typedef struct hybrid_train_metrics {
@@ -190,6 +192,11 @@ HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
  * the descriptor said; then it can be changed here. HYBRID_ERROR_INVALID: not such a format; _UNSUPPORTED: of a model
  * of your own; _LIMIT: it takes more than max_bytes; _MEMORY: nothing has been changed. */
 HYBRID_API hybrid_result hybrid_trainer_set_format(hybrid_trainer *trainer, hybrid_type format, hybrid_error *error);
+
+/* Another number of batches for the steps that come (hybrid_trainer_desc.n_batches), between two steps: as noise grows,
+ * larger batches are worth more (HYBRID_TUNE_BATCHES of predict.h says when). A checkpoint does not hold it.
+ * HYBRID_ERROR_INVALID: less than 1. */
+HYBRID_API hybrid_result hybrid_trainer_set_batches(hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error);
 
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,

@@ -7,11 +7,11 @@
 #ifndef HYB_PREDICT_LOOP_C
 #define HYB_PREDICT_LOOP_C
 #include "moves.c"
+#include "steer.c"
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen *seen, bool *again,
-                                           hybrid_error *error)
+static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
     hybrid_predictor *p = hyb_predictor_of(rider);
     const double l = hyb_log_loss(seen->loss);
@@ -31,7 +31,10 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, const hyb_step_seen
     if (action.act == HYB_ACT_ABORT)
         return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
                         (long long)seen->step, action.why ? action.why : "the run goes astray");
-    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) return HYBRID_OK;
+    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) {
+        hyb_steer_groups(p, seen);
+        return HYBRID_OK;
+    }
     *again = true;
     hyb_monitor_rolled_back(&p->monitor);
     return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
@@ -92,7 +95,9 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
         p->now.worth += HYB_MAX(0.25, 1 / ++p->now.n_worth) * (reward - p->now.worth);
     }
     if (!judged || !moved) return;
-    hyb_score_add(&p->score, hyb_platt_of(&p->platt, e->confidence), reward > 0);
+    p->said = hyb_platt_of(&p->platt, e->confidence);
+    p->worth = reward * p->desc.window;
+    hyb_score_add(&p->score, p->said, reward > 0);
     hyb_platt_add(&p->platt, e->confidence, reward > 0);
     p->now.gained += reward * p->desc.window;
     p->now.gained_squares += reward * reward * p->desc.window * p->desc.window;
@@ -110,6 +115,8 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
         return r;
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
+    hyb_steer_horizons(p);
+    if ((r = hyb_steer_weigh(p, error)) != HYBRID_OK) return r;
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, sums);
     hyb_predictor_geometry(p, sums, &geometry);
@@ -136,6 +143,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
             if (d->mode == HYBRID_PREDICT_B ? hyb_arms[i].horizon >= d->horizon
                                             : hyb_arms[i].interval >= d->correction_interval)
                 break;
+        if (d->mode == HYBRID_PREDICT_B) /* a jump that goes no farther than it may */
+            while (look->most > 0 && i > HYB_ARM_B && hyb_arms[i].horizon > look->most) i--;
         return i;
     case HYBRID_PREDICT_AUTO: break;
     }
@@ -146,6 +155,15 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
                                hyb_phases_legal(&p->phases, look) & hyb_arms_of(1u << HYB_WAY_A));
     p->episode.confidence = choice.p_gain;
     return choice.arm;
+}
+
+/* The ancestors' confidence in the next prediction, of numbers that mean something: how narrow the band of the loss is,
+ * how many of the last predictions were good, how steady the loss is. */
+static double hyb_predictor_confidence(const hybrid_predictor *p)
+{
+    const double hist = p->phases.n_outcomes < 10 ? 0.7 : hyb_phases_success(&p->phases);
+    const double steady = HYB_MAX(0.5, 1 / (1 + 2 * fabs(p->features.fast - p->features.slow)));
+    return 0.4 / (1 + (p->band.sigma > 0 ? hyb_band_half(p) : 1)) + 0.4 * hist + 0.2 * steady;
 }
 
 /* What is known of the run before the step that comes. */
@@ -164,6 +182,15 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     look->rate_drift = before[7] > 0 && rate > 0 ? fabs(rate / before[7] - 1) : 1;
     look->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
     look->health = look->stability = 1;
+    look->lengthen = p->steer.now.lengthen;
+    look->most = hyb_steer_most(p);
+    if (p->desc.rule == HYBRID_RULE_AUTO) return;
+    look->confidence = hyb_predictor_confidence(p);
+    if (p->desc.rule == HYBRID_RULE_ADAPTIVE) {
+        const hyb_health health = hyb_health_of(&p->features, look->confidence);
+        look->health = health.score;
+        look->stability = health.stability;
+    }
 }
 
 /* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
@@ -215,7 +242,10 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     hyb_phase_look look;
     bool taken = !sums;
     hyb_predictor_look(p, rate, &look);
-    if (hyb_phases_chooses(&p->phases, &look)) look.arm = hyb_predictor_arm(p, &look);
+    if (hyb_phases_chooses(&p->phases, &look)) {
+        look.arm = hyb_predictor_arm(p, &look);
+        if (look.most) hyb_steer_acted(p, HYBRID_TUNE_HORIZONS);
+    }
     for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
         if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
         taken = true; /* mode A does it with its move */
@@ -255,6 +285,7 @@ static void hyb_predictor_see(hybrid_predictor *p, const hyb_step_seen *seen)
     hyb_features_step(&p->features, &sight);
     hyb_law_step(&p->law, seen->loss, seen->rate);
     hyb_band_see(p, hyb_log_loss(seen->loss));
+    hyb_steer_step(p);
 }
 
 /* Is it worse after a jump than the run was expected to be, beyond doubt? Mode A is judged by its windows. */
@@ -287,6 +318,8 @@ static void hyb_predictor_tell(const hybrid_predictor *p, int64_t moves_before, 
     told->event = p->now.n_moves > moves_before ? HYBRID_PREDICT_MOVED : HYBRID_PREDICT_NOTHING;
     told->moved = told->event == HYBRID_PREDICT_MOVED ? p->now.moved : 0;
     told->confidence = hyb_platt_of(&p->platt, p->episode.confidence);
+    told->said = p->said;
+    told->worth = p->worth;
 }
 
 static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
@@ -299,6 +332,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     hyb_family_sums sums[HYB_FAMILY_ALL + 1];
     hybrid_result r;
     bool back;
+    p->said = p->worth = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->band.sigma > 0) {
         metrics->predict.low = exp(p->band.expected - hyb_band_half(p));

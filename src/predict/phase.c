@@ -46,6 +46,8 @@ typedef struct hyb_phase_look {
     bool rate_jumped;         /* the learning rate of the coming step is far from that of the last one */
     double rate_drift;        /* |change| of the rate over the last 100 steps, as a part of it */
     double health, stability; /* ADAPTIVE: 0 to 1 */
+    double lengthen;          /* factor of a prediction's length; 0, 1: as usual */
+    int64_t most;             /* steps that a prediction may go; 0: any; -1: none */
     int32_t arm;              /* AUTO: what is to be done; the others: how, where they say that it is time */
 } hyb_phase_look;
 
@@ -63,17 +65,17 @@ typedef struct hyb_phase_order {
 } hyb_phase_order;
 
 typedef struct hyb_phases {
-    hyb_phases_desc desc;             /* with every zero replaced */
-    int64_t phase, arm, length, step; /* step: of the phase, that comes next */
-    int64_t consecutive;              /* predictions without a Full between them that was chosen */
-    int64_t forced;                   /* steps of Full that were asked for; 0: none */
-    int64_t in_window;                /* true steps since the last window's end */
-    int64_t since_jump;               /* steps since the rate jumped */
-    double spent, last_leap;          /* true steps; at the last prediction by B or C */
-    double threshold, scale;          /* of now */
-    double errors[HYB_PHASE_ERRORS];  /* of predictions */
-    int64_t n_errors, low_streak;     /* low ones in a row */
-    int64_t good[HYB_OUTCOMES];       /* 1: a prediction that was good */
+    hyb_phases_desc desc;              /* with every zero replaced */
+    int64_t phase, arm, length, step;  /* step: of the phase, that comes next */
+    int64_t consecutive;               /* predictions without a Full between them that was chosen */
+    int64_t forced;                    /* steps of Full that were asked for; 0: none */
+    int64_t in_window;                 /* true steps since the last window's end */
+    int64_t since_jump;                /* steps since the rate jumped */
+    double spent, last_leap;           /* true steps; at the last prediction by B or C */
+    double threshold, scale, lengthen; /* of now; lengthen: of the prediction that it is in */
+    double errors[HYB_PHASE_ERRORS];   /* of predictions */
+    int64_t n_errors, low_streak;      /* low ones in a row */
+    int64_t good[HYB_OUTCOMES];        /* 1: a prediction that was good */
     int64_t n_outcomes;
 } hyb_phases;
 
@@ -93,7 +95,7 @@ static void hyb_phases_init(hyb_phases *p, const hyb_phases_desc *desc)
     p->threshold = d->threshold;
     p->length = d->warmup_steps;
     p->last_leap = -HYB_JUMP_GAP;
-    p->scale = 1;
+    p->scale = p->lengthen = 1;
 }
 
 /* ---- the clock --------------------------------------------------------------------------------------------------- */

@@ -89,6 +89,10 @@ static int64_t hyb_phases_wanted(const hyb_phases *p, const hyb_phase_look *look
         *why = "it is not the time for this prediction";
         return 0;
     }
+    if (look->most < 0) {
+        *why = "predictions are no better than the last value";
+        return 0;
+    }
     if (p->desc.rule == HYB_RULE_AUTO) {
         *why = "it is expected to be worth more than it costs";
         return arm->way == HYB_WAY_A2 ? p->desc.window : arm->way == HYB_WAY_C ? arm->horizon : 1;
@@ -114,8 +118,10 @@ static void hyb_phases_predict(hyb_phases *p, const hyb_phase_look *look, int64_
 {
     const hyb_arm *arm = &hyb_arms[look->arm];
     const bool shorter = p->desc.rule != HYB_RULE_AUTO || arm->interval;
-    hyb_phases_enter(p, HYB_PHASE_PREDICT,
-                     shorter ? HYB_MAX((int64_t)((double)length * p->scale), (int64_t)1) : length);
+    p->lengthen = look->lengthen > 0 ? look->lengthen : 1;
+    if (shorter) length = HYB_MAX((int64_t)((double)length * p->scale * p->lengthen), (int64_t)1);
+    if (shorter && look->most > 0) length = HYB_MIN(length, look->most);
+    hyb_phases_enter(p, HYB_PHASE_PREDICT, length);
     p->arm = look->arm;
     p->consecutive++;
     if (arm->way >= HYB_WAY_B) p->last_leap = p->spent;
@@ -160,10 +166,10 @@ static bool hyb_phases_goes_on(const hyb_phases *p, const hyb_phase_look *look)
     return !p->forced && p->step < p->length;
 }
 
-/* AUTO: whether the arm of look will be asked for: a window ends here, and nothing else was asked for. */
+/* Whether the arm of look will be asked for: nothing else was, and, in AUTO, a window ends here. */
 static bool hyb_phases_chooses(const hyb_phases *p, const hyb_phase_look *look)
 {
-    return !hyb_phases_goes_on(p, look) && !p->forced && !p->in_window &&
+    return !hyb_phases_goes_on(p, look) && !p->forced && (p->desc.rule != HYB_RULE_AUTO || !p->in_window) &&
            (p->phase == HYB_PHASE_FULL || p->phase == HYB_PHASE_CORRECT);
 }
 
@@ -184,7 +190,7 @@ static hyb_phase_order hyb_phases_next(hyb_phases *p, const hyb_phase_look *look
     order.ends_window = order.is_true && p->in_window == 0;
     order.length = (int32_t)p->length;
     order.arm = (int32_t)p->arm;
-    order.scale = p->desc.rule == HYB_RULE_AUTO && !interval ? p->scale : 1;
+    order.scale = p->desc.rule == HYB_RULE_AUTO && !interval ? p->scale * p->lengthen : 1;
     return order;
 }
 

@@ -32,6 +32,8 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, (int64_t)d->placebo);
     hyb_walk_same(w, (int64_t)d->seed);
     hyb_walk_same(w, d->members);
+    hyb_walk_same(w, (int64_t)d->rule);
+    hyb_walk_same(w, (int64_t)d->tune);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -50,6 +52,7 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_monitor_walk(&p->monitor, w);
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
+    hyb_steer_walk(p, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
     HYB_WALK(w, p->forecast);
@@ -90,7 +93,7 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_byte_walk w;
     hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
     hyb_predictor_walk(p, &w);
-    p->t->rate_factor = p->now.rate_factor;
+    hyb_steer_rate(p);
 }
 
 /* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
@@ -119,6 +122,10 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.window = p->desc.window;
     phases.correct_steps = p->desc.correct_steps;
     phases.predict_until = (double)p->desc.predict_until;
+    phases.rule = (hyb_phase_rule)p->desc.rule;
+    phases.max_predict = p->desc.max_predict_steps;
+    phases.max_consecutive = p->desc.max_consecutive;
+    phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
     memset(&p->band, 0, sizeof p->band);
     memset(&p->episode, 0, sizeof p->episode);
@@ -136,6 +143,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
     hyb_predictor_prior(p);
+    hyb_steer_init(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
     memset(&look, 0, sizeof look);
@@ -296,6 +304,22 @@ HYB_BORDER_VOID(hybrid_predictor_describe, (const hybrid_predictor *predictor, h
     if (predictor) *desc = predictor->desc;
 }
 
+static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_metrics *m)
+{
+    const hyb_steer_state *s = &p->steer.now;
+    const bool looks = p->desc.tune != 0;
+    int i;
+    m->health = s->health;
+    m->advised_rate = looks && s->advised_rate > 0 ? s->advised_rate : 1;
+    m->advised_length = looks && s->advised_length > 0 ? s->advised_length : 1;
+    m->advised_full = (int32_t)s->full;
+    m->plateau = (int32_t)s->plateau;
+    for (i = 0; i < HYB_N_GROUPS; i++) m->shortened[i] = p->steer.tuning.groups.clipped[i];
+    m->reach = (int32_t)s->reach;
+    m->batches = (int32_t)s->batches;
+    for (i = 0; i < HYB_N_TUNES; i++) m->n_acts[i] = s->n_acts[i];
+}
+
 HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hybrid_predict_metrics *metrics),
                 (predictor, metrics))
 {
@@ -326,6 +350,7 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     }
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
+    hyb_predictor_tell_tuning(predictor, metrics);
     metrics->seconds = predictor->seconds;
     metrics->bytes = predictor->bytes;
 }

@@ -20,6 +20,10 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (d->predict_until == 0) d->predict_until = 0.75f;
     if (d->trust == 0) d->trust = 0.7f;
     if (d->sigma == 0) d->sigma = 3;
+    if (!d->max_predict_steps) d->max_predict_steps = 15;
+    if (!d->max_consecutive) d->max_consecutive = 5;
+    if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
+    if (!d->most_batches) d->most_batches = 64;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -48,12 +52,28 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "trust", (double)d->trust, 0.05, 2 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
+        { "rule", (double)d->rule, HYBRID_RULE_AUTO, HYBRID_RULE_ADAPTIVE },
+        { "max_predict_steps", (double)d->max_predict_steps, 1, 1e6 },
+        { "max_consecutive", (double)d->max_consecutive, 1, 1e6 },
+        { "confidence_threshold", (double)d->confidence_threshold, 0.001, 0.999 },
+        { "tune", (double)d->tune, 0, HYBRID_TUNE_ALL },
+        { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
+        { "most_batches", (double)d->most_batches, 1, 65536 },
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
         if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
                             rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    if (d->tune_acts & ~d->tune)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: tune_acts is %u, and tune is %u: what is carried out has to look on",
+                        (unsigned)d->tune_acts, (unsigned)d->tune);
+    if (d->rule != HYBRID_RULE_AUTO && d->mode != HYBRID_PREDICT_C)
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
+            (int)d->rule);
     return HYBRID_OK;
 }
 #endif

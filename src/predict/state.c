@@ -12,8 +12,9 @@
 #include "monitor.c"
 #include "phases.c"
 #include "settings.c"
+#include "tuning.c"
 
-enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 1, HYB_BAND_FIRST = 5 };
+enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
 
 /* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
@@ -74,6 +75,24 @@ typedef struct hyb_predictor_state {
     unsigned char mark[HYB_MARK];
 } hyb_predictor_state;
 
+/* Advice, and what is needed for it. Numbers alone, without holes. */
+enum { HYB_N_TUNES = 5, HYB_STEER_RING = 8 };
+typedef struct hyb_steer_state {
+    double rate, lengthen;                 /* that are carried out, of the next step; 1: as usual */
+    double health;                         /* 0: not known */
+    double advised_rate, advised_length;   /* whether they are carried out or not */
+    int64_t full, plateau, reach, batches; /* see hyb_advice */
+    double weights[HYB_N_GROUPS];          /* squares, of families; 0: not known */
+    double ahead[HYB_N_HORIZONS][HYB_STEER_RING], before[HYB_STEER_RING]; /* what was foretold, and l then */
+    int64_t n_windows;
+    int64_t n_acts[HYB_N_TUNES]; /* of each part, how often it was carried out */
+} hyb_steer_state;
+
+typedef struct hyb_steer {
+    hyb_tuning tuning;
+    hyb_steer_state now;
+} hyb_steer;
+
 struct hybrid_predictor {
     hyb_rider base; /* first: a predictor rides */
     hybrid_runtime *rt;
@@ -91,10 +110,12 @@ struct hybrid_predictor {
     hyb_monitor monitor;
     hyb_phases phases;
     hyb_bandit bandit;
+    hyb_steer steer;
     hyb_world *world;      /* or NULL */
     hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
     bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
+    double said, worth;      /* of the move that was judged with this step; said 0: none was */
     uint64_t bytes;
     double seconds;
     char verdict[512];
@@ -145,7 +166,7 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     p->t->noise.gradient = now->kept_gradient;
     p->t->noise.noise = now->kept_noise;
     now->rate_factor *= rate > 0 ? rate : 1;
-    p->t->rate_factor = now->rate_factor;
+    p->t->rate_factor = now->rate_factor * p->steer.now.rate;
     now->can_go_back = 0;
     now->n_rollbacks++;
     now->trust = HYB_MAX(now->trust * 0.5, 0.05);

@@ -1,6 +1,6 @@
 /* predict/tuning: what could be made better while a run goes on. Each part can be switched on and off by itself, and
- * says what it recommends; what a controller may carry out is another switch, which is off: changes of the rate in the
- * middle of a run make it another run, and a comparison with one that had none says nothing.
+ * says what it recommends; what a controller may carry out (steer.c) is another switch, which is off: changes of the
+ * rate in the middle of a run make it another run, and a comparison with one that had none says nothing.
  *
  *     HEALTH      health.c        how much longer predictions should be, true steps, rate
  *     GROUPS      group_tuner.c   gradients of groups, shortened
@@ -12,6 +12,7 @@
  * which is given the health from here. */
 #ifndef HYB_PREDICT_TUNING_C
 #define HYB_PREDICT_TUNING_C
+#include "../api/predict.h"
 #include "group_tuner.c"
 #include "health.c"
 #include "horizons.c"
@@ -19,12 +20,12 @@
 #include "ramp.c"
 
 enum {
-    HYB_TUNE_HEALTH = 1,
-    HYB_TUNE_GROUPS = 2,
-    HYB_TUNE_PLATEAU = 4,
-    HYB_TUNE_HORIZONS = 8,
-    HYB_TUNE_BATCHES = 16,
-    HYB_TUNE_ALL = 31
+    HYB_TUNE_HEALTH = HYBRID_TUNE_HEALTH,
+    HYB_TUNE_GROUPS = HYBRID_TUNE_GROUPS,
+    HYB_TUNE_PLATEAU = HYBRID_TUNE_PLATEAU,
+    HYB_TUNE_HORIZONS = HYBRID_TUNE_HORIZONS,
+    HYB_TUNE_BATCHES = HYBRID_TUNE_BATCHES,
+    HYB_TUNE_ALL = HYBRID_TUNE_ALL
 };
 
 /* Zero: nothing is looked at. */
@@ -49,6 +50,7 @@ typedef struct hyb_tuning {
 typedef struct hyb_advice {
     hyb_health health;
     double rate;                /* factor of the schedule's learning rate, for the next step alone */
+    double raise;               /* of that, PLATEAU's part */
     double lengthen;            /* factor of a prediction's length */
     int32_t full;               /* true steps that should come first */
     double group[HYB_N_GROUPS]; /* factors of gradients */
@@ -85,7 +87,7 @@ static void hyb_tuning_usual(hyb_advice *a, const hyb_health *health, int64_t n_
     int g;
     memset(a, 0, sizeof *a);
     a->health = *health;
-    a->rate = a->lengthen = 1;
+    a->rate = a->raise = a->lengthen = 1;
     a->batches = n_batches;
     for (g = 0; g < HYB_N_GROUPS; g++) a->group[g] = 1;
 }
@@ -103,6 +105,7 @@ static void hyb_tuning_plateau(hyb_tuning *t, const hyb_sight *s, hyb_advice *a)
 {
     const double raise = hyb_plateau_step(&t->plateau, s->loss, s->budget);
     a->plateau = (hyb_plateau_kind)t->plateau.kind;
+    a->raise = raise;
     a->rate *= raise;
     if (raise > 1) a->acted |= HYB_TUNE_PLATEAU;
 }

@@ -14,7 +14,7 @@
 #include "../core/output.c"
 
 enum {
-    HYB_CURVE_LINE = 512,   /* bytes; ours have less than 480 */
+    HYB_CURVE_LINE = 576,   /* bytes; ours have less than 560 */
     HYB_CURVE_BLOCK = 8192, /* that are read at a time */
     HYB_CURVE_RECENT = 32   /* steps that tell the speed */
 };
@@ -81,6 +81,10 @@ static size_t hyb_curve_print_predict(const hybrid_predict_step *p, char *line, 
         n = hyb_curve_field(line, n, "low", p->low);
         n = hyb_curve_field(line, n, "high", p->high);
     }
+    if (p->said > 0) {
+        n = hyb_curve_field(line, n, "said", p->said);
+        n = hyb_curve_field(line, n, "worth", p->worth);
+    }
     return hyb_curve_field(line, n, "confidence", p->confidence);
 }
 
@@ -144,7 +148,9 @@ static bool hyb_curve_take_predict(const hyb_json *object, hybrid_predict_step *
     if (phase || (event && (event->type != HYB_JSON_STRING || strcmp(event->u.s, "moved") != 0))) return false;
     if (event) p->event = HYBRID_PREDICT_MOVED;
     return hyb_curve_take_known(object, "moved", &p->moved) && hyb_curve_take_known(object, "low", &p->low) &&
-           hyb_curve_take_known(object, "high", &p->high) && hyb_curve_take_known(object, "confidence", &p->confidence);
+           hyb_curve_take_known(object, "high", &p->high) &&
+           hyb_curve_take_known(object, "confidence", &p->confidence) &&
+           hyb_curve_take_known(object, "said", &p->said) && hyb_curve_take_known(object, "worth", &p->worth);
 }
 
 /* A line of a step. false: it is none. */
@@ -535,6 +541,7 @@ static void hyb_curve_of_predict(const hybrid_predict_step *from, hybrid_predict
     if (!hyb_curve_finite(p->low) || !hyb_curve_finite(p->high) || !(p->high > 0)) p->low = p->high = 0;
     if (!hyb_curve_finite(p->confidence)) p->confidence = 0;
     if (!hyb_curve_finite(p->moved) || p->event != HYBRID_PREDICT_MOVED) p->moved = 0;
+    if (!hyb_curve_finite(p->said) || !hyb_curve_finite(p->worth) || !(p->said > 0)) p->said = p->worth = 0;
 }
 
 static hybrid_result hyb_curve_add_step(hybrid_curve *c, const hybrid_train_metrics *m, const double *validation,

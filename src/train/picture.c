@@ -7,7 +7,7 @@
  *                      steps
  *
  * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
- * both lies beside "steps".
+ * both lies beside "steps". To the right of it all is the calibration: two small frames, SIDE_LEFT to SIDE_RIGHT.
  *
  * Numbers are printed without the C library's decimal point, which a locale may have changed. */
 #ifndef HYB_TRAIN_PICTURE_C
@@ -21,9 +21,15 @@ enum {
     HYB_PICTURE_RIGHT = 724,
     HYB_PICTURE_TOP = 66,
     HYB_PICTURE_BOTTOM = 384,
-    HYB_PICTURE_STRIP = 56,   /* where the strip of phases begins, */
-    HYB_PICTURE_RUG = 62,     /* and where it ends and the rug begins, which ends with the frame's TOP */
-    HYB_PICTURE_COLUMNS = 328 /* two units wide: more steps than these share one */
+    HYB_PICTURE_STRIP = 56,    /* where the strip of phases begins, */
+    HYB_PICTURE_RUG = 62,      /* and where it ends and the rug begins, which ends with the frame's TOP */
+    HYB_PICTURE_COLUMNS = 328, /* two units wide: more steps than these share one */
+    HYB_PICTURE_SIDE_LEFT = 868,
+    HYB_PICTURE_SIDE_RIGHT = 1048,
+    HYB_PICTURE_SIDE_MIDDLE = 222, /* where the upper of the two frames ends, */
+    HYB_PICTURE_SIDE_LOWER = 280,  /* and where the other begins */
+    HYB_PICTURE_PIECES = 12,       /* of the run, in the lower one */
+    HYB_PICTURE_BINS = 10          /* of confidences, in the upper one */
 };
 
 typedef struct hyb_picture {
@@ -395,6 +401,22 @@ static void hyb_picture_box(hyb_picture *p, double x0, double x1, double y0, dou
     hyb_picture_number(p, x0, "z");
 }
 
+/* Moves in the strip: predictions that took no step's time, as in mode A, are two columns wide there, and begin where
+ * the step before them ends; they take at most half of it. */
+static void hyb_picture_predicted(hyb_picture *p)
+{
+    const double wide = 2 * ((double)HYB_PICTURE_RIGHT - (double)HYB_PICTURE_LEFT) / (double)HYB_PICTURE_COLUMNS;
+    double free_from = 0;
+    size_t i;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_predict_step *at = &p->curve->points[i].predict;
+        const double x = hyb_picture_x(p, (double)p->curve->points[i].step);
+        if (at->event != HYBRID_PREDICT_MOVED || at->phase == HYBRID_PHASE_PREDICT || x < free_from) continue;
+        hyb_picture_box(p, x, HYB_MIN(x + wide, (double)HYB_PICTURE_RIGHT), HYB_PICTURE_STRIP, HYB_PICTURE_RUG);
+        free_from = x + 2 * wide;
+    }
+}
+
 /* Where the run was in a phase. */
 static void hyb_picture_strip(hyb_picture *p, int phase)
 {
@@ -410,6 +432,7 @@ static void hyb_picture_strip(hyb_picture *p, int phase)
                         hyb_picture_x(p, (double)points[end - 1].step), bottom - height * part[0],
                         bottom - height * part[1]);
     }
+    if (phase == HYBRID_PHASE_PREDICT) hyb_picture_predicted(p);
     hyb_picture_text(p, "\"/>\n");
 }
 
@@ -495,10 +518,12 @@ static void hyb_picture_expected(hyb_picture *p)
 
 static void hyb_picture_predictor(hyb_picture *p)
 {
-    int phase;
     if (!p->predicts) return;
     hyb_picture_expected(p);
-    for (phase = 0; phase < 4; phase++) hyb_picture_strip(p, phase);
+    hyb_picture_strip(p, HYBRID_PHASE_WARMUP);
+    hyb_picture_strip(p, HYBRID_PHASE_FULL);
+    hyb_picture_strip(p, HYBRID_PHASE_CORRECT);
+    hyb_picture_strip(p, HYBRID_PHASE_PREDICT); /* above the step that a move took no time of */
     hyb_picture_marks(p, false);
     hyb_picture_marks(p, true);
 }
@@ -538,12 +563,130 @@ static void hyb_picture_predictor_legend(hyb_picture *p)
     hyb_picture_square(p, x, "back", "went back");
 }
 
+/* ---- calibration: how sure it was, against what then happened ---------------------------------------------------- */
+
+/* A place in one of the two frames: x and y from 0 to 1. */
+static double hyb_picture_side_x(double x)
+{
+    const double left = (double)HYB_PICTURE_SIDE_LEFT;
+    return left + ((double)HYB_PICTURE_SIDE_RIGHT - left) * x;
+}
+static double hyb_picture_side_y(bool lower, double y)
+{
+    const double top = lower ? (double)HYB_PICTURE_SIDE_LOWER : (double)HYB_PICTURE_TOP;
+    const double bottom = lower ? (double)HYB_PICTURE_BOTTOM : (double)HYB_PICTURE_SIDE_MIDDLE;
+    return bottom - (bottom - top) * HYB_MIN(HYB_MAX(y, 0), 1);
+}
+
+static void hyb_picture_side_line(hyb_picture *p, bool lower, const char *class_name, double y0, double y1)
+{
+    hyb_picture_open(p, "line", class_name, "\" x1=\"");
+    hyb_picture_number(p, HYB_PICTURE_SIDE_LEFT, "\" x2=\"");
+    hyb_picture_number(p, HYB_PICTURE_SIDE_RIGHT, "\" y1=\"");
+    hyb_picture_number(p, hyb_picture_side_y(lower, y0), "\" y2=\"");
+    hyb_picture_number(p, hyb_picture_side_y(lower, y1), "\"/>\n");
+}
+
+static void hyb_picture_side_text(hyb_picture *p, double x, double y, const char *more, const char *text)
+{
+    hyb_picture_place(p, x, y, more);
+    hyb_picture_text(p, text);
+    hyb_picture_text(p, "</text>\n");
+}
+
+/* Its title above, percents from `from` to 100 at its left side. */
+static void hyb_picture_side_frame(hyb_picture *p, bool lower, const char *title, int from)
+{
+    char text[16];
+    int i;
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, hyb_picture_side_y(lower, 1) - 12, " font-size=\"12\"", title);
+    for (i = 0; i < 3; i++) {
+        hyb_picture_side_line(p, lower, "grid", i / 2.0, i / 2.0);
+        snprintf(text, sizeof text, "%d %%", from + (100 - from) * i / 2);
+        hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT - 6, hyb_picture_side_y(lower, i / 2.0) + 4,
+                              " font-size=\"11\" class=\"faint\" text-anchor=\"end\"", text);
+    }
+}
+
+static void hyb_picture_side_dot(hyb_picture *p, const char *class_name, double r, double x, double y)
+{
+    hyb_picture_open(p, "circle", class_name, "\" r=\"");
+    hyb_picture_number(p, r, "\" cx=\"");
+    hyb_picture_number(p, x, "\" cy=\"");
+    hyb_picture_number(p, y, "\"/>\n");
+}
+
+/* Of moves that were made with a confidence of some tenth: how many were worth something. A dot for each tenth, as
+ * large as there were many; they should lie on the diagonal. */
+static void hyb_picture_reliability(hyb_picture *p)
+{
+    double n[HYB_PICTURE_BINS] = { 0 }, said[HYB_PICTURE_BINS] = { 0 }, good[HYB_PICTURE_BINS] = { 0 }, all = 0;
+    char text[64];
+    size_t i;
+    int bin;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_predict_step *at = &p->curve->points[i].predict;
+        if (!(at->said > 0)) continue;
+        bin = HYB_MIN((int)(at->said * HYB_PICTURE_BINS), HYB_PICTURE_BINS - 1);
+        n[bin]++;
+        said[bin] += HYB_MIN(at->said, 1.0);
+        good[bin] += at->worth > 0;
+        all++;
+    }
+    hyb_picture_side_frame(p, false, "moves that were worth it", 0);
+    hyb_picture_side_line(p, false, "ideal", 0, 1);
+    for (bin = 0; bin < HYB_PICTURE_BINS; bin++)
+        if (n[bin] > 0)
+            hyb_picture_side_dot(p, "said", 3 + 6 * sqrt(n[bin] / all), hyb_picture_side_x(said[bin] / n[bin]),
+                                 hyb_picture_side_y(false, good[bin] / n[bin]));
+    snprintf(text, sizeof text, "by their confidence: %.0f moves", all);
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, HYB_PICTURE_SIDE_MIDDLE + 18, " font-size=\"11\" class=\"faint\"",
+                          text);
+}
+
+/* Which part of the losses was within the band of 90 %, in each of some pieces of the run. */
+static void hyb_picture_coverage(hyb_picture *p)
+{
+    double n[HYB_PICTURE_PIECES] = { 0 }, within[HYB_PICTURE_PIECES] = { 0 };
+    size_t i;
+    int piece, way;
+    for (i = 0; i < p->curve->n_points; i++) {
+        const hybrid_curve_point *at = &p->curve->points[i];
+        piece = (int)HYB_MIN((double)(at->step - 1) / p->x1 * HYB_PICTURE_PIECES, HYB_PICTURE_PIECES - 1.0);
+        if (!hyb_picture_expects(at)) continue;
+        n[piece]++;
+        within[piece] += at->loss >= at->predict.low && at->loss <= at->predict.high;
+    }
+    hyb_picture_side_frame(p, true, "losses within the band of 90 %", 50);
+    hyb_picture_side_line(p, true, "ideal", 0.8, 0.8);
+    for (way = 0; way < 2; way++) {
+        if (!way) hyb_picture_begin(p, "covered");
+        for (piece = 0; piece < HYB_PICTURE_PIECES; piece++) {
+            const double x = hyb_picture_side_x((piece + 0.5) / HYB_PICTURE_PIECES);
+            const double y = hyb_picture_side_y(true, 2 * within[piece] / HYB_MAX(n[piece], 1) - 1);
+            if (n[piece] > 0 && !way) hyb_picture_point(p, x, y);
+            if (n[piece] > 0 && way) hyb_picture_side_dot(p, "piece", 3, x, y);
+        }
+        if (!way) hyb_picture_text(p, "\"/>\n");
+    }
+    hyb_picture_side_text(p, HYB_PICTURE_SIDE_LEFT, HYB_PICTURE_BOTTOM + 18, " font-size=\"11\" class=\"faint\"",
+                          "from the first step to the last");
+}
+
+static void hyb_picture_calibration(hyb_picture *p)
+{
+    if (!p->predicts) return;
+    hyb_picture_reliability(p);
+    hyb_picture_coverage(p);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------------------------- */
 
 static void hyb_picture_head(hyb_picture *p)
 {
-    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 800 440\" "
-                        "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
+    hyb_picture_text(p, "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"hybrid-curve\" viewBox=\"0 0 ");
+    hyb_picture_text(p, p->predicts ? "1080 440\" " : "800 440\" ");
+    hyb_picture_text(p, "font-family=\"system-ui, sans-serif\" font-size=\"13\" role=\"img\">\n<style>\n"
                         ".hybrid-curve .page{fill:#fff} .hybrid-curve text{fill:#24292f} "
                         ".hybrid-curve .faint{fill:#6e7781}\n"
                         ".hybrid-curve .grid{stroke:#d8dee4} .hybrid-curve polyline{fill:none;stroke-linejoin:round}\n"
@@ -561,9 +704,14 @@ static void hyb_picture_head(hyb_picture *p)
                             ".hybrid-curve .predict{fill:#9a5be0}\n.hybrid-curve .correct{fill:#d9b310} "
                             ".hybrid-curve .expected{fill:#9a5be0;opacity:.25}\n"
                             ".hybrid-curve .moved{stroke:#9a5be0} "
+                            ".hybrid-curve .said{fill:#9a5be0;opacity:.75} "
+                            ".hybrid-curve .ideal{stroke:#8c959f;stroke-dasharray:3 3}\n"
+                            ".hybrid-curve .covered{stroke:#9a5be0;stroke-width:1.5} "
+                            ".hybrid-curve .piece{fill:#9a5be0}\n"
                             ".hybrid-curve .back{fill:#cf1259;stroke:#cf1259;stroke-width:1.5;stroke-dasharray:3 3}\n");
-    hyb_picture_text(p, "</style>\n"
-                        "<rect class=\"page\" width=\"800\" height=\"440\"/>\n");
+    hyb_picture_text(p, "</style>\n<rect class=\"page\" width=\"");
+    hyb_picture_text(p, p->predicts ? "1080" : "800");
+    hyb_picture_text(p, "\" height=\"440\"/>\n");
 }
 
 /* A piece of a curve and its name; the x of the next one. */
@@ -640,6 +788,7 @@ static bool hyb_picture_draw(const hybrid_curve *c, hybrid_write_fn write, void 
     hyb_picture_validation(&p);
     hyb_picture_legend(&p);
     hyb_picture_predictor_legend(&p);
+    hyb_picture_calibration(&p);
     hyb_picture_text(&p, "</svg>\n");
     return !p.bad;
 }

@@ -26,8 +26,9 @@ typedef struct hyb_rider_array {
 
 typedef struct hyb_rider_ops {
     /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
-     * earlier step, and this one is not taken. Numbers that are not finite come here as well. */
-    hybrid_result (*arrived)(hyb_rider *r, const hyb_step_seen *seen, bool *again, hybrid_error *error);
+     * earlier step, and this one is not taken. Numbers that are not finite come here as well. It may shorten gradients,
+     * and then sets seen->factor anew. */
+    hybrid_result (*arrived)(hyb_rider *r, hyb_step_seen *seen, bool *again, hybrid_error *error);
     /* What is done to a piece of the weights in the pass that updates them, which AdamW asks; false: nothing. */
     bool (*along)(hyb_rider *r, const hyb_step_seen *seen, const hyb_portion *portion, hyb_op_displace *op);
     /* Weights and states are those after it. Says in metrics what it did. */

@@ -499,7 +499,7 @@ static hybrid_result hyb_trainer_adapter_changed(hybrid_trainer *t, hybrid_error
 }
 
 /* All gradients are there, and their norm. Has the rider put weights and states back instead? */
-static hybrid_result hyb_step_arrive(hybrid_trainer *t, const hyb_step_seen *seen, bool *again, hybrid_error *error)
+static hybrid_result hyb_step_arrive(hybrid_trainer *t, hyb_step_seen *seen, bool *again, hybrid_error *error)
 {
     hybrid_result r;
     *again = false;
@@ -784,5 +784,19 @@ HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
     r = hyb_trainer_set_format(trainer, format, function, error);
     trainer->in_use = 0;
     return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_batches,
+           (hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error), (trainer, n_batches, error))
+{
+    static const char function[] = "hybrid_trainer_set_batches";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    if (n_batches < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: n_batches is %d, and must be at least 1", function,
+                        n_batches);
+    trainer->desc.n_batches = n_batches;
+    return HYBRID_OK;
 }
 #endif

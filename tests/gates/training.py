@@ -11,6 +11,7 @@ import time
 from compiling import ALONE, WITHOUT_SIMD
 from gates import LINKED, gate
 from house import replace
+from picture import BROWSERS, elements, look_at_elements
 
 TINY = "--vocab 300 --layers 1 --width 32 --heads 2 -c 32 -b 4 --every 4 --rate 0.003 --validation 0.2".split()
 TALKS = "".join('{"messages": [{"role": "user", "content": "Who are you? %d"}, {"role": "assistant", "content": '
@@ -224,6 +225,29 @@ def predicts(box, folder):
     box.expect("predict_any --help", status == 0 and words.startswith("predict_any: "), words[-300:])
 
 
+def predicts_by_itself(box, folder):
+    """--predict auto goes through all four phases, and its picture shows them, the band and the calibration."""
+    text = os.path.join(os.environ.get("HYBRID_DATA", os.path.join(box.root, "..", "shared", "data")), "corpus",
+                        "tinyshakespeare.txt")
+    browser = next((b for b in BROWSERS if box.has(b)), None)
+    if not browser or not os.path.exists(text):
+        return box.skipped("train --predict auto", "there is no Chromium, or no %s" % text)
+    status, words = box.run(["./train", text, "-o", "auto.gguf", "-n", "240", "--predict", "auto", "--every", "120"] +
+                            ("--vocab 300 --layers 1 --width 32 --heads 2 -c 16 -b 4 --rate 0.003 --validation 0.001 "
+                             "--warmup 10 -j 1").split(), folder)
+    box.expect("train --predict auto", status == 0 and "steps in advance" in words, words[-600:])
+    box.expect("its line says where it is", re.search(r"correct, confidence 0\.\d\d .* steps ahead", words) and
+               "  full, confidence" in words and "  warm-up, confidence" in words, words[-600:])
+    steps = numbers(folder, "auto.gguf.jsonl") if status == 0 else []
+    moved = sum(p.get("event") == "moved" for p in steps)
+    judged = sum("said" in p and "worth" in p for p in steps)
+    box.expect("it moves, and its moves are judged", moved > 2 and judged >= moved - 1, "%d, %d" % (moved, judged))
+    if status == 0:
+        look_at_elements(box, "train --predict auto", elements(box, browser, folder, "auto.gguf.svg"), {
+            "warm-up": 100, "full": 20, "predict": moved, "correct": 5 * (moved - 1), "expected": 300, "said": 1,
+            "piece": 11})
+
+
 def spoil(name, old, new):
     return lambda root: replace(os.path.join(root, "examples", name), old, new)
 
@@ -238,6 +262,7 @@ def spoil(name, old, new):
     ("conversations that are taken for text", spoil("finetune.c", "o->kind = HYBRID_DATA_CHAT;",
                                                     "o->kind = HYBRID_DATA_TEXT;")),
     ("digits that are not learned", spoil("own_model.c", "if (grads) backward(", "if (grads && d->n < 0) backward(")),
+    ("a line that does not say what was gained", spoil("training.h", "if (m.n_moves) snprintf", "if (0) snprintf")),
     ("a predictor that is not there", spoil("training.h", "(!t->predicts || training_predict(t, e)) && ", "")),
     ("a position in the data that is lost", spoil("training.h", "if (!user || size != sizeof position) return true;",
                                                   "return false;")),
@@ -258,6 +283,7 @@ def training(box):
     reads_digits(box, folder)
     tells_facts(box, folder)
     predicts(box, folder)
+    predicts_by_itself(box, folder)
     bad_days(box, folder)
     stopped(box, folder, "s.gguf", ["./train", "text.txt", "-o", "s.gguf"] + TINY)
     stopped(box, folder, "sf.gguf", ["./finetune", "a.gguf", "talks.jsonl", "-o", "sf.gguf"])

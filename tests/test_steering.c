@@ -1,0 +1,428 @@
+/* A predictor that steers a run: advice that is carried out, phases by rules. Seen on the weights, against loops
+ * written here; and with all of it off the run of plain AdamW, bit for bit. */
+#include "predict_bowl.h"
+
+static bool same(const bowl *a, const bowl *b) { return !memcmp(a->weights, b->weights, sizeof a->weights); }
+
+/* A loss that climbs, and goes up and down: bad health. */
+static double climbs(int64_t number, double loss)
+{
+    HYB_UNUSED(loss);
+    return number < 60 ? 1 : 1 + 0.01 * (double)(number - 60) + (number & 1 ? 0.7 : 0);
+}
+/* The same from the beginning, and too slowly for the monitor. */
+static double worsens(int64_t number, double loss)
+{
+    HYB_UNUSED(loss);
+    return exp(0.01 * (double)number) * (number & 1 ? 1.7 : 1);
+}
+static double by_turns(int64_t number) { return number & 1 ? 8 : 1; } /* gradients that are not steady */
+/* That goes nowhere. */
+static double stands(int64_t number, double loss)
+{
+    HYB_UNUSED(loss);
+    return 1 + 1e-3 * dice(7, (uint64_t)number);
+}
+/* A walk in which the last value is the best guess. */
+static double walks(int64_t number, double loss)
+{
+    double l = 0;
+    int64_t i;
+    HYB_UNUSED(loss);
+    for (i = 0; i < number; i++) l += 0.05 * dice(8, (uint64_t)i / 10);
+    return exp(0.3 * l);
+}
+
+/* Looking on changes nothing, whatever there is to see. */
+static void test_watching(void)
+{
+    static double (*const losses[])(int64_t, double) = { NULL, climbs, stands, walks };
+    hybrid_predict_metrics told;
+    size_t i;
+    int k;
+    TEST("tuning that only looks on");
+    for (i = 0; i < HYB_COUNT(losses); i++) {
+        bowl plain, watched;
+        hybrid_trainer *t;
+        bowl_make(&plain);
+        plain.shown = losses[i];
+        t = bowl_trainer(&plain);
+        bowl_run(t, &plain, 300);
+        hybrid_trainer_destroy(t);
+        for (k = 0; k < 2; k++) { /* that moves nothing, and with mode A */
+            bowl other;
+            hybrid_predict_desc d = bowl_desc(NULL, &watched, k ? HYBRID_PREDICT_A : HYBRID_PREDICT_OFF);
+            bowl_make(&watched);
+            watched.shown = losses[i];
+            d.tune = HYBRID_TUNE_ALL;
+            bowl_whole(&watched, d, 300, &told);
+            CHECK(k || same(&plain, &watched), "%d: other weights", (int)i);
+            CHECK(!told.n_acts[0] && !told.n_acts[1] && !told.n_acts[2] && !told.n_acts[3] && !told.n_acts[4], "acts");
+            CHECK(told.health > 0 && told.health < 1, "health %g", told.health);
+            if (!k) continue;
+            bowl_make(&other);
+            other.shown = losses[i];
+            d.tune = 0;
+            bowl_whole(&other, d, 300, &told);
+            CHECK(same(&other, &watched), "%d: other weights of mode A", (int)i);
+            CHECK(told.health == 0 && told.advised_rate == 1, "off");
+        }
+    }
+}
+
+/* The next step's rate is the schedule's, times what is advised; true steps come first; other weights. */
+static void test_health(void)
+{
+    bowl m, plain;
+    hybrid_predict_desc d;
+    hybrid_predict_metrics told;
+    hybrid_train_metrics step;
+    hybrid_trainer *t, *u;
+    hybrid_predictor *p;
+    hybrid_error e;
+    double advised = 1;
+    int i, slower = 0;
+    TEST("health that is acted upon");
+    bowl_make(&plain);
+    plain.shown = climbs;
+    u = bowl_trainer(&plain);
+    bowl_make(&m);
+    m.shown = climbs;
+    t = bowl_trainer(&m);
+    d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
+    d.tune = d.tune_acts = HYBRID_TUNE_HEALTH;
+    p = bowl_predictor(&d);
+    for (i = 0; i < 200; i++) {
+        CHECK(!bowl_step(t, &m, &step, &e), "%s", e.message);
+        CHECK(fabs(step.rate - (double)3e-3f * advised) < 1e-12, "step %d: rate %g, advised %g", i, step.rate, advised);
+        slower += step.rate < 2e-3;
+        hybrid_predictor_metrics(p, &told);
+        advised = told.advised_rate;
+        bowl_run(u, &plain, i + 1);
+        CHECK(slower || same(&plain, &m), "step %d", i);
+        CHECK(told.health < 0.5 || !told.advised_full, "health %g, %d true steps", told.health, told.advised_full);
+    }
+    CHECK(slower > 50 && told.n_acts[0] >= slower && told.health < 0.5, "%d steps, health %g", slower, told.health);
+    CHECK(!same(&plain, &m), "a smaller rate, and the same weights");
+    hybrid_predictor_destroy(p);
+    hybrid_trainer_destroy(t);
+    hybrid_trainer_destroy(u);
+}
+
+/* In bad health nothing is predicted; with the advice not carried out, it is. */
+static void test_full_first(void)
+{
+    int k;
+    int64_t moves[2];
+    TEST("true steps first");
+    for (k = 0; k < 2; k++) {
+        bowl m;
+        hybrid_predict_desc d = bowl_desc(NULL, &m, HYBRID_PREDICT_A);
+        hybrid_predict_metrics told;
+        bowl_make(&m);
+        m.shown = worsens;
+        m.length = by_turns;
+        d.sigma = 50; /* the monitor is to keep out of it */
+        d.tune = HYBRID_TUNE_HEALTH;
+        d.tune_acts = k ? HYBRID_TUNE_HEALTH : 0;
+        bowl_whole(&m, d, 300, &told);
+        moves[k] = told.n_moves;
+    }
+    CHECK(moves[1] < moves[0] / 2, "%d moves, and %d", (int)moves[0], (int)moves[1]);
+}
+
+/* Gradients of families are shortened as adaptive clipping does it by hand, and then clipped all together. */
+static void test_groups(void)
+{
+    int k;
+    TEST("groups of gradients");
+    for (k = 0; k < 2; k++) {
+        bowl m, hand;
+        hybrid_trainer *t, *u;
+        hybrid_predictor *p;
+        hybrid_predict_desc d;
+        hybrid_predict_metrics told;
+        double off = 0, far_off = 0;
+        bowl plain;
+        int step, i;
+        bowl_make(&m);
+        bowl_make(&hand);
+        bowl_make(&plain);
+        m.clip = hand.clip = plain.clip = k ? 0.01f : 0;
+        hand.lambda = HYB_GROUP_LAMBDA;
+        t = bowl_trainer(&m);
+        u = bowl_trainer(&hand);
+        d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
+        d.tune = d.tune_acts = HYBRID_TUNE_GROUPS;
+        p = bowl_predictor(&d);
+        for (step = 1; step <= 100; step++) {
+            bowl_run(t, &m, step);
+            bowl_run(u, &hand, step);
+            if (step % 10) continue;
+            hand.squares[0] = squares_of(hand.weights + AT_A, N_A);
+            hand.squares[1] = squares_of(hand.weights + AT_C, N_C);
+        }
+        hybrid_trainer_destroy(u);
+        u = bowl_trainer(&plain);
+        bowl_run(u, &plain, 100);
+        for (i = 0; i < VALUES; i++) {
+            off = HYB_MAX(off, fabs((double)m.weights[i] - (double)hand.weights[i]));
+            far_off = HYB_MAX(far_off, fabs((double)m.weights[i] - (double)plain.weights[i]));
+        }
+        hybrid_predictor_metrics(p, &told);
+        CHECK(off < 1e-6 && far_off > 1e-4, "off by %g, and %g", off, far_off);
+        CHECK(told.n_acts[1] > 50 && told.shortened[0] > 0.5 && told.shortened[5] > 0 && !told.shortened[1],
+              "%d times, %g", (int)told.n_acts[1], told.shortened[0]);
+        hybrid_predictor_destroy(p);
+        hybrid_trainer_destroy(t);
+        hybrid_trainer_destroy(u);
+    }
+}
+
+/* Where the loss stands still the rate is half as high again, for a hundred steps. */
+static void test_plateau(void)
+{
+    bowl m, plain;
+    hybrid_predict_desc d;
+    hybrid_predict_metrics told;
+    hybrid_train_metrics step;
+    hybrid_trainer *t, *u;
+    hybrid_predictor *p;
+    hybrid_error e;
+    int i, faster = 0;
+    TEST("a plateau");
+    bowl_make(&m);
+    m.n_steps = 4000;
+    m.shown = stands;
+    plain = m;
+    t = bowl_trainer(&m);
+    u = bowl_trainer(&plain);
+    d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
+    d.tune = d.tune_acts = HYBRID_TUNE_PLATEAU;
+    p = bowl_predictor(&d);
+    for (i = 0; i < 900; i++) {
+        CHECK(!bowl_step(t, &m, &step, &e), "%s", e.message);
+        if (step.rate > 4.4e-3) faster++;
+        CHECK(fabs(step.rate - 3e-3) < 1e-8 || fabs(step.rate - 4.5e-3) < 1e-8, "rate %g", step.rate);
+    }
+    bowl_run(u, &plain, 900);
+    hybrid_predictor_metrics(p, &told);
+    CHECK(faster == 100 && told.n_acts[2] == 100 && told.plateau == 2, "%d steps, plateau %d", faster, told.plateau);
+    CHECK(!same(&m, &plain), "the same weights");
+    hybrid_predictor_destroy(p);
+    hybrid_trainer_destroy(t);
+    hybrid_trainer_destroy(u);
+}
+
+/* A loss that is foretold no better than by its last value: no jump, where there would be some. */
+static void test_horizons(void)
+{
+    static const hybrid_predict_mode modes[] = { HYBRID_PREDICT_B, HYBRID_PREDICT_C };
+    int k, i;
+    TEST("horizons");
+    for (i = 0; i < 2; i++) {
+        int64_t moves[2];
+        for (k = 0; k < 2; k++) {
+            bowl m;
+            hybrid_predict_desc d = bowl_desc(NULL, &m, modes[i]);
+            hybrid_predict_metrics told;
+            bowl_make(&m);
+            m.n_steps = 1000;
+            m.shown = walks;
+            d.warmup_steps = 160;
+            d.sigma = 50;
+            d.tune = HYBRID_TUNE_HORIZONS;
+            d.tune_acts = k ? HYBRID_TUNE_HORIZONS : 0;
+            bowl_whole(&m, d, 700, &told);
+            moves[k] = told.n_moves;
+            CHECK(told.reach == 0, "%d windows", told.reach);
+            CHECK(!k || told.n_acts[3] > 0, "never");
+        }
+        CHECK(moves[0] > 0 && moves[1] == 0, "mode %d: %d moves, and %d", (int)modes[i], (int)moves[0], (int)moves[1]);
+    }
+}
+
+/* Another number of batches: the bits of a trainer that had so many from there on; and what is asked for. */
+static void test_batches(void)
+{
+    bowl m, twin;
+    hybrid_trainer *t, *u;
+    hybrid_predictor *p;
+    hybrid_predict_desc d;
+    hybrid_predict_metrics told;
+    hybrid_error e;
+    int64_t asked = 0;
+    TEST("batches of a step");
+    bowl_make(&m);
+    m.n_batches = 2;
+    m.noise = 8;
+    twin = m;
+    t = bowl_trainer(&m);
+    u = bowl_trainer(&twin);
+    d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
+    d.tune = d.tune_acts = HYBRID_TUNE_BATCHES;
+    d.most_batches = 8;
+    p = bowl_predictor(&d);
+    CHECK(hybrid_trainer_set_batches(NULL, 2, &e) == HYBRID_ERROR_INVALID, "no trainer");
+    CHECK(hybrid_trainer_set_batches(t, 0, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "n_batches is 0"), "%s",
+          e.message);
+    while (hybrid_trainer_steps(t) < 300) {
+        bowl_run(t, &m, hybrid_trainer_steps(t) + 1);
+        bowl_run(u, &twin, hybrid_trainer_steps(t));
+        hybrid_predictor_metrics(p, &told);
+        if (told.batches == m.n_batches) continue;
+        CHECK(told.batches > m.n_batches && told.batches <= 2 * m.n_batches, "%d batches", told.batches);
+        asked++;
+        m.n_batches = twin.n_batches = told.batches;
+        CHECK(!hybrid_trainer_set_batches(t, told.batches, &e), "%s", e.message);
+        u->desc.n_batches = told.batches;
+    }
+    CHECK(asked > 0 && told.batches == 8, "%d times, %d batches", (int)asked, told.batches);
+    CHECK(same(&m, &twin) && m.at == twin.at && m.at > 600, "other weights, or batches: %d", (int)m.at);
+    hybrid_predictor_destroy(p);
+    hybrid_trainer_destroy(t);
+    hybrid_trainer_destroy(u);
+}
+
+/* ---- rules ------------------------------------------------------------------------------------------------------- */
+
+/* Steps in a row that are predicted where confidence is high; in ADAPTIVE none where health is bad. */
+static void test_rules(void)
+{
+    static const hybrid_predict_rule rules[] = { HYBRID_RULE_STATIC, HYBRID_RULE_ADAPTIVE };
+    int k, i, sure;
+    TEST("rules");
+    for (sure = 0; sure < 2; sure++)
+        for (i = 0; i < 2; i++)
+            for (k = 0; k < 2; k++) {
+                bowl m, plain;
+                hybrid_predict_desc d = bowl_desc(NULL, &m, HYBRID_PREDICT_C);
+                hybrid_predict_metrics told;
+                hybrid_trainer *t;
+                bool predicts = sure && !(k && i); /* k: a loss that worsens */
+                bowl_make(&m);
+                m.n_steps = 1000;
+                m.shown = k ? worsens : NULL;
+                m.length = k ? by_turns : NULL;
+                plain = m;
+                d.rule = rules[i];
+                d.sigma = 50;
+                d.confidence_threshold = sure ? 0.5f : 0.99f;
+                d.max_predict_steps = 12;
+                bowl_whole(&m, d, 500, &told);
+                t = bowl_trainer(&plain);
+                bowl_run(t, &plain, 500);
+                hybrid_trainer_destroy(t);
+                CHECK((told.steps_of_phase[HYBRID_PHASE_PREDICT] > 0) == predicts, "rule %d, loss %d, %s: %d steps",
+                      (int)rules[i], k, sure ? "sure" : "unsure", (int)told.steps_of_phase[HYBRID_PHASE_PREDICT]);
+                CHECK(same(&m, &plain) == !predicts, "weights");
+                CHECK(told.steps_of_phase[HYBRID_PHASE_PREDICT] <= 12 * 2, "%d steps",
+                      (int)told.steps_of_phase[HYBRID_PHASE_PREDICT]);
+                CHECK(!predicts || told.steps_of_phase[HYBRID_PHASE_CORRECT] >= 5, "correct");
+            }
+}
+
+/* ---- checkpoints ------------------------------------------------------------------------------------------------- */
+
+/* Gone on with from a checkpoint in the middle of everything: the same bits. */
+static void test_resume(const hybrid_predict_desc *as, double (*shown)(int64_t, double), int from, int until)
+{
+    static const char path[] = "build/steering.ckpt";
+    bowl whole, part;
+    hybrid_predict_desc d = *as;
+    hybrid_trainer *t, *u;
+    hybrid_predictor *p, *q;
+    hybrid_predict_metrics a, b;
+    hybrid_error e;
+    int step;
+    TEST("a run that is steered, gone on with");
+    bowl_make(&whole);
+    whole.shown = shown;
+    part = whole;
+    t = bowl_trainer(&whole);
+    d.trainer = t;
+    d.user = &whole;
+    p = bowl_predictor(&d);
+    bowl_run(t, &whole, until);
+    hybrid_predictor_metrics(p, &a);
+    for (step = from; step < until; step += 13) {
+        bowl at;
+        u = bowl_trainer(&part);
+        d.trainer = u;
+        d.user = &part;
+        q = bowl_predictor(&d);
+        if (step > from) CHECK(!hybrid_trainer_load(u, path, &e), "%s", e.message);
+        bowl_run(u, &part, step);
+        CHECK(!hybrid_trainer_save(u, path, &e), "%s", e.message);
+        at = part;
+        hybrid_predictor_destroy(q);
+        hybrid_trainer_destroy(u);
+        u = bowl_trainer(&at);
+        d.trainer = u;
+        d.user = &at;
+        q = bowl_predictor(&d);
+        CHECK(!hybrid_trainer_load(u, path, &e), "%s", e.message);
+        bowl_run(u, &at, until);
+        hybrid_predictor_metrics(q, &b);
+        CHECK(same(&at, &whole) && a.health == b.health && !memcmp(a.n_acts, b.n_acts, sizeof a.n_acts),
+              "gone on with from step %d", step);
+        hybrid_predictor_destroy(q);
+        hybrid_trainer_destroy(u);
+    }
+    remove(path);
+    hybrid_predictor_destroy(p);
+    hybrid_trainer_destroy(t);
+}
+
+static void test_resumes(void)
+{
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    d.tune = d.tune_acts = HYBRID_TUNE_ALL;
+    test_resume(&d, NULL, 15, 120);
+    test_resume(&d, climbs, 70, 140);
+    d = bowl_desc(NULL, NULL, HYBRID_PREDICT_C);
+    d.rule = HYBRID_RULE_STATIC;
+    d.confidence_threshold = 0.5f;
+    test_resume(&d, NULL, 15, 120);
+}
+
+static void test_refused(void)
+{
+    bowl m;
+    hybrid_trainer *t;
+    hybrid_predictor *p = NULL;
+    hybrid_predict_desc d;
+    hybrid_error e;
+    TEST("refusals");
+    bowl_make(&m);
+    t = bowl_trainer(&m);
+#define BAD(field, value) \
+    d = bowl_desc(t, &m, HYBRID_PREDICT_A); \
+    d.field = value; \
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && !p && strstr(e.message, #field), \
+          #field ": %s", e.message)
+    BAD(tune, 32);
+    BAD(tune_acts, 1);
+    BAD(rule, HYBRID_RULE_STATIC);
+    BAD(rule, (hybrid_predict_rule)3);
+    BAD(max_predict_steps, -1);
+    BAD(confidence_threshold, 1);
+    BAD(most_batches, -1);
+#undef BAD
+    hybrid_trainer_destroy(t);
+}
+
+int main(void)
+{
+    test_watching();
+    test_health();
+    test_full_first();
+    test_groups();
+    test_plateau();
+    test_horizons();
+    test_batches();
+    test_rules();
+    test_resumes();
+    test_refused();
+    return test_end();
+}
