@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 48624161dae71502): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8cb8bed75cdfb934): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -52,256 +52,257 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      312  base.h                   version, linkage, results, errors, allocator, log
- *      442  runtime.h                what models and sessions share: memory, log, worker threads
- *      513  quant.h                  names, sizes, encode, decode
- *      615  gguf.h                   what is in a model file, and writing one
- *      820  tokenizer.h              text to tokens and back
- *      991  chat.h                   templates that make a prompt of a conversation
- *     1121  bpe_trainer.h            a vocabulary from raw text
- *     1193  train_data.h             batches out of texts, tokens or conversations
- *     1302  model.h                  load, describe
- *     1385  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1519  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1622  sampler.h                from logits to the next token
- *     1694  shape.h                  models from nothing
- *     1727  trainable.h              training somebody else's model
- *     1766  trainer.h                change the weights of a model so that it predicts given texts better
- *     2083  predict.h                a training that is watched, and moved along where it goes anyway
- *     2227  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2305  learn.h                  an adapter is told something, and can be made to forget it
- *     2384  session.h                a conversation
+ *      313  base.h                   version, linkage, results, errors, allocator, log
+ *      443  runtime.h                what models and sessions share: memory, log, worker threads
+ *      514  quant.h                  names, sizes, encode, decode
+ *      616  gguf.h                   what is in a model file, and writing one
+ *      821  tokenizer.h              text to tokens and back
+ *      992  chat.h                   templates that make a prompt of a conversation
+ *     1122  bpe_trainer.h            a vocabulary from raw text
+ *     1194  train_data.h             batches out of texts, tokens or conversations
+ *     1303  model.h                  load, describe
+ *     1386  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1520  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1623  sampler.h                from logits to the next token
+ *     1695  shape.h                  models from nothing
+ *     1728  trainable.h              training somebody else's model
+ *     1767  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2084  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2228  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2306  learn.h                  an adapter is told something, and can be made to forget it
+ *     2385  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2462  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2566  macros.h                 what compilers call things, and the macros that every room uses
- *     2644  base.c                   what every room uses: results, errors, checked sizes
- *     2725  fpenv.c                  the floating-point environment at the border of the library
- *     2954  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3033  fma.c                    a * b + c with one rounding
- *     3073  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3154  decimal.c                doubles as text, the same in every locale
- *     3286  thread.c                 atomics, threads, and the worker pool
- *     3783  cpu.c                    what this processor and its operating system can do
- *     3906  hash.c                   where a name belongs in a table
- *     4008  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4046  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4134  grow.c                   arrays that grow
- *     4158  stack.c                  how much of the thread's stack a recursion may take
- *     4206  device.c                 which GPU a runtime uses
- *     4322  lifetime.c               creates and ends runtimes
- *     4477  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4718  output.c                 a file that is written
- *     5238  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5276  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    63314  end.h                    closes what core/begin opened
+ *     2463  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2567  macros.h                 what compilers call things, and the macros that every room uses
+ *     2645  base.c                   what every room uses: results, errors, checked sizes
+ *     2726  fpenv.c                  the floating-point environment at the border of the library
+ *     2955  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3034  fma.c                    a * b + c with one rounding
+ *     3074  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3155  decimal.c                doubles as text, the same in every locale
+ *     3287  thread.c                 atomics, threads, and the worker pool
+ *     3784  cpu.c                    what this processor and its operating system can do
+ *     3907  hash.c                   where a name belongs in a table
+ *     4009  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4047  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4135  grow.c                   arrays that grow
+ *     4159  stack.c                  how much of the thread's stack a recursion may take
+ *     4207  device.c                 which GPU a runtime uses
+ *     4323  lifetime.c               creates and ends runtimes
+ *     4478  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4719  output.c                 a file that is written
+ *     5239  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5277  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    63684  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5710  names.c                  names that must differ, found by hash
- *     5807  value.c                  the 13 types of metadata values and their items
- *     5955  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6166  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6503  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7023  write.c                  makes a GGUF file
+ *     5711  names.c                  names that must differ, found by hash
+ *     5808  value.c                  the 13 types of metadata values and their items
+ *     5956  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6167  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6504  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7024  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7737  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7856  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8191  floats.c                 the types that are plain numbers
- *     8231  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8430  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8666  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8814  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9088  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9213  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9292  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7738  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7857  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8192  floats.c                 the types that are plain numbers
+ *     8232  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8431  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8667  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8815  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9089  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9214  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9293  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9517  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10468  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10588  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10862  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11329  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11831  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12033  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12128  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12665  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12889  tokenizer/bpe.c          the merging
- *    13302  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13387  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13773  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14024  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14182  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14424  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15213  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15609  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15993  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16335  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17176  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18032  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18544  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18584  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18827  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19138  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19184  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19345  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19547  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19683  jinja/test.c             what follows 'is', and the functions that every template has
- *    19885  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20199  jinja/parse.c            tokens to a tree
- *    20907  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21214  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21800  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22014  chat.c                   a conversation as the variables that chat templates expect
+ *     9518  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10469  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10589  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10863  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11330  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11832  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12034  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12129  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12666  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12890  tokenizer/bpe.c          the merging
+ *    13303  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13388  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13774  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14025  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14183  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14425  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15214  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15610  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15994  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16336  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17177  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18033  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18545  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18585  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18828  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19139  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19185  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19346  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19548  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19684  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19886  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20200  jinja/parse.c            tokens to a tree
+ *    20908  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21215  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21801  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22015  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22390  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23221  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23336  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23452  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23547  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23737  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23764  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23802  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23930  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24668  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24893  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24931  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    25067  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    25138  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25242  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25713  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    26109  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26402  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26627  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27383  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27583  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28647  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29296  cpu/int/select.c         the table of integer-block kernels
- *    29356  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29432  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    34188  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36545  cpu/select.c             the kernels of an instruction set
- *    36598  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    37006  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    37306  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    37348  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37946  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22391  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    23222  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    23337  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    23453  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    23548  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    23738  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    23765  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    23803  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23931  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    24669  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    24894  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24932  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    25068  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    25139  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    25243  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    25714  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    26110  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    26403  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    26628  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    27384  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    27584  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    28648  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    29297  cpu/int/select.c         the table of integer-block kernels
+ *    29357  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    29433  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    34189  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    36546  cpu/select.c             the kernels of an instruction set
+ *    36599  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    37007  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    37307  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    37349  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    37947  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38594  arch.c                   the table of architectures
- *    38720  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    39060  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    39433  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39695  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39905  adapter_worn.c           the copy of an adapter that passes on the host read
- *    40117  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    40601  back.c                   the steps of a backward pass that several parts take
- *    40796  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    41039  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    41105  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    41286  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    41424  parts/experts.c          a mixture of experts (Shazeer et al
- *    41589  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    41655  net.c                    which parts the layers of a model have, and which tensors
- *    41818  unused.c                 tensors of the file that the model is not computed with
- *    41992  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    42041  forward.c                one pass of a batch through any model, over the op table
- *    42307  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42881  place.c                  which layers run where
- *    43143  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    43229  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    43517  adapter_make.c           adapters from nothing, and what they are
- *    43767  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    38595  arch.c                   the table of architectures
+ *    38721  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    39061  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    39434  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    39696  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    39906  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    40118  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    40602  back.c                   the steps of a backward pass that several parts take
+ *    40797  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    41040  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    41106  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    41287  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    41425  parts/experts.c          a mixture of experts (Shazeer et al
+ *    41590  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    41656  net.c                    which parts the layers of a model have, and which tensors
+ *    41819  unused.c                 tensors of the file that the model is not computed with
+ *    41993  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    42042  forward.c                one pass of a batch through any model, over the op table
+ *    42308  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    42882  place.c                  which layers run where
+ *    43144  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    43230  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    43518  adapter_make.c           adapters from nothing, and what they are
+ *    43768  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    44052  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    44400  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    44752  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    45055  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    45143  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    46016  adapters.c               a sequence puts adapters on, and takes them off
- *    46132  next.c                   the next token of a sequence
- *    46237  plan.c                   the bytes of a model and a context before they are loaded
- *    46358  dialog.c                 the messages of a conversation, and the prompt that they make
- *    46549  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    44053  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    44401  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    44753  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    45058  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    45146  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    46019  adapters.c               a sequence puts adapters on, and takes them off
+ *    46135  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    46502  next.c                   the next token of a sequence
+ *    46607  plan.c                   the bytes of a model and a context before they are loaded
+ *    46728  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    46919  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    47048  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    47087  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    47152  documents.c              the texts of a corpus, one document after the other
- *    47391  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    47585  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    48085  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    48395  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    48709  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    49084  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    49541  shape.c                  models from nothing
- *    49858  schedule.c               the learning rate of a step
- *    49904  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    50420  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50470  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    50922  format.c                 the number format of a training: to what the operands of its products are roun...
- *    51022  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    51060  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    51600  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    51785  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    51854  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    51891  own.c                    somebody else's model as an objective (api/trainable.h)
- *    52075  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    52867  lesson.c                 examples as tokens, and the batches of a step
- *    53226  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    53456  export.c                 the weights of a trainer as a model file
- *    53704  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    53816  checkpoint.c             everything that a training goes on with, in a file
- *    54710  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    55302  picture.c                the curve of a run as an SVG.
+ *    47418  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    47457  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    47522  documents.c              the texts of a corpus, one document after the other
+ *    47761  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    47955  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    48455  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    48765  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    49079  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    49454  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    49911  shape.c                  models from nothing
+ *    50228  schedule.c               the learning rate of a step
+ *    50274  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    50790  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    50840  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    51292  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    51392  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    51430  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    51970  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    52155  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    52224  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    52261  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    52445  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    53237  lesson.c                 examples as tokens, and the batches of a step
+ *    53596  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    53826  export.c                 the weights of a trainer as a model file
+ *    54074  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    54186  checkpoint.c             everything that a training goes on with, in a file
+ *    55080  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    55672  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    56139  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    56185  panel.c                  values of many ticks side by side, and products with them
- *    56308  gru.c                    a gated recurrent cell (Cho et al
- *    56389  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    56479  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    56539  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    56739  member.c                 the weights of one world model: how large, where, and how they begin
- *    56840  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    57063  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    57195  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    57374  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    57638  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    57812  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    58011  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    58114  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    58403  law.c                    the curve that the loss follows over many windows,
- *    58677  calibration.c            predictions that say how sure they are, held to what then happened
- *    58857  monitor.c                whether a run goes astray, and what should be done about it
- *    59109  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    59169  bandit.c                 which arm is worth it now
- *    59407  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    59548  phases.c                 which phase the next step belongs to, and for how long
- *    59787  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    59975  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    60285  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    60354  residuals.c              what predictions got wrong
- *    60604  corrector.c              takes away what predicted coefficients get wrong again and again
- *    60763  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    60857  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    60955  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    61130  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    61218  plateau.c                whether a run stands still
- *    61303  horizons.c               how far ahead predictions are good for anything
- *    61392  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    61445  ramp.c                   how many batches a step should add up
- *    61510  tuning.c                 what could be made better while a run goes on
- *    61654  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    61731  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    61977  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    62202  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    62270  moves.c                  how weights are moved, by each of the ways
- *    62405  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    62575  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    62934  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    56509  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    56555  panel.c                  values of many ticks side by side, and products with them
+ *    56678  gru.c                    a gated recurrent cell (Cho et al
+ *    56759  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    56849  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    56909  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    57109  member.c                 the weights of one world model: how large, where, and how they begin
+ *    57210  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    57433  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    57565  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    57744  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    58008  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    58182  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    58381  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    58484  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    58773  law.c                    the curve that the loss follows over many windows,
+ *    59047  calibration.c            predictions that say how sure they are, held to what then happened
+ *    59227  monitor.c                whether a run goes astray, and what should be done about it
+ *    59479  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    59539  bandit.c                 which arm is worth it now
+ *    59777  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    59918  phases.c                 which phase the next step belongs to, and for how long
+ *    60157  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    60345  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    60655  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    60724  residuals.c              what predictions got wrong
+ *    60974  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    61133  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    61227  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    61325  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    61500  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    61588  plateau.c                whether a run stands still
+ *    61673  horizons.c               how far ahead predictions are good for anything
+ *    61762  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    61815  ramp.c                   how many batches a step should add up
+ *    61880  tuning.c                 what could be made better while a run goes on
+ *    62024  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    62101  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    62347  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    62572  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    62640  moves.c                  how weights are moved, by each of the ways
+ *    62775  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    62945  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    63304  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2457,7 +2458,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "48624161dae71502"
+#define HYBRID__SOURCE_ID "8cb8bed75cdfb934"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -44763,7 +44764,9 @@ HYB_TEPID_BEGIN
  * cut back to where it was before the last decode, or to nothing.
  *
  *     between decodes   slot: at `length`    before: at `length_before`, or none
- *     during one        slot: at `length`    next: what the chunks so far have made of it */
+ *     during one        slot: at `length`    next: what the chunks so far have made of it
+ *
+ * Both are taken, shared, cut and dropped here; saved.c writes them out as bytes and reads them in. */
 
 typedef struct hyb_seq {
     int32_t length; /* tokens decoded */
@@ -46128,6 +46131,373 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
     return r;
 }
 /* ==== end src/infer/adapters.c ==== */
+
+/* ==== begin src/infer/saved.c ==== */
+/* infer/saved: the state of a sequence as bytes, and a sequence from such bytes: bit for bit, in any context that keeps
+ * the same layers in the same types, whatever its pages, threads, instruction set or device. What a saved game is made
+ * of; who it belongs to, the adapters' names and a checksum are for the file around it.
+ *
+ *     head    what it is, of what shape, how long
+ *     ids     int32 (length): the tokens
+ *     sets    int32 (length): which adapters each was read with, as places in the table of the context that wrote it
+ *     layers  of each layer: of each page the rows of K, then those of V, (kv heads, positions, row), positions that
+ * are not in use left out; then the values of the slot, and of the one before, where there are such
+ *
+ *     head | ids | sets | layer 0: K0 V0 K1 V1 .. slot before | layer 1: ..
+ *
+ * One walk serves both directions, so that they cannot disagree. Bytes that are read are a stranger's: whatever they
+ * are, the context stays usable, and a read that fails has changed nothing. */
+
+enum { HYB_SAVED_VERSION = 1 };
+
+typedef struct hyb_saved_head {
+    char magic[8]; /* "hybstate" */
+    uint32_t version, page;
+    uint64_t shape; /* hyb_saved_shape */
+    int32_t type;   /* of keys and values */
+    int32_t length, length_before, n_slots;
+} hyb_saved_head;
+
+/* Bytes on their way, in one direction: from a sequence to `write`, or from `source` into a sequence. */
+typedef struct hyb_carrier {
+    hybrid_write_fn write; /* NULL: the other direction */
+    void *user;
+    const hybrid_reader *source;
+    uint64_t at;      /* the next byte of the source */
+    char *room;       /* for memory that the host cannot reach */
+    size_t room_size; /* a page's K or V, or a slot: whichever is largest */
+} hyb_carrier;
+
+/* What two contexts must agree on. */
+static uint64_t hyb_saved_shape(const hyb_state *s)
+{
+    hyb_hash_key key;
+    int32_t i, values[4];
+    values[0] = s->n_layer;
+    values[1] = s->hp->head_dim_k;
+    values[2] = s->hp->head_dim_v;
+    values[3] = s->hp->n_vocab;
+    key.k0 = key.k1 = 0;
+    key.k0 = hyb_hash(&key, values, sizeof values);
+    for (i = 0; i < s->n_layer; i++) {
+        values[0] = s->hp->layers[i].n_head_kv;
+        values[1] = (int32_t)hyb_layer_slot(s->hp, i);
+        values[2] = (int32_t)hyb_layer_slot_mixer(s->hp, i);
+        key.k0 = hyb_hash(&key, values, 3 * sizeof *values);
+    }
+    return key.k0;
+}
+
+static void hyb_saved_head_of(const hyb_state *s, const hyb_seq *seq, hyb_saved_head *head)
+{
+    memset(head, 0, sizeof *head);
+    memcpy(head->magic, "hybstate", 8);
+    head->version = HYB_SAVED_VERSION;
+    head->page = HYB_PAGE;
+    head->shape = hyb_saved_shape(s);
+    head->type = (int32_t)s->type;
+    head->length = seq->length;
+    head->length_before = seq->before >= 0 ? seq->length_before : 0;
+    head->n_slots = (seq->slot >= 0) + (seq->before >= 0);
+}
+
+/* Bytes of a state of this shape; what is held in memory can be counted. */
+static uint64_t hyb_saved_size(const hyb_state *s, const hyb_saved_head *head)
+{
+    uint64_t position = 2 * sizeof(int32_t), slot = 0;
+    int32_t i;
+    for (i = 0; i < s->n_layer; i++) {
+        const hyb_kv_view *v = &s->layers[i].kv;
+        position += (uint64_t)v->n_head_kv * (v->row_bytes_k + v->row_bytes_v);
+        slot += (uint64_t)hyb_layer_slot(s->hp, i) * sizeof(float);
+    }
+    return sizeof *head + (uint64_t)head->length * position + (uint64_t)head->n_slots * slot;
+}
+
+/* ---- one walk, two directions ---- */
+
+static hybrid_result hyb_carry(hyb_carrier *c, void *host, size_t n, hybrid_error *error)
+{
+    if (c->write) {
+        if (c->write(c->user, host, n)) return HYBRID_OK;
+        return hyb_fail(error, HYBRID_ERROR_IO,
+                        "the state of a sequence could not be written: the function that takes "
+                        "its bytes refused them");
+    }
+    if (c->source->read_at(c->source->user, c->at, host, n)) {
+        c->at += n;
+        return HYBRID_OK;
+    }
+    return hyb_fail_at(error, HYBRID_ERROR_IO, c->at, "the state of a sequence could not be read: its source failed");
+}
+
+/* n bytes of a stage's memory, room_size of them at most. */
+static hybrid_result hyb_carry_stage(hyb_carrier *c, const hyb_stage *stage, void *address, size_t n,
+                                     hybrid_error *error)
+{
+    hyb_backend *be = stage->be;
+    hybrid_result r;
+    if (stage->device->ops->is_host) return hyb_carry(c, address, n, error);
+    if (c->write) {
+        be->ops->read(be, c->room, address, n);
+        if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+        return hyb_carry(c, c->room, n, error);
+    }
+    if ((r = hyb_carry(c, c->room, n, error)) == HYBRID_OK) be->ops->write(be, address, c->room, n);
+    return r;
+}
+
+/* The first n positions of a page's K or V: as one where it is full, else head by head. */
+static hybrid_result hyb_carry_page(hyb_carrier *c, const hyb_stage *stage, char *page, int32_t n, size_t row_bytes,
+                                    int n_head_kv, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int h;
+    if (n == HYB_PAGE) return hyb_carry_stage(c, stage, page, row_bytes * HYB_PAGE * (size_t)n_head_kv, error);
+    for (h = 0; h < n_head_kv && !r; h++)
+        r = hyb_carry_stage(c, stage, page + row_bytes * HYB_PAGE * (size_t)h, row_bytes * (size_t)n, error);
+    return r;
+}
+
+static hybrid_result hyb_carry_pages(hyb_carrier *c, const hyb_stage *stage, const hyb_kv_view *v, const hyb_seq *seq,
+                                     int32_t length, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    for (i = 0; v->n_head_kv && i * HYB_PAGE < length && !r; i++) {
+        const size_t page = (size_t)seq->pages[i];
+        const int32_t n = HYB_MIN(length - i * HYB_PAGE, (int32_t)HYB_PAGE);
+        r = hyb_carry_page(c, stage, v->k + page * v->page_bytes_k, n, v->row_bytes_k, v->n_head_kv, error);
+        if (!r) r = hyb_carry_page(c, stage, v->v + page * v->page_bytes_v, n, v->row_bytes_v, v->n_head_kv, error);
+    }
+    return r;
+}
+
+static hybrid_result hyb_carry_layers(hyb_carrier *c, const hyb_state *s, const hyb_forward *f, const hyb_seq *seq,
+                                      int32_t length, hybrid_error *error)
+{
+    const hyb_stage *stage = f->stages;
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    for (i = 0; i < s->n_layer && !r; i++) {
+        const hyb_layer_state *l = &s->layers[i];
+        const size_t slot = (size_t)hyb_layer_slot(s->hp, i) * sizeof(float);
+        while (i >= stage->layer_end) stage++;
+        r = hyb_carry_pages(c, stage, &l->kv, seq, length, error);
+        if (!r && slot && seq->slot >= 0)
+            r = hyb_carry_stage(c, stage, l->mixer.data + seq->slot * l->mixer.stride, slot, error);
+        if (!r && slot && seq->before >= 0)
+            r = hyb_carry_stage(c, stage, l->mixer.data + seq->before * l->mixer.stride, slot, error);
+    }
+    for (i = 0; i < f->n_stages && !r; i++) r = f->stages[i].be->ops->sync(f->stages[i].be, error);
+    return r;
+}
+
+/* Memory, where the context lost it with its GPU; and room for what goes through the host, if anything does. */
+static hybrid_result hyb_carrier_begin(hyb_carrier *c, hybrid_context *context, hybrid_error *error)
+{
+    const hyb_state *s = &context->state;
+    hybrid_result r;
+    int32_t i;
+    if (!context->forward.n_stages && (r = hyb_context_again(context, error)) != HYBRID_OK) return r;
+    if (context->forward.stages[context->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
+    for (i = 0; i < s->n_layer; i++) {
+        const hyb_kv_view *v = &s->layers[i].kv;
+        c->room_size = HYB_MAX(c->room_size, HYB_MAX(v->page_bytes_k, v->page_bytes_v));
+        c->room_size = HYB_MAX(c->room_size, (size_t)hyb_layer_slot(s->hp, i) * sizeof(float));
+    }
+    if ((c->room = (char *)hyb_alloc(context->rt, c->room_size))) return HYBRID_OK;
+    return hyb_fail_memory(error, c->room_size);
+}
+
+/* ---- from a sequence ---- */
+
+static hybrid_result hyb_saved_write_to(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
+                                        hybrid_error *error)
+{
+    hyb_state *s = &context->state;
+    hyb_saved_head head;
+    hybrid_result r;
+    int which;
+    int32_t i;
+    hyb_saved_head_of(s, seq, &head);
+    r = hyb_carry(c, &head, sizeof head, error);
+    for (which = 0; which < 2; which++)
+        for (i = 0; i < seq->length && !r; i += HYB_PAGE)
+            r = hyb_carry(c, (which ? s->sets : s->ids) + hyb_seq_place(seq, i),
+                          (size_t)HYB_MIN(seq->length - i, (int32_t)HYB_PAGE) * sizeof(int32_t), error);
+    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, seq->length, error);
+}
+
+/* Whether a call may walk over a sequence now. */
+static hybrid_result hyb_saved_check(const hybrid_context *context, int32_t seq, hybrid_error *error)
+{
+    hybrid_result r = hyb_check_free(context, error);
+    if (!r) r = hyb_check_seq(context, seq, error);
+    return r ? r : hyb_check_idle(context, error);
+}
+
+/* Bytes that hyb_seq_write will write. */
+static uint64_t hyb_seq_write_size(const hybrid_context *context, int32_t seq)
+{
+    hyb_saved_head head;
+    hyb_saved_head_of(&context->state, &context->state.seqs[seq], &head);
+    return hyb_saved_size(&context->state, &head);
+}
+
+/* The state of a sequence, piece by piece. The numbers of adapters' sets are places in this context's table; a place
+ * that nothing refers to any more may since have been given to others (hyb_worn_sweep says what counts), so a saver
+ * that names adapters reads the names now. If a GPU fails, that is the result, and the next decode goes on without. */
+static hybrid_result hyb_seq_write(hybrid_context *context, int32_t seq, hybrid_write_fn write, void *user,
+                                   hybrid_error *error)
+{
+    hyb_carrier c;
+    hybrid_result r = hyb_saved_check(context, seq, error);
+    if (r) return r;
+    memset(&c, 0, sizeof c);
+    c.write = write;
+    c.user = user;
+    context->in_use = hyb_process();
+    if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
+        r = hyb_saved_write_to(context, &context->state.seqs[seq], &c, error);
+    hyb_free(context->rt, c.room);
+    context->in_use = 0;
+    return r;
+}
+
+/* ---- into a sequence ---- */
+
+static hybrid_result hyb_saved_check_kind(const hyb_state *s, const hyb_saved_head *head, hybrid_error *error)
+{
+    if (memcmp(head->magic, "hybstate", 8))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence");
+    if (head->version != HYB_SAVED_VERSION || head->page != HYB_PAGE)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the state of a sequence has version %u with pages of %u positions; this hybrid reads version "
+                        "%d with pages of %d",
+                        head->version, head->page, HYB_SAVED_VERSION, HYB_PAGE);
+    if (head->shape != hyb_saved_shape(s))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the state of a sequence is another model's: its layers keep other sizes than this model's");
+    if (head->type == (int32_t)s->type) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the state of a sequence has keys and values of another type; this context keeps them as %s: "
+                    "create it with the kv that the saved one had",
+                    hybrid_type_name(s->type));
+}
+
+static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const hyb_saved_head *head,
+                                           hybrid_error *error)
+{
+    const bool learned = (context->model->hp.arch->has & HYB_HAS_POS_EMBD) != 0;
+    const int32_t n_ctx = context->desc.n_ctx, n = head->length;
+    const int32_t slots = context->state.slots.n ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
+    if (n < 0 || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
+        (head->n_slots < 2 ? head->length_before != 0 : head->length_before < 1 || head->length_before >= n))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the state of a sequence is damaged: it says %d tokens, %d slots, the last decode after %d", n,
+                        head->n_slots, head->length_before);
+    if (n > n_ctx || (learned && n > context->model->hp.n_ctx_train))
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "the state of a sequence has %d tokens, and the context has room for %d: create it with a "
+                        "larger n_ctx",
+                        n, n > n_ctx ? n_ctx : context->model->hp.n_ctx_train);
+    if (pages > context->state.pages.n_free)
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "the state of a sequence needs %d pages of %d positions, but only %d are free: remove "
+                        "sequences, or create a context with a larger n_ctx",
+                        pages, HYB_PAGE, context->state.pages.n_free);
+    return HYBRID_OK;
+}
+
+/* Tokens, or numbers of sets, of one page after the other; each is checked. known: of sets, the place of each here. */
+static hybrid_result hyb_saved_read_row(const hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
+                                        const int32_t *known, int32_t n_known, int32_t length, int32_t *table,
+                                        hybrid_error *error)
+{
+    int32_t i, k;
+    hybrid_result r;
+    for (i = 0; i < length; i += HYB_PAGE) {
+        int32_t *values = table + hyb_seq_place(seq, i);
+        const int32_t n = HYB_MIN(length - i, (int32_t)HYB_PAGE);
+        if ((r = hyb_carry(c, values, (size_t)n * sizeof *values, error)) != HYBRID_OK) return r;
+        for (k = 0; k < n; k++) {
+            const int32_t value = values[k];
+            if (value < 0 || value >= (table == context->state.ids ? context->model->hp.n_vocab : n_known))
+                return hyb_fail_at(error, HYBRID_ERROR_FORMAT, c->at,
+                                   "the state of a sequence is damaged: position %d has the %s %d", i + k,
+                                   known ? "adapters" : "token", value);
+            if (known) values[k] = known[value];
+        }
+    }
+    return HYBRID_OK;
+}
+
+/* Into pages and slots that the sequence, which was empty, has taken. */
+static hybrid_result hyb_saved_fill(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c, const int32_t *known,
+                                    int32_t n_known, int32_t length, hybrid_error *error)
+{
+    hyb_state *s = &context->state;
+    hybrid_result r = hyb_saved_read_row(context, seq, c, NULL, 0, length, s->ids, error);
+    if (!r) r = hyb_saved_read_row(context, seq, c, known, n_known, length, s->sets, error);
+    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, length, error);
+}
+
+static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, const int32_t *known,
+                                         int32_t n_known, hybrid_error *error)
+{
+    hyb_state *s = &context->state;
+    const uint64_t left = c->source->size - c->at;
+    hyb_saved_head head;
+    hybrid_result r;
+    if (left < sizeof head)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence: they are too few");
+    if ((r = hyb_carry(c, &head, sizeof head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_kind(s, &head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_sizes(context, &head, error)) != HYBRID_OK) return r;
+    if (left < hyb_saved_size(s, &head))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is truncated: it has %llu of %llu bytes",
+                        (unsigned long long)left, (unsigned long long)hyb_saved_size(s, &head));
+    while (seq->n_pages * HYB_PAGE < head.length) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
+    if (head.n_slots > 0) seq->slot = hyb_counted_take(&s->slots);
+    if (head.n_slots > 1) seq->before = hyb_counted_take(&s->slots);
+    if ((r = hyb_saved_fill(context, seq, c, known, n_known, head.length, error)) == HYBRID_OK) {
+        seq->length = head.length;
+        seq->length_before = head.length_before;
+        return HYBRID_OK;
+    }
+    hyb_seq_drop_before(s, seq);
+    hyb_counted_drop(&s->slots, seq->slot);
+    seq->slot = -1;
+    hyb_seq_trim(s, seq, 0);
+    return r;
+}
+
+/* What hyb_seq_write wrote, from byte `at` of a source on, into a sequence that is empty (hyb_seq_cut to 0): two slots
+ * are always free for it, and a failure leaves it empty. known: for the number of each set of adapters in the bytes,
+ * its place in this context's table; {0}: no position was read with any. What the sequence wears from now on is not
+ * said here. */
+static hybrid_result hyb_seq_read(hybrid_context *context, int32_t seq, const hybrid_reader *source, uint64_t at,
+                                  const int32_t *known, int32_t n_known, hybrid_error *error)
+{
+    hyb_carrier c;
+    hybrid_result r = hyb_saved_check(context, seq, error);
+    if (r) return r;
+    if (context->state.seqs[seq].length)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has %d tokens: remove them before a saved state takes their place", seq,
+                        context->state.seqs[seq].length);
+    memset(&c, 0, sizeof c);
+    c.source = source;
+    c.at = HYB_MIN(at, source->size);
+    context->in_use = hyb_process();
+    if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
+        r = hyb_saved_read_from(context, &context->state.seqs[seq], &c, known, n_known, error);
+    hyb_free(context->rt, c.room);
+    context->in_use = 0;
+    return r;
+}
+/* ==== end src/infer/saved.c ==== */
 
 /* ==== begin src/infer/next.c ==== */
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler

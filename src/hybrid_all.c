@@ -190,6 +190,7 @@ HYB_TEPID_BEGIN
 #include "infer/worn.c"
 #include "infer/context.c"
 #include "infer/adapters.c"
+#include "infer/saved.c"
 #include "infer/next.c"
 HYB_TEPID_END
 HYB_COLD_BEGIN

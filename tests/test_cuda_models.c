@@ -603,6 +603,60 @@ static void check_training(void)
 }
 
 #include "train_offload.h"
+#include "saved.h"
+
+/* The state of a sequence leaves the GPU and comes back in another context, which goes on with the same bits; and a
+ * context on the CPU goes on from it, as near as the GPU's own logits. */
+static void check_saved(const char *path)
+{
+    static const int32_t none = 0;
+    hybrid_context *c[3] = { NULL, NULL, NULL };
+    hybrid_runtime *rt[2] = { NULL, NULL };
+    hybrid_model *m[2] = { NULL, NULL };
+    hybrid_context_desc cd;
+    hybrid_reader source;
+    hybrid_error err;
+    saved_blob one, two;
+    double apart;
+    int k, n_vocab;
+    TEST("a state leaves the GPU");
+    memset(&cd, 0, sizeof cd);
+    cd.n_ctx = 192;
+    cd.n_seq = 3;
+    cd.n_batch = 64;
+    for (k = 0; k < 2; k++) {
+        hybrid_runtime_desc rd;
+        hybrid_model_desc md;
+        memset(&rd, 0, sizeof rd);
+        memset(&md, 0, sizeof md);
+        rd.device = k ? "cuda" : "cpu";
+        md.path = path;
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err), "%s", err.message);
+        CHECK(!hybrid_model_load(rt[k], &md, &m[k], &err), "%s", err.message);
+    }
+    for (k = 0; k < 3; k++) CHECK(!hybrid_context_create(m[k > 0], &cd, &c[k], &err), "%s", err.message);
+    if (!c[0] || !c[1] || !c[2]) return;
+    n_vocab = m[0]->hp.n_vocab;
+    check_place(m[1]);
+    saved_move(c[1], c[2], n_vocab);
+    one = saved_of(c[2], 1);
+    memset(&source, 0, sizeof source);
+    source.read_at = saved_get;
+    source.user = &one;
+    source.size = one.size;
+    CHECK(!hyb_seq_read(c[0], 2, &source, 0, &none, 1, &err), "%s", err.message);
+    two = saved_of(c[0], 2);
+    CHECK(one.size == two.size && !memcmp(one.bytes, two.bytes, one.size), "the CPU writes other bytes");
+    saved_decode(c[0], 2, 31, 1);
+    saved_decode(c[2], 1, 31, 1);
+    apart = relative(hybrid_logits(c[2], 1), n_vocab, hybrid_logits(c[0], 2), 1, n_vocab);
+    CHECK(apart < 5e-3, "the CPU goes on %g apart", apart);
+    free(one.bytes);
+    free(two.bytes);
+    for (k = 0; k < 3; k++) hybrid_context_destroy(c[k]);
+    for (k = 0; k < 2; k++) hybrid_model_destroy(m[k]);
+    for (k = 0; k < 2; k++) hybrid_runtime_destroy(rt[k]);
+}
 
 int main(void)
 {
@@ -625,12 +679,15 @@ int main(void)
         TEST("sequences with a state take turns");
         check_turns("tests/oracle/data/models/rwkv7.gguf");
         check_turns("tests/oracle/data/models/lfm2.gguf");
+        check_saved("tests/oracle/data/models/rwkv7.gguf");
+        check_saved("tests/oracle/data/models/lfm2.gguf");
         TEST("a mixture of experts, warm");
         check_mixture("tests/oracle/data/models/qwen2moe.gguf", 20);
         check_quantized("mixtral", HYBRID_MIX_Q8_0, 4, 0.05);
         check_quantized("qwen3moe", HYBRID_MIX_Q4_0, 9, 0.5);
         check_quantized_as("mixtral", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 4, 0.5);
     }
+    check_saved("tests/oracle/data/models/llama.gguf");
     check_worn("tests/oracle/data/models/llama.gguf");
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) check_worn("tests/oracle/data/models/rwkv7.gguf");
     TEST("stories260K");

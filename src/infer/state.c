@@ -11,7 +11,9 @@
  * cut back to where it was before the last decode, or to nothing.
  *
  *     between decodes   slot: at `length`    before: at `length_before`, or none
- *     during one        slot: at `length`    next: what the chunks so far have made of it */
+ *     during one        slot: at `length`    next: what the chunks so far have made of it
+ *
+ * Both are taken, shared, cut and dropped here; saved.c writes them out as bytes and reads them in. */
 #ifndef HYB_INFER_STATE_C
 #define HYB_INFER_STATE_C
 #include "../model/net.c"
