@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8cb8bed75cdfb934): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6a08fc220f75941d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -41,6 +41,7 @@
  *   HYBRID_STATIC *        everything is static in your file
  *   HYBRID_PROFILE         counts time and bytes of every op: hybrid_context_profile
  *   HYBRID_NO_AVX512       no kernels for AVX-512 and AMX: those machines run the ones for AVX2
+ *   HYBRID_NO_GRAMMAR *    no grammars: answers have no form but what the model gives them
  *   HYBRID_NO_MMAP         files are read, not mapped
  *   HYBRID_NO_PREDICT *    no prediction of training: a trainer takes true steps only
  *   HYBRID_NO_SIMD         plain C only
@@ -52,257 +53,263 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      313  base.h                   version, linkage, results, errors, allocator, log
- *      443  runtime.h                what models and sessions share: memory, log, worker threads
- *      514  quant.h                  names, sizes, encode, decode
- *      616  gguf.h                   what is in a model file, and writing one
- *      821  tokenizer.h              text to tokens and back
- *      992  chat.h                   templates that make a prompt of a conversation
- *     1122  bpe_trainer.h            a vocabulary from raw text
- *     1194  train_data.h             batches out of texts, tokens or conversations
- *     1303  model.h                  load, describe
- *     1386  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1520  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1623  sampler.h                from logits to the next token
- *     1695  shape.h                  models from nothing
- *     1728  trainable.h              training somebody else's model
- *     1767  trainer.h                change the weights of a model so that it predicts given texts better
- *     2084  predict.h                a training that is watched, and moved along where it goes anyway
- *     2228  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2306  learn.h                  an adapter is told something, and can be made to forget it
- *     2385  session.h                a conversation
+ *      320  base.h                   version, linkage, results, errors, allocator, log
+ *      450  runtime.h                what models and sessions share: memory, log, worker threads
+ *      521  quant.h                  names, sizes, encode, decode
+ *      623  gguf.h                   what is in a model file, and writing one
+ *      828  tokenizer.h              text to tokens and back
+ *      999  chat.h                   templates that make a prompt of a conversation
+ *     1129  grammar.h                answers with a form
+ *     1186  bpe_trainer.h            a vocabulary from raw text
+ *     1258  train_data.h             batches out of texts, tokens or conversations
+ *     1367  model.h                  load, describe
+ *     1450  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1584  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1687  sampler.h                from logits to the next token
+ *     1759  shape.h                  models from nothing
+ *     1792  trainable.h              training somebody else's model
+ *     1831  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2148  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2292  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2370  learn.h                  an adapter is told something, and can be made to forget it
+ *     2449  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2463  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2567  macros.h                 what compilers call things, and the macros that every room uses
- *     2645  base.c                   what every room uses: results, errors, checked sizes
- *     2726  fpenv.c                  the floating-point environment at the border of the library
- *     2955  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3034  fma.c                    a * b + c with one rounding
- *     3074  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3155  decimal.c                doubles as text, the same in every locale
- *     3287  thread.c                 atomics, threads, and the worker pool
- *     3784  cpu.c                    what this processor and its operating system can do
- *     3907  hash.c                   where a name belongs in a table
- *     4009  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4047  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4135  grow.c                   arrays that grow
- *     4159  stack.c                  how much of the thread's stack a recursion may take
- *     4207  device.c                 which GPU a runtime uses
- *     4323  lifetime.c               creates and ends runtimes
- *     4478  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4719  output.c                 a file that is written
- *     5239  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5277  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    63684  end.h                    closes what core/begin opened
+ *     2527  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2631  macros.h                 what compilers call things, and the macros that every room uses
+ *     2709  base.c                   what every room uses: results, errors, checked sizes
+ *     2790  fpenv.c                  the floating-point environment at the border of the library
+ *     3019  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3098  fma.c                    a * b + c with one rounding
+ *     3138  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3219  decimal.c                doubles as text, the same in every locale
+ *     3351  thread.c                 atomics, threads, and the worker pool
+ *     3848  cpu.c                    what this processor and its operating system can do
+ *     3971  hash.c                   where a name belongs in a table
+ *     4073  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4111  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4199  grow.c                   arrays that grow
+ *     4223  stack.c                  how much of the thread's stack a recursion may take
+ *     4271  device.c                 which GPU a runtime uses
+ *     4387  lifetime.c               creates and ends runtimes
+ *     4542  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4783  output.c                 a file that is written
+ *     5303  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5341  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    65465  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5711  names.c                  names that must differ, found by hash
- *     5808  value.c                  the 13 types of metadata values and their items
- *     5956  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6167  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6504  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7024  write.c                  makes a GGUF file
+ *     5775  names.c                  names that must differ, found by hash
+ *     5872  value.c                  the 13 types of metadata values and their items
+ *     6020  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6231  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6568  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7088  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7738  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7857  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8192  floats.c                 the types that are plain numbers
- *     8232  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8431  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8667  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8815  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9089  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9214  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9293  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7802  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7921  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8256  floats.c                 the types that are plain numbers
+ *     8296  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8495  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8731  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8879  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9153  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9278  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9357  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9518  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10469  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10589  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10863  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11330  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11832  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12034  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12129  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12666  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12890  tokenizer/bpe.c          the merging
- *    13303  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13388  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13774  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14025  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14183  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14425  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15214  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15610  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15994  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16336  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17177  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18033  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18545  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18585  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18828  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19139  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19185  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19346  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19548  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19684  jinja/test.c             what follows 'is', and the functions that every template has
- *    19886  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20200  jinja/parse.c            tokens to a tree
- *    20908  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21215  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21801  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22015  chat.c                   a conversation as the variables that chat templates expect
+ *     9582  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10533  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10653  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10927  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11394  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11896  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12098  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12193  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12730  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12954  tokenizer/bpe.c          the merging
+ *    13367  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13452  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13838  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14089  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14247  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14489  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15278  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15674  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16058  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16400  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17241  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18097  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18609  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18649  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18892  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19203  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19249  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19410  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19612  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19748  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19950  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20264  jinja/parse.c            tokens to a tree
+ *    20972  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21279  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21865  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22079  chat.c                   a conversation as the variables that chat templates expect
+ *    22295  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22467  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22887  grammar/rules.c          the form in which rules are matched
+ *    23343  grammar/match.c          where a text stands in a grammar
+ *    23831  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    22391  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    23222  backend.c                the seam between models and devices: one table of functions that every back en...
- *    23337  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    23453  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    23548  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    23738  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    23765  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    23803  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    23931  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    24669  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    24894  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    24932  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    25068  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    25139  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    25243  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    25714  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    26110  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    26403  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    26628  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    27384  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    27584  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    28648  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    29297  cpu/int/select.c         the table of integer-block kernels
- *    29357  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    29433  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    34189  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    36546  cpu/select.c             the kernels of an instruction set
- *    36599  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    37007  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    37307  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    37349  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    37947  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24172  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25003  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25118  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25234  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25329  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25519  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25546  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25584  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25712  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26450  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26675  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26713  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26849  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    26920  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27024  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27495  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    27891  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28184  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28409  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29165  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29365  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30429  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31078  cpu/int/select.c         the table of integer-block kernels
+ *    31138  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31214  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    35970  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38327  cpu/select.c             the kernels of an instruction set
+ *    38380  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38788  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39088  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39130  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39728  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    38595  arch.c                   the table of architectures
- *    38721  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    39061  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    39434  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    39696  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    39906  adapter_worn.c           the copy of an adapter that passes on the host read
- *    40118  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    40602  back.c                   the steps of a backward pass that several parts take
- *    40797  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    41040  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    41106  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    41287  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    41425  parts/experts.c          a mixture of experts (Shazeer et al
- *    41590  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    41656  net.c                    which parts the layers of a model have, and which tensors
- *    41819  unused.c                 tensors of the file that the model is not computed with
- *    41993  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    42042  forward.c                one pass of a batch through any model, over the op table
- *    42308  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    42882  place.c                  which layers run where
- *    43144  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    43230  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    43518  adapter_make.c           adapters from nothing, and what they are
- *    43768  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40376  arch.c                   the table of architectures
+ *    40502  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    40842  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41215  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41477  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    41687  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    41899  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42383  back.c                   the steps of a backward pass that several parts take
+ *    42578  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    42821  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    42887  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43068  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43206  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43371  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43437  net.c                    which parts the layers of a model have, and which tensors
+ *    43600  unused.c                 tensors of the file that the model is not computed with
+ *    43774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    43823  forward.c                one pass of a batch through any model, over the op table
+ *    44089  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    44663  place.c                  which layers run where
+ *    44925  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45011  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45299  adapter_make.c           adapters from nothing, and what they are
+ *    45549  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    44053  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    44401  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    44753  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    45058  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    45146  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    46019  adapters.c               a sequence puts adapters on, and takes them off
- *    46135  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    46502  next.c                   the next token of a sequence
- *    46607  plan.c                   the bytes of a model and a context before they are loaded
- *    46728  dialog.c                 the messages of a conversation, and the prompt that they make
- *    46919  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    45834  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46182  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46534  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    46839  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    46927  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    47800  adapters.c               a sequence puts adapters on, and takes them off
+ *    47916  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48283  next.c                   the next token of a sequence
+ *    48388  plan.c                   the bytes of a model and a context before they are loaded
+ *    48509  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    48700  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    47418  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    47457  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    47522  documents.c              the texts of a corpus, one document after the other
- *    47761  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    47955  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    48455  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    48765  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    49079  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    49454  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    49911  shape.c                  models from nothing
- *    50228  schedule.c               the learning rate of a step
- *    50274  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    50790  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    50840  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    51292  format.c                 the number format of a training: to what the operands of its products are roun...
- *    51392  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    51430  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    51970  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    52155  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    52224  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    52261  own.c                    somebody else's model as an objective (api/trainable.h)
- *    52445  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    53237  lesson.c                 examples as tokens, and the batches of a step
- *    53596  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    53826  export.c                 the weights of a trainer as a model file
- *    54074  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    54186  checkpoint.c             everything that a training goes on with, in a file
- *    55080  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    55672  picture.c                the curve of a run as an SVG.
+ *    49199  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49238  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49303  documents.c              the texts of a corpus, one document after the other
+ *    49542  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    49736  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50236  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50546  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    50860  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51235  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    51692  shape.c                  models from nothing
+ *    52009  schedule.c               the learning rate of a step
+ *    52055  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52571  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    52621  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53073  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53173  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53211  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    53751  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    53936  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54005  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54042  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54226  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55018  lesson.c                 examples as tokens, and the batches of a step
+ *    55377  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55607  export.c                 the weights of a trainer as a model file
+ *    55855  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    55967  checkpoint.c             everything that a training goes on with, in a file
+ *    56861  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57453  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    56509  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    56555  panel.c                  values of many ticks side by side, and products with them
- *    56678  gru.c                    a gated recurrent cell (Cho et al
- *    56759  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    56849  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    56909  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    57109  member.c                 the weights of one world model: how large, where, and how they begin
- *    57210  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    57433  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    57565  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    57744  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    58008  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    58182  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    58381  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    58484  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    58773  law.c                    the curve that the loss follows over many windows,
- *    59047  calibration.c            predictions that say how sure they are, held to what then happened
- *    59227  monitor.c                whether a run goes astray, and what should be done about it
- *    59479  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    59539  bandit.c                 which arm is worth it now
- *    59777  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    59918  phases.c                 which phase the next step belongs to, and for how long
- *    60157  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    60345  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    60655  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    60724  residuals.c              what predictions got wrong
- *    60974  corrector.c              takes away what predicted coefficients get wrong again and again
- *    61133  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    61227  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    61325  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    61500  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    61588  plateau.c                whether a run stands still
- *    61673  horizons.c               how far ahead predictions are good for anything
- *    61762  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    61815  ramp.c                   how many batches a step should add up
- *    61880  tuning.c                 what could be made better while a run goes on
- *    62024  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    62101  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    62347  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    62572  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    62640  moves.c                  how weights are moved, by each of the ways
- *    62775  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    62945  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    63304  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58290  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58336  panel.c                  values of many ticks side by side, and products with them
+ *    58459  gru.c                    a gated recurrent cell (Cho et al
+ *    58540  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    58630  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    58690  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    58890  member.c                 the weights of one world model: how large, where, and how they begin
+ *    58991  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59214  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59346  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59525  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    59789  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    59963  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60162  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60265  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60554  law.c                    the curve that the loss follows over many windows,
+ *    60828  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61008  monitor.c                whether a run goes astray, and what should be done about it
+ *    61260  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61320  bandit.c                 which arm is worth it now
+ *    61558  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    61699  phases.c                 which phase the next step belongs to, and for how long
+ *    61938  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    62126  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62436  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62505  residuals.c              what predictions got wrong
+ *    62755  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    62914  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63008  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63106  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63281  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63369  plateau.c                whether a run stands still
+ *    63454  horizons.c               how far ahead predictions are good for anything
+ *    63543  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63596  ramp.c                   how many batches a step should add up
+ *    63661  tuning.c                 what could be made better while a run goes on
+ *    63805  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    63882  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64128  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    64353  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    64421  moves.c                  how weights are moved, by each of the ways
+ *    64556  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    64726  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    65085  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1117,6 +1124,63 @@ typedef struct hybrid_chat_desc {
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
                                             const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 /* ==== end src/api/chat.h ==== */
+    #ifndef HYBRID_NO_GRAMMAR
+
+/* ==== begin src/api/grammar.h ==== */
+/* ---- grammar: answers with a form -------------------------------------------------------------------------------- */
+
+/* A grammar says which texts are allowed; a matcher follows a text byte by byte and knows what may come next. So a
+ * model that is asked only for tokens that the matcher allows writes a text of that form, whatever its weights say.
+ *
+ *     hybrid_grammar_create(NULL, &(hybrid_grammar_desc){ .gbnf = "root ::= (\"yes\" | \"no\") \"!\"" }, &grammar,
+ * &err); hybrid_matcher_create(grammar, NULL, &matcher, &err); hybrid_matcher_accept(matcher, "yes", 3, &err);
+ *     hybrid_matcher_can_end(matcher); // false: the exclamation mark is missing
+ *
+ * Grammars are foreign text, as templates are: whatever they say, the worst is an error. Nothing recurses, and all
+ * memory has a limit. */
+typedef struct hybrid_grammar hybrid_grammar;
+
+/* Exactly one of gbnf and schema. What they point to is copied. */
+typedef struct hybrid_grammar_desc {
+    /* GBNF, the notation of llama.cpp: rules `name ::= ...` in any order, the first to be matched is `root`; "text" and
+     * [a-z] [^a-z] with the escapes \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH; `.` (any character), groups in
+     * brackets, | * + ? {m} {m,} {m,n}, and comments from # to the end of the line. A rule that begins with itself
+     * (left recursion) is refused. */
+    const char *gbnf;
+    size_t gbnf_size; /* bytes; 0: gbnf ends with a zero byte */
+} hybrid_grammar_desc;
+
+/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line, offset the byte), LIMIT (more
+ * than 262144 positions when all repetitions are written out), MEMORY, INVALID. A grammar is not changed by its
+ * matchers: several threads may use it at a time. It must outlive them. */
+HYBRID_API hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc,
+                                               hybrid_grammar **grammar, hybrid_error *error);
+HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
+
+typedef struct hybrid_matcher hybrid_matcher;
+
+/* A matcher at the beginning of a text. One thread at a time. It takes at most 16 MB, however long the text gets: what
+ * it keeps grows with how deep the text nests (and with how many ways there are to read it), not with its length. */
+HYBRID_API hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_matcher_destroy(hybrid_matcher *matcher);
+
+/* The text goes on with these bytes. FORMAT: it may not (offset: the first byte that does not fit); LIMIT: the text
+ * nests too deep, or can be read in too many ways at once; MEMORY; INVALID. Then nothing has changed. */
+HYBRID_API hybrid_result hybrid_matcher_accept(hybrid_matcher *matcher, const void *bytes, size_t size,
+                                               hybrid_error *error);
+
+/* Whether the text may end here. */
+HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
+
+/* The bytes that must come next, as far as there is no choice, into text (capacity bytes). Returns their number: 0
+ * where there is a choice, where the text may end, or where memory is short. */
+HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
+
+/* Back to the beginning of a text. */
+HYBRID_API void hybrid_matcher_reset(hybrid_matcher *matcher);
+/* ==== end src/api/grammar.h ==== */
+    #endif
     #ifndef HYBRID_NO_TRAIN
 
 /* ==== begin src/api/bpe_trainer.h ==== */
@@ -2458,7 +2522,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "8cb8bed75cdfb934"
+#define HYBRID__SOURCE_ID "6a08fc220f75941d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22225,6 +22289,1723 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
 }
 /* ==== end src/text/chat.c ==== */
 HYB_COLD_END
+#ifndef HYBRID_NO_GRAMMAR
+HYB_COLD_BEGIN
+
+/* ==== begin src/text/grammar/draft.c ==== */
+/* text/grammar/draft: rules as a network while they are made: positions, and edges between them that take a character,
+ * a byte, nothing, or a whole rule. A piece of a rule is made by adding to the end, so it is a run of positions and a
+ * run of edges, and repeating it is copying the runs.
+ *
+ * The first failure is kept; after it every call does nothing, so that those who build can look once in a while. */
+
+#define HYB_DRAFT_MAX_POSITIONS 262144
+#define HYB_DRAFT_MAX_EDGES     1048576
+#define HYB_DRAFT_NONE          0xFFFFFFFFu
+
+typedef enum hyb_edge_kind {
+    HYB_EDGE_CHARS, /* a code point low..high */
+    HYB_EDGE_BYTES, /* a byte low..high */
+    HYB_EDGE_EMPTY,
+    HYB_EDGE_CALL,  /* a text of the rule `low` */
+    HYB_EDGE_BEGIN, /* nothing, at the beginning of the text; */
+    HYB_EDGE_END    /* nothing, at its end: both in patterns only */
+} hyb_edge_kind;
+
+typedef struct hyb_edge {
+    uint32_t kind, low, high, to;
+    uint32_t next; /* of the same position, HYB_DRAFT_NONE: the last */
+} hyb_edge;
+
+typedef struct hyb_draft_rule {
+    uint32_t start, end; /* HYB_DRAFT_NONE: not defined (yet) */
+} hyb_draft_rule;
+
+typedef struct hyb_draft {
+    hybrid_runtime *rt;
+    uint32_t *first; /* edge of each position, the last one added */
+    hyb_edge *edges;
+    hyb_draft_rule *rules;
+    size_t n, n_edges, n_rules, capacity, edge_capacity, rule_capacity;
+    hybrid_result failed;
+    hybrid_error *error;
+} hyb_draft;
+
+typedef struct hyb_fragment {
+    uint32_t start, end;
+} hyb_fragment;
+
+/* Where a piece begins in the two arrays. */
+typedef struct hyb_draft_mark {
+    size_t position, edge;
+} hyb_draft_mark;
+
+static void hyb_draft_free(hyb_draft *draft)
+{
+    hyb_free(draft->rt, draft->first);
+    hyb_free(draft->rt, draft->edges);
+    hyb_free(draft->rt, draft->rules);
+    draft->first = NULL;
+    draft->edges = NULL;
+    draft->rules = NULL;
+}
+
+static void hyb_draft_begin(hyb_draft *draft, hybrid_runtime *rt, hybrid_error *error)
+{
+    memset(draft, 0, sizeof *draft);
+    draft->rt = rt;
+    draft->error = error;
+}
+
+static void hyb_draft_too_large(hyb_draft *draft)
+{
+    draft->failed = hyb_fail(draft->error, HYBRID_ERROR_LIMIT,
+                             "the grammar has more than %d positions when its repetitions are written out: repeat less",
+                             HYB_DRAFT_MAX_POSITIONS);
+}
+
+/* n new positions without edges; the first of them. */
+static uint32_t hyb_draft_positions(hyb_draft *draft, size_t n)
+{
+    const size_t at = draft->n;
+    size_t i;
+    if (draft->failed) return 0;
+    if (n > HYB_DRAFT_MAX_POSITIONS - at) hyb_draft_too_large(draft);
+    if (!draft->failed) draft->failed = HYB_GROW(draft->rt, draft->first, draft->capacity, at, at + n, draft->error);
+    if (draft->failed) return 0;
+    for (i = 0; i < n; i++) draft->first[at + i] = HYB_DRAFT_NONE;
+    draft->n += n;
+    return (uint32_t)at;
+}
+
+static void hyb_draft_edge(hyb_draft *draft, uint32_t from, hyb_edge_kind kind, uint32_t low, uint32_t high,
+                           uint32_t to)
+{
+    hyb_edge *e;
+    if (draft->failed) return;
+    if (draft->n_edges == HYB_DRAFT_MAX_EDGES) hyb_draft_too_large(draft);
+    if (!draft->failed)
+        draft->failed =
+            HYB_GROW(draft->rt, draft->edges, draft->edge_capacity, draft->n_edges, draft->n_edges + 1, draft->error);
+    if (draft->failed) return;
+    e = &draft->edges[draft->n_edges];
+    e->kind = (uint32_t)kind;
+    e->low = low;
+    e->high = high;
+    e->to = to;
+    e->next = draft->first[from];
+    draft->first[from] = (uint32_t)draft->n_edges++;
+}
+
+static void hyb_draft_empty(hyb_draft *draft, uint32_t from, uint32_t to)
+{
+    hyb_draft_edge(draft, from, HYB_EDGE_EMPTY, 0, 0, to);
+}
+
+/* A new position after `from` behind one edge. */
+static uint32_t hyb_draft_then(hyb_draft *draft, uint32_t from, hyb_edge_kind kind, uint32_t low, uint32_t high)
+{
+    const uint32_t to = hyb_draft_positions(draft, 1);
+    hyb_draft_edge(draft, from, kind, low, high, to);
+    return to;
+}
+
+static hyb_draft_mark hyb_draft_here(const hyb_draft *draft)
+{
+    hyb_draft_mark mark;
+    mark.position = draft->n;
+    mark.edge = draft->n_edges;
+    return mark;
+}
+
+/* One more copy, at the end, of the piece that lies between two marks; edges to positions before it lead there too. */
+static void hyb_draft_copy(hyb_draft *draft, hyb_draft_mark from, hyb_draft_mark to)
+{
+    const size_t by = draft->n - from.position, edge_by = draft->n_edges - from.edge;
+    size_t i;
+    HYB_STEPS(to.position - from.position + to.edge - from.edge);
+    hyb_draft_positions(draft, to.position - from.position);
+    if (!draft->failed && to.edge - from.edge > HYB_DRAFT_MAX_EDGES - draft->n_edges) hyb_draft_too_large(draft);
+    if (!draft->failed)
+        draft->failed = HYB_GROW(draft->rt, draft->edges, draft->edge_capacity, draft->n_edges,
+                                 draft->n_edges + (to.edge - from.edge), draft->error);
+    if (draft->failed) return;
+    for (i = from.position; i < to.position; i++)
+        draft->first[i + by] = draft->first[i] == HYB_DRAFT_NONE ? HYB_DRAFT_NONE : draft->first[i] + (uint32_t)edge_by;
+    for (i = from.edge; i < to.edge; i++) {
+        hyb_edge e = draft->edges[i];
+        if (e.to >= from.position) e.to += (uint32_t)by;
+        if (e.next != HYB_DRAFT_NONE) e.next += (uint32_t)edge_by;
+        draft->edges[draft->n_edges++] = e;
+    }
+}
+
+/* The piece that was made since mark, least to most times (most HYB_DRAFT_NONE: without end). No edge may lead out of
+ * it or into it yet. */
+static hyb_fragment hyb_draft_repeat(hyb_draft *draft, hyb_draft_mark mark, hyb_fragment piece, uint32_t least,
+                                     uint32_t most)
+{
+    const hyb_draft_mark end = hyb_draft_here(draft);
+    const uint32_t copies = most == HYB_DRAFT_NONE ? HYB_MAX(least, 1) : most;
+    const uint32_t size = (uint32_t)(end.position - mark.position);
+    hyb_fragment whole;
+    uint32_t i;
+    for (i = 1; i < copies && !draft->failed; i++) hyb_draft_copy(draft, mark, end); /* before edges join them */
+    whole.start = hyb_draft_positions(draft, 2);
+    whole.end = whole.start + 1;
+    if (!least || !most) hyb_draft_empty(draft, whole.start, whole.end);
+    for (i = 0; i < copies && !draft->failed; i++) {
+        const uint32_t start = piece.start + i * size, stop = piece.end + i * size;
+        hyb_draft_empty(draft, i ? stop - size : whole.start, start);
+        if (i + 1 >= least) hyb_draft_empty(draft, stop, whole.end);
+        if (i + 1 == copies && most == HYB_DRAFT_NONE) hyb_draft_empty(draft, stop, start);
+    }
+    return whole;
+}
+/* ==== end src/text/grammar/draft.c ==== */
+
+/* ==== begin src/text/grammar/gbnf.c ==== */
+/* text/grammar/gbnf: reads GBNF, the notation of llama.cpp, into a network. Groups in each other stand on a stack of
+ * their own: nothing recurses. */
+
+enum { HYB_GBNF_MAX_DEPTH = 256, HYB_GBNF_MAX_CLASS = 1024 };
+
+typedef struct hyb_gbnf_name {
+    const char *text;
+    uint32_t size, line; /* line: where it was used first */
+} hyb_gbnf_name;
+
+/* A rule or a group that is being read: its texts lead from start to end, `at` is where the one being read is. */
+typedef struct hyb_gbnf_group {
+    hyb_draft_mark mark;
+    uint32_t start, end, at;
+} hyb_gbnf_group;
+
+typedef struct hyb_gbnf {
+    hyb_draft *draft;
+    const char *text, *p, *stop;
+    uint32_t line;
+    hyb_gbnf_name *names; /* of the rules of the network */
+    size_t name_capacity;
+    uint32_t *slots; /* hash table of rule + 1 */
+    size_t n_slots;
+    hyb_gbnf_group *group; /* (HYB_GBNF_MAX_DEPTH) */
+    uint32_t depth;
+    uint32_t (*ranges)[2]; /* (HYB_GBNF_MAX_CLASS) of the class being read */
+    hyb_draft_mark mark;   /* of the last item, which a repetition is for */
+    hyb_fragment item;
+    bool repeatable;
+} hyb_gbnf;
+
+static void hyb_gbnf_fail(hyb_gbnf *g, const char *what)
+{
+    if (g->draft->failed) return;
+    g->draft->failed = hyb_fail_at(g->draft->error, HYBRID_ERROR_FORMAT, (uint64_t)(g->p - g->text),
+                                   "GBNF, line %u: %s", g->line, what);
+}
+
+/* Blanks and comments; line breaks too, where a rule can go on after them. */
+static void hyb_gbnf_space(hyb_gbnf *g, bool lines)
+{
+    for (; g->p < g->stop; g->p++) {
+        if (*g->p == '#')
+            while (g->p + 1 < g->stop && g->p[1] != '\n') g->p++;
+        else if (*g->p == '\n' && lines)
+            g->line++;
+        else if (*g->p != ' ' && *g->p != '\t' && *g->p != '\r')
+            return;
+    }
+}
+
+static bool hyb_gbnf_is(const hyb_gbnf *g, char c) { return g->p < g->stop && *g->p == c; }
+
+static bool hyb_gbnf_in_name(char c)
+{
+    return hyb_is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '-' || c == '_';
+}
+
+/* ---- names ---- */
+
+static hybrid_result hyb_gbnf_rehash(hyb_gbnf *g, size_t n)
+{
+    uint32_t *slots = (uint32_t *)hyb_calloc(g->draft->rt, n, sizeof *slots);
+    size_t i, at;
+    if (!slots) return g->draft->failed = hyb_fail_memory(g->draft->error, n * sizeof *slots);
+    for (i = 0; i < g->draft->n_rules; i++) {
+        at = (size_t)hyb_hash(&g->draft->rt->hash_key, g->names[i].text, g->names[i].size) & (n - 1);
+        while (slots[at]) at = (at + 1) & (n - 1);
+        slots[at] = (uint32_t)i + 1;
+    }
+    hyb_free(g->draft->rt, g->slots);
+    g->slots = slots;
+    g->n_slots = n;
+    return HYBRID_OK;
+}
+
+/* The rule of this name, which need not be defined yet. */
+static uint32_t hyb_gbnf_rule(hyb_gbnf *g, const char *text, size_t size)
+{
+    hyb_draft *draft = g->draft;
+    const size_t n = draft->n_rules;
+    size_t at;
+    if (draft->failed || (g->n_slots <= 2 * n && hyb_gbnf_rehash(g, HYB_MAX(64, 4 * g->n_slots)))) return 0;
+    at = (size_t)hyb_hash(&draft->rt->hash_key, text, size) & (g->n_slots - 1);
+    for (; g->slots[at]; at = (at + 1) & (g->n_slots - 1)) {
+        const hyb_gbnf_name *name = &g->names[g->slots[at] - 1];
+        if (name->size == size && !memcmp(name->text, text, size)) return g->slots[at] - 1;
+    }
+    if ((draft->failed = HYB_GROW(draft->rt, draft->rules, draft->rule_capacity, n, n + 1, draft->error)) !=
+            HYBRID_OK ||
+        (draft->failed = HYB_GROW(draft->rt, g->names, g->name_capacity, n, n + 1, draft->error)) != HYBRID_OK)
+        return 0;
+    g->slots[at] = (uint32_t)n + 1;
+    g->names[n].text = text;
+    g->names[n].size = (uint32_t)size;
+    g->names[n].line = g->line;
+    draft->rules[n].start = draft->rules[n].end = HYB_DRAFT_NONE;
+    draft->n_rules++;
+    return (uint32_t)n;
+}
+
+/* ---- characters ---- */
+
+static uint32_t hyb_gbnf_hex(hyb_gbnf *g, int digits)
+{
+    uint32_t code = 0;
+    for (; digits--; g->p++) {
+        const char c = g->p < g->stop ? *g->p : 0;
+        if (hyb_is_digit(c))
+            code = code << 4 | (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            code = code << 4 | (uint32_t)((c | 32) - 'a' + 10);
+        else {
+            hyb_gbnf_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4, \\U 8");
+            return 0;
+        }
+    }
+    if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
+        hyb_gbnf_fail(g, "an escape names no character of Unicode");
+    return code;
+}
+
+static uint32_t hyb_gbnf_char(hyb_gbnf *g)
+{
+    static const char from[] = "nrt\\\"[]", to[] = "\n\r\t\\\"[]";
+    const char *found;
+    uint32_t code = 0;
+    size_t n;
+    if (!hyb_gbnf_is(g, '\\')) {
+        if (!(n = hyb_utf8_read(g->p, g->stop, &code))) hyb_gbnf_fail(g, "the text ends, or is not UTF-8");
+        if (hyb_gbnf_is(g, '\n')) g->line++;
+        g->p += n;
+        return code;
+    }
+    if (++g->p == g->stop) {
+        hyb_gbnf_fail(g, "the text ends in an escape");
+        return 0;
+    }
+    if (*g->p && (found = strchr(from, *g->p)) != NULL) {
+        g->p++;
+        return (uint32_t)(uint8_t)to[found - from];
+    }
+    switch (*g->p++) {
+    case 'x': return hyb_gbnf_hex(g, 2);
+    case 'u': return hyb_gbnf_hex(g, 4);
+    case 'U': return hyb_gbnf_hex(g, 8);
+    default:
+        g->p--;
+        hyb_gbnf_fail(g, "no such escape: there are \\n \\r \\t \\\\ \\\" \\[ \\] \\x \\u \\U");
+        return 0;
+    }
+}
+
+/* ---- items ---- */
+
+static int hyb_range_order(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* Edges for the ranges of a class, or for what is between them. */
+static void hyb_draft_class(hyb_draft *draft, hyb_fragment piece, uint32_t (*ranges)[2], size_t n, bool others)
+{
+    uint32_t low = 0;
+    size_t i;
+    if (n > 1) qsort(ranges, n, sizeof *ranges, hyb_range_order);
+    for (i = 0; i < n; i++) {
+        if (!others && ranges[i][1] >= low)
+            hyb_draft_edge(draft, piece.start, HYB_EDGE_CHARS, HYB_MAX(low, ranges[i][0]), ranges[i][1], piece.end);
+        if (others && ranges[i][0] > low)
+            hyb_draft_edge(draft, piece.start, HYB_EDGE_CHARS, low, ranges[i][0] - 1, piece.end);
+        low = HYB_MAX(low, ranges[i][1] + 1);
+    }
+    if (others && low <= 0x10FFFF) hyb_draft_edge(draft, piece.start, HYB_EDGE_CHARS, low, 0x10FFFF, piece.end);
+}
+
+static void hyb_gbnf_class(hyb_gbnf *g)
+{
+    bool others;
+    size_t n = 0;
+    g->p++;
+    others = hyb_gbnf_is(g, '^');
+    if (others) g->p++;
+    while (!g->draft->failed && !hyb_gbnf_is(g, ']')) {
+        if (n == HYB_GBNF_MAX_CLASS) {
+            hyb_gbnf_fail(g, "a class of characters has more than 1024 ranges");
+            return;
+        }
+        g->ranges[n][0] = g->ranges[n][1] = hyb_gbnf_char(g);
+        if (hyb_gbnf_is(g, '-') && g->p + 1 < g->stop && g->p[1] != ']') {
+            g->p++;
+            g->ranges[n][1] = hyb_gbnf_char(g);
+        }
+        if (g->ranges[n][1] < g->ranges[n][0]) hyb_gbnf_fail(g, "a range of characters ends before it begins");
+        n++;
+    }
+    if (g->draft->failed) return;
+    g->p++;
+    hyb_draft_class(g->draft, g->item, g->ranges, n, others);
+}
+
+static void hyb_gbnf_literal(hyb_gbnf *g)
+{
+    uint32_t at = g->item.start;
+    for (g->p++; !g->draft->failed && !hyb_gbnf_is(g, '"');) {
+        const uint32_t code = hyb_gbnf_char(g);
+        at = hyb_draft_then(g->draft, at, HYB_EDGE_CHARS, code, code);
+    }
+    if (g->draft->failed) return;
+    g->p++;
+    hyb_draft_empty(g->draft, at, g->item.end);
+}
+
+static void hyb_gbnf_call(hyb_gbnf *g)
+{
+    const char *name = g->p;
+    uint32_t rule;
+    while (g->p < g->stop && hyb_gbnf_in_name(*g->p)) g->p++;
+    rule = hyb_gbnf_rule(g, name, (size_t)(g->p - name));
+    hyb_draft_edge(g->draft, g->item.start, HYB_EDGE_CALL, rule, 0, g->item.end);
+}
+
+static void hyb_gbnf_open(hyb_gbnf *g, hyb_draft_mark mark)
+{
+    hyb_gbnf_group *group;
+    if (g->depth == HYB_GBNF_MAX_DEPTH) {
+        hyb_gbnf_fail(g, "more than 256 groups in each other");
+        return;
+    }
+    group = &g->group[g->depth++];
+    group->mark = mark;
+    group->start = group->at = hyb_draft_positions(g->draft, 2);
+    group->end = group->start + 1;
+    g->repeatable = false;
+}
+
+/* An item follows what was read of the innermost group. What it leads to is joined when it is known that no repetition
+ * follows: see hyb_gbnf_join. */
+static void hyb_gbnf_item(hyb_gbnf *g)
+{
+    g->mark = hyb_draft_here(g->draft);
+    g->item.start = hyb_draft_positions(g->draft, 2);
+    g->item.end = g->item.start + 1;
+    g->repeatable = true;
+    if (*g->p == '"')
+        hyb_gbnf_literal(g);
+    else if (*g->p == '[')
+        hyb_gbnf_class(g);
+    else if (*g->p == '.') {
+        g->p++;
+        hyb_draft_edge(g->draft, g->item.start, HYB_EDGE_CHARS, 0, 0x10FFFF, g->item.end);
+    } else
+        hyb_gbnf_call(g);
+}
+
+/* The last item, with its repetitions, goes after what was read before it. */
+static void hyb_gbnf_join(hyb_gbnf *g)
+{
+    hyb_gbnf_group *group = &g->group[g->depth - 1];
+    if (!g->repeatable || g->draft->failed) return;
+    hyb_draft_empty(g->draft, group->at, g->item.start);
+    group->at = g->item.end;
+    g->repeatable = false;
+}
+
+static uint32_t hyb_gbnf_number(hyb_gbnf *g)
+{
+    uint32_t n = 0;
+    const char *digits = g->p;
+    for (; g->p < g->stop && hyb_is_digit(*g->p); g->p++)
+        if ((n = n * 10 + (uint32_t)(*g->p - '0')) > HYB_DRAFT_MAX_POSITIONS) {
+            hyb_draft_too_large(g->draft);
+            return 0;
+        }
+    if (g->p == digits) hyb_gbnf_fail(g, "a number is expected here, as in {2,5}");
+    return n;
+}
+
+static void hyb_gbnf_repeat(hyb_gbnf *g)
+{
+    const char c = *g->p++;
+    uint32_t least = c == '+', most = c == '?' ? 1 : HYB_DRAFT_NONE;
+    if (!g->repeatable) {
+        g->p--;
+        hyb_gbnf_fail(g, "a repetition needs something before it");
+        return;
+    }
+    if (c == '{') {
+        hyb_gbnf_space(g, false);
+        least = most = hyb_gbnf_number(g);
+        hyb_gbnf_space(g, false);
+        if (hyb_gbnf_is(g, ',')) {
+            g->p++;
+            hyb_gbnf_space(g, false);
+            most = hyb_gbnf_is(g, '}') ? HYB_DRAFT_NONE : hyb_gbnf_number(g);
+            hyb_gbnf_space(g, false);
+        }
+        if (!hyb_gbnf_is(g, '}')) hyb_gbnf_fail(g, "a repetition ends with }, as in {2,5}");
+        if (most < least) hyb_gbnf_fail(g, "a repetition has more times at least than at most");
+        if (g->draft->failed) return;
+        g->p++;
+    }
+    g->item = hyb_draft_repeat(g->draft, g->mark, g->item, least, most);
+}
+
+/* The innermost group ends: it is an item of the one around it. */
+static void hyb_gbnf_close(hyb_gbnf *g)
+{
+    const hyb_gbnf_group group = g->group[--g->depth];
+    hyb_draft_empty(g->draft, group.at, group.end);
+    g->mark = group.mark;
+    g->item.start = group.start;
+    g->item.end = group.end;
+    g->repeatable = true;
+}
+
+/* What a rule is, after the ::=; to the end of its line, which may be later where something is open. */
+static void hyb_gbnf_body(hyb_gbnf *g)
+{
+    hyb_gbnf_open(g, hyb_draft_here(g->draft));
+    hyb_gbnf_space(g, true);
+    while (!g->draft->failed && g->p < g->stop && (*g->p != '\n' || g->depth > 1)) {
+        const char c = *g->p;
+        if (c == '*' || c == '+' || c == '?' || c == '{') {
+            hyb_gbnf_repeat(g);
+            hyb_gbnf_space(g, g->depth > 1);
+            continue;
+        }
+        hyb_gbnf_join(g);
+        if (c == '|') {
+            hyb_gbnf_group *group = &g->group[g->depth - 1];
+            hyb_draft_empty(g->draft, group->at, group->end);
+            group->at = hyb_draft_positions(g->draft, 1);
+            hyb_draft_empty(g->draft, group->start, group->at);
+            g->p++;
+            hyb_gbnf_space(g, true);
+            continue;
+        }
+        if (c == '(') {
+            hyb_gbnf_open(g, hyb_draft_here(g->draft));
+            g->p++;
+        } else if (c == ')' && g->depth > 1) {
+            hyb_gbnf_close(g);
+            g->p++;
+        } else if (c == '"' || c == '[' || c == '.' || hyb_gbnf_in_name(c))
+            hyb_gbnf_item(g);
+        else
+            hyb_gbnf_fail(g, "a text in quotes, a class, a name or a group is expected here, or the end of the line");
+        hyb_gbnf_space(g, g->depth > 1);
+    }
+    if (g->draft->failed) return;
+    if (g->depth > 1) hyb_gbnf_fail(g, "a group is not closed");
+    hyb_gbnf_join(g);
+    if (!g->draft->failed) hyb_gbnf_close(g);
+}
+
+static void hyb_gbnf_read_rule(hyb_gbnf *g)
+{
+    const char *name = g->p;
+    uint32_t rule;
+    while (g->p < g->stop && hyb_gbnf_in_name(*g->p)) g->p++;
+    if (g->p == name) hyb_gbnf_fail(g, "the name of a rule is expected here");
+    rule = hyb_gbnf_rule(g, name, (size_t)(g->p - name));
+    if (!g->draft->failed && g->draft->rules[rule].start != HYB_DRAFT_NONE)
+        hyb_gbnf_fail(g, "this rule is there already");
+    hyb_gbnf_space(g, false);
+    if (!g->draft->failed && (g->stop - g->p < 3 || memcmp(g->p, "::=", 3)))
+        hyb_gbnf_fail(g, "::= is expected after the name of a rule");
+    if (g->draft->failed) return;
+    g->p += 3;
+    hyb_gbnf_body(g);
+    if (g->draft->failed) return;
+    g->draft->rules[rule].start = g->item.start;
+    g->draft->rules[rule].end = g->item.end;
+}
+
+/* After the last rule: what is used must be there. */
+static void hyb_gbnf_check(hyb_gbnf *g)
+{
+    hyb_draft *draft = g->draft;
+    size_t i;
+    for (i = 0; i < draft->n_rules && !draft->failed; i++) {
+        if (draft->rules[i].start != HYB_DRAFT_NONE) continue;
+        if (i)
+            draft->failed = hyb_fail(draft->error, HYBRID_ERROR_FORMAT, "GBNF, line %u: there is no rule \"%.*s\"",
+                                     g->names[i].line, (int)HYB_MIN(g->names[i].size, 64), g->names[i].text);
+        else
+            draft->failed =
+                hyb_fail(draft->error, HYBRID_ERROR_FORMAT, "GBNF: there is no rule \"root\" to begin with");
+    }
+}
+
+/* Reads a grammar into an empty network; rule 0 is root. names (n_rules) are the caller's, to be freed; they point into
+ * the text. The result is in draft->failed. */
+static void hyb_gbnf_read(hyb_draft *draft, const char *text, size_t size, hyb_gbnf_name **names)
+{
+    hyb_gbnf g;
+    memset(&g, 0, sizeof g);
+    g.draft = draft;
+    g.text = g.p = text;
+    g.stop = text + size;
+    g.line = 1;
+    g.group = (hyb_gbnf_group *)hyb_alloc(draft->rt, HYB_GBNF_MAX_DEPTH * sizeof *g.group);
+    g.ranges = (uint32_t(*)[2])hyb_alloc(draft->rt, HYB_GBNF_MAX_CLASS * sizeof *g.ranges);
+    if (!g.group || !g.ranges) draft->failed = hyb_fail_memory(draft->error, HYB_GBNF_MAX_DEPTH * sizeof *g.group);
+    hyb_gbnf_rule(&g, "root", 4);
+    for (hyb_gbnf_space(&g, true); g.p < g.stop && !draft->failed; hyb_gbnf_space(&g, true)) hyb_gbnf_read_rule(&g);
+    hyb_gbnf_check(&g);
+    hyb_free(draft->rt, g.slots);
+    hyb_free(draft->rt, g.group);
+    hyb_free(draft->rt, g.ranges);
+    *names = g.names;
+}
+/* ==== end src/text/grammar/gbnf.c ==== */
+HYB_COLD_END
+HYB_TEPID_BEGIN
+
+/* ==== begin src/text/grammar/rules.c ==== */
+/* text/grammar/rules: the form in which rules are matched. Characters have become bytes; what no text can come of is
+ * gone; for each rule it is known whether nothing is a text of it; and rules that begin with themselves are refused, so
+ * that those that can be entered at one place have an order (rank), the outer ones first.
+ * Everything here takes time that grows with the size of the network. */
+
+enum { HYB_AT_END = 1, HYB_AT_LAST = 2, HYB_AT_BYTES = 4 };
+
+typedef struct hyb_rule {
+    uint32_t start, rank;
+    bool nullable;
+} hyb_rule;
+
+typedef struct hyb_rule_step { /* an edge, those of a position side by side */
+    uint8_t kind, low, high;
+    uint32_t to, rule;
+} hyb_rule_step;
+
+typedef struct hyb_rules {
+    hybrid_runtime *rt;
+    uint32_t *begin; /* (n + 1) first step of each position */
+    uint8_t *at;     /* (n) HYB_AT_END: a rule ends here; _LAST: and nothing else can happen; _BYTES: bytes follow */
+    hyb_rule_step *steps;
+    hyb_rule *rules;
+    size_t n, n_steps, n_rules;
+    uint8_t class_of[256];   /* bytes that no step tells apart */
+    uint8_t class_byte[256]; /* one of each class */
+    uint32_t n_classes;
+} hyb_rules;
+
+static void hyb_rules_free(hyb_rules *r)
+{
+    hyb_free(r->rt, r->begin);
+    hyb_free(r->rt, r->at);
+    hyb_free(r->rt, r->steps);
+    hyb_free(r->rt, r->rules);
+    memset(r, 0, sizeof *r);
+}
+
+/* ---- characters to bytes ---- */
+
+/* Where a character goes on after its first bytes: tail[k] takes k more bytes, any, and leads to `to`. */
+typedef struct hyb_tails {
+    uint32_t to, tail[4];
+} hyb_tails;
+
+static uint32_t hyb_tail(hyb_draft *draft, hyb_tails *t, int k)
+{
+    int i;
+    for (i = 1; i <= k; i++)
+        if (t->tail[i] == HYB_DRAFT_NONE) {
+            t->tail[i] = hyb_draft_positions(draft, 1);
+            hyb_draft_edge(draft, t->tail[i], HYB_EDGE_BYTES, 0x80, 0xBF, t->tail[i - 1]);
+        }
+    return t->tail[k];
+}
+
+/* A block of code points that are all sequences of: byte i from first[i] to last[i]. */
+static void hyb_lower_block(hyb_draft *draft, uint32_t from, uint32_t low, uint32_t high, hyb_tails *t)
+{
+    char first[4], last[4];
+    const size_t n = hyb_utf8_write(low, first);
+    size_t i, j;
+    hyb_utf8_write(high, last);
+    for (i = 0; i < n; i++) {
+        const uint32_t a = (uint8_t)first[i], b = (uint8_t)last[i];
+        bool any = true;
+        uint32_t next;
+        for (j = i + 1; j < n; j++) any = any && (uint8_t)first[j] == 0x80 && (uint8_t)last[j] == 0xBF;
+        next = any ? hyb_tail(draft, t, (int)(n - 1 - i)) : hyb_draft_positions(draft, 1);
+        hyb_draft_edge(draft, from, HYB_EDGE_BYTES, a, b, next);
+        if (any) return;
+        from = next;
+    }
+}
+
+/* Code points low..high of one length in UTF-8, cut into such blocks. */
+static void hyb_lower_length(hyb_draft *draft, uint32_t from, uint32_t low, uint32_t high, int n, hyb_tails *t)
+{
+    uint32_t todo[16][2];
+    int depth = 0, i;
+    todo[depth][0] = low;
+    todo[depth++][1] = high;
+    while (depth && !draft->failed) {
+        uint32_t a = todo[--depth][0], b = todo[depth][1], cut = 0;
+        for (i = 1; i < n && !cut; i++) {
+            const uint32_t m = (1u << 6 * i) - 1;
+            if ((a & ~m) == (b & ~m)) continue;
+            if (a & m)
+                cut = (a | m) + 1;
+            else if ((b & m) != m)
+                cut = b & ~m;
+        }
+        if (!cut) {
+            hyb_lower_block(draft, from, a, b, t);
+            continue;
+        }
+        todo[depth][0] = cut;
+        todo[depth++][1] = b;
+        todo[depth][0] = a;
+        todo[depth++][1] = cut - 1;
+    }
+}
+
+/* The same for any code points, without the surrogates, which no text has. */
+static void hyb_lower(hyb_draft *draft, uint32_t from, uint32_t low, uint32_t high, hyb_tails *t)
+{
+    static const uint32_t part[5][3] = {
+        { 0, 0x7F, 1 }, { 0x80, 0x7FF, 2 }, { 0x800, 0xD7FF, 3 }, { 0xE000, 0xFFFF, 3 }, { 0x10000, 0x10FFFF, 4 }
+    };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(part); i++) {
+        const uint32_t a = HYB_MAX(low, part[i][0]), b = HYB_MIN(high, part[i][1]);
+        if (a <= b) hyb_lower_length(draft, from, a, b, (int)part[i][2], t);
+    }
+}
+
+/* All edges that take characters. */
+static hybrid_result hyb_rules_lower(hyb_draft *draft)
+{
+    const size_t n = draft->n;
+    hyb_tails t;
+    size_t p;
+    uint32_t e, next;
+    memset(&t, 0xFF, sizeof t);
+    for (p = 0; p < n && !draft->failed; p++)
+        for (e = draft->first[p], draft->first[p] = HYB_DRAFT_NONE; e != HYB_DRAFT_NONE && !draft->failed; e = next) {
+            const hyb_edge edge = draft->edges[e];
+            next = edge.next;
+            if (edge.kind != HYB_EDGE_CHARS) {
+                draft->edges[e].next = draft->first[p];
+                draft->first[p] = e;
+                continue;
+            }
+            if (t.to != edge.to) {
+                memset(&t, 0xFF, sizeof t);
+                t.to = t.tail[0] = edge.to;
+            }
+            hyb_lower(draft, (uint32_t)p, edge.low, edge.high, &t);
+        }
+    return draft->failed;
+}
+
+/* ---- what can come of a position ---- */
+
+typedef struct hyb_survey {
+    hybrid_runtime *rt;
+    hyb_draft *draft;
+    uint32_t *starts, *ends;         /* (n) the rule that starts or ends at a position */
+    uint32_t *from;                  /* (n_edges) where each edge comes from */
+    uint32_t *into, *into_begin;     /* edges that lead into a position */
+    uint32_t *caller, *caller_begin; /* edges that call a rule */
+    uint32_t *left, *left_begin;     /* rules that a rule can begin with */
+    uint32_t *owner;                 /* (n) the rule that is at this position before its first byte */
+    uint32_t *pending;               /* (n) edges of a position that lead on */
+    uint32_t *queue;
+    uint8_t *alive, *rule_alive, *rule_nullable;
+} hyb_survey;
+
+static void hyb_survey_free(hyb_survey *s)
+{
+    void *const blocks[] = { s->starts,  s->ends,         s->from,  s->into,       s->into_begin,
+                             s->caller,  s->caller_begin, s->left,  s->left_begin, s->owner,
+                             s->pending, s->queue,        s->alive, s->rule_alive, s->rule_nullable };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(s->rt, blocks[i]);
+}
+
+static uint32_t *hyb_survey_block(hyb_survey *s, size_t n, int byte, bool *ok)
+{
+    uint32_t *p = *ok ? (uint32_t *)hyb_calloc(s->rt, n + 2, sizeof *p) : NULL;
+    if (p && byte) memset(p, byte, (n + 2) * sizeof *p);
+    *ok = *ok && p;
+    return p;
+}
+
+/* Lists of edges, for each position they lead to or for each rule they call: first counts, then places. */
+static void hyb_survey_sort(const hyb_survey *s, bool calls, uint32_t *begin, size_t n, uint32_t *list)
+{
+    const hyb_edge *edges = s->draft->edges;
+    size_t e, i;
+    for (e = 0; e < s->draft->n_edges; e++)
+        if (s->from[e] != HYB_DRAFT_NONE && (!calls || edges[e].kind == HYB_EDGE_CALL))
+            begin[(calls ? edges[e].low : edges[e].to) + 2]++;
+    for (i = 2; i < n + 2; i++) begin[i] += begin[i - 1];
+    for (e = 0; e < s->draft->n_edges; e++)
+        if (s->from[e] != HYB_DRAFT_NONE && (!calls || edges[e].kind == HYB_EDGE_CALL))
+            list[begin[(calls ? edges[e].low : edges[e].to) + 1]++] = (uint32_t)e;
+}
+
+static hybrid_result hyb_survey_begin(hyb_survey *s, hyb_draft *draft)
+{
+    const size_t n = draft->n, m = draft->n_edges, k = draft->n_rules;
+    bool ok = true;
+    size_t p;
+    uint32_t e;
+    memset(s, 0, sizeof *s);
+    s->rt = draft->rt;
+    s->draft = draft;
+    s->starts = hyb_survey_block(s, n, 0xFF, &ok);
+    s->ends = hyb_survey_block(s, n, 0xFF, &ok);
+    s->from = hyb_survey_block(s, m, 0xFF, &ok);
+    s->into = hyb_survey_block(s, m, 0, &ok);
+    s->into_begin = hyb_survey_block(s, n, 0, &ok);
+    s->caller = hyb_survey_block(s, m, 0, &ok);
+    s->caller_begin = hyb_survey_block(s, k, 0, &ok);
+    s->left = hyb_survey_block(s, m, 0, &ok);
+    s->left_begin = hyb_survey_block(s, k, 0, &ok);
+    s->owner = hyb_survey_block(s, n, 0xFF, &ok);
+    s->pending = hyb_survey_block(s, n, 0, &ok);
+    s->queue = hyb_survey_block(s, HYB_MAX(n, k), 0, &ok);
+    s->alive = (uint8_t *)(ok ? hyb_calloc(s->rt, n + 1, 1) : NULL);
+    s->rule_alive = (uint8_t *)(ok ? hyb_calloc(s->rt, k + 1, 1) : NULL);
+    s->rule_nullable = (uint8_t *)(ok ? hyb_calloc(s->rt, k + 1, 1) : NULL);
+    if (!ok || !s->alive || !s->rule_alive || !s->rule_nullable)
+        return hyb_fail(draft->error, HYBRID_ERROR_MEMORY, "out of memory for a grammar of %llu positions",
+                        (unsigned long long)n);
+    for (p = 0; p < k; p++) {
+        s->starts[draft->rules[p].start] = (uint32_t)p;
+        s->ends[draft->rules[p].end] = (uint32_t)p;
+    }
+    for (p = 0; p < n; p++)
+        for (e = draft->first[p]; e != HYB_DRAFT_NONE; e = draft->edges[e].next) s->from[e] = (uint32_t)p;
+    hyb_survey_sort(s, false, s->into_begin, n, s->into);
+    hyb_survey_sort(s, true, s->caller_begin, k, s->caller);
+    return HYBRID_OK;
+}
+
+/* Marks the positions from which the end of their rule can be reached, and the rules that a text can come of. */
+static void hyb_survey_alive(hyb_survey *s)
+{
+    const hyb_draft *draft = s->draft;
+    size_t head = 0, tail = 0, r;
+    uint32_t i;
+    for (r = 0; r < draft->n_rules; r++) s->queue[tail++] = draft->rules[r].end;
+    for (r = 0; r < draft->n_rules; r++) s->alive[draft->rules[r].end] = 1;
+    while (head < tail) {
+        const uint32_t p = s->queue[head++], rule = s->starts[p];
+        for (i = s->into_begin[p]; i < s->into_begin[p + 1]; i++) {
+            const hyb_edge *e = &draft->edges[s->into[i]];
+            const uint32_t from = s->from[s->into[i]];
+            if (s->alive[from] || (e->kind == HYB_EDGE_CALL && !s->rule_alive[e->low])) continue;
+            s->alive[from] = 1;
+            s->queue[tail++] = from;
+        }
+        if (rule == HYB_DRAFT_NONE || s->rule_alive[rule]) continue;
+        s->rule_alive[rule] = 1;
+        for (i = s->caller_begin[rule]; i < s->caller_begin[rule + 1]; i++) { /* those that waited for it */
+            const uint32_t e = s->caller[i], from = s->from[e];
+            if (s->alive[from] || !s->alive[draft->edges[e].to]) continue;
+            s->alive[from] = 1;
+            s->queue[tail++] = from;
+        }
+    }
+}
+
+/* Takes out the edges that lead to where nothing ends. */
+static void hyb_survey_prune(hyb_survey *s)
+{
+    hyb_draft *draft = s->draft;
+    size_t p;
+    uint32_t e, next;
+    for (p = 0; p < draft->n; p++)
+        for (e = draft->first[p], draft->first[p] = HYB_DRAFT_NONE; e != HYB_DRAFT_NONE; e = next) {
+            hyb_edge *edge = &draft->edges[e];
+            next = edge->next;
+            if (!s->alive[edge->to] || (edge->kind == HYB_EDGE_CALL && !s->rule_alive[edge->low])) {
+                s->from[e] = HYB_DRAFT_NONE;
+                continue;
+            }
+            edge->next = draft->first[p];
+            draft->first[p] = e;
+        }
+}
+
+static void hyb_survey_reach(hyb_survey *s, uint32_t p, uint32_t owner, size_t *tail)
+{
+    if (s->owner[p] != HYB_DRAFT_NONE) return;
+    s->owner[p] = owner;
+    s->queue[(*tail)++] = p;
+}
+
+/* Which positions a rule reaches before its first byte, and so which rules are done before it. */
+static void hyb_survey_nullable(hyb_survey *s)
+{
+    const hyb_draft *draft = s->draft;
+    size_t head = 0, tail = 0, r;
+    uint32_t i, e;
+    for (r = 0; r < draft->n_rules; r++) hyb_survey_reach(s, draft->rules[r].start, (uint32_t)r, &tail);
+    while (head < tail) {
+        const uint32_t p = s->queue[head++], owner = s->owner[p], rule = s->ends[p];
+        for (e = draft->first[p]; e != HYB_DRAFT_NONE; e = draft->edges[e].next) {
+            const hyb_edge *edge = &draft->edges[e];
+            if (edge->kind == HYB_EDGE_EMPTY || (edge->kind == HYB_EDGE_CALL && s->rule_nullable[edge->low]))
+                hyb_survey_reach(s, edge->to, owner, &tail);
+        }
+        if (rule == HYB_DRAFT_NONE || s->rule_nullable[rule]) continue;
+        s->rule_nullable[rule] = 1;
+        for (i = s->caller_begin[rule]; i < s->caller_begin[rule + 1]; i++) { /* those that waited for it */
+            e = s->caller[i];
+            if (s->from[e] != HYB_DRAFT_NONE && s->owner[s->from[e]] != HYB_DRAFT_NONE)
+                hyb_survey_reach(s, draft->edges[e].to, s->owner[s->from[e]], &tail);
+        }
+    }
+}
+
+/* The rules that each rule can begin with. */
+static void hyb_survey_left(hyb_survey *s)
+{
+    const hyb_draft *draft = s->draft;
+    const uint32_t *from = s->from;
+    size_t e, i;
+    uint32_t owner;
+    for (e = 0; e < draft->n_edges; e++)
+        if (draft->edges[e].kind == HYB_EDGE_CALL && from[e] != HYB_DRAFT_NONE &&
+            (owner = s->owner[from[e]]) != HYB_DRAFT_NONE)
+            s->left_begin[owner + 2]++;
+    for (i = 2; i < draft->n_rules + 2; i++) s->left_begin[i] += s->left_begin[i - 1];
+    for (e = 0; e < draft->n_edges; e++)
+        if (draft->edges[e].kind == HYB_EDGE_CALL && from[e] != HYB_DRAFT_NONE &&
+            (owner = s->owner[from[e]]) != HYB_DRAFT_NONE)
+            s->left[s->left_begin[owner + 1]++] = draft->edges[e].low;
+}
+
+/* Gives each rule its rank: after all those that can begin with it. Returns a rule that can begin with itself, or
+ * HYB_DRAFT_NONE. */
+static uint32_t hyb_survey_rank(hyb_survey *s, hyb_rule *rules)
+{
+    const size_t k = s->draft->n_rules;
+    uint32_t *waits = s->pending, i; /* for how many rules each waits; a position at least belongs to each rule */
+    size_t head = 0, tail = 0, r;
+    memset(waits, 0, (s->draft->n + 2) * sizeof *waits);
+    for (i = 0; i < s->left_begin[k]; i++) waits[s->left[i]]++;
+    for (r = 0; r < k; r++)
+        if (!waits[r]) s->queue[tail++] = (uint32_t)r;
+    while (head < tail) {
+        const uint32_t rule = s->queue[head];
+        rules[rule].rank = (uint32_t)head++;
+        for (i = s->left_begin[rule]; i < s->left_begin[rule + 1]; i++)
+            if (!--waits[s->left[i]]) s->queue[tail++] = s->left[i];
+    }
+    for (r = 0; r < k && !waits[r]; r++) {}
+    if (r == k) return HYB_DRAFT_NONE;
+    for (head = 0; head < k; head++) /* each rule that waits does so for one that does too: back and back in a circle */
+        for (i = s->left_begin[head]; i < s->left_begin[head + 1] && waits[head]; i++)
+            if (waits[s->left[i]]) s->queue[s->left[i]] = (uint32_t)head;
+    for (head = 0; head < k; head++) r = s->queue[r];
+    return (uint32_t)r;
+}
+
+/* ---- the finished form ---- */
+
+/* Marks positions after which nothing can happen but the end of their rule. */
+static void hyb_rules_last(hyb_rules *r, hyb_survey *s)
+{
+    const hyb_draft *draft = s->draft;
+    size_t head = 0, tail = 0, p;
+    uint32_t e, i;
+    for (p = 0; p < draft->n; p++)
+        for (s->pending[p] = 0, e = draft->first[p]; e != HYB_DRAFT_NONE; e = draft->edges[e].next) s->pending[p]++;
+    for (p = 0; p < draft->n_rules; p++) {
+        r->at[draft->rules[p].end] = HYB_AT_END | HYB_AT_LAST;
+        s->queue[tail++] = draft->rules[p].end;
+    }
+    while (head < tail) {
+        const uint32_t at = s->queue[head++];
+        for (i = s->into_begin[at]; i < s->into_begin[at + 1]; i++) {
+            e = s->into[i];
+            if (s->from[e] == HYB_DRAFT_NONE || draft->edges[e].kind != HYB_EDGE_EMPTY || --s->pending[s->from[e]])
+                continue;
+            r->at[s->from[e]] |= HYB_AT_LAST;
+            s->queue[tail++] = s->from[e];
+        }
+    }
+}
+
+/* Steps side by side, and the classes of bytes. */
+static void hyb_rules_lay(hyb_rules *r, const hyb_draft *draft)
+{
+    bool cut[257];
+    size_t p, n = 0;
+    uint32_t e;
+    int b;
+    memset(cut, 0, sizeof cut);
+    for (p = 0; p < draft->n; p++) {
+        r->begin[p] = (uint32_t)n;
+        for (e = draft->first[p]; e != HYB_DRAFT_NONE; e = draft->edges[e].next) {
+            const hyb_edge *edge = &draft->edges[e];
+            hyb_rule_step *step = &r->steps[n++];
+            step->kind = (uint8_t)edge->kind;
+            step->to = edge->to;
+            if (edge->kind == HYB_EDGE_CALL) step->rule = edge->low;
+            if (edge->kind != HYB_EDGE_BYTES) continue;
+            step->low = (uint8_t)edge->low;
+            step->high = (uint8_t)edge->high;
+            cut[edge->low] = cut[edge->high + 1] = true;
+            r->at[p] |= HYB_AT_BYTES;
+        }
+    }
+    r->begin[draft->n] = (uint32_t)n;
+    for (b = 0; b < 256; b++) {
+        if (!b || cut[b]) r->class_byte[r->n_classes++] = (uint8_t)b;
+        r->class_of[b] = (uint8_t)(r->n_classes - 1);
+    }
+}
+
+static hybrid_result hyb_rules_fill(hyb_rules *r, hyb_survey *s, uint32_t *circle)
+{
+    const hyb_draft *draft = s->draft;
+    size_t i;
+    r->n = draft->n;
+    r->n_steps = draft->n_edges;
+    r->n_rules = draft->n_rules;
+    r->begin = (uint32_t *)hyb_calloc(r->rt, r->n + 1, sizeof *r->begin);
+    r->at = (uint8_t *)hyb_calloc(r->rt, r->n, 1);
+    r->steps = (hyb_rule_step *)hyb_calloc(r->rt, r->n_steps, sizeof *r->steps);
+    r->rules = (hyb_rule *)hyb_calloc(r->rt, r->n_rules, sizeof *r->rules);
+    if (!r->begin || !r->at || !r->steps || !r->rules)
+        return hyb_fail(draft->error, HYBRID_ERROR_MEMORY, "out of memory for a grammar of %llu positions",
+                        (unsigned long long)r->n);
+    *circle = hyb_survey_rank(s, r->rules);
+    for (i = 0; i < r->n_rules; i++) {
+        r->rules[i].start = draft->rules[i].start;
+        r->rules[i].nullable = s->rule_nullable[i] != 0;
+    }
+    hyb_rules_last(r, s);
+    hyb_rules_lay(r, draft);
+    return HYBRID_OK;
+}
+
+/* Makes the rules of a network, all of whose rules have a start and an end of their own; rule 0 is the whole text.
+ * draft is used up, but not freed. *circle: a rule that begins with itself, which the caller names and refuses, or
+ * HYB_DRAFT_NONE. *empty: no text can come of rule 0. */
+static hybrid_result hyb_rules_make(hyb_draft *draft, hyb_rules *rules, uint32_t *circle, bool *empty)
+{
+    hyb_survey s;
+    hybrid_result r;
+    memset(rules, 0, sizeof *rules);
+    rules->rt = draft->rt;
+    *circle = HYB_DRAFT_NONE;
+    if ((r = draft->failed) != HYBRID_OK || (r = hyb_rules_lower(draft)) != HYBRID_OK) return r;
+    r = hyb_survey_begin(&s, draft);
+    if (!r) {
+        hyb_survey_alive(&s);
+        *empty = !s.rule_alive[0];
+        hyb_survey_nullable(&s);
+        hyb_survey_left(&s);
+        hyb_survey_prune(&s);
+        r = hyb_rules_fill(rules, &s, circle);
+    }
+    hyb_survey_free(&s);
+    if (r) hyb_rules_free(rules);
+    return r;
+}
+/* ==== end src/text/grammar/rules.c ==== */
+
+/* ==== begin src/text/grammar/match.c ==== */
+/* text/grammar/match: where a text stands in a grammar.
+ *
+ * A state is a set of items: a position in a rule, and a *return*: where the rule's caller goes on, or rather all the
+ * places where its callers do, because one rule that is entered at one byte by several callers is followed once. A
+ * return is a set of pairs (position, return of that one); 0 is the return of the whole text.
+ *
+ *     state  = { (position, return), ... }        sorted, with bytes to come; and whether the text may end
+ *     return = { (position, return), ... }        sorted; a smaller number than that of any that holds it
+ *
+ * Both are kept once, however often they come up, so that a number says what a state is, and where a byte leads from it
+ * is remembered in a table: a text of a kind that was seen before costs one look-up a byte. A call at the end of a rule
+ * returns to where its rule would have (position HYB_AT_LAST), so repetition by recursion does not nest.
+ *
+ * When a table is full, all but what a state needs is forgotten. What cannot be kept then is an error: LIMIT. */
+
+#define HYB_MATCH_MAX_STATES 8192
+#define HYB_MATCH_MAX_SETS   32768 /* states and returns together */
+#define HYB_MATCH_MAX_PAIRS  524288
+#define HYB_MATCH_MAX_ITEMS  16384 /* in one step */
+#define HYB_MATCH_NEW        0x80000000u
+#define HYB_MATCH_UNKNOWN    0xFFFFFFFFu
+#define HYB_MATCH_DEAD       0u
+
+typedef struct hyb_pair {
+    uint32_t position, ret;
+} hyb_pair;
+
+typedef struct hyb_set {
+    uint32_t first, n; /* pairs */
+    uint32_t hash;
+    uint32_t state; /* the number of the state that this is, or HYB_MATCH_UNKNOWN: a return */
+    bool end;       /* of a state: the text may end */
+} hyb_set;
+
+typedef struct hyb_match {
+    hybrid_runtime *rt;
+    const hyb_rules *rules;
+    hyb_set *sets; /* 0: no pairs: the return of the whole text */
+    hyb_pair *pairs;
+    uint32_t *slots;     /* hash table of set + 1 */
+    uint32_t *state_set; /* the set of each state; state 0: no item, no end: dead */
+    uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
+    size_t n_sets, n_pairs, n_slots, n_states;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity;
+    /* the step that is being made */
+    hyb_pair *items;
+    uint32_t *seen; /* hash table of item + 1 */
+    size_t n_items, item_capacity, n_seen;
+    uint32_t *made;    /* (n_rules) of a rule that was entered: its pairs, the last one added; else UNKNOWN */
+    hyb_pair *entered; /* (n_rules) the rules that were entered: rank, rule */
+    size_t n_entered;
+    hyb_pair *calls; /* the pairs of all rules that were entered */
+    uint32_t *call_next;
+    size_t n_calls, call_capacity, call_next_capacity;
+    bool end;
+    bool full;            /* a table was full */
+    uint32_t n_forgotten; /* how often the numbers of states have changed */
+    uint32_t start;       /* the state at the beginning of a text */
+} hyb_match;
+
+static void hyb_match_free(hyb_match *m)
+{
+    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,     m->items,
+                             m->seen, m->made,  m->entered, m->calls,     m->call_next };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
+    memset(m, 0, sizeof *m);
+}
+
+static uint32_t hyb_pair_hash(uint32_t h, const hyb_pair *p)
+{
+    h = (h ^ p->position) * 0x9E3779B1u;
+    h = (h ^ h >> 15 ^ p->ret) * 0x85EBCA77u;
+    return h ^ h >> 13;
+}
+
+static hybrid_result hyb_match_full(hyb_match *m, hybrid_error *error, const char *what)
+{
+    m->full = true;
+    return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text cannot be followed any further: %s", what);
+}
+
+/* ---- sets, each kept once ---- */
+
+static int hyb_pair_order(const void *a, const void *b)
+{
+    const hyb_pair *x = (const hyb_pair *)a, *y = (const hyb_pair *)b;
+    if (x->position != y->position) return x->position < y->position ? -1 : 1;
+    return (x->ret > y->ret) - (x->ret < y->ret);
+}
+
+static uint32_t hyb_set_seed(size_t n, bool state, bool end)
+{
+    return (uint32_t)n * 4 + (state ? 1 : 0) + (end ? 2 : 0);
+}
+
+static void hyb_match_place(const hyb_match *m, uint32_t *slots, size_t n, size_t set)
+{
+    size_t at = m->sets[set].hash & (n - 1);
+    while (slots[at]) at = (at + 1) & (n - 1);
+    slots[at] = (uint32_t)set + 1;
+}
+
+static hybrid_result hyb_match_rehash(hyb_match *m, size_t n, hybrid_error *error)
+{
+    uint32_t *slots = (uint32_t *)hyb_calloc(m->rt, n, sizeof *slots);
+    size_t i;
+    if (!slots) return hyb_fail_memory(error, n * sizeof *slots);
+    for (i = 0; i < m->n_sets; i++) hyb_match_place(m, slots, n, i);
+    hyb_free(m->rt, m->slots);
+    m->slots = slots;
+    m->n_slots = n;
+    return HYBRID_OK;
+}
+
+/* The number of the set of these pairs (sorted, each once). */
+static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n, bool state, bool end,
+                                   uint32_t *number, hybrid_error *error)
+{
+    uint32_t h = hyb_set_seed(n, state, end);
+    hyb_set *set;
+    hybrid_result r;
+    size_t i, at;
+    for (i = 0; i < n; i++) h = hyb_pair_hash(h, &pairs[i]);
+    if (m->n_slots <= 2 * m->n_sets && (r = hyb_match_rehash(m, HYB_MAX(256, 2 * m->n_slots), error)) != HYBRID_OK)
+        return r;
+    for (at = h & (m->n_slots - 1); m->slots[at]; at = (at + 1) & (m->n_slots - 1)) {
+        *number = m->slots[at] - 1;
+        set = &m->sets[*number];
+        if (set->hash == h && set->n == n && (set->state != HYB_MATCH_UNKNOWN) == state && set->end == end &&
+            (!n || !memcmp(m->pairs + set->first, pairs, n * sizeof *pairs)))
+            return HYBRID_OK;
+    }
+    if (m->n_sets == HYB_MATCH_MAX_SETS || n > HYB_MATCH_MAX_PAIRS - m->n_pairs ||
+        (state && m->n_states == HYB_MATCH_MAX_STATES))
+        return hyb_match_full(m, error, "it nests too deep, or can be read in too many ways");
+    if ((r = HYB_GROW(m->rt, m->sets, m->set_capacity, m->n_sets, m->n_sets + 1, error)) != HYBRID_OK ||
+        (r = HYB_GROW(m->rt, m->pairs, m->pair_capacity, m->n_pairs, m->n_pairs + n, error)) != HYBRID_OK)
+        return r;
+    if (state) {
+        const size_t k = m->rules->n_classes;
+        if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
+                HYBRID_OK)
+            return r;
+        memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
+        m->state_set[m->n_states] = (uint32_t)m->n_sets;
+    }
+    *number = (uint32_t)m->n_sets;
+    set = &m->sets[m->n_sets++];
+    set->first = (uint32_t)m->n_pairs;
+    set->n = (uint32_t)n;
+    set->hash = h;
+    set->end = end;
+    set->state = state ? (uint32_t)m->n_states++ : HYB_MATCH_UNKNOWN;
+    if (n) memcpy(m->pairs + m->n_pairs, pairs, n * sizeof *pairs);
+    m->n_pairs += n;
+    m->slots[at] = *number + 1;
+    return HYBRID_OK;
+}
+
+/* ---- one step ---- */
+
+static hybrid_result hyb_match_more_seen(hyb_match *m, hybrid_error *error)
+{
+    const size_t n = HYB_MAX(256, 2 * m->n_seen);
+    uint32_t *seen = (uint32_t *)hyb_calloc(m->rt, n, sizeof *seen);
+    size_t i, at;
+    if (!seen) return hyb_fail_memory(error, n * sizeof *seen);
+    for (i = 0; i < m->n_items; i++) {
+        for (at = hyb_pair_hash(0, &m->items[i]) & (n - 1); seen[at];) at = (at + 1) & (n - 1);
+        seen[at] = (uint32_t)i + 1;
+    }
+    hyb_free(m->rt, m->seen);
+    m->seen = seen;
+    m->n_seen = n;
+    return HYBRID_OK;
+}
+
+/* Adds an item, unless it is there. */
+static hybrid_result hyb_match_add(hyb_match *m, uint32_t position, uint32_t ret, hybrid_error *error)
+{
+    hyb_pair item;
+    hybrid_result r;
+    size_t at;
+    item.position = position;
+    item.ret = ret;
+    if (m->n_seen <= 2 * m->n_items && (r = hyb_match_more_seen(m, error)) != HYBRID_OK) return r;
+    for (at = hyb_pair_hash(0, &item) & (m->n_seen - 1); m->seen[at]; at = (at + 1) & (m->n_seen - 1)) {
+        const hyb_pair *other = &m->items[m->seen[at] - 1];
+        if (other->position == position && other->ret == ret) return HYBRID_OK;
+    }
+    if (m->n_items == HYB_MATCH_MAX_ITEMS)
+        return hyb_match_full(m, error, "at one byte it can be read in more than 16384 ways");
+    if ((r = HYB_GROW(m->rt, m->items, m->item_capacity, m->n_items, m->n_items + 1, error)) != HYBRID_OK) return r;
+    HYB_STEPS(1);
+    m->items[m->n_items++] = item;
+    m->seen[at] = (uint32_t)m->n_items;
+    return HYBRID_OK;
+}
+
+/* A rule is entered, and its caller goes on at (position, ret). */
+static hybrid_result hyb_match_enter(hyb_match *m, uint32_t rule, uint32_t position, uint32_t ret, hybrid_error *error)
+{
+    const hyb_rule *callee = &m->rules->rules[rule];
+    hybrid_result r = HYBRID_OK;
+    if (callee->nullable) r = hyb_match_add(m, position, ret, error);
+    if (r || (m->rules->at[position] & HYB_AT_LAST)) return r ? r : hyb_match_add(m, callee->start, ret, error);
+    if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + 1, error)) != HYBRID_OK ||
+        (r = HYB_GROW(m->rt, m->call_next, m->call_next_capacity, m->n_calls, m->n_calls + 1, error)) != HYBRID_OK)
+        return r;
+    if (m->made[rule] == HYB_MATCH_UNKNOWN) {
+        m->entered[m->n_entered].position = callee->rank;
+        m->entered[m->n_entered++].ret = rule;
+        if ((r = hyb_match_add(m, callee->start, HYB_MATCH_NEW | rule, error)) != HYBRID_OK) return r;
+    }
+    m->calls[m->n_calls].position = position;
+    m->calls[m->n_calls].ret = ret;
+    m->call_next[m->n_calls] = m->made[rule];
+    m->made[rule] = (uint32_t)m->n_calls++;
+    return HYBRID_OK;
+}
+
+/* Adds everything that can be reached from the items without a byte. A rule that ends where it was entered needs no
+ * return: its callers went on when they entered it (nullable). */
+static hybrid_result hyb_match_close(hyb_match *m, hybrid_error *error)
+{
+    const hyb_rules *rules = m->rules;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    uint32_t k;
+    for (i = 0; i < m->n_items && !r; i++) {
+        const hyb_pair item = m->items[i];
+        for (k = rules->begin[item.position]; k < rules->begin[item.position + 1] && !r; k++) {
+            const hyb_rule_step *step = &rules->steps[k];
+            if (step->kind == HYB_EDGE_EMPTY) r = hyb_match_add(m, step->to, item.ret, error);
+            if (step->kind == HYB_EDGE_CALL) r = hyb_match_enter(m, step->rule, step->to, item.ret, error);
+        }
+        if (!(rules->at[item.position] & HYB_AT_END) || (item.ret & HYB_MATCH_NEW)) continue;
+        if (!item.ret) m->end = true;
+        for (k = 0; k < m->sets[item.ret].n && !r; k++) {
+            const hyb_pair back = m->pairs[m->sets[item.ret].first + k];
+            r = hyb_match_add(m, back.position, back.ret, error);
+        }
+    }
+    return r;
+}
+
+static size_t hyb_pairs_unique(hyb_pair *pairs, size_t n)
+{
+    size_t i, kept = 0;
+    if (n > 1) qsort(pairs, n, sizeof *pairs, hyb_pair_order);
+    for (i = 0; i < n; i++)
+        if (!kept || hyb_pair_order(&pairs[kept - 1], &pairs[i])) pairs[kept++] = pairs[i];
+    return kept;
+}
+
+/* The returns of the rules that were entered, the outer ones first: what an inner one refers to is then there. Leaves
+ * in made[] their sets. */
+static hybrid_result hyb_match_returns(hyb_match *m, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i, n;
+    uint32_t c, next;
+    if (m->n_entered > 1) qsort(m->entered, m->n_entered, sizeof *m->entered, hyb_pair_order);
+    for (i = 0; i < m->n_entered && !r; i++) {
+        const uint32_t rule = m->entered[i].ret;
+        /* room behind the calls, to sort them in */
+        for (n = 0, c = m->made[rule]; c != HYB_MATCH_UNKNOWN; c = m->call_next[c]) n++;
+        if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + n, error)) != HYBRID_OK) break;
+        for (n = 0, c = m->made[rule]; c != HYB_MATCH_UNKNOWN; c = next, n++) {
+            hyb_pair pair = m->calls[c];
+            next = m->call_next[c];
+            if (pair.ret & HYB_MATCH_NEW) pair.ret = m->made[pair.ret & ~HYB_MATCH_NEW];
+            m->calls[m->n_calls + n] = pair;
+        }
+        n = hyb_pairs_unique(m->calls + m->n_calls, n);
+        r = hyb_match_set(m, m->calls + m->n_calls, n, false, false, &m->made[rule], error);
+    }
+    return r;
+}
+
+/* Begins a step: no items. */
+static void hyb_match_begin(hyb_match *m)
+{
+    size_t i;
+    if (m->n_items * 8 < m->n_seen)
+        for (i = 0; i < m->n_items; i++) {
+            size_t at = hyb_pair_hash(0, &m->items[i]) & (m->n_seen - 1);
+            while (m->seen[at]) {
+                m->seen[at] = 0;
+                at = (at + 1) & (m->n_seen - 1);
+            }
+        }
+    else if (m->n_seen)
+        memset(m->seen, 0, m->n_seen * sizeof *m->seen);
+    for (i = 0; i < m->n_entered; i++) m->made[m->entered[i].ret] = HYB_MATCH_UNKNOWN;
+    m->n_items = m->n_entered = m->n_calls = 0;
+    m->end = false;
+}
+
+/* Ends it: the state that the items make. */
+static hybrid_result hyb_match_finish(hyb_match *m, uint32_t *state, hybrid_error *error)
+{
+    hybrid_result r = hyb_match_close(m, error);
+    size_t i, n = 0;
+    uint32_t set;
+    if (!r) r = hyb_match_returns(m, error);
+    if (r) return r;
+    for (i = 0; i < m->n_items; i++)
+        if (m->rules->at[m->items[i].position] & HYB_AT_BYTES) n++;
+    if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + n, error)) != HYBRID_OK) return r;
+    for (i = n = 0; i < m->n_items; i++) {
+        hyb_pair item = m->items[i];
+        if (!(m->rules->at[item.position] & HYB_AT_BYTES)) continue;
+        if (item.ret & HYB_MATCH_NEW) item.ret = m->made[item.ret & ~HYB_MATCH_NEW];
+        m->calls[m->n_calls + n++] = item;
+    }
+    n = hyb_pairs_unique(m->calls + m->n_calls, n);
+    if ((r = hyb_match_set(m, m->calls + m->n_calls, n, true, m->end, &set, error)) != HYBRID_OK) return r;
+    *state = m->sets[set].state;
+    return HYBRID_OK;
+}
+
+/* Where a byte of a class leads from a state, computed. */
+static hybrid_result hyb_match_step(hyb_match *m, uint32_t state, uint32_t class_index, uint32_t *next,
+                                    hybrid_error *error)
+{
+    const hyb_rules *rules = m->rules;
+    const hyb_set set = m->sets[m->state_set[state]];
+    const uint8_t byte = rules->class_byte[class_index];
+    hybrid_result r = HYBRID_OK;
+    uint32_t i, k;
+    hyb_match_begin(m);
+    for (i = 0; i < set.n && !r; i++) {
+        const hyb_pair item = m->pairs[set.first + i];
+        for (k = rules->begin[item.position]; k < rules->begin[item.position + 1] && !r; k++) {
+            const hyb_rule_step *step = &rules->steps[k];
+            if (step->kind == HYB_EDGE_BYTES && step->low <= byte && byte <= step->high)
+                r = hyb_match_add(m, step->to, item.ret, error);
+        }
+    }
+    if (!r) r = hyb_match_finish(m, next, error);
+    if (!r) m->next[(size_t)state * rules->n_classes + class_index] = *next;
+    return r;
+}
+
+/* Where a byte leads from a state: HYB_MATCH_DEAD, or a state that something can come of. */
+HYB_INLINE hybrid_result hyb_match_next(hyb_match *m, uint32_t state, uint8_t byte, uint32_t *next, hybrid_error *error)
+{
+    const uint32_t k = m->rules->class_of[byte];
+    *next = m->next[(size_t)state * m->rules->n_classes + k];
+    return HYB_LIKELY(*next != HYB_MATCH_UNKNOWN) ? HYBRID_OK : hyb_match_step(m, state, k, next, error);
+}
+
+HYB_INLINE bool hyb_match_end(const hyb_match *m, uint32_t state) { return m->sets[m->state_set[state]].end; }
+
+/* ---- forgetting ---- */
+
+/* Forgets everything but the dead state, these (n), and what they need. Numbers change, those in states[] too, but not
+ * their order: sorted pairs stay sorted. Fails only for want of memory, and has changed nothing then. */
+static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, size_t n_kept, hybrid_error *error)
+{
+    uint32_t *to = (uint32_t *)hyb_calloc(m->rt, m->n_sets, sizeof *to);
+    const size_t k = m->rules->n_classes;
+    size_t i, n = 0, pairs = 0;
+    uint32_t j;
+    if (!to) return hyb_fail_memory(error, m->n_sets * sizeof *to);
+    to[0] = to[m->state_set[HYB_MATCH_DEAD]] = 1;
+    for (i = 0; i < n_kept; i++) to[*states[i] = m->state_set[*states[i]]] = 1;
+    for (i = m->n_sets; i-- > 0;) /* a set refers to smaller numbers only */
+        for (j = 0; j < m->sets[i].n && to[i]; j++) to[m->pairs[m->sets[i].first + j].ret] = 1;
+    m->n_states = 0;
+    for (i = 0; i < m->n_sets; i++) {
+        hyb_set set = m->sets[i];
+        if (!to[i]) continue;
+        to[i] = (uint32_t)n;
+        set.hash = hyb_set_seed(set.n, set.state != HYB_MATCH_UNKNOWN, set.end);
+        for (j = 0; j < set.n; j++) {
+            hyb_pair pair = m->pairs[set.first + j];
+            pair.ret = to[pair.ret];
+            m->pairs[pairs + j] = pair;
+            set.hash = hyb_pair_hash(set.hash, &pair);
+        }
+        set.first = (uint32_t)pairs;
+        pairs += set.n;
+        if (set.state != HYB_MATCH_UNKNOWN) {
+            m->state_set[m->n_states] = (uint32_t)n;
+            set.state = (uint32_t)m->n_states++;
+        }
+        m->sets[n++] = set;
+    }
+    m->n_sets = n;
+    m->n_pairs = pairs;
+    for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
+    memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
+    memset(m->next, 0, k * sizeof *m->next);
+    memset(m->slots, 0, m->n_slots * sizeof *m->slots);
+    for (i = 0; i < n; i++) hyb_match_place(m, m->slots, m->n_slots, i);
+    m->full = false;
+    m->n_forgotten++;
+    hyb_free(m->rt, to);
+    return HYBRID_OK;
+}
+
+/* ---- texts ---- */
+
+/* The state at the beginning of a text. */
+static hybrid_result hyb_match_start(hyb_match *m, uint32_t *state, hybrid_error *error)
+{
+    hybrid_result r;
+    if (m->start == HYB_MATCH_UNKNOWN) {
+        hyb_match_begin(m);
+        if ((r = hyb_match_add(m, m->rules->rules[0].start, 0, error)) != HYBRID_OK ||
+            (r = hyb_match_finish(m, &m->start, error)) != HYBRID_OK)
+            return r;
+    }
+    *state = m->start;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_match_make(hyb_match *m, const hyb_rules *rules, uint32_t *state, hybrid_error *error)
+{
+    hybrid_result r;
+    uint32_t number;
+    memset(m, 0, sizeof *m);
+    m->rt = rules->rt;
+    m->rules = rules;
+    m->start = HYB_MATCH_UNKNOWN;
+    m->made = (uint32_t *)hyb_alloc(m->rt, rules->n_rules * sizeof *m->made);
+    m->entered = (hyb_pair *)hyb_alloc(m->rt, rules->n_rules * sizeof *m->entered);
+    r = m->made && m->entered ? HYBRID_OK : hyb_fail_memory(error, rules->n_rules * sizeof *m->made);
+    if (!r) memset(m->made, 0xFF, rules->n_rules * sizeof *m->made);
+    if (!r) r = hyb_match_set(m, NULL, 0, false, false, &number, error); /* 0: the return of the whole text */
+    if (!r) r = hyb_match_set(m, NULL, 0, true, false, &number, error);  /* state 0: dead, for ever */
+    if (!r) memset(m->next, 0, rules->n_classes * sizeof *m->next);
+    if (!r) r = hyb_match_start(m, state, error);
+    if (r) hyb_match_free(m);
+    return r;
+}
+
+/* After a failure at *at: true when tables were full, and are not any more. from: where the call began. */
+static bool hyb_match_again(hyb_match *m, uint32_t *from, uint32_t *at)
+{
+    uint32_t *states[3];
+    states[0] = &m->start;
+    states[1] = from;
+    states[2] = at;
+    return m->full && !hyb_match_forget(m, states, 3, NULL);
+}
+
+/* Follows bytes from *state, which changes only when all of them fit. *n: how many did. FORMAT (without a sentence):
+ * the next one does not. */
+static hybrid_result hyb_match_bytes(hyb_match *m, uint32_t *state, const uint8_t *bytes, size_t size, size_t *n,
+                                     hybrid_error *error)
+{
+    uint32_t at = *state, next = 0;
+    hybrid_result r;
+    for (*n = 0; *n < size; ++*n) {
+        m->full = false;
+        if ((r = hyb_match_next(m, at, bytes[*n], &next, error)) != HYBRID_OK &&
+            (!hyb_match_again(m, state, &at) || (r = hyb_match_next(m, at, bytes[*n], &next, error)) != HYBRID_OK))
+            return r;
+        if (next == HYB_MATCH_DEAD) return HYBRID_ERROR_FORMAT;
+        at = next;
+    }
+    *state = at;
+    return HYBRID_OK;
+}
+
+/* The byte that must come next, or -1: there is a choice, the text may end, or there is no memory. */
+static int hyb_match_only(hyb_match *m, uint32_t state)
+{
+    const hyb_rules *rules = m->rules;
+    uint32_t k, next, found = HYB_MATCH_UNKNOWN;
+    if (hyb_match_end(m, state)) return -1;
+    for (k = 0; k < rules->n_classes; k++) {
+        const uint32_t first = rules->class_byte[k];
+        if (hyb_match_next(m, state, (uint8_t)first, &next, NULL)) return -1;
+        if (next == HYB_MATCH_DEAD) continue;
+        if (found != HYB_MATCH_UNKNOWN || (first < 255 && rules->class_of[first + 1] == k)) return -1;
+        found = first;
+    }
+    return found == HYB_MATCH_UNKNOWN ? -1 : (int)found;
+}
+/* ==== end src/text/grammar/match.c ==== */
+
+/* ==== begin src/text/grammar/grammar.c ==== */
+/* text/grammar/grammar: what the program sees: grammars, and matchers of them. */
+
+struct hybrid_grammar {
+    hybrid_runtime *rt;
+    hyb_rules rules;
+};
+
+struct hybrid_matcher {
+    const hybrid_grammar *grammar;
+    hybrid_runtime *rt;
+    hyb_match match;
+    uint32_t state;
+    uint64_t in_use; /* the allocator may not call back */
+};
+
+/* ---- grammars ---- */
+
+static hybrid_result hyb_grammar_gbnf(hybrid_grammar *g, const char *text, size_t size, hybrid_error *error)
+{
+    hyb_draft draft;
+    hyb_gbnf_name *names = NULL;
+    uint32_t circle = HYB_DRAFT_NONE;
+    bool empty = false;
+    hybrid_result r;
+    hyb_draft_begin(&draft, g->rt, error);
+    hyb_gbnf_read(&draft, text, size, &names);
+    r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
+    if (!r && circle != HYB_DRAFT_NONE)
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                     "GBNF, line %u: the rule \"%.*s\" can begin with itself (left recursion): let it end with itself, "
+                     "or repeat with *",
+                     names[circle].line, (int)HYB_MIN(names[circle].size, 64), names[circle].text);
+    else if (!r && empty)
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "GBNF: no text can come of the rule \"root\": it never ends");
+    hyb_free(g->rt, names);
+    hyb_draft_free(&draft);
+    return r;
+}
+
+static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_desc *d, hybrid_error *error)
+{
+    return hyb_grammar_gbnf(g, d->gbnf, d->gbnf_size ? d->gbnf_size : strlen(d->gbnf), error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_grammar_create,
+           (hybrid_runtime * runtime, const hybrid_grammar_desc *desc, hybrid_grammar **grammar, hybrid_error *error),
+           (runtime, desc, grammar, error))
+{
+    hybrid_grammar *g;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (grammar) *grammar = NULL;
+    if (!desc || !grammar)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: %s is NULL", desc ? "grammar" : "desc");
+    if (!desc->gbnf) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: there is no gbnf to read");
+    if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
+    if (!(g = (hybrid_grammar *)hyb_calloc(rt, 1, sizeof *g))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *g);
+    }
+    g->rt = rt;
+    if ((r = hyb_grammar_read(g, desc, error)) != HYBRID_OK) {
+        hybrid_grammar_destroy(g);
+        return r;
+    }
+    *grammar = g;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_grammar_destroy, (hybrid_grammar * grammar), (grammar))
+{
+    hybrid_runtime *rt;
+    if (!grammar) return;
+    rt = grammar->rt;
+    if (grammar->rules.rt) hyb_rules_free(&grammar->rules);
+    hyb_free(rt, grammar);
+    hyb_runtime_release(rt);
+}
+
+/* ---- matchers ---- */
+
+static hybrid_result hyb_matcher_enter(hybrid_matcher *m, const char *function, hybrid_error *error)
+{
+    if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: matcher is NULL", function);
+    if (hyb_busy(m->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the matcher is in use: its allocator called it again",
+                        function);
+    m->in_use = hyb_process();
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_create,
+           (const hybrid_grammar *grammar, hybrid_matcher **matcher, hybrid_error *error), (grammar, matcher, error))
+{
+    hybrid_matcher *m;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (matcher) *matcher = NULL;
+    if (!grammar || !matcher)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_create: %s is NULL",
+                        grammar ? "matcher" : "grammar");
+    if ((r = hyb_runtime_retain(grammar->rt, &rt, error)) != HYBRID_OK) return r;
+    m = (hybrid_matcher *)hyb_calloc(rt, 1, sizeof *m);
+    r = m ? hyb_match_make(&m->match, &grammar->rules, &m->state, error) : hyb_fail_memory(error, sizeof *m);
+    if (r) {
+        hyb_free(rt, m);
+        hyb_runtime_release(rt);
+        return r;
+    }
+    m->grammar = grammar;
+    m->rt = rt;
+    *matcher = m;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
+{
+    hybrid_runtime *rt;
+    hybrid_error error;
+    if (!matcher) return;
+    rt = matcher->rt;
+    if (hyb_matcher_enter(matcher, "hybrid_matcher_destroy", &error)) {
+        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", error.message);
+        return;
+    }
+    hyb_match_free(&matcher->match);
+    hyb_free(rt, matcher);
+    hyb_runtime_release(rt);
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_accept,
+           (hybrid_matcher * matcher, const void *bytes, size_t size, hybrid_error *error),
+           (matcher, bytes, size, error))
+{
+    const uint8_t *p = (const uint8_t *)bytes;
+    hybrid_result r = hyb_matcher_enter(matcher, "hybrid_matcher_accept", error);
+    size_t n = 0;
+    if (r) return r;
+    if (!bytes && size)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept: bytes is NULL");
+    else
+        r = hyb_match_bytes(&matcher->match, &matcher->state, p, size, &n, error);
+    if (r == HYBRID_ERROR_FORMAT)
+        r = hyb_fail_at(error, r, n, "the grammar does not allow byte %llu of this text, 0x%02X%s",
+                        (unsigned long long)n, p[n],
+                        n || !hyb_match_end(&matcher->match, matcher->state) ? "" : ": the text was complete");
+    matcher->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(bool, hybrid_matcher_can_end, (const hybrid_matcher *matcher), (matcher))
+{
+    return matcher && !hyb_busy(matcher->in_use) && hyb_match_end(&matcher->match, matcher->state);
+}
+
+HYB_BORDER(size_t, hybrid_matcher_forced, (hybrid_matcher * matcher, char *text, size_t capacity),
+           (matcher, text, capacity))
+{
+    size_t n = 0;
+    uint32_t at;
+    int byte;
+    if (!text || hyb_matcher_enter(matcher, "hybrid_matcher_forced", NULL)) return 0;
+    for (at = matcher->state; n < capacity && (byte = hyb_match_only(&matcher->match, at)) >= 0; n++) {
+        text[n] = (char)byte;
+        if (hyb_match_next(&matcher->match, at, (uint8_t)byte, &at, NULL)) break;
+    }
+    matcher->in_use = 0;
+    return n;
+}
+
+HYB_BORDER_VOID(hybrid_matcher_reset, (hybrid_matcher * matcher), (matcher))
+{
+    if (matcher && !hyb_busy(matcher->in_use)) matcher->state = matcher->match.start;
+}
+/* ==== end src/text/grammar/grammar.c ==== */
+HYB_TEPID_END
+#endif
 #endif
 
 /* compute */
@@ -63758,6 +65539,9 @@ HYB_COLD_END
 #undef HYB_DOCUMENT_BLOCK
 #undef HYB_DOT256_AVX2
 #undef HYB_DOT32_AVX2
+#undef HYB_DRAFT_MAX_EDGES
+#undef HYB_DRAFT_MAX_POSITIONS
+#undef HYB_DRAFT_NONE
 #undef HYB_DWORD
 #undef HYB_D_DOT
 #undef HYB_D_FN
@@ -63856,6 +65640,13 @@ HYB_COLD_END
 #undef HYB_LOSS_RING
 #undef HYB_LOSS_SIMILAR
 #undef HYB_LOWRANK_LARGEST
+#undef HYB_MATCH_DEAD
+#undef HYB_MATCH_MAX_ITEMS
+#undef HYB_MATCH_MAX_PAIRS
+#undef HYB_MATCH_MAX_SETS
+#undef HYB_MATCH_MAX_STATES
+#undef HYB_MATCH_NEW
+#undef HYB_MATCH_UNKNOWN
 #undef HYB_MAX
 #undef HYB_MEMBERS_BETA1
 #undef HYB_MEMBERS_BETA2

@@ -107,6 +107,17 @@ HYB_COLD_BEGIN
 #include "text/template.c"
 #include "text/chat.c"
 HYB_COLD_END
+#ifndef HYBRID_NO_GRAMMAR
+HYB_COLD_BEGIN
+#include "text/grammar/draft.c"
+#include "text/grammar/gbnf.c"
+HYB_COLD_END
+HYB_TEPID_BEGIN
+#include "text/grammar/rules.c"
+#include "text/grammar/match.c"
+#include "text/grammar/grammar.c"
+HYB_TEPID_END
+#endif
 #endif
 
 /* compute */

@@ -47,6 +47,7 @@
 @cutout HYBRID_NO_SIMD         plain C only
 @cutout HYBRID_NO_AVX512       no kernels for AVX-512 and AMX: those machines run the ones for AVX2
 @cutout HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
+@cutout HYBRID_NO_GRAMMAR *    no grammars: answers have no form but what the model gives them
 @cutout HYBRID_NO_TRAIN *      no training: no trainer, no vocabularies from raw text, no training data
 @cutout HYBRID_NO_PREDICT *    no prediction of training: a trainer takes true steps only
  *

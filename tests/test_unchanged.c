@@ -130,6 +130,8 @@ typedef struct world {
     hybrid_gguf_writer *writer, *half; /* collecting; in the middle of a tensor */
     sink out, half_out, refusing;
     hybrid_stop_matcher *stops;
+    hybrid_grammar *grammar;
+    hybrid_matcher *matcher; /* in the middle of a text */
     hybrid_text text;
     float *logits; /* (n_vocab) that a sampler can use */
     int turns;     /* for a progress callback that cancels */
@@ -270,7 +272,9 @@ static void make_others(world *w)
     hybrid_chat_message hello;
     hybrid_error e;
     hybrid_model_info info;
+    hybrid_grammar_desc gd;
     int which, i;
+    memset(&gd, 0, sizeof gd);
     memset(&d, 0, sizeof d);
     d.temperature = 1;
     d.repetition_penalty = 1.1f;
@@ -283,6 +287,10 @@ static void make_others(world *w)
     stops[1] = hyb_string("halt!");
     CHECK(!hybrid_stop_matcher_create(w->rt, stops, 2, &w->stops, &e) &&
               !hybrid_stop_matcher_feed(w->stops, "a text st", 9, &safe, &which, &e),
+          "%s", e.message);
+    gd.gbnf = "root ::= \"[\" (root (\",\" root)*)? \"]\"";
+    CHECK(!hybrid_grammar_create(w->rt, &gd, &w->grammar, &e) && !hybrid_matcher_create(w->grammar, &w->matcher, &e) &&
+              !hybrid_matcher_accept(w->matcher, "[[],[", 5, &e),
           "%s", e.message);
     hello.role = "user";
     hello.content = "Hello";
@@ -329,6 +337,8 @@ static void world_end(world *w)
     int i;
     hybrid_text_free(&w->text);
     hybrid_stop_matcher_destroy(w->stops);
+    hybrid_matcher_destroy(w->matcher);
+    hybrid_grammar_destroy(w->grammar);
     hybrid_gguf_writer_destroy(w->writer);
     hybrid_gguf_writer_destroy(w->half);
     hybrid_gguf_destroy(w->gguf);
@@ -464,6 +474,15 @@ static void dump_stops(dump *d, const hybrid_stop_matcher *m)
     PART(m->in_use);
 }
 
+/* Where the text stands: numbers of states may change. */
+static void dump_matcher(dump *d, const hybrid_matcher *m)
+{
+    const hyb_set *set = &m->match.sets[m->match.state_set[m->state]];
+    PART(set->end);
+    PART(set->n);
+    PART(m->in_use);
+}
+
 static void dump_session(dump *d, const hybrid_session *s)
 {
     hybrid_session_info info = s->info; /* as it is kept: hybrid_session_describe also tells of the last failure */
@@ -518,6 +537,7 @@ static void dump_world(dump *d, world *w)
     PART_N(w->text.data, w->text.size);
     dump_sampler(d, w->sampler);
     dump_stops(d, w->stops);
+    dump_matcher(d, w->matcher);
     dump_writer(d, w->writer);
     dump_writer(d, w->half);
     PART(w->gguf->in_use);
@@ -565,7 +585,7 @@ static void read_api(void)
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
                                          "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict" };
+                                         "predict", "grammar" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -928,6 +948,9 @@ static void refused_bricks(world *w)
     hybrid_tokenizer *other = POISON(hybrid_tokenizer);
     hybrid_template_desc pd;
     hybrid_template *page = POISON(hybrid_template);
+    hybrid_grammar_desc gd;
+    hybrid_grammar *form = POISON(hybrid_grammar);
+    hybrid_matcher *matcher = POISON(hybrid_matcher);
     hybrid_stop_matcher *stops = POISON(hybrid_stop_matcher);
     hybrid_chat_message hello;
     hybrid_render_desc rd;
@@ -943,6 +966,7 @@ static void refused_bricks(world *w)
     TEST("refused: bricks");
     empty.data = "";
     empty.size = 0;
+    memset(&gd, 0, sizeof gd);
     memset(&td, 0, sizeof td);
     memset(&pd, 0, sizeof pd);
     memset(&rd, 0, sizeof rd);
@@ -1008,6 +1032,16 @@ static void refused_bricks(world *w)
     REFUSED(hybrid_stop_matcher_feed, HYBRID_ERROR_INVALID, "NULL",
             hybrid_stop_matcher_feed(w->stops, NULL, 3, &safe, &which, &e));
     EMPTY(!safe.size && which == -1);
+    REFUSED(hybrid_grammar_create, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_grammar_create(w->rt, NULL, &form, &e));
+    EMPTY(!form);
+    gd.gbnf = "root ::= (";
+    form = POISON(hybrid_grammar);
+    REFUSED(hybrid_grammar_create, HYBRID_ERROR_FORMAT, "line 1", hybrid_grammar_create(w->rt, &gd, &form, &e));
+    EMPTY(!form);
+    REFUSED(hybrid_matcher_create, HYBRID_ERROR_INVALID, "grammar is NULL", hybrid_matcher_create(NULL, &matcher, &e));
+    EMPTY(!matcher);
+    REFUSED(hybrid_matcher_accept, HYBRID_ERROR_FORMAT, "byte 2", hybrid_matcher_accept(w->matcher, "[]x", 3, &e));
+    REFUSED(hybrid_matcher_accept, HYBRID_ERROR_INVALID, "NULL", hybrid_matcher_accept(w->matcher, NULL, 3, &e));
     /* files */
     REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_read_tensor(w->gguf, t, NULL, &e));
     foreign.type = HYBRID_TYPE_LAST_;
@@ -1442,6 +1476,7 @@ static const char *const good_names[] = {
     "hybrid_adapter_merge", "hybrid_session_set_adapters",
     "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format",
     "hybrid_trainer_set_batches",
+    "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_adapter_set_type"
 };
 /* clang-format on */
@@ -1885,6 +1920,28 @@ static int good_curve(world *w, const char *name, hybrid_error *e)
     return r;
 }
 
+static int good_grammar(world *w, const char *name, hybrid_error *e)
+{
+    static const char text[] = "[[],[[],[[[[[[[],[]]]]]]]],";
+    hybrid_grammar_desc gd;
+    hybrid_grammar *form = POISON(hybrid_grammar);
+    hybrid_matcher *m = POISON(hybrid_matcher);
+    int r;
+    memset(&gd, 0, sizeof gd);
+    gd.gbnf = "root ::= [a-z]+ | other{3}\nother ::= \"x\" | .";
+    if (!strcmp(name, "hybrid_matcher_accept")) return hybrid_matcher_accept(w->matcher, text, sizeof text - 1, e);
+    if (!strcmp(name, "hybrid_matcher_create")) {
+        r = hybrid_matcher_create(w->grammar, &m, e);
+        CHECK(!m == !!r, "a handle");
+        hybrid_matcher_destroy(m);
+        return r;
+    }
+    r = hybrid_grammar_create(w->rt, &gd, &form, e);
+    CHECK(!form == !!r, "a handle");
+    hybrid_grammar_destroy(form);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1892,6 +1949,9 @@ static int good(world *w, int which, hybrid_error *e)
     size_t n;
     if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
+    if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_matcher_")) {
+        if (!strstr(good_names[which], "stop")) return good_grammar(w, good_names[which], e);
+    }
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
@@ -2211,6 +2271,12 @@ static void inside_others(void *user)
         IN_USE("hybrid_gguf_read_tensor", hybrid_gguf_read_tensor(w->gguf, t, &byte, &e));
         LOGGED(w, "hybrid_gguf_destroy", hybrid_gguf_destroy(w->gguf));
     }
+    if (w->matcher->in_use) {
+        IN_USE("hybrid_matcher_accept", hybrid_matcher_accept(w->matcher, "]", 1, &e));
+        LOGGED(w, "hybrid_matcher_destroy", hybrid_matcher_destroy(w->matcher));
+        hybrid_matcher_reset(w->matcher);
+        CHECK(!hybrid_matcher_forced(w->matcher, &byte, 1) && !hybrid_matcher_can_end(w->matcher), "nothing is told");
+    }
     if (w->stops->in_use) {
         IN_USE("hybrid_stop_matcher_feed", hybrid_stop_matcher_feed(w->stops, "x", 1, &safe, &which, &e));
         LOGGED(w, "hybrid_stop_matcher_destroy", hybrid_stop_matcher_destroy(w->stops));
@@ -2260,6 +2326,7 @@ static void callbacks(void)
     called_inside(v, other, "hybrid_gguf_begin_path", inside_writer);
     called_inside(v, other, "hybrid_gguf_read_tensor", inside_others);
     called_inside(v, other, "hybrid_stop_matcher_feed", inside_others);
+    called_inside(v, other, "hybrid_matcher_accept", inside_others);
     end_both(w, twin, "with calls from callbacks");
     end_both(v, other, "with calls from callbacks");
 }

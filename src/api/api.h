@@ -8,6 +8,9 @@
 #ifndef HYBRID_NO_TEXT
     #include "tokenizer.h"
     #include "chat.h"
+    #ifndef HYBRID_NO_GRAMMAR
+        #include "grammar.h"
+    #endif
     #ifndef HYBRID_NO_TRAIN
         #include "bpe_trainer.h"
         #include "train_data.h"

@@ -1,0 +1,56 @@
+/* ---- grammar: answers with a form -------------------------------------------------------------------------------- */
+#ifndef HYB_API_GRAMMAR_H
+#define HYB_API_GRAMMAR_H
+#include "tokenizer.h"
+
+/* A grammar says which texts are allowed; a matcher follows a text byte by byte and knows what may come next. So a
+ * model that is asked only for tokens that the matcher allows writes a text of that form, whatever its weights say.
+ *
+ *     hybrid_grammar_create(NULL, &(hybrid_grammar_desc){ .gbnf = "root ::= (\"yes\" | \"no\") \"!\"" }, &grammar,
+ * &err); hybrid_matcher_create(grammar, NULL, &matcher, &err); hybrid_matcher_accept(matcher, "yes", 3, &err);
+ *     hybrid_matcher_can_end(matcher); // false: the exclamation mark is missing
+ *
+ * Grammars are foreign text, as templates are: whatever they say, the worst is an error. Nothing recurses, and all
+ * memory has a limit. */
+typedef struct hybrid_grammar hybrid_grammar;
+
+/* Exactly one of gbnf and schema. What they point to is copied. */
+typedef struct hybrid_grammar_desc {
+    /* GBNF, the notation of llama.cpp: rules `name ::= ...` in any order, the first to be matched is `root`; "text" and
+     * [a-z] [^a-z] with the escapes \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH; `.` (any character), groups in
+     * brackets, | * + ? {m} {m,} {m,n}, and comments from # to the end of the line. A rule that begins with itself
+     * (left recursion) is refused. */
+    const char *gbnf;
+    size_t gbnf_size; /* bytes; 0: gbnf ends with a zero byte */
+} hybrid_grammar_desc;
+
+/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line, offset the byte), LIMIT (more
+ * than 262144 positions when all repetitions are written out), MEMORY, INVALID. A grammar is not changed by its
+ * matchers: several threads may use it at a time. It must outlive them. */
+HYBRID_API hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc,
+                                               hybrid_grammar **grammar, hybrid_error *error);
+HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
+
+typedef struct hybrid_matcher hybrid_matcher;
+
+/* A matcher at the beginning of a text. One thread at a time. It takes at most 16 MB, however long the text gets: what
+ * it keeps grows with how deep the text nests (and with how many ways there are to read it), not with its length. */
+HYBRID_API hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_matcher_destroy(hybrid_matcher *matcher);
+
+/* The text goes on with these bytes. FORMAT: it may not (offset: the first byte that does not fit); LIMIT: the text
+ * nests too deep, or can be read in too many ways at once; MEMORY; INVALID. Then nothing has changed. */
+HYBRID_API hybrid_result hybrid_matcher_accept(hybrid_matcher *matcher, const void *bytes, size_t size,
+                                               hybrid_error *error);
+
+/* Whether the text may end here. */
+HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
+
+/* The bytes that must come next, as far as there is no choice, into text (capacity bytes). Returns their number: 0
+ * where there is a choice, where the text may end, or where memory is short. */
+HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
+
+/* Back to the beginning of a text. */
+HYBRID_API void hybrid_matcher_reset(hybrid_matcher *matcher);
+#endif

@@ -1,0 +1,437 @@
+/* Grammars: which texts they match, against a recognizer in Python (random grammars, all short texts) and llama.cpp's
+ * cases; what is refused, and where; limits; memory that runs out. [no-simd] */
+#define HYBRID_IMPLEMENTATION
+#include "../src/hybrid_all.c"
+#include "check.h"
+
+static hybrid_runtime *rt;
+
+static hybrid_result gbnf(const char *text, hybrid_grammar **g, hybrid_error *err)
+{
+    hybrid_grammar_desc d;
+    memset(&d, 0, sizeof d);
+    d.gbnf = text;
+    return hybrid_grammar_create(rt, &d, g, err);
+}
+
+/* 2: a text of the grammar; 1: the beginning of one; 0: neither; -1: an error. */
+static int verdict(hybrid_matcher *m, const char *text, size_t n)
+{
+    hybrid_result r;
+    hybrid_matcher_reset(m);
+    r = hybrid_matcher_accept(m, text, n, NULL);
+    return r == HYBRID_ERROR_FORMAT ? 0 : r ? -1 : hybrid_matcher_can_end(m) ? 2 : 1;
+}
+
+/* The same in one go for a grammar that must be right. */
+static int matches(const char *grammar, const char *text)
+{
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    int v;
+    if (gbnf(grammar, &g, &err)) {
+        printf("%s: %s\n", grammar, err.message);
+        return -2;
+    }
+    CHECK(!hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    v = verdict(m, text, strlen(text));
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    return v;
+}
+
+/* ---- random grammars, all short texts ---- */
+
+/* Text number i of all over a and b, the short ones first; its length. */
+static size_t text_of(uint32_t i, char text[8])
+{
+    size_t n = 0, k;
+    uint32_t first = 0, count = 1;
+    while (i >= first + count) {
+        first += count;
+        count *= 2;
+        n++;
+    }
+    for (k = 0; k < n; k++) text[k] = (i - first) >> (n - 1 - k) & 1 ? 'b' : 'a';
+    text[n] = 0;
+    return n;
+}
+
+static void compare(const char *grammar, const char *want, uint32_t n)
+{
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    char text[8];
+    uint32_t i, j, wrong = 0, lost = 0;
+    if (gbnf(grammar, &g, &err)) {
+        CHECK(false, "%s: %s", grammar, err.message);
+        return;
+    }
+    CHECK(!hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (i = 0; i < n; i++) {
+        const size_t size = text_of(i, text);
+        const int v = verdict(m, text, size);
+        if ((v == 2) != (want[i] == '1') && !wrong++)
+            CHECK(false, "%s: \"%s\" is %s one of its texts, but the verdict is %d", grammar, text,
+                  want[i] == '1' ? "" : "not", v);
+        /* the beginning of a text must be seen as one */
+        for (j = 0; j < n && want[i] == '1'; j++) {
+            char begin[8];
+            const size_t k = text_of(j, begin);
+            if (k < size && !memcmp(begin, text, k) && verdict(m, begin, k) < 1) lost++;
+        }
+    }
+    CHECK(!wrong && !lost, "%s: %u texts wrong, %u beginnings", grammar, wrong, lost);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+}
+
+static void oracle(void)
+{
+    size_t n;
+    char *text = read_file("tests/oracle/data/grammar.json", &n);
+    hybrid_grammar *g;
+    hyb_json_doc doc;
+    hybrid_error err;
+    const hyb_json *row;
+    uint32_t i, refused = 0;
+    TEST("what a recognizer in Python says");
+    if (!text) {
+        SKIP("no tests/oracle/data/grammar.json: run from the root of the repository");
+        return;
+    }
+    CHECK(!hyb_json_parse(rt, text, n, 8, 100000, &doc, &err), "%s", err.message);
+    for (i = 0, row = hyb_json_first(doc.root); i < doc.root->n; i++, row = hyb_json_next(row)) {
+        const hyb_json *grammar = hyb_json_first(row), *want = hyb_json_next(grammar);
+        if (want->type == HYB_JSON_STRING) {
+            compare(grammar->u.s, want->u.s, want->n);
+            continue;
+        }
+        refused++;
+        CHECK(gbnf(grammar->u.s, &g, &err) == HYBRID_ERROR_FORMAT && !g && strstr(err.message, "left recursion"),
+              "%s: %s", grammar->u.s, err.message);
+    }
+    CHECK(i == 400 && refused > 3, "%u grammars, %u refused", i, refused);
+    hyb_json_free(&doc);
+    free(text);
+}
+
+/* ---- llama.cpp's cases ---- */
+
+static void llama_cases(const hyb_json *cases)
+{
+    const hyb_json *row, *text;
+    uint32_t i, j, passed = 0, failed = 0;
+    for (i = 0, row = hyb_json_first(cases); i < cases->n; i++, row = hyb_json_next(row)) {
+        const hyb_json *pass = hyb_json_get(row, "pass"), *fail = hyb_json_get(row, "fail");
+        const hyb_json *grammar = hyb_json_get(row, "grammar");
+        hybrid_grammar *g;
+        hybrid_matcher *m;
+        hybrid_error err;
+        if (!grammar) continue;
+        CHECK(!gbnf(grammar->u.s, &g, &err), "%s: %s", grammar->u.s, err.message);
+        if (!g) continue;
+        CHECK(!hybrid_matcher_create(g, &m, &err), "%s", err.message);
+        for (j = 0, text = hyb_json_first(pass); j < pass->n; j++, text = hyb_json_next(text), passed++)
+            CHECK(verdict(m, text->u.s, text->n) == 2, "%s must match: %s", grammar->u.s, text->u.s);
+        for (j = 0, text = hyb_json_first(fail); j < fail->n; j++, text = hyb_json_next(text), failed++)
+            CHECK(verdict(m, text->u.s, text->n) < 2, "%s must not match: %s", grammar->u.s, text->u.s);
+        hybrid_matcher_destroy(m);
+        hybrid_grammar_destroy(g);
+    }
+    printf("llama.cpp, GBNF: %u texts match, %u do not\n", passed, failed);
+}
+
+static void llama(void)
+{
+    static const char *const files[][3] = {
+        { "arithmetic", "(2+b)*3= a1\n", "(2+b*3= a1\n" },
+        { "c", "int main(){return x;}", "int main(){return x}" },
+        { "chess", "1. e4 e5\n2. Nf3 Nc6\n", "1. e9 e5\n2. Nf3 Nc6\n" },
+        { "english", "so it goes, [in] \"this\" world", "na\xC3\xAFve" },
+        { "japanese", "\xE3\x81\x82\xE3\x83\x8F \xE4\xB8\x80", "\xE3\x81\x82x" },
+        { "json", "{\"a\": [1, -2.5e+3, \"\\u00e9\\n\", null], \"b\":{}}", "{\"a\": [1, -2.5e+3, \"\\x\"]}" },
+        { "json_arr", "[\n1,\n{\"a\": true}]", "[1,\n{\"a\": true}]" },
+        { "list", "- one\n- two\n", "- one\n-two\n" },
+    };
+    size_t n, i;
+    const char *path = data_path("grammar/llamacpp-grammar-cases.json");
+    char *text = read_file(path, &n), name[64];
+    hybrid_error err;
+    hybrid_grammar *g;
+    hyb_json_doc doc;
+    const hyb_json *bad, *row;
+    TEST("llama.cpp's cases");
+    if (!text) {
+        SKIP("no grammar/llamacpp-grammar-cases.json in the data (HYBRID_DATA)");
+        return;
+    }
+    CHECK(!hyb_json_parse(rt, text, n, 16, 100000, &doc, &err), "%s", err.message);
+    llama_cases(hyb_json_get(doc.root, "cases"));
+    bad = hyb_json_get(doc.root, "invalid_grammars");
+    for (i = 0, row = hyb_json_first(bad); i < bad->n; i++, row = hyb_json_next(row))
+        CHECK(gbnf(row->u.s, &g, &err) == HYBRID_ERROR_FORMAT && !g, "%s was not refused", row->u.s);
+    hyb_json_free(&doc);
+    free(text);
+    for (i = 0; i < HYB_COUNT(files); i++) {
+        snprintf(name, sizeof name, "grammar/gbnf/%s.gbnf", files[i][0]);
+        text = read_file(data_path(name), &n);
+        CHECK(text && matches(text, files[i][1]) == 2 && matches(text, files[i][2]) < 2, "%s", name);
+        free(text);
+    }
+}
+
+/* ---- what is written how ---- */
+
+static void notation(void)
+{
+    TEST("notation");
+    CHECK(matches("root ::= \"\\x41\\u00e9\\U0001F600\\n\\\"\"", "A\xC3\xA9\xF0\x9F\x98\x80\n\"") == 2, "escapes");
+    CHECK(matches("root ::= [\\]\\[a-c\\x2D^]+", "]-[^ab") == 2, "a class with escapes");
+    CHECK(matches("root ::= [^\\n]", "\n") == 0 && matches("root ::= [^\\n]", "\xEF\xBF\xBF") == 2, "others");
+    CHECK(matches("root ::= [\xC3\xA4-\xC3\xB6]", "\xC3\xA5") == 2, "a range beyond ASCII");
+    CHECK(matches("root ::= [\xC3\xA4-\xC3\xB6]", "\xC3\xB7") == 0, "and outside of it");
+    CHECK(matches("root ::= .", "\xED\xA0\x80") == 0 && matches("root ::= .", "\xC0\x80") == 0, "not UTF-8");
+    CHECK(matches("root ::= .", "\xF4\x90\x80\x80") == 0 && matches("root ::= .", "\xE2\x82") == 1, "not whole");
+    CHECK(matches("# a comment\nx ::= \"b\" # one\n\nroot ::= (\n \"a\" # two\n x) |\n \"c\"\n", "ab") == 2, "lines");
+    CHECK(matches("root ::= \"a\" x?\nx ::=\n", "a") == 2 && matches("root ::= |\"a\"", "") == 2, "nothing");
+    CHECK(matches("root ::= [a-]\r\n", "-") == 2 && matches("root ::= [-a]", "-") == 2, "a hyphen at an end");
+    CHECK(matches("root ::= \"a\"{2,}", "a") == 1 && matches("root ::= \"a\"{2,}", "aaaaa") == 2, "{2,}");
+    CHECK(matches("root ::= (\"a\"{2} \"b\"){0,2}", "aabaab") == 2, "{0,2}");
+    CHECK(matches("root ::= (\"a\"{2} \"b\"){0,2}", "aabaaba") == 0, "{0,2} and no more");
+    CHECK(matches("root ::= [a-c] [b-d]\nunused ::= \"x\" unused", "bd") == 2, "an unused rule that never ends");
+}
+
+/* Ranges of code points, cut into UTF-8: their ends, their neighbours, and others in between. */
+static void ranges(void)
+{
+    static const uint32_t edges[] = { 0,       1,       0x41,    0x7F,    0x80,     0xBF,    0xFF,
+                                      0x7FF,   0x800,   0xFFF,   0x1000,  0xD7FF,   0xE000,  0xFFFF,
+                                      0x10000, 0x3FFFF, 0x40000, 0xFFFFF, 0x100000, 0x10FFFF };
+    uint64_t seed = 1;
+    uint32_t i, k, wrong = 0;
+    TEST("ranges of characters");
+    for (i = 0; i < 300; i++) {
+        hybrid_grammar *g;
+        hybrid_matcher *m;
+        char text[64];
+        uint32_t bound[2], swap;
+        for (k = 0; k < 2; k++) {
+            seed = seed * 6364136223846793005u + 1442695040888963407u;
+            bound[k] =
+                i < 200 ? edges[(seed >> 33) % HYB_COUNT(edges)] + (uint32_t)(seed >> 60) : (uint32_t)(seed >> 43);
+            bound[k] = bound[k] > 0x10FFFF ? 0x10FFFF : bound[k] - 0xD800 < 0x800 ? 0xE000 : bound[k];
+        }
+        swap = bound[0];
+        bound[0] = HYB_MIN(swap, bound[1]);
+        bound[1] = HYB_MAX(swap, bound[1]);
+        snprintf(text, sizeof text, "root ::= [%s\\U%08X-\\U%08X]", i & 1 ? "^" : "", bound[0], bound[1]);
+        CHECK(!gbnf(text, &g, NULL) && !hybrid_matcher_create(g, &m, NULL), "%s", text);
+        for (k = 0; k < 400; k++) {
+            uint32_t code =
+                k < 8 ? bound[k & 1] + (k >> 1) - 2 : edges[k % HYB_COUNT(edges)] + k / HYB_COUNT(edges) - 8;
+            char c[4];
+            size_t n;
+            if (code > 0x10FFFF || code - 0xD800 < 0x800) continue;
+            n = hyb_utf8_write(code, c);
+            wrong += (verdict(m, c, n) == 2) != ((bound[0] <= code && code <= bound[1]) != (i & 1));
+        }
+        hybrid_matcher_destroy(m);
+        hybrid_grammar_destroy(g);
+    }
+    CHECK(!wrong, "%u characters wrong", wrong);
+}
+
+/* A wrong grammar: the sentence names the line, and says what is wrong. */
+static void wrong(const char *text, hybrid_result want, const char *words)
+{
+    hybrid_grammar *g = (hybrid_grammar *)&rt;
+    hybrid_error err;
+    hybrid_result r = gbnf(text, &g, &err);
+    if (!r) hybrid_grammar_destroy(g);
+    CHECK(r == want && !g && strstr(err.message, words), "%s: %d, %s; wanted: %s", text, r, r ? err.message : "",
+          words);
+}
+
+static void refused(void)
+{
+    TEST("what is refused");
+    wrong("root ::= x\n", HYBRID_ERROR_FORMAT, "line 1: there is no rule \"x\"");
+    wrong("x ::= \"a\"", HYBRID_ERROR_FORMAT, "no rule \"root\"");
+    wrong("", HYBRID_ERROR_FORMAT, "no rule \"root\"");
+    wrong("root ::= \"a\"\nroot ::= \"b\"", HYBRID_ERROR_FORMAT, "line 2: this rule is there already");
+    wrong("root ::= \"a", HYBRID_ERROR_FORMAT, "line 1: the text ends");
+    wrong("root ::= \n(\"a\"\n", HYBRID_ERROR_FORMAT, "a group is not closed");
+    wrong("root ::= \"a\")", HYBRID_ERROR_FORMAT, "is expected here");
+    wrong("root ::= [a-", HYBRID_ERROR_FORMAT, "line 1");
+    wrong("root ::= [b-a]", HYBRID_ERROR_FORMAT, "ends before it begins");
+    wrong("root ::= \"\\q\"", HYBRID_ERROR_FORMAT, "no such escape");
+    wrong("root ::= \"\\x4\"", HYBRID_ERROR_FORMAT, "hexadecimal");
+    wrong("root ::= \"\\uD800\"", HYBRID_ERROR_FORMAT, "no character");
+    wrong("root ::= * \"a\"", HYBRID_ERROR_FORMAT, "something before it");
+    wrong("root ::= \"a\"{3,2}", HYBRID_ERROR_FORMAT, "at least");
+    wrong("root ::= \"a\"{x}", HYBRID_ERROR_FORMAT, "a number");
+    wrong("root ::= \"a\"{1,2", HYBRID_ERROR_FORMAT, "ends with }");
+    wrong("root = \"a\"", HYBRID_ERROR_FORMAT, "::= is expected");
+    wrong("root ::= \"a\" root", HYBRID_ERROR_FORMAT, "never ends");
+    wrong("root ::= []", HYBRID_ERROR_FORMAT, "never ends");
+    wrong("root ::= b\na ::= b\nb ::= \"\" c\nc ::= a | \"x\"", HYBRID_ERROR_FORMAT, "left recursion");
+    wrong("root ::= \"a\"{1000000}", HYBRID_ERROR_LIMIT, "262144");
+    wrong("root ::= ((((\"a\"{99}){99}){99}){99}){99}", HYBRID_ERROR_LIMIT, "262144");
+    wrong("root ::= ((((.{9})*){99}){99}){999999999999999999}", HYBRID_ERROR_LIMIT, "262144");
+}
+
+/* ---- limits ---- */
+
+/* `count` times one text into a matcher, and the result. */
+static hybrid_result feed(hybrid_matcher *m, const char *text, int count)
+{
+    hybrid_result r = HYBRID_OK;
+    while (count-- && !r) r = hybrid_matcher_accept(m, text, strlen(text), NULL);
+    return r;
+}
+
+static void deep(void)
+{
+    static const char nested[] = "root ::= v\nv ::= \"[\" (v (\",\" v)*)? \"]\"";
+    static const char two[] = "root ::= s\ns ::= \"a\" s \"b\" | \"a\" s \"c\" | \"x\"";
+    static const char right[] = "root ::= s\ns ::= \"a\" s | \"b\" t | \"x\"\nt ::= \"c\" s";
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    uint32_t before;
+    TEST("long and deep texts");
+    CHECK(!gbnf(nested, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(!feed(m, "[", 6000) && !feed(m, "]", 6000) && hybrid_matcher_can_end(m), "6000 brackets");
+    hybrid_matcher_reset(m);
+    CHECK(feed(m, "[", 100000) == HYBRID_ERROR_LIMIT, "100000 brackets are too many");
+    before = m->match.n_forgotten;
+    CHECK(hybrid_matcher_accept(m, "[", 1, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "too deep"), "again");
+    CHECK(m->match.n_sets <= HYB_MATCH_MAX_SETS && before > 0, "%u", before);
+    hybrid_matcher_reset(m);
+    CHECK(!feed(m, "[", 1) && !feed(m, "[[],[[],[]]],", 100000) && !feed(m, "[]]", 1), "a long one");
+    CHECK(hybrid_matcher_can_end(m), "ends");
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    /* 2^1000 ways to read it, followed as one */
+    CHECK(!gbnf(two, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(!feed(m, "a", 1000) && !feed(m, "x", 1) && !feed(m, "bc", 500) && hybrid_matcher_can_end(m), "ambiguous");
+    CHECK(hybrid_matcher_accept(m, "b", 1, NULL) == HYBRID_ERROR_FORMAT && hybrid_matcher_can_end(m), "and over");
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    /* repetition by recursion does not nest */
+    CHECK(!gbnf(right, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(!feed(m, "aabc", 200000) && !feed(m, "x", 1) && hybrid_matcher_can_end(m), "right recursion");
+    CHECK(m->match.n_states < 20 && !m->match.n_forgotten, "%u states", (unsigned)m->match.n_states);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+}
+
+static void calls(void)
+{
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    char text[16];
+    TEST("calls");
+    CHECK(!gbnf("root ::= \"say \" (\"yes\" | \"yet\") \"!\"", &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s",
+          err.message);
+    CHECK(hybrid_matcher_forced(m, text, sizeof text) == 6 && !memcmp(text, "say ye", 6), "forced");
+    CHECK(hybrid_matcher_forced(m, text, 3) == 3, "as far as there is room");
+    CHECK(hybrid_matcher_accept(m, "say no", 6, &err) == HYBRID_ERROR_FORMAT && err.offset == 4, "%s", err.message);
+    CHECK(!hybrid_matcher_accept(m, "say yet", 7, &err) && !hybrid_matcher_can_end(m), "nothing had changed");
+    CHECK(hybrid_matcher_forced(m, text, sizeof text) == 1 && text[0] == '!', "forced");
+    CHECK(!hybrid_matcher_accept(m, "!", 1, &err) && hybrid_matcher_can_end(m), "the end");
+    CHECK(!hybrid_matcher_forced(m, text, sizeof text), "nothing follows");
+    CHECK(!hybrid_matcher_accept(m, NULL, 0, &err) && hybrid_matcher_can_end(m), "nothing");
+    CHECK(hybrid_matcher_accept(m, NULL, 1, &err) == HYBRID_ERROR_INVALID, "NULL");
+    CHECK(hybrid_matcher_accept(NULL, "a", 1, &err) == HYBRID_ERROR_INVALID, "NULL");
+    CHECK(!hybrid_matcher_can_end(NULL) && !hybrid_matcher_forced(NULL, text, 1), "NULL");
+    hybrid_matcher_destroy(m);
+    hybrid_matcher_destroy(NULL);
+    hybrid_matcher_reset(NULL);
+    hybrid_grammar_destroy(g);
+    hybrid_grammar_destroy(NULL);
+    CHECK(hybrid_grammar_create(rt, NULL, &g, &err) == HYBRID_ERROR_INVALID && !g, "NULL");
+    CHECK(gbnf(NULL, &g, &err) == HYBRID_ERROR_INVALID && !g, "nothing to read");
+    CHECK(hybrid_matcher_create(NULL, &m, &err) == HYBRID_ERROR_INVALID && !m, "NULL");
+}
+
+/* ---- memory that runs out ---- */
+
+static size_t left;
+static void *scarce_alloc(void *user, size_t size)
+{
+    HYB_UNUSED(user);
+    return left && left-- ? malloc(size) : NULL;
+}
+static void scarce_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    free(block);
+}
+
+static void memory(void)
+{
+    static const char text[] = "{\"a\": [1, {\"b\": \"c\"}]}";
+    static const char json[] =
+        "root ::= v\nv ::= o | a | s | [0-9]+\no ::= \"{\" (s \": \" v (\", \" s \": \" v)*)? \"}\"\n"
+        "a ::= \"[\" (v (\", \" v)*)? \"]\"\ns ::= \"\\\"\" [^\"]* \"\\\"\"\n";
+    hybrid_runtime_desc d;
+    hybrid_runtime *scarce;
+    hybrid_grammar_desc gd;
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    size_t allowed, done = 0;
+    TEST("memory that runs out");
+    memset(&d, 0, sizeof d);
+    memset(&gd, 0, sizeof gd);
+    d.allocator.alloc = scarce_alloc;
+    d.allocator.free = scarce_free;
+    d.n_threads = 1;
+    left = SIZE_MAX;
+    gd.gbnf = json;
+    CHECK(!hybrid_runtime_create(&d, &scarce, &err), "%s", err.message);
+    for (allowed = 0; allowed < 300 && !done; allowed++) {
+        hybrid_result r;
+        left = allowed;
+        r = hybrid_grammar_create(scarce, &gd, &g, &err);
+        CHECK(!r || (r == HYBRID_ERROR_MEMORY && !g), "%s", err.message);
+        if (r) continue;
+        r = hybrid_matcher_create(g, &m, &err);
+        CHECK(!r || (r == HYBRID_ERROR_MEMORY && !m), "%s", err.message);
+        if (!r) {
+            r = hybrid_matcher_accept(m, text, strlen(text), &err);
+            CHECK(!r || r == HYBRID_ERROR_MEMORY, "%s", err.message);
+            CHECK(hybrid_matcher_can_end(m) == !r, "a call that fails has changed nothing");
+            done = !r;
+            left = SIZE_MAX;
+            if (r)
+                CHECK(!hybrid_matcher_accept(m, text, strlen(text), &err) && hybrid_matcher_can_end(m), "%s",
+                      err.message);
+            hybrid_matcher_destroy(m);
+        }
+        hybrid_grammar_destroy(g);
+    }
+    CHECK(done > 0 && allowed > 20, "%u allocations", (unsigned)allowed);
+    left = SIZE_MAX;
+    hybrid_runtime_destroy(scarce);
+}
+
+int main(void)
+{
+    if (hybrid_runtime_create(NULL, &rt, NULL)) return 1;
+    notation();
+    ranges();
+    refused();
+    calls();
+    oracle();
+    llama();
+    deep();
+    memory();
+    hybrid_runtime_destroy(rt);
+    return test_end();
+}
