@@ -48,14 +48,14 @@ HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid
  * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
  * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
  * scale is 1. A reader is closed.
- * HYBRID_ERROR_FORMAT: it is no adapter, or one of another model, or damaged: names the tensor. _UNSUPPORTED: a kind of
+ * HYBRID_ERROR_FORMAT names the tensor: not an adapter, or another model's, or damaged. _UNSUPPORTED: a kind of
  * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
  * _INVALID, _IO, _MEMORY, _DEVICE. */
 HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_source *source, hybrid_adapter **adapter,
                                              hybrid_error *error);
 
-/* Writes it in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
- * hybrid_gguf_begin_path does it: beside path first, and what is there stays when it fails.
+/* Writes the adapter in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
+ * with hybrid_gguf_begin_path, what is at path stays there when this fails.
  * HYBRID_ERROR_INVALID, _NUMERIC (a value is not finite, or too large for F16), _IO, _MEMORY. */
 HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
                                              hybrid_error *error);
@@ -71,8 +71,8 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
                                               size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
 #endif
 
-/* In which type sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes that
- * are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
+/* The type in which sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes
+ * that are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
  * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
  * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
  * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves

@@ -27,7 +27,7 @@ typedef struct hybrid_context_desc {
     int32_t n_ctx;    /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
                        * was trained on is a warning in the log */
     int32_t n_seq;    /* sequences: ids 0..n_seq-1; 0: 1 */
-    int32_t n_batch;  /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
+    int32_t n_batch;  /* tokens that go through a layer together; 0: 512. More is not faster, fewer save memory */
     int32_t n_logits; /* rows of logits that one decode can keep; 0: n_seq */
     hybrid_kv kv;
     int32_t n_candidates; /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host
@@ -53,7 +53,7 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_
 
 /* Queues n tokens after the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
  * ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another after them.
+ * INVALID: a bad sequence or token id, or a sequence whose tokens in the batch are followed by another's.
  * CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);

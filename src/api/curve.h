@@ -21,15 +21,15 @@ typedef struct hybrid_curve hybrid_curve;
 /* Zero is a sensible default for every field. */
 typedef struct hybrid_curve_desc {
     const char *title; /* of the picture; copied */
-    /* The numbers: JSON Lines, a line a step, put behind what is there and handed to the system at once. NULL: none */
+    /* The numbers: JSON Lines, one a step, appended to the file and handed to the system at once. NULL: no file */
     const char *path;
     /* Steps that the run has done, when it goes on from a checkpoint: the file at path is read as far as that, and what
-     * is behind it is taken out of the file: steps after the last checkpoint, which come again, and the half of a line
-     * that a killed program left. 0: a new run, and nothing of an old one is kept. A file that holds anything else than
+     * follows is taken out of the file: steps after the last checkpoint, which come again, and the half of a line
+     * that a killed program left. 0: a new run, and nothing of an old one is kept. A file that holds anything but
      * such lines is refused, and left as it is */
     int64_t steps_done;
     int64_t n_steps;       /* of the whole run: for the time that is left, and for the picture; 0: not known */
-    int64_t n_tokens;      /* read in a step, for tokens a second; 0: as many as are targets */
+    int64_t n_tokens;      /* read in a step, for tokens a second; 0: the number of targets */
     hybrid_write_fn write; /* receives every new line as well: in builds without files, or for a log; may be NULL */
     void *user;
 } hybrid_curve_desc;

@@ -41,8 +41,8 @@ typedef struct hybrid_data_desc {
      * by hybrid_data_destroy, or when creating fails. */
     const hybrid_source *sources;
     size_t n_sources;
-    const hybrid_tokenizer *tokenizer; /* text and conversations; only hybrid_data_create asks it */
-    const hybrid_template *tmpl;       /* conversations: hybrid_model_template; also only hybrid_data_create */
+    const hybrid_tokenizer *tokenizer; /* text and conversations; used by hybrid_data_create alone */
+    const hybrid_template *tmpl;       /* conversations: hybrid_model_template; used by hybrid_data_create alone */
     int32_t n_ctx;                     /* tokens of a window; 0: 256 */
     int32_t n_vocab;          /* ids from there on are an error; 0: those of the tokenizer, or any without one */
     const int32_t *separator; /* tokens: the one that ends a document; NULL: the tokenizer's EOS, or none without one */

@@ -9,7 +9,7 @@
 
 typedef struct hybrid_trainer hybrid_trainer;
 
-/* How the learning rate goes on after the steps of the warm-up, over which it rises linearly. */
+/* What the learning rate does after the warm-up, during which it rises linearly. */
 typedef enum hybrid_schedule {
     HYBRID_SCHEDULE_CONSTANT = 0,
     HYBRID_SCHEDULE_LINEAR, /* falls linearly to rate_end at n_steps */
@@ -31,7 +31,7 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model, adapter or own, of which there is one. */
+/* Zero is a sensible default for every field but model, adapter and own: exactly one of the three is set. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
@@ -50,7 +50,7 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
                               * by itself, the least memory for up to some dozens of layers; 0: all is kept */
-    hybrid_type format; /* to what the operands of products (rows, gradients of rows, weights) are rounded before they
+    hybrid_type format; /* the type to which the operands of products (rows, gradients, weights) are rounded before they
                          * are multiplied: HYBRID_TYPE_F32 (0), they are not; HYBRID_TYPE_BF16, HYBRID_TYPE_F16; see
                          * hybrid_trainer_set_format */
     hybrid_optimizer optimizer;

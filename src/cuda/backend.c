@@ -38,7 +38,7 @@ typedef struct hyb_cuda_backend {
     hyb_backend base;
     hyb_cuda *cu;
     hyb_cuda_queue *queue;
-    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: nobody asked for lanes */
+    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: no lanes were asked for */
     hyb_cuda_layout layout;
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
@@ -273,7 +273,7 @@ static void hyb_cuda_be_download(hyb_backend *be, void *host, const void *src, s
 static void hyb_cuda_be_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
 {
     hyb_cuda_queue *q = hyb_cuda_lane(be, lane), *o = hyb_cuda_lane(be, other);
-    if (q && o) hyb_cuda_wait(q, o); /* nothing is in a lane that nobody asked for */
+    if (q && o) hyb_cuda_wait(q, o); /* a lane that was never made holds nothing */
 }
 
 /* Whether copies beside the ops have failed: then none of them is under way any more. */

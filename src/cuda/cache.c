@@ -21,7 +21,7 @@ typedef struct hyb_cache_key {
     uint64_t a, b;
 } hyb_cache_key;
 
-/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ----------------------------- */
+/* ---- hashing: two independent lanes of 64 bits; they name a text, and defend against no one ------------------ */
 
 static uint64_t hyb_hash_step(uint64_t h, uint64_t word, uint64_t factor)
 {

@@ -64,7 +64,7 @@ typedef struct hyb_adapter_use {
 } hyb_adapter_use;
 typedef struct hyb_adapter_set {
     int32_t n;
-    bool used; /* for who keeps a table of them */
+    bool used; /* for those that keep a table of them */
     hyb_adapter_use use[HYBRID_SEQ_MAX_ADAPTERS];
 } hyb_adapter_set;
 
@@ -186,7 +186,7 @@ static hybrid_result hyb_adapter_keep(hybrid_adapter *adapter, hybrid_error *err
     return HYBRID_OK;
 }
 
-/* ---- who holds it ---- */
+/* ---- those that hold it ---- */
 
 static void hyb_adapter_free(hybrid_adapter *adapter)
 {

@@ -33,7 +33,7 @@ static hybrid_result hyb_adapter_check_keys(const hyb_adapter_source *s, float *
     is = hyb_adapter_key(s->gguf, "general.type", text);
     if (!is || strcmp(is, "adapter"))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the file is no adapter: its key general.type is %s%s%s, not \"adapter\"", is ? "\"" : "",
+                        "the file is not an adapter: its key general.type is %s%s%s, not \"adapter\"", is ? "\"" : "",
                         is ? is : "missing", is ? "\"" : "");
     is = hyb_adapter_key(s->gguf, "adapter.type", text);
     if (!is || strcmp(is, "lora"))
@@ -51,7 +51,7 @@ static hybrid_result hyb_adapter_check_keys(const hyb_adapter_source *s, float *
     if (hybrid_gguf_find(s->gguf, "adapter.lora.alpha", &value) &&
         (!hybrid_gguf_get_f64(s->gguf, "adapter.lora.alpha", &number) || !(number >= 0) || number > 3e38))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the adapter's key adapter.lora.alpha is no finite number from 0 on");
+                        "the adapter's key adapter.lora.alpha is not a finite number of at least 0");
     *alpha = (float)number;
     return HYBRID_OK;
 }

@@ -6,7 +6,7 @@
 
 #ifndef HYBRID_NO_TRAIN
 
-/* Where the gradient of a tensor is added up; NULL: nobody asks for it: there is no such tensor, or the model's own
+/* Where the gradient of a tensor is added up; NULL: it is not wanted: there is no such tensor, or the model's own
  * weights are frozen. A tied head has that of the embedding. */
 static float *hyb_grad(const hyb_forward *f, hyb_weight w)
 {

@@ -382,7 +382,7 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     p->finished = -1;
 }
 
-/* Part i of the layers, forward or back. again: nobody asks for x after a segment, which is there. */
+/* Part i of the layers, forward or back. again: x after a segment is not wanted, it is there. */
 static void hyb_train_part(hyb_train_pass *p, int i, bool again)
 {
     hyb_forward *f = p->f;

@@ -22,7 +22,7 @@ typedef struct hyb_needs {
     int64_t carry;  /* what the first layer hands to all others */
     /* and more when a backward pass will follow, which reads what a forward pass is done with: */
     int64_t act;      /* of what the other part makes, what it makes of that value by value */
-    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: nobody reads that */
+    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: it is not read */
     int64_t block;    /* what goes through the norm of a block */
 } hyb_needs;
 

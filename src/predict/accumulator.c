@@ -38,7 +38,7 @@ static void hyb_moved_init(hyb_moved *m, float *sum, int64_t n_values)
 /* A prediction has begun: its groups follow. */
 static void hyb_moved_begin(hyb_moved *m) { m->n++; }
 
-/* What it did to one group. False: they are no numbers, and it is not counted. */
+/* What it did to one group. False: they are not numbers, and it is not counted. */
 static bool hyb_moved_add(hyb_moved *m, int group, const double c[HYB_N_DIRECTIONS], const double gram[HYB_N_GRAM])
 {
     static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0, 0 };

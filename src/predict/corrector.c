@@ -120,7 +120,7 @@ static void hyb_corrector_forget(hyb_corrector *r, int group, const double k[HYB
 }
 
 /* An episode is over: c was predicted from these features, before any correction, and best would have been right.
- * False: they are no numbers, and nothing was learnt. */
+ * False: they are not numbers, and nothing was learnt. */
 static bool hyb_corrector_learn(hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
                                 const double c[HYB_N_DIRECTIONS], const double best[HYB_N_DIRECTIONS])
 {

@@ -29,7 +29,7 @@ static void hyb_group_tuner_init(hyb_group_tuner *t, double lambda)
     for (g = 0; g < HYB_N_GROUPS; g++) t->scale[g] = 1;
 }
 
-/* What the gradient of a group should be multiplied by in this step; 1 where the norms are no numbers. */
+/* What the gradient of a group should be multiplied by in this step; 1 where the norms are not numbers. */
 static double hyb_group_tuner_step(hyb_group_tuner *t, int group, double grad_norm, double weight_norm)
 {
     const double most = t->lambda * HYB_MAX(weight_norm, HYB_GROUP_FLOOR);

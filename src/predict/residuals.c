@@ -74,7 +74,7 @@ static void hyb_residuals_init(hyb_residuals *s, int32_t room, int64_t factor_fl
 /* ---- one residual ------------------------------------------------------------------------------------------------ */
 
 /* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. If one of
- * these is no number, the magnitude is infinite, and the store will not take it. */
+ * these is not a number, the magnitude is infinite, and the store will not take it. */
 static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB_N_GRAM],
                                const double dots[HYB_N_DIRECTIONS], double squares,
                                const double predicted[HYB_N_DIRECTIONS])

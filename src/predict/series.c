@@ -6,7 +6,7 @@
 /* False of NaN and of infinities, also where a compiler was told that there are none. */
 static bool hyb_is_finite(double x) { return x > -1e300 && x < 1e300; }
 
-/* low, if x is no number. */
+/* low, if x is not a number. */
 static double hyb_clamp(double x, double low, double high) { return x > low ? HYB_MIN(x, high) : low; }
 
 static double hyb_logistic(double x) { return 1 / (1 + exp(-hyb_clamp(x, -700.0, 700.0))); }

@@ -44,7 +44,7 @@ typedef struct hyb_world {
     hyb_rollout *spaces;      /* (n_spaces) */
     hyb_heads_labels *labels; /* (HYB_PANEL_ROW): of the columns of a step; all members have the same */
     float *inputs;            /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): of a step: x, and the misses */
-    unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is no part of its window */
+    unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is not part of its window */
     int64_t first[HYB_PANEL_WINDOWS]; /* where the windows of a step begin */
     hyb_world_loss *taught, *held;    /* (n_members): of the last step, of ticks that were taught and held back */
 } hyb_world;

@@ -3,7 +3,7 @@
  * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
  *
  *     hybrid.checkpoint.version    1
- *     hybrid.checkpoint.own        where it is no model of ours: "adapter", or the name of the kind of somebody else's:
+ *     hybrid.checkpoint.own        where the model is not ours: "adapter", or the name of the kind of somebody else's:
  *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
@@ -176,7 +176,7 @@ static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
 /* Is the checkpoint a model? Else it is an adapter, or somebody else's. */
 static bool hyb_checkpoint_is_model(const hybrid_trainer *t) { return t->model && !t->desc.adapter; }
 
-/* What it is, if it is no model of ours. */
+/* What it is, if it is not a model of ours. */
 static const char *hyb_checkpoint_own(const hybrid_trainer *t)
 {
     const char *name = t->model ? "adapter" : hyb_own_of(t->objective)->name;

@@ -281,7 +281,7 @@ static bool hyb_conversation_says(const hyb_json *message)
     return role && role->type == HYB_JSON_STRING && !strcmp(role->u.s, "assistant");
 }
 
-/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: it is no such number. */
+/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: not such a number. */
 static float hyb_conversation_weight(const hyb_json *message)
 {
     const hyb_json *weight = hyb_json_get(message, "weight");

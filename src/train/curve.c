@@ -111,7 +111,7 @@ static size_t hyb_curve_print_back(int64_t step, char line[HYB_CURVE_LINE])
     return (size_t)snprintf(line, 64, "{\"went_back_to\": %lld}\n", (long long)step);
 }
 
-/* NaN: it is not there, or null. false: it is no number. */
+/* NaN: it is not there, or null. false: it is not a number. */
 static bool hyb_curve_take(const hyb_json *object, const char *name, double *v)
 {
     const hyb_json *value = hyb_json_get(object, name);

@@ -33,7 +33,7 @@ static bool hyb_trained_keeps(hybrid_string key)
     return !hyb_checkpoint_owns(key) && !hyb_string_begins(key, "split.");
 }
 
-/* A name of the file as text, behind a prefix. */
+/* A name of the file as text, after a prefix. */
 static const char *hyb_trained_name(hyb_trained *e, const char *prefix, hybrid_string name)
 {
     const size_t n = strlen(prefix);

@@ -34,7 +34,7 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
-/* Rows of a batch: their number times any width is no overflow in 64 bits. A grid of blocks has as many rows. */
+/* Rows of a batch: their number times any width does not overflow 64 bits. A grid of blocks has as many rows. */
 enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 
 /* adapter: what is trained, or NULL. */

@@ -448,7 +448,7 @@ static bool hyb_cpu_pass_end(hyb_backend *be)
     HYB_UNUSED(be);
     return true;
 }
-/* it is always ready: nobody asks */
+/* never called: the host is always ready */
 static void hyb_cpu_rehearse(hyb_backend *be, bool on)
 {
     HYB_UNUSED(be);

@@ -546,7 +546,7 @@ static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
 
-/* Plain: on the host products round what they pack, and nobody asks for this. */
+/* Plain: on the host products round what they pack, so this is never asked for. */
 static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
 {
     int64_t i;

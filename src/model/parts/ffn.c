@@ -108,7 +108,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     hyb_ffn_act(f, n_ff, plain); /* once more: it would be a third of what is kept */
     hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
     glu.act = f->hp->arch->act;
-    glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
+    glu.gate = glu.dgate = a->ffn; /* which is not read again */
     glu.up = glu.dup = plain ? NULL : a->ffn + n_ff;
     glu.stride = stride;
     glu.dout = f->back->dact;
