@@ -47,11 +47,8 @@ static bool hyb_jscope_set(hyb_jinja *j, hyb_jscope *s, const hyb_jstring *name,
             return true;
         }
     if (s->n == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 4;
-        hyb_jbinding *vars = (hyb_jbinding *)hyb_jarena_alloc(&j->arena, capacity * sizeof *vars);
-        if (!vars) return hyb_jinja_spent(j);
-        if (s->n) memcpy(vars, s->vars, s->n * sizeof *vars);
-        s->vars = vars;
+        const size_t capacity = s->capacity ? s->capacity * 2 : 4;
+        if (!hyb_jarena_grow(&j->arena, &s->vars, s->n, capacity, sizeof *s->vars)) return hyb_jinja_spent(j);
         s->capacity = capacity;
     }
     s->vars[s->n].name = name;

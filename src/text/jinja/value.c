@@ -137,6 +137,20 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     return (char *)c + HEAD + c->used - size;
 }
 
+/* Room for `to` items of `size` bytes in place of *items, a pointer of any type; the first `used` are kept. The old
+ * block stays in the arena: arrays double, so that all of theirs together are no larger than the last one. */
+static bool hyb_jarena_grow(hyb_jarena *arena, void *items, size_t used, size_t to, size_t size)
+{
+    void *old, *grown;
+    size_t bytes;
+    if (!hyb_mul_size(to, size, &bytes)) bytes = SIZE_MAX; /* which alloc refuses */
+    if (!(grown = hyb_jarena_alloc(arena, bytes))) return false;
+    memcpy(&old, items, sizeof old);
+    if (used) memcpy(grown, old, used * size);
+    memcpy(items, &grown, sizeof grown);
+    return true;
+}
+
 static void hyb_jarena_free(hyb_jarena *arena)
 {
     while (arena->chunks) {
@@ -175,15 +189,12 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     if (!hyb_jarena_work(arena, n / 16)) return false;
     if (n > b->capacity - b->size) {
         size_t total, capacity;
-        char *grown;
         if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) {
             arena->result = HYBRID_ERROR_LIMIT;
             return false;
         }
         capacity = HYB_MAX(total * 2, (size_t)64);
-        if (!(grown = (char *)hyb_jarena_alloc(arena, capacity))) return false;
-        if (b->size) memcpy(grown, b->data, b->size);
-        b->data = grown;
+        if (!hyb_jarena_grow(arena, &b->data, b->size, capacity, 1)) return false;
         b->capacity = capacity;
     }
     if (n) memcpy(b->data + b->size, p, n);
@@ -293,12 +304,8 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
 {
     if (!hyb_jarena_work(arena, 1)) return false;
     if (l->n == l->capacity) {
-        size_t capacity = l->capacity ? l->capacity * 2 : 4;
-        hyb_jvalue *grown =
-            capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
-        if (!grown) return false;
-        if (l->n) memcpy(grown, l->items, l->n * sizeof v);
-        l->items = grown;
+        const size_t capacity = l->capacity ? l->capacity * 2 : 4;
+        if (!hyb_jarena_grow(arena, &l->items, l->n, capacity, sizeof v)) return false;
         l->capacity = capacity;
     }
     l->items[l->n++] = v;
@@ -653,13 +660,12 @@ static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jva
 static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
 {
     uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
-    hyb_jentry *entries;
+    hyb_jentry *entries = d->entries;
     if (capacity > UINT32_MAX / 8) {
         arena->result = HYBRID_ERROR_LIMIT;
         return false;
     }
-    if (!(entries = (hyb_jentry *)hyb_jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
-    if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
+    if (!hyb_jarena_grow(arena, &entries, d->n, capacity, sizeof *entries)) return false;
     if (capacity > 8) {
         uint32_t n_slots = capacity * 2, at;
         uint32_t *slots = (uint32_t *)hyb_jarena_alloc(arena, (size_t)n_slots * sizeof *slots);
