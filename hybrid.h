@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6a08fc220f75941d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 830dcf4a8c768179): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -96,7 +96,7 @@
  *     4783  output.c                 a file that is written
  *     5303  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5341  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    65465  end.h                    closes what core/begin opened
+ *    65468  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5775  names.c                  names that must differ, found by hash
@@ -135,181 +135,181 @@
  *    14089  stop.c                   finds strings that end an answer in bytes that come in pieces
  *    14247  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
  *    14489  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15278  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15674  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16058  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16400  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17241  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18097  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18609  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18649  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18892  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19203  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19249  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19410  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19612  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19748  jinja/test.c             what follows 'is', and the functions that every template has
- *    19950  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20264  jinja/parse.c            tokens to a tree
- *    20972  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21279  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21865  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22079  chat.c                   a conversation as the variables that chat templates expect
- *    22295  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22467  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22887  grammar/rules.c          the form in which rules are matched
- *    23343  grammar/match.c          where a text stands in a grammar
- *    23831  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    15284  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15680  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16064  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16406  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17247  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18103  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18615  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18655  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18898  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19209  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19255  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19416  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19618  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19754  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19956  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20270  jinja/parse.c            tokens to a tree
+ *    20978  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21285  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21868  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22082  chat.c                   a conversation as the variables that chat templates expect
+ *    22298  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22470  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22890  grammar/rules.c          the form in which rules are matched
+ *    23346  grammar/match.c          where a text stands in a grammar
+ *    23834  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24172  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25003  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25118  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25234  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25329  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25519  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25546  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25584  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25712  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26450  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26675  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26713  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26849  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    26920  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27024  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27495  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    27891  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28184  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28409  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29165  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29365  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30429  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31078  cpu/int/select.c         the table of integer-block kernels
- *    31138  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31214  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    35970  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38327  cpu/select.c             the kernels of an instruction set
- *    38380  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38788  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39088  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39130  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39728  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24175  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25006  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25121  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25237  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25332  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25522  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25549  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25587  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25715  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26453  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26678  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26716  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26852  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    26923  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27027  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27498  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    27894  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28187  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28412  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29168  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29368  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30432  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31081  cpu/int/select.c         the table of integer-block kernels
+ *    31141  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31217  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    35973  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38330  cpu/select.c             the kernels of an instruction set
+ *    38383  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38791  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39091  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39133  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39731  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40376  arch.c                   the table of architectures
- *    40502  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    40842  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41215  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41477  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    41687  adapter_worn.c           the copy of an adapter that passes on the host read
- *    41899  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42383  back.c                   the steps of a backward pass that several parts take
- *    42578  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    42821  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    42887  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43068  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43206  parts/experts.c          a mixture of experts (Shazeer et al
- *    43371  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43437  net.c                    which parts the layers of a model have, and which tensors
- *    43600  unused.c                 tensors of the file that the model is not computed with
- *    43774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    43823  forward.c                one pass of a batch through any model, over the op table
- *    44089  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    44663  place.c                  which layers run where
- *    44925  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45011  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45299  adapter_make.c           adapters from nothing, and what they are
- *    45549  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40379  arch.c                   the table of architectures
+ *    40505  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    40845  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41218  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41480  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    41690  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    41902  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42386  back.c                   the steps of a backward pass that several parts take
+ *    42581  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    42824  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    42890  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43071  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43209  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43374  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43440  net.c                    which parts the layers of a model have, and which tensors
+ *    43603  unused.c                 tensors of the file that the model is not computed with
+ *    43777  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    43826  forward.c                one pass of a batch through any model, over the op table
+ *    44092  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    44666  place.c                  which layers run where
+ *    44928  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45014  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45302  adapter_make.c           adapters from nothing, and what they are
+ *    45552  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    45834  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46182  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46534  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    46839  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    46927  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    47800  adapters.c               a sequence puts adapters on, and takes them off
- *    47916  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48283  next.c                   the next token of a sequence
- *    48388  plan.c                   the bytes of a model and a context before they are loaded
- *    48509  dialog.c                 the messages of a conversation, and the prompt that they make
- *    48700  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    45837  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46185  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46537  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    46842  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    46930  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    47803  adapters.c               a sequence puts adapters on, and takes them off
+ *    47919  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48286  next.c                   the next token of a sequence
+ *    48391  plan.c                   the bytes of a model and a context before they are loaded
+ *    48512  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    48703  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49199  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49238  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49303  documents.c              the texts of a corpus, one document after the other
- *    49542  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    49736  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50236  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50546  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    50860  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51235  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    51692  shape.c                  models from nothing
- *    52009  schedule.c               the learning rate of a step
- *    52055  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52571  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    52621  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53073  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53173  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53211  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    53751  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    53936  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54005  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54042  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54226  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55018  lesson.c                 examples as tokens, and the batches of a step
- *    55377  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55607  export.c                 the weights of a trainer as a model file
- *    55855  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    55967  checkpoint.c             everything that a training goes on with, in a file
- *    56861  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57453  picture.c                the curve of a run as an SVG.
+ *    49202  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49241  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49306  documents.c              the texts of a corpus, one document after the other
+ *    49545  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    49739  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50239  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50549  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    50863  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51238  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    51695  shape.c                  models from nothing
+ *    52012  schedule.c               the learning rate of a step
+ *    52058  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52574  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    52624  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53076  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53176  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53214  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    53754  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    53939  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54008  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54045  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54229  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55021  lesson.c                 examples as tokens, and the batches of a step
+ *    55380  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55610  export.c                 the weights of a trainer as a model file
+ *    55858  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    55970  checkpoint.c             everything that a training goes on with, in a file
+ *    56864  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57456  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58290  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58336  panel.c                  values of many ticks side by side, and products with them
- *    58459  gru.c                    a gated recurrent cell (Cho et al
- *    58540  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    58630  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    58690  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    58890  member.c                 the weights of one world model: how large, where, and how they begin
- *    58991  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59214  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59346  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59525  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    59789  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    59963  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60162  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60265  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60554  law.c                    the curve that the loss follows over many windows,
- *    60828  calibration.c            predictions that say how sure they are, held to what then happened
- *    61008  monitor.c                whether a run goes astray, and what should be done about it
- *    61260  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61320  bandit.c                 which arm is worth it now
- *    61558  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    61699  phases.c                 which phase the next step belongs to, and for how long
- *    61938  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    62126  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62436  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62505  residuals.c              what predictions got wrong
- *    62755  corrector.c              takes away what predicted coefficients get wrong again and again
- *    62914  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63008  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63106  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63281  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63369  plateau.c                whether a run stands still
- *    63454  horizons.c               how far ahead predictions are good for anything
- *    63543  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63596  ramp.c                   how many batches a step should add up
- *    63661  tuning.c                 what could be made better while a run goes on
- *    63805  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    63882  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64128  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    64353  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    64421  moves.c                  how weights are moved, by each of the ways
- *    64556  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    64726  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    65085  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58293  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58339  panel.c                  values of many ticks side by side, and products with them
+ *    58462  gru.c                    a gated recurrent cell (Cho et al
+ *    58543  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    58633  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    58693  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    58893  member.c                 the weights of one world model: how large, where, and how they begin
+ *    58994  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59217  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59349  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59528  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    59792  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    59966  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60165  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60268  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60557  law.c                    the curve that the loss follows over many windows,
+ *    60831  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61011  monitor.c                whether a run goes astray, and what should be done about it
+ *    61263  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61323  bandit.c                 which arm is worth it now
+ *    61561  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    61702  phases.c                 which phase the next step belongs to, and for how long
+ *    61941  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    62129  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62439  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62508  residuals.c              what predictions got wrong
+ *    62758  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    62917  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63011  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63109  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63284  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63372  plateau.c                whether a run stands still
+ *    63457  horizons.c               how far ahead predictions are good for anything
+ *    63546  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63599  ramp.c                   how many batches a step should add up
+ *    63664  tuning.c                 what could be made better while a run goes on
+ *    63808  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    63885  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64131  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    64356  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    64424  moves.c                  how weights are moved, by each of the ways
+ *    64559  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    64729  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    65088  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1295,8 +1295,8 @@ typedef struct hybrid_data_desc {
      * by hybrid_data_destroy, or when creating fails. */
     const hybrid_source *sources;
     size_t n_sources;
-    const hybrid_tokenizer *tokenizer; /* text and conversations; only hybrid_data_create asks it */
-    const hybrid_template *tmpl;       /* conversations: hybrid_model_template; also only hybrid_data_create */
+    const hybrid_tokenizer *tokenizer; /* text and conversations; used by hybrid_data_create alone */
+    const hybrid_template *tmpl;       /* conversations: hybrid_model_template; used by hybrid_data_create alone */
     int32_t n_ctx;                     /* tokens of a window; 0: 256 */
     int32_t n_vocab;          /* ids from there on are an error; 0: those of the tokenizer, or any without one */
     const int32_t *separator; /* tokens: the one that ends a document; NULL: the tokenizer's EOS, or none without one */
@@ -1474,7 +1474,7 @@ typedef struct hybrid_context_desc {
     int32_t n_ctx;    /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
                        * was trained on is a warning in the log */
     int32_t n_seq;    /* sequences: ids 0..n_seq-1; 0: 1 */
-    int32_t n_batch;  /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
+    int32_t n_batch;  /* tokens that go through a layer together; 0: 512. More is not faster, fewer save memory */
     int32_t n_logits; /* rows of logits that one decode can keep; 0: n_seq */
     hybrid_kv kv;
     int32_t n_candidates; /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host
@@ -1500,7 +1500,7 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_
 
 /* Queues n tokens after the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
  * ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another after them.
+ * INVALID: a bad sequence or token id, or a sequence whose tokens in the batch are followed by another's.
  * CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);
@@ -1629,14 +1629,14 @@ HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid
  * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
  * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
  * scale is 1. A reader is closed.
- * HYBRID_ERROR_FORMAT: it is no adapter, or one of another model, or damaged: names the tensor. _UNSUPPORTED: a kind of
+ * HYBRID_ERROR_FORMAT names the tensor: not an adapter, or another model's, or damaged. _UNSUPPORTED: a kind of
  * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
  * _INVALID, _IO, _MEMORY, _DEVICE. */
 HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_source *source, hybrid_adapter **adapter,
                                              hybrid_error *error);
 
-/* Writes it in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
- * hybrid_gguf_begin_path does it: beside path first, and what is there stays when it fails.
+/* Writes the adapter in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
+ * with hybrid_gguf_begin_path, what is at path stays there when this fails.
  * HYBRID_ERROR_INVALID, _NUMERIC (a value is not finite, or too large for F16), _IO, _MEMORY. */
 HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
                                              hybrid_error *error);
@@ -1652,8 +1652,8 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
                                               size_t n, const char *path, hybrid_mix mix, hybrid_error *error);
 #endif
 
-/* In which type sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes that
- * are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
+/* The type in which sequences on the host read it: F32 (as it is), F16 or Q8_0; a decode step is longer by the bytes
+ * that are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
  * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
  * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
  * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves
@@ -1834,7 +1834,7 @@ typedef struct hybrid_trainable {
 
 typedef struct hybrid_trainer hybrid_trainer;
 
-/* How the learning rate goes on after the steps of the warm-up, over which it rises linearly. */
+/* What the learning rate does after the warm-up, during which it rises linearly. */
 typedef enum hybrid_schedule {
     HYBRID_SCHEDULE_CONSTANT = 0,
     HYBRID_SCHEDULE_LINEAR, /* falls linearly to rate_end at n_steps */
@@ -1856,7 +1856,7 @@ typedef enum hybrid_optimizer {
                            * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
 } hybrid_optimizer;
 
-/* Zero is a sensible default for every field but model, adapter or own, of which there is one. */
+/* Zero is a sensible default for every field but model, adapter and own: exactly one of the three is set. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
                           * place: contexts of the model run what has been trained so far, between two steps */
@@ -1875,7 +1875,7 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, a tenth to a fifth more time. 1: each layer
                               * by itself, the least memory for up to some dozens of layers; 0: all is kept */
-    hybrid_type format; /* to what the operands of products (rows, gradients of rows, weights) are rounded before they
+    hybrid_type format; /* the type to which the operands of products (rows, gradients, weights) are rounded before they
                          * are multiplied: HYBRID_TYPE_F32 (0), they are not; HYBRID_TYPE_BF16, HYBRID_TYPE_F16; see
                          * hybrid_trainer_set_format */
     hybrid_optimizer optimizer;
@@ -2310,15 +2310,15 @@ typedef struct hybrid_curve hybrid_curve;
 /* Zero is a sensible default for every field. */
 typedef struct hybrid_curve_desc {
     const char *title; /* of the picture; copied */
-    /* The numbers: JSON Lines, a line a step, put behind what is there and handed to the system at once. NULL: none */
+    /* The numbers: JSON Lines, one a step, appended to the file and handed to the system at once. NULL: no file */
     const char *path;
     /* Steps that the run has done, when it goes on from a checkpoint: the file at path is read as far as that, and what
-     * is behind it is taken out of the file: steps after the last checkpoint, which come again, and the half of a line
-     * that a killed program left. 0: a new run, and nothing of an old one is kept. A file that holds anything else than
+     * follows is taken out of the file: steps after the last checkpoint, which come again, and the half of a line
+     * that a killed program left. 0: a new run, and nothing of an old one is kept. A file that holds anything but
      * such lines is refused, and left as it is */
     int64_t steps_done;
     int64_t n_steps;       /* of the whole run: for the time that is left, and for the picture; 0: not known */
-    int64_t n_tokens;      /* read in a step, for tokens a second; 0: as many as are targets */
+    int64_t n_tokens;      /* read in a step, for tokens a second; 0: the number of targets */
     hybrid_write_fn write; /* receives every new line as well: in builds without files, or for a log; may be NULL */
     void *user;
 } hybrid_curve_desc;
@@ -2522,7 +2522,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6a08fc220f75941d"
+#define HYBRID__SOURCE_ID "830dcf4a8c768179"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -14622,6 +14622,20 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     return (char *)c + HEAD + c->used - size;
 }
 
+/* Room for `to` items of `size` bytes in place of *items, a pointer of any type; the first `used` are kept. The old
+ * block stays in the arena: arrays double, so that all of theirs together are no larger than the last one. */
+static bool hyb_jarena_grow(hyb_jarena *arena, void *items, size_t used, size_t to, size_t size)
+{
+    void *old, *grown;
+    size_t bytes;
+    if (!hyb_mul_size(to, size, &bytes)) bytes = SIZE_MAX; /* which alloc refuses */
+    if (!(grown = hyb_jarena_alloc(arena, bytes))) return false;
+    memcpy(&old, items, sizeof old);
+    if (used) memcpy(grown, old, used * size);
+    memcpy(items, &grown, sizeof grown);
+    return true;
+}
+
 static void hyb_jarena_free(hyb_jarena *arena)
 {
     while (arena->chunks) {
@@ -14660,15 +14674,12 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     if (!hyb_jarena_work(arena, n / 16)) return false;
     if (n > b->capacity - b->size) {
         size_t total, capacity;
-        char *grown;
         if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) {
             arena->result = HYBRID_ERROR_LIMIT;
             return false;
         }
         capacity = HYB_MAX(total * 2, (size_t)64);
-        if (!(grown = (char *)hyb_jarena_alloc(arena, capacity))) return false;
-        if (b->size) memcpy(grown, b->data, b->size);
-        b->data = grown;
+        if (!hyb_jarena_grow(arena, &b->data, b->size, capacity, 1)) return false;
         b->capacity = capacity;
     }
     if (n) memcpy(b->data + b->size, p, n);
@@ -14778,12 +14789,8 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
 {
     if (!hyb_jarena_work(arena, 1)) return false;
     if (l->n == l->capacity) {
-        size_t capacity = l->capacity ? l->capacity * 2 : 4;
-        hyb_jvalue *grown =
-            capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
-        if (!grown) return false;
-        if (l->n) memcpy(grown, l->items, l->n * sizeof v);
-        l->items = grown;
+        const size_t capacity = l->capacity ? l->capacity * 2 : 4;
+        if (!hyb_jarena_grow(arena, &l->items, l->n, capacity, sizeof v)) return false;
         l->capacity = capacity;
     }
     l->items[l->n++] = v;
@@ -15138,13 +15145,12 @@ static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jva
 static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
 {
     uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
-    hyb_jentry *entries;
+    hyb_jentry *entries = d->entries;
     if (capacity > UINT32_MAX / 8) {
         arena->result = HYBRID_ERROR_LIMIT;
         return false;
     }
-    if (!(entries = (hyb_jentry *)hyb_jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
-    if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
+    if (!hyb_jarena_grow(arena, &entries, d->n, capacity, sizeof *entries)) return false;
     if (capacity > 8) {
         uint32_t n_slots = capacity * 2, at;
         uint32_t *slots = (uint32_t *)hyb_jarena_alloc(arena, (size_t)n_slots * sizeof *slots);
@@ -21322,11 +21328,8 @@ static bool hyb_jscope_set(hyb_jinja *j, hyb_jscope *s, const hyb_jstring *name,
             return true;
         }
     if (s->n == s->capacity) {
-        size_t capacity = s->capacity ? s->capacity * 2 : 4;
-        hyb_jbinding *vars = (hyb_jbinding *)hyb_jarena_alloc(&j->arena, capacity * sizeof *vars);
-        if (!vars) return hyb_jinja_spent(j);
-        if (s->n) memcpy(vars, s->vars, s->n * sizeof *vars);
-        s->vars = vars;
+        const size_t capacity = s->capacity ? s->capacity * 2 : 4;
+        if (!hyb_jarena_grow(&j->arena, &s->vars, s->n, capacity, sizeof *s->vars)) return hyb_jinja_spent(j);
         s->capacity = capacity;
     }
     s->vars[s->n].name = name;
@@ -39672,7 +39675,7 @@ static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
 
-/* Plain: on the host products round what they pack, and nobody asks for this. */
+/* Plain: on the host products round what they pack, so this is never asked for. */
 static void hyb_cpu_round(hyb_backend *be, const hyb_op_round *op)
 {
     int64_t i;
@@ -40171,7 +40174,7 @@ static bool hyb_cpu_pass_end(hyb_backend *be)
     HYB_UNUSED(be);
     return true;
 }
-/* it is always ready: nobody asks */
+/* never called: the host is always ready */
 static void hyb_cpu_rehearse(hyb_backend *be, bool on)
 {
     HYB_UNUSED(be);
@@ -41536,7 +41539,7 @@ typedef struct hyb_adapter_use {
 } hyb_adapter_use;
 typedef struct hyb_adapter_set {
     int32_t n;
-    bool used; /* for who keeps a table of them */
+    bool used; /* for those that keep a table of them */
     hyb_adapter_use use[HYBRID_SEQ_MAX_ADAPTERS];
 } hyb_adapter_set;
 
@@ -41658,7 +41661,7 @@ static hybrid_result hyb_adapter_keep(hybrid_adapter *adapter, hybrid_error *err
     return HYBRID_OK;
 }
 
-/* ---- who holds it ---- */
+/* ---- those that hold it ---- */
 
 static void hyb_adapter_free(hybrid_adapter *adapter)
 {
@@ -41914,7 +41917,7 @@ typedef struct hyb_needs {
     int64_t carry;  /* what the first layer hands to all others */
     /* and more when a backward pass will follow, which reads what a forward pass is done with: */
     int64_t act;      /* of what the other part makes, what it makes of that value by value */
-    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: nobody reads that */
+    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: it is not read */
     int64_t block;    /* what goes through the norm of a block */
 } hyb_needs;
 
@@ -42386,7 +42389,7 @@ static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, b
 
 #ifndef HYBRID_NO_TRAIN
 
-/* Where the gradient of a tensor is added up; NULL: nobody asks for it: there is no such tensor, or the model's own
+/* Where the gradient of a tensor is added up; NULL: it is not wanted: there is no such tensor, or the model's own
  * weights are frozen. A tied head has that of the embedding. */
 static float *hyb_grad(const hyb_forward *f, hyb_weight w)
 {
@@ -43173,7 +43176,7 @@ static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
     hyb_ffn_act(f, n_ff, plain); /* once more: it would be a third of what is kept */
     hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
     glu.act = f->hp->arch->act;
-    glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
+    glu.gate = glu.dgate = a->ffn; /* which is not read again */
     glu.up = glu.dup = plain ? NULL : a->ffn + n_ff;
     glu.stride = stride;
     glu.dout = f->back->dact;
@@ -44467,7 +44470,7 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
     p->finished = -1;
 }
 
-/* Part i of the layers, forward or back. again: nobody asks for x after a segment, which is there. */
+/* Part i of the layers, forward or back. again: x after a segment is not wanted, it is there. */
 static void hyb_train_part(hyb_train_pass *p, int i, bool again)
 {
     hyb_forward *f = p->f;
@@ -45577,7 +45580,7 @@ static hybrid_result hyb_adapter_check_keys(const hyb_adapter_source *s, float *
     is = hyb_adapter_key(s->gguf, "general.type", text);
     if (!is || strcmp(is, "adapter"))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the file is no adapter: its key general.type is %s%s%s, not \"adapter\"", is ? "\"" : "",
+                        "the file is not an adapter: its key general.type is %s%s%s, not \"adapter\"", is ? "\"" : "",
                         is ? is : "missing", is ? "\"" : "");
     is = hyb_adapter_key(s->gguf, "adapter.type", text);
     if (!is || strcmp(is, "lora"))
@@ -45595,7 +45598,7 @@ static hybrid_result hyb_adapter_check_keys(const hyb_adapter_source *s, float *
     if (hybrid_gguf_find(s->gguf, "adapter.lora.alpha", &value) &&
         (!hybrid_gguf_get_f64(s->gguf, "adapter.lora.alpha", &number) || !(number >= 0) || number > 3e38))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the adapter's key adapter.lora.alpha is no finite number from 0 on");
+                        "the adapter's key adapter.lora.alpha is not a finite number of at least 0");
     *alpha = (float)number;
     return HYBRID_OK;
 }
@@ -51134,7 +51137,7 @@ static bool hyb_conversation_says(const hyb_json *message)
     return role && role->type == HYB_JSON_STRING && !strcmp(role->u.s, "assistant");
 }
 
-/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: it is no such number. */
+/* How much a turn counts, from 0 to 1: OpenAI's "weight", which is 0 or 1 there. Less than 0: not such a number. */
 static float hyb_conversation_weight(const hyb_json *message)
 {
     const hyb_json *weight = hyb_json_get(message, "weight");
@@ -53240,7 +53243,7 @@ static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_trans
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
 
-/* Rows of a batch: their number times any width is no overflow in 64 bits. A grid of blocks has as many rows. */
+/* Rows of a batch: their number times any width does not overflow 64 bits. A grid of blocks has as many rows. */
 enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 
 /* adapter: what is trained, or NULL. */
@@ -55634,7 +55637,7 @@ static bool hyb_trained_keeps(hybrid_string key)
     return !hyb_checkpoint_owns(key) && !hyb_string_begins(key, "split.");
 }
 
-/* A name of the file as text, behind a prefix. */
+/* A name of the file as text, after a prefix. */
 static const char *hyb_trained_name(hyb_trained *e, const char *prefix, hybrid_string name)
 {
     const size_t n = strlen(prefix);
@@ -55970,7 +55973,7 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
  * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
  *
  *     hybrid.checkpoint.version    1
- *     hybrid.checkpoint.own        where it is no model of ours: "adapter", or the name of the kind of somebody else's:
+ *     hybrid.checkpoint.own        where the model is not ours: "adapter", or the name of the kind of somebody else's:
  *                                  there are no keys of a model then, and the tensors are the parameters by their names
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
@@ -56139,7 +56142,7 @@ static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
 /* Is the checkpoint a model? Else it is an adapter, or somebody else's. */
 static bool hyb_checkpoint_is_model(const hybrid_trainer *t) { return t->model && !t->desc.adapter; }
 
-/* What it is, if it is no model of ours. */
+/* What it is, if it is not a model of ours. */
 static const char *hyb_checkpoint_own(const hybrid_trainer *t)
 {
     const char *name = t->model ? "adapter" : hyb_own_of(t->objective)->name;
@@ -56966,7 +56969,7 @@ static size_t hyb_curve_print_back(int64_t step, char line[HYB_CURVE_LINE])
     return (size_t)snprintf(line, 64, "{\"went_back_to\": %lld}\n", (long long)step);
 }
 
-/* NaN: it is not there, or null. false: it is no number. */
+/* NaN: it is not there, or null. false: it is not a number. */
 static bool hyb_curve_take(const hyb_json *object, const char *name, double *v)
 {
     const hyb_json *value = hyb_json_get(object, name);
@@ -59563,7 +59566,7 @@ typedef struct hyb_world {
     hyb_rollout *spaces;      /* (n_spaces) */
     hyb_heads_labels *labels; /* (HYB_PANEL_ROW): of the columns of a step; all members have the same */
     float *inputs;            /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): of a step: x, and the misses */
-    unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is no part of its window */
+    unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is not part of its window */
     int64_t first[HYB_PANEL_WINDOWS]; /* where the windows of a step begin */
     hyb_world_loss *taught, *held;    /* (n_members): of the last step, of ticks that were taught and held back */
 } hyb_world;
@@ -60165,7 +60168,7 @@ HYB_COLD_BEGIN
 /* False of NaN and of infinities, also where a compiler was told that there are none. */
 static bool hyb_is_finite(double x) { return x > -1e300 && x < 1e300; }
 
-/* low, if x is no number. */
+/* low, if x is not a number. */
 static double hyb_clamp(double x, double low, double high) { return x > low ? HYB_MIN(x, high) : low; }
 
 static double hyb_logistic(double x) { return 1 / (1 + exp(-hyb_clamp(x, -700.0, 700.0))); }
@@ -62574,7 +62577,7 @@ static void hyb_residuals_init(hyb_residuals *s, int32_t room, int64_t factor_fl
 /* ---- one residual ------------------------------------------------------------------------------------------------ */
 
 /* Of one group: gram of the directions, dots of R with them, the square of R's norm, and what was predicted. If one of
- * these is no number, the magnitude is infinite, and the store will not take it. */
+ * these is not a number, the magnitude is infinite, and the store will not take it. */
 static void hyb_residual_group(hyb_residual *r, int group, const double gram[HYB_N_GRAM],
                                const double dots[HYB_N_DIRECTIONS], double squares,
                                const double predicted[HYB_N_DIRECTIONS])
@@ -62871,7 +62874,7 @@ static void hyb_corrector_forget(hyb_corrector *r, int group, const double k[HYB
 }
 
 /* An episode is over: c was predicted from these features, before any correction, and best would have been right.
- * False: they are no numbers, and nothing was learnt. */
+ * False: they are not numbers, and nothing was learnt. */
 static bool hyb_corrector_learn(hyb_corrector *r, int group, const float features[HYB_N_FEATURES],
                                 const double c[HYB_N_DIRECTIONS], const double best[HYB_N_DIRECTIONS])
 {
@@ -63042,7 +63045,7 @@ static void hyb_moved_init(hyb_moved *m, float *sum, int64_t n_values)
 /* A prediction has begun: its groups follow. */
 static void hyb_moved_begin(hyb_moved *m) { m->n++; }
 
-/* What it did to one group. False: they are no numbers, and it is not counted. */
+/* What it did to one group. False: they are not numbers, and it is not counted. */
 static bool hyb_moved_add(hyb_moved *m, int group, const double c[HYB_N_DIRECTIONS], const double gram[HYB_N_GRAM])
 {
     static const double d_alone[HYB_N_DIRECTIONS] = { 1, 0, 0, 0 };
@@ -63569,7 +63572,7 @@ static void hyb_group_tuner_init(hyb_group_tuner *t, double lambda)
     for (g = 0; g < HYB_N_GROUPS; g++) t->scale[g] = 1;
 }
 
-/* What the gradient of a group should be multiplied by in this step; 1 where the norms are no numbers. */
+/* What the gradient of a group should be multiplied by in this step; 1 where the norms are not numbers. */
 static double hyb_group_tuner_step(hyb_group_tuner *t, int group, double grad_norm, double weight_norm)
 {
     const double most = t->lambda * HYB_MAX(weight_norm, HYB_GROUP_FLOOR);

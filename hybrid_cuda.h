@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id aa7695a3c24aba42): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 749d39ee9e95a83e): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -58,7 +58,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "aa7695a3c24aba42"
+#define HYBRID_CUDA__SOURCE_ID "749d39ee9e95a83e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5453,7 +5453,7 @@ typedef struct hyb_cache_key {
     uint64_t a, b;
 } hyb_cache_key;
 
-/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ----------------------------- */
+/* ---- hashing: two independent lanes of 64 bits; they name a text, and defend against no one ------------------ */
 
 static uint64_t hyb_hash_step(uint64_t h, uint64_t word, uint64_t factor)
 {
@@ -9806,7 +9806,7 @@ typedef struct hyb_cuda_backend {
     hyb_backend base;
     hyb_cuda *cu;
     hyb_cuda_queue *queue;
-    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: nobody asked for lanes */
+    hyb_cuda_queue *up, *down; /* of copies beside the ops; NULL: no lanes were asked for */
     hyb_cuda_layout layout;
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
@@ -10041,7 +10041,7 @@ static void hyb_cuda_be_download(hyb_backend *be, void *host, const void *src, s
 static void hyb_cuda_be_await(hyb_backend *be, hyb_lane lane, hyb_lane other)
 {
     hyb_cuda_queue *q = hyb_cuda_lane(be, lane), *o = hyb_cuda_lane(be, other);
-    if (q && o) hyb_cuda_wait(q, o); /* nothing is in a lane that nobody asked for */
+    if (q && o) hyb_cuda_wait(q, o); /* a lane that was never made holds nothing */
 }
 
 /* Whether copies beside the ops have failed: then none of them is under way any more. */
