@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 830dcf4a8c768179): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id da057efadd4d3969): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,263 +53,265 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      320  base.h                   version, linkage, results, errors, allocator, log
- *      450  runtime.h                what models and sessions share: memory, log, worker threads
- *      521  quant.h                  names, sizes, encode, decode
- *      623  gguf.h                   what is in a model file, and writing one
- *      828  tokenizer.h              text to tokens and back
- *      999  chat.h                   templates that make a prompt of a conversation
- *     1129  grammar.h                answers with a form
- *     1186  bpe_trainer.h            a vocabulary from raw text
- *     1258  train_data.h             batches out of texts, tokens or conversations
- *     1367  model.h                  load, describe
- *     1450  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1584  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1687  sampler.h                from logits to the next token
- *     1759  shape.h                  models from nothing
- *     1792  trainable.h              training somebody else's model
- *     1831  trainer.h                change the weights of a model so that it predicts given texts better
- *     2148  predict.h                a training that is watched, and moved along where it goes anyway
- *     2292  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2370  learn.h                  an adapter is told something, and can be made to forget it
- *     2449  session.h                a conversation
+ *      322  base.h                   version, linkage, results, errors, allocator, log
+ *      452  runtime.h                what models and sessions share: memory, log, worker threads
+ *      523  quant.h                  names, sizes, encode, decode
+ *      625  gguf.h                   what is in a model file, and writing one
+ *      830  tokenizer.h              text to tokens and back
+ *     1001  chat.h                   templates that make a prompt of a conversation
+ *     1131  grammar.h                answers with a form
+ *     1188  bpe_trainer.h            a vocabulary from raw text
+ *     1260  train_data.h             batches out of texts, tokens or conversations
+ *     1369  model.h                  load, describe
+ *     1452  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1586  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1689  sampler.h                from logits to the next token
+ *     1761  shape.h                  models from nothing
+ *     1794  trainable.h              training somebody else's model
+ *     1833  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2151  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2325  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2403  learn.h                  an adapter is told something, and can be made to forget it
+ *     2482  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2527  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2631  macros.h                 what compilers call things, and the macros that every room uses
- *     2709  base.c                   what every room uses: results, errors, checked sizes
- *     2790  fpenv.c                  the floating-point environment at the border of the library
- *     3019  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3098  fma.c                    a * b + c with one rounding
- *     3138  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3219  decimal.c                doubles as text, the same in every locale
- *     3351  thread.c                 atomics, threads, and the worker pool
- *     3848  cpu.c                    what this processor and its operating system can do
- *     3971  hash.c                   where a name belongs in a table
- *     4073  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4111  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4199  grow.c                   arrays that grow
- *     4223  stack.c                  how much of the thread's stack a recursion may take
- *     4271  device.c                 which GPU a runtime uses
- *     4387  lifetime.c               creates and ends runtimes
- *     4542  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4783  output.c                 a file that is written
- *     5303  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5341  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    65468  end.h                    closes what core/begin opened
+ *     2560  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2664  macros.h                 what compilers call things, and the macros that every room uses
+ *     2742  base.c                   what every room uses: results, errors, checked sizes
+ *     2823  fpenv.c                  the floating-point environment at the border of the library
+ *     3052  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3131  fma.c                    a * b + c with one rounding
+ *     3171  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3252  decimal.c                doubles as text, the same in every locale
+ *     3384  thread.c                 atomics, threads, and the worker pool
+ *     3881  cpu.c                    what this processor and its operating system can do
+ *     4004  hash.c                   where a name belongs in a table
+ *     4106  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4144  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4232  grow.c                   arrays that grow
+ *     4256  stack.c                  how much of the thread's stack a recursion may take
+ *     4304  device.c                 which GPU a runtime uses
+ *     4420  lifetime.c               creates and ends runtimes
+ *     4575  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4816  output.c                 a file that is written
+ *     5336  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5374  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    66274  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5775  names.c                  names that must differ, found by hash
- *     5872  value.c                  the 13 types of metadata values and their items
- *     6020  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6231  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6568  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7088  write.c                  makes a GGUF file
+ *     5808  names.c                  names that must differ, found by hash
+ *     5905  value.c                  the 13 types of metadata values and their items
+ *     6053  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6264  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6601  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7121  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7802  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7921  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8256  floats.c                 the types that are plain numbers
- *     8296  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8495  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8731  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8879  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9153  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9278  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9357  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7835  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7954  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8289  floats.c                 the types that are plain numbers
+ *     8329  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8528  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8764  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8912  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9186  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9311  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9390  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9582  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10533  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10653  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10927  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11394  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11896  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12098  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12193  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12730  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12954  tokenizer/bpe.c          the merging
- *    13367  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13452  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13838  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14089  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14247  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14489  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15284  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15680  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16064  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16406  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17247  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18103  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18615  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18655  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18898  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19209  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19255  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19416  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19618  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19754  jinja/test.c             what follows 'is', and the functions that every template has
- *    19956  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20270  jinja/parse.c            tokens to a tree
- *    20978  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21285  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21868  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22082  chat.c                   a conversation as the variables that chat templates expect
- *    22298  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22470  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22890  grammar/rules.c          the form in which rules are matched
- *    23346  grammar/match.c          where a text stands in a grammar
- *    23834  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9615  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10566  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10686  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10960  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11427  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11929  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12131  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12226  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12763  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12987  tokenizer/bpe.c          the merging
+ *    13400  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13485  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13871  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14122  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14280  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14522  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15317  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15713  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16097  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16439  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17280  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18136  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18648  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18688  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18931  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19242  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19288  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19449  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19651  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19787  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19989  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20303  jinja/parse.c            tokens to a tree
+ *    21011  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21318  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21901  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22115  chat.c                   a conversation as the variables that chat templates expect
+ *    22331  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22503  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22923  grammar/rules.c          the form in which rules are matched
+ *    23379  grammar/match.c          where a text stands in a grammar
+ *    23867  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24175  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25006  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25121  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25237  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25332  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25522  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25549  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25587  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25715  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26453  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26678  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26716  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26852  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    26923  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27027  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27498  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    27894  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28187  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28412  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29168  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29368  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30432  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31081  cpu/int/select.c         the table of integer-block kernels
- *    31141  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31217  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    35973  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38330  cpu/select.c             the kernels of an instruction set
- *    38383  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38791  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39091  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39133  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39731  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24208  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25039  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25154  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25270  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25365  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25555  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25582  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25620  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25748  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26486  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26711  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26749  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26885  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    26956  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27060  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27531  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    27927  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28220  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28445  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29201  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29401  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30465  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31114  cpu/int/select.c         the table of integer-block kernels
+ *    31174  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31250  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36006  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38363  cpu/select.c             the kernels of an instruction set
+ *    38416  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38824  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39124  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39166  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39764  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40379  arch.c                   the table of architectures
- *    40505  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    40845  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41218  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41480  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    41690  adapter_worn.c           the copy of an adapter that passes on the host read
- *    41902  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42386  back.c                   the steps of a backward pass that several parts take
- *    42581  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    42824  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    42890  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43071  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43209  parts/experts.c          a mixture of experts (Shazeer et al
- *    43374  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43440  net.c                    which parts the layers of a model have, and which tensors
- *    43603  unused.c                 tensors of the file that the model is not computed with
- *    43777  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    43826  forward.c                one pass of a batch through any model, over the op table
- *    44092  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    44666  place.c                  which layers run where
- *    44928  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45014  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45302  adapter_make.c           adapters from nothing, and what they are
- *    45552  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40412  arch.c                   the table of architectures
+ *    40538  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    40878  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41251  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41513  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    41723  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    41935  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42419  back.c                   the steps of a backward pass that several parts take
+ *    42614  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    42857  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    42923  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43104  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43242  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43407  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43473  net.c                    which parts the layers of a model have, and which tensors
+ *    43636  unused.c                 tensors of the file that the model is not computed with
+ *    43810  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    43859  forward.c                one pass of a batch through any model, over the op table
+ *    44125  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    44699  place.c                  which layers run where
+ *    44961  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45047  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45335  adapter_make.c           adapters from nothing, and what they are
+ *    45585  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    45837  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46185  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46537  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    46842  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    46930  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    47803  adapters.c               a sequence puts adapters on, and takes them off
- *    47919  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48286  next.c                   the next token of a sequence
- *    48391  plan.c                   the bytes of a model and a context before they are loaded
- *    48512  dialog.c                 the messages of a conversation, and the prompt that they make
- *    48703  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    45870  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46218  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46570  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    46875  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    46963  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    47836  adapters.c               a sequence puts adapters on, and takes them off
+ *    47952  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48319  next.c                   the next token of a sequence
+ *    48424  plan.c                   the bytes of a model and a context before they are loaded
+ *    48545  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    48736  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49202  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49241  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49306  documents.c              the texts of a corpus, one document after the other
- *    49545  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    49739  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50239  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50549  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    50863  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51238  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    51695  shape.c                  models from nothing
- *    52012  schedule.c               the learning rate of a step
- *    52058  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52574  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    52624  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53076  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53176  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53214  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    53754  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    53939  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54008  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54045  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54229  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55021  lesson.c                 examples as tokens, and the batches of a step
- *    55380  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55610  export.c                 the weights of a trainer as a model file
- *    55858  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    55970  checkpoint.c             everything that a training goes on with, in a file
- *    56864  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57456  picture.c                the curve of a run as an SVG.
+ *    49235  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49274  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49339  documents.c              the texts of a corpus, one document after the other
+ *    49578  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    49772  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50272  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50582  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    50896  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51271  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    51728  shape.c                  models from nothing
+ *    52045  schedule.c               the learning rate of a step
+ *    52091  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52607  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    52657  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53109  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53209  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53247  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    53787  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    53972  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54041  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54078  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54262  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55054  lesson.c                 examples as tokens, and the batches of a step
+ *    55413  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55643  export.c                 the weights of a trainer as a model file
+ *    55891  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56003  checkpoint.c             everything that a training goes on with, in a file
+ *    56897  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57489  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58293  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58339  panel.c                  values of many ticks side by side, and products with them
- *    58462  gru.c                    a gated recurrent cell (Cho et al
- *    58543  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    58633  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    58693  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    58893  member.c                 the weights of one world model: how large, where, and how they begin
- *    58994  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59217  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59349  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59528  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    59792  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    59966  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60165  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60268  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60557  law.c                    the curve that the loss follows over many windows,
- *    60831  calibration.c            predictions that say how sure they are, held to what then happened
- *    61011  monitor.c                whether a run goes astray, and what should be done about it
- *    61263  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61323  bandit.c                 which arm is worth it now
- *    61561  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    61702  phases.c                 which phase the next step belongs to, and for how long
- *    61941  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    62129  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62439  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62508  residuals.c              what predictions got wrong
- *    62758  corrector.c              takes away what predicted coefficients get wrong again and again
- *    62917  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63011  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63109  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63284  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63372  plateau.c                whether a run stands still
- *    63457  horizons.c               how far ahead predictions are good for anything
- *    63546  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63599  ramp.c                   how many batches a step should add up
- *    63664  tuning.c                 what could be made better while a run goes on
- *    63808  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    63885  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64131  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    64356  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    64424  moves.c                  how weights are moved, by each of the ways
- *    64559  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    64729  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    65088  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58326  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58372  panel.c                  values of many ticks side by side, and products with them
+ *    58495  gru.c                    a gated recurrent cell (Cho et al
+ *    58576  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    58666  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    58726  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    58926  member.c                 the weights of one world model: how large, where, and how they begin
+ *    59027  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59250  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59382  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59561  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    59825  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    59999  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60198  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60301  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60590  law.c                    the curve that the loss follows over many windows,
+ *    60864  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61044  monitor.c                whether a run goes astray, and what should be done about it
+ *    61296  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61356  bandit.c                 which arm is worth it now
+ *    61594  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    61735  phases.c                 which phase the next step belongs to, and for how long
+ *    61974  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    62162  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62472  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62541  residuals.c              what predictions got wrong
+ *    62791  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    62950  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63044  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63142  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63317  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63405  plateau.c                whether a run stands still
+ *    63490  horizons.c               how far ahead predictions are good for anything
+ *    63579  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63632  ramp.c                   how many batches a step should add up
+ *    63697  tuning.c                 what could be made better while a run goes on
+ *    63841  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    63937  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64264  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    64546  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    64816  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    64884  moves.c                  how weights are moved, by each of the ways
+ *    65086  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    65256  audit.c                  what a move is really worth: a trial
+ *    65395  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    65803  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1925,9 +1927,10 @@ typedef enum hybrid_phase {
 /* What a predictor did with a step. */
 typedef enum hybrid_predict_event {
     HYBRID_PREDICT_NOTHING = 0,
-    HYBRID_PREDICT_MOVED,    /* after the step, weights were moved along what is predicted */
-    HYBRID_PREDICT_WENT_BACK /* weights, optimizer and number of steps are those of an earlier step again, and this one
-                              * was not taken: metrics.step is the earlier step's */
+    HYBRID_PREDICT_MOVED,     /* after the step, weights were moved along what is predicted */
+    HYBRID_PREDICT_WENT_BACK, /* weights, optimizer and number of steps are those of an earlier step again, and this one
+                               * was not taken: metrics.step is the earlier step's */
+    HYBRID_PREDICT_AUDITED    /* the step belongs to the trial of a move, and will be taken back */
 } hybrid_predict_event;
 
 typedef struct hybrid_predict_step {
@@ -2228,6 +2231,21 @@ typedef struct hybrid_predict_desc {
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
                       * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
+    /* What hindsight is used for: at the end of a window it is known what it should have been foretold to be. Each is
+     * off at zero; any of them keeps the window before apart, which takes 4 bytes a weight. */
+    bool keep_last; /* moves are judged by the very window before them, not by an estimate of it */
+    bool correct;   /* families of weights in which the coefficients of the settings, or of the ensemble, are off again
+                     * and again get corrected ones (recursive least squares on the features) */
+    int32_t residuals; /* of so many windows what was foretold wrongly is kept, and similar ones correct the next; 1000
+                        * is usual */
+    bool correct_loss; /* what the loss is expected to be is corrected in the same way */
+    bool accumulate;   /* all that weights are moved by is added up: 4 bytes a weight more */
+    /* Audits: each audit_every-th move of the modes A and B (0: none) is tried: audit_steps (0: 16; a multiple of 4)
+     * steps with it and as many without it, over the same batches and to a rate of 0; then the run goes on as if
+     * nothing had been. What a move was really worth corrects the judge. They take at most audit_share of the steps
+     * (0: 0.02), and need mark, go_back, a snapshot, and a trainer that knows its n_steps. */
+    int32_t audit_every, audit_steps;
+    float audit_share;
     hybrid_placebo placebo;
     uint64_t seed;
     hybrid_predict_rule rule;
@@ -2269,8 +2287,23 @@ typedef struct hybrid_predict_metrics {
     int32_t reach;       /* windows up to which predictions are of use; 0: not known, or not at all */
     int32_t batches;     /* that a step should have */
     int64_t n_acts[5];   /* how often the advice of each HYBRID_TUNE_ bit was carried out */
-    double seconds;      /* that the predictor took */
-    uint64_t bytes;      /* that it holds */
+    /* With correct: mean squares of the error of coefficients, of the settings and as corrected, of late; windows and
+     * families in which they were corrected */
+    double coefficients_error, corrected_error;
+    int64_t n_corrected;
+    /* With residuals: that are kept; how long what was left of a window was, as a part of it, without them and with
+     * them, of late */
+    int64_t n_residuals;
+    double residual_error, remembered_error;
+    double loss_error, corrected_loss_error; /* with correct_loss: of a window's mean log loss, of late */
+    /* With accumulate: how long all moves were, and all windows; how far weights were moved in the end; of the moves'
+     * length, the part that the window after each took back, and the part that it went on with */
+    double moved_path, true_path, moved_in_all, taken_back, gone_on;
+    int64_t n_audits, audit_steps;  /* true steps that they took */
+    double audit_gain, audit_error; /* steps that a move was worth: mean over audits, its error */
+    double audit_bias;              /* steps by which they found more than the judge: mean */
+    double seconds;                 /* that the predictor took */
+    uint64_t bytes;                 /* that it holds */
 } hybrid_predict_metrics;
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
@@ -2522,7 +2555,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "830dcf4a8c768179"
+#define HYBRID__SOURCE_ID "da057efadd4d3969"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -63828,6 +63861,8 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (!d->max_consecutive) d->max_consecutive = 5;
     if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
     if (!d->most_batches) d->most_batches = 64;
+    if (!d->audit_steps) d->audit_steps = 16;
+    if (d->audit_share == 0) d->audit_share = 0.02f;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -63835,6 +63870,19 @@ typedef struct hyb_setting {
     const char *name;
     double value, least, most;
 } hyb_setting;
+
+static hybrid_result hyb_predict_check_audits(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const char *missing = NULL;
+    if (!d->audit_every) return HYBRID_OK;
+    if (d->audit_steps % 4)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: audit_steps is %d, and must be a multiple of 4", d->audit_steps);
+    if (!d->mark || !d->go_back) missing = "mark and go_back: both branches read the same batches";
+    if (d->no_snapshot) missing = "a snapshot: leave no_snapshot false";
+    if (!missing) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: audit_every needs %s", missing);
+}
 
 static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
 {
@@ -63863,6 +63911,10 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "tune", (double)d->tune, 0, HYBRID_TUNE_ALL },
         { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
         { "most_batches", (double)d->most_batches, 1, 65536 },
+        { "residuals", (double)d->residuals, 0, 1e6 },
+        { "audit_every", (double)d->audit_every, 0, 1e9 },
+        { "audit_steps", (double)d->audit_steps, 8, 128 },
+        { "audit_share", (double)d->audit_share, 0, 1 },
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
@@ -63878,7 +63930,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
             error, HYBRID_ERROR_INVALID,
             "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
             (int)d->rule);
-    return HYBRID_OK;
+    return hyb_predict_check_audits(d, error);
 }
 /* ==== end src/predict/settings.c ==== */
 
@@ -63890,6 +63942,8 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
  *     b        = mu b + d, at the end of a window: what persists adds up, what is noise cancels
  *     s        = gamma s + (1 - gamma) d: the mean displacement of a window, over many
  *     mean     an average of the weights, of which each step renews a part
+ *     last     = d of the window before: b has it in it, and after a move anchor has not
+ *     added    all that weights were moved by
  *
  * Each is an arena laid out as the weights. d counts true steps alone: after a move the anchor begins anew, or goes
  * along, so a prediction never feeds on itself but through b. The snapshot is a copy of everything that a step changes,
@@ -63899,15 +63953,18 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
  * forward in and out, a head of its own; and vectors, which are moved along only if the caller says so. */
 enum { HYB_FAMILIES = 8, HYB_FAMILY_VECTORS = HYB_FAMILIES, HYB_FAMILY_ALL };
 
+/* Arenas besides anchor and b, and the snapshot: a bit for each. */
+enum { HYB_HAS_S = 1, HYB_HAS_MEAN = 2, HYB_HAS_LAST = 4, HYB_HAS_ADDED = 8, HYB_HAS_SNAPSHOT = 16 };
+
 typedef struct hyb_displacement {
     hyb_store *store;
     hyb_backend *be;
     float *block;
     size_t bytes;
-    float *anchor, *b, *s, *mean; /* s and mean may be NULL */
-    float *kept;                  /* the snapshot: weights, states, anchor, b, s, mean; or NULL */
-    int n_arenas;                 /* of anchor, b, s, mean that there are */
-    double *made, *sums;          /* (n_params, HYB_GRAM_SUMS) on the device; the host's copy */
+    float *anchor, *b, *s, *mean, *last, *added; /* from s on they may be NULL */
+    float *kept;         /* the snapshot: weights, states, anchor and what follows it; or NULL */
+    int n_arenas;        /* from anchor on, that there are */
+    double *made, *sums; /* (n_params, HYB_GRAM_SUMS) on the device; the host's copy */
 } hyb_displacement;
 
 /* Sums of products over the parameters of a family; see hyb_displacement_look. */
@@ -63921,12 +63978,17 @@ typedef struct hyb_move {
     float d, b, s, r;
 } hyb_move;
 
-/* Floats of the block. */
-static uint64_t hyb_displacement_values(const hyb_store *store, bool s, bool mean, bool snapshot)
+static int hyb_displacement_arenas(unsigned has)
 {
-    const uint64_t n = (uint64_t)store->n_values, arenas = 2u + s + mean;
+    return 2 + !!(has & HYB_HAS_S) + !!(has & HYB_HAS_MEAN) + !!(has & HYB_HAS_LAST) + !!(has & HYB_HAS_ADDED);
+}
+
+/* Floats of the block. */
+static uint64_t hyb_displacement_values(const hyb_store *store, unsigned has)
+{
+    const uint64_t n = (uint64_t)store->n_values, arenas = (uint64_t)hyb_displacement_arenas(has);
     const uint64_t sums = (uint64_t)hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
-    return sums + arenas * n + (snapshot ? n + (uint64_t)store->n_states + arenas * n : 0);
+    return sums + arenas * n + (has & HYB_HAS_SNAPSHOT ? n + (uint64_t)store->n_states + arenas * n : 0);
 }
 
 static void hyb_displacement_free(hyb_displacement *d)
@@ -63938,11 +64000,35 @@ static void hyb_displacement_free(hyb_displacement *d)
     memset(d, 0, sizeof *d);
 }
 
-static hybrid_result hyb_displacement_create(hyb_displacement *d, hyb_store *store, hyb_backend *be, bool s, bool mean,
-                                             bool snapshot, hybrid_error *error)
+/* The next n floats of the block; NULL: there is no such arena. */
+static float *hyb_displacement_arena(float **at, bool has, int64_t n)
 {
-    const uint64_t values = hyb_displacement_values(store, s, mean, snapshot);
-    const int64_t n = store->n_values;
+    float *arena = *at;
+    if (!has) return NULL;
+    *at += n;
+    return arena;
+}
+
+static void hyb_displacement_lay(hyb_displacement *d, unsigned has)
+{
+    const int64_t n = d->store->n_values;
+    float *at = d->block + hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)d->store->n_params);
+    d->made = (double *)(void *)d->block;
+    d->anchor = hyb_displacement_arena(&at, true, n);
+    d->b = hyb_displacement_arena(&at, true, n);
+    d->s = hyb_displacement_arena(&at, has & HYB_HAS_S, n);
+    d->mean = hyb_displacement_arena(&at, has & HYB_HAS_MEAN, n);
+    d->last = hyb_displacement_arena(&at, has & HYB_HAS_LAST, n);
+    d->added = hyb_displacement_arena(&at, has & HYB_HAS_ADDED, n);
+    d->n_arenas = hyb_displacement_arenas(has);
+    d->kept = has & HYB_HAS_SNAPSHOT ? at : NULL;
+}
+
+/* has: of HYB_HAS_S and those after it. */
+static hybrid_result hyb_displacement_create(hyb_displacement *d, hyb_store *store, hyb_backend *be, unsigned has,
+                                             hybrid_error *error)
+{
+    const uint64_t values = hyb_displacement_values(store, has);
     void *block = NULL;
     hybrid_result r;
     memset(d, 0, sizeof *d);
@@ -63958,13 +64044,7 @@ static hybrid_result hyb_displacement_create(hyb_displacement *d, hyb_store *sto
         return r;
     }
     d->block = (float *)block;
-    d->made = (double *)block;
-    d->anchor = d->block + hyb_store_room(2 * HYB_GRAM_SUMS * (int64_t)store->n_params);
-    d->b = d->anchor + n;
-    d->s = s ? d->b + n : NULL;
-    d->mean = mean ? d->b + (s ? 2 : 1) * n : NULL;
-    d->n_arenas = 2 + s + mean;
-    d->kept = snapshot ? d->anchor + d->n_arenas * n : NULL;
+    hyb_displacement_lay(d, has);
     hyb_store_clear(be, d->block, (int64_t)values);
     return be->ops->sync(be, error);
 }
@@ -63986,6 +64066,8 @@ static void hyb_displacement_begin(hyb_displacement *d)
     hyb_displacement_anchor(d);
     hyb_store_clear(d->be, d->b, d->store->n_values);
     if (d->s) hyb_store_clear(d->be, d->s, d->store->n_values);
+    if (d->last) hyb_store_clear(d->be, d->last, d->store->n_values);
+    if (d->added) hyb_store_clear(d->be, d->added, d->store->n_values);
     if (d->mean) hyb_displacement_copy(d, d->mean, d->store->weights, d->store->n_values);
 }
 
@@ -64007,8 +64089,8 @@ static void hyb_displacement_average(hyb_displacement *d, float keep)
 
 static int hyb_family_of(const hyb_param *p) { return p->family < 0 ? HYB_FAMILY_VECTORS : p->family; }
 
-/* Products of d, b, s and r = mean - weights, as HYB_DD and the rest, over each family and over all of them; *weights:
- * the sum of the squares of all weights. */
+/* Products of d, b, s and r, as HYB_DD and the rest, over each family and over all of them. r = mean - weights; without
+ * a mean r = last. */
 static hybrid_result hyb_displacement_look(hyb_displacement *d, hyb_family_sums sums[HYB_FAMILY_ALL + 1],
                                            hybrid_error *error)
 {
@@ -64024,7 +64106,7 @@ static hybrid_result hyb_displacement_look(hyb_displacement *d, hyb_family_sums 
         op.b[0] = d->anchor + p->at;
         op.a[1] = d->b + p->at;
         op.a[2] = d->s ? d->s + p->at : NULL;
-        op.a[3] = d->mean ? d->mean + p->at : NULL;
+        op.a[3] = d->mean ? d->mean + p->at : d->last ? d->last + p->at : NULL;
         op.b[3] = d->mean ? store->weights + p->at : NULL;
         op.n = p->n;
         op.sums = d->made + HYB_GRAM_SUMS * (size_t)i;
@@ -64040,15 +64122,16 @@ static hybrid_result hyb_displacement_look(hyb_displacement *d, hyb_family_sums 
     return HYBRID_OK;
 }
 
-/* The sum of the squares of all weights, as one number. */
-static hybrid_result hyb_displacement_size(hyb_displacement *d, double *squares, hybrid_error *error)
+/* The sum of the squares of all weights, or of an arena, as one number. */
+static hybrid_result hyb_displacement_size(hyb_displacement *d, const float *values, double *squares,
+                                           hybrid_error *error)
 {
     const hyb_store *store = d->store;
     hyb_op_squares op;
     hybrid_result r;
     int i;
     for (i = 0; i < store->n_params; i++) {
-        op.x = store->weights + store->params[i].at;
+        op.x = values + store->params[i].at;
         op.n = store->params[i].n;
         op.sum = d->made + i;
         hyb_do_squares(d->be, &op);
@@ -64078,12 +64161,61 @@ static void hyb_displacement_piece(const hyb_displacement *d, int64_t at, int64_
     op->goes = op->moves || goes != HYB_ANCHOR_ALONG ? goes : HYB_ANCHOR_STAYS;
 }
 
+/* last = d: as b would be with a mu of 0. */
+static void hyb_displacement_take_last(hyb_displacement *d)
+{
+    hyb_op_displace op;
+    int i;
+    if (!d->last) return;
+    memset(&op, 0, sizeof op);
+    op.takes = true;
+    op.goes = HYB_ANCHOR_STAYS;
+    for (i = 0; i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        op.w = d->store->weights + p->at;
+        op.anchor = d->anchor + p->at;
+        op.b = d->last + p->at;
+        op.n = p->n;
+        hyb_do_displace(d->be, &op);
+    }
+}
+
+/* added = added + c direction, of a parameter. */
+static void hyb_displacement_add_of(hyb_displacement *d, const hyb_param *p, float *direction, float c)
+{
+    hyb_op_displace op;
+    if (!direction || c == 0) return;
+    memset(&op, 0, sizeof op);
+    op.w = d->added + p->at;
+    op.anchor = d->anchor + p->at; /* of which nothing is taken: c_d is 0 */
+    op.b = direction + p->at;
+    op.n = p->n;
+    op.moves = true;
+    op.c_b = c;
+    op.goes = HYB_ANCHOR_STAYS;
+    hyb_do_displace(d->be, &op);
+}
+
+/* What weights were moved by is added up, after they were. */
+static void hyb_displacement_add(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1])
+{
+    int i;
+    for (i = 0; d->added && i < d->store->n_params; i++) {
+        const hyb_param *p = &d->store->params[i];
+        const hyb_move *m = &moves[hyb_family_of(p)];
+        hyb_displacement_add_of(d, p, d->last, m->d);
+        hyb_displacement_add_of(d, p, d->b, m->b);
+        hyb_displacement_add_of(d, p, d->s, m->s);
+    }
+}
+
 /* One pass over all: b and s take up d where `takes`, weights are moved by moves[family]. */
 static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_FAMILIES + 1], bool takes, float mu,
                                   float gamma, hyb_anchor goes)
 {
     hyb_op_displace op;
     int i;
+    if (takes) hyb_displacement_take_last(d);
     for (i = 0; i < d->store->n_params; i++) {
         const hyb_param *p = &d->store->params[i];
         hyb_displacement_piece(d, p->at, p->n, &moves[hyb_family_of(p)], goes, &op);
@@ -64092,6 +64224,7 @@ static void hyb_displacement_move(hyb_displacement *d, const hyb_move moves[HYB_
         op.gamma = gamma;
         hyb_do_displace(d->be, &op);
     }
+    hyb_displacement_add(d, moves);
 }
 
 /* ---- the snapshot ------------------------------------------------------------------------------------------------ */
@@ -64128,6 +64261,288 @@ static void hyb_displacement_go_back(hyb_displacement *d)
 }
 /* ==== end src/predict/displacement.c ==== */
 
+/* ==== begin src/predict/hindsight.c ==== */
+/* predict/hindsight: what a window was foretold to be, family by family, what it turned out to be, and what is learnt
+ * from that. At the end of a window its true displacement d is known, and so is what would have been right:
+ *
+ *     usual    the coefficients of the directions of before, of the settings or of the world models
+ *     best     those that would have told d best: least squares along the direction that is extrapolated
+ *     right    usual + what the corrector (recursive least squares of best - usual on the features) makes of them, in
+ *              families in which it has lately been nearer to best than usual was
+ *     told     right + what of d was left in similar windows, by the store of residuals, as long as that has lately
+ *              been nearer
+ *
+ * What is told is what weights are moved by. Residuals are those of right, and the corrector learns from usual: neither
+ * learns from itself. The same windows say how much the mean loss was told too high or too low, and loss_corrector.c
+ * takes that away; and how far moves went, and how much of that true steps took back.
+ *
+ * Only sums of products are seen here (displacement.c); `last`, the d of the window before, has to be among them. */
+
+/* Windows that have to be known before something that was learnt is used. */
+enum { HYB_HINDSIGHT_QUIET = 8, HYB_HINDSIGHT_SIMILAR = 10, HYB_HINDSIGHT_AHEAD = 54 /* the feature "Predict" */ };
+
+/* Mean errors, 1/10 of the newest: as it would have been told without, and with what was learnt. */
+typedef struct hyb_before_after {
+    double before, after;
+    int64_t n;
+} hyb_before_after;
+
+/* Coefficients are of the directions of fit.c: d of the window before, b, s, and r, which there is not. */
+typedef struct hyb_hindsight {
+    int32_t corrects, remembers, corrects_loss, adds_up; /* what of it is asked for */
+    int32_t along;                                       /* the direction that is extrapolated: 1, b; 2, s */
+    hyb_corrector corrector;
+    hyb_loss_corrector loss_corrector;
+    hyb_residuals residuals;
+    hyb_moved moved;
+    double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], right[HYB_N_GROUPS][HYB_N_DIRECTIONS],
+        told[HYB_N_GROUPS][HYB_N_DIRECTIONS];        /* of the window that is under way */
+    double remembered[HYB_N_GROUPS];                 /* what similar windows would make of right, along */
+    double went[HYB_FAMILIES + 1][HYB_N_DIRECTIONS]; /* what weights were moved by at its beginning */
+    float x[HYB_N_FEATURES];                         /* what that was told from */
+    double loss, shift, confidence;                  /* its mean l, as it was told; by how much that was corrected */
+    int64_t open, has_moved;                         /* something was told; weights were moved */
+    hyb_before_after losses, similar; /* |mean l - told|; |R|, as a part of |d|, of right and of remembered */
+    double path, back, on, true_path; /* lengths of moves; what of them the window after each took back, or went
+                                       * on with; of windows */
+    double added;                     /* square of all that was added */
+    int64_t n_used;                   /* families whose coefficients were corrected, of all windows */
+} hyb_hindsight;
+
+static void hyb_before_after_add(hyb_before_after *e, double before, double after)
+{
+    const double part = 1 / (double)HYB_MIN(++e->n, (int64_t)10);
+    e->before += part * (before - e->before);
+    e->after += part * (after - e->after);
+}
+
+/* Bytes of one; room: residuals that are kept. */
+static size_t hyb_hindsight_bytes(int32_t room)
+{
+    return hyb_align(sizeof(hyb_hindsight), 64) + hyb_residuals_bytes(room, 0, 0);
+}
+
+/* As if nothing had been seen yet; what is asked for stays. */
+static void hyb_hindsight_begin(hyb_hindsight *h, int32_t room)
+{
+    memset(&h->corrector, 0, sizeof *h - offsetof(hyb_hindsight, corrector));
+    hyb_corrector_init(&h->corrector);
+    hyb_loss_corrector_init(&h->loss_corrector);
+    hyb_residuals_init(&h->residuals, room, 0, 0, (char *)h + hyb_align(sizeof *h, 64));
+    hyb_moved_init(&h->moved, NULL, 0);
+}
+
+/* ---- what comes -------------------------------------------------------------------------------------------------- */
+
+/* Whether the corrector is nearer to what is best than what is usual. */
+static bool hyb_hindsight_trusts(const hyb_hindsight *h, int g)
+{
+    return h->corrects && h->corrector.n[g] >= HYB_HINDSIGHT_QUIET && h->corrector.after[g] < h->corrector.before[g];
+}
+
+static bool hyb_before_after_helps(const hyb_before_after *e)
+{
+    return e->n >= HYB_HINDSIGHT_QUIET && e->after < e->before;
+}
+
+/* What similar windows left along the direction, family by family: the mean, pulled to 0 where little is known. */
+static void hyb_hindsight_similar(const hyb_hindsight *h, int64_t step, double left[HYB_N_GROUPS])
+{
+    hyb_similar similar[HYB_HINDSIGHT_SIMILAR];
+    const int n = hyb_residuals_similar(&h->residuals, h->x, HYB_HINDSIGHT_SIMILAR, similar);
+    double weights = 1;
+    int i, g;
+    memset(left, 0, sizeof *left * HYB_N_GROUPS);
+    for (i = 0; i < n; i++) {
+        const hyb_residual *r = similar[i].residual;
+        const double ago = (double)HYB_MAX(step - r->step, (int64_t)0) / 100;
+        const double w = pow(HYB_LOSS_DECAY, ago) * HYB_MAX(similar[i].cosine, 0.0);
+        weights += w;
+        for (g = 0; g < HYB_N_GROUPS; g++) left[g] += w * (double)r->c[g][h->along];
+    }
+    for (g = 0; g < HYB_N_GROUPS; g++) left[g] = hyb_clamp(left[g] / weights, -HYB_CORRECT_MOST, HYB_CORRECT_MOST);
+}
+
+/* A window ended, with these features: what of the next one is told. usual: without what was learnt here. */
+static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS],
+                                   const float x[HYB_N_FEATURES], int64_t step, double confidence)
+{
+    const bool remembers = h->remembers && hyb_before_after_helps(&h->similar);
+    double left[HYB_N_GROUPS];
+    int g;
+    memcpy(h->x, x, sizeof h->x);
+    h->x[HYB_HINDSIGHT_AHEAD] = 0;
+    memset(h->went, 0, sizeof h->went);
+    memset(left, 0, sizeof left);
+    if (h->remembers) hyb_hindsight_similar(h, step, left);
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        double c[HYB_N_DIRECTIONS];
+        memcpy(c, usual[g], sizeof c);
+        if (hyb_hindsight_trusts(h, g)) {
+            hyb_corrector_apply(&h->corrector, g, x, 1, c);
+            h->n_used++;
+        }
+        memcpy(h->usual[g], usual[g], sizeof c);
+        memcpy(h->right[g], usual[g], sizeof c);
+        h->right[g][h->along] = c[h->along];
+        memcpy(h->told[g], h->right[g], sizeof c);
+        h->remembered[g] = hyb_clamp(c[h->along] + left[g], -0.35, 1.75);
+        if (remembers) h->told[g][h->along] = h->remembered[g];
+    }
+    h->confidence = hyb_clamp(confidence, 0.0, 1.0);
+    h->open = 1;
+    h->has_moved = 0;
+    h->loss = h->shift = 0;
+}
+
+/* And of its mean loss: by what l, as it is told without, is to be corrected; 0: by nothing. It is known by now whether
+ * weights have been moved. */
+static double hyb_hindsight_foretell_loss(hyb_hindsight *h, double l, int64_t step)
+{
+    hyb_loss_correction c;
+    h->x[HYB_HINDSIGHT_AHEAD] = h->has_moved ? 1.0f : 0.0f;
+    h->loss = l;
+    h->shift = 0;
+    if (!h->corrects_loss || !hyb_is_finite(l)) return 0;
+    c = hyb_loss_corrector_of(&h->loss_corrector, &h->residuals, h->x, step, exp(l));
+    h->shift = log(exp(l) + c.loss) - l; /* a correction is at most a fifth of the loss */
+    return hyb_before_after_helps(&h->losses) ? h->shift : 0;
+}
+
+/* ---- what came --------------------------------------------------------------------------------------------------- */
+
+/* Of a family: products of the directions of before, and of d with them. */
+static void hyb_hindsight_products(const hyb_family_sums *sums, double gram[HYB_N_GRAM], double dots[HYB_N_DIRECTIONS])
+{
+    const double *of = sums->of;
+    const double all[HYB_N_GRAM] = {
+        of[HYB_RR], of[HYB_BR], of[HYB_SR], 0, of[HYB_BB], of[HYB_BS], 0, of[HYB_SS], 0, 0
+    };
+    memcpy(gram, all, sizeof all);
+    dots[0] = of[HYB_DR];
+    dots[1] = of[HYB_DB];
+    dots[2] = of[HYB_DS];
+    dots[3] = 0;
+}
+
+/* |d - the sum of c direction|^2 */
+static double hyb_hindsight_off(const double gram[HYB_N_GRAM], const double dots[HYB_N_DIRECTIONS], double dd,
+                                const double c[HYB_N_DIRECTIONS])
+{
+    double with = 0;
+    int i;
+    for (i = 0; i < HYB_N_DIRECTIONS; i++) with += c[i] * dots[i];
+    return HYB_MAX(dd - 2 * with + hyb_gram_dot(gram, c, c), 0.0);
+}
+
+/* Of one family: the corrector learns, and the residual is filled; of its coefficients only the one along the
+ * direction: that of d stays where it is, since in hindsight a d that is not gone back always looks better. off: the
+ * squares of what was left by right, and of what would have been, with what is remembered. */
+static void hyb_hindsight_family(hyb_hindsight *h, int g, const hyb_family_sums *sums, hyb_residual *r, double off[2])
+{
+    const int along = h->along;
+    double gram[HYB_N_GRAM], dots[HYB_N_DIRECTIONS], left[HYB_N_DIRECTIONS], square, rest;
+    double best[HYB_N_DIRECTIONS], remembered[HYB_N_DIRECTIONS];
+    int i, k;
+    hyb_hindsight_products(sums, gram, dots);
+    square = hyb_gram_at(gram, along, along);
+    if (!(square > 0) || !(sums->of[HYB_DD] > 0)) return;
+    memcpy(best, h->usual[g], sizeof best);
+    best[along] = hyb_clamp(dots[along] / square, -1.0, 2.0);
+    if (h->corrects) hyb_corrector_learn(&h->corrector, g, h->x, h->usual[g], best);
+    memcpy(remembered, h->right[g], sizeof remembered);
+    remembered[along] = h->remembered[g];
+    rest = hyb_hindsight_off(gram, dots, sums->of[HYB_DD], h->right[g]);
+    off[0] += rest;
+    off[1] += hyb_hindsight_off(gram, dots, sums->of[HYB_DD], remembered);
+    for (i = 0; i < HYB_N_DIRECTIONS; i++)
+        for (left[i] = dots[i], k = 0; k < HYB_N_DIRECTIONS; k++) left[i] -= h->right[g][k] * hyb_gram_at(gram, i, k);
+    hyb_residual_group(r, g, gram, left, rest, h->right[g]);
+    memset(r->c[g], 0, sizeof r->c[g]);
+    r->c[g][along] = (float)hyb_clamp(left[along] / square, -10.0, 10.0);
+}
+
+/* What moves did to the window that ended, and it to them. */
+static void hyb_hindsight_moved(hyb_hindsight *h, const hyb_family_sums *sums)
+{
+    double gram[HYB_N_GRAM], dots[HYB_N_DIRECTIONS], along = 0, squares = 0;
+    int g, i;
+    h->true_path += sqrt(HYB_MAX(sums[HYB_FAMILY_ALL].of[HYB_DD], 0.0));
+    if (!h->has_moved) return;
+    hyb_moved_begin(&h->moved);
+    for (g = 0; g <= HYB_FAMILIES; g++) {
+        hyb_hindsight_products(&sums[g], gram, dots);
+        for (i = 0; i < HYB_N_DIRECTIONS; i++) along += h->went[g][i] * dots[i];
+        squares += HYB_MAX(hyb_gram_dot(gram, h->went[g], h->went[g]), 0.0);
+        if (g < HYB_N_GROUPS) hyb_moved_add(&h->moved, g, h->went[g], gram);
+    }
+    if (!(squares > 0) || !hyb_is_finite(squares) || !hyb_is_finite(along)) return;
+    h->path += sqrt(squares);
+    h->back += HYB_MAX(-along / sqrt(squares), 0.0);
+    h->on += HYB_MAX(along / sqrt(squares), 0.0);
+}
+
+/* d along the move: what part of |d|^2 it had gone in advance. */
+static double hyb_hindsight_worth(const hyb_hindsight *h, const hyb_family_sums *sums)
+{
+    double gram[HYB_N_GRAM], dots[HYB_N_DIRECTIONS], along = 0;
+    int g, i;
+    for (g = 0; g <= HYB_FAMILIES; g++) {
+        hyb_hindsight_products(&sums[g], gram, dots);
+        for (i = 0; i < HYB_N_DIRECTIONS; i++) along += h->went[g][i] * dots[i];
+    }
+    return along / sums[HYB_FAMILY_ALL].of[HYB_DD];
+}
+
+/* The window that was foretold is over, with this mean l. HYBRID_ERROR_NUMERIC: its numbers are not finite, and the
+ * store has not taken them. */
+static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_family_sums *sums, double l, int64_t step,
+                                         hybrid_error *error)
+{
+    hyb_residual r;
+    double off[2] = { 0, 0 };
+    hybrid_result result = HYBRID_OK;
+    int g;
+    if (h->adds_up) hyb_hindsight_moved(h, sums);
+    if (!h->open) return HYBRID_OK;
+    h->open = 0;
+    memset(&r, 0, sizeof r);
+    for (g = 0; g < HYB_N_GROUPS; g++) hyb_hindsight_family(h, g, &sums[g], &r, off);
+    if (!(off[0] > 0)) return HYBRID_OK; /* there was nothing yet to foretell from */
+    r.step = step;
+    r.phase = h->has_moved ? HYB_PHASE_PREDICT : HYB_PHASE_FULL;
+    r.horizon = h->has_moved ? 1 : 0;
+    r.confidence = h->confidence;
+    r.loss = exp(l) - exp(h->loss);
+    memcpy(r.features, h->x, sizeof r.features);
+    if (h->remembers)
+        hyb_before_after_add(&h->similar, sqrt(off[0] / sums[HYB_FAMILY_ALL].of[HYB_DD]),
+                             sqrt(off[1] / sums[HYB_FAMILY_ALL].of[HYB_DD]));
+    if (h->corrects_loss && h->loss != 0)
+        hyb_before_after_add(&h->losses, fabs(l - h->loss), fabs(l - h->loss - h->shift));
+    if (h->remembers || h->corrects_loss) result = hyb_residuals_add(&h->residuals, &r, NULL, error);
+    if (!result && h->corrects_loss && h->loss != 0) hyb_loss_corrector_learn(&h->loss_corrector, &r);
+    return result;
+}
+
+/* The weights are as they were before the move: what was foretold was not. */
+static void hyb_hindsight_break(hyb_hindsight *h)
+{
+    memset(h->went, 0, sizeof h->went);
+    h->open = h->has_moved = 0;
+    h->shift = 0;
+}
+
+static void hyb_hindsight_walk(hyb_hindsight *h, hyb_byte_walk *w)
+{
+    hyb_corrector_walk(&h->corrector, w);
+    hyb_loss_corrector_walk(&h->loss_corrector, w);
+    hyb_residuals_walk(&h->residuals, w);
+    hyb_moved_walk(&h->moved, w);
+    hyb_walk_bytes(w, h->usual, offsetof(hyb_hindsight, n_used) + sizeof h->n_used - offsetof(hyb_hindsight, usual));
+}
+/* ==== end src/predict/hindsight.c ==== */
+
 /* ==== begin src/predict/state.c ==== */
 /* predict/state: a predictor: what it remembers of the run, and how the run goes back to what it was before a move. */
 
@@ -64148,6 +64563,7 @@ typedef struct hyb_band {
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
     double sum, n_steps;           /* of this one */
+    double shift;                  /* of what is expected: the rest of what the corrector of losses has said */
 } hyb_band;
 
 /* A move that is not judged yet, made or on paper. */
@@ -64157,6 +64573,30 @@ enum {
     HYB_EPISODE_CORRECT, /* that is judged, Correct is not over */
     HYB_EPISODE_PAPER    /* nothing was moved */
 };
+
+/* How weights are moved: done again with the same arenas, it gives the same bits. */
+typedef struct hyb_making {
+    hyb_move moves[HYB_FAMILIES + 1];
+    int64_t takes, shuffles, goes; /* b takes up d; s becomes a random one of it; hyb_anchor */
+} hyb_making;
+
+/* A move that is tried on two branches (audit.c). Numbers alone. */
+enum { HYB_AUDIT_NONE, HYB_AUDIT_WITH, HYB_AUDIT_WITHOUT };
+enum { HYB_AUDIT_PROBES = 32 }; /* at most */
+
+typedef struct hyb_audit {
+    hyb_making made;
+    double loss[HYB_AUDIT_PROBES]; /* l of the probes, on the branch with the move */
+    double sum;                    /* of what l is larger without it */
+    double slope;                  /* of l in a window, before the move */
+    double worth;                  /* what the last one found, in windows */
+    double bias;                   /* mean of that less what the judge said of the same move */
+    double gained, squares;        /* sums over audits, steps */
+    int64_t open, done;            /* the branch; its steps so far */
+    int64_t since;                 /* moves since the last one */
+    int64_t pending, n, n_judged;  /* the judge has not spoken yet of the last one; audits; with both */
+    int64_t n_steps;               /* true steps that they took */
+} hyb_audit;
 
 typedef struct hyb_episode {
     double d, b, s;         /* coefficients of what was moved */
@@ -64228,8 +64668,10 @@ struct hybrid_predictor {
     hyb_phases phases;
     hyb_bandit bandit;
     hyb_steer steer;
-    hyb_world *world;      /* or NULL */
-    hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
+    hyb_audit audit;
+    hyb_hindsight *hindsight; /* or NULL */
+    hyb_world *world;         /* or NULL */
+    hyb_forecast forecast;    /* of the next window, if it goes on as in mode A; foresees: there is one */
     bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
     double said, worth;      /* of the move that was judged with this step; said 0: none was */
@@ -64268,20 +64710,36 @@ static void hyb_predictor_keep(hybrid_predictor *p)
     if (p->desc.mark) hyb_fp_plain();
 }
 
-/* Weights, states of the optimizer, averages, the number of steps and the caller's place in its data are what they were
- * before the last move. What was learnt of the run stays. */
+/* Weights, states of the optimizer, averages and the number of steps are what they were before the last move. */
+static hybrid_result hyb_predictor_restore(hybrid_predictor *p, hybrid_error *error)
+{
+    hybrid_result r;
+    hyb_displacement_go_back(&p->disp);
+    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    p->t->step = p->now.kept_step;
+    p->t->noise.gradient = p->now.kept_gradient;
+    p->t->noise.noise = p->now.kept_noise;
+    return HYBRID_OK;
+}
+
+/* And so is the caller's place in its data. */
+static void hyb_predictor_reread(hybrid_predictor *p)
+{
+    if (!p->desc.go_back) return;
+    p->desc.go_back(p->desc.user, p->now.mark);
+    hyb_fp_plain();
+}
+
+/* All of that; what was learnt of the run stays. */
 static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why, double rate, int64_t steps,
                                            hybrid_error *error)
 {
     hyb_predictor_state *now = &p->now;
+    const int64_t from = p->t->step + 1;
     hybrid_result r;
-    hyb_displacement_go_back(&p->disp);
-    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_predictor_restore(p, error)) != HYBRID_OK) return r;
     hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: %s: the run goes back to step %lld, and on by true steps",
-            (long long)p->t->step + 1, why, (long long)now->kept_step);
-    p->t->step = now->kept_step;
-    p->t->noise.gradient = now->kept_gradient;
-    p->t->noise.noise = now->kept_noise;
+            (long long)from, why, (long long)now->kept_step);
     now->rate_factor *= rate > 0 ? rate : 1;
     p->t->rate_factor = now->rate_factor * p->steer.now.rate;
     now->can_go_back = 0;
@@ -64292,9 +64750,10 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     now->ends_window = p->desc.window == 1;
     now->phase = HYB_PHASE_FULL;
     p->episode.open = HYB_EPISODE_NONE;
+    p->band.shift = 0;
+    if (p->hindsight) hyb_hindsight_break(p->hindsight);
     if (p->world) hyb_world_break(p->world);
-    if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
-    if (p->desc.go_back) hyb_fp_plain();
+    hyb_predictor_reread(p);
     return HYBRID_OK;
 }
 
@@ -64330,7 +64789,8 @@ static void hyb_band_see(hybrid_predictor *p, double l)
         b->level = l;
     b->sum += l;
     b->n_steps++;
-    b->expected = b->level + b->trend;
+    b->shift *= 1 - HYB_BAND_LEVEL; /* level takes up as much of it */
+    b->expected = b->level + b->trend + b->shift;
     b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
@@ -64424,14 +64884,6 @@ static void hyb_mind_scales(const hybrid_predictor *p, double scale[HYB_FAMILIES
 /* ==== begin src/predict/moves.c ==== */
 /* predict/moves: how weights are moved, by each of the ways. */
 
-/* The same for all families; vectors only where they are asked for. */
-static void hyb_predictor_spread(const hybrid_predictor *p, hyb_move m, hyb_move moves[HYB_FAMILIES + 1])
-{
-    int i;
-    memset(moves, 0, sizeof *moves * (HYB_FAMILIES + 1));
-    for (i = 0; i < HYB_FAMILIES + p->desc.vectors; i++) moves[i] = m;
-}
-
 /* For studies: s becomes b with the sign of each value drawn anew, which is as long, and points nowhere. */
 static void hyb_predictor_shuffle(hybrid_predictor *p)
 {
@@ -64444,13 +64896,84 @@ static void hyb_predictor_shuffle(hybrid_predictor *p)
     }
 }
 
-/* The length of c_d d + c_b (mu b + d), as a part of that of d; scales: of c_b, family by family. */
-static double hyb_move_length(const hyb_family_sums *sums, double c_d, double c_b, double mu, const double *scales)
+/* Moves weights, as it may have to be done once more. */
+static void hyb_predictor_make(hybrid_predictor *p, const hyb_making *m)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    if (m->shuffles) {
+        hyb_displacement_move(&p->disp, hyb_no_moves(), true, d->mu, d->gamma, HYB_ANCHOR_STAYS);
+        hyb_predictor_shuffle(p);
+    }
+    hyb_displacement_move(&p->disp, m->moves, m->takes && !m->shuffles, d->mu, d->gamma, (hyb_anchor)m->goes);
+}
+
+/* That it was done is remembered. */
+static void hyb_predictor_moved(hybrid_predictor *p, const hyb_making *m)
+{
+    hyb_hindsight *h = p->hindsight;
+    int g;
+    p->audit.made = *m;
+    p->now.n_moves++;
+    p->now.since_move = 0;
+    if (!h) return;
+    h->has_moved = 1;
+    for (g = 0; g <= HYB_FAMILIES; g++) {
+        h->went[g][0] += (double)m->moves[g].d;
+        h->went[g][1] += (double)m->moves[g].b;
+        h->went[g][2] += (double)m->moves[g].s;
+    }
+}
+
+/* ---- what the next window is foretold to be ---------------------------------------------------------------------- */
+
+/* A window ended: the coefficients that are usual, or those of the world models, and what hindsight makes of them. */
+static void hyb_predictor_foretell(hybrid_predictor *p)
+{
+    hyb_hindsight *h = p->hindsight;
+    double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], scales[HYB_FAMILIES];
+    int g;
+    memset(usual, 0, sizeof usual);
+    hyb_mind_scales(p, scales);
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        usual[g][0] = h->along == 1 ? (double)p->desc.eta - 1 : 0;
+        usual[g][1] = h->along == 1 ? (double)p->desc.eta * (double)p->desc.mu * scales[g] : 0;
+        usual[g][2] = h->along == 2 ? (double)p->desc.amplitude : 0;
+    }
+    hyb_hindsight_foretell(h, (const double(*)[HYB_N_DIRECTIONS])usual, p->x, p->t->step,
+                           hyb_platt_of(&p->platt, p->episode.confidence));
+}
+
+/* Coefficients of each family, as parts of those of the settings: of d, and of b or s. */
+typedef struct hyb_scales {
+    double d[HYB_FAMILIES + 1], along[HYB_FAMILIES + 1];
+} hyb_scales;
+
+static void hyb_predictor_scales(const hybrid_predictor *p, hyb_scales *s)
+{
+    const hyb_hindsight *h = p->hindsight;
+    const double d = (double)p->desc.eta - 1;
+    const double along = h && h->along == 2 ? (double)p->desc.amplitude : (double)p->desc.eta * (double)p->desc.mu;
+    int g;
+    for (g = 0; g <= HYB_FAMILIES; g++) s->d[g] = s->along[g] = 1;
+    if (!h) {
+        hyb_mind_scales(p, s->along);
+        return;
+    }
+    for (g = 0; g < HYB_FAMILIES && h->open; g++) {
+        if (h->along == 1 && d < 0) s->d[g] = h->told[g][0] / d;
+        if (fabs(along) > 1e-9) s->along[g] = h->told[g][h->along] / along;
+    }
+}
+
+/* ---- the ways ---------------------------------------------------------------------------------------------------- */
+
+/* The length of c_d d + c_b (mu b + d), as a part of that of d. */
+static double hyb_move_length(const hyb_family_sums *sums, double c_d, double c_b, double mu, const hyb_scales *scales)
 {
     double squares = 0;
     int g;
     for (g = 0; g < HYB_FAMILIES; g++) {
-        const double *of = sums[g].of, of_b = c_b * scales[g], of_d = c_d + of_b;
+        const double *of = sums[g].of, of_b = c_b * scales->along[g], of_d = c_d * scales->d[g] + of_b;
         squares += of_d * of_d * of[HYB_DD] + 2 * of_d * of_b * mu * of[HYB_DB] + of_b * of_b * mu * mu * of[HYB_BB];
     }
     return sqrt(HYB_MAX(squares, 0.0) / HYB_MAX(sums[HYB_FAMILY_ALL].of[HYB_DD], 1e-300));
@@ -64462,12 +64985,12 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     const double mu = (double)p->desc.mu, eta = (double)p->desc.eta;
     const double sign = p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1;
     const bool shuffled = p->desc.placebo == HYBRID_PLACEBO_RANDOM;
-    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu, scales[HYB_FAMILIES + 1], length;
-    hyb_move moves[HYB_FAMILIES + 1];
+    double c_d = p->now.scale * (eta - 1), c_b = scale * p->now.scale * eta * mu, length;
+    hyb_scales scales;
+    hyb_making m;
     int g;
-    hyb_mind_scales(p, scales);
-    scales[HYB_FAMILY_VECTORS] = 1;
-    length = hyb_move_length(sums, c_d, c_b, mu, scales);
+    hyb_predictor_scales(p, &scales);
+    length = hyb_move_length(sums, c_d, c_b, mu, &scales);
     if (!(length > 0) || !(length < 1e6)) {
         hyb_predictor_take_up(p);
         return;
@@ -64476,49 +64999,50 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
         c_d *= p->now.trust / length;
         c_b *= p->now.trust / length;
     }
-    if (shuffled) {
-        hyb_displacement_move(&p->disp, hyb_no_moves(), true, p->desc.mu, p->desc.gamma, HYB_ANCHOR_STAYS);
-        hyb_predictor_shuffle(p);
-    }
-    memset(moves, 0, sizeof moves);
+    memset(&m, 0, sizeof m);
     for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++) {
-        const float along = (float)(sign * c_b * scales[g]);
-        moves[g].d = (float)c_d;
-        moves[g].b = shuffled ? 0 : along;
-        moves[g].s = shuffled ? along : 0;
+        const float along = (float)(sign * c_b * scales.along[g]);
+        m.moves[g].d = (float)(c_d * scales.d[g]);
+        m.moves[g].b = shuffled ? 0 : along;
+        m.moves[g].s = shuffled ? along : 0;
     }
-    hyb_displacement_move(&p->disp, moves, !shuffled, p->desc.mu, p->desc.gamma, HYB_ANCHOR_AFTER);
+    m.takes = 1;
+    m.shuffles = shuffled;
+    m.goes = HYB_ANCHOR_AFTER;
+    hyb_predictor_make(p, &m);
+    hyb_predictor_moved(p, &m);
     p->episode.d = c_d;
     p->episode.b = shuffled ? 0 : sign * c_b;
     p->episode.s = shuffled ? sign * c_b : 0;
     p->now.moved = HYB_MIN(length, p->now.trust);
-    p->now.n_moves++;
-    p->now.since_move = 0;
 }
 
-/* Along s, as far as the run goes in so many steps. */
-static hyb_move hyb_predictor_of_s(const hybrid_predictor *p, double steps)
+/* Along s, as far as the run goes in so many steps; vectors only where they are asked for. What it is of s. */
+static float hyb_predictor_of_s(const hybrid_predictor *p, double steps, hyb_making *m)
 {
-    hyb_move m;
-    memset(&m, 0, sizeof m);
-    m.s = (float)(steps / p->desc.window * (double)p->desc.amplitude * p->now.scale *
-                  (p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1));
-    return m;
+    const float s = (float)(steps / p->desc.window * (double)p->desc.amplitude * p->now.scale *
+                            (p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -1 : 1));
+    hyb_scales scales;
+    int g;
+    memset(m, 0, sizeof *m);
+    hyb_predictor_scales(p, &scales);
+    for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++)
+        m->moves[g].s = p->hindsight ? (float)((double)s * scales.along[g]) : s;
+    return s;
 }
-static void hyb_predictor_moved_s(hybrid_predictor *p, hyb_move m)
+static void hyb_predictor_moved_s(hybrid_predictor *p, const hyb_making *m, float s)
 {
+    hyb_predictor_moved(p, m);
     p->episode.b = 0;
-    p->episode.s += (double)m.s;
-    p->now.n_moves++;
-    p->now.since_move = 0;
+    p->episode.s += (double)s;
 }
 static void hyb_predictor_move_s(hybrid_predictor *p, double steps, hyb_anchor goes)
 {
-    const hyb_move m = hyb_predictor_of_s(p, steps);
-    hyb_move moves[HYB_FAMILIES + 1];
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_move(&p->disp, moves, false, p->desc.mu, p->desc.gamma, goes);
-    hyb_predictor_moved_s(p, m);
+    hyb_making m;
+    const float s = hyb_predictor_of_s(p, steps, &m);
+    m.goes = goes;
+    hyb_predictor_make(p, &m);
+    hyb_predictor_moved_s(p, &m, s);
 }
 
 /* ---- mode A2: with every step ------------------------------------------------------------------------------------ */
@@ -64527,9 +65051,9 @@ static bool hyb_predictor_moves_along(const hybrid_predictor *p)
 {
     return p->now.arm == HYB_ARM_A2 && p->now.phase == HYB_PHASE_PREDICT;
 }
-static hyb_move hyb_predictor_of_step(const hybrid_predictor *p, double rate)
+static float hyb_predictor_of_step(const hybrid_predictor *p, double rate, hyb_making *m)
 {
-    return hyb_predictor_of_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate);
+    return hyb_predictor_of_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate, m);
 }
 
 /* AdamW moves weights along in the pass in which it updates them: they are read and written once. */
@@ -64537,11 +65061,10 @@ static bool hyb_predictor_along(hyb_rider *rider, const hyb_step_seen *seen, con
                                 hyb_op_displace *op)
 {
     const hybrid_predictor *p = hyb_predictor_of(rider);
-    hyb_move m, moves[HYB_FAMILIES + 1];
+    hyb_making m;
     if (!hyb_predictor_moves_along(p) || p->t->desc.optimizer != HYBRID_OPTIMIZER_ADAMW) return false;
-    m = hyb_predictor_of_step(p, seen->rate);
-    hyb_predictor_spread(p, m, moves);
-    hyb_displacement_piece(&p->disp, portion->p->at + portion->at, portion->n, &moves[hyb_family_of(portion->p)],
+    hyb_predictor_of_step(p, seen->rate, &m);
+    hyb_displacement_piece(&p->disp, portion->p->at + portion->at, portion->n, &m.moves[hyb_family_of(portion->p)],
                            HYB_ANCHOR_ALONG, op);
     return op->moves;
 }
@@ -64549,10 +65072,14 @@ static bool hyb_predictor_along(hyb_rider *rider, const hyb_step_seen *seen, con
 /* The step was taken; another optimizer has moved nothing along. */
 static void hyb_predictor_went_along(hybrid_predictor *p, double rate)
 {
+    hyb_making m;
+    const float s = hyb_predictor_of_step(p, rate, &m);
+    m.goes = HYB_ANCHOR_ALONG;
     if (p->t->desc.optimizer == HYBRID_OPTIMIZER_ADAMW)
-        hyb_predictor_moved_s(p, hyb_predictor_of_step(p, rate));
+        hyb_displacement_add(&p->disp, m.moves);
     else
-        hyb_predictor_move_s(p, (double)p->desc.beta * rate / (double)p->t->desc.rate, HYB_ANCHOR_ALONG);
+        hyb_predictor_make(p, &m);
+    hyb_predictor_moved_s(p, &m, s);
 }
 /* ==== end src/predict/moves.c ==== */
 
@@ -64726,6 +65253,145 @@ static void hyb_steer_walk(hybrid_predictor *p, hyb_byte_walk *w)
 }
 /* ==== end src/predict/steer.c ==== */
 
+/* ==== begin src/predict/audit.c ==== */
+/* predict/audit: what a move is really worth: a trial. From the snapshot before it the run goes on twice over the same
+ * batches, with the move and without it, and then from the snapshot again with the move, as if nothing had been:
+ *
+ *     snapshot -- move --  true steps | the rate falls to 0 | probes at rate 0     l of each probe
+ *              \--------   true steps | the rate falls to 0 | probes at rate 0     less l of the same batch
+ *              \-- move -- the run
+ *
+ * A half of a branch are true steps, a quarter falls, a quarter are probes: a loss that is seen at once says nothing of
+ * what a move is worth, since noise hides it until the rate is small. What the run does after an audit has the bits of
+ * a run without it. The result, in windows, is held against what the judge says of the same move by the next window
+ * (loop.c), and corrects what the judge says of all others. Audits are paid for in true steps: at most a share of those
+ * that were done. */
+
+#define HYB_AUDIT_WORTH 2.0 /* windows that one move can be worth, at most */
+#define HYB_AUDIT_DOUBT 2.0 /* audits that "the judge is right" counts as */
+
+/* What the rate is multiplied by in step `done` of a branch. */
+static double hyb_audit_rate(int64_t done, int64_t steps)
+{
+    const int64_t whole = steps / 2, falls = steps / 4;
+    if (done < whole) return 1;
+    return done < whole + falls ? 1 - (double)(done - whole + 1) / (double)(falls + 1) : 0;
+}
+
+static void hyb_predictor_audit_rate(hybrid_predictor *p)
+{
+    const hyb_audit *a = &p->audit;
+    p->t->rate_factor = p->now.rate_factor;
+    if (a->open) p->t->rate_factor *= hyb_audit_rate(a->done, p->desc.audit_steps);
+}
+
+static void hyb_predictor_branch(hybrid_predictor *p, int64_t which)
+{
+    p->audit.open = which;
+    p->audit.done = 0;
+    p->audit.sum = 0;
+    hyb_predictor_audit_rate(p);
+}
+
+/* What l falls by in a window: by the law, or as it does now. */
+static double hyb_predictor_slope(const hybrid_predictor *p, double rate)
+{
+    const double law = -hyb_law_slope(&p->law, p->law.total) * rate * p->desc.window;
+    return HYB_MAX(law > 0 ? law : -p->band.trend * p->desc.window, 1e-5);
+}
+
+/* The weights have just been moved, and the snapshot is what they were before: is it this one's turn, and is there time
+ * for it? */
+static void hyb_predictor_begin_audit(hybrid_predictor *p, double rate)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    hyb_audit *a = &p->audit;
+    const double spent = 2.0 * d->audit_steps * (double)(a->n + 1);
+    if (!d->audit_every || !p->disp.kept || ++a->since < d->audit_every) return;
+    if (spent > (double)d->audit_share * (double)p->t->step || p->t->step + d->audit_steps >= p->t->desc.n_steps)
+        return;
+    a->since = a->pending = 0;
+    a->slope = hyb_predictor_slope(p, rate);
+    hyb_predictor_branch(p, HYB_AUDIT_WITH);
+}
+
+/* Both branches are over. worth: windows. */
+static void hyb_predictor_end_audit(hybrid_predictor *p, double worth)
+{
+    hyb_audit *a = &p->audit;
+    const double steps = worth * p->desc.window;
+    a->worth = worth;
+    a->pending = 1;
+    a->n++;
+    a->gained += steps;
+    a->squares += steps * steps;
+    hyb_log(p->rt, HYBRID_LOG_INFO, "an audit of the move after step %lld: it is worth %.1f steps",
+            (long long)p->now.kept_step, steps);
+}
+
+/* From the snapshot to the next branch, or on with the run. */
+static hybrid_result hyb_predictor_next_branch(hybrid_predictor *p, hybrid_error *error)
+{
+    const bool ends = p->audit.open == HYB_AUDIT_WITHOUT;
+    hybrid_result r = hyb_predictor_restore(p, error);
+    if (r) return r;
+    hyb_predictor_branch(p, ends ? HYB_AUDIT_NONE : HYB_AUDIT_WITHOUT);
+    if (ends) hyb_predictor_make(p, &p->audit.made);
+    hyb_predictor_reread(p);
+    return HYBRID_OK;
+}
+
+/* A step of a branch has its gradients. One that is not finite ends it: with the move, that is taken back for good. */
+static hybrid_result hyb_predictor_branch_arrived(hybrid_predictor *p, const hyb_step_seen *seen, bool *again,
+                                                  hybrid_error *error)
+{
+    const bool with = p->audit.open == HYB_AUDIT_WITH;
+    if (hyb_is_finite(seen->loss) && hyb_is_finite(seen->grad_norm)) return HYBRID_OK;
+    *again = true;
+    p->audit.n_steps++;
+    if (!with) return hyb_predictor_next_branch(p, error); /* it would have come without the move: nothing is known */
+    hyb_predictor_end_audit(p, -HYB_AUDIT_WORTH);
+    p->audit.pending = 0;
+    hyb_predictor_branch(p, HYB_AUDIT_NONE);
+    return hyb_predictor_go_back(p, "an audit found that a move leads to losses that are not finite", 1, 0, error);
+}
+
+/* A step of a branch was taken: nothing is learnt from it but what l of the probes is. */
+static hybrid_result hyb_predictor_branch_updated(hybrid_predictor *p, const hyb_step_seen *seen,
+                                                  hybrid_predict_step *told, hybrid_error *error)
+{
+    hyb_audit *a = &p->audit;
+    const int64_t steps = p->desc.audit_steps, probes = steps / 4, probe = a->done - (steps - probes);
+    const double l = hyb_log_loss(seen->loss);
+    told->event = HYBRID_PREDICT_AUDITED;
+    a->n_steps++;
+    hyb_phases_spend(&p->phases, 1);
+    if (probe >= 0 && a->open == HYB_AUDIT_WITH) a->loss[probe] = l;
+    if (probe >= 0 && a->open == HYB_AUDIT_WITHOUT) a->sum += l - a->loss[probe];
+    if (++a->done < steps) {
+        hyb_predictor_audit_rate(p);
+        return HYBRID_OK;
+    }
+    told->event = HYBRID_PREDICT_WENT_BACK;
+    if (a->open == HYB_AUDIT_WITHOUT)
+        hyb_predictor_end_audit(p, hyb_clamp(a->sum / (double)probes / a->slope, -HYB_AUDIT_WORTH, HYB_AUDIT_WORTH));
+    return hyb_predictor_next_branch(p, error);
+}
+
+/* What the judge says of a move, windows, corrected by what audits have found. */
+static double hyb_predictor_audited(hybrid_predictor *p, double reward)
+{
+    hyb_audit *a = &p->audit;
+    if (a->pending) {
+        a->pending = 0;
+        a->n_judged++;
+        a->bias += (a->worth - reward - a->bias) / (double)a->n_judged;
+    }
+    if (!a->n_judged) return reward;
+    return hyb_clamp(reward + a->bias * (double)a->n_judged / ((double)a->n_judged + HYB_AUDIT_DOUBT), -1.0, 1.0);
+}
+/* ==== end src/predict/audit.c ==== */
+
 /* ==== begin src/predict/loop.c ==== */
 /* predict/loop: what happens with each true step: it is looked at, and what comes next is decided and done. Every
  * decision is a function of what was seen, so that a run has the same bits each time, and from a checkpoint on.
@@ -64742,6 +65408,7 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
     const double l = hyb_log_loss(seen->loss);
     hyb_reading reading;
     hyb_action action;
+    if (p->audit.open) return hyb_predictor_branch_arrived(p, seen, again, error);
     memset(&reading, 0, sizeof reading);
     reading.loss = seen->loss;
     reading.has_grad = true;
@@ -64789,7 +65456,8 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
     memset(g, 0, sizeof *g);
     g->d = sqrt(dd);
     g->b = sqrt(bb);
-    g->r = sqrt(all->of[HYB_RR]);
+    if (p->disp.mean) g->r = sqrt(all->of[HYB_RR]);
+    if (p->disp.last && dd * all->of[HYB_RR] > 0) g->cos_prev = all->of[HYB_DR] / sqrt(dd * all->of[HYB_RR]);
     g->cos_b = dd * bb > 0 ? db / sqrt(dd * bb) : 0;
     g->cos_s = dd * ss > 0 ? ds / sqrt(dd * ss) : 0;
     g->hindsight = bb > 0 ? db / bb : 0;
@@ -64804,7 +65472,7 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
 
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
  * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
- * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
+ * back. Of b's d that of the window before is 1 - mu, about, where it is not kept apart. */
 static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *sums)
 {
     const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
@@ -64813,7 +65481,11 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     const bool moved = e->open == HYB_EPISODE_MOVED, judged = (moved || e->open == HYB_EPISODE_PAPER) && dd > 0;
     double reward = 0;
     e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
-    if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (judged && p->hindsight)
+        reward = hyb_clamp(hyb_hindsight_worth(p->hindsight, sums), -1.0, 1.0);
+    else if (judged)
+        reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (moved && judged) reward = hyb_predictor_audited(p, reward);
     if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
     if (judged) {
         hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
@@ -64830,13 +65502,34 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
 }
 
+/* What the window turned out to be, against what was foretold. What is not finite is left out. */
+static hybrid_result hyb_predictor_look_back(hybrid_predictor *p, const hyb_family_sums *sums, hybrid_error *error)
+{
+    hyb_hindsight *h = p->hindsight;
+    hybrid_error left_out;
+    if (!h) return HYBRID_OK;
+    if (hyb_hindsight_learn(h, sums, p->band.last, p->t->step, &left_out))
+        hyb_log(p->rt, HYBRID_LOG_WARN, "%s", left_out.message);
+    return h->adds_up ? hyb_displacement_size(&p->disp, p->disp.added, &h->added, error) : HYBRID_OK;
+}
+
+/* The mean loss of the window that comes is told anew, now that it is known whether weights were moved. */
+static void hyb_predictor_foretell_loss(hybrid_predictor *p)
+{
+    const double shift = hyb_hindsight_foretell_loss(p->hindsight, p->band.ahead, p->t->step);
+    p->band.ahead += shift;
+    p->band.expected += shift - p->band.shift;
+    p->band.shift = shift;
+}
+
 static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, double targets, hyb_family_sums *sums,
                                           hybrid_error *error)
 {
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
     if (r) return r;
-    if (p->now.n_windows++ % 16 == 0 && (r = hyb_displacement_size(&p->disp, &p->now.weights, error)) != HYBRID_OK)
+    if (p->now.n_windows++ % 16 == 0 &&
+        (r = hyb_displacement_size(&p->disp, p->disp.store->weights, &p->now.weights, error)) != HYBRID_OK)
         return r;
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
@@ -64844,9 +65537,11 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
     if ((r = hyb_steer_weigh(p, error)) != HYBRID_OK) return r;
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, sums);
+    if ((r = hyb_predictor_look_back(p, sums, error)) != HYBRID_OK) return r;
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
     if (p->world) hyb_mind_window(p, rate, targets);
+    if (p->hindsight) hyb_predictor_foretell(p);
     return HYBRID_OK;
 }
 
@@ -64918,6 +65613,21 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     }
 }
 
+/* What weights would have been moved by. */
+static void hyb_predictor_would_go(hybrid_predictor *p)
+{
+    hyb_hindsight *h = p->hindsight;
+    hyb_scales scales;
+    int g;
+    hyb_predictor_scales(p, &scales);
+    memset(h->went, 0, sizeof h->went);
+    for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++) {
+        h->went[g][0] = p->episode.d * scales.d[g];
+        h->went[g][1] = p->episode.b * scales.along[g];
+        h->went[g][2] = p->episode.s * scales.along[g];
+    }
+}
+
 /* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
  * directions before it moves along them, in the warm-up already, and learns when they are of use again. */
 static void hyb_predictor_on_paper(hybrid_predictor *p)
@@ -64931,11 +65641,13 @@ static void hyb_predictor_on_paper(hybrid_predictor *p)
     e->b = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? 0 : p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b;
     e->s = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? c_b : 0;
     if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) hyb_predictor_shuffle(p);
+    if (p->hindsight) hyb_predictor_would_go(p);
     hyb_bandit_context(p->x, e->context);
 }
 
 /* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
-static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
+static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, double rate,
+                                  const hyb_family_sums *sums)
 {
     const hyb_arm *arm = &hyb_arms[order->arm];
     if (order->begins) {
@@ -64957,6 +65669,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
     case HYB_WAY_A2: break; /* all its steps are true */
     case HYB_WAY_C: hyb_predictor_move_s(p, 1, HYB_ANCHOR_ALONG); break;
     }
+    if (order->begins && (arm->way == HYB_WAY_A || arm->way == HYB_WAY_B)) hyb_predictor_begin_audit(p, rate);
     p->now.steps_of_phase[HYB_PHASE_PREDICT] += arm->way == HYB_WAY_B ? arm->horizon : 1;
 }
 
@@ -64974,7 +65687,7 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
         if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
         taken = true; /* mode A does it with its move */
-        hyb_predictor_predict(p, &order, sums);
+        hyb_predictor_predict(p, &order, rate, sums);
         look.arm = HYB_ARM_OFF;
         look.rate_jumped = false;
     }
@@ -65059,6 +65772,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     bool back;
     p->said = p->worth = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
+    if (p->audit.open) return hyb_predictor_branch_updated(p, seen, &metrics->predict, error);
     if (p->band.sigma > 0) {
         metrics->predict.low = exp(p->band.expected - hyb_band_half(p));
         metrics->predict.high = exp(p->band.expected + hyb_band_half(p));
@@ -65075,6 +65789,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
+    if (!r && ended && p->hindsight) hyb_predictor_foretell_loss(p);
     if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
@@ -65119,6 +65834,11 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, d->members);
     hyb_walk_same(w, (int64_t)d->rule);
     hyb_walk_same(w, (int64_t)d->tune);
+    hyb_walk_same(w, p->disp.n_arenas);
+    hyb_walk_same(w, p->hindsight != NULL);
+    hyb_walk_same(w, p->hindsight ? p->hindsight->residuals.room : 0);
+    hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
+    hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -65138,6 +65858,8 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
     hyb_steer_walk(p, w);
+    HYB_WALK(w, p->audit);
+    if (p->hindsight) hyb_hindsight_walk(p->hindsight, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
     HYB_WALK(w, p->forecast);
@@ -65178,7 +65900,7 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_byte_walk w;
     hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
     hyb_predictor_walk(p, &w);
-    hyb_steer_rate(p);
+    hyb_predictor_audit_rate(p);
 }
 
 /* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
@@ -65188,6 +65910,17 @@ static void hyb_predictor_prior(hybrid_predictor *p)
     hyb_bandit_init(&p->bandit, p->desc.seed);
     for (i = 0; i < HYB_N_ARMS; i++)
         if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
+}
+
+/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
+static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
+{
+    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+}
+
+static bool hyb_predictor_has_hindsight(const hybrid_predict_desc *d)
+{
+    return d->keep_last || d->correct || d->residuals || d->correct_loss || d->accumulate;
 }
 
 static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
@@ -65214,6 +65947,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     memset(&p->now, 0, sizeof p->now);
     memset(&p->band, 0, sizeof p->band);
     memset(&p->episode, 0, sizeof p->episode);
+    memset(&p->audit, 0, sizeof p->audit);
     memset(p->x, 0, sizeof p->x);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
@@ -65231,6 +65965,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_steer_init(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
+    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -65259,6 +65994,16 @@ static bool hyb_predictor_needs_s(const hybrid_predict_desc *d)
            d->placebo == HYBRID_PLACEBO_RANDOM;
 }
 
+static unsigned hyb_predictor_arenas(const hybrid_predict_desc *d)
+{
+    unsigned has = 0;
+    if (hyb_predictor_needs_s(d)) has |= HYB_HAS_S;
+    if (hyb_predictor_has_hindsight(d)) has |= HYB_HAS_LAST;
+    if (d->accumulate) has |= HYB_HAS_ADDED;
+    if (!d->no_snapshot) has |= HYB_HAS_SNAPSHOT;
+    return has;
+}
+
 static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, const char *function,
                                            hybrid_predict_desc *d, hybrid_error *error)
 {
@@ -65271,15 +66016,21 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
     if (d->placebo == HYBRID_PLACEBO_RANDOM && !d->trainer->store.device->ops->is_host)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: random directions are for studies on the host alone",
                         function);
+    if (d->audit_every && d->trainer->desc.n_steps <= 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
+                        function);
     return hyb_trainer_between(d->trainer, function, error);
 }
 
 static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
 {
     const hyb_store *store = &d->trainer->store;
-    const uint64_t values = hyb_displacement_values(store, hyb_predictor_needs_s(d), false, !d->no_snapshot);
+    const uint64_t values = hyb_displacement_values(store, hyb_predictor_arenas(d));
+    const uint64_t hindsight = hyb_hindsight_bytes(hyb_predictor_room_of(d)) + HYB_ALIGNED_EXTRA;
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
            HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
+           (hyb_predictor_has_hindsight(d) ? hindsight : 0) +
            (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
@@ -65303,6 +66054,7 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
     if (!most || taken + hyb_predictor_bytes(d) <= most) return HYBRID_OK;
     if (!d->no_snapshot) {
         d->no_snapshot = true;
+        d->audit_every = 0;
         if (taken + hyb_predictor_bytes(d) <= most) {
             hyb_log(t->rt, HYBRID_LOG_WARN,
                     "max_bytes %llu: the predictor keeps no snapshot: what goes astray is stopped, and not undone",
@@ -65322,6 +66074,22 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
                                        hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
                                        hyb_predictor_left };
     return &ops;
+}
+
+static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    const size_t bytes = hyb_hindsight_bytes(hyb_predictor_room_of(d));
+    hyb_hindsight *h;
+    if (!hyb_predictor_has_hindsight(d)) return HYBRID_OK;
+    if (!(h = (hyb_hindsight *)hyb_alloc_aligned(p->rt, bytes))) return hyb_fail_memory(error, bytes);
+    h->corrects = d->correct;
+    h->remembers = d->residuals > 0;
+    h->corrects_loss = d->correct_loss;
+    h->adds_up = d->accumulate;
+    h->along = d->mode == HYBRID_PREDICT_A2 || d->mode == HYBRID_PREDICT_B || d->mode == HYBRID_PREDICT_C ? 2 : 1;
+    p->hindsight = h;
+    return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_predictor_create,
@@ -65350,13 +66118,14 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     p->t = t;
     p->desc = d;
     p->bytes = hyb_predictor_bytes(&d);
-    r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_needs_s(&d), false,
-                                !d.no_snapshot, error);
+    r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_arenas(&d), error);
+    if (!r) r = hyb_predictor_create_hindsight(p, error);
     if (!r && d.members) r = hyb_world_create(rt, d.seed, d.members, &p->world, error);
     if (!r) r = hyb_predictor_anew(&p->base, error);
     if (r) {
         hyb_displacement_free(&p->disp);
         hyb_world_destroy(p->world);
+        hyb_free_aligned(rt, p->hindsight);
         hyb_free(rt, p);
         hyb_runtime_release(rt);
         return r;
@@ -65366,7 +66135,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     return HYBRID_OK;
 }
 
-HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor *predictor), (predictor))
+HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor * predictor), (predictor))
 {
     hybrid_runtime *rt;
     if (!predictor) return;
@@ -65377,6 +66146,7 @@ HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor *predictor), (predic
         return;
     }
     if (predictor->t) hyb_predictor_left(&predictor->base);
+    hyb_free_aligned(rt, predictor->hindsight);
     hyb_free(rt, predictor);
     hyb_runtime_release(rt);
 }
@@ -65403,6 +66173,40 @@ static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_
     m->reach = (int32_t)s->reach;
     m->batches = (int32_t)s->batches;
     for (i = 0; i < HYB_N_TUNES; i++) m->n_acts[i] = s->n_acts[i];
+}
+
+static void hyb_predictor_hindsight_metrics(const hyb_hindsight *h, hybrid_predict_metrics *m)
+{
+    int g, n = 0;
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        if (!h->corrector.n[g]) continue;
+        n++;
+        m->coefficients_error += h->corrector.before[g];
+        m->corrected_error += h->corrector.after[g];
+    }
+    m->coefficients_error /= HYB_MAX(n, 1);
+    m->corrected_error /= HYB_MAX(n, 1);
+    m->n_corrected = h->n_used;
+    m->n_residuals = h->residuals.n;
+    m->residual_error = h->similar.before;
+    m->remembered_error = h->similar.after;
+    m->loss_error = h->losses.before;
+    m->corrected_loss_error = h->losses.after;
+    m->moved_path = h->path;
+    m->true_path = h->true_path;
+    m->moved_in_all = sqrt(HYB_MAX(h->added, 0.0));
+    m->taken_back = h->path > 0 ? h->back / h->path : 0;
+    m->gone_on = h->path > 0 ? h->on / h->path : 0;
+}
+
+static void hyb_predictor_audit_metrics(const hyb_audit *a, double window, hybrid_predict_metrics *m)
+{
+    const double n = (double)a->n;
+    m->n_audits = a->n;
+    m->audit_steps = a->n_steps;
+    if (a->n) m->audit_gain = a->gained / n;
+    if (a->n > 1) m->audit_error = sqrt(HYB_MAX(a->squares / n - m->audit_gain * m->audit_gain, 0.0) / (n - 1));
+    m->audit_bias = a->bias * window;
 }
 
 HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hybrid_predict_metrics *metrics),
@@ -65436,11 +66240,13 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
     hyb_predictor_tell_tuning(predictor, metrics);
+    if (predictor->hindsight) hyb_predictor_hindsight_metrics(predictor->hindsight, metrics);
+    hyb_predictor_audit_metrics(&predictor->audit, (double)predictor->desc.window, metrics);
     metrics->seconds = predictor->seconds;
     metrics->bytes = predictor->bytes;
 }
 
-HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor *predictor), (predictor))
+HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor * predictor), (predictor))
 {
     hybrid_predict_metrics m;
     if (!predictor) return "there is no predictor";
@@ -65496,6 +66302,8 @@ HYB_COLD_END
 #undef HYB_ARM_B
 #undef HYB_ARM_C
 #undef HYB_ARM_OFF
+#undef HYB_AUDIT_DOUBT
+#undef HYB_AUDIT_WORTH
 #undef HYB_AVX512
 #undef HYB_AVXVNNI
 #undef HYB_AVXVNNI_COMPILER

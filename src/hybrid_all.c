@@ -299,10 +299,12 @@ HYB_COLD_BEGIN
 #include "predict/tuning.c"
 #include "predict/settings.c"
 #include "predict/displacement.c"
+#include "predict/hindsight.c"
 #include "predict/state.c"
 #include "predict/mind.c"
 #include "predict/moves.c"
 #include "predict/steer.c"
+#include "predict/audit.c"
 #include "predict/loop.c"
 #include "predict/predictor.c"
 HYB_COLD_END

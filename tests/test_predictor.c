@@ -16,6 +16,7 @@ typedef struct net {
     int64_t at;           /* batches that were read: the place in the data */
     int64_t bad_at;       /* the batch of this number gives no finite loss; 0: none */
     int64_t marked, gone; /* calls of mark and go_back */
+    double extra;         /* of the loss */
 } net;
 
 static double dice(uint64_t stream, uint64_t n) { return 2 * hyb_random_uniform(5, stream, n) - 1; }
@@ -67,7 +68,7 @@ static bool net_gradients(void *user, const void *batch, double factor, float *g
             for (j = 0; j < IN; j++) grads[AT_A + i * IN + j] += (float)(factor * dh[i] * x[j]);
         }
     }
-    *loss = *loss / N + 0.5; /* far from 0, where a logarithm sees noise alone */
+    *loss = *loss / N + 0.5 + m->extra; /* far from 0, where a logarithm sees noise alone */
     if (m->bad_at && number == m->bad_at) *loss = HUGE_VAL;
     return true;
 }
@@ -107,7 +108,8 @@ static hybrid_trainer *net_trainer(net *m)
     return t;
 }
 
-static int n_members; /* of predictors that are made from now on */
+static int n_members;                        /* of predictors that are made from now on */
+static void (*more)(hybrid_predict_desc *d); /* what else they are asked for; or NULL */
 
 static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predict_mode mode)
 {
@@ -123,6 +125,7 @@ static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predic
     d.user = m;
     d.members = n_members;
     d.learned = n_members > 0;
+    if (more) more(&d);
     return d;
 }
 
@@ -218,8 +221,7 @@ static void test_reference(void)
             for (i = 0; i < VALUES; i++) {
                 const float d = by_hand.weights[i] - anchor[i];
                 b[i] = fmaf(0.5f, b[i], d);
-                if (moves && (i < AT_B || i >= AT_C))
-                    by_hand.weights[i] += fmaf(c_b, b[i], c_d * d);
+                if (moves && (i < AT_B || i >= AT_C)) by_hand.weights[i] += fmaf(c_b, b[i], c_d * d);
                 anchor[i] = by_hand.weights[i];
             }
             n_moves += moves;
@@ -410,7 +412,7 @@ static void test_abort(void)
 
 /* ---- checkpoints ------------------------------------------------------------------------------------------------- */
 
-/* Saved at every step of a stretch that has all phases in it, and gone on with: the same bits. */
+/* Saved before every call of a stretch that has all phases in it, and gone on with: the same bits. */
 static void test_resume(hybrid_predict_mode mode, int from, int until)
 {
     static const char path[] = "build/predictor.ckpt";
@@ -418,7 +420,7 @@ static void test_resume(hybrid_predict_mode mode, int from, int until)
     hybrid_trainer *t, *u;
     hybrid_predictor *p, *q;
     hybrid_error e;
-    int step;
+    int call;
     TEST("checkpoints in all phases");
     net_make(&whole);
     t = net_trainer(&whole);
@@ -428,7 +430,8 @@ static void test_resume(hybrid_predict_mode mode, int from, int until)
     u = net_trainer(&part);
     q = net_predictor(u, &part, mode);
     net_run(u, &part, from);
-    for (step = from; step < until; step++) {
+    for (call = from; call < until; call++) {
+        const int64_t step = hybrid_trainer_steps(u);
         hybrid_trainer *v;
         hybrid_predictor *w;
         CHECK(!hybrid_trainer_save(u, path, &e), "%s", e.message);
@@ -437,15 +440,16 @@ static void test_resume(hybrid_predict_mode mode, int from, int until)
         w = net_predictor(v, &at, mode);
         CHECK(!hybrid_trainer_load(v, path, &e), "%s", e.message);
         at.at = step;
-        CHECK(hybrid_trainer_steps(v) == step && w->now.n_moves == q->now.n_moves, "step %d", step);
+        CHECK(hybrid_trainer_steps(v) == step && w->now.n_moves == q->now.n_moves, "step %d", (int)step);
+        CHECK(w->audit.open == q->audit.open && v->rate_factor == u->rate_factor, "step %d: its audit", (int)step);
         net_run(v, &at, until + 60);
         if (memcmp(at.weights, whole.weights, sizeof at.weights)) {
-            CHECK(false, "mode %d: gone on with from step %d", (int)mode, step);
-            step = until;
+            CHECK(false, "mode %d: gone on with from step %d", (int)mode, (int)step);
+            call = until;
         }
         hybrid_predictor_destroy(w);
         hybrid_trainer_destroy(v);
-        net_run(u, &part, step + 1);
+        CHECK(!net_step(u, &part, NULL, &e), "%s", e.message);
     }
     hybrid_predictor_destroy(q);
     /* without a predictor, and with another: it says so, and goes on */
@@ -490,7 +494,24 @@ static void test_refused(void)
     BAD(trust, 3);
     BAD(sigma, 0.5f);
     BAD(trainer, NULL);
+    BAD(residuals, -1);
+    BAD(audit_every, -1);
+    BAD(audit_steps, 4);
+    BAD(audit_share, 2);
 #undef BAD
+    d = predict_desc(t, &m, HYBRID_PREDICT_A);
+    d.audit_every = 1;
+    d.go_back = NULL;
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "go_back"), "%s", e.message);
+    d = predict_desc(t, &m, HYBRID_PREDICT_A);
+    d.audit_every = 1;
+    d.no_snapshot = true;
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "snapshot"), "%s",
+          e.message);
+    d.no_snapshot = false;
+    t->desc.n_steps = 0;
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "n_steps"), "%s", e.message);
+    t->desc.n_steps = STEPS;
     p = net_predictor(t, &m, HYBRID_PREDICT_A);
     d = predict_desc(t, &m, HYBRID_PREDICT_A);
     CHECK(hybrid_predictor_create(&d, &q, &e) == HYBRID_ERROR_INVALID && !q, "a second one");
@@ -556,6 +577,7 @@ static void test_memory(void)
     own.user = &m;
     own.gradients = net_gradients;
     td.own = &own;
+    td.n_steps = STEPS;
     CHECK(!hybrid_trainer_create(&td, &t, &e), "%s", e.message);
     d = predict_desc(t, &m, HYBRID_PREDICT_B);
     CHECK(!hybrid_predictor_plan(&d, &bytes, &e), "%s", e.message);
@@ -571,6 +593,7 @@ static void test_memory(void)
     hybrid_predictor_destroy(p);
     CHECK(given.live == before, "%ld bytes are left", (long)(given.live - before));
     d.no_snapshot = true;
+    d.audit_every = 0;
     CHECK(!hybrid_predictor_plan(&d, &less, &e) && less < bytes, "without a snapshot");
     t->desc.max_bytes = (size_t)(t->plan.total + less);
     d.no_snapshot = false;
@@ -584,6 +607,8 @@ static void test_memory(void)
     hybrid_runtime_destroy(rt);
     CHECK(!given.live, "%ld bytes are left", (long)given.live);
 }
+
+#include "predict_hindsight.h"
 
 int main(void)
 {
@@ -599,6 +624,13 @@ int main(void)
     test_resume(HYBRID_PREDICT_A2, 20, 50);
     test_resume(HYBRID_PREDICT_B, 20, 60);
     test_resume(HYBRID_PREDICT_C, 20, 120);
+    test_hindsight();
+    more = with_all;
+    test_resume(HYBRID_PREDICT_A, 18, 90);
+    test_resume(HYBRID_PREDICT_AUTO, 18, 70);
+    test_resume(HYBRID_PREDICT_C, 30, 50);
+    test_memory();
+    more = NULL;
     n_members = 1;
     test_resume(HYBRID_PREDICT_A, 38, 52);
     test_memory();

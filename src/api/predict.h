@@ -83,6 +83,21 @@ typedef struct hybrid_predict_desc {
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
                       * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
+    /* What hindsight is used for: at the end of a window it is known what it should have been foretold to be. Each is
+     * off at zero; any of them keeps the window before apart, which takes 4 bytes a weight. */
+    bool keep_last; /* moves are judged by the very window before them, not by an estimate of it */
+    bool correct;   /* families of weights in which the coefficients of the settings, or of the ensemble, are off again
+                     * and again get corrected ones (recursive least squares on the features) */
+    int32_t residuals; /* of so many windows what was foretold wrongly is kept, and similar ones correct the next; 1000
+                        * is usual */
+    bool correct_loss; /* what the loss is expected to be is corrected in the same way */
+    bool accumulate;   /* all that weights are moved by is added up: 4 bytes a weight more */
+    /* Audits: each audit_every-th move of the modes A and B (0: none) is tried: audit_steps (0: 16; a multiple of 4)
+     * steps with it and as many without it, over the same batches and to a rate of 0; then the run goes on as if
+     * nothing had been. What a move was really worth corrects the judge. They take at most audit_share of the steps
+     * (0: 0.02), and need mark, go_back, a snapshot, and a trainer that knows its n_steps. */
+    int32_t audit_every, audit_steps;
+    float audit_share;
     hybrid_placebo placebo;
     uint64_t seed;
     hybrid_predict_rule rule;
@@ -124,8 +139,23 @@ typedef struct hybrid_predict_metrics {
     int32_t reach;       /* windows up to which predictions are of use; 0: not known, or not at all */
     int32_t batches;     /* that a step should have */
     int64_t n_acts[5];   /* how often the advice of each HYBRID_TUNE_ bit was carried out */
-    double seconds;      /* that the predictor took */
-    uint64_t bytes;      /* that it holds */
+    /* With correct: mean squares of the error of coefficients, of the settings and as corrected, of late; windows and
+     * families in which they were corrected */
+    double coefficients_error, corrected_error;
+    int64_t n_corrected;
+    /* With residuals: that are kept; how long what was left of a window was, as a part of it, without them and with
+     * them, of late */
+    int64_t n_residuals;
+    double residual_error, remembered_error;
+    double loss_error, corrected_loss_error; /* with correct_loss: of a window's mean log loss, of late */
+    /* With accumulate: how long all moves were, and all windows; how far weights were moved in the end; of the moves'
+     * length, the part that the window after each took back, and the part that it went on with */
+    double moved_path, true_path, moved_in_all, taken_back, gone_on;
+    int64_t n_audits, audit_steps;  /* true steps that they took */
+    double audit_gain, audit_error; /* steps that a move was worth: mean over audits, its error */
+    double audit_bias;              /* steps by which they found more than the judge: mean */
+    double seconds;                 /* that the predictor took */
+    uint64_t bytes;                 /* that it holds */
 } hybrid_predict_metrics;
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,

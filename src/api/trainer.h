@@ -100,9 +100,10 @@ typedef enum hybrid_phase {
 /* What a predictor did with a step. */
 typedef enum hybrid_predict_event {
     HYBRID_PREDICT_NOTHING = 0,
-    HYBRID_PREDICT_MOVED,    /* after the step, weights were moved along what is predicted */
-    HYBRID_PREDICT_WENT_BACK /* weights, optimizer and number of steps are those of an earlier step again, and this one
-                              * was not taken: metrics.step is the earlier step's */
+    HYBRID_PREDICT_MOVED,     /* after the step, weights were moved along what is predicted */
+    HYBRID_PREDICT_WENT_BACK, /* weights, optimizer and number of steps are those of an earlier step again, and this one
+                               * was not taken: metrics.step is the earlier step's */
+    HYBRID_PREDICT_AUDITED    /* the step belongs to the trial of a move, and will be taken back */
 } hybrid_predict_event;
 
 typedef struct hybrid_predict_step {

@@ -6,8 +6,7 @@
  *                is judged, and the arm is chosen; then the moves up to the next true step are made */
 #ifndef HYB_PREDICT_LOOP_C
 #define HYB_PREDICT_LOOP_C
-#include "moves.c"
-#include "steer.c"
+#include "audit.c"
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
 
@@ -17,6 +16,7 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
     const double l = hyb_log_loss(seen->loss);
     hyb_reading reading;
     hyb_action action;
+    if (p->audit.open) return hyb_predictor_branch_arrived(p, seen, again, error);
     memset(&reading, 0, sizeof reading);
     reading.loss = seen->loss;
     reading.has_grad = true;
@@ -64,7 +64,8 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
     memset(g, 0, sizeof *g);
     g->d = sqrt(dd);
     g->b = sqrt(bb);
-    g->r = sqrt(all->of[HYB_RR]);
+    if (p->disp.mean) g->r = sqrt(all->of[HYB_RR]);
+    if (p->disp.last && dd * all->of[HYB_RR] > 0) g->cos_prev = all->of[HYB_DR] / sqrt(dd * all->of[HYB_RR]);
     g->cos_b = dd * bb > 0 ? db / sqrt(dd * bb) : 0;
     g->cos_s = dd * ss > 0 ? ds / sqrt(dd * ss) : 0;
     g->hindsight = bb > 0 ? db / bb : 0;
@@ -79,7 +80,7 @@ static void hyb_predictor_geometry(const hybrid_predictor *p, const hyb_family_s
 
 /* What the last move was worth, now that a window of true steps has gone on from it: the part of this window's way that
  * it had gone in advance, less what it had gone back of the window before. Directions that lead nowhere have only gone
- * back. Of b's d that of the window before is 1 - mu, about: it is not kept apart. */
+ * back. Of b's d that of the window before is 1 - mu, about, where it is not kept apart. */
 static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums *sums)
 {
     const hyb_family_sums *all = &sums[HYB_FAMILY_ALL];
@@ -88,7 +89,11 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     const bool moved = e->open == HYB_EPISODE_MOVED, judged = (moved || e->open == HYB_EPISODE_PAPER) && dd > 0;
     double reward = 0;
     e->open = moved ? HYB_EPISODE_CORRECT : HYB_EPISODE_NONE;
-    if (judged) reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (judged && p->hindsight)
+        reward = hyb_clamp(hyb_hindsight_worth(p->hindsight, sums), -1.0, 1.0);
+    else if (judged)
+        reward = hyb_clamp((along_b * all->of[HYB_DB] + e->s * all->of[HYB_DS]) / dd, -1.0, 1.0);
+    if (moved && judged) reward = hyb_predictor_audited(p, reward);
     if (p->world) hyb_mind_learn_of(p, sums, judged && moved, reward);
     if (judged) {
         hyb_bandit_reward(&p->bandit, (int)e->arm, e->context, reward);
@@ -105,13 +110,34 @@ static void hyb_predictor_judge_move(hybrid_predictor *p, const hyb_family_sums 
     hyb_features_judge(&p->features, reward > 0, 0, reward * p->desc.window);
 }
 
+/* What the window turned out to be, against what was foretold. What is not finite is left out. */
+static hybrid_result hyb_predictor_look_back(hybrid_predictor *p, const hyb_family_sums *sums, hybrid_error *error)
+{
+    hyb_hindsight *h = p->hindsight;
+    hybrid_error left_out;
+    if (!h) return HYBRID_OK;
+    if (hyb_hindsight_learn(h, sums, p->band.last, p->t->step, &left_out))
+        hyb_log(p->rt, HYBRID_LOG_WARN, "%s", left_out.message);
+    return h->adds_up ? hyb_displacement_size(&p->disp, p->disp.added, &h->added, error) : HYBRID_OK;
+}
+
+/* The mean loss of the window that comes is told anew, now that it is known whether weights were moved. */
+static void hyb_predictor_foretell_loss(hybrid_predictor *p)
+{
+    const double shift = hyb_hindsight_foretell_loss(p->hindsight, p->band.ahead, p->t->step);
+    p->band.ahead += shift;
+    p->band.expected += shift - p->band.shift;
+    p->band.shift = shift;
+}
+
 static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, double targets, hyb_family_sums *sums,
                                           hybrid_error *error)
 {
     hyb_geometry geometry;
     hybrid_result r = hyb_displacement_look(&p->disp, sums, error);
     if (r) return r;
-    if (p->now.n_windows++ % 16 == 0 && (r = hyb_displacement_size(&p->disp, &p->now.weights, error)) != HYBRID_OK)
+    if (p->now.n_windows++ % 16 == 0 &&
+        (r = hyb_displacement_size(&p->disp, p->disp.store->weights, &p->now.weights, error)) != HYBRID_OK)
         return r;
     hyb_law_window(&p->law);
     hyb_band_window(p, rate);
@@ -119,9 +145,11 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
     if ((r = hyb_steer_weigh(p, error)) != HYBRID_OK) return r;
     hyb_predictor_hindsight(&p->now, &sums[HYB_FAMILY_ALL]);
     hyb_predictor_judge_move(p, sums);
+    if ((r = hyb_predictor_look_back(p, sums, error)) != HYBRID_OK) return r;
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
     if (p->world) hyb_mind_window(p, rate, targets);
+    if (p->hindsight) hyb_predictor_foretell(p);
     return HYBRID_OK;
 }
 
@@ -193,6 +221,21 @@ static void hyb_predictor_look(hybrid_predictor *p, double rate, hyb_phase_look 
     }
 }
 
+/* What weights would have been moved by. */
+static void hyb_predictor_would_go(hybrid_predictor *p)
+{
+    hyb_hindsight *h = p->hindsight;
+    hyb_scales scales;
+    int g;
+    hyb_predictor_scales(p, &scales);
+    memset(h->went, 0, sizeof h->went);
+    for (g = 0; g < HYB_FAMILIES + p->desc.vectors; g++) {
+        h->went[g][0] = p->episode.d * scales.d[g];
+        h->went[g][1] = p->episode.b * scales.along[g];
+        h->went[g][2] = p->episode.s * scales.along[g];
+    }
+}
+
 /* A move that is not made: what it would have been worth is known a window later all the same. So a run knows of its
  * directions before it moves along them, in the warm-up already, and learns when they are of use again. */
 static void hyb_predictor_on_paper(hybrid_predictor *p)
@@ -206,11 +249,13 @@ static void hyb_predictor_on_paper(hybrid_predictor *p)
     e->b = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? 0 : p->desc.placebo == HYBRID_PLACEBO_MIRROR ? -c_b : c_b;
     e->s = p->desc.placebo == HYBRID_PLACEBO_RANDOM ? c_b : 0;
     if (p->desc.placebo == HYBRID_PLACEBO_RANDOM) hyb_predictor_shuffle(p);
+    if (p->hindsight) hyb_predictor_would_go(p);
     hyb_bandit_context(p->x, e->context);
 }
 
 /* One step that is predicted instead of taken. sums: of the window that ended; NULL: none did. */
-static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, const hyb_family_sums *sums)
+static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *order, double rate,
+                                  const hyb_family_sums *sums)
 {
     const hyb_arm *arm = &hyb_arms[order->arm];
     if (order->begins) {
@@ -232,6 +277,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
     case HYB_WAY_A2: break; /* all its steps are true */
     case HYB_WAY_C: hyb_predictor_move_s(p, 1, HYB_ANCHOR_ALONG); break;
     }
+    if (order->begins && (arm->way == HYB_WAY_A || arm->way == HYB_WAY_B)) hyb_predictor_begin_audit(p, rate);
     p->now.steps_of_phase[HYB_PHASE_PREDICT] += arm->way == HYB_WAY_B ? arm->horizon : 1;
 }
 
@@ -249,7 +295,7 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     for (order = hyb_phases_next(&p->phases, &look); !order.is_true; order = hyb_phases_next(&p->phases, &look)) {
         if (!taken && hyb_arms[order.arm].way != HYB_WAY_A) hyb_predictor_take_up(p);
         taken = true; /* mode A does it with its move */
-        hyb_predictor_predict(p, &order, sums);
+        hyb_predictor_predict(p, &order, rate, sums);
         look.arm = HYB_ARM_OFF;
         look.rate_jumped = false;
     }
@@ -334,6 +380,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     bool back;
     p->said = p->worth = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
+    if (p->audit.open) return hyb_predictor_branch_updated(p, seen, &metrics->predict, error);
     if (p->band.sigma > 0) {
         metrics->predict.low = exp(p->band.expected - hyb_band_half(p));
         metrics->predict.high = exp(p->band.expected + hyb_band_half(p));
@@ -350,6 +397,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
+    if (!r && ended && p->hindsight) hyb_predictor_foretell_loss(p);
     if (p->episode.open == HYB_EPISODE_MOVED && p->episode.n == 0) {
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;

@@ -34,6 +34,11 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, d->members);
     hyb_walk_same(w, (int64_t)d->rule);
     hyb_walk_same(w, (int64_t)d->tune);
+    hyb_walk_same(w, p->disp.n_arenas);
+    hyb_walk_same(w, p->hindsight != NULL);
+    hyb_walk_same(w, p->hindsight ? p->hindsight->residuals.room : 0);
+    hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
+    hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -53,6 +58,8 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_phases_walk(&p->phases, w);
     hyb_bandit_walk(&p->bandit, w);
     hyb_steer_walk(p, w);
+    HYB_WALK(w, p->audit);
+    if (p->hindsight) hyb_hindsight_walk(p->hindsight, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
     HYB_WALK(w, p->forecast);
@@ -93,7 +100,7 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_byte_walk w;
     hyb_predictor_begin_walk(&w, (void *)(uintptr_t)bytes, size, true);
     hyb_predictor_walk(p, &w);
-    hyb_steer_rate(p);
+    hyb_predictor_audit_rate(p);
 }
 
 /* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
@@ -103,6 +110,17 @@ static void hyb_predictor_prior(hybrid_predictor *p)
     hyb_bandit_init(&p->bandit, p->desc.seed);
     for (i = 0; i < HYB_N_ARMS; i++)
         if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
+}
+
+/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
+static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
+{
+    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+}
+
+static bool hyb_predictor_has_hindsight(const hybrid_predict_desc *d)
+{
+    return d->keep_last || d->correct || d->residuals || d->correct_loss || d->accumulate;
 }
 
 static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
@@ -129,6 +147,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     memset(&p->now, 0, sizeof p->now);
     memset(&p->band, 0, sizeof p->band);
     memset(&p->episode, 0, sizeof p->episode);
+    memset(&p->audit, 0, sizeof p->audit);
     memset(p->x, 0, sizeof p->x);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
@@ -146,6 +165,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     hyb_steer_init(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
+    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -174,6 +194,16 @@ static bool hyb_predictor_needs_s(const hybrid_predict_desc *d)
            d->placebo == HYBRID_PLACEBO_RANDOM;
 }
 
+static unsigned hyb_predictor_arenas(const hybrid_predict_desc *d)
+{
+    unsigned has = 0;
+    if (hyb_predictor_needs_s(d)) has |= HYB_HAS_S;
+    if (hyb_predictor_has_hindsight(d)) has |= HYB_HAS_LAST;
+    if (d->accumulate) has |= HYB_HAS_ADDED;
+    if (!d->no_snapshot) has |= HYB_HAS_SNAPSHOT;
+    return has;
+}
+
 static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, const char *function,
                                            hybrid_predict_desc *d, hybrid_error *error)
 {
@@ -186,15 +216,21 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
     if (d->placebo == HYBRID_PLACEBO_RANDOM && !d->trainer->store.device->ops->is_host)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: random directions are for studies on the host alone",
                         function);
+    if (d->audit_every && d->trainer->desc.n_steps <= 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
+                        function);
     return hyb_trainer_between(d->trainer, function, error);
 }
 
 static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
 {
     const hyb_store *store = &d->trainer->store;
-    const uint64_t values = hyb_displacement_values(store, hyb_predictor_needs_s(d), false, !d->no_snapshot);
+    const uint64_t values = hyb_displacement_values(store, hyb_predictor_arenas(d));
+    const uint64_t hindsight = hyb_hindsight_bytes(hyb_predictor_room_of(d)) + HYB_ALIGNED_EXTRA;
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
            HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
+           (hyb_predictor_has_hindsight(d) ? hindsight : 0) +
            (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
@@ -218,6 +254,7 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
     if (!most || taken + hyb_predictor_bytes(d) <= most) return HYBRID_OK;
     if (!d->no_snapshot) {
         d->no_snapshot = true;
+        d->audit_every = 0;
         if (taken + hyb_predictor_bytes(d) <= most) {
             hyb_log(t->rt, HYBRID_LOG_WARN,
                     "max_bytes %llu: the predictor keeps no snapshot: what goes astray is stopped, and not undone",
@@ -237,6 +274,22 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
                                        hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
                                        hyb_predictor_left };
     return &ops;
+}
+
+static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
+{
+    const hybrid_predict_desc *d = &p->desc;
+    const size_t bytes = hyb_hindsight_bytes(hyb_predictor_room_of(d));
+    hyb_hindsight *h;
+    if (!hyb_predictor_has_hindsight(d)) return HYBRID_OK;
+    if (!(h = (hyb_hindsight *)hyb_alloc_aligned(p->rt, bytes))) return hyb_fail_memory(error, bytes);
+    h->corrects = d->correct;
+    h->remembers = d->residuals > 0;
+    h->corrects_loss = d->correct_loss;
+    h->adds_up = d->accumulate;
+    h->along = d->mode == HYBRID_PREDICT_A2 || d->mode == HYBRID_PREDICT_B || d->mode == HYBRID_PREDICT_C ? 2 : 1;
+    p->hindsight = h;
+    return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_predictor_create,
@@ -265,13 +318,14 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     p->t = t;
     p->desc = d;
     p->bytes = hyb_predictor_bytes(&d);
-    r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_needs_s(&d), false,
-                                !d.no_snapshot, error);
+    r = hyb_displacement_create(&p->disp, &t->store, t->objective->cut.real, hyb_predictor_arenas(&d), error);
+    if (!r) r = hyb_predictor_create_hindsight(p, error);
     if (!r && d.members) r = hyb_world_create(rt, d.seed, d.members, &p->world, error);
     if (!r) r = hyb_predictor_anew(&p->base, error);
     if (r) {
         hyb_displacement_free(&p->disp);
         hyb_world_destroy(p->world);
+        hyb_free_aligned(rt, p->hindsight);
         hyb_free(rt, p);
         hyb_runtime_release(rt);
         return r;
@@ -281,7 +335,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
     return HYBRID_OK;
 }
 
-HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor *predictor), (predictor))
+HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor * predictor), (predictor))
 {
     hybrid_runtime *rt;
     if (!predictor) return;
@@ -292,6 +346,7 @@ HYB_BORDER_VOID(hybrid_predictor_destroy, (hybrid_predictor *predictor), (predic
         return;
     }
     if (predictor->t) hyb_predictor_left(&predictor->base);
+    hyb_free_aligned(rt, predictor->hindsight);
     hyb_free(rt, predictor);
     hyb_runtime_release(rt);
 }
@@ -318,6 +373,40 @@ static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_
     m->reach = (int32_t)s->reach;
     m->batches = (int32_t)s->batches;
     for (i = 0; i < HYB_N_TUNES; i++) m->n_acts[i] = s->n_acts[i];
+}
+
+static void hyb_predictor_hindsight_metrics(const hyb_hindsight *h, hybrid_predict_metrics *m)
+{
+    int g, n = 0;
+    for (g = 0; g < HYB_N_GROUPS; g++) {
+        if (!h->corrector.n[g]) continue;
+        n++;
+        m->coefficients_error += h->corrector.before[g];
+        m->corrected_error += h->corrector.after[g];
+    }
+    m->coefficients_error /= HYB_MAX(n, 1);
+    m->corrected_error /= HYB_MAX(n, 1);
+    m->n_corrected = h->n_used;
+    m->n_residuals = h->residuals.n;
+    m->residual_error = h->similar.before;
+    m->remembered_error = h->similar.after;
+    m->loss_error = h->losses.before;
+    m->corrected_loss_error = h->losses.after;
+    m->moved_path = h->path;
+    m->true_path = h->true_path;
+    m->moved_in_all = sqrt(HYB_MAX(h->added, 0.0));
+    m->taken_back = h->path > 0 ? h->back / h->path : 0;
+    m->gone_on = h->path > 0 ? h->on / h->path : 0;
+}
+
+static void hyb_predictor_audit_metrics(const hyb_audit *a, double window, hybrid_predict_metrics *m)
+{
+    const double n = (double)a->n;
+    m->n_audits = a->n;
+    m->audit_steps = a->n_steps;
+    if (a->n) m->audit_gain = a->gained / n;
+    if (a->n > 1) m->audit_error = sqrt(HYB_MAX(a->squares / n - m->audit_gain * m->audit_gain, 0.0) / (n - 1));
+    m->audit_bias = a->bias * window;
 }
 
 HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hybrid_predict_metrics *metrics),
@@ -351,11 +440,13 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
     hyb_predictor_tell_tuning(predictor, metrics);
+    if (predictor->hindsight) hyb_predictor_hindsight_metrics(predictor->hindsight, metrics);
+    hyb_predictor_audit_metrics(&predictor->audit, (double)predictor->desc.window, metrics);
     metrics->seconds = predictor->seconds;
     metrics->bytes = predictor->bytes;
 }
 
-HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor *predictor), (predictor))
+HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor * predictor), (predictor))
 {
     hybrid_predict_metrics m;
     if (!predictor) return "there is no predictor";

@@ -24,6 +24,8 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (!d->max_consecutive) d->max_consecutive = 5;
     if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
     if (!d->most_batches) d->most_batches = 64;
+    if (!d->audit_steps) d->audit_steps = 16;
+    if (d->audit_share == 0) d->audit_share = 0.02f;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -31,6 +33,19 @@ typedef struct hyb_setting {
     const char *name;
     double value, least, most;
 } hyb_setting;
+
+static hybrid_result hyb_predict_check_audits(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const char *missing = NULL;
+    if (!d->audit_every) return HYBRID_OK;
+    if (d->audit_steps % 4)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: audit_steps is %d, and must be a multiple of 4", d->audit_steps);
+    if (!d->mark || !d->go_back) missing = "mark and go_back: both branches read the same batches";
+    if (d->no_snapshot) missing = "a snapshot: leave no_snapshot false";
+    if (!missing) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: audit_every needs %s", missing);
+}
 
 static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
 {
@@ -59,6 +74,10 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "tune", (double)d->tune, 0, HYBRID_TUNE_ALL },
         { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
         { "most_batches", (double)d->most_batches, 1, 65536 },
+        { "residuals", (double)d->residuals, 0, 1e6 },
+        { "audit_every", (double)d->audit_every, 0, 1e9 },
+        { "audit_steps", (double)d->audit_steps, 8, 128 },
+        { "audit_share", (double)d->audit_share, 0, 1 },
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
@@ -74,6 +93,6 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
             error, HYBRID_ERROR_INVALID,
             "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
             (int)d->rule);
-    return HYBRID_OK;
+    return hyb_predict_check_audits(d, error);
 }
 #endif

@@ -8,6 +8,7 @@
 #include "displacement.c"
 #include "foresee.c"
 #include "features.c"
+#include "hindsight.c"
 #include "law.c"
 #include "monitor.c"
 #include "phases.c"
@@ -31,6 +32,7 @@ typedef struct hyb_band {
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
     double sum, n_steps;           /* of this one */
+    double shift;                  /* of what is expected: the rest of what the corrector of losses has said */
 } hyb_band;
 
 /* A move that is not judged yet, made or on paper. */
@@ -40,6 +42,30 @@ enum {
     HYB_EPISODE_CORRECT, /* that is judged, Correct is not over */
     HYB_EPISODE_PAPER    /* nothing was moved */
 };
+
+/* How weights are moved: done again with the same arenas, it gives the same bits. */
+typedef struct hyb_making {
+    hyb_move moves[HYB_FAMILIES + 1];
+    int64_t takes, shuffles, goes; /* b takes up d; s becomes a random one of it; hyb_anchor */
+} hyb_making;
+
+/* A move that is tried on two branches (audit.c). Numbers alone. */
+enum { HYB_AUDIT_NONE, HYB_AUDIT_WITH, HYB_AUDIT_WITHOUT };
+enum { HYB_AUDIT_PROBES = 32 }; /* at most */
+
+typedef struct hyb_audit {
+    hyb_making made;
+    double loss[HYB_AUDIT_PROBES]; /* l of the probes, on the branch with the move */
+    double sum;                    /* of what l is larger without it */
+    double slope;                  /* of l in a window, before the move */
+    double worth;                  /* what the last one found, in windows */
+    double bias;                   /* mean of that less what the judge said of the same move */
+    double gained, squares;        /* sums over audits, steps */
+    int64_t open, done;            /* the branch; its steps so far */
+    int64_t since;                 /* moves since the last one */
+    int64_t pending, n, n_judged;  /* the judge has not spoken yet of the last one; audits; with both */
+    int64_t n_steps;               /* true steps that they took */
+} hyb_audit;
 
 typedef struct hyb_episode {
     double d, b, s;         /* coefficients of what was moved */
@@ -111,8 +137,10 @@ struct hybrid_predictor {
     hyb_phases phases;
     hyb_bandit bandit;
     hyb_steer steer;
-    hyb_world *world;      /* or NULL */
-    hyb_forecast forecast; /* of the next window, if it goes on as in mode A; foresees: there is one */
+    hyb_audit audit;
+    hyb_hindsight *hindsight; /* or NULL */
+    hyb_world *world;         /* or NULL */
+    hyb_forecast forecast;    /* of the next window, if it goes on as in mode A; foresees: there is one */
     bool foresees;
     float x[HYB_N_FEATURES]; /* of the last window */
     double said, worth;      /* of the move that was judged with this step; said 0: none was */
@@ -151,20 +179,36 @@ static void hyb_predictor_keep(hybrid_predictor *p)
     if (p->desc.mark) hyb_fp_plain();
 }
 
-/* Weights, states of the optimizer, averages, the number of steps and the caller's place in its data are what they were
- * before the last move. What was learnt of the run stays. */
+/* Weights, states of the optimizer, averages and the number of steps are what they were before the last move. */
+static hybrid_result hyb_predictor_restore(hybrid_predictor *p, hybrid_error *error)
+{
+    hybrid_result r;
+    hyb_displacement_go_back(&p->disp);
+    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    p->t->step = p->now.kept_step;
+    p->t->noise.gradient = p->now.kept_gradient;
+    p->t->noise.noise = p->now.kept_noise;
+    return HYBRID_OK;
+}
+
+/* And so is the caller's place in its data. */
+static void hyb_predictor_reread(hybrid_predictor *p)
+{
+    if (!p->desc.go_back) return;
+    p->desc.go_back(p->desc.user, p->now.mark);
+    hyb_fp_plain();
+}
+
+/* All of that; what was learnt of the run stays. */
 static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why, double rate, int64_t steps,
                                            hybrid_error *error)
 {
     hyb_predictor_state *now = &p->now;
+    const int64_t from = p->t->step + 1;
     hybrid_result r;
-    hyb_displacement_go_back(&p->disp);
-    if ((r = p->disp.be->ops->sync(p->disp.be, error)) != HYBRID_OK) return r;
+    if ((r = hyb_predictor_restore(p, error)) != HYBRID_OK) return r;
     hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: %s: the run goes back to step %lld, and on by true steps",
-            (long long)p->t->step + 1, why, (long long)now->kept_step);
-    p->t->step = now->kept_step;
-    p->t->noise.gradient = now->kept_gradient;
-    p->t->noise.noise = now->kept_noise;
+            (long long)from, why, (long long)now->kept_step);
     now->rate_factor *= rate > 0 ? rate : 1;
     p->t->rate_factor = now->rate_factor * p->steer.now.rate;
     now->can_go_back = 0;
@@ -175,9 +219,10 @@ static hybrid_result hyb_predictor_go_back(hybrid_predictor *p, const char *why,
     now->ends_window = p->desc.window == 1;
     now->phase = HYB_PHASE_FULL;
     p->episode.open = HYB_EPISODE_NONE;
+    p->band.shift = 0;
+    if (p->hindsight) hyb_hindsight_break(p->hindsight);
     if (p->world) hyb_world_break(p->world);
-    if (p->desc.go_back) p->desc.go_back(p->desc.user, now->mark);
-    if (p->desc.go_back) hyb_fp_plain();
+    hyb_predictor_reread(p);
     return HYBRID_OK;
 }
 
@@ -213,7 +258,8 @@ static void hyb_band_see(hybrid_predictor *p, double l)
         b->level = l;
     b->sum += l;
     b->n_steps++;
-    b->expected = b->level + b->trend;
+    b->shift *= 1 - HYB_BAND_LEVEL; /* level takes up as much of it */
+    b->expected = b->level + b->trend + b->shift;
     b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
