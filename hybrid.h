@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id da057efadd4d3969): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ab50b45366b71c54): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,265 +53,266 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      322  base.h                   version, linkage, results, errors, allocator, log
- *      452  runtime.h                what models and sessions share: memory, log, worker threads
- *      523  quant.h                  names, sizes, encode, decode
- *      625  gguf.h                   what is in a model file, and writing one
- *      830  tokenizer.h              text to tokens and back
- *     1001  chat.h                   templates that make a prompt of a conversation
- *     1131  grammar.h                answers with a form
- *     1188  bpe_trainer.h            a vocabulary from raw text
- *     1260  train_data.h             batches out of texts, tokens or conversations
- *     1369  model.h                  load, describe
- *     1452  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1586  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1689  sampler.h                from logits to the next token
- *     1761  shape.h                  models from nothing
- *     1794  trainable.h              training somebody else's model
- *     1833  trainer.h                change the weights of a model so that it predicts given texts better
- *     2151  predict.h                a training that is watched, and moved along where it goes anyway
- *     2325  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2403  learn.h                  an adapter is told something, and can be made to forget it
- *     2482  session.h                a conversation
+ *      323  base.h                   version, linkage, results, errors, allocator, log
+ *      453  runtime.h                what models and sessions share: memory, log, worker threads
+ *      524  quant.h                  names, sizes, encode, decode
+ *      626  gguf.h                   what is in a model file, and writing one
+ *      831  tokenizer.h              text to tokens and back
+ *     1002  chat.h                   templates that make a prompt of a conversation
+ *     1132  grammar.h                answers with a form
+ *     1189  bpe_trainer.h            a vocabulary from raw text
+ *     1261  train_data.h             batches out of texts, tokens or conversations
+ *     1370  model.h                  load, describe
+ *     1453  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1587  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1690  sampler.h                from logits to the next token
+ *     1762  shape.h                  models from nothing
+ *     1795  trainable.h              training somebody else's model
+ *     1834  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2152  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2326  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2404  learn.h                  an adapter is told something, and can be made to forget it
+ *     2483  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2560  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2664  macros.h                 what compilers call things, and the macros that every room uses
- *     2742  base.c                   what every room uses: results, errors, checked sizes
- *     2823  fpenv.c                  the floating-point environment at the border of the library
- *     3052  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3131  fma.c                    a * b + c with one rounding
- *     3171  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3252  decimal.c                doubles as text, the same in every locale
- *     3384  thread.c                 atomics, threads, and the worker pool
- *     3881  cpu.c                    what this processor and its operating system can do
- *     4004  hash.c                   where a name belongs in a table
- *     4106  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4144  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4232  grow.c                   arrays that grow
- *     4256  stack.c                  how much of the thread's stack a recursion may take
- *     4304  device.c                 which GPU a runtime uses
- *     4420  lifetime.c               creates and ends runtimes
- *     4575  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4816  output.c                 a file that is written
- *     5336  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5374  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    66274  end.h                    closes what core/begin opened
+ *     2561  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2665  macros.h                 what compilers call things, and the macros that every room uses
+ *     2743  base.c                   what every room uses: results, errors, checked sizes
+ *     2824  fpenv.c                  the floating-point environment at the border of the library
+ *     3053  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3132  fma.c                    a * b + c with one rounding
+ *     3172  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3253  decimal.c                doubles as text, the same in every locale
+ *     3385  thread.c                 atomics, threads, and the worker pool
+ *     3882  cpu.c                    what this processor and its operating system can do
+ *     4005  hash.c                   where a name belongs in a table
+ *     4107  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4145  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4233  grow.c                   arrays that grow
+ *     4257  stack.c                  how much of the thread's stack a recursion may take
+ *     4305  device.c                 which GPU a runtime uses
+ *     4421  lifetime.c               creates and ends runtimes
+ *     4576  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4817  output.c                 a file that is written
+ *     5337  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5375  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    66445  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5808  names.c                  names that must differ, found by hash
- *     5905  value.c                  the 13 types of metadata values and their items
- *     6053  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6264  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6601  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7121  write.c                  makes a GGUF file
+ *     5809  names.c                  names that must differ, found by hash
+ *     5906  value.c                  the 13 types of metadata values and their items
+ *     6054  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6265  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6602  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7122  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7835  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7954  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8289  floats.c                 the types that are plain numbers
- *     8329  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8528  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8764  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8912  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9186  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9311  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9390  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7836  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7955  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8290  floats.c                 the types that are plain numbers
+ *     8330  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8529  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8765  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8913  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9187  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9312  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9391  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9615  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10566  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10686  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10960  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11427  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11929  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12131  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12226  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12763  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12987  tokenizer/bpe.c          the merging
- *    13400  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13485  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13871  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14122  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14280  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14522  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15317  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15713  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16097  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16439  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17280  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18136  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18648  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18688  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18931  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19242  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19288  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19449  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19651  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19787  jinja/test.c             what follows 'is', and the functions that every template has
- *    19989  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20303  jinja/parse.c            tokens to a tree
- *    21011  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21318  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21901  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22115  chat.c                   a conversation as the variables that chat templates expect
- *    22331  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22503  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22923  grammar/rules.c          the form in which rules are matched
- *    23379  grammar/match.c          where a text stands in a grammar
- *    23867  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9616  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10567  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10687  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10961  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11428  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11930  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12132  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12227  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12764  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12988  tokenizer/bpe.c          the merging
+ *    13401  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13486  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13872  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14123  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14281  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14523  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15318  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15714  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16098  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16440  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17281  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18137  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18649  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18689  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18932  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19243  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19289  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19450  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19652  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19788  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19990  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20304  jinja/parse.c            tokens to a tree
+ *    21012  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21319  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21902  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22116  chat.c                   a conversation as the variables that chat templates expect
+ *    22332  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22504  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22924  grammar/rules.c          the form in which rules are matched
+ *    23380  grammar/match.c          where a text stands in a grammar
+ *    23868  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24208  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25039  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25154  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25270  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25365  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25555  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25582  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25620  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25748  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26486  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26711  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26749  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26885  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    26956  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27060  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27531  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    27927  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28220  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28445  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29201  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29401  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30465  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31114  cpu/int/select.c         the table of integer-block kernels
- *    31174  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31250  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36006  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38363  cpu/select.c             the kernels of an instruction set
- *    38416  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38824  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39124  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39166  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39764  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24212  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25100  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25215  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25331  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25426  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25616  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25643  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25681  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25809  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26547  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26772  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26810  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26946  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27017  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27121  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27592  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    27988  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28281  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28506  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29262  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29462  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30526  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31175  cpu/int/select.c         the table of integer-block kernels
+ *    31235  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31311  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36067  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38424  cpu/select.c             the kernels of an instruction set
+ *    38477  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38885  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39185  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39227  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39825  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40016  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40079  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40412  arch.c                   the table of architectures
- *    40538  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    40878  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41251  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41513  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    41723  adapter_worn.c           the copy of an adapter that passes on the host read
- *    41935  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42419  back.c                   the steps of a backward pass that several parts take
- *    42614  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    42857  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    42923  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43104  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43242  parts/experts.c          a mixture of experts (Shazeer et al
- *    43407  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43473  net.c                    which parts the layers of a model have, and which tensors
- *    43636  unused.c                 tensors of the file that the model is not computed with
- *    43810  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    43859  forward.c                one pass of a batch through any model, over the op table
- *    44125  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    44699  place.c                  which layers run where
- *    44961  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45047  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45335  adapter_make.c           adapters from nothing, and what they are
- *    45585  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40727  arch.c                   the table of architectures
+ *    40853  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    41193  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41566  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41828  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42038  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    42250  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42734  back.c                   the steps of a backward pass that several parts take
+ *    42929  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    43172  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    43238  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43419  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43557  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43722  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43788  net.c                    which parts the layers of a model have, and which tensors
+ *    43951  unused.c                 tensors of the file that the model is not computed with
+ *    44125  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    44174  forward.c                one pass of a batch through any model, over the op table
+ *    44440  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45014  place.c                  which layers run where
+ *    45276  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45362  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45650  adapter_make.c           adapters from nothing, and what they are
+ *    45900  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    45870  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46218  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46570  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    46875  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    46963  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    47836  adapters.c               a sequence puts adapters on, and takes them off
- *    47952  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48319  next.c                   the next token of a sequence
- *    48424  plan.c                   the bytes of a model and a context before they are loaded
- *    48545  dialog.c                 the messages of a conversation, and the prompt that they make
- *    48736  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    46185  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46533  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46885  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    47190  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    47278  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    48151  adapters.c               a sequence puts adapters on, and takes them off
+ *    48267  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48634  next.c                   the next token of a sequence
+ *    48739  plan.c                   the bytes of a model and a context before they are loaded
+ *    48860  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    49051  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49235  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49274  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49339  documents.c              the texts of a corpus, one document after the other
- *    49578  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    49772  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50272  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50582  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    50896  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51271  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    51728  shape.c                  models from nothing
- *    52045  schedule.c               the learning rate of a step
- *    52091  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52607  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    52657  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53109  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53209  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53247  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    53787  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    53972  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54041  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54078  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54262  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55054  lesson.c                 examples as tokens, and the batches of a step
- *    55413  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55643  export.c                 the weights of a trainer as a model file
- *    55891  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56003  checkpoint.c             everything that a training goes on with, in a file
- *    56897  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57489  picture.c                the curve of a run as an SVG.
+ *    49550  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49589  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49654  documents.c              the texts of a corpus, one document after the other
+ *    49893  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    50087  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50587  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50897  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    51211  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51586  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    52043  shape.c                  models from nothing
+ *    52360  schedule.c               the learning rate of a step
+ *    52406  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52922  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    52972  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53424  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53524  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53562  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    54102  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    54287  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54356  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54393  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54577  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55369  lesson.c                 examples as tokens, and the batches of a step
+ *    55728  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55958  export.c                 the weights of a trainer as a model file
+ *    56206  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56318  checkpoint.c             everything that a training goes on with, in a file
+ *    57212  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57804  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58326  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58372  panel.c                  values of many ticks side by side, and products with them
- *    58495  gru.c                    a gated recurrent cell (Cho et al
- *    58576  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    58666  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    58726  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    58926  member.c                 the weights of one world model: how large, where, and how they begin
- *    59027  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59250  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59382  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59561  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    59825  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    59999  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60198  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60301  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60590  law.c                    the curve that the loss follows over many windows,
- *    60864  calibration.c            predictions that say how sure they are, held to what then happened
- *    61044  monitor.c                whether a run goes astray, and what should be done about it
- *    61296  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61356  bandit.c                 which arm is worth it now
- *    61594  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    61735  phases.c                 which phase the next step belongs to, and for how long
- *    61974  orthogonal.c             the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    62162  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62472  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62541  residuals.c              what predictions got wrong
- *    62791  corrector.c              takes away what predicted coefficients get wrong again and again
- *    62950  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63044  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63142  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63317  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63405  plateau.c                whether a run stands still
- *    63490  horizons.c               how far ahead predictions are good for anything
- *    63579  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63632  ramp.c                   how many batches a step should add up
- *    63697  tuning.c                 what could be made better while a run goes on
- *    63841  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    63937  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64264  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    64546  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    64816  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    64884  moves.c                  how weights are moved, by each of the ways
- *    65086  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    65256  audit.c                  what a move is really worth: a trial
- *    65395  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    65803  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58641  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58687  panel.c                  values of many ticks side by side, and products with them
+ *    58810  gru.c                    a gated recurrent cell (Cho et al
+ *    58891  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    58981  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    59041  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    59241  member.c                 the weights of one world model: how large, where, and how they begin
+ *    59342  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59565  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59697  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59876  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    60140  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    60314  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60513  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60616  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60905  law.c                    the curve that the loss follows over many windows,
+ *    61179  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61359  monitor.c                whether a run goes astray, and what should be done about it
+ *    61611  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61671  bandit.c                 which arm is worth it now
+ *    61909  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    62050  phases.c                 which phase the next step belongs to, and for how long
+ *    62289  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62643  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62712  residuals.c              what predictions got wrong
+ *    62962  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    63121  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63215  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63313  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63488  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63576  plateau.c                whether a run stands still
+ *    63661  horizons.c               how far ahead predictions are good for anything
+ *    63750  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63803  ramp.c                   how many batches a step should add up
+ *    63868  tuning.c                 what could be made better while a run goes on
+ *    64012  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    64108  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64435  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    64717  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    64987  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    65055  moves.c                  how weights are moved, by each of the ways
+ *    65257  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    65427  audit.c                  what a move is really worth: a trial
+ *    65566  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    65974  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2555,7 +2556,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "da057efadd4d3969"
+#define HYBRID__SOURCE_ID "ab50b45366b71c54"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -24093,7 +24094,10 @@ HYB_TEPID_END
     OP(lerp) \
     OP(round) \
     OP(displace) \
-    OP(gram)
+    OP(gram) \
+    OP(orthogonal) \
+    OP(factors) \
+    OP(deflate)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -25032,6 +25036,63 @@ HYB_INLINE double hyb_bytes_gram(const hyb_op_gram *op, const hyb_batch *batch)
 {
     HYB_UNUSED(batch);
     return 8.0 * HYB_GRAM_OF * (double)op->n;
+}
+
+/* ---- low-rank factors of a matrix (predict/lowrank.c), all sums in double ---- */
+
+enum {
+    HYB_ORTHOGONAL_MOST = 64, /* columns, and sides of small matrices */
+    HYB_FACTORS_PARTS = 32    /* sums that a GPU makes apart; as in kernels/lowrank.cu */
+};
+/* Doubles that the ops below work in, for n columns: it has no meaning outside of them. */
+HYB_INLINE int64_t hyb_factors_work(int n) { return (HYB_FACTORS_PARTS + 2) * (int64_t)n * n + 8; }
+
+/* The columns of y (rows, n) become orthonormal, over the same space: y = q r, r upper triangular with a positive
+ * diagonal. Those that are sums of others become 0, or anything that is orthogonal to the rest. */
+typedef struct hyb_op_orthogonal {
+    float *y;
+    int64_t rows;
+    int n;        /* at most HYB_ORTHOGONAL_MOST */
+    double *work; /* hyb_factors_work */
+} hyb_op_orthogonal;
+HYB_INLINE double hyb_bytes_orthogonal(const hyb_op_orthogonal *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 24.0 * (double)op->rows * op->n;
+}
+
+/* Of y z^T, y (rows, n) with orthonormal columns, z (cols, n), the first `rank` singular values, the largest first, and
+ * their vectors: left (rows, rank), right (rank, cols). With the eigenvectors E of z^T z, of each the largest component
+ * positive: left = y E, right = (z E / sigma)^T; both 0 where sigma is. */
+typedef struct hyb_op_factors {
+    const float *y, *z;
+    int64_t rows, cols;
+    int n, rank;
+    float *left, *right, *sigma;
+    double *work; /* hyb_factors_work */
+} hyb_op_factors;
+HYB_INLINE double hyb_bytes_factors(const hyb_op_factors *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)(op->rows + 2 * op->cols) * op->n + 4.0 * (double)(op->rows + op->cols) * op->rank;
+}
+
+/* rest = x + add - left diag(sigma) right, (rows, cols), and *squares = the sum of its squares. rank may be 0; rest is
+ * not written if *bound is `most` or above, or no number. */
+typedef struct hyb_op_deflate {
+    const float *x, *add; /* add may be NULL */
+    const float *left, *sigma, *right;
+    int64_t rows, cols;
+    int rank;
+    float *rest;         /* may be x, add, or NULL */
+    const double *bound; /* or NULL */
+    double most;
+    double *squares;
+} hyb_op_deflate;
+HYB_INLINE double hyb_bytes_deflate(const hyb_op_deflate *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->rows * (double)op->cols * (1 + (op->add ? 1 : 0) + (op->rest ? 1 : 0));
 }
 #endif
 /* ==== end src/compute/op.c ==== */
@@ -39760,6 +39821,260 @@ static void hyb_cpu_gram(hyb_backend *be, const hyb_op_gram *op)
 }
 #endif
 /* ==== end src/compute/cpu/train.c ==== */
+
+/* ==== begin src/compute/cpu/orthogonal.c ==== */
+/* compute/cpu/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats,
+ * and the eigenvalues of a small symmetric one. All sums are in double and in one order, whatever the number of
+ * threads. */
+
+#ifndef HYBRID_NO_TRAIN
+
+    /* Smallest square of a pivot, the column having length 1, that Cholesky-QR is trusted with: below it the columns
+     * differ by little more than the rounding of their floats. */
+    #define HYB_ORTHOGONAL_PIVOT 1e-13
+
+/* g (n, n) = y^T y, of y (rows, n) */
+static void hyb_gram(const float *y, int64_t rows, int n, double *g)
+{
+    int64_t row;
+    int i, j;
+    memset(g, 0, sizeof *g * (size_t)(n * n));
+    for (row = 0; row < rows; row++, y += n)
+        for (i = 0; i < n; i++)
+            for (j = i; j < n; j++) g[i * n + j] += (double)y[i] * (double)y[j];
+    for (i = 0; i < n; i++)
+        for (j = 0; j < i; j++) g[i * n + j] = g[j * n + i];
+}
+
+/* g = r^T r with r upper triangular, in place: r stands on and above the diagonal. False: a column is, as good as, a
+ * sum of those before it. */
+static bool hyb_cholesky(double *g, int n)
+{
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        const double whole = g[i * n + i];
+        double pivot = whole;
+        for (k = 0; k < i; k++) pivot -= g[k * n + i] * g[k * n + i];
+        if (!(pivot > HYB_ORTHOGONAL_PIVOT * whole)) return false;
+        pivot = sqrt(pivot);
+        g[i * n + i] = pivot;
+        for (j = i + 1; j < n; j++) {
+            double sum = g[i * n + j];
+            for (k = 0; k < i; k++) sum -= g[k * n + i] * g[k * n + j];
+            g[i * n + j] = sum / pivot;
+        }
+    }
+    return true;
+}
+
+/* y = y r^-1, row by row */
+static void hyb_solve_rows(float *y, int64_t rows, int n, const double *r)
+{
+    double q[HYB_ORTHOGONAL_MOST];
+    int64_t row;
+    int i, k;
+    for (row = 0; row < rows; row++, y += n) {
+        for (i = 0; i < n; i++) {
+            double sum = (double)y[i];
+            for (k = 0; k < i; k++) sum -= q[k] * r[k * n + i];
+            q[i] = sum / r[i * n + i];
+        }
+        for (i = 0; i < n; i++) y[i] = (float)q[i];
+    }
+}
+
+static double hyb_column_dot(const float *y, int64_t rows, int n, int a, int b)
+{
+    double sum = 0;
+    int64_t row;
+    for (row = 0; row < rows; row++) sum += (double)y[row * n + a] * (double)y[row * n + b];
+    return sum;
+}
+
+/* Column i less what it has of those before it, at length 1; its length before. */
+static double hyb_column_clean(float *y, int64_t rows, int n, int i)
+{
+    double length;
+    int64_t row;
+    int k;
+    for (k = 0; k < i; k++) {
+        const double dot = hyb_column_dot(y, rows, n, k, i);
+        for (row = 0; row < rows; row++)
+            y[row * n + i] = (float)((double)y[row * n + i] - dot * (double)y[row * n + k]);
+    }
+    length = sqrt(hyb_column_dot(y, rows, n, i, i));
+    for (row = 0; row < rows && length > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / length);
+    return length;
+}
+
+/* Gram and Schmidt, each column until cleaning it changes nothing: slower, and never at a loss. Columns of which
+ * nothing is left become 0. */
+static void hyb_gram_schmidt(float *y, int64_t rows, int n)
+{
+    int64_t row;
+    int i, round;
+    for (i = 0; i < n; i++) {
+        const double before = sqrt(hyb_column_dot(y, rows, n, i, i));
+        bool clean = false;
+        for (row = 0; row < rows && before > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / before);
+        for (round = 0; before > 0 && !clean && round < 4; round++) {
+            const double length = hyb_column_clean(y, rows, n, i);
+            if (!(length > 0)) break;
+            clean = length > 0.9;
+        }
+        for (row = 0; row < rows && !clean; row++) y[row * n + i] = 0;
+    }
+}
+
+/* The columns of y (rows, n) become orthonormal, over the same space; those that are sums of others may become 0.
+ * small: n * n doubles. Cholesky-QR (g = y^T y = r^T r, y r^-1) loses the square of the condition of y; a second one
+ * mends that (Yamamoto et al. 2015). */
+static void hyb_orthogonal(float *y, int64_t rows, int n, double *small)
+{
+    int round;
+    for (round = 0; round < 2; round++) {
+        hyb_gram(y, rows, n, small);
+        if (!hyb_cholesky(small, n)) {
+            hyb_gram_schmidt(y, rows, n);
+            return;
+        }
+        hyb_solve_rows(y, rows, n, small);
+    }
+}
+
+/* One rotation, after which a[p][q] is 0. Columns of v turn with it. */
+static void hyb_jacobi_rotate(double *a, double *v, int n, int p, int q)
+{
+    const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
+    const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
+    const double c = 1 / sqrt(t * t + 1), s = t * c;
+    int k;
+    for (k = 0; k < n; k++) {
+        const double x = a[k * n + p], y = a[k * n + q];
+        a[k * n + p] = c * x - s * y;
+        a[k * n + q] = s * x + c * y;
+    }
+    for (k = 0; k < n; k++) {
+        const double x = a[p * n + k], y = a[q * n + k];
+        a[p * n + k] = c * x - s * y;
+        a[q * n + k] = s * x + c * y;
+    }
+    for (k = 0; k < n; k++) {
+        const double x = v[k * n + p], y = v[k * n + q];
+        v[k * n + p] = c * x - s * y;
+        v[k * n + q] = s * x + c * y;
+    }
+}
+
+/* The largest eigenvalue comes first, and of each vector the largest component is positive: so it has one sign
+ * everywhere. */
+static void hyb_jacobi_sort(double *a, double *v, int n)
+{
+    int i, j, k;
+    for (i = 0; i < n; i++) {
+        const double value = a[i * n + i];
+        int best = i, largest = 0;
+        for (j = i + 1; j < n; j++)
+            if (a[j * n + j] > a[best * n + best]) best = j;
+        a[i * n + i] = a[best * n + best];
+        a[best * n + best] = value;
+        for (k = 0; k < n; k++) {
+            const double x = v[k * n + i];
+            v[k * n + i] = v[k * n + best];
+            v[k * n + best] = x;
+            if (fabs(v[k * n + i]) > fabs(v[largest * n + i])) largest = k;
+        }
+        if (!(v[largest * n + i] < 0)) continue;
+        for (k = 0; k < n; k++) v[k * n + i] = -v[k * n + i];
+    }
+}
+
+/* Eigenvalues of the symmetric a (n, n), onto its diagonal, and their vectors, columns of v: rotations in a fixed order
+ * (Jacobi) until what is beside the diagonal is rounding. */
+static void hyb_jacobi(double *a, double *v, int n)
+{
+    int sweep, p, q;
+    memset(v, 0, sizeof *v * (size_t)(n * n));
+    for (p = 0; p < n; p++) v[p * n + p] = 1;
+    for (sweep = 0; sweep < 40; sweep++) {
+        bool turned = false;
+        for (p = 0; p < n; p++)
+            for (q = p + 1; q < n; q++) {
+                const double beside = fabs(a[p * n + q]);
+                if (!(beside > 1e-17 * (fabs(a[p * n + p]) + fabs(a[q * n + q]))) || !(beside > DBL_MIN)) continue;
+                hyb_jacobi_rotate(a, v, n, p, q);
+                a[p * n + q] = a[q * n + p] = 0;
+                turned = true;
+            }
+        if (!turned) break;
+    }
+    hyb_jacobi_sort(a, v, n);
+}
+#endif
+/* ==== end src/compute/cpu/orthogonal.c ==== */
+
+/* ==== begin src/compute/cpu/lowrank.c ==== */
+/* compute/cpu/lowrank: low-rank factors of a matrix, in double and in one order: the ops that predict/lowrank.c calls
+ * besides products. They are for a few matrices an episode, and run on one thread. */
+
+#ifndef HYBRID_NO_TRAIN
+
+static void hyb_cpu_orthogonal(hyb_backend *be, const hyb_op_orthogonal *op)
+{
+    HYB_UNUSED(be);
+    hyb_orthogonal(op->y, op->rows, op->n, op->work);
+}
+
+static void hyb_cpu_factors(hyb_backend *be, const hyb_op_factors *op)
+{
+    const int n = op->n;
+    double *small = op->work, *turn = op->work + n * n;
+    int64_t i;
+    int k, l;
+    HYB_UNUSED(be);
+    hyb_gram(op->z, op->cols, n, small);
+    hyb_jacobi(small, turn, n);
+    for (k = 0; k < op->rank; k++) {
+        const double square = small[k * n + k], sigma = square > 0 ? sqrt(square) : 0;
+        op->sigma[k] = (float)sigma;
+        for (i = 0; i < op->rows; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)op->y[i * n + l] * turn[l * n + k];
+            op->left[i * op->rank + k] = op->sigma[k] > 0 ? (float)sum : 0.0f;
+        }
+        for (i = 0; i < op->cols; i++) {
+            double sum = 0;
+            for (l = 0; l < n; l++) sum += (double)op->z[i * n + l] * turn[l * n + k];
+            op->right[k * op->cols + i] = op->sigma[k] > 0 ? (float)(sum / sigma) : 0.0f;
+        }
+    }
+}
+
+/* Sums of rows, then these. */
+static void hyb_cpu_deflate(hyb_backend *be, const hyb_op_deflate *op)
+{
+    const bool writes = op->rest && (!op->bound || *op->bound < op->most);
+    double left[HYB_ORTHOGONAL_MOST], squares = 0;
+    int64_t i, j;
+    int k;
+    HYB_UNUSED(be);
+    for (i = 0; i < op->rows; i++) {
+        const float *x = op->x + i * op->cols, *add = op->add ? op->add + i * op->cols : NULL;
+        double row = 0;
+        for (k = 0; k < op->rank; k++) left[k] = (double)op->left[i * op->rank + k] * (double)op->sigma[k];
+        for (j = 0; j < op->cols; j++) {
+            const float *right = op->right + j;
+            double rest = (double)(add ? x[j] + add[j] : x[j]);
+            for (k = 0; k < op->rank; k++, right += op->cols) rest -= left[k] * (double)*right;
+            if (writes) op->rest[i * op->cols + j] = (float)rest;
+            row += rest * rest;
+        }
+        squares += row;
+    }
+    *op->squares = squares;
+}
+#endif
+/* ==== end src/compute/cpu/lowrank.c ==== */
 
 /* ==== begin src/compute/cpu/backend.c ==== */
 /* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
@@ -61971,194 +62286,6 @@ static void hyb_phases_walk(hyb_phases *p, hyb_byte_walk *w)
 }
 /* ==== end src/predict/phases.c ==== */
 
-/* ==== begin src/predict/orthogonal.c ==== */
-/* predict/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats, and
- * the eigenvalues of a small symmetric one. All sums are in double and in one order, whatever the number of threads. */
-
-enum { HYB_ORTHOGONAL_MOST = 64 }; /* columns, and sides of small matrices */
-
-/* Smallest square of a pivot, the column having length 1, that Cholesky-QR is trusted with: below it the columns differ
- * by little more than the rounding of their floats. */
-#define HYB_ORTHOGONAL_PIVOT 1e-13
-
-/* g (n, n) = y^T y, of y (rows, n) */
-static void hyb_gram(const float *y, int64_t rows, int n, double *g)
-{
-    int64_t row;
-    int i, j;
-    memset(g, 0, sizeof *g * (size_t)(n * n));
-    for (row = 0; row < rows; row++, y += n)
-        for (i = 0; i < n; i++)
-            for (j = i; j < n; j++) g[i * n + j] += (double)y[i] * (double)y[j];
-    for (i = 0; i < n; i++)
-        for (j = 0; j < i; j++) g[i * n + j] = g[j * n + i];
-}
-
-/* g = r^T r with r upper triangular, in place: r stands on and above the diagonal. False: a column is, as good as, a
- * sum of those before it. */
-static bool hyb_cholesky(double *g, int n)
-{
-    int i, j, k;
-    for (i = 0; i < n; i++) {
-        const double whole = g[i * n + i];
-        double pivot = whole;
-        for (k = 0; k < i; k++) pivot -= g[k * n + i] * g[k * n + i];
-        if (!(pivot > HYB_ORTHOGONAL_PIVOT * whole)) return false;
-        pivot = sqrt(pivot);
-        g[i * n + i] = pivot;
-        for (j = i + 1; j < n; j++) {
-            double sum = g[i * n + j];
-            for (k = 0; k < i; k++) sum -= g[k * n + i] * g[k * n + j];
-            g[i * n + j] = sum / pivot;
-        }
-    }
-    return true;
-}
-
-/* y = y r^-1, row by row */
-static void hyb_solve_rows(float *y, int64_t rows, int n, const double *r)
-{
-    double q[HYB_ORTHOGONAL_MOST];
-    int64_t row;
-    int i, k;
-    for (row = 0; row < rows; row++, y += n) {
-        for (i = 0; i < n; i++) {
-            double sum = (double)y[i];
-            for (k = 0; k < i; k++) sum -= q[k] * r[k * n + i];
-            q[i] = sum / r[i * n + i];
-        }
-        for (i = 0; i < n; i++) y[i] = (float)q[i];
-    }
-}
-
-static double hyb_column_dot(const float *y, int64_t rows, int n, int a, int b)
-{
-    double sum = 0;
-    int64_t row;
-    for (row = 0; row < rows; row++) sum += (double)y[row * n + a] * (double)y[row * n + b];
-    return sum;
-}
-
-/* Column i less what it has of those before it, at length 1; its length before. */
-static double hyb_column_clean(float *y, int64_t rows, int n, int i)
-{
-    double length;
-    int64_t row;
-    int k;
-    for (k = 0; k < i; k++) {
-        const double dot = hyb_column_dot(y, rows, n, k, i);
-        for (row = 0; row < rows; row++)
-            y[row * n + i] = (float)((double)y[row * n + i] - dot * (double)y[row * n + k]);
-    }
-    length = sqrt(hyb_column_dot(y, rows, n, i, i));
-    for (row = 0; row < rows && length > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / length);
-    return length;
-}
-
-/* Gram and Schmidt, each column until cleaning it changes nothing: slower, and never at a loss. Columns of which
- * nothing is left become 0. */
-static void hyb_gram_schmidt(float *y, int64_t rows, int n)
-{
-    int64_t row;
-    int i, round;
-    for (i = 0; i < n; i++) {
-        const double before = sqrt(hyb_column_dot(y, rows, n, i, i));
-        bool clean = false;
-        for (row = 0; row < rows && before > 0; row++) y[row * n + i] = (float)((double)y[row * n + i] / before);
-        for (round = 0; before > 0 && !clean && round < 4; round++) {
-            const double length = hyb_column_clean(y, rows, n, i);
-            if (!(length > 0)) break;
-            clean = length > 0.9;
-        }
-        for (row = 0; row < rows && !clean; row++) y[row * n + i] = 0;
-    }
-}
-
-/* The columns of y (rows, n) become orthonormal, over the same space; those that are sums of others may become 0.
- * small: n * n doubles. Cholesky-QR (g = y^T y = r^T r, y r^-1) loses the square of the condition of y; a second one
- * mends that (Yamamoto et al. 2015). */
-static void hyb_orthogonal(float *y, int64_t rows, int n, double *small)
-{
-    int round;
-    for (round = 0; round < 2; round++) {
-        hyb_gram(y, rows, n, small);
-        if (!hyb_cholesky(small, n)) {
-            hyb_gram_schmidt(y, rows, n);
-            return;
-        }
-        hyb_solve_rows(y, rows, n, small);
-    }
-}
-
-/* One rotation, after which a[p][q] is 0. Columns of v turn with it. */
-static void hyb_jacobi_rotate(double *a, double *v, int n, int p, int q)
-{
-    const double theta = (a[q * n + q] - a[p * n + p]) / (2 * a[p * n + q]);
-    const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
-    const double c = 1 / sqrt(t * t + 1), s = t * c;
-    int k;
-    for (k = 0; k < n; k++) {
-        const double x = a[k * n + p], y = a[k * n + q];
-        a[k * n + p] = c * x - s * y;
-        a[k * n + q] = s * x + c * y;
-    }
-    for (k = 0; k < n; k++) {
-        const double x = a[p * n + k], y = a[q * n + k];
-        a[p * n + k] = c * x - s * y;
-        a[q * n + k] = s * x + c * y;
-    }
-    for (k = 0; k < n; k++) {
-        const double x = v[k * n + p], y = v[k * n + q];
-        v[k * n + p] = c * x - s * y;
-        v[k * n + q] = s * x + c * y;
-    }
-}
-
-/* The largest eigenvalue comes first. */
-static void hyb_jacobi_sort(double *a, double *v, int n)
-{
-    int i, j, k;
-    for (i = 0; i < n; i++) {
-        int best = i;
-        for (j = i + 1; j < n; j++)
-            if (a[j * n + j] > a[best * n + best]) best = j;
-        if (best == i) continue;
-        {
-            const double value = a[i * n + i];
-            a[i * n + i] = a[best * n + best];
-            a[best * n + best] = value;
-        }
-        for (k = 0; k < n; k++) {
-            const double x = v[k * n + i];
-            v[k * n + i] = v[k * n + best];
-            v[k * n + best] = x;
-        }
-    }
-}
-
-/* Eigenvalues of the symmetric a (n, n), onto its diagonal, and their vectors, columns of v: rotations in a fixed order
- * (Jacobi) until what is beside the diagonal is rounding. */
-static void hyb_jacobi(double *a, double *v, int n)
-{
-    int sweep, p, q;
-    memset(v, 0, sizeof *v * (size_t)(n * n));
-    for (p = 0; p < n; p++) v[p * n + p] = 1;
-    for (sweep = 0; sweep < 40; sweep++) {
-        bool turned = false;
-        for (p = 0; p < n; p++)
-            for (q = p + 1; q < n; q++) {
-                const double beside = fabs(a[p * n + q]);
-                if (!(beside > 1e-17 * (fabs(a[p * n + p]) + fabs(a[q * n + q]))) || !(beside > DBL_MIN)) continue;
-                hyb_jacobi_rotate(a, v, n, p, q);
-                a[p * n + q] = a[q * n + p] = 0;
-                turned = true;
-            }
-        if (!turned) break;
-    }
-    hyb_jacobi_sort(a, v, n);
-}
-/* ==== end src/predict/orthogonal.c ==== */
-
 /* ==== begin src/predict/lowrank.c ==== */
 /* predict/lowrank: a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u_k v_k^T, for what
  * an episode of prediction got wrong in a matrix of weights. Randomized subspace iteration (Halko, Martinsson, Tropp
@@ -62169,9 +62296,9 @@ static void hyb_jacobi(double *a, double *v, int n)
  *     Z = R^T Y      so that R ~ Y Z^T; with E the eigenvectors of Z^T Z = E S^2 E^T:
  *     u = Y E        sigma = S      v = Z E / S      of which the first `rank` are kept
  *
- * Products are ops of the host's back end, whose sums do not depend on the number of threads; the rest is in
- * orthogonal.c. What is not kept is carried on to the next matrix, where there is memory for that (error feedback, as
- * in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
+ * All of it are ops of a back end: matrices that live on a GPU stay there, only the factors leave it, and the host
+ * waits for these alone. What is not kept is carried on to the next matrix, where there is memory for that (error
+ * feedback, as in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
 
 enum {
     HYB_LOWRANK_DEFAULT = 4,
@@ -62188,6 +62315,7 @@ typedef struct hyb_lowrank {
     float *right; /* v^T (rank, cols) */
     float *sigma; /* (rank), the largest first; 0: there is nothing left */
     float *carry; /* (rows, cols) what was not kept so far; NULL: that is forgotten */
+    bool apart;   /* the carry is the caller's, on a device: see hyb_lowrank_carry */
     int64_t n;    /* matrices so far */
     double norm,
         discarded; /* of the last one with what was carried to it, and of what was not kept of it (Frobenius) */
@@ -62238,11 +62366,12 @@ static void hyb_lowrank_init(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t
     f->seed = seed;
 }
 
-/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
-static size_t hyb_lowrank_work(const hyb_lowrank *f)
+/* What is not kept is carried in memory of a device (rows, cols), zeros, which is the caller's, and in a checkpoint by
+ * the caller. For factors that were made to carry nothing. */
+static void hyb_lowrank_carry(hyb_lowrank *f, float *carry)
 {
-    const int64_t n = hyb_lowrank_room(f->rows * f->side) + hyb_lowrank_room(f->cols * f->side);
-    return sizeof(float) * (size_t)n + sizeof(double) * (size_t)(2 * f->side * f->side);
+    f->carry = carry;
+    f->apart = carry != NULL;
 }
 
 typedef struct hyb_lowrank_job {
@@ -62250,9 +62379,35 @@ typedef struct hyb_lowrank_job {
     const float *r; /* (rows, cols) */
     int64_t rows, cols;
     int side;
-    float *y, *z;         /* (rows, side), (cols, side) */
-    double *small, *turn; /* (side, side) each */
+    double *squares;             /* of the norm, and of that of what is not kept */
+    double *work;                /* hyb_factors_work */
+    float *y, *z;                /* (rows, side), (cols, side) */
+    float *left, *right, *sigma; /* as those of the factors */
+    float *whole;                /* (rows, cols) with what is carried to it, if anything is */
 } hyb_lowrank_job;
+
+/* Places in memory of the back end where it is not NULL; bytes. */
+static size_t hyb_lowrank_place(const hyb_lowrank *f, void *memory, hyb_lowrank_job *j)
+{
+    const int64_t work = hyb_lowrank_room(8 + hyb_factors_work(f->side)), y = hyb_lowrank_room(f->rows * f->side);
+    const int64_t z = hyb_lowrank_room(f->cols * f->side), left = hyb_lowrank_room(f->rows * f->rank);
+    const int64_t right = hyb_lowrank_room(f->cols * f->rank), sigma = hyb_lowrank_room(f->rank);
+    const int64_t whole = f->carry ? hyb_lowrank_room(f->rows * f->cols) : 0;
+    if (memory) {
+        j->squares = (double *)memory;
+        j->work = j->squares + 8;
+        j->y = (float *)(void *)(j->squares + work);
+        j->z = j->y + y;
+        j->left = j->z + z;
+        j->right = j->left + left;
+        j->sigma = j->right + right;
+        j->whole = j->sigma + sigma;
+    }
+    return sizeof(double) * (size_t)work + sizeof(float) * (size_t)(y + z + left + right + sigma + whole);
+}
+
+/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
+static size_t hyb_lowrank_work(const hyb_lowrank *f) { return hyb_lowrank_place(f, NULL, NULL); }
 
 /* y = r z */
 static void hyb_lowrank_times(const hyb_lowrank_job *j)
@@ -62310,127 +62465,143 @@ static float hyb_lowrank_random(uint64_t seed, uint64_t stream, uint64_t counter
 }
 
 /* Where the search begins: a matrix is often like the one before it. */
-static void hyb_lowrank_begin(const hyb_lowrank *f, float *z)
+static float hyb_lowrank_start(const hyb_lowrank *f, int64_t i, int k, double scale)
+{
+    if (k < f->rank && f->sigma[k] > 0) return f->right[k * f->cols + i];
+    return (float)(scale *
+                   (double)hyb_lowrank_random(f->seed, (uint64_t)f->n, (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+}
+static void hyb_lowrank_begin(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
     const double scale = 1 / sqrt((double)f->cols);
+    float z[4 * HYB_ORTHOGONAL_MOST]; /* some rows */
     int64_t i;
-    int k;
-    for (i = 0; i < f->cols; i++)
-        for (k = 0; k < f->side; k++)
-            z[i * f->side + k] =
-                k < f->rank && f->sigma[k] > 0
-                    ? f->right[k * f->cols + i]
-                    : (float)(scale * (double)hyb_lowrank_random(f->seed, (uint64_t)f->n,
-                                                                 (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+    int n = 0, k;
+    for (i = 0; i < f->cols; i++) {
+        for (k = 0; k < f->side; k++) z[n++] = hyb_lowrank_start(f, i, k, scale);
+        if (n + f->side <= 4 * HYB_ORTHOGONAL_MOST && i + 1 < f->cols) continue;
+        j->be->ops->write(j->be, j->z + (i + 1) * f->side - n, z, sizeof *z * (size_t)n);
+        n = 0;
+    }
+}
+
+/* x becomes orthonormal. */
+static void hyb_lowrank_orthogonal(const hyb_lowrank_job *j, float *x, int64_t rows)
+{
+    hyb_op_orthogonal op;
+    op.y = x;
+    op.rows = rows;
+    op.n = j->side;
+    op.work = j->work;
+    hyb_do_orthogonal(j->be, &op);
 }
 
 /* The space of the largest directions: y (rows, side) orthonormal, z = r^T y. */
-static hybrid_result hyb_lowrank_search(const hyb_lowrank_job *j, hybrid_error *error)
+static void hyb_lowrank_search(const hyb_lowrank_job *j)
 {
-    hybrid_result r;
     int round;
     for (round = 0; round < 2; round++) {
         hyb_lowrank_times(j);
-        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
-        hyb_orthogonal(j->y, j->rows, j->side, j->small);
+        hyb_lowrank_orthogonal(j, j->y, j->rows);
         hyb_lowrank_times_back(j);
-        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
-        if (!round) hyb_orthogonal(j->z, j->cols, j->side, j->small);
+        if (!round) hyb_lowrank_orthogonal(j, j->z, j->cols);
     }
-    return HYBRID_OK;
 }
 
 /* u, sigma and v of y z^T. */
-static void hyb_lowrank_factors(hyb_lowrank *f, const hyb_lowrank_job *j)
+static void hyb_lowrank_factors(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
-    const int n = j->side;
-    int64_t i;
-    int k, l;
-    hyb_gram(j->z, j->cols, n, j->small);
-    hyb_jacobi(j->small, j->turn, n);
-    for (k = 0; k < f->rank; k++) {
-        const double square = j->small[k * n + k], sigma = square > 0 ? sqrt(square) : 0;
-        f->sigma[k] = (float)sigma;
-        for (i = 0; i < f->rows; i++) {
-            double sum = 0;
-            for (l = 0; l < n; l++) sum += (double)j->y[i * n + l] * j->turn[l * n + k];
-            f->left[i * f->rank + k] = f->sigma[k] > 0 ? (float)sum : 0.0f;
-        }
-        for (i = 0; i < f->cols; i++) {
-            double sum = 0;
-            for (l = 0; l < n; l++) sum += (double)j->z[i * n + l] * j->turn[l * n + k];
-            f->right[k * f->cols + i] = f->sigma[k] > 0 ? (float)(sum / sigma) : 0.0f;
-        }
-    }
+    hyb_op_factors op;
+    op.y = j->y;
+    op.z = j->z;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.n = j->side;
+    op.rank = f->rank;
+    op.left = j->left;
+    op.right = j->right;
+    op.sigma = j->sigma;
+    op.work = j->work;
+    hyb_do_factors(j->be, &op);
 }
 
-/* What the factors leave out of r; into the carry, if there is one (r may be it). */
-static double hyb_lowrank_rest(const hyb_lowrank *f, const float *r)
+/* r with what is carried to it, and its squares: into `whole`, if anything is carried. */
+static void hyb_lowrank_whole(const hyb_lowrank *f, hyb_lowrank_job *j)
 {
-    double left[HYB_LOWRANK_MOST], squares = 0;
-    int64_t i, j;
-    int k;
-    for (i = 0; i < f->rows; i++) {
-        const float *from = r + i * f->cols;
-        double row = 0;
-        for (k = 0; k < f->rank; k++) left[k] = (double)f->left[i * f->rank + k] * (double)f->sigma[k];
-        for (j = 0; j < f->cols; j++) {
-            const float *right = f->right + j;
-            double rest = (double)from[j];
-            for (k = 0; k < f->rank; k++, right += f->cols) rest -= left[k] * (double)*right;
-            if (f->carry) f->carry[i * f->cols + j] = (float)rest;
-            row += rest * rest;
-        }
-        squares += row;
-    }
-    return sqrt(squares);
+    hyb_op_deflate op;
+    memset(&op, 0, sizeof op);
+    op.x = j->r;
+    op.add = f->carry;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.rest = f->carry ? j->whole : NULL;
+    op.squares = &j->squares[0];
+    hyb_do_deflate(j->be, &op);
+    if (f->carry) j->r = j->whole;
 }
 
-/* The norm of r with what is carried; NaN or infinite if a value is. */
-static double hyb_lowrank_norm(const hyb_lowrank *f, const float *r)
+/* What the factors leave out of it: into the carry, if there is one, and if there are numbers to carry. */
+static void hyb_lowrank_rest(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
-    double squares = 0;
-    int64_t i, j, at = 0;
-    for (i = 0; i < f->rows; i++) {
-        double row = 0;
-        for (j = 0; j < f->cols; j++, at++) {
-            const double value = (double)(f->carry ? r[at] + f->carry[at] : r[at]);
-            row += value * value;
-        }
-        squares += row;
-    }
-    return sqrt(squares);
+    hyb_op_deflate op;
+    memset(&op, 0, sizeof op);
+    op.x = j->r;
+    op.left = j->left;
+    op.sigma = j->sigma;
+    op.right = j->right;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.rank = f->rank;
+    op.rest = f->carry;
+    op.bound = &j->squares[0];
+    op.most = HYB_LOWRANK_LARGEST * HYB_LOWRANK_LARGEST;
+    op.squares = &j->squares[1];
+    hyb_do_deflate(j->be, &op);
 }
 
-/* The factors become those of r (rows, cols) and of what was carried to it. be: the host's; r and work (of
- * hyb_lowrank_work, aligned to 64 bytes) are its memory. HYBRID_ERROR_NUMERIC: r has values that are not finite, or
- * beyond all use; nothing has been changed. Should the back end fail, r is carried to the next. */
-static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+/* What came of it, on the host, which waits for a norm, and then for the factors. HYBRID_ERROR_NUMERIC: r was not to be
+ * used. */
+static hybrid_result hyb_lowrank_fetch(hyb_lowrank *f, const hyb_lowrank_job *j, hybrid_error *error)
 {
-    const double norm = hyb_lowrank_norm(f, r);
-    hyb_lowrank_job j;
-    hybrid_result result;
-    int64_t i;
-    if (!(norm < HYB_LOWRANK_LARGEST))
+    hyb_backend *be = j->be;
+    double squares[2] = { 0, 0 };
+    hybrid_result r;
+    be->ops->read(be, squares, j->squares, sizeof squares);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    if (!(sqrt(squares[0]) < HYB_LOWRANK_LARGEST))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "a residual of %lld x %lld weights has the norm %g and is left out: the weights after the "
                         "episode are not finite, which a roll-back mends",
-                        (long long)f->rows, (long long)f->cols, norm);
-    for (i = 0; f->carry && i < f->rows * f->cols; i++) f->carry[i] += r[i];
+                        (long long)f->rows, (long long)f->cols, sqrt(squares[0]));
+    be->ops->read(be, f->left, j->left, sizeof *f->left * (size_t)(f->rows * f->rank));
+    be->ops->read(be, f->right, j->right, sizeof *f->right * (size_t)(f->cols * f->rank));
+    be->ops->read(be, f->sigma, j->sigma, sizeof *f->sigma * (size_t)f->rank);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    f->norm = sqrt(squares[0]);
+    f->discarded = sqrt(squares[1]);
+    return HYBRID_OK;
+}
+
+/* The factors become those of r (rows, cols) and of what was carried to it. r, work (of hyb_lowrank_work, aligned to 64
+ * bytes) and the carry are memory of the back end, which is the host's or a GPU's. HYBRID_ERROR_NUMERIC: r has values
+ * that are not finite, or beyond all use; nothing has been changed. Should the back end fail, r is lost. */
+static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+{
+    hyb_lowrank_job j;
+    hybrid_result result;
+    memset(&j, 0, sizeof j);
+    hyb_lowrank_place(f, work, &j);
     j.be = be;
-    j.r = f->carry ? f->carry : r;
+    j.r = r;
     j.rows = f->rows;
     j.cols = f->cols;
     j.side = f->side;
-    j.small = (double *)work;
-    j.turn = j.small + j.side * j.side;
-    j.y = (float *)(void *)(j.turn + j.side * j.side);
-    j.z = j.y + hyb_lowrank_room(f->rows * f->side);
-    hyb_lowrank_begin(f, j.z);
-    if ((result = hyb_lowrank_search(&j, error)) != HYBRID_OK) return result;
+    hyb_lowrank_begin(f, &j);
+    hyb_lowrank_whole(f, &j);
+    hyb_lowrank_search(&j);
     hyb_lowrank_factors(f, &j);
-    f->norm = norm;
-    f->discarded = hyb_lowrank_rest(f, j.r);
+    hyb_lowrank_rest(f, &j);
+    if ((result = hyb_lowrank_fetch(f, &j, error)) != HYBRID_OK) return result;
     f->n++;
     f->bytes_whole += sizeof(float) * (uint64_t)(f->rows * f->cols);
     f->bytes_kept += sizeof(float) * (uint64_t)hyb_lowrank_kept(f);
@@ -62455,12 +62626,12 @@ static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
     hyb_walk_same(w, f->rows);
     hyb_walk_same(w, f->cols);
     hyb_walk_same(w, f->rank);
-    hyb_walk_same(w, f->carry != NULL);
+    hyb_walk_same(w, f->carry != NULL && !f->apart);
     HYB_WALK(w, f->seed);
     hyb_walk_bytes(w, f->left, sizeof *f->left * (size_t)(f->rows * f->rank));
     hyb_walk_bytes(w, f->right, sizeof *f->right * (size_t)(f->cols * f->rank));
     hyb_walk_bytes(w, f->sigma, sizeof *f->sigma * (size_t)f->rank);
-    if (f->carry) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
+    if (f->carry && !f->apart) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
     HYB_WALK(w, f->n);
     HYB_WALK(w, f->norm);
     HYB_WALK(w, f->discarded);

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 749d39ee9e95a83e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ecf72d9bf7a521a4): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,38 +15,39 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       63  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      167  macros.h                 what compilers call things, and the macros that every room uses
- *    10382  end.h                    closes what core/begin opened
+ *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      168  macros.h                 what compilers call things, and the macros that every room uses
+ *    10778  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      245  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      448  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      617  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      912  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1050  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1204  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5436  cache.c                  compiled kernels on disk, or in the host's own store
- *     5714  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6191  device.c                 an opened GPU: its context, its memory, its kernels
- *     6578  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     6751  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7239  gemm.c                   large products by cuBLAS.
- *     7402  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7467  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7861  ops_matmul.c             the op matmul: which kernels a product takes
- *     8349  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8697  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     8802  ops_attention.c          which kernel of attention takes which rows
- *     9080  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9451  ops_train.c              the loss and the optimizer
- *     9653  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     9775  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10152  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      246  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      452  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      621  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      916  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1054  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1208  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5687  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5965  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6442  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6829  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     7002  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7490  gemm.c                   large products by cuBLAS.
+ *     7653  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7718  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     8112  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8600  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8948  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     9053  ops_attention.c          which kernel of attention takes which rows
+ *     9331  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9702  ops_train.c              the loss and the optimizer
+ *     9904  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    10047  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    10171  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10548  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -58,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "749d39ee9e95a83e"
+#define HYBRID_CUDA__SOURCE_ID "ecf72d9bf7a521a4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -331,7 +332,10 @@
     OP(lerp) \
     OP(round) \
     OP(displace) \
-    OP(gram)
+    OP(gram) \
+    OP(orthogonal) \
+    OP(factors) \
+    OP(deflate)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -5339,6 +5343,252 @@ static const char *const hyb_cuda_text_train[] = {
 "}\n",
 NULL
 };
+static const char *const hyb_cuda_text_lowrank[] = {
+"/* lowrank: dense algebra of matrices of few columns, all sums in double: columns made orthonormal, the factors of a\n"
+" * product of two such matrices, and what factors leave of a matrix. Needs prelude. compute/cpu/orthogonal.c has the\n"
+" * same steps, and says where they come from. What is done depends on flags in device memory, so that no host waits. */\n"
+"\n"
+"enum { COLUMNS = 64, PARTS = 32 };\n"
+"\n"
+"/* The sum over the 256 threads of a block, to all of them. */\n"
+"DEVICE double block_total(double x, double *lanes)\n"
+"{\n"
+"    block_sync(); /* the last total has been read */\n"
+"    lanes[threadIdx.x] = x;\n"
+"    block_sync();\n"
+"    for (int h = 128; h; h /= 2) {\n"
+"        if ((int)threadIdx.x < h) lanes[threadIdx.x] += lanes[threadIdx.x + h];\n"
+"        block_sync();\n"
+"    }\n"
+"    return lanes[0];\n"
+"}\n"
+"\n"
+"/* parts (PARTS, n, n): each block's rows of y^T y, of y (rows, n). grid PARTS, block 256. */\n"
+"KERNEL __launch_bounds__(256) columns_gram(const float *y, i64 rows, int n, double *parts)\n"
+"{\n"
+"    const i64 share = (rows + PARTS - 1) / PARTS, first = blockIdx.x * share;\n"
+"    const i64 last = first + share < rows ? first + share : rows;\n"
+"    for (int at = threadIdx.x; at < n * n; at += 256) {\n"
+"        const int i = at / n, j = at % n;\n"
+"        double sum = 0;\n"
+"        for (i64 row = first; row < last; row++) sum += (double)y[row * n + i] * (double)y[row * n + j];\n"
+"        parts[(i64)blockIdx.x * n * n + at] = sum;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* out (n, n) = the sum of the parts. Of a block of 64. */\n"
+"DEVICE void gram_of_parts(const double *parts, int n, double *out)\n"
+"{\n"
+"    for (int at = threadIdx.x; at < n * n; at += 64) {\n"
+"        double sum = 0;\n"
+"        for (int part = 0; part < PARTS; part++) sum += parts[part * n * n + at];\n"
+"        out[at] = sum;\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* g = r^T r, of the parts of g; r on and above the diagonal. *bad = 1: a column is, as good as, a sum of those before\n"
+" * it; in the second round nothing is done then. One block of 64. */\n"
+"KERNEL __launch_bounds__(64) columns_cholesky(const double *parts, int n, double *g, double *bad, int second)\n"
+"{\n"
+"    if (second && *bad != 0) return;\n"
+"    gram_of_parts(parts, n, g);\n"
+"    if (threadIdx.x == 0) *bad = 0;\n"
+"    for (int i = 0; i < n; i++) {\n"
+"        const double whole = g[i * n + i];\n"
+"        double pivot = whole;\n"
+"        for (int k = 0; k < i; k++) pivot -= g[k * n + i] * g[k * n + i];\n"
+"        block_sync(); /* all have read it */\n"
+"        if (!(pivot > 1e-13 * whole)) {\n"
+"            if (threadIdx.x == 0) *bad = 1;\n"
+"            return;\n"
+"        }\n"
+"        pivot = sqrt(pivot);\n"
+"        if (threadIdx.x == 0) g[i * n + i] = pivot;\n"
+"        for (int j = i + 1 + (int)threadIdx.x; j < n; j += 64) {\n"
+"            double sum = g[i * n + j];\n"
+"            for (int k = 0; k < i; k++) sum -= g[k * n + i] * g[k * n + j];\n"
+"            g[i * n + j] = sum / pivot;\n"
+"        }\n"
+"        block_sync(); /* this row of r is there */\n"
+"    }\n"
+"}\n"
+"\n"
+"/* y = y r^-1, a row a thread, unless it is bad. grid rows / 64, block 64. */\n"
+"KERNEL __launch_bounds__(64) columns_solve(float *y, i64 rows, int n, const double *r, const double *bad)\n"
+"{\n"
+"    __shared__ double solved[COLUMNS * 64];\n"
+"    double *q = solved + threadIdx.x; /* a value of a row every 64 */\n"
+"    const i64 row = (i64)blockIdx.x * 64 + threadIdx.x;\n"
+"    if (*bad != 0 || row >= rows) return;\n"
+"    for (int i = 0; i < n; i++) {\n"
+"        double sum = (double)y[row * n + i];\n"
+"        for (int k = 0; k < i; k++) sum -= q[k * 64] * r[k * n + i];\n"
+"        q[i * 64] = sum / r[i * n + i];\n"
+"    }\n"
+"    for (int i = 0; i < n; i++) y[row * n + i] = (float)q[i * 64];\n"
+"}\n"
+"\n"
+"DEVICE double column_dot(const float *y, i64 rows, int n, int a, int b, double *lanes)\n"
+"{\n"
+"    double sum = 0;\n"
+"    for (i64 row = threadIdx.x; row < rows; row += 256) sum += (double)y[row * n + a] * (double)y[row * n + b];\n",
+"    return block_total(sum, lanes);\n"
+"}\n"
+"\n"
+"DEVICE void column_divide(float *y, i64 rows, int n, int i, double by)\n"
+"{\n"
+"    for (i64 row = threadIdx.x; row < rows; row += 256) y[row * n + i] = (float)((double)y[row * n + i] / by);\n"
+"}\n"
+"\n"
+"/* Gram and Schmidt, each column until cleaning it changes nothing, if it is bad. A thread has the same rows throughout.\n"
+" * One block of 256. */\n"
+"KERNEL __launch_bounds__(256) columns_gram_schmidt(float *y, i64 rows, int n, const double *bad)\n"
+"{\n"
+"    __shared__ double lanes[256];\n"
+"    if (*bad == 0) return;\n"
+"    for (int i = 0; i < n; i++) {\n"
+"        const double before = sqrt(column_dot(y, rows, n, i, i, lanes));\n"
+"        bool clean = false;\n"
+"        if (before > 0) column_divide(y, rows, n, i, before);\n"
+"        for (int round = 0; before > 0 && !clean && round < 4; round++) {\n"
+"            for (int k = 0; k < i; k++) {\n"
+"                const double dot = column_dot(y, rows, n, k, i, lanes);\n"
+"                for (i64 row = threadIdx.x; row < rows; row += 256)\n"
+"                    y[row * n + i] = (float)((double)y[row * n + i] - dot * (double)y[row * n + k]);\n"
+"            }\n"
+"            const double length = sqrt(column_dot(y, rows, n, i, i, lanes));\n"
+"            if (!(length > 0)) break;\n"
+"            column_divide(y, rows, n, i, length);\n"
+"            clean = length > 0.9;\n"
+"        }\n"
+"        for (i64 row = threadIdx.x; row < rows && !clean; row += 256) y[row * n + i] = 0;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* The largest eigenvalue comes first, and of each vector the largest component is positive. */\n"
+"DEVICE void eigen_sort(double *a, double *v, int n)\n"
+"{\n"
+"    for (int i = 0; i < n; i++) {\n"
+"        int best = i, largest = 0;\n"
+"        for (int j = i + 1; j < n; j++)\n"
+"            if (a[j * n + j] > a[best * n + best]) best = j;\n"
+"        const double value = a[i * n + i];\n"
+"        a[i * n + i] = a[best * n + best];\n"
+"        a[best * n + best] = value;\n"
+"        for (int k = 0; k < n; k++) {\n"
+"            const double x = v[k * n + i];\n"
+"            v[k * n + i] = v[k * n + best];\n"
+"            v[k * n + best] = x;\n"
+"            if (fabs(v[k * n + i]) > fabs(v[largest * n + i])) largest = k;\n"
+"        }\n"
+"        const bool turns = v[largest * n + i] < 0;\n"
+"        for (int k = 0; turns && k < n; k++) v[k * n + i] = -v[k * n + i];\n"
+"    }\n"
+"}\n"
+"\n"
+"/* Eigenvalues of the sum of the parts, onto the diagonal of a, and their vectors, columns of v: Jacobi's rotations, one\n"
+" * after the other in the order of the host. One block of 64. */\n"
+"KERNEL __launch_bounds__(64) gram_eigen(const double *parts, int n, double *a, double *v)\n"
+"{\n"
+"    const int k = threadIdx.x;\n"
+"    bool turned = true;\n"
+"    for (int at = k; at < n * n; at += 64) v[at] = at / n == at % n ? 1 : 0;\n"
+"    gram_of_parts(parts, n, a);\n"
+"    for (int sweep = 0; sweep < 40 && turned; sweep++) {\n"
+"        turned = false;\n"
+"        for (int p = 0; p < n; p++)\n"
+"            for (int q = p + 1; q < n; q++) {\n"
+"                const double pq = a[p * n + q], pp = a[p * n + p], qq = a[q * n + q], beside = fabs(pq);\n"
+"                if (!(beside > 1e-17 * (fabs(pp) + fabs(qq))) || !(beside > 2.2250738585072014e-308)) continue;\n"
+"                const double theta = (qq - pp) / (2 * pq);\n"
+"                const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));\n"
+"                const double c = 1 / sqrt(t * t + 1), s = t * c;\n"
+"                turned = true;\n"
+"                block_sync(); /* all have read them */\n"
+"                if (k < n) {\n"
+"                    const double x = a[k * n + p], y = a[k * n + q], vx = v[k * n + p], vy = v[k * n + q];\n"
+"                    a[k * n + p] = c * x - s * y;\n"
+"                    a[k * n + q] = s * x + c * y;\n"
+"                    v[k * n + p] = c * vx - s * vy;\n"
+"                    v[k * n + q] = s * vx + c * vy;\n"
+"                }\n",
+"                block_sync(); /* columns are turned, rows come */\n"
+"                if (k < n) {\n"
+"                    const double x = a[p * n + k], y = a[q * n + k];\n"
+"                    a[p * n + k] = k == q ? 0 : c * x - s * y;\n"
+"                    a[q * n + k] = k == p ? 0 : s * x + c * y;\n"
+"                }\n"
+"                block_sync();\n"
+"            }\n"
+"    }\n"
+"    block_sync(); /* nobody reads them any more */\n"
+"    if (k == 0) eigen_sort(a, v, n);\n"
+"}\n"
+"\n"
+"/* sigma = the roots of a's diagonal, left (rows, rank) = y v, right (rank, cols) = (z v)^T / sigma; zeros where sigma\n"
+" * is. grid (rows + cols) / 256, block 256: a row of y or of z each. */\n"
+"struct factors_args {\n"
+"    const float *y, *z;\n"
+"    i64 rows, cols;\n"
+"    int n, rank;\n"
+"    const double *a, *v;\n"
+"    float *left, *right, *sigma;\n"
+"};\n"
+"KERNEL __launch_bounds__(256) factors(const factors_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i >= a.rows + a.cols) return;\n"
+"    const bool is_left = i < a.rows;\n"
+"    const float *from = is_left ? a.y + i * a.n : a.z + (i - a.rows) * a.n;\n"
+"    for (int k = 0; k < a.rank; k++) {\n"
+"        const double square = a.a[k * a.n + k], sigma = square > 0 ? sqrt(square) : 0;\n"
+"        double sum = 0;\n"
+"        for (int l = 0; l < a.n; l++) sum += (double)from[l] * a.v[l * a.n + k];\n"
+"        if (!is_left) sum /= sigma;\n"
+"        if (!((float)sigma > 0)) sum = 0;\n"
+"        if (is_left)\n"
+"            a.left[i * a.rank + k] = (float)sum;\n"
+"        else\n"
+"            a.right[k * a.cols + i - a.rows] = (float)sum;\n"
+"        if (i == 0) a.sigma[k] = (float)sigma;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* rest = x + add - left diag(sigma) right, which is written unless *bound is `most` or above, or no number; parts: the\n"
+" * sums of its squares. add, rest and bound may be NULL. grid at most 256, block 256. */\n"
+"struct deflate_args {\n"
+"    const float *x, *add, *left, *sigma, *right;\n"
+"    i64 rows, cols;\n"
+"    int rank;\n"
+"    float *rest;\n"
+"    const double *bound;\n"
+"    double most;\n"
+"    double *parts;\n"
+"};\n"
+"KERNEL __launch_bounds__(256) deflate(const deflate_args a)\n"
+"{\n"
+"    __shared__ double left[COLUMNS], lanes[256];\n"
+"    const bool writes = a.rest && (!a.bound || *a.bound < a.most);\n"
+"    double squares = 0;\n"
+"    for (i64 row = blockIdx.x; row < a.rows; row += gridDim.x) {\n"
+"        block_sync(); /* the last row's have been read */\n"
+"        if ((int)threadIdx.x < a.rank)\n"
+"            left[threadIdx.x] = (double)a.left[row * a.rank + threadIdx.x] * (double)a.sigma[threadIdx.x];\n"
+"        block_sync();\n"
+"        for (i64 j = threadIdx.x; j < a.cols; j += 256) {\n"
+"            const i64 at = row * a.cols + j;\n"
+"            double rest = (double)(a.add ? a.x[at] + a.add[at] : a.x[at]);\n"
+"            for (int k = 0; k < a.rank; k++) rest -= left[k] * (double)a.right[k * a.cols + j];\n"
+"            if (writes) a.rest[at] = (float)rest;\n"
+"            squares += rest * rest;\n"
+"        }\n"
+"    }\n"
+"    squares = block_total(squares, lanes);\n"
+"    if (threadIdx.x == 0) a.parts[blockIdx.x] = squares;\n"
+"}\n",
+NULL
+};
 
 /* clang-format off */
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
@@ -5396,6 +5646,7 @@ enum {
 #undef HYB_MODULE_OF_HEAD
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
+    HYB_MODULE_LOWRANK,
     HYB_MODULE_COUNT
 };
 /* clang-format on */
@@ -9650,6 +9901,149 @@ static void hyb_cuda_op_gram(hyb_cuda_at *at, const hyb_op_gram *op)
 #endif
 /* ==== end src/cuda/ops_train.c ==== */
 
+/* ==== begin src/cuda/ops_lowrank.c ==== */
+/* cuda/ops_lowrank: low-rank factors of a matrix (predict/lowrank.c). */
+
+/* clang-format off */
+#define HYB_CUDA_KERNELS_LOWRANK(X) \
+    X(columns_gram) X(columns_cholesky) X(columns_solve) X(columns_gram_schmidt) X(gram_eigen) X(factors) X(deflate)
+/* clang-format on */
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_LOWRANK };
+#undef HYB_KERNEL_NUMBER
+
+#ifndef HYBRID_NO_TRAIN
+
+/* The work of an op: g (n, n), turn (n, n), parts (HYB_FACTORS_PARTS, n, n), a flag. */
+typedef struct hyb_cuda_factors_work {
+    double *g, *turn, *parts, *bad;
+} hyb_cuda_factors_work;
+
+static hyb_cuda_factors_work hyb_cuda_factors_lay(double *work, int n)
+{
+    const int64_t square = (int64_t)n * n;
+    hyb_cuda_factors_work w;
+    w.g = work;
+    w.turn = w.g + square;
+    w.parts = w.turn + square;
+    w.bad = w.parts + HYB_FACTORS_PARTS * square;
+    return w;
+}
+
+static void hyb_cuda_columns_gram(hyb_cuda_at *at, const float *y, int64_t rows, int32_t n, double *parts)
+{
+    void *args[4];
+    args[0] = &y;
+    args[1] = &rows;
+    args[2] = &n;
+    args[3] = &parts;
+    hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_columns_gram, HYB_FACTORS_PARTS, 1, 1, 256, 1, 0, args);
+}
+
+static void hyb_cuda_op_orthogonal(hyb_cuda_at *at, const hyb_op_orthogonal *op)
+{
+    hyb_op_orthogonal o = *op;
+    hyb_cuda_factors_work w = hyb_cuda_factors_lay(op->work, op->n);
+    int32_t n = op->n, second;
+    void *args[5];
+    for (second = 0; second < 2; second++) {
+        hyb_cuda_columns_gram(at, op->y, op->rows, n, w.parts);
+        args[0] = &w.parts;
+        args[1] = &n;
+        args[2] = &w.g;
+        args[3] = &w.bad;
+        args[4] = &second;
+        hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_columns_cholesky, 1, 1, 1, 64, 1, 0, args);
+        args[0] = &o.y;
+        args[1] = &o.rows;
+        args[2] = &n;
+        args[3] = &w.g;
+        args[4] = &w.bad;
+        hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_columns_solve, hyb_div_up(o.rows, 64), 1, 1, 64, 1, 0,
+                         args);
+    }
+    args[3] = &w.bad;
+    hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_columns_gram_schmidt, 1, 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/lowrank.cu. */
+typedef struct hyb_cuda_factors_args {
+    const float *y, *z;
+    int64_t rows, cols;
+    int32_t n, rank;
+    const double *a, *v;
+    float *left, *right, *sigma;
+} hyb_cuda_factors_args;
+
+static void hyb_cuda_op_factors(hyb_cuda_at *at, const hyb_op_factors *op)
+{
+    hyb_cuda_factors_work w = hyb_cuda_factors_lay(op->work, op->n);
+    hyb_cuda_factors_args a;
+    void *args[4];
+    memset(&a, 0, sizeof a);
+    a.y = op->y;
+    a.z = op->z;
+    a.rows = op->rows;
+    a.cols = op->cols;
+    a.n = op->n;
+    a.rank = op->rank;
+    a.a = w.g;
+    a.v = w.turn;
+    a.left = op->left;
+    a.right = op->right;
+    a.sigma = op->sigma;
+    hyb_cuda_columns_gram(at, op->z, op->cols, a.n, w.parts);
+    args[0] = &w.parts;
+    args[1] = &a.n;
+    args[2] = &w.g;
+    args[3] = &w.turn;
+    hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_gram_eigen, 1, 1, 1, 64, 1, 0, args);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_factors, hyb_div_up(op->rows + op->cols, 256), 1, 1, 256, 1,
+                     0, args);
+}
+
+/* As in kernels/lowrank.cu. */
+typedef struct hyb_cuda_deflate_args {
+    const float *x, *add, *left, *sigma, *right;
+    int64_t rows, cols;
+    int32_t rank;
+    float *rest;
+    const double *bound;
+    double most;
+    double *parts;
+} hyb_cuda_deflate_args;
+
+/* In the scratch of squares. */
+static void hyb_cuda_op_deflate(hyb_cuda_at *at, const hyb_op_deflate *op)
+{
+    double *squares = op->squares;
+    int32_t n_parts = (int32_t)HYB_MIN(op->rows, (int64_t)HYB_CUDA_SQUARES_PARTS);
+    hyb_cuda_deflate_args a;
+    void *args[3];
+    memset(&a, 0, sizeof a);
+    a.x = op->x;
+    a.add = op->add;
+    a.left = op->left;
+    a.sigma = op->sigma;
+    a.right = op->right;
+    a.rows = op->rows;
+    a.cols = op->cols;
+    a.rank = op->rank;
+    a.rest = op->rest;
+    a.bound = op->bound;
+    a.most = op->most;
+    a.parts = (double *)(void *)at->scratch;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_LOWRANK, HYB_KERNEL_deflate, n_parts, 1, 1, 256, 1, 0, args);
+    args[0] = &a.parts;
+    args[1] = &n_parts;
+    args[2] = &squares;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_squares_sum, 1, 1, 1, 32, 1, 0, args);
+}
+#endif
+/* ==== end src/cuda/ops_lowrank.c ==== */
+
 /* ==== begin src/cuda/module_table.c ==== */
 /* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
 
@@ -9763,7 +10157,9 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
         { "gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
           { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
         { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
-          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } }
+          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } },
+        { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME
@@ -10412,6 +10808,7 @@ HYB_TEPID_END
 #undef HYB_CUDA_HEADS
 #undef HYB_CUDA_KERNELS_EXPERTS
 #undef HYB_CUDA_KERNELS_KV
+#undef HYB_CUDA_KERNELS_LOWRANK
 #undef HYB_CUDA_KERNELS_QUANTIZE
 #undef HYB_CUDA_KERNELS_RECURRENT
 #undef HYB_CUDA_KERNELS_ROPE

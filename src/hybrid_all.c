@@ -155,6 +155,8 @@ HYB_COLD_END
 #include "compute/cpu/experts.c"
 #include "compute/cpu/job.c"
 #include "compute/cpu/train.c"
+#include "compute/cpu/orthogonal.c"
+#include "compute/cpu/lowrank.c"
 #include "compute/cpu/backend.c"
 
 /* model */
@@ -283,7 +285,6 @@ HYB_COLD_BEGIN
 #include "predict/bandit.c"
 #include "predict/phase.c"
 #include "predict/phases.c"
-#include "predict/orthogonal.c"
 #include "predict/lowrank.c"
 #include "predict/fit.c"
 #include "predict/residuals.c"

@@ -21,7 +21,8 @@
 
 /* ---- sides ------------------------------------------------------------------------------------------------------- */
 
-typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE, AREA_DOUBLES } area_kind;
+/* AREA_SCRATCH: what an op leaves there means nothing */
+typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE, AREA_DOUBLES, AREA_SCRATCH } area_kind;
 typedef struct area {
     area_kind kind;
     char *memory;        /* on the device */
@@ -58,9 +59,13 @@ typedef struct side {
     int32_t ids[ROWS_MAX], pos[ROWS_MAX], out[ROWS_MAX];
     /* how far apart the sides may be, and the reference from the statement: of 1 + the largest value of an area */
     double near, exact;
-    int turn;  /* how many draws of the op there were: what must not be left to chance goes by it */
-    int level; /* what a drawing chose, for messages */
+    int turn;             /* how many draws of the op there were: what must not be left to chance goes by it */
+    int level;            /* what a drawing chose, for messages */
     hyb_op_displace then; /* of adamw */
+    struct {
+        double w[12][12], values[12];
+    } factors;  /* of factors: see draw_factors */
+    bool stops; /* of deflate: nothing is written */
     wanted *wants;
     size_t n_wants, room;
 } side;
@@ -1316,15 +1321,15 @@ static double area_value(const area *a, const char *bytes, size_t i)
 }
 static size_t area_values(const area *a)
 {
-    return a->kind == AREA_BYTES     ? 0
-           : a->kind == AREA_DOUBLES ? a->bytes / 8
-           : a->kind == AREA_CACHE   ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
-                                     : a->bytes / 4;
+    return a->kind == AREA_BYTES || a->kind == AREA_SCRATCH ? 0
+           : a->kind == AREA_DOUBLES                        ? a->bytes / 8
+           : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
+                                   : a->bytes / 4;
 }
 static bool same_bits(const area *a, const char *x, const char *y)
 {
     size_t i;
-    if (!memcmp(x, y, a->bytes)) return true;
+    if (a->kind == AREA_SCRATCH || !memcmp(x, y, a->bytes)) return true;
     if (a->kind != AREA_FLOATS) return false;
     /* any NaN equals any NaN, for which operand's payload survives is the compiler's choice */
     for (i = 0; i < a->bytes / 4; i++) {
@@ -1378,7 +1383,8 @@ static void side_exact(const side *s, const op_case *c, uint64_t seed, char **af
     for (a = 0; a < s->n_areas; a++) {
         CHECK(worst[a] <= s->exact * (1 + most[a]), "%s %llu: %g of %g from the statement (area %d)", c->name,
               (unsigned long long)seed, worst[a], most[a], a);
-        for (i = 0; i < s->areas[a].bytes; i++) spoilt += !named[a][i] && after[a][i] != s->areas[a].before[i];
+        for (i = 0; i < s->areas[a].bytes && s->areas[a].kind != AREA_SCRATCH; i++)
+            spoilt += !named[a][i] && after[a][i] != s->areas[a].before[i];
         free(named[a]);
     }
     free(named);

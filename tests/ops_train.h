@@ -567,4 +567,177 @@ static void exact_gram(side *s, const hyb_op_gram *op)
     }
     for (n = 0; n < HYB_GRAM_SUMS; n++) want_double(s, op->sums + n, sums[n]);
 }
+
+/* ---- low-rank factors -------------------------------------------------------------------------------------------- */
+
+static double *draw_work(side *s, int n)
+{
+    const size_t values = (size_t)hyb_factors_work(n);
+    return (double *)area_new(s, AREA_SCRATCH, calloc(values, sizeof(double)), values * sizeof(double), 0);
+}
+
+/* Columns that are far from being sums of each other; one may be zero, and then none of them is as good as any other.
+ */
+static void draw_orthogonal(side *s, hyb_op_orthogonal *op)
+{
+    const int zero = draw_chance(s, 30) ? draw_int(s, 0, 3) : -1;
+    float *y;
+    int64_t i;
+    op->n = s->turn % 8 == 7 ? draw_int(s, 30, HYB_ORTHOGONAL_MOST) : draw_int(s, 1, 12);
+    op->rows = 4 * op->n + draw_size(s, 300);
+    y = (float *)malloc((size_t)(op->rows * op->n) * sizeof *y);
+    for (i = 0; i < op->rows * op->n; i++) y[i] = i % op->n == zero ? 0.0f : draw_float(s);
+    op->y = (float *)area_new(s, AREA_FLOATS, y, (size_t)(op->rows * op->n) * sizeof *y, 0);
+    op->work = draw_work(s, op->n);
+    s->near = s->exact = 1e-6;
+}
+/* Gram and Schmidt, twice. */
+static void exact_orthogonal(side *s, const hyb_op_orthogonal *op)
+{
+    const int n = op->n;
+    double *q = (double *)malloc((size_t)(op->rows * n) * sizeof *q), dot;
+    int64_t r;
+    int i, k, round;
+    for (r = 0; r < op->rows * n; r++) q[r] = (double)op->y[r];
+    for (i = 0; i < n; i++)
+        for (round = 0; round < 2; round++) {
+            for (k = 0; k <= i; k++) {
+                for (r = 0, dot = 0; r < op->rows; r++) dot += q[r * n + k] * q[r * n + i];
+                for (r = 0; r < op->rows && k < i; r++) q[r * n + i] -= dot * q[r * n + k];
+            }
+            for (r = 0; r < op->rows && dot > 0; r++) q[r * n + i] /= sqrt(dot);
+        }
+    for (r = 0; r < op->rows * n; r++) want(s, op->y + r, q[r]);
+    free(q);
+}
+
+/* y = Q and z = V diag(e) W^T, all orthonormal: so the columns of Q W are the left vectors, those of V the right ones,
+ * and e the values, each far from the next; after some they are zero. */
+static void draw_columns(side *s, double *x, int64_t rows, int n)
+{
+    int64_t r;
+    int i, k, round;
+    for (r = 0; r < rows * n; r++) x[r] = (double)draw_float(s);
+    for (i = 0; i < n; i++)
+        for (round = 0; round < 2; round++)
+            for (k = 0; k <= i; k++) {
+                double dot = 0;
+                for (r = 0; r < rows; r++) dot += x[r * n + k] * x[r * n + i];
+                for (r = 0; r < rows; r++)
+                    x[r * n + i] = k < i ? x[r * n + i] - dot * x[r * n + k] : x[r * n + i] / sqrt(dot);
+            }
+}
+static float *draw_as_floats(side *s, const double *x, int64_t n)
+{
+    float *y = (float *)malloc((size_t)n * sizeof *y);
+    int64_t i;
+    for (i = 0; i < n; i++) y[i] = (float)x[i];
+    return (float *)area_new(s, AREA_FLOATS, y, (size_t)n * sizeof *y, 0);
+}
+static void draw_factors(side *s, hyb_op_factors *op)
+{
+    double *v, *z, *q;
+    int64_t r;
+    int i, k, there;
+    op->n = draw_int(s, 1, 12);
+    op->rank = draw_int(s, 1, op->n);
+    op->rows = op->n + draw_size(s, 300);
+    op->cols = op->n + draw_size(s, 300);
+    there = draw_chance(s, 30) ? draw_int(s, 1, op->n) : op->n;
+    v = (double *)malloc((size_t)(op->cols * op->n) * sizeof *v);
+    z = (double *)calloc((size_t)(op->cols * op->n), sizeof *z);
+    q = (double *)malloc((size_t)(op->rows * op->n) * sizeof *q);
+    draw_columns(s, q, op->rows, op->n);
+    draw_columns(s, v, op->cols, op->n);
+    memset(&s->factors, 0, sizeof s->factors);
+    for (i = 0; i < op->n; i++) s->factors.values[i] = i < there ? 4 * pow(0.6, i) : 0;
+    if (there < op->n) /* z has columns of zeros, and what is there is turned by nothing */
+        for (i = 0; i < op->n; i++) s->factors.w[i][i] = 1;
+    else {
+        double w[12 * 12];
+        draw_columns(s, w, op->n, op->n);
+        for (i = 0; i < op->n; i++)
+            for (k = 0; k < op->n; k++) s->factors.w[i][k] = w[i * op->n + k];
+    }
+    for (r = 0; r < op->cols; r++)
+        for (i = 0; i < op->n; i++)
+            for (k = 0; k < op->n; k++)
+                z[r * op->n + i] += v[r * op->n + k] * s->factors.values[k] * s->factors.w[i][k];
+    op->y = draw_as_floats(s, q, op->rows * op->n);
+    op->z = draw_as_floats(s, z, op->cols * op->n);
+    op->left = draw_floats(s, op->rows * op->rank, 1);
+    op->right = draw_floats(s, op->cols * op->rank, 1);
+    op->sigma = draw_floats(s, op->rank, 1);
+    op->work = draw_work(s, op->n);
+    free(v);
+    free(z);
+    free(q);
+    s->near = 1e-5;
+    s->exact = 5e-5; /* vectors turn by what is rounded of z, over the distance of two values */
+}
+static void exact_factors(side *s, const hyb_op_factors *op)
+{
+    int64_t r;
+    int i, k, largest;
+    for (k = 0; k < op->rank; k++) {
+        double sign = 1;
+        for (i = largest = 0; i < op->n; i++)
+            if (fabs(s->factors.w[i][k]) > fabs(s->factors.w[largest][k])) largest = i;
+        if (s->factors.w[largest][k] < 0) sign = -1;
+        want(s, op->sigma + k, s->factors.values[k]);
+        for (r = 0; r < op->rows; r++) {
+            double sum = 0;
+            for (i = 0; i < op->n && s->factors.values[k] > 0; i++)
+                sum += sign * (double)op->y[r * op->n + i] * s->factors.w[i][k];
+            want(s, op->left + r * op->rank + k, sum);
+        }
+        for (r = 0; r < op->cols; r++) {
+            double sum = 0;
+            for (i = 0; i < op->n && s->factors.values[k] > 0; i++)
+                sum += sign * (double)op->z[r * op->n + i] * s->factors.w[i][k] / s->factors.values[k];
+            want(s, op->right + k * op->cols + r, sum);
+        }
+    }
+}
+
+static void draw_deflate(side *s, hyb_op_deflate *op)
+{
+    double *bound = (double *)malloc(sizeof *bound);
+    float *x, *add;
+    op->rows = s->turn % 5 == 4 ? draw_int(s, 257, 300) : draw_size(s, 400); /* a GPU does 256 at a time */
+    op->cols = s->turn % 5 == 4 ? draw_size(s, 80) : draw_size(s, 600);
+    op->rank = draw_chance(s, 20) ? 0 : draw_int(s, 1, 9);
+    op->x = x = draw_floats(s, op->rows * op->cols, 1);
+    op->add = add = draw_chance(s, 50) ? draw_floats(s, op->rows * op->cols, 1) : NULL;
+    op->left = draw_floats(s, op->rows * op->rank, 1);
+    op->right = draw_floats(s, op->cols * op->rank, 1);
+    op->sigma = draw_floats(s, op->rank, 1);
+    op->rest = draw_chance(s, 30)          ? NULL
+               : draw_chance(s, 30)        ? x
+               : draw_chance(s, 40) && add ? add
+                                           : draw_floats(s, op->rows * op->cols, 1);
+    *bound = s->turn % 4 == 1 ? (double)NAN : s->turn % 4 == 2 ? 7.0 : 2.0;
+    s->stops = !(*bound < 5);
+    op->bound = (double *)area_new(s, AREA_DOUBLES, bound, sizeof *bound, 0);
+    op->most = 5;
+    if (s->turn % 4 == 3) op->bound = NULL;
+    op->squares = draw_doubles(s, 1);
+    s->near = s->exact = 2e-6;
+}
+static void exact_deflate(side *s, const hyb_op_deflate *op)
+{
+    double squares = 0;
+    int64_t i, j;
+    int k;
+    for (i = 0; i < op->rows; i++)
+        for (j = 0; j < op->cols; j++) {
+            const int64_t at = i * op->cols + j;
+            double rest = (double)op->x[at] + (op->add ? (double)op->add[at] : 0);
+            for (k = 0; k < op->rank; k++)
+                rest -= (double)op->left[i * op->rank + k] * (double)op->sigma[k] * (double)op->right[k * op->cols + j];
+            if (op->rest && !s->stops) want(s, op->rest + at, rest);
+            squares += rest * rest;
+        }
+    want_double(s, op->squares, squares);
+}
 #endif

@@ -321,6 +321,123 @@ static void check_waits(void)
     printf("\n");
 }
 
+/* ---- low-rank factors of a matrix that lives on the GPU ---------------------------------------------------------- */
+
+enum { TALL = 150, WIDE = 70, RANK = 4 };
+
+/* A matrix of seven directions, each half as long as the one before it; k: the k-th of them. `same`: of its columns
+ * all are alike, so that nothing is left for the second direction. */
+static void low_matrix(float *x, int k, bool same)
+{
+    int i, j, d;
+    for (i = 0; i < TALL; i++)
+        for (j = 0; j < WIDE; j++) {
+            double sum = 0;
+            for (d = 0; d < (same ? 1 : 7); d++)
+                sum += ldexp(1, -d) * sin(0.7 * i * (d + 1) + k + d) * (same ? 1 : cos(0.3 * j * (d + 2) + 2 * d));
+            x[i * WIDE + j] = (float)sum;
+        }
+}
+
+/* Factors on one device, fed with three matrices; the carry at the end. */
+typedef struct low {
+    hyb_lowrank f;
+    void *memory;
+    float *carry;
+} low;
+
+static void low_feed(run *r, low *l, int n, bool same, const float *extra)
+{
+    hyb_device *device = r->t->store.device;
+    hyb_backend *be = r->t->objective->cut.real;
+    const size_t bytes = sizeof(float) * TALL * WIDE;
+    float *x = (float *)malloc(bytes);
+    void *on[3] = { NULL, NULL, NULL }; /* the matrix, the carry, the work */
+    hybrid_error e;
+    unsigned long long syncs;
+    int k;
+    memset(l, 0, sizeof *l);
+    l->memory = malloc(hyb_lowrank_bytes(TALL, WIDE, RANK, false));
+    l->carry = (float *)malloc(bytes);
+    hyb_lowrank_init(&l->f, TALL, WIDE, RANK, false, 3, l->memory);
+    for (k = 0; k < 2; k++) CHECK(!device->ops->alloc(device, bytes, &on[k], &e), "%s", e.message);
+    be->ops->zero(be, on[1], bytes);
+    hyb_lowrank_carry(&l->f, (float *)on[1]);
+    CHECK(!device->ops->alloc(device, hyb_lowrank_work(&l->f), &on[2], &e), "%s", e.message);
+    for (k = 0; k <= n; k++) {
+        if (k < n)
+            low_matrix(x, k, same);
+        else if (extra)
+            memcpy(x, extra, bytes);
+        else
+            break;
+        be->ops->write(be, on[0], x, bytes);
+        CHECK(!be->ops->sync(be, &e), "%s", e.message);
+        syncs = counts ? counts->syncs : 0;
+        CHECK(hyb_lowrank_add(&l->f, be, (const float *)on[0], on[2], &e) == (k < n ? HYBRID_OK : HYBRID_ERROR_NUMERIC),
+              "matrix %d: %s", k, e.message);
+        CHECK(!k || !counts || device->ops->is_host || counts->syncs - syncs <= 2, "%llu waits", counts->syncs - syncs);
+    }
+    be->ops->read(be, l->carry, on[1], bytes);
+    CHECK(!be->ops->sync(be, &e), "%s", e.message);
+    for (k = 0; k < 3; k++) device->ops->free(device, on[k]);
+    free(x);
+}
+
+/* How far the products of factors are apart. */
+static double low_apart(const low *a, const low *b)
+{
+    double worst = 0;
+    int i, j, k;
+    for (i = 0; i < TALL; i++)
+        for (j = 0; j < WIDE; j++) {
+            double sum = 0;
+            for (k = 0; k < RANK; k++)
+                sum += (double)a->f.left[i * RANK + k] * (double)a->f.sigma[k] * (double)a->f.right[k * WIDE + j] -
+                       (double)b->f.left[i * RANK + k] * (double)b->f.sigma[k] * (double)b->f.right[k * WIDE + j];
+            worst = LARGER(worst, fabs(sum));
+        }
+    return worst;
+}
+
+static void low_free(low *l)
+{
+    free(l->memory);
+    free(l->carry);
+}
+
+/* The factors, what is carried, and the norms are the CPU's, also of a matrix of one direction alone; one with a value
+ * that is no number is refused, and leaves all as it was. */
+static void check_lowrank(void)
+{
+    run r[2];
+    low l[3];
+    float *bad = (float *)malloc(sizeof(float) * TALL * WIDE);
+    int k, same;
+    TEST("low-rank factors");
+    for (k = 0; k < 2; k++) run_open(&r[k], k == 1);
+    low_matrix(bad, 1, false);
+    bad[77] = HUGE_VALF;
+    for (same = 0; same < 2; same++) {
+        double worst = 0;
+        for (k = 0; k < 2; k++) low_feed(&r[k], &l[k], 3, same, NULL);
+        low_feed(&r[1], &l[2], 3, same, bad);
+        for (k = 0; k < TALL * WIDE; k++) worst = LARGER(worst, fabs((double)l[0].carry[k] - (double)l[1].carry[k]));
+        CHECK(low_apart(&l[0], &l[1]) < 1e-4 && worst < 1e-4, "factors %g apart, carries %g", low_apart(&l[0], &l[1]),
+              worst);
+        CHECK(fabs(l[0].f.norm - l[1].f.norm) < 1e-5 * l[0].f.norm &&
+                  fabs(l[0].f.discarded - l[1].f.discarded) < 1e-4 * l[0].f.norm,
+              "norms %g of %g and %g of %g", l[0].f.discarded, l[0].f.norm, l[1].f.discarded, l[1].f.norm);
+        CHECK(same || l[1].f.discarded > 1e-2 * l[1].f.norm, "nothing is left out");
+        CHECK(!memcmp(l[1].carry, l[2].carry, sizeof(float) * TALL * WIDE) && low_apart(&l[1], &l[2]) == 0 &&
+                  l[1].f.n == l[2].f.n,
+              "a matrix that was refused left something");
+        for (k = 0; k < 3; k++) low_free(&l[k]);
+    }
+    for (k = 0; k < 2; k++) run_close(&r[k]);
+    free(bad);
+}
+
 int main(void)
 {
     double plain[STEPS];
@@ -345,6 +462,7 @@ int main(void)
     check_mode("auto", HYBRID_PREDICT_AUTO, plain);
     check_rollback();
     check_checkpoint();
+    check_lowrank();
     if (counts) check_waits();
     return test_end();
 }

@@ -829,5 +829,62 @@ HYB_INLINE double hyb_bytes_gram(const hyb_op_gram *op, const hyb_batch *batch)
     HYB_UNUSED(batch);
     return 8.0 * HYB_GRAM_OF * (double)op->n;
 }
+
+/* ---- low-rank factors of a matrix (predict/lowrank.c), all sums in double ---- */
+
+enum {
+    HYB_ORTHOGONAL_MOST = 64, /* columns, and sides of small matrices */
+    HYB_FACTORS_PARTS = 32    /* sums that a GPU makes apart; as in kernels/lowrank.cu */
+};
+/* Doubles that the ops below work in, for n columns: it has no meaning outside of them. */
+HYB_INLINE int64_t hyb_factors_work(int n) { return (HYB_FACTORS_PARTS + 2) * (int64_t)n * n + 8; }
+
+/* The columns of y (rows, n) become orthonormal, over the same space: y = q r, r upper triangular with a positive
+ * diagonal. Those that are sums of others become 0, or anything that is orthogonal to the rest. */
+typedef struct hyb_op_orthogonal {
+    float *y;
+    int64_t rows;
+    int n;        /* at most HYB_ORTHOGONAL_MOST */
+    double *work; /* hyb_factors_work */
+} hyb_op_orthogonal;
+HYB_INLINE double hyb_bytes_orthogonal(const hyb_op_orthogonal *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 24.0 * (double)op->rows * op->n;
+}
+
+/* Of y z^T, y (rows, n) with orthonormal columns, z (cols, n), the first `rank` singular values, the largest first, and
+ * their vectors: left (rows, rank), right (rank, cols). With the eigenvectors E of z^T z, of each the largest component
+ * positive: left = y E, right = (z E / sigma)^T; both 0 where sigma is. */
+typedef struct hyb_op_factors {
+    const float *y, *z;
+    int64_t rows, cols;
+    int n, rank;
+    float *left, *right, *sigma;
+    double *work; /* hyb_factors_work */
+} hyb_op_factors;
+HYB_INLINE double hyb_bytes_factors(const hyb_op_factors *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)(op->rows + 2 * op->cols) * op->n + 4.0 * (double)(op->rows + op->cols) * op->rank;
+}
+
+/* rest = x + add - left diag(sigma) right, (rows, cols), and *squares = the sum of its squares. rank may be 0; rest is
+ * not written if *bound is `most` or above, or no number. */
+typedef struct hyb_op_deflate {
+    const float *x, *add; /* add may be NULL */
+    const float *left, *sigma, *right;
+    int64_t rows, cols;
+    int rank;
+    float *rest;         /* may be x, add, or NULL */
+    const double *bound; /* or NULL */
+    double most;
+    double *squares;
+} hyb_op_deflate;
+HYB_INLINE double hyb_bytes_deflate(const hyb_op_deflate *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->rows * (double)op->cols * (1 + (op->add ? 1 : 0) + (op->rest ? 1 : 0));
+}
 #endif
 #endif

@@ -3,7 +3,7 @@
 #define HYB_CUDA_MODULE_TABLE_C
 #include "ops_recurrent.c"
 #include "ops_experts.c"
-#include "ops_train.c"
+#include "ops_lowrank.c"
 
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
@@ -115,7 +115,9 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
         { "gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
           { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
         { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
-          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } }
+          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } },
+        { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME

@@ -33,6 +33,7 @@ HYB_EMBED(hyb_cuda_text_attention_args, "kernels/attention_args.cu")
 HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
 HYB_EMBED(hyb_cuda_text_train, "kernels/train.cu")
+HYB_EMBED(hyb_cuda_text_lowrank, "kernels/lowrank.cu")
 
 /* clang-format off */
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
@@ -90,6 +91,7 @@ enum {
 #undef HYB_MODULE_OF_HEAD
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
+    HYB_MODULE_LOWRANK,
     HYB_MODULE_COUNT
 };
 /* clang-format on */

@@ -7,14 +7,13 @@
  *     Z = R^T Y      so that R ~ Y Z^T; with E the eigenvectors of Z^T Z = E S^2 E^T:
  *     u = Y E        sigma = S      v = Z E / S      of which the first `rank` are kept
  *
- * Products are ops of the host's back end, whose sums do not depend on the number of threads; the rest is in
- * orthogonal.c. What is not kept is carried on to the next matrix, where there is memory for that (error feedback, as
- * in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
+ * All of it are ops of a back end: matrices that live on a GPU stay there, only the factors leave it, and the host
+ * waits for these alone. What is not kept is carried on to the next matrix, where there is memory for that (error
+ * feedback, as in Seide et al. 2014): no part of a residual is lost for good, it comes later. */
 #ifndef HYB_PREDICT_LOWRANK_C
 #define HYB_PREDICT_LOWRANK_C
 #include "../compute/call.c"
 #include "../core/random.c"
-#include "orthogonal.c"
 #include "walk.c"
 
 enum {
@@ -32,6 +31,7 @@ typedef struct hyb_lowrank {
     float *right; /* v^T (rank, cols) */
     float *sigma; /* (rank), the largest first; 0: there is nothing left */
     float *carry; /* (rows, cols) what was not kept so far; NULL: that is forgotten */
+    bool apart;   /* the carry is the caller's, on a device: see hyb_lowrank_carry */
     int64_t n;    /* matrices so far */
     double norm,
         discarded; /* of the last one with what was carried to it, and of what was not kept of it (Frobenius) */
@@ -82,11 +82,12 @@ static void hyb_lowrank_init(hyb_lowrank *f, int64_t rows, int64_t cols, int32_t
     f->seed = seed;
 }
 
-/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
-static size_t hyb_lowrank_work(const hyb_lowrank *f)
+/* What is not kept is carried in memory of a device (rows, cols), zeros, which is the caller's, and in a checkpoint by
+ * the caller. For factors that were made to carry nothing. */
+static void hyb_lowrank_carry(hyb_lowrank *f, float *carry)
 {
-    const int64_t n = hyb_lowrank_room(f->rows * f->side) + hyb_lowrank_room(f->cols * f->side);
-    return sizeof(float) * (size_t)n + sizeof(double) * (size_t)(2 * f->side * f->side);
+    f->carry = carry;
+    f->apart = carry != NULL;
 }
 
 typedef struct hyb_lowrank_job {
@@ -94,9 +95,35 @@ typedef struct hyb_lowrank_job {
     const float *r; /* (rows, cols) */
     int64_t rows, cols;
     int side;
-    float *y, *z;         /* (rows, side), (cols, side) */
-    double *small, *turn; /* (side, side) each */
+    double *squares;             /* of the norm, and of that of what is not kept */
+    double *work;                /* hyb_factors_work */
+    float *y, *z;                /* (rows, side), (cols, side) */
+    float *left, *right, *sigma; /* as those of the factors */
+    float *whole;                /* (rows, cols) with what is carried to it, if anything is */
 } hyb_lowrank_job;
+
+/* Places in memory of the back end where it is not NULL; bytes. */
+static size_t hyb_lowrank_place(const hyb_lowrank *f, void *memory, hyb_lowrank_job *j)
+{
+    const int64_t work = hyb_lowrank_room(8 + hyb_factors_work(f->side)), y = hyb_lowrank_room(f->rows * f->side);
+    const int64_t z = hyb_lowrank_room(f->cols * f->side), left = hyb_lowrank_room(f->rows * f->rank);
+    const int64_t right = hyb_lowrank_room(f->cols * f->rank), sigma = hyb_lowrank_room(f->rank);
+    const int64_t whole = f->carry ? hyb_lowrank_room(f->rows * f->cols) : 0;
+    if (memory) {
+        j->squares = (double *)memory;
+        j->work = j->squares + 8;
+        j->y = (float *)(void *)(j->squares + work);
+        j->z = j->y + y;
+        j->left = j->z + z;
+        j->right = j->left + left;
+        j->sigma = j->right + right;
+        j->whole = j->sigma + sigma;
+    }
+    return sizeof(double) * (size_t)work + sizeof(float) * (size_t)(y + z + left + right + sigma + whole);
+}
+
+/* Bytes that hyb_lowrank_add works in: one room for all matrices, the largest that one of them asks for. */
+static size_t hyb_lowrank_work(const hyb_lowrank *f) { return hyb_lowrank_place(f, NULL, NULL); }
 
 /* y = r z */
 static void hyb_lowrank_times(const hyb_lowrank_job *j)
@@ -154,127 +181,143 @@ static float hyb_lowrank_random(uint64_t seed, uint64_t stream, uint64_t counter
 }
 
 /* Where the search begins: a matrix is often like the one before it. */
-static void hyb_lowrank_begin(const hyb_lowrank *f, float *z)
+static float hyb_lowrank_start(const hyb_lowrank *f, int64_t i, int k, double scale)
+{
+    if (k < f->rank && f->sigma[k] > 0) return f->right[k * f->cols + i];
+    return (float)(scale *
+                   (double)hyb_lowrank_random(f->seed, (uint64_t)f->n, (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+}
+static void hyb_lowrank_begin(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
     const double scale = 1 / sqrt((double)f->cols);
+    float z[4 * HYB_ORTHOGONAL_MOST]; /* some rows */
     int64_t i;
-    int k;
-    for (i = 0; i < f->cols; i++)
-        for (k = 0; k < f->side; k++)
-            z[i * f->side + k] =
-                k < f->rank && f->sigma[k] > 0
-                    ? f->right[k * f->cols + i]
-                    : (float)(scale * (double)hyb_lowrank_random(f->seed, (uint64_t)f->n,
-                                                                 (uint64_t)i * (uint64_t)f->side + (uint64_t)k));
+    int n = 0, k;
+    for (i = 0; i < f->cols; i++) {
+        for (k = 0; k < f->side; k++) z[n++] = hyb_lowrank_start(f, i, k, scale);
+        if (n + f->side <= 4 * HYB_ORTHOGONAL_MOST && i + 1 < f->cols) continue;
+        j->be->ops->write(j->be, j->z + (i + 1) * f->side - n, z, sizeof *z * (size_t)n);
+        n = 0;
+    }
+}
+
+/* x becomes orthonormal. */
+static void hyb_lowrank_orthogonal(const hyb_lowrank_job *j, float *x, int64_t rows)
+{
+    hyb_op_orthogonal op;
+    op.y = x;
+    op.rows = rows;
+    op.n = j->side;
+    op.work = j->work;
+    hyb_do_orthogonal(j->be, &op);
 }
 
 /* The space of the largest directions: y (rows, side) orthonormal, z = r^T y. */
-static hybrid_result hyb_lowrank_search(const hyb_lowrank_job *j, hybrid_error *error)
+static void hyb_lowrank_search(const hyb_lowrank_job *j)
 {
-    hybrid_result r;
     int round;
     for (round = 0; round < 2; round++) {
         hyb_lowrank_times(j);
-        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
-        hyb_orthogonal(j->y, j->rows, j->side, j->small);
+        hyb_lowrank_orthogonal(j, j->y, j->rows);
         hyb_lowrank_times_back(j);
-        if ((r = j->be->ops->sync(j->be, error)) != HYBRID_OK) return r;
-        if (!round) hyb_orthogonal(j->z, j->cols, j->side, j->small);
+        if (!round) hyb_lowrank_orthogonal(j, j->z, j->cols);
     }
-    return HYBRID_OK;
 }
 
 /* u, sigma and v of y z^T. */
-static void hyb_lowrank_factors(hyb_lowrank *f, const hyb_lowrank_job *j)
+static void hyb_lowrank_factors(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
-    const int n = j->side;
-    int64_t i;
-    int k, l;
-    hyb_gram(j->z, j->cols, n, j->small);
-    hyb_jacobi(j->small, j->turn, n);
-    for (k = 0; k < f->rank; k++) {
-        const double square = j->small[k * n + k], sigma = square > 0 ? sqrt(square) : 0;
-        f->sigma[k] = (float)sigma;
-        for (i = 0; i < f->rows; i++) {
-            double sum = 0;
-            for (l = 0; l < n; l++) sum += (double)j->y[i * n + l] * j->turn[l * n + k];
-            f->left[i * f->rank + k] = f->sigma[k] > 0 ? (float)sum : 0.0f;
-        }
-        for (i = 0; i < f->cols; i++) {
-            double sum = 0;
-            for (l = 0; l < n; l++) sum += (double)j->z[i * n + l] * j->turn[l * n + k];
-            f->right[k * f->cols + i] = f->sigma[k] > 0 ? (float)(sum / sigma) : 0.0f;
-        }
-    }
+    hyb_op_factors op;
+    op.y = j->y;
+    op.z = j->z;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.n = j->side;
+    op.rank = f->rank;
+    op.left = j->left;
+    op.right = j->right;
+    op.sigma = j->sigma;
+    op.work = j->work;
+    hyb_do_factors(j->be, &op);
 }
 
-/* What the factors leave out of r; into the carry, if there is one (r may be it). */
-static double hyb_lowrank_rest(const hyb_lowrank *f, const float *r)
+/* r with what is carried to it, and its squares: into `whole`, if anything is carried. */
+static void hyb_lowrank_whole(const hyb_lowrank *f, hyb_lowrank_job *j)
 {
-    double left[HYB_LOWRANK_MOST], squares = 0;
-    int64_t i, j;
-    int k;
-    for (i = 0; i < f->rows; i++) {
-        const float *from = r + i * f->cols;
-        double row = 0;
-        for (k = 0; k < f->rank; k++) left[k] = (double)f->left[i * f->rank + k] * (double)f->sigma[k];
-        for (j = 0; j < f->cols; j++) {
-            const float *right = f->right + j;
-            double rest = (double)from[j];
-            for (k = 0; k < f->rank; k++, right += f->cols) rest -= left[k] * (double)*right;
-            if (f->carry) f->carry[i * f->cols + j] = (float)rest;
-            row += rest * rest;
-        }
-        squares += row;
-    }
-    return sqrt(squares);
+    hyb_op_deflate op;
+    memset(&op, 0, sizeof op);
+    op.x = j->r;
+    op.add = f->carry;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.rest = f->carry ? j->whole : NULL;
+    op.squares = &j->squares[0];
+    hyb_do_deflate(j->be, &op);
+    if (f->carry) j->r = j->whole;
 }
 
-/* The norm of r with what is carried; NaN or infinite if a value is. */
-static double hyb_lowrank_norm(const hyb_lowrank *f, const float *r)
+/* What the factors leave out of it: into the carry, if there is one, and if there are numbers to carry. */
+static void hyb_lowrank_rest(const hyb_lowrank *f, const hyb_lowrank_job *j)
 {
-    double squares = 0;
-    int64_t i, j, at = 0;
-    for (i = 0; i < f->rows; i++) {
-        double row = 0;
-        for (j = 0; j < f->cols; j++, at++) {
-            const double value = (double)(f->carry ? r[at] + f->carry[at] : r[at]);
-            row += value * value;
-        }
-        squares += row;
-    }
-    return sqrt(squares);
+    hyb_op_deflate op;
+    memset(&op, 0, sizeof op);
+    op.x = j->r;
+    op.left = j->left;
+    op.sigma = j->sigma;
+    op.right = j->right;
+    op.rows = f->rows;
+    op.cols = f->cols;
+    op.rank = f->rank;
+    op.rest = f->carry;
+    op.bound = &j->squares[0];
+    op.most = HYB_LOWRANK_LARGEST * HYB_LOWRANK_LARGEST;
+    op.squares = &j->squares[1];
+    hyb_do_deflate(j->be, &op);
 }
 
-/* The factors become those of r (rows, cols) and of what was carried to it. be: the host's; r and work (of
- * hyb_lowrank_work, aligned to 64 bytes) are its memory. HYBRID_ERROR_NUMERIC: r has values that are not finite, or
- * beyond all use; nothing has been changed. Should the back end fail, r is carried to the next. */
-static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+/* What came of it, on the host, which waits for a norm, and then for the factors. HYBRID_ERROR_NUMERIC: r was not to be
+ * used. */
+static hybrid_result hyb_lowrank_fetch(hyb_lowrank *f, const hyb_lowrank_job *j, hybrid_error *error)
 {
-    const double norm = hyb_lowrank_norm(f, r);
-    hyb_lowrank_job j;
-    hybrid_result result;
-    int64_t i;
-    if (!(norm < HYB_LOWRANK_LARGEST))
+    hyb_backend *be = j->be;
+    double squares[2] = { 0, 0 };
+    hybrid_result r;
+    be->ops->read(be, squares, j->squares, sizeof squares);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    if (!(sqrt(squares[0]) < HYB_LOWRANK_LARGEST))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "a residual of %lld x %lld weights has the norm %g and is left out: the weights after the "
                         "episode are not finite, which a roll-back mends",
-                        (long long)f->rows, (long long)f->cols, norm);
-    for (i = 0; f->carry && i < f->rows * f->cols; i++) f->carry[i] += r[i];
+                        (long long)f->rows, (long long)f->cols, sqrt(squares[0]));
+    be->ops->read(be, f->left, j->left, sizeof *f->left * (size_t)(f->rows * f->rank));
+    be->ops->read(be, f->right, j->right, sizeof *f->right * (size_t)(f->cols * f->rank));
+    be->ops->read(be, f->sigma, j->sigma, sizeof *f->sigma * (size_t)f->rank);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    f->norm = sqrt(squares[0]);
+    f->discarded = sqrt(squares[1]);
+    return HYBRID_OK;
+}
+
+/* The factors become those of r (rows, cols) and of what was carried to it. r, work (of hyb_lowrank_work, aligned to 64
+ * bytes) and the carry are memory of the back end, which is the host's or a GPU's. HYBRID_ERROR_NUMERIC: r has values
+ * that are not finite, or beyond all use; nothing has been changed. Should the back end fail, r is lost. */
+static hybrid_result hyb_lowrank_add(hyb_lowrank *f, hyb_backend *be, const float *r, void *work, hybrid_error *error)
+{
+    hyb_lowrank_job j;
+    hybrid_result result;
+    memset(&j, 0, sizeof j);
+    hyb_lowrank_place(f, work, &j);
     j.be = be;
-    j.r = f->carry ? f->carry : r;
+    j.r = r;
     j.rows = f->rows;
     j.cols = f->cols;
     j.side = f->side;
-    j.small = (double *)work;
-    j.turn = j.small + j.side * j.side;
-    j.y = (float *)(void *)(j.turn + j.side * j.side);
-    j.z = j.y + hyb_lowrank_room(f->rows * f->side);
-    hyb_lowrank_begin(f, j.z);
-    if ((result = hyb_lowrank_search(&j, error)) != HYBRID_OK) return result;
+    hyb_lowrank_begin(f, &j);
+    hyb_lowrank_whole(f, &j);
+    hyb_lowrank_search(&j);
     hyb_lowrank_factors(f, &j);
-    f->norm = norm;
-    f->discarded = hyb_lowrank_rest(f, j.r);
+    hyb_lowrank_rest(f, &j);
+    if ((result = hyb_lowrank_fetch(f, &j, error)) != HYBRID_OK) return result;
     f->n++;
     f->bytes_whole += sizeof(float) * (uint64_t)(f->rows * f->cols);
     f->bytes_kept += sizeof(float) * (uint64_t)hyb_lowrank_kept(f);
@@ -299,12 +342,12 @@ static void hyb_lowrank_walk(hyb_lowrank *f, hyb_byte_walk *w)
     hyb_walk_same(w, f->rows);
     hyb_walk_same(w, f->cols);
     hyb_walk_same(w, f->rank);
-    hyb_walk_same(w, f->carry != NULL);
+    hyb_walk_same(w, f->carry != NULL && !f->apart);
     HYB_WALK(w, f->seed);
     hyb_walk_bytes(w, f->left, sizeof *f->left * (size_t)(f->rows * f->rank));
     hyb_walk_bytes(w, f->right, sizeof *f->right * (size_t)(f->cols * f->rank));
     hyb_walk_bytes(w, f->sigma, sizeof *f->sigma * (size_t)f->rank);
-    if (f->carry) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
+    if (f->carry && !f->apart) hyb_walk_bytes(w, f->carry, sizeof *f->carry * (size_t)(f->rows * f->cols));
     HYB_WALK(w, f->n);
     HYB_WALK(w, f->norm);
     HYB_WALK(w, f->discarded);

@@ -3,6 +3,7 @@
 #ifndef HYB_COMPUTE_CPU_BACKEND_C
 #define HYB_COMPUTE_CPU_BACKEND_C
 #include "../../core/lifetime.c"
+#include "lowrank.c"
 #include "trig.c"
 #include "train.c"
 

@@ -1,14 +1,16 @@
-/* predict/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats, and
- * the eigenvalues of a small symmetric one. All sums are in double and in one order, whatever the number of threads. */
-#ifndef HYB_PREDICT_ORTHOGONAL_C
-#define HYB_PREDICT_ORTHOGONAL_C
-#include "../core/base.c"
+/* compute/cpu/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats,
+ * and the eigenvalues of a small symmetric one. All sums are in double and in one order, whatever the number of
+ * threads. */
+#ifndef HYB_COMPUTE_CPU_ORTHOGONAL_C
+#define HYB_COMPUTE_CPU_ORTHOGONAL_C
+#include "../../core/base.c"
+#include "../op.c"
 
-enum { HYB_ORTHOGONAL_MOST = 64 }; /* columns, and sides of small matrices */
+#ifndef HYBRID_NO_TRAIN
 
-/* Smallest square of a pivot, the column having length 1, that Cholesky-QR is trusted with: below it the columns differ
- * by little more than the rounding of their floats. */
-#define HYB_ORTHOGONAL_PIVOT 1e-13
+    /* Smallest square of a pivot, the column having length 1, that Cholesky-QR is trusted with: below it the columns
+     * differ by little more than the rounding of their floats. */
+    #define HYB_ORTHOGONAL_PIVOT 1e-13
 
 /* g (n, n) = y^T y, of y (rows, n) */
 static void hyb_gram(const float *y, int64_t rows, int n, double *g)
@@ -143,25 +145,26 @@ static void hyb_jacobi_rotate(double *a, double *v, int n, int p, int q)
     }
 }
 
-/* The largest eigenvalue comes first. */
+/* The largest eigenvalue comes first, and of each vector the largest component is positive: so it has one sign
+ * everywhere. */
 static void hyb_jacobi_sort(double *a, double *v, int n)
 {
     int i, j, k;
     for (i = 0; i < n; i++) {
-        int best = i;
+        const double value = a[i * n + i];
+        int best = i, largest = 0;
         for (j = i + 1; j < n; j++)
             if (a[j * n + j] > a[best * n + best]) best = j;
-        if (best == i) continue;
-        {
-            const double value = a[i * n + i];
-            a[i * n + i] = a[best * n + best];
-            a[best * n + best] = value;
-        }
+        a[i * n + i] = a[best * n + best];
+        a[best * n + best] = value;
         for (k = 0; k < n; k++) {
             const double x = v[k * n + i];
             v[k * n + i] = v[k * n + best];
             v[k * n + best] = x;
+            if (fabs(v[k * n + i]) > fabs(v[largest * n + i])) largest = k;
         }
+        if (!(v[largest * n + i] < 0)) continue;
+        for (k = 0; k < n; k++) v[k * n + i] = -v[k * n + i];
     }
 }
 
@@ -186,4 +189,5 @@ static void hyb_jacobi(double *a, double *v, int n)
     }
     hyb_jacobi_sort(a, v, n);
 }
+#endif
 #endif
