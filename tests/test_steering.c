@@ -1,5 +1,5 @@
-/* A predictor that steers a run: advice that is carried out, phases by rules. Seen on the weights, against loops
- * written here; and with all of it off the run of plain AdamW, bit for bit. */
+/* A predictor that steers a run: advice that is carried out, phases by rules, what goes wrong and is mended. Seen on
+ * the weights, against loops written here; and with all of it off the run of plain AdamW, bit for bit. */
 #include "predict_bowl.h"
 
 static bool same(const bowl *a, const bowl *b) { return !memcmp(a->weights, b->weights, sizeof a->weights); }
@@ -322,6 +322,262 @@ static void test_rules(void)
             }
 }
 
+/* ---- what goes wrong --------------------------------------------------------------------------------------------- */
+
+static int64_t bad_from, bad_until; /* batches of these numbers are bad */
+static double bad_as;
+static bool is_bad(int64_t number) { return number >= bad_from && number < bad_until; }
+static double bad_loss(int64_t number, double loss) { return is_bad(number) ? bad_as : loss; }
+static double bad_spike(int64_t number, double loss) { return is_bad(number) ? loss * bad_as : loss; }
+static double bad_length(int64_t number) { return is_bad(number) ? bad_as : 1; }
+static bool works(int64_t number) { return !is_bad(number); }
+
+/* A run with a predictor, one step at a time. */
+typedef struct mended {
+    bowl m;
+    hybrid_trainer *t;
+    hybrid_predictor *p;
+    hybrid_predict_metrics told;
+    hybrid_train_metrics step;
+    hybrid_error e;
+} mended;
+
+static void mended_begin(mended *r, const hybrid_predict_desc *as)
+{
+    hybrid_predict_desc d = *as;
+    r->t = bowl_trainer(&r->m);
+    d.trainer = r->t;
+    d.user = &r->m;
+    r->p = bowl_predictor(&d);
+}
+static hybrid_result mended_step(mended *r)
+{
+    const hybrid_result result = bowl_step(r->t, &r->m, &r->step, &r->e);
+    hybrid_predictor_metrics(r->p, &r->told);
+    return result;
+}
+static void mended_end(mended *r)
+{
+    hybrid_predictor_destroy(r->p);
+    hybrid_trainer_destroy(r->t);
+}
+
+/* Batches without a finite loss are left out: the run is that of a trainer that never saw them. Four in a row are too
+ * many: that step is not done, and says so. */
+static void test_skip(void)
+{
+    mended r;
+    bowl plain;
+    hybrid_trainer *u;
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_OFF);
+    int i, many;
+    TEST("batches that are left out");
+    for (many = 1; many <= 4; many++) {
+        bad_from = 50;
+        bad_until = 50 + many;
+        bad_as = many & 1 ? HUGE_VAL : (double)NAN;
+        bowl_make(&r.m);
+        plain = r.m;
+        r.m.shown = bad_loss;
+        mended_begin(&r, &d);
+        u = bowl_trainer(&plain);
+        bowl_run(u, &plain, 50);
+        for (i = 0; i < 50; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        for (i = 0; i < HYB_MIN(many, 3); i++) {
+            CHECK(!mended_step(&r), "%s", r.e.message);
+            CHECK(r.step.predict.event == HYBRID_PREDICT_WENT_BACK && r.step.step == 50 && same(&r.m, &plain),
+                  "step %d", (int)r.step.step);
+            CHECK(r.told.recoveries[HYBRID_RECOVERY_SKIP_BATCH] == i + 1, "%d",
+                  (int)r.told.recoveries[HYBRID_RECOVERY_SKIP_BATCH]);
+        }
+        if (many == 4)
+            CHECK(mended_step(&r) == HYBRID_ERROR_NUMERIC && strstr(r.e.message, "step 51 was not done") &&
+                      r.told.recoveries[HYBRID_RECOVERY_ABORT] == 1 && same(&r.m, &plain),
+                  "%s", r.e.message);
+        plain.at += many;
+        for (i = 0; i < 50; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        bowl_run(u, &plain, 100);
+        CHECK(same(&r.m, &plain) && r.m.gone == 0 && r.m.at == 100 + many, "%d bad ones: other weights", many);
+        mended_end(&r);
+        hybrid_trainer_destroy(u);
+    }
+}
+
+/* Without a snapshot a bad batch after a move is left out, too: there is no room for one. */
+static void test_no_snapshot(void)
+{
+    mended r;
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    float before[VALUES];
+    TEST("a snapshot that there is no room for");
+    bowl_make(&r.m);
+    r.m.shown = bad_loss;
+    bad_from = bad_until = 0;
+    bad_as = HUGE_VAL;
+    d.no_snapshot = true;
+    mended_begin(&r, &d);
+    do CHECK(!mended_step(&r), "%s", r.e.message);
+    while (!r.told.n_moves && r.step.step < 100);
+    CHECK(r.told.n_moves == 1, "no move");
+    bad_from = r.m.at;
+    bad_until = bad_from + 1;
+    memcpy(before, r.m.weights, sizeof before);
+    CHECK(!mended_step(&r) && r.told.recoveries[HYBRID_RECOVERY_SKIP_BATCH] == 1 && !r.told.n_rollbacks, "%s",
+          r.e.message);
+    CHECK(!memcmp(before, r.m.weights, sizeof before) && !mended_step(&r) && memcmp(before, r.m.weights, sizeof before),
+          "weights");
+    mended_end(&r);
+}
+
+/* What rises a little makes predictions shorter; more, true steps come alone for a while; a gradient that explodes
+ * brings back what was before the move. */
+static void test_severity(void)
+{
+    static const double spikes[] = { 1.0, 1.35, 1.75 };
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    int k, i;
+    TEST("what is suspicious");
+    for (k = 0; k < 3; k++) {
+        mended r;
+        int64_t moves, shorter, full;
+        bowl_make(&r.m);
+        r.m.shown = bad_spike;
+        r.m.n_steps = 1000;
+        bad_as = spikes[k];
+        bad_from = 205;
+        bad_until = 206;
+        mended_begin(&r, &d);
+        for (i = 0; i < 205; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        shorter = r.told.recoveries[HYBRID_RECOVERY_SHORTEN];
+        full = r.told.recoveries[HYBRID_RECOVERY_FORCE_FULL];
+        moves = r.told.n_moves;
+        r.p->phases.scale = 1;
+        CHECK(!mended_step(&r), "%s", r.e.message);
+        CHECK(r.told.recoveries[HYBRID_RECOVERY_SHORTEN] - shorter == (k == 1) && (r.p->phases.scale < 0.6) == (k == 1),
+              "spike %d: shorter by %g", k, r.p->phases.scale);
+        CHECK(r.told.recoveries[HYBRID_RECOVERY_FORCE_FULL] - full == (k == 2), "spike %d: true steps", k);
+        for (i = 0; i < 14; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        CHECK((r.told.n_moves == moves) == (k == 2), "spike %d: %d moves", k, (int)(r.told.n_moves - moves));
+        mended_end(&r);
+    }
+}
+
+static void test_explosion(void)
+{
+    mended r;
+    bowl twin;
+    hybrid_trainer *u;
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    TEST("a gradient that explodes");
+    bowl_make(&r.m);
+    twin = r.m;
+    r.m.length = bad_length;
+    bad_from = bad_until = 0;
+    bad_as = 1e6;
+    mended_begin(&r, &d);
+    do CHECK(!mended_step(&r), "%s", r.e.message);
+    while (!r.told.n_moves && r.step.step < 100);
+    u = bowl_trainer(&twin);
+    bowl_run(u, &twin, r.step.step);
+    CHECK(!same(&twin, &r.m), "no move");
+    bad_from = r.m.at + 2;
+    bad_until = bad_from + 1;
+    CHECK(!mended_step(&r) && !mended_step(&r) && !mended_step(&r), "%s", r.e.message);
+    CHECK(r.step.predict.event == HYBRID_PREDICT_WENT_BACK && same(&twin, &r.m) && r.m.gone == 1 &&
+              r.m.at == hybrid_trainer_steps(u) && r.told.recoveries[HYBRID_RECOVERY_ROLL_BACK] == 1 &&
+              r.told.n_rollbacks == 1,
+          "step %d", (int)r.step.step);
+    mended_end(&r);
+    hybrid_trainer_destroy(u);
+}
+
+/* Its own numbers are spoilt: it begins anew, and the run goes on. */
+static void test_reset(void)
+{
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    int k, i;
+    TEST("a predictor that has lost its wits");
+    for (k = 0; k < 3; k++) {
+        mended r;
+        bowl_make(&r.m);
+        r.m.n_steps = 1000;
+        d.members = k == 2;
+        mended_begin(&r, &d);
+        for (i = 0; i < 95; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        if (k == 0) r.p->band.level = (double)NAN;
+        if (k == 1) r.p->x[17] = INFINITY;
+        if (k == 2) r.p->forecast.spread = NAN;
+        if (k == 2) CHECK(r.p->foresees, "nothing is foreseen");
+        CHECK(!mended_step(&r), "%s", r.e.message);
+        CHECK(r.told.recoveries[HYBRID_RECOVERY_RESET_PREDICTOR] == 1 && !r.p->features.n_loss && !r.p->conformal.n &&
+                  !r.p->foresees && r.p->band.level == 0 && r.told.n_moves > 0,
+              "%d: %d", k, (int)r.told.recoveries[HYBRID_RECOVERY_RESET_PREDICTOR]);
+        for (i = 0; i < 60; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+        CHECK(r.told.recoveries[HYBRID_RECOVERY_RESET_PREDICTOR] == 1 && r.p->band.sigma > 0, "it learns again");
+        mended_end(&r);
+    }
+}
+
+/* Predictions that fail have to be surer, where a threshold is asked; a transition that cannot be brings true steps. */
+static void test_threshold(void)
+{
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_C);
+    int k, i;
+    TEST("thresholds and transitions");
+    for (k = 0; k < 2; k++) {
+        mended r;
+        double before;
+        bowl_make(&r.m);
+        r.m.n_steps = 1000;
+        d.rule = k ? HYBRID_RULE_STATIC : HYBRID_RULE_AUTO;
+        d.confidence_threshold = 0.4f;
+        mended_begin(&r, &d);
+        before = r.p->phases.threshold;
+        for (i = 0; i < 9; i++) hyb_phases_observe(&r.p->phases, false, 0.1);
+        for (i = 0; i < 500 && r.p->phases.n_outcomes < 10; i++) {
+            r.p->phases.consecutive = 0;
+            CHECK(!mended_step(&r), "%s", r.e.message);
+        }
+        CHECK(r.p->phases.n_outcomes == 10, "%d: no prediction was judged", k);
+        CHECK(fabs(r.p->phases.threshold - before - (k ? 0.05 : 0)) < 1e-9 &&
+                  r.told.recoveries[HYBRID_RECOVERY_RAISE_THRESHOLD] == k,
+              "threshold %g", r.p->phases.threshold);
+        hyb_phases_enter(&r.p->phases, HYB_PHASE_WARMUP, 5);
+        i = (int)r.told.recoveries[HYBRID_RECOVERY_FORCE_FULL];
+        CHECK(!mended_step(&r) && r.told.recoveries[HYBRID_RECOVERY_FORCE_FULL] == i + 1, "a transition");
+        for (i = 0; i < 9; i++)
+            CHECK(!mended_step(&r) && r.step.predict.phase == HYBRID_PHASE_FULL, "step %d after it: phase %d", i,
+                  (int)r.step.predict.phase);
+        mended_end(&r);
+    }
+}
+
+/* A model whose function fails, and a checkpoint that cannot be written, are the caller's to hear of; weights are as
+ * before, and the run goes on with the bits that it would have had. */
+static void test_others(void)
+{
+    mended r;
+    bowl twin;
+    hybrid_predict_desc d = bowl_desc(NULL, NULL, HYBRID_PREDICT_A);
+    int i;
+    TEST("failures of others");
+    bowl_make(&r.m);
+    twin = r.m;
+    r.m.works = works;
+    bad_from = 73;
+    bad_until = 74;
+    mended_begin(&r, &d);
+    for (i = 0; i < 73; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+    CHECK(mended_step(&r) && strlen(r.e.message) > 20 && hybrid_trainer_steps(r.t) == 73, "%s", r.e.message);
+    r.m.at = 73;
+    bad_from = 1000;
+    CHECK(hybrid_trainer_save(r.t, "build/no/such/folder/x.ckpt", &r.e) == HYBRID_ERROR_IO, "%s", r.e.message);
+    for (i = 73; i < 150; i++) CHECK(!mended_step(&r), "%s", r.e.message);
+    bowl_whole(&twin, d, 150, NULL);
+    CHECK(same(&twin, &r.m), "other weights");
+    mended_end(&r);
+}
+
 /* ---- checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* Gone on with from a checkpoint in the middle of everything: the same bits. */
@@ -422,6 +678,13 @@ int main(void)
     test_horizons();
     test_batches();
     test_rules();
+    test_skip();
+    test_no_snapshot();
+    test_severity();
+    test_explosion();
+    test_reset();
+    test_threshold();
+    test_others();
     test_resumes();
     test_refused();
     return test_end();

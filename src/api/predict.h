@@ -21,7 +21,8 @@
  *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
  *
  * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
- * back to what they were before the last move, bit for bit. */
+ * back to what they were before the last move, bit for bit. What else is done when something goes wrong: see
+ * hybrid_recovery. */
 #ifndef HYB_API_PREDICT_H
 #define HYB_API_PREDICT_H
 #include "trainer.h"
@@ -59,6 +60,21 @@ enum {
     HYBRID_TUNE_BATCHES = 16, /* batches of a step follow the noise of gradients; see hybrid_trainer_set_batches */
     HYBRID_TUNE_ALL = 31
 };
+
+/* What is done when something goes wrong, from the mildest to the strongest; where one cannot be done the next stronger
+ * one is. */
+typedef enum hybrid_recovery {
+    HYBRID_RECOVERY_GO_ON = 0,  /* nothing has to be done */
+    HYBRID_RECOVERY_SKIP_BATCH, /* the loss of a batch is not finite, and nothing was moved that could be taken back:
+                                 * the batch is left out, and the step is not taken; three in a row at most */
+    HYBRID_RECOVERY_SHORTEN,    /* something is suspicious: predictions become shorter */
+    HYBRID_RECOVERY_RAISE_THRESHOLD, /* they succeed less often than they claim: confidence_threshold is raised */
+    HYBRID_RECOVERY_FORCE_FULL,      /* something goes wrong: true steps alone for a while */
+    HYBRID_RECOVERY_RESET_PREDICTOR, /* the predictor's own numbers are not finite: it forgets what it has learnt */
+    HYBRID_RECOVERY_ROLL_BACK,       /* the run goes astray: back to before the last move */
+    HYBRID_RECOVERY_ABORT,           /* the step ends with an error, and weights are as before it */
+    HYBRID_RECOVERIES
+} hybrid_recovery;
 
 /* Zero is a sensible default for every field but trainer. */
 typedef struct hybrid_predict_desc {
@@ -130,6 +146,7 @@ typedef struct hybrid_predict_metrics {
     /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
+    int64_t recoveries[HYBRID_RECOVERIES];                /* how often each was carried out */
     /* Of hybrid_predict_desc.tune, as usual where a part is off, or knows too little: */
     double health;                       /* 0 to 1; 0: not known */
     double advised_rate, advised_length; /* factors, of the learning rate and of predictions; 1: as usual */

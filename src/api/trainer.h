@@ -102,7 +102,8 @@ typedef enum hybrid_predict_event {
     HYBRID_PREDICT_NOTHING = 0,
     HYBRID_PREDICT_MOVED,     /* after the step, weights were moved along what is predicted */
     HYBRID_PREDICT_WENT_BACK, /* weights, optimizer and number of steps are those of an earlier step again, and this one
-                               * was not taken: metrics.step is the earlier step's */
+                               * was not taken: metrics.step is the earlier step's. Where only its batch is left out,
+                               * that is the step before */
     HYBRID_PREDICT_AUDITED    /* the step belongs to the trial of a move, and will be taken back */
 } hybrid_predict_event;
 

@@ -29,7 +29,7 @@ static double hyb_audit_rate(int64_t done, int64_t steps)
 static void hyb_predictor_audit_rate(hybrid_predictor *p)
 {
     const hyb_audit *a = &p->audit;
-    p->t->rate_factor = p->now.rate_factor;
+    hyb_steer_rate(p);
     if (a->open) p->t->rate_factor *= hyb_audit_rate(a->done, p->desc.audit_steps);
 }
 

@@ -7,6 +7,8 @@
 #ifndef HYB_PREDICT_LOOP_C
 #define HYB_PREDICT_LOOP_C
 #include "audit.c"
+#include "mend.c"
+#include "moves.c"
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
 
@@ -16,6 +18,7 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
     const double l = hyb_log_loss(seen->loss);
     hyb_reading reading;
     hyb_action action;
+    hybrid_result r;
     if (p->audit.open) return hyb_predictor_branch_arrived(p, seen, again, error);
     memset(&reading, 0, sizeof reading);
     reading.loss = seen->loss;
@@ -26,18 +29,9 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
         reading.surprise = HYB_MAX((l - p->band.expected) * HYB_CONFORMAL_GAUSS / HYB_MAX(hyb_band_half(p), 1e-9), 0.0);
     reading.can_go_back = p->now.can_go_back != 0;
     action = hyb_monitor_look(&p->monitor, &reading);
-    hyb_phases_act(&p->phases, &action);
-    if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
-    if (action.act == HYB_ACT_ABORT)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
-                        (long long)seen->step, action.why ? action.why : "the run goes astray");
-    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) {
-        hyb_steer_groups(p, seen);
-        return HYBRID_OK;
-    }
-    *again = true;
-    hyb_monitor_rolled_back(&p->monitor);
-    return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
+    r = hyb_mend_act(p, seen, &action, again, error);
+    if (!r && !*again) hyb_steer_groups(p, seen);
+    return r;
 }
 
 /* ---- the end of a window ----------------------------------------------------------------------------------------- */
@@ -379,6 +373,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     hybrid_result r;
     bool back;
     p->said = p->worth = 0;
+    p->now.skips_in_row = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->audit.open) return hyb_predictor_branch_updated(p, seen, &metrics->predict, error);
     if (p->band.sigma > 0) {
@@ -395,6 +390,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         return HYBRID_OK;
     }
     if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
+    if (!r) r = hyb_mend_success(p, error);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
     if (!r && ended && p->hindsight) hyb_predictor_foretell_loss(p);
@@ -402,6 +398,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
     }
+    if (!r) r = hyb_mend_look(p, error);
     hyb_predictor_tell(p, moves, &metrics->predict);
     p->seconds += (double)(hyb_now_ns() - since) * 1e-9;
     return r;

@@ -77,6 +77,7 @@ typedef struct hyb_phases {
     int64_t n_errors, low_streak;      /* low ones in a row */
     int64_t good[HYB_OUTCOMES];        /* 1: a prediction that was good */
     int64_t n_outcomes;
+    int64_t n_illegal, illegal; /* transitions that were refused; to which phase the last one was */
 } hyb_phases;
 
 static void hyb_phases_init(hyb_phases *p, const hyb_phases_desc *desc)
@@ -133,6 +134,8 @@ static hyb_phase_result hyb_phases_enter(hyb_phases *p, hyb_phase to, int64_t le
 {
     if (!hyb_phase_can_follow(p->phase, to) || length < 1) {
         hyb_phases_force_full(p, HYB_ILLEGAL_FULL);
+        p->n_illegal++;
+        p->illegal = to;
         return HYB_PHASE_ILLEGAL;
     }
     if (to == HYB_PHASE_FULL) p->arm = HYB_ARM_OFF;

@@ -103,21 +103,6 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_predictor_audit_rate(p);
 }
 
-/* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
-static void hyb_predictor_prior(hybrid_predictor *p)
-{
-    int i;
-    hyb_bandit_init(&p->bandit, p->desc.seed);
-    for (i = 0; i < HYB_N_ARMS; i++)
-        if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
-}
-
-/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
-static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
-{
-    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
-}
-
 static bool hyb_predictor_has_hindsight(const hybrid_predict_desc *d)
 {
     return d->keep_last || d->correct || d->residuals || d->correct_loss || d->accumulate;
@@ -145,27 +130,13 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.max_consecutive = p->desc.max_consecutive;
     phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
-    memset(&p->band, 0, sizeof p->band);
-    memset(&p->episode, 0, sizeof p->episode);
     memset(&p->audit, 0, sizeof p->audit);
-    memset(p->x, 0, sizeof p->x);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
-    p->episode.confidence = 0.5;
-    p->t->rate_factor = 1;
-    hyb_features_init(&p->features, p->t->model ? log((double)p->t->model->hp.n_vocab) : 0);
-    hyb_law_init(&p->law);
-    hyb_conformal_init(&p->conformal);
-    hyb_platt_init(&p->platt);
-    hyb_score_init(&p->score);
+    hyb_predictor_forget(p);
     hyb_monitor_init(&p->monitor, &monitor);
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
-    hyb_predictor_prior(p);
-    hyb_steer_init(p);
-    p->foresees = false;
-    if (p->world) hyb_world_begin(p->world);
-    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -364,6 +335,7 @@ static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_
     const hyb_steer_state *s = &p->steer.now;
     const bool looks = p->desc.tune != 0;
     int i;
+    for (i = 0; i < HYB_RECOVERY_COUNT; i++) m->recoveries[i] = p->now.n_recoveries[i];
     m->health = s->health;
     m->advised_rate = looks && s->advised_rate > 0 ? s->advised_rate : 1;
     m->advised_length = looks && s->advised_length > 0 ? s->advised_length : 1;

@@ -157,13 +157,12 @@ typedef struct hyb_recover_ops {
     hyb_recover_fn run[HYB_RECOVERY_COUNT];
 } hyb_recover_ops;
 
-/* Recovers: by what the list says, or by what is stronger. *done: what was done. OK: the run goes on; else its result,
- * with the sentence in error. The amount belongs to the list's recovery; a stronger one has its own: 20 true steps, or
+/* Recovers: by that recovery, or by what is stronger. *done: what was done. OK: the run goes on; else the fault's result,
+ * with the sentence in error. The amount belongs to the first recovery; a stronger one has its own: 20 true steps, or
  * the rate as it is. */
-static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
-                                 hyb_recovery *done, hybrid_error *error)
+static hybrid_result hyb_recover_by(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
+                                    hyb_recovery recovery, hyb_recovery *done, hybrid_error *error)
 {
-    hyb_recovery recovery = hyb_recovery_of(fault->kind);
     double amount = hyb_fault_amount(fault);
     while (recovery != HYB_RECOVERY_ABORT && recovery != HYB_RECOVERY_GO_ON) {
         if (ops->run[recovery] && ops->run[recovery](controller, fault, amount)) break;
@@ -172,5 +171,12 @@ static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, c
     }
     if (done) *done = recovery;
     return hyb_recovery_goes_on(recovery) ? HYBRID_OK : hyb_fault_say(fault, error);
+}
+
+/* The same, by what the list says. */
+static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
+                                 hyb_recovery *done, hybrid_error *error)
+{
+    return hyb_recover_by(ops, controller, fault, hyb_recovery_of(fault->kind), done, error);
 }
 #endif
