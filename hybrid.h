@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ab50b45366b71c54): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 29607fa98fa5366c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,266 +53,268 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      323  base.h                   version, linkage, results, errors, allocator, log
- *      453  runtime.h                what models and sessions share: memory, log, worker threads
- *      524  quant.h                  names, sizes, encode, decode
- *      626  gguf.h                   what is in a model file, and writing one
- *      831  tokenizer.h              text to tokens and back
- *     1002  chat.h                   templates that make a prompt of a conversation
- *     1132  grammar.h                answers with a form
- *     1189  bpe_trainer.h            a vocabulary from raw text
- *     1261  train_data.h             batches out of texts, tokens or conversations
- *     1370  model.h                  load, describe
- *     1453  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1587  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1690  sampler.h                from logits to the next token
- *     1762  shape.h                  models from nothing
- *     1795  trainable.h              training somebody else's model
- *     1834  trainer.h                change the weights of a model so that it predicts given texts better
- *     2152  predict.h                a training that is watched, and moved along where it goes anyway
- *     2326  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2404  learn.h                  an adapter is told something, and can be made to forget it
- *     2483  session.h                a conversation
+ *      325  base.h                   version, linkage, results, errors, allocator, log
+ *      455  runtime.h                what models and sessions share: memory, log, worker threads
+ *      526  quant.h                  names, sizes, encode, decode
+ *      628  gguf.h                   what is in a model file, and writing one
+ *      833  tokenizer.h              text to tokens and back
+ *     1004  chat.h                   templates that make a prompt of a conversation
+ *     1134  grammar.h                answers with a form
+ *     1191  bpe_trainer.h            a vocabulary from raw text
+ *     1263  train_data.h             batches out of texts, tokens or conversations
+ *     1372  model.h                  load, describe
+ *     1455  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1589  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1692  sampler.h                from logits to the next token
+ *     1764  shape.h                  models from nothing
+ *     1797  trainable.h              training somebody else's model
+ *     1836  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2155  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2354  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2432  learn.h                  an adapter is told something, and can be made to forget it
+ *     2511  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2561  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2665  macros.h                 what compilers call things, and the macros that every room uses
- *     2743  base.c                   what every room uses: results, errors, checked sizes
- *     2824  fpenv.c                  the floating-point environment at the border of the library
- *     3053  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3132  fma.c                    a * b + c with one rounding
- *     3172  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3253  decimal.c                doubles as text, the same in every locale
- *     3385  thread.c                 atomics, threads, and the worker pool
- *     3882  cpu.c                    what this processor and its operating system can do
- *     4005  hash.c                   where a name belongs in a table
- *     4107  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4145  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4233  grow.c                   arrays that grow
- *     4257  stack.c                  how much of the thread's stack a recursion may take
- *     4305  device.c                 which GPU a runtime uses
- *     4421  lifetime.c               creates and ends runtimes
- *     4576  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4817  output.c                 a file that is written
- *     5337  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5375  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    66445  end.h                    closes what core/begin opened
+ *     2589  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2693  macros.h                 what compilers call things, and the macros that every room uses
+ *     2771  base.c                   what every room uses: results, errors, checked sizes
+ *     2852  fpenv.c                  the floating-point environment at the border of the library
+ *     3081  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3160  fma.c                    a * b + c with one rounding
+ *     3200  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3281  decimal.c                doubles as text, the same in every locale
+ *     3413  thread.c                 atomics, threads, and the worker pool
+ *     3910  cpu.c                    what this processor and its operating system can do
+ *     4033  hash.c                   where a name belongs in a table
+ *     4135  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4173  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4261  grow.c                   arrays that grow
+ *     4285  stack.c                  how much of the thread's stack a recursion may take
+ *     4333  device.c                 which GPU a runtime uses
+ *     4449  lifetime.c               creates and ends runtimes
+ *     4604  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4845  output.c                 a file that is written
+ *     5365  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5403  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    66781  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5809  names.c                  names that must differ, found by hash
- *     5906  value.c                  the 13 types of metadata values and their items
- *     6054  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6265  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6602  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7122  write.c                  makes a GGUF file
+ *     5837  names.c                  names that must differ, found by hash
+ *     5934  value.c                  the 13 types of metadata values and their items
+ *     6082  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6293  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6630  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7150  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7836  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7955  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8290  floats.c                 the types that are plain numbers
- *     8330  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8529  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8765  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8913  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9187  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9312  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9391  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7864  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7983  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8318  floats.c                 the types that are plain numbers
+ *     8358  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8557  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8793  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8941  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9215  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9340  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9419  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9616  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10567  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10687  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10961  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11428  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11930  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12132  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12227  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12764  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12988  tokenizer/bpe.c          the merging
- *    13401  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13486  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13872  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14123  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14281  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14523  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15318  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15714  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16098  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16440  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17281  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18137  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18649  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18689  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18932  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19243  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19289  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19450  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19652  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19788  jinja/test.c             what follows 'is', and the functions that every template has
- *    19990  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20304  jinja/parse.c            tokens to a tree
- *    21012  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21319  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21902  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22116  chat.c                   a conversation as the variables that chat templates expect
- *    22332  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22504  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22924  grammar/rules.c          the form in which rules are matched
- *    23380  grammar/match.c          where a text stands in a grammar
- *    23868  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9644  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10595  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10715  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10989  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11456  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11958  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12160  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12255  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12792  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13016  tokenizer/bpe.c          the merging
+ *    13429  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13514  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13900  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14151  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14309  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14551  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15346  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15742  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16126  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16468  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17309  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18165  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18677  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18717  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18960  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19271  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19317  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19478  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19680  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19816  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20018  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20332  jinja/parse.c            tokens to a tree
+ *    21040  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21347  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21930  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22144  chat.c                   a conversation as the variables that chat templates expect
+ *    22360  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22532  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22952  grammar/rules.c          the form in which rules are matched
+ *    23408  grammar/match.c          where a text stands in a grammar
+ *    23896  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24212  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25100  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25215  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25331  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25426  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25616  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25643  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25681  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25809  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26547  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26772  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26810  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26946  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27017  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27121  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27592  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    27988  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28281  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28506  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29262  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29462  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30526  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31175  cpu/int/select.c         the table of integer-block kernels
- *    31235  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31311  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36067  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38424  cpu/select.c             the kernels of an instruction set
- *    38477  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38885  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39185  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39227  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39825  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40016  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    40079  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24240  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25128  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25243  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25359  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25454  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25644  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25671  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25709  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25837  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26575  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26800  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26838  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26974  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27045  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27149  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27620  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    28016  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28309  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28534  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29290  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29490  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30554  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31203  cpu/int/select.c         the table of integer-block kernels
+ *    31263  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31339  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36095  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38452  cpu/select.c             the kernels of an instruction set
+ *    38505  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38913  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39213  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39255  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39853  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40044  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40107  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40727  arch.c                   the table of architectures
- *    40853  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    41193  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41566  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41828  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42038  adapter_worn.c           the copy of an adapter that passes on the host read
- *    42250  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42734  back.c                   the steps of a backward pass that several parts take
- *    42929  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    43172  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    43238  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43419  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43557  parts/experts.c          a mixture of experts (Shazeer et al
- *    43722  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43788  net.c                    which parts the layers of a model have, and which tensors
- *    43951  unused.c                 tensors of the file that the model is not computed with
- *    44125  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    44174  forward.c                one pass of a batch through any model, over the op table
- *    44440  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45014  place.c                  which layers run where
- *    45276  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45362  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45650  adapter_make.c           adapters from nothing, and what they are
- *    45900  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40755  arch.c                   the table of architectures
+ *    40881  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    41221  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41594  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41856  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42066  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    42278  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42762  back.c                   the steps of a backward pass that several parts take
+ *    42957  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    43200  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    43266  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43447  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43585  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43750  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43816  net.c                    which parts the layers of a model have, and which tensors
+ *    43979  unused.c                 tensors of the file that the model is not computed with
+ *    44153  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    44202  forward.c                one pass of a batch through any model, over the op table
+ *    44468  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45042  place.c                  which layers run where
+ *    45304  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45390  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45678  adapter_make.c           adapters from nothing, and what they are
+ *    45928  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    46185  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46533  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46885  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    47190  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    47278  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    48151  adapters.c               a sequence puts adapters on, and takes them off
- *    48267  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48634  next.c                   the next token of a sequence
- *    48739  plan.c                   the bytes of a model and a context before they are loaded
- *    48860  dialog.c                 the messages of a conversation, and the prompt that they make
- *    49051  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    46213  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46561  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46913  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    47218  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    47306  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    48179  adapters.c               a sequence puts adapters on, and takes them off
+ *    48295  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48662  next.c                   the next token of a sequence
+ *    48767  plan.c                   the bytes of a model and a context before they are loaded
+ *    48888  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    49079  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49550  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49589  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49654  documents.c              the texts of a corpus, one document after the other
- *    49893  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    50087  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50587  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50897  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    51211  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51586  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    52043  shape.c                  models from nothing
- *    52360  schedule.c               the learning rate of a step
- *    52406  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52922  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    52972  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53424  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53524  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53562  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    54102  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    54287  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54356  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54393  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54577  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55369  lesson.c                 examples as tokens, and the batches of a step
- *    55728  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55958  export.c                 the weights of a trainer as a model file
- *    56206  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56318  checkpoint.c             everything that a training goes on with, in a file
- *    57212  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57804  picture.c                the curve of a run as an SVG.
+ *    49578  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49617  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49682  documents.c              the texts of a corpus, one document after the other
+ *    49921  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    50115  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50615  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50925  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    51239  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51614  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    52071  shape.c                  models from nothing
+ *    52388  schedule.c               the learning rate of a step
+ *    52434  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52950  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    53002  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53454  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53554  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53592  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    54132  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    54317  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54386  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54423  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54607  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55400  lesson.c                 examples as tokens, and the batches of a step
+ *    55759  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55989  export.c                 the weights of a trainer as a model file
+ *    56237  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56349  checkpoint.c             everything that a training goes on with, in a file
+ *    57243  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57835  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58641  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58687  panel.c                  values of many ticks side by side, and products with them
- *    58810  gru.c                    a gated recurrent cell (Cho et al
- *    58891  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    58981  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    59041  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    59241  member.c                 the weights of one world model: how large, where, and how they begin
- *    59342  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59565  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59697  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59876  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    60140  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    60314  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60513  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60616  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60905  law.c                    the curve that the loss follows over many windows,
- *    61179  calibration.c            predictions that say how sure they are, held to what then happened
- *    61359  monitor.c                whether a run goes astray, and what should be done about it
- *    61611  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61671  bandit.c                 which arm is worth it now
- *    61909  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    62050  phases.c                 which phase the next step belongs to, and for how long
- *    62289  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62643  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62712  residuals.c              what predictions got wrong
- *    62962  corrector.c              takes away what predicted coefficients get wrong again and again
- *    63121  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63215  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63313  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63488  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63576  plateau.c                whether a run stands still
- *    63661  horizons.c               how far ahead predictions are good for anything
- *    63750  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63803  ramp.c                   how many batches a step should add up
- *    63868  tuning.c                 what could be made better while a run goes on
- *    64012  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    64108  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64435  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    64717  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    64987  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    65055  moves.c                  how weights are moved, by each of the ways
- *    65257  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    65427  audit.c                  what a move is really worth: a trial
- *    65566  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    65974  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58672  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58718  panel.c                  values of many ticks side by side, and products with them
+ *    58841  gru.c                    a gated recurrent cell (Cho et al
+ *    58922  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    59012  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    59072  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    59272  member.c                 the weights of one world model: how large, where, and how they begin
+ *    59373  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59596  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59728  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59907  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    60171  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    60345  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60544  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60647  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60936  law.c                    the curve that the loss follows over many windows,
+ *    61210  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61390  monitor.c                whether a run goes astray, and what should be done about it
+ *    61642  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61702  bandit.c                 which arm is worth it now
+ *    61940  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    62084  phases.c                 which phase the next step belongs to, and for how long
+ *    62323  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62677  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62746  residuals.c              what predictions got wrong
+ *    62996  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    63155  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63249  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63347  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63529  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63617  plateau.c                whether a run stands still
+ *    63702  horizons.c               how far ahead predictions are good for anything
+ *    63791  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63844  ramp.c                   how many batches a step should add up
+ *    63909  tuning.c                 what could be made better while a run goes on
+ *    64053  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    64149  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64476  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    64758  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    65031  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    65099  moves.c                  how weights are moved, by each of the ways
+ *    65301  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    65471  audit.c                  what a move is really worth: a trial
+ *    65610  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    65875  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    65927  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    66332  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1930,7 +1932,8 @@ typedef enum hybrid_predict_event {
     HYBRID_PREDICT_NOTHING = 0,
     HYBRID_PREDICT_MOVED,     /* after the step, weights were moved along what is predicted */
     HYBRID_PREDICT_WENT_BACK, /* weights, optimizer and number of steps are those of an earlier step again, and this one
-                               * was not taken: metrics.step is the earlier step's */
+                               * was not taken: metrics.step is the earlier step's. Where only its batch is left out,
+                               * that is the step before */
     HYBRID_PREDICT_AUDITED    /* the step belongs to the trial of a move, and will be taken back */
 } hybrid_predict_event;
 
@@ -2173,7 +2176,8 @@ HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const ch
  *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
  *
  * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
- * back to what they were before the last move, bit for bit. */
+ * back to what they were before the last move, bit for bit. What else is done when something goes wrong: see
+ * hybrid_recovery. */
 
 typedef struct hybrid_predictor hybrid_predictor;
 
@@ -2200,7 +2204,7 @@ typedef enum hybrid_predict_rule {
 /* What could be made better while a run goes on: bits of hybrid_predict_desc.tune. */
 enum {
     HYBRID_TUNE_HEALTH = 1,   /* how well the run goes, 0 to 1: a run in bad health has a smaller rate, shorter
-                               * predictions   and true steps first */
+                               * predictions and true steps first */
     HYBRID_TUNE_GROUPS = 2,   /* gradients of a kind of weights that are out of proportion to these are shortened */
     HYBRID_TUNE_PLATEAU = 4,  /* where the loss stands still early on, the rate is half as high again for 100 steps */
     HYBRID_TUNE_HORIZONS = 8, /* nothing is predicted farther ahead than the loss is foretold better than by its last
@@ -2208,6 +2212,21 @@ enum {
     HYBRID_TUNE_BATCHES = 16, /* batches of a step follow the noise of gradients; see hybrid_trainer_set_batches */
     HYBRID_TUNE_ALL = 31
 };
+
+/* What is done when something goes wrong, from the mildest to the strongest; where one cannot be done the next stronger
+ * one is. */
+typedef enum hybrid_recovery {
+    HYBRID_RECOVERY_GO_ON = 0,  /* nothing has to be done */
+    HYBRID_RECOVERY_SKIP_BATCH, /* the loss of a batch is not finite, and nothing was moved that could be taken back:
+                                 * the batch is left out, and the step is not taken; three in a row at most */
+    HYBRID_RECOVERY_SHORTEN,    /* something is suspicious: predictions become shorter */
+    HYBRID_RECOVERY_RAISE_THRESHOLD, /* they succeed less often than they claim: confidence_threshold is raised */
+    HYBRID_RECOVERY_FORCE_FULL,      /* something goes wrong: true steps alone for a while */
+    HYBRID_RECOVERY_RESET_PREDICTOR, /* the predictor's own numbers are not finite: it forgets what it has learnt */
+    HYBRID_RECOVERY_ROLL_BACK,       /* the run goes astray: back to before the last move */
+    HYBRID_RECOVERY_ABORT,           /* the step ends with an error, and weights are as before it */
+    HYBRID_RECOVERIES
+} hybrid_recovery;
 
 /* Zero is a sensible default for every field but trainer. */
 typedef struct hybrid_predict_desc {
@@ -2257,6 +2276,12 @@ typedef struct hybrid_predict_desc {
      * the run is another one then than without. 0: none */
     uint32_t tune, tune_acts;
     int32_t most_batches; /* of a step, that HYBRID_TUNE_BATCHES may ask for; 0: 64 */
+    bool formats;         /* products have a number format of each phase: */
+    hybrid_type
+        phase_format[4]; /* by hybrid_phase; see hybrid_trainer_set_format, which changes it for them. It stays as
+                          * it is then when the predictor is destroyed. hybrid_train_metrics counts the changes */
+    bool park; /* training on a GPU: while steps are predicted, what the optimizer keeps of every weight is in the
+                * host's memory; it comes back while the next true step computes. The same bits */
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
      * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
     void (*mark)(void *user, void *position);
@@ -2279,6 +2304,9 @@ typedef struct hybrid_predict_metrics {
     /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
+    int64_t n_parked;                      /* how often states of the optimizer went to the host (park), and */
+    uint64_t parked_bytes;                 /* how many bytes; as many came back */
+    int64_t recoveries[HYBRID_RECOVERIES]; /* how often each was carried out */
     /* Of hybrid_predict_desc.tune, as usual where a part is off, or knows too little: */
     double health;                       /* 0 to 1; 0: not known */
     double advised_rate, advised_length; /* factors, of the learning rate and of predictions; 1: as usual */
@@ -2556,7 +2584,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ab50b45366b71c54"
+#define HYBRID__SOURCE_ID "29607fa98fa5366c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -52952,6 +52980,8 @@ typedef struct hyb_rider_ops {
     /* Weights and states are those after it. Says in metrics what it did. */
     hybrid_result (*updated)(hyb_rider *r, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
                              hybrid_error *error);
+    /* A step is done, or was put back, and the next has not begun: formats and places may change. */
+    void (*between)(hyb_rider *r);
     /* The i-th array; false: there are no more. */
     bool (*array)(hyb_rider *r, int i, hyb_rider_array *array);
     /* The rest, as bytes: how many there are; what they are; from what was kept. False: they are of another one. */
@@ -55177,6 +55207,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, batches, error);
         now->stage = HYB_STEP_NONE;
+        if (!r && t->rider) t->rider->ops->between(t->rider);
         break;
     }
     if (r) now->stage = HYB_STEP_NONE;
@@ -61981,6 +62012,7 @@ typedef struct hyb_phases {
     int64_t n_errors, low_streak;      /* low ones in a row */
     int64_t good[HYB_OUTCOMES];        /* 1: a prediction that was good */
     int64_t n_outcomes;
+    int64_t n_illegal, illegal; /* transitions that were refused; to which phase the last one was */
 } hyb_phases;
 
 static void hyb_phases_init(hyb_phases *p, const hyb_phases_desc *desc)
@@ -62037,6 +62069,8 @@ static hyb_phase_result hyb_phases_enter(hyb_phases *p, hyb_phase to, int64_t le
 {
     if (!hyb_phase_can_follow(p->phase, to) || length < 1) {
         hyb_phases_force_full(p, HYB_ILLEGAL_FULL);
+        p->n_illegal++;
+        p->illegal = to;
         return HYB_PHASE_ILLEGAL;
     }
     if (to == HYB_PHASE_FULL) p->arm = HYB_ARM_OFF;
@@ -63467,21 +63501,28 @@ typedef struct hyb_recover_ops {
     hyb_recover_fn run[HYB_RECOVERY_COUNT];
 } hyb_recover_ops;
 
-/* Recovers: by what the list says, or by what is stronger. *done: what was done. OK: the run goes on; else its result,
- * with the sentence in error. The amount belongs to the list's recovery; a stronger one has its own: 20 true steps, or
- * the rate as it is. */
-static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
-                                 hyb_recovery *done, hybrid_error *error)
+/* Recovers: by that recovery, or by what is stronger. *done: what was done. OK: the run goes on; else the fault's
+ * result, with the sentence in error. The amount belongs to the first recovery; a stronger one has its own: 20 true
+ * steps, or the rate as it is. */
+static hybrid_result hyb_recover_by(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
+                                    hyb_recovery recovery, hyb_recovery *done, hybrid_error *error)
 {
-    hyb_recovery recovery = hyb_recovery_of(fault->kind);
     double amount = hyb_fault_amount(fault);
     while (recovery != HYB_RECOVERY_ABORT && recovery != HYB_RECOVERY_GO_ON) {
-        if (ops->run[recovery] && ops->run[recovery](controller, fault, amount)) break;
+        const hyb_recover_fn mend = ops->run[recovery];
+        if (mend && mend(controller, fault, amount)) break;
         recovery = hyb_recovery_stronger(recovery);
         amount = recovery == HYB_RECOVERY_FORCE_FULL ? 20 : 1;
     }
     if (done) *done = recovery;
     return hyb_recovery_goes_on(recovery) ? HYBRID_OK : hyb_fault_say(fault, error);
+}
+
+/* The same, by what the list says. */
+static hybrid_result hyb_recover(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
+                                 hyb_recovery *done, hybrid_error *error)
+{
+    return hyb_recover_by(ops, controller, fault, hyb_recovery_of(fault->kind), done, error);
 }
 /* ==== end src/predict/recovery.c ==== */
 
@@ -64784,9 +64825,12 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
-    int64_t since_move; /* true steps */
-    double weights;     /* squares of all, some windows ago */
-    double work_owed;   /* operations that the world models may use up */
+    int64_t since_move;                        /* true steps */
+    int64_t skips_in_row, n_illegal;           /* batches that were left out; transitions that were refused */
+    int64_t predicted, n_parked, parked_bytes; /* steps were predicted since the last true one; see upkeep.c */
+    int64_t n_recoveries[HYB_RECOVERY_COUNT];  /* see recovery.c */
+    double weights;                            /* squares of all, some windows ago */
+    double work_owed;                          /* operations that the world models may use up */
     double worth,
         n_worth; /* of the last moves, made and on paper: mean reward, 1/4 of the newest; how many there were */
     int64_t can_go_back, kept_step; /* the snapshot's */
@@ -65452,7 +65496,7 @@ static double hyb_audit_rate(int64_t done, int64_t steps)
 static void hyb_predictor_audit_rate(hybrid_predictor *p)
 {
     const hyb_audit *a = &p->audit;
-    p->t->rate_factor = p->now.rate_factor;
+    hyb_steer_rate(p);
     if (a->open) p->t->rate_factor *= hyb_audit_rate(a->done, p->desc.audit_steps);
 }
 
@@ -65563,6 +65607,323 @@ static double hyb_predictor_audited(hybrid_predictor *p, double reward)
 }
 /* ==== end src/predict/audit.c ==== */
 
+/* ==== begin src/predict/mend.c ==== */
+/* predict/mend: what can go wrong in a run, found, and what is done about it carried out: the executors of recovery.c.
+ *
+ *     found by              fault          carried out as
+ *     the monitor           OVERLONG       the next predictions are shorter
+ *                           DIVERGENCE     true steps alone for a while; or, where it is critical, back to the snapshot
+ *                           VANISHES       true steps alone for a while
+ *                           EXPLODES       back to the snapshot
+ *                           UNSTABLE       back to the snapshot
+ *                           FEATURES       where there is none: the batch is left out, three in a row at most
+ *     a look at itself      PREDICTOR      what it has learnt is forgotten
+ *     its own success       UNCERTAIN      predictions have to be surer (rules STATIC and ADAPTIVE)
+ *     the phases            TRANSITION     true steps alone for a while
+ *
+ * The others end a call with an error, and change nothing: the trainer, the store and hybrid_predictor_create see to
+ * that. */
+
+enum { HYB_SKIPS_IN_A_ROW = 3 };
+
+/* What a recovery is given, and what came of it. */
+typedef struct hyb_mend {
+    hybrid_predictor *p;
+    const hyb_action *action; /* the monitor's, or NULL */
+    bool again;               /* the step is not taken */
+    hybrid_result r;
+    hybrid_error *error;
+} hyb_mend;
+
+/* ---- what is learnt ---------------------------------------------------------------------------------------------- */
+
+/* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
+static void hyb_predictor_prior(hybrid_predictor *p)
+{
+    int i;
+    hyb_bandit_init(&p->bandit, p->desc.seed);
+    for (i = 0; i < HYB_N_ARMS; i++)
+        if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
+}
+
+/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
+static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
+{
+    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+}
+
+/* All that it has learnt of the run begins anew; what it has done, the phase it is in and the snapshot stay. */
+static void hyb_predictor_forget(hybrid_predictor *p)
+{
+    memset(&p->band, 0, sizeof p->band);
+    memset(&p->episode, 0, sizeof p->episode);
+    memset(p->x, 0, sizeof p->x);
+    p->episode.confidence = 0.5;
+    p->now.worth = p->now.n_worth = 0;
+    p->now.hindsight = p->now.hindsight_squares = p->now.hindsight_n = p->now.cosine = 0;
+    hyb_features_init(&p->features, p->t->model ? log((double)p->t->model->hp.n_vocab) : 0);
+    hyb_law_init(&p->law);
+    hyb_conformal_init(&p->conformal);
+    hyb_platt_init(&p->platt);
+    hyb_score_init(&p->score);
+    hyb_predictor_prior(p);
+    hyb_steer_init(p);
+    hyb_steer_rate(p);
+    p->foresees = false;
+    if (p->world) hyb_world_begin(p->world);
+    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
+}
+
+/* Whether its own numbers are numbers; *found: one that is not. */
+static bool hyb_predictor_is_sane(const hybrid_predictor *p, double *found)
+{
+    const double own[] = { p->band.level,    p->band.trend, p->band.squares,  p->band.widen,
+                           p->features.fast, p->platt.a,    p->platt.b,       p->conformal.factor,
+                           p->score.squares, p->now.worth,  p->now.hindsight, p->law.residual };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(own); i++)
+        if (!hyb_is_finite(*found = own[i])) return false;
+    for (i = 0; i < HYB_N_FEATURES; i++)
+        if (!hyb_is_finite(*found = (double)p->x[i])) return false;
+    for (i = 0; p->foresees && i < HYB_COUNT(p->forecast.delta); i++)
+        if (!hyb_is_finite(*found = (double)p->forecast.delta[i])) return false;
+    *found = p->foresees ? (double)p->forecast.spread : 0;
+    return hyb_is_finite(*found);
+}
+
+/* ---- executors --------------------------------------------------------------------------------------------------- */
+
+/* The part of a recovery that is about phases. */
+static void hyb_mend_phases(hyb_mend *m, hyb_act act, double amount)
+{
+    hyb_action action;
+    memset(&action, 0, sizeof action);
+    action.act = act;
+    action.shorten = amount;
+    action.steps = (int32_t)hyb_clamp(amount, 0.0, 1e9);
+    hyb_phases_act(&m->p->phases, &action);
+}
+
+static bool hyb_mend_skip(void *controller, const hyb_fault *fault, double amount)
+{
+    hyb_mend *m = (hyb_mend *)controller;
+    HYB_UNUSED(amount);
+    if (m->p->now.skips_in_row >= HYB_SKIPS_IN_A_ROW) return false;
+    m->p->now.skips_in_row++;
+    m->again = true;
+    hyb_log(m->p->rt, HYBRID_LOG_WARN, "step %lld: the loss of the batch is %g: it is left out", (long long)fault->step,
+            fault->found);
+    return true;
+}
+static bool hyb_mend_shorten(void *controller, const hyb_fault *fault, double amount)
+{
+    HYB_UNUSED(fault);
+    hyb_mend_phases((hyb_mend *)controller, HYB_ACT_SHORTEN, amount);
+    return true;
+}
+static bool hyb_mend_raise(void *controller, const hyb_fault *fault, double amount)
+{
+    hybrid_predictor *p = ((hyb_mend *)controller)->p;
+    HYB_UNUSED(fault);
+    if (p->desc.rule == HYBRID_RULE_AUTO) return false; /* which asks no threshold */
+    hyb_phases_raise(&p->phases, amount);
+    return true;
+}
+static bool hyb_mend_full(void *controller, const hyb_fault *fault, double amount)
+{
+    hyb_mend *m = (hyb_mend *)controller;
+    HYB_UNUSED(fault);
+    hyb_mend_phases(m, HYB_ACT_FULL, amount);
+    m->p->now.n_stopped++;
+    return true;
+}
+static bool hyb_mend_reset(void *controller, const hyb_fault *fault, double amount)
+{
+    hybrid_predictor *p = ((hyb_mend *)controller)->p;
+    HYB_UNUSED(amount);
+    hyb_predictor_forget(p);
+    hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: the predictor's own numbers are not finite (%g): it begins anew",
+            (long long)fault->step, fault->found);
+    return true;
+}
+static bool hyb_mend_back(void *controller, const hyb_fault *fault, double amount)
+{
+    hyb_mend *m = (hyb_mend *)controller;
+    hybrid_predictor *p = m->p;
+    const int64_t steps = m->action ? m->action->steps : 2 * (int64_t)p->desc.full_steps;
+    HYB_UNUSED(fault);
+    if (!p->now.can_go_back) return false;
+    hyb_mend_phases(m, HYB_ACT_ROLL_BACK, (double)steps);
+    hyb_monitor_rolled_back(&p->monitor);
+    m->r = hyb_predictor_go_back(p, m->action && m->action->why ? m->action->why : "the run goes astray", amount, steps,
+                                 m->error);
+    m->again = true;
+    return true;
+}
+
+static const hyb_recover_ops *hyb_mend_ops(void)
+{
+    static const hyb_recover_ops ops = { { NULL, hyb_mend_skip, hyb_mend_shorten, hyb_mend_raise, hyb_mend_full,
+                                           hyb_mend_reset, hyb_mend_back, NULL } };
+    return &ops;
+}
+
+/* ---- faults ------------------------------------------------------------------------------------------------------ */
+
+/* Recovers from a fault: by that recovery, or by what is stronger. */
+static hybrid_result hyb_mend_by(hyb_mend *m, const hyb_fault *fault, hyb_recovery recovery)
+{
+    hyb_recovery done;
+    const hybrid_result r = hyb_recover_by(hyb_mend_ops(), m, fault, recovery, &done, m->error);
+    m->p->now.n_recoveries[done]++;
+    return r ? r : m->r;
+}
+
+static hybrid_result hyb_mend_fault(hybrid_predictor *p, hyb_fault_kind kind, double found, double against,
+                                    hybrid_error *error)
+{
+    hyb_mend m;
+    hyb_fault fault;
+    memset(&m, 0, sizeof m);
+    memset(&fault, 0, sizeof fault);
+    m.p = p;
+    m.error = error;
+    fault.kind = kind;
+    fault.step = p->t->step;
+    fault.found = found;
+    fault.against = against;
+    return hyb_mend_by(&m, &fault, hyb_recovery_of(kind));
+}
+
+/* Which fault the monitor has seen, and how much of the recovery it asks for. */
+static void hyb_mend_name(const hybrid_predictor *p, const hyb_step_seen *seen, const hyb_action *action, hyb_fault *f)
+{
+    const bool vanishes = (action->signals & HYB_SIGNAL_VANISHES) != 0 && action->severity == HYB_WARNING;
+    const bool explodes = (action->signals & HYB_SIGNAL_EXPLODES) != 0;
+    memset(f, 0, sizeof *f);
+    f->step = seen->step;
+    f->found = seen->loss;
+    f->against = exp(p->band.expected);
+    f->kind = action->act == HYB_ACT_SHORTEN            ? HYB_FAULT_OVERLONG
+              : action->signals & HYB_SIGNAL_NO_NUMBER  ? HYB_FAULT_UNSTABLE
+              : explodes && action->act != HYB_ACT_FULL ? HYB_FAULT_EXPLODES
+              : vanishes                                ? HYB_FAULT_VANISHES
+                                                        : HYB_FAULT_DIVERGENCE;
+    if (f->kind == HYB_FAULT_EXPLODES || f->kind == HYB_FAULT_VANISHES) {
+        f->found = seen->grad_norm;
+        f->against = exp(p->monitor.grad) * (vanishes ? p->monitor.vanishes : p->monitor.explodes);
+    }
+    f->amount = action->act == HYB_ACT_SHORTEN     ? action->shorten
+                : action->act == HYB_ACT_ROLL_BACK ? action->rate
+                                                   : (double)action->steps;
+}
+
+/* Carries out what the monitor asks for. *again: the step is not taken. */
+static hybrid_result hyb_mend_act(hybrid_predictor *p, const hyb_step_seen *seen, const hyb_action *action, bool *again,
+                                  hybrid_error *error)
+{
+    hyb_mend m;
+    hyb_fault fault;
+    hyb_recovery recovery;
+    hybrid_result r;
+    if (action->act == HYB_ACT_CONTINUE) return HYBRID_OK;
+    memset(&m, 0, sizeof m);
+    m.p = p;
+    m.action = action;
+    m.error = error;
+    hyb_mend_name(p, seen, action, &fault);
+    recovery = action->act == HYB_ACT_SHORTEN ? HYB_RECOVERY_SHORTEN
+               : action->act == HYB_ACT_FULL  ? HYB_RECOVERY_FORCE_FULL
+                                              : HYB_RECOVERY_ROLL_BACK;
+    if (action->act == HYB_ACT_ABORT) {
+        const bool skips = (action->signals & HYB_SIGNAL_NO_NUMBER) != 0 && !p->now.can_go_back &&
+                           p->now.skips_in_row < HYB_SKIPS_IN_A_ROW;
+        fault.kind = HYB_FAULT_FEATURES;
+        recovery = skips ? HYB_RECOVERY_SKIP_BATCH : HYB_RECOVERY_ABORT;
+    }
+    r = hyb_mend_by(&m, &fault, recovery);
+    *again = m.again;
+    if (action->act != HYB_ACT_ABORT || m.again) return r;
+    return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
+                    (long long)seen->step, action->why ? action->why : "the run goes astray");
+}
+
+/* Predictions are held to what they claim: success of the last ones, every ten of them. */
+static hybrid_result hyb_mend_success(hybrid_predictor *p, hybrid_error *error)
+{
+    const hyb_phases *phases = &p->phases;
+    const double success = hyb_phases_success(phases);
+    if (p->desc.rule == HYBRID_RULE_AUTO || !phases->n_outcomes || phases->n_outcomes % 10) return HYBRID_OK;
+    if (success >= phases->threshold - 0.2) return HYBRID_OK;
+    return hyb_mend_fault(p, HYB_FAULT_UNCERTAIN, success, phases->threshold, error);
+}
+
+/* After a step: does it look sane itself, and was a transition refused? */
+static hybrid_result hyb_mend_look(hybrid_predictor *p, hybrid_error *error)
+{
+    double found = 0;
+    hybrid_result r = HYBRID_OK;
+    if (!hyb_predictor_is_sane(p, &found)) r = hyb_mend_fault(p, HYB_FAULT_PREDICTOR, found, p->band.last, error);
+    if (!r && p->phases.n_illegal > p->now.n_illegal) {
+        p->now.n_illegal = p->phases.n_illegal;
+        r = hyb_mend_fault(p, HYB_FAULT_TRANSITION, (double)p->phases.illegal, (double)p->phases.phase, error);
+    }
+    return r;
+}
+/* ==== end src/predict/mend.c ==== */
+
+/* ==== begin src/predict/upkeep.c ==== */
+/* predict/upkeep: what phases ask of the trainer between two steps: the number format of products, and where the states
+ * of the optimizer are.
+ *
+ *     format   that of the phase of the step that comes, if it is another one than now
+ *     park     steps were predicted: moments are not needed for them, and go to the host's memory. The next true step
+ *              brings them back while it computes, before its update
+ *
+ * Neither changes a bit of a run but by rounding, as the format says. What cannot be done (no memory, max_bytes) is
+ * said in the log, and the run goes on as it is. */
+
+static void hyb_upkeep_refused(hybrid_predictor *p, const char *what, const hybrid_error *why)
+{
+    p->now.n_recoveries[HYB_RECOVERY_GO_ON]++;
+    hyb_log(p->rt, HYBRID_LOG_WARN, "step %lld: %s: %s; the run goes on as it is", (long long)p->t->step, what,
+            why->message);
+}
+
+static void hyb_upkeep_format(hybrid_predictor *p)
+{
+    const hybrid_type type = p->desc.phase_format[p->now.phase];
+    hybrid_error why;
+    if (!p->desc.formats || type == p->t->format.type) return;
+    if (hyb_trainer_set_format(p->t, type, "hybrid_predict_desc.phase_format", &why))
+        hyb_upkeep_refused(p, "the number format stays", &why);
+    p->disp.be = p->t->objective->cut.real;
+}
+
+static void hyb_upkeep_park(hybrid_predictor *p)
+{
+    hyb_store *store = p->disp.store;
+    const uint64_t before = store->moved_down;
+    hybrid_error why;
+    if (!p->now.predicted) return;
+    p->now.predicted = 0;
+    if (!p->desc.park) return;
+    if (hyb_store_park(store, p->disp.be, &why))
+        hyb_upkeep_refused(p, "states of the optimizer stay where they are", &why);
+    p->now.n_parked += store->moved_down > before;
+    p->now.parked_bytes += (int64_t)(store->moved_down - before);
+}
+
+/* A step is done, and the next has not begun. */
+static void hyb_predictor_between(hyb_rider *rider)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    p->disp.be = p->t->objective->cut.real; /* a back end may have been exchanged */
+    hyb_upkeep_format(p);
+    hyb_upkeep_park(p);
+}
+/* ==== end src/predict/upkeep.c ==== */
+
 /* ==== begin src/predict/loop.c ==== */
 /* predict/loop: what happens with each true step: it is looked at, and what comes next is decided and done. Every
  * decision is a function of what was seen, so that a run has the same bits each time, and from a checkpoint on.
@@ -65579,6 +65940,8 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
     const double l = hyb_log_loss(seen->loss);
     hyb_reading reading;
     hyb_action action;
+    hybrid_result r;
+    p->disp.be = p->t->objective->cut.real; /* a format that was set may have exchanged it */
     if (p->audit.open) return hyb_predictor_branch_arrived(p, seen, again, error);
     memset(&reading, 0, sizeof reading);
     reading.loss = seen->loss;
@@ -65589,18 +65952,9 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
         reading.surprise = HYB_MAX((l - p->band.expected) * HYB_CONFORMAL_GAUSS / HYB_MAX(hyb_band_half(p), 1e-9), 0.0);
     reading.can_go_back = p->now.can_go_back != 0;
     action = hyb_monitor_look(&p->monitor, &reading);
-    hyb_phases_act(&p->phases, &action);
-    if (action.act == HYB_ACT_FULL) p->now.n_stopped++;
-    if (action.act == HYB_ACT_ABORT)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "step %lld was not done: %s; a smaller learning rate may help",
-                        (long long)seen->step, action.why ? action.why : "the run goes astray");
-    if (action.act != HYB_ACT_ROLL_BACK || !p->now.can_go_back) {
-        hyb_steer_groups(p, seen);
-        return HYBRID_OK;
-    }
-    *again = true;
-    hyb_monitor_rolled_back(&p->monitor);
-    return hyb_predictor_go_back(p, action.why ? action.why : "the run goes astray", action.rate, action.steps, error);
+    r = hyb_mend_act(p, seen, &action, again, error);
+    if (!r && !*again) hyb_steer_groups(p, seen);
+    return r;
 }
 
 /* ---- the end of a window ----------------------------------------------------------------------------------------- */
@@ -65828,6 +66182,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
         p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
+    p->now.predicted = 1;
     if (p->world && arm->way == HYB_WAY_A) {
         float action[HYB_WORLD_ACTION];
         hyb_mind_action(p, arm->scale, action);
@@ -65942,6 +66297,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     hybrid_result r;
     bool back;
     p->said = p->worth = 0;
+    p->now.skips_in_row = 0;
     metrics->predict.phase = (hybrid_phase)p->now.phase;
     if (p->audit.open) return hyb_predictor_branch_updated(p, seen, &metrics->predict, error);
     if (p->band.sigma > 0) {
@@ -65958,6 +66314,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         return HYBRID_OK;
     }
     if (!r && hyb_predictor_moves_along(p)) hyb_predictor_went_along(p, seen->rate);
+    if (!r) r = hyb_mend_success(p, error);
     if (!r && ended) r = hyb_predictor_window(p, seen->rate, (double)seen->n_counted, sums, error);
     if (!r) hyb_predictor_go_on(p, seen->rate, ended ? sums : NULL);
     if (!r && ended && p->hindsight) hyb_predictor_foretell_loss(p);
@@ -65965,6 +66322,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
         p->episode.expected = p->band.expected;
         p->episode.sigma = p->band.sigma;
     }
+    if (!r) r = hyb_mend_look(p, error);
     hyb_predictor_tell(p, moves, &metrics->predict);
     p->seconds += (double)(hyb_now_ns() - since) * 1e-9;
     return r;
@@ -66074,21 +66432,6 @@ static void hyb_predictor_take(hyb_rider *rider, const void *bytes, size_t size)
     hyb_predictor_audit_rate(p);
 }
 
-/* What is expected of the arms of mode A before anything is seen: what the directions of others were worth. */
-static void hyb_predictor_prior(hybrid_predictor *p)
-{
-    int i;
-    hyb_bandit_init(&p->bandit, p->desc.seed);
-    for (i = 0; i < HYB_N_ARMS; i++)
-        if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
-}
-
-/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
-static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
-{
-    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
-}
-
 static bool hyb_predictor_has_hindsight(const hybrid_predict_desc *d)
 {
     return d->keep_last || d->correct || d->residuals || d->correct_loss || d->accumulate;
@@ -66116,27 +66459,13 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.max_consecutive = p->desc.max_consecutive;
     phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
-    memset(&p->band, 0, sizeof p->band);
-    memset(&p->episode, 0, sizeof p->episode);
     memset(&p->audit, 0, sizeof p->audit);
-    memset(p->x, 0, sizeof p->x);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
-    p->episode.confidence = 0.5;
-    p->t->rate_factor = 1;
-    hyb_features_init(&p->features, p->t->model ? log((double)p->t->model->hp.n_vocab) : 0);
-    hyb_law_init(&p->law);
-    hyb_conformal_init(&p->conformal);
-    hyb_platt_init(&p->platt);
-    hyb_score_init(&p->score);
+    hyb_predictor_forget(p);
     hyb_monitor_init(&p->monitor, &monitor);
     hyb_phases_init(&p->phases, &phases);
     hyb_phases_spend(&p->phases, (double)p->t->step);
-    hyb_predictor_prior(p);
-    hyb_steer_init(p);
-    p->foresees = false;
-    if (p->world) hyb_world_begin(p->world);
-    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
     memset(&look, 0, sizeof look);
     order = hyb_phases_next(&p->phases, &look);
     p->now.phase = (int64_t)order.phase;
@@ -66179,6 +66508,7 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
                                            hybrid_predict_desc *d, hybrid_error *error)
 {
     hybrid_result r;
+    int i;
     if (!from || !from->trainer)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is NULL", function, from ? "desc->trainer" : "desc");
     *d = *from;
@@ -66191,6 +66521,8 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
                         function);
+    for (i = 0; i < 4 && d->formats; i++)
+        if ((r = hyb_format_check(d->phase_format[i], !d->trainer->model, function, error)) != HYBRID_OK) return r;
     return hyb_trainer_between(d->trainer, function, error);
 }
 
@@ -66241,9 +66573,9 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
     static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
-                                       hyb_predictor_array,   hyb_predictor_size,  hyb_predictor_give,
-                                       hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
-                                       hyb_predictor_left };
+                                       hyb_predictor_between, hyb_predictor_array, hyb_predictor_size,
+                                       hyb_predictor_give,    hyb_predictor_fits,  hyb_predictor_take,
+                                       hyb_predictor_anew,    hyb_predictor_left };
     return &ops;
 }
 
@@ -66302,6 +66634,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
         return r;
     }
     t->rider = &p->base;
+    hyb_upkeep_format(p);
     *predictor = p;
     return HYBRID_OK;
 }
@@ -66335,6 +66668,9 @@ static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_
     const hyb_steer_state *s = &p->steer.now;
     const bool looks = p->desc.tune != 0;
     int i;
+    m->n_parked = p->now.n_parked;
+    m->parked_bytes = (uint64_t)p->now.parked_bytes;
+    for (i = 0; i < HYB_RECOVERY_COUNT; i++) m->recoveries[i] = p->now.n_recoveries[i];
     m->health = s->health;
     m->advised_rate = looks && s->advised_rate > 0 ? s->advised_rate : 1;
     m->advised_length = looks && s->advised_length > 0 ? s->advised_length : 1;

@@ -307,6 +307,7 @@ HYB_COLD_BEGIN
 #include "predict/steer.c"
 #include "predict/audit.c"
 #include "predict/mend.c"
+#include "predict/upkeep.c"
 #include "predict/loop.c"
 #include "predict/predictor.c"
 HYB_COLD_END

@@ -578,6 +578,136 @@ static void test_others(void)
     mended_end(&r);
 }
 
+/* ---- what phases ask of the trainer ------------------------------------------------------------------------------ */
+
+enum { SEQS = 2, CTX = 12, ROWS = SEQS * CTX };
+
+typedef struct pupil {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_trainer *t;
+    hybrid_predictor *p;
+} pupil;
+
+static const hybrid_type formats[4] = { HYBRID_TYPE_F32, HYBRID_TYPE_BF16, HYBRID_TYPE_F32, HYBRID_TYPE_F16 };
+
+static void pupil_begin(pupil *u, hybrid_predict_mode mode, bool has)
+{
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_trainer_desc td;
+    hybrid_predict_desc d;
+    hybrid_error e;
+    memset(u, 0, sizeof *u);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&td, 0, sizeof td);
+    memset(&d, 0, sizeof d);
+    rd.device = "cpu";
+    rd.n_threads = 1;
+    md.path = "tests/oracle/data/models/gpt2.gguf";
+    md.trainable = true;
+    CHECK(!hybrid_runtime_create(&rd, &u->rt, &e) && !hybrid_model_load(u->rt, &md, &u->m, &e), "%s", e.message);
+    td.model = u->m;
+    td.n_seq = SEQS;
+    td.n_ctx = CTX;
+    td.rate = 1e-3f;
+    CHECK(!hybrid_trainer_create(&td, &u->t, &e), "%s", e.message);
+    d.trainer = u->t;
+    d.mode = mode;
+    d.warmup_steps = 3;
+    d.full_steps = 2;
+    d.window = 3;
+    d.correct_steps = 2;
+    d.formats = has;
+    d.park = has; /* on the host states stay where they are */
+    memcpy(d.phase_format, formats, sizeof formats);
+    CHECK(!hybrid_predictor_create(&d, &u->p, &e), "%s", e.message);
+}
+
+static void pupil_step(pupil *u, hybrid_train_metrics *metrics)
+{
+    int32_t ids[ROWS], targets[ROWS];
+    hybrid_train_batch batch;
+    hybrid_error e;
+    int i;
+    memset(&batch, 0, sizeof batch);
+    for (i = 0; i < ROWS; i++) {
+        ids[i] = (i * i * 13 + 7 * i + (int)(hybrid_trainer_steps(u->t) % 2)) % u->m->hp.n_vocab;
+        targets[i] = (ids[i] * 5 + 3) % u->m->hp.n_vocab;
+    }
+    batch.ids = ids;
+    batch.targets = targets;
+    CHECK(!hybrid_trainer_step(u->t, &batch, metrics, &e), "%s", e.message);
+}
+
+static void pupil_end(pupil *u)
+{
+    hybrid_predictor_destroy(u->p);
+    hybrid_trainer_destroy(u->t);
+    hybrid_model_destroy(u->m);
+    hybrid_runtime_destroy(u->rt);
+}
+
+static bool same_pupil(const pupil *a, const pupil *b)
+{
+    const hyb_store *s = &a->t->store, *o = &b->t->store;
+    return !memcmp(s->weights, o->weights, sizeof(float) * (size_t)s->n_values) &&
+           !memcmp(s->states, o->states, sizeof(float) * (size_t)s->n_states);
+}
+
+/* Each step has the format of its phase. A run that moves nothing is that of hands that set them; one that moves goes
+ * on from a checkpoint in every phase with the same bits. */
+static void test_formats(void)
+{
+    static const char path[] = "build/steering-formats.ckpt";
+    pupil a, b;
+    hybrid_train_metrics step;
+    hybrid_error e;
+    hybrid_predict_metrics told;
+    int i, from, changes = 0, seen = 0;
+    hybrid_type last = HYBRID_TYPE_F32;
+    TEST("formats of phases");
+    pupil_begin(&a, HYBRID_PREDICT_OFF, true);
+    pupil_begin(&b, HYBRID_PREDICT_OFF, false);
+    for (i = 0; i < 12; i++) {
+        if (i == 3) CHECK(!hybrid_trainer_set_format(b.t, HYBRID_TYPE_BF16, &e), "%s", e.message);
+        pupil_step(&a, &step);
+        pupil_step(&b, NULL);
+        CHECK(step.format == (i < 3 ? HYBRID_TYPE_F32 : HYBRID_TYPE_BF16) && step.n_format_changes == (i >= 3),
+              "step %d: format %d", i, (int)step.format);
+        CHECK(same_pupil(&a, &b), "step %d: other weights", i);
+    }
+    pupil_end(&b);
+    pupil_end(&a);
+    pupil_begin(&a, HYBRID_PREDICT_A, true);
+    for (i = 0; i < 20; i++) {
+        pupil_step(&a, &step);
+        CHECK(step.format == formats[step.predict.phase], "step %d, phase %d: format %d", i, (int)step.predict.phase,
+              (int)step.format);
+        changes += step.format != last;
+        last = step.format;
+        seen |= 1 << (int)step.predict.phase;
+        CHECK(step.n_format_changes == changes, "%d changes", (int)step.n_format_changes);
+    }
+    hybrid_predictor_metrics(a.p, &told);
+    CHECK(seen == 11 && changes > 4 && told.n_moves > 2 && !told.n_parked, "%d changes, %d moves", changes,
+          (int)told.n_moves);
+    for (from = 1; from < 12; from += 2) {
+        pupil_begin(&b, HYBRID_PREDICT_A, true);
+        for (i = 0; i < from; i++) pupil_step(&b, NULL);
+        CHECK(!hybrid_trainer_save(b.t, path, &e), "%s", e.message);
+        pupil_end(&b);
+        pupil_begin(&b, HYBRID_PREDICT_A, true);
+        CHECK(!hybrid_trainer_load(b.t, path, &e), "%s", e.message);
+        for (i = from; i < 20; i++) pupil_step(&b, &step);
+        CHECK(same_pupil(&a, &b) && step.n_format_changes == changes, "gone on with from step %d", from);
+        pupil_end(&b);
+    }
+    remove(path);
+    pupil_end(&a);
+}
+
 /* ---- checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* Gone on with from a checkpoint in the middle of everything: the same bits. */
@@ -664,6 +794,13 @@ static void test_refused(void)
     BAD(max_predict_steps, -1);
     BAD(confidence_threshold, 1);
     BAD(most_batches, -1);
+    d = bowl_desc(t, &m, HYBRID_PREDICT_A);
+    d.formats = true;
+    CHECK(!hybrid_predictor_create(&d, &p, &e), "fp32, in every phase: %s", e.message);
+    hybrid_predictor_destroy(p);
+    p = NULL;
+    d.phase_format[1] = HYBRID_TYPE_BF16;
+    CHECK(hybrid_predictor_create(&d, &p, &e) == HYBRID_ERROR_UNSUPPORTED && !p, "products of its own: %s", e.message);
 #undef BAD
     hybrid_trainer_destroy(t);
 }
@@ -685,6 +822,7 @@ int main(void)
     test_reset();
     test_threshold();
     test_others();
+    test_formats();
     test_resumes();
     test_refused();
     return test_end();

@@ -52,7 +52,7 @@ typedef enum hybrid_predict_rule {
 /* What could be made better while a run goes on: bits of hybrid_predict_desc.tune. */
 enum {
     HYBRID_TUNE_HEALTH = 1,   /* how well the run goes, 0 to 1: a run in bad health has a smaller rate, shorter
-                               * predictions   and true steps first */
+                               * predictions and true steps first */
     HYBRID_TUNE_GROUPS = 2,   /* gradients of a kind of weights that are out of proportion to these are shortened */
     HYBRID_TUNE_PLATEAU = 4,  /* where the loss stands still early on, the rate is half as high again for 100 steps */
     HYBRID_TUNE_HORIZONS = 8, /* nothing is predicted farther ahead than the loss is foretold better than by its last
@@ -124,6 +124,12 @@ typedef struct hybrid_predict_desc {
      * the run is another one then than without. 0: none */
     uint32_t tune, tune_acts;
     int32_t most_batches; /* of a step, that HYBRID_TUNE_BATCHES may ask for; 0: 64 */
+    bool formats;         /* products have a number format of each phase: */
+    hybrid_type
+        phase_format[4]; /* by hybrid_phase; see hybrid_trainer_set_format, which changes it for them. It stays as
+                          * it is then when the predictor is destroyed. hybrid_train_metrics counts the changes */
+    bool park; /* training on a GPU: while steps are predicted, what the optimizer keeps of every weight is in the
+                * host's memory; it comes back while the next true step computes. The same bits */
     /* Where the caller is in its data, so that a run that goes back reads the same batches again: mark writes up to 64
      * bytes, go_back is given them. NULL: it goes on with the batches that come next. */
     void (*mark)(void *user, void *position);
@@ -146,7 +152,9 @@ typedef struct hybrid_predict_metrics {
     /* mean |error| of the logarithm of a window's mean loss, told one window before: by level and trend, */
     double error_of_windows, error_of_last, error_of_law; /* by the window before, and by the law alone */
     double brier, ece;                                    /* of the confidence */
-    int64_t recoveries[HYBRID_RECOVERIES];                /* how often each was carried out */
+    int64_t n_parked;                      /* how often states of the optimizer went to the host (park), and */
+    uint64_t parked_bytes;                 /* how many bytes; as many came back */
+    int64_t recoveries[HYBRID_RECOVERIES]; /* how often each was carried out */
     /* Of hybrid_predict_desc.tune, as usual where a part is off, or knows too little: */
     double health;                       /* 0 to 1; 0: not known */
     double advised_rate, advised_length; /* factors, of the learning rate and of predictions; 1: as usual */

@@ -9,6 +9,7 @@
 #include "audit.c"
 #include "mend.c"
 #include "moves.c"
+#include "upkeep.c"
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
 
@@ -19,6 +20,7 @@ static hybrid_result hyb_predictor_arrived(hyb_rider *rider, hyb_step_seen *seen
     hyb_reading reading;
     hyb_action action;
     hybrid_result r;
+    p->disp.be = p->t->objective->cut.real; /* a format that was set may have exchanged it */
     if (p->audit.open) return hyb_predictor_branch_arrived(p, seen, again, error);
     memset(&reading, 0, sizeof reading);
     reading.loss = seen->loss;
@@ -259,6 +261,7 @@ static void hyb_predictor_predict(hybrid_predictor *p, const hyb_phase_order *or
         p->episode.d = p->episode.b = p->episode.s = p->episode.sum = p->episode.n = 0;
     }
     p->now.scale = order->scale;
+    p->now.predicted = 1;
     if (p->world && arm->way == HYB_WAY_A) {
         float action[HYB_WORLD_ACTION];
         hyb_mind_action(p, arm->scale, action);

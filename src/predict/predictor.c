@@ -179,6 +179,7 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
                                            hybrid_predict_desc *d, hybrid_error *error)
 {
     hybrid_result r;
+    int i;
     if (!from || !from->trainer)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is NULL", function, from ? "desc->trainer" : "desc");
     *d = *from;
@@ -191,6 +192,8 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
                         function);
+    for (i = 0; i < 4 && d->formats; i++)
+        if ((r = hyb_format_check(d->phase_format[i], !d->trainer->model, function, error)) != HYBRID_OK) return r;
     return hyb_trainer_between(d->trainer, function, error);
 }
 
@@ -241,9 +244,9 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
     static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
-                                       hyb_predictor_array,   hyb_predictor_size,  hyb_predictor_give,
-                                       hyb_predictor_fits,    hyb_predictor_take,  hyb_predictor_anew,
-                                       hyb_predictor_left };
+                                       hyb_predictor_between, hyb_predictor_array, hyb_predictor_size,
+                                       hyb_predictor_give,    hyb_predictor_fits,  hyb_predictor_take,
+                                       hyb_predictor_anew,    hyb_predictor_left };
     return &ops;
 }
 
@@ -302,6 +305,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
         return r;
     }
     t->rider = &p->base;
+    hyb_upkeep_format(p);
     *predictor = p;
     return HYBRID_OK;
 }
@@ -335,6 +339,8 @@ static void hyb_predictor_tell_tuning(const hybrid_predictor *p, hybrid_predict_
     const hyb_steer_state *s = &p->steer.now;
     const bool looks = p->desc.tune != 0;
     int i;
+    m->n_parked = p->now.n_parked;
+    m->parked_bytes = (uint64_t)p->now.parked_bytes;
     for (i = 0; i < HYB_RECOVERY_COUNT; i++) m->recoveries[i] = p->now.n_recoveries[i];
     m->health = s->health;
     m->advised_rate = looks && s->advised_rate > 0 ? s->advised_rate : 1;

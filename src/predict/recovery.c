@@ -157,15 +157,16 @@ typedef struct hyb_recover_ops {
     hyb_recover_fn run[HYB_RECOVERY_COUNT];
 } hyb_recover_ops;
 
-/* Recovers: by that recovery, or by what is stronger. *done: what was done. OK: the run goes on; else the fault's result,
- * with the sentence in error. The amount belongs to the first recovery; a stronger one has its own: 20 true steps, or
- * the rate as it is. */
+/* Recovers: by that recovery, or by what is stronger. *done: what was done. OK: the run goes on; else the fault's
+ * result, with the sentence in error. The amount belongs to the first recovery; a stronger one has its own: 20 true
+ * steps, or the rate as it is. */
 static hybrid_result hyb_recover_by(const hyb_recover_ops *ops, void *controller, const hyb_fault *fault,
                                     hyb_recovery recovery, hyb_recovery *done, hybrid_error *error)
 {
     double amount = hyb_fault_amount(fault);
     while (recovery != HYB_RECOVERY_ABORT && recovery != HYB_RECOVERY_GO_ON) {
-        if (ops->run[recovery] && ops->run[recovery](controller, fault, amount)) break;
+        const hyb_recover_fn mend = ops->run[recovery];
+        if (mend && mend(controller, fault, amount)) break;
         recovery = hyb_recovery_stronger(recovery);
         amount = recovery == HYB_RECOVERY_FORCE_FULL ? 20 : 1;
     }

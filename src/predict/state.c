@@ -83,11 +83,12 @@ typedef struct hyb_predictor_state {
     int64_t phase, ends_window; /* of the step that comes */
     int64_t arm, interval_left; /* of the Predict phase it is in */
     int64_t n_windows, n_moves, n_rollbacks, n_stopped;
-    int64_t since_move;                       /* true steps */
-    int64_t skips_in_row, n_illegal;          /* batches that were left out; transitions that were refused */
-    int64_t n_recoveries[HYB_RECOVERY_COUNT]; /* see recovery.c */
-    double weights;                           /* squares of all, some windows ago */
-    double work_owed;                         /* operations that the world models may use up */
+    int64_t since_move;                        /* true steps */
+    int64_t skips_in_row, n_illegal;           /* batches that were left out; transitions that were refused */
+    int64_t predicted, n_parked, parked_bytes; /* steps were predicted since the last true one; see upkeep.c */
+    int64_t n_recoveries[HYB_RECOVERY_COUNT];  /* see recovery.c */
+    double weights;                            /* squares of all, some windows ago */
+    double work_owed;                          /* operations that the world models may use up */
     double worth,
         n_worth; /* of the last moves, made and on paper: mean reward, 1/4 of the newest; how many there were */
     int64_t can_go_back, kept_step; /* the snapshot's */

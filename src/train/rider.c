@@ -34,6 +34,8 @@ typedef struct hyb_rider_ops {
     /* Weights and states are those after it. Says in metrics what it did. */
     hybrid_result (*updated)(hyb_rider *r, const hyb_step_seen *seen, hybrid_train_metrics *metrics,
                              hybrid_error *error);
+    /* A step is done, or was put back, and the next has not begun: formats and places may change. */
+    void (*between)(hyb_rider *r);
     /* The i-th array; false: there are no more. */
     bool (*array)(hyb_rider *r, int i, hyb_rider_array *array);
     /* The rest, as bytes: how many there are; what they are; from what was kept. False: they are of another one. */

@@ -612,6 +612,7 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, batches, error);
         now->stage = HYB_STEP_NONE;
+        if (!r && t->rider) t->rider->ops->between(t->rider);
         break;
     }
     if (r) now->stage = HYB_STEP_NONE;

@@ -40,7 +40,7 @@ BOUNDED = {
 # name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|mark|desc\.go_back|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
-    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps|way|visit)(?:\[0\])?\("
+    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps|way|visit|mend)(?:\[0\])?\("
 HOLDS = [
     (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward|backward)",
      r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
@@ -56,6 +56,7 @@ HOLDS = [
     (r".*\brider->ops->\w+", r"hyb_predictor_{}"),
     (r"way", r"hyb_displacement_(in|out)"),
     (r"visit", r"hyb_\w+_piece"),
+    (r"mend", r"hyb_mend_(skip|shorten|raise|full|reset|back)"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
     (r"f->fn", r"hyb_j[fglmt]_\w+"),
