@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 29607fa98fa5366c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e47d92b3e4b97c9b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,268 +53,269 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      325  base.h                   version, linkage, results, errors, allocator, log
- *      455  runtime.h                what models and sessions share: memory, log, worker threads
- *      526  quant.h                  names, sizes, encode, decode
- *      628  gguf.h                   what is in a model file, and writing one
- *      833  tokenizer.h              text to tokens and back
- *     1004  chat.h                   templates that make a prompt of a conversation
- *     1134  grammar.h                answers with a form
- *     1191  bpe_trainer.h            a vocabulary from raw text
- *     1263  train_data.h             batches out of texts, tokens or conversations
- *     1372  model.h                  load, describe
- *     1455  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1589  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1692  sampler.h                from logits to the next token
- *     1764  shape.h                  models from nothing
- *     1797  trainable.h              training somebody else's model
- *     1836  trainer.h                change the weights of a model so that it predicts given texts better
- *     2155  predict.h                a training that is watched, and moved along where it goes anyway
- *     2354  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2432  learn.h                  an adapter is told something, and can be made to forget it
- *     2511  session.h                a conversation
+ *      326  base.h                   version, linkage, results, errors, allocator, log
+ *      456  runtime.h                what models and sessions share: memory, log, worker threads
+ *      527  quant.h                  names, sizes, encode, decode
+ *      629  gguf.h                   what is in a model file, and writing one
+ *      834  tokenizer.h              text to tokens and back
+ *     1005  chat.h                   templates that make a prompt of a conversation
+ *     1135  grammar.h                answers with a form
+ *     1192  bpe_trainer.h            a vocabulary from raw text
+ *     1264  train_data.h             batches out of texts, tokens or conversations
+ *     1373  model.h                  load, describe
+ *     1456  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1590  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1693  sampler.h                from logits to the next token
+ *     1765  shape.h                  models from nothing
+ *     1798  trainable.h              training somebody else's model
+ *     1837  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2156  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2363  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2441  learn.h                  an adapter is told something, and can be made to forget it
+ *     2520  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2589  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2693  macros.h                 what compilers call things, and the macros that every room uses
- *     2771  base.c                   what every room uses: results, errors, checked sizes
- *     2852  fpenv.c                  the floating-point environment at the border of the library
- *     3081  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3160  fma.c                    a * b + c with one rounding
- *     3200  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3281  decimal.c                doubles as text, the same in every locale
- *     3413  thread.c                 atomics, threads, and the worker pool
- *     3910  cpu.c                    what this processor and its operating system can do
- *     4033  hash.c                   where a name belongs in a table
- *     4135  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4173  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4261  grow.c                   arrays that grow
- *     4285  stack.c                  how much of the thread's stack a recursion may take
- *     4333  device.c                 which GPU a runtime uses
- *     4449  lifetime.c               creates and ends runtimes
- *     4604  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4845  output.c                 a file that is written
- *     5365  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5403  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    66781  end.h                    closes what core/begin opened
+ *     2598  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2702  macros.h                 what compilers call things, and the macros that every room uses
+ *     2780  base.c                   what every room uses: results, errors, checked sizes
+ *     2861  fpenv.c                  the floating-point environment at the border of the library
+ *     3090  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3169  fma.c                    a * b + c with one rounding
+ *     3209  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3290  decimal.c                doubles as text, the same in every locale
+ *     3422  thread.c                 atomics, threads, and the worker pool
+ *     3919  cpu.c                    what this processor and its operating system can do
+ *     4042  hash.c                   where a name belongs in a table
+ *     4144  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4182  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4270  grow.c                   arrays that grow
+ *     4294  stack.c                  how much of the thread's stack a recursion may take
+ *     4342  device.c                 which GPU a runtime uses
+ *     4458  lifetime.c               creates and ends runtimes
+ *     4613  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4854  output.c                 a file that is written
+ *     5374  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5412  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    67074  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5837  names.c                  names that must differ, found by hash
- *     5934  value.c                  the 13 types of metadata values and their items
- *     6082  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6293  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6630  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7150  write.c                  makes a GGUF file
+ *     5846  names.c                  names that must differ, found by hash
+ *     5943  value.c                  the 13 types of metadata values and their items
+ *     6091  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6302  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6639  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7159  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7864  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7983  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8318  floats.c                 the types that are plain numbers
- *     8358  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8557  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8793  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8941  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9215  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9340  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9419  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7873  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7992  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8327  floats.c                 the types that are plain numbers
+ *     8367  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8566  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8802  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8950  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9224  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9349  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9428  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9644  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10595  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10715  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10989  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11456  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11958  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12160  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12255  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12792  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13016  tokenizer/bpe.c          the merging
- *    13429  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13514  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13900  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14151  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14309  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14551  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15346  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15742  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16126  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16468  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17309  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18165  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18677  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18717  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18960  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19271  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19317  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19478  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19680  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19816  jinja/test.c             what follows 'is', and the functions that every template has
- *    20018  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20332  jinja/parse.c            tokens to a tree
- *    21040  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21347  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21930  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22144  chat.c                   a conversation as the variables that chat templates expect
- *    22360  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22532  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22952  grammar/rules.c          the form in which rules are matched
- *    23408  grammar/match.c          where a text stands in a grammar
- *    23896  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9653  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10604  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10724  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10998  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11465  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11967  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12169  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12264  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12801  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13025  tokenizer/bpe.c          the merging
+ *    13438  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13523  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13909  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14160  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14318  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14560  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15355  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15751  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16135  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16477  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17318  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18174  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18686  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18726  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18969  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19280  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19326  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19487  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19689  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19825  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20027  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20341  jinja/parse.c            tokens to a tree
+ *    21049  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21356  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21939  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22153  chat.c                   a conversation as the variables that chat templates expect
+ *    22369  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22541  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22961  grammar/rules.c          the form in which rules are matched
+ *    23417  grammar/match.c          where a text stands in a grammar
+ *    23905  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24240  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25128  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25243  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25359  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25454  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25644  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25671  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25709  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25837  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26575  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26800  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26838  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26974  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27045  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27149  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27620  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28016  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28309  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28534  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29290  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29490  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30554  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31203  cpu/int/select.c         the table of integer-block kernels
- *    31263  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31339  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36095  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38452  cpu/select.c             the kernels of an instruction set
- *    38505  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38913  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39213  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39255  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39853  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40044  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    40107  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24249  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25137  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25252  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25368  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25463  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25653  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25680  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25718  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25846  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26584  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26809  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26847  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26983  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27054  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27158  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27629  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    28025  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28318  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28543  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29299  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29499  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30563  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31212  cpu/int/select.c         the table of integer-block kernels
+ *    31272  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31348  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36104  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38461  cpu/select.c             the kernels of an instruction set
+ *    38514  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38922  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39222  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39264  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39862  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40053  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40116  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40755  arch.c                   the table of architectures
- *    40881  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    41221  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41594  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41856  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42066  adapter_worn.c           the copy of an adapter that passes on the host read
- *    42278  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42762  back.c                   the steps of a backward pass that several parts take
- *    42957  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    43200  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    43266  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43447  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43585  parts/experts.c          a mixture of experts (Shazeer et al
- *    43750  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43816  net.c                    which parts the layers of a model have, and which tensors
- *    43979  unused.c                 tensors of the file that the model is not computed with
- *    44153  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    44202  forward.c                one pass of a batch through any model, over the op table
- *    44468  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45042  place.c                  which layers run where
- *    45304  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45390  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45678  adapter_make.c           adapters from nothing, and what they are
- *    45928  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40764  arch.c                   the table of architectures
+ *    40890  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    41230  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41603  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41865  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42075  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    42287  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42771  back.c                   the steps of a backward pass that several parts take
+ *    42966  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    43209  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    43275  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43456  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43594  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43759  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43825  net.c                    which parts the layers of a model have, and which tensors
+ *    43988  unused.c                 tensors of the file that the model is not computed with
+ *    44162  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    44211  forward.c                one pass of a batch through any model, over the op table
+ *    44477  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45051  place.c                  which layers run where
+ *    45313  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45399  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45687  adapter_make.c           adapters from nothing, and what they are
+ *    45937  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    46213  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46561  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46913  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    47218  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    47306  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    48179  adapters.c               a sequence puts adapters on, and takes them off
- *    48295  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48662  next.c                   the next token of a sequence
- *    48767  plan.c                   the bytes of a model and a context before they are loaded
- *    48888  dialog.c                 the messages of a conversation, and the prompt that they make
- *    49079  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    46222  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46570  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46922  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    47227  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    47315  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    48188  adapters.c               a sequence puts adapters on, and takes them off
+ *    48304  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48671  next.c                   the next token of a sequence
+ *    48776  plan.c                   the bytes of a model and a context before they are loaded
+ *    48897  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    49088  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49578  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49617  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49682  documents.c              the texts of a corpus, one document after the other
- *    49921  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    50115  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50615  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50925  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    51239  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51614  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    52071  shape.c                  models from nothing
- *    52388  schedule.c               the learning rate of a step
- *    52434  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52950  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    53002  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53454  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53554  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53592  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    54132  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    54317  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54386  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54423  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54607  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55400  lesson.c                 examples as tokens, and the batches of a step
- *    55759  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55989  export.c                 the weights of a trainer as a model file
- *    56237  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56349  checkpoint.c             everything that a training goes on with, in a file
- *    57243  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57835  picture.c                the curve of a run as an SVG.
+ *    49587  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49626  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49691  documents.c              the texts of a corpus, one document after the other
+ *    49930  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    50124  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50624  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50934  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    51248  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51623  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    52080  shape.c                  models from nothing
+ *    52397  schedule.c               the learning rate of a step
+ *    52443  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52959  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    53011  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53463  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53563  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53601  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    54141  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    54326  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54395  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54432  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54616  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55409  lesson.c                 examples as tokens, and the batches of a step
+ *    55768  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    55998  export.c                 the weights of a trainer as a model file
+ *    56246  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56358  checkpoint.c             everything that a training goes on with, in a file
+ *    57252  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57844  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58672  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58718  panel.c                  values of many ticks side by side, and products with them
- *    58841  gru.c                    a gated recurrent cell (Cho et al
- *    58922  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    59012  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    59072  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    59272  member.c                 the weights of one world model: how large, where, and how they begin
- *    59373  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59596  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59728  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59907  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    60171  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    60345  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60544  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60647  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60936  law.c                    the curve that the loss follows over many windows,
- *    61210  calibration.c            predictions that say how sure they are, held to what then happened
- *    61390  monitor.c                whether a run goes astray, and what should be done about it
- *    61642  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61702  bandit.c                 which arm is worth it now
- *    61940  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    62084  phases.c                 which phase the next step belongs to, and for how long
- *    62323  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62677  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62746  residuals.c              what predictions got wrong
- *    62996  corrector.c              takes away what predicted coefficients get wrong again and again
- *    63155  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63249  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63347  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63529  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63617  plateau.c                whether a run stands still
- *    63702  horizons.c               how far ahead predictions are good for anything
- *    63791  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63844  ramp.c                   how many batches a step should add up
- *    63909  tuning.c                 what could be made better while a run goes on
- *    64053  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    64149  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64476  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    64758  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    65031  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    65099  moves.c                  how weights are moved, by each of the ways
- *    65301  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    65471  audit.c                  what a move is really worth: a trial
- *    65610  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    65875  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    65927  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    66332  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58681  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58727  panel.c                  values of many ticks side by side, and products with them
+ *    58850  gru.c                    a gated recurrent cell (Cho et al
+ *    58931  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    59021  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    59081  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    59281  member.c                 the weights of one world model: how large, where, and how they begin
+ *    59382  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59605  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59737  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59916  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    60180  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    60354  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60553  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60656  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60945  law.c                    the curve that the loss follows over many windows,
+ *    61219  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61399  monitor.c                whether a run goes astray, and what should be done about it
+ *    61651  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61711  bandit.c                 which arm is worth it now
+ *    61949  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    62093  phases.c                 which phase the next step belongs to, and for how long
+ *    62332  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62686  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62755  residuals.c              what predictions got wrong
+ *    63005  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    63164  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63258  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63356  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63538  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63626  plateau.c                whether a run stands still
+ *    63711  horizons.c               how far ahead predictions are good for anything
+ *    63800  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63853  ramp.c                   how many batches a step should add up
+ *    63918  tuning.c                 what could be made better while a run goes on
+ *    64062  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    64163  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64490  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    64687  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    65026  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    65300  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    65368  moves.c                  how weights are moved, by each of the ways
+ *    65574  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    65744  audit.c                  what a move is really worth: a trial
+ *    65883  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    66158  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    66210  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    66615  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2258,8 +2259,12 @@ typedef struct hybrid_predict_desc {
                      * and again get corrected ones (recursive least squares on the features) */
     int32_t residuals; /* of so many windows what was foretold wrongly is kept, and similar ones correct the next; 1000
                         * is usual */
-    bool correct_loss; /* what the loss is expected to be is corrected in the same way */
-    bool accumulate;   /* all that weights are moved by is added up: 4 bytes a weight more */
+    int32_t compress_rank; /* of each matrix, what of the last 8 of these windows lay along none of the directions is
+                            * kept as factors of this rank, at most 60; what they leave out is carried to the next; 0:
+                            * none. Modes A and auto go in advance what similar windows left, while that helps. Carrying
+                            * takes 4 bytes a weight; on the host alone */
+    bool correct_loss;     /* what the loss is expected to be is corrected in the same way */
+    bool accumulate;       /* all that weights are moved by is added up: 4 bytes a weight more */
     /* Audits: each audit_every-th move of the modes A and B (0: none) is tried: audit_steps (0: 16; a multiple of 4)
      * steps with it and as many without it, over the same batches and to a rate of 0; then the run goes on as if
      * nothing had been. What a move was really worth corrects the judge. They take at most audit_share of the steps
@@ -2324,6 +2329,10 @@ typedef struct hybrid_predict_metrics {
      * them, of late */
     int64_t n_residuals;
     double residual_error, remembered_error;
+    /* With compress_rank: bytes that factors saved so far over the matrices that they stand for; moves that had similar
+     * ones in them; how long the rest of a window was, as a part of it, and what of it they did not tell, of late */
+    int64_t bytes_saved, n_recalled;
+    double rest_error, recalled_error;
     double loss_error, corrected_loss_error; /* with correct_loss: of a window's mean log loss, of late */
     /* With accumulate: how long all moves were, and all windows; how far weights were moved in the end; of the moves'
      * length, the part that the window after each took back, and the part that it went on with */
@@ -2584,7 +2593,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "29607fa98fa5366c"
+#define HYBRID__SOURCE_ID "e47d92b3e4b97c9b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -64124,6 +64133,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
         { "most_batches", (double)d->most_batches, 1, 65536 },
         { "residuals", (double)d->residuals, 0, 1e6 },
+        { "compress_rank", (double)d->compress_rank, 0, 60 },
         { "audit_every", (double)d->audit_every, 0, 1e9 },
         { "audit_steps", (double)d->audit_steps, 8, 128 },
         { "audit_share", (double)d->audit_share, 0, 1 },
@@ -64142,6 +64152,10 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
             error, HYBRID_ERROR_INVALID,
             "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
             (int)d->rule);
+    if (d->compress_rank && !d->residuals)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: compress_rank is %d and residuals is 0: factors belong to residuals",
+                        (int)d->compress_rank);
     return hyb_predict_check_audits(d, error);
 }
 /* ==== end src/predict/settings.c ==== */
@@ -64473,6 +64487,203 @@ static void hyb_displacement_go_back(hyb_displacement *d)
 }
 /* ==== end src/predict/displacement.c ==== */
 
+/* ==== begin src/predict/remainder.c ==== */
+/* predict/remainder: what a window did that lies along none of the directions of predictions, of every matrix as
+ * low-rank factors (lowrank.c):
+ *
+ *     rest = d - the sum of c direction        told = the sum over similar windows of weight u sigma v
+ *
+ * What factors leave out of a rest is carried to the next one, so it comes later. Factors of the last few windows are
+ * kept beside their residuals (residuals.c): rank (rows + cols + 1) numbers instead of rows cols. On the host. */
+
+enum { HYB_REMAINDER_KEPT = 8, HYB_REMAINDER_SIMILAR = 10 };
+#define HYB_REMAINDER_MOST 0.35 /* of |d|: how long what is told may be */
+
+typedef struct hyb_remainder {
+    hyb_lowrank *of;    /* (n) */
+    int32_t n, rank;    /* matrices that are worth it; 0: none */
+    float *rest, *told; /* of one matrix after the other */
+    float *factors;     /* (floats) of all matrices, of the newest window */
+    void *work;
+    int64_t floats;
+} hyb_remainder;
+
+/* Which windows are like the one that comes: numbers of their factors, and what they count. */
+typedef struct hyb_recall {
+    int64_t factors[HYB_REMAINDER_SIMILAR];
+    double weight[HYB_REMAINDER_SIMILAR];
+    int64_t n;
+} hyb_recall;
+
+/* Whether factors of a parameter take less than it does. */
+static bool hyb_remainder_takes(const hyb_param *p, int32_t rank)
+{
+    const int64_t most = HYB_MIN(HYB_MIN(p->rows, p->cols), (int64_t)rank);
+    return rank > 0 && p->family >= 0 && (p->rows + p->cols + 1) * most < p->n;
+}
+
+static char *hyb_remainder_piece(char *memory, size_t *at, size_t bytes)
+{
+    char *piece = memory ? memory + *at : NULL;
+    *at += hyb_align(bytes, 64);
+    return piece;
+}
+
+/* Places in memory, where it is not NULL; its bytes. */
+static size_t hyb_remainder_lay(hyb_remainder *r, const hyb_store *store, int32_t rank, uint64_t seed, char *memory)
+{
+    int64_t largest = 0;
+    size_t at = 0, work = 0;
+    int i, k = 0;
+    memset(r, 0, sizeof *r);
+    r->rank = rank;
+    for (i = 0; i < store->n_params; i++) r->n += hyb_remainder_takes(&store->params[i], rank);
+    if (!r->n) return 0;
+    r->of = (hyb_lowrank *)(void *)hyb_remainder_piece(memory, &at, sizeof *r->of * (size_t)r->n);
+    for (i = 0; i < store->n_params; i++) {
+        const hyb_param *p = &store->params[i];
+        hyb_lowrank f;
+        float carried;
+        char *piece;
+        if (!hyb_remainder_takes(p, rank)) continue;
+        piece = hyb_remainder_piece(memory, &at, hyb_lowrank_lay(&f, p->rows, p->cols, rank, true, NULL));
+        if (piece) hyb_lowrank_init(&r->of[k], p->rows, p->cols, rank, true, seed + (uint64_t)k, piece);
+        k++;
+        f.carry = &carried; /* it has one, which takes room in the work */
+        largest = HYB_MAX(largest, p->n);
+        work = HYB_MAX(work, hyb_lowrank_work(&f));
+        r->floats += hyb_lowrank_kept(&f);
+    }
+    r->rest = (float *)(void *)hyb_remainder_piece(memory, &at, sizeof *r->rest * (size_t)largest);
+    r->told = (float *)(void *)hyb_remainder_piece(memory, &at, sizeof *r->told * (size_t)largest);
+    r->factors = (float *)(void *)hyb_remainder_piece(memory, &at, sizeof *r->factors * (size_t)r->floats);
+    r->work = hyb_remainder_piece(memory, &at, work);
+    return at;
+}
+
+/* ---- what similar windows tell ----------------------------------------------------------------------------------- */
+
+static const float *hyb_remainder_kept(const hyb_residuals *s, int64_t factors)
+{
+    hyb_residual r;
+    r.factors = factors;
+    return hyb_residuals_factors(s, &r);
+}
+
+/* told (rows, cols) of a matrix, whose factors begin at `at` of a window's. */
+static void hyb_remainder_tell(const hyb_remainder *r, const hyb_residuals *s, const hyb_recall *q,
+                               const hyb_lowrank *f, int64_t at)
+{
+    int64_t i, j;
+    int w, k;
+    memset(r->told, 0, sizeof *r->told * (size_t)(f->rows * f->cols));
+    for (w = 0; w < q->n; w++) {
+        const float *left = hyb_remainder_kept(s, q->factors[w]), *sigma, *right;
+        if (!left) continue;
+        left += at;
+        sigma = left + f->rows * f->rank;
+        right = sigma + f->rank;
+        for (i = 0; i < f->rows; i++)
+            for (k = 0; k < f->rank; k++) {
+                const float part = (float)(q->weight[w] * (double)sigma[k] * (double)left[i * f->rank + k]);
+                float *to = r->told + i * f->cols;
+                for (j = 0; j < f->cols; j++) to[j] += part * right[k * f->cols + j];
+            }
+    }
+}
+
+/* What is told is at most so long: weights are scaled down to it. */
+static void hyb_remainder_limit(const hyb_remainder *r, const hyb_residuals *s, hyb_recall *q, double most)
+{
+    double squares = 0;
+    int64_t at = 0, i;
+    int k;
+    for (k = 0; k < r->n; k++) {
+        const hyb_lowrank *f = &r->of[k];
+        hyb_remainder_tell(r, s, q, f, at);
+        for (i = 0; i < f->rows * f->cols; i++) squares += (double)r->told[i] * (double)r->told[i];
+        at += hyb_lowrank_kept(f);
+    }
+    if (!(squares > most * most)) return;
+    for (k = 0; k < q->n; k++) q->weight[k] *= most / sqrt(squares);
+}
+
+/* Weights are moved by what is told, and the anchor with them: a window begins. */
+static void hyb_remainder_move(const hyb_remainder *r, const hyb_residuals *s, const hyb_recall *q,
+                               const hyb_displacement *d)
+{
+    int64_t at = 0, j;
+    int i, k = 0;
+    for (i = 0; i < d->store->n_params && r->n; i++) {
+        const hyb_param *p = &d->store->params[i];
+        if (!hyb_remainder_takes(p, r->rank)) continue;
+        hyb_remainder_tell(r, s, q, &r->of[k], at);
+        at += hyb_lowrank_kept(&r->of[k++]);
+        for (j = 0; j < p->n; j++) {
+            d->store->weights[p->at + j] += r->told[j];
+            d->anchor[p->at + j] = d->store->weights[p->at + j];
+            if (d->added) d->added[p->at + j] += r->told[j];
+        }
+    }
+}
+
+/* ---- what a window did ------------------------------------------------------------------------------------------- */
+
+/* The rest of a matrix; c: coefficients of last, b and s. */
+static void hyb_remainder_rest(const hyb_remainder *r, const hyb_displacement *d, const hyb_param *p, const double *c)
+{
+    const float *w = d->store->weights + p->at, *anchor = d->anchor + p->at, *b = d->b + p->at;
+    int64_t i;
+    for (i = 0; i < p->n; i++) {
+        double rest = (double)w[i] - (double)anchor[i] - c[0] * (double)d->last[p->at + i] - c[1] * (double)b[i];
+        if (d->s) rest -= c[2] * (double)d->s[p->at + i];
+        r->rest[i] = (float)rest;
+    }
+}
+
+/* The window that was foretold is over: factors of what is left of it. c: by family. off: squares of the rest, and of
+ * what of it was not told. False: it is not finite, or could not be done; the window has no factors. */
+static bool hyb_remainder_learn(hyb_remainder *r, const hyb_displacement *d, const hyb_residuals *s,
+                                const hyb_recall *q, const double c[HYB_N_GROUPS][HYB_N_DIRECTIONS], double off[2])
+{
+    float *to = r->factors;
+    int64_t at = 0, j;
+    int i, k = 0;
+    off[0] = off[1] = 0;
+    for (i = 0; i < d->store->n_params && r->n; i++) {
+        const hyb_param *p = &d->store->params[i];
+        hybrid_error error;
+        if (!hyb_remainder_takes(p, r->rank)) continue;
+        hyb_remainder_rest(r, d, p, c[p->family]);
+        hyb_remainder_tell(r, s, q, &r->of[k], at);
+        for (j = 0; j < p->n; j++) {
+            const double rest = (double)r->rest[j], less = rest - (double)r->told[j];
+            off[0] += rest * rest;
+            off[1] += less * less;
+        }
+        if (hyb_lowrank_add(&r->of[k], d->be, r->rest, r->work, &error)) return false;
+        at += hyb_lowrank_kept(&r->of[k]);
+        to = hyb_lowrank_copy(&r->of[k++], to);
+    }
+    return r->n > 0;
+}
+
+/* Bytes that factors have saved so far. */
+static int64_t hyb_remainder_saved(const hyb_remainder *r)
+{
+    int64_t saved = 0;
+    int k;
+    for (k = 0; k < r->n; k++) saved += hyb_lowrank_saved(&r->of[k]);
+    return saved;
+}
+
+static void hyb_remainder_walk(hyb_remainder *r, hyb_byte_walk *w)
+{
+    int k;
+    for (k = 0; k < r->n; k++) hyb_lowrank_walk(&r->of[k], w);
+}
+/* ==== end src/predict/remainder.c ==== */
+
 /* ==== begin src/predict/hindsight.c ==== */
 /* predict/hindsight: what a window was foretold to be, family by family, what it turned out to be, and what is learnt
  * from that. At the end of a window its true displacement d is known, and so is what would have been right:
@@ -64486,7 +64697,9 @@ static void hyb_displacement_go_back(hyb_displacement *d)
  *
  * What is told is what weights are moved by. Residuals are those of right, and the corrector learns from usual: neither
  * learns from itself. The same windows say how much the mean loss was told too high or too low, and loss_corrector.c
- * takes that away; and how far moves went, and how much of that true steps took back.
+ * takes that away; and how far moves went, and how much of that true steps took back. What lies along none of the
+ * directions is kept of the last few windows (remainder.c), and similar ones are gone in advance, as long as that
+ * helps.
  *
  * Only sums of products are seen here (displacement.c); `last`, the d of the window before, has to be among them. */
 
@@ -64506,6 +64719,7 @@ typedef struct hyb_hindsight {
     hyb_corrector corrector;
     hyb_loss_corrector loss_corrector;
     hyb_residuals residuals;
+    hyb_remainder remainder;
     hyb_moved moved;
     double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], right[HYB_N_GROUPS][HYB_N_DIRECTIONS],
         told[HYB_N_GROUPS][HYB_N_DIRECTIONS];        /* of the window that is under way */
@@ -64518,6 +64732,9 @@ typedef struct hyb_hindsight {
     double path, back, on, true_path; /* lengths of moves; what of them the window after each took back, or went
                                        * on with; of windows */
     double added;                     /* square of all that was added */
+    hyb_recall recall;                /* windows whose remainder is told of this one */
+    hyb_before_after rests;           /* |rest| as a part of |d|, and of what of it was not told */
+    int64_t n_recalled;               /* moves that had it in them */
     int64_t n_used;                   /* families whose coefficients were corrected, of all windows */
 } hyb_hindsight;
 
@@ -64528,19 +64745,37 @@ static void hyb_before_after_add(hyb_before_after *e, double before, double afte
     e->after += part * (after - e->after);
 }
 
-/* Bytes of one; room: residuals that are kept. */
-static size_t hyb_hindsight_bytes(int32_t room)
+/* Room for residuals, and the rank of their factors; 0: they have none. */
+typedef struct hyb_hindsight_sizes {
+    const hyb_store *store;
+    int32_t room, rank;
+    uint64_t seed;
+} hyb_hindsight_sizes;
+
+static size_t hyb_hindsight_residuals(const hyb_hindsight_sizes *z, int64_t floats)
 {
-    return hyb_align(sizeof(hyb_hindsight), 64) + hyb_residuals_bytes(room, 0, 0);
+    return hyb_align(hyb_residuals_bytes(z->room, floats, floats ? HYB_REMAINDER_KEPT : 0), 64);
+}
+
+/* Bytes of one. */
+static size_t hyb_hindsight_bytes(const hyb_hindsight_sizes *z)
+{
+    hyb_remainder r;
+    const size_t remainder = hyb_remainder_lay(&r, z->store, z->rank, z->seed, NULL);
+    return hyb_align(sizeof(hyb_hindsight), 64) + hyb_hindsight_residuals(z, r.floats) + remainder;
 }
 
 /* As if nothing had been seen yet; what is asked for stays. */
-static void hyb_hindsight_begin(hyb_hindsight *h, int32_t room)
+static void hyb_hindsight_begin(hyb_hindsight *h, const hyb_hindsight_sizes *z)
 {
+    char *at = (char *)h + hyb_align(sizeof *h, 64);
+    hyb_remainder r;
+    hyb_remainder_lay(&r, z->store, z->rank, z->seed, NULL);
     memset(&h->corrector, 0, sizeof *h - offsetof(hyb_hindsight, corrector));
     hyb_corrector_init(&h->corrector);
     hyb_loss_corrector_init(&h->loss_corrector);
-    hyb_residuals_init(&h->residuals, room, 0, 0, (char *)h + hyb_align(sizeof *h, 64));
+    hyb_residuals_init(&h->residuals, z->room, r.floats, r.floats ? HYB_REMAINDER_KEPT : 0, at);
+    hyb_remainder_lay(&h->remainder, z->store, z->rank, z->seed, at + hyb_hindsight_residuals(z, r.floats));
     hyb_moved_init(&h->moved, NULL, 0);
 }
 
@@ -64557,8 +64792,9 @@ static bool hyb_before_after_helps(const hyb_before_after *e)
     return e->n >= HYB_HINDSIGHT_QUIET && e->after < e->before;
 }
 
-/* What similar windows left along the direction, family by family: the mean, pulled to 0 where little is known. */
-static void hyb_hindsight_similar(const hyb_hindsight *h, int64_t step, double left[HYB_N_GROUPS])
+/* What similar windows left along the direction, family by family: the mean, pulled to 0 where little is known. And
+ * those of them whose factors are still there. */
+static void hyb_hindsight_similar(hyb_hindsight *h, int64_t step, double left[HYB_N_GROUPS])
 {
     hyb_similar similar[HYB_HINDSIGHT_SIMILAR];
     const int n = hyb_residuals_similar(&h->residuals, h->x, HYB_HINDSIGHT_SIMILAR, similar);
@@ -64571,13 +64807,18 @@ static void hyb_hindsight_similar(const hyb_hindsight *h, int64_t step, double l
         const double w = pow(HYB_LOSS_DECAY, ago) * HYB_MAX(similar[i].cosine, 0.0);
         weights += w;
         for (g = 0; g < HYB_N_GROUPS; g++) left[g] += w * (double)r->c[g][h->along];
+        if (!hyb_residuals_factors(&h->residuals, r) || !(w > 0)) continue;
+        h->recall.factors[h->recall.n] = r->factors;
+        h->recall.weight[h->recall.n++] = w;
     }
+    for (i = 0; i < h->recall.n; i++) h->recall.weight[i] /= weights;
     for (g = 0; g < HYB_N_GROUPS; g++) left[g] = hyb_clamp(left[g] / weights, -HYB_CORRECT_MOST, HYB_CORRECT_MOST);
 }
 
-/* A window ended, with these features: what of the next one is told. usual: without what was learnt here. */
+/* A window ended, with these features, and was so long: what of the next one is told. usual: without what was learnt
+ * here. */
 static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS],
-                                   const float x[HYB_N_FEATURES], int64_t step, double confidence)
+                                   const float x[HYB_N_FEATURES], double length, int64_t step, double confidence)
 {
     const bool remembers = h->remembers && hyb_before_after_helps(&h->similar);
     double left[HYB_N_GROUPS];
@@ -64586,7 +64827,9 @@ static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GR
     h->x[HYB_HINDSIGHT_AHEAD] = 0;
     memset(h->went, 0, sizeof h->went);
     memset(left, 0, sizeof left);
+    memset(&h->recall, 0, sizeof h->recall);
     if (h->remembers) hyb_hindsight_similar(h, step, left);
+    if (h->recall.n) hyb_remainder_limit(&h->remainder, &h->residuals, &h->recall, HYB_REMAINDER_MOST * length);
     for (g = 0; g < HYB_N_GROUPS; g++) {
         double c[HYB_N_DIRECTIONS];
         memcpy(c, usual[g], sizeof c);
@@ -64605,6 +64848,12 @@ static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GR
     h->open = 1;
     h->has_moved = 0;
     h->loss = h->shift = 0;
+}
+
+/* Whether a move is to have what similar windows left in it. */
+static bool hyb_hindsight_recalls(const hyb_hindsight *h)
+{
+    return h->open && h->along == 1 && h->recall.n > 0 && hyb_before_after_helps(&h->rests);
 }
 
 /* And of its mean loss: by what l, as it is told without, is to be corrected; 0: by nothing. It is known by now whether
@@ -64706,14 +64955,30 @@ static double hyb_hindsight_worth(const hyb_hindsight *h, const hyb_family_sums 
     return along / sums[HYB_FAMILY_ALL].of[HYB_DD];
 }
 
+/* Factors of what is left of the window, along none of the directions. */
+static bool hyb_hindsight_remainder(hyb_hindsight *h, const hyb_displacement *d, const hyb_residual *r, double length)
+{
+    double c[HYB_N_GROUPS][HYB_N_DIRECTIONS], off[2];
+    bool learnt;
+    int g;
+    memcpy(c, h->right, sizeof c);
+    for (g = 0; g < HYB_N_GROUPS; g++) c[g][h->along] += (double)r->c[g][h->along];
+    learnt =
+        hyb_remainder_learn(&h->remainder, d, &h->residuals, &h->recall, (const double(*)[HYB_N_DIRECTIONS])c, off);
+    if (learnt && h->recall.n && length > 0)
+        hyb_before_after_add(&h->rests, sqrt(off[0]) / length, sqrt(off[1]) / length);
+    return learnt;
+}
+
 /* The window that was foretold is over, with this mean l. HYBRID_ERROR_NUMERIC: its numbers are not finite, and the
  * store has not taken them. */
-static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_family_sums *sums, double l, int64_t step,
-                                         hybrid_error *error)
+static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_displacement *d, const hyb_family_sums *sums,
+                                         double l, int64_t step, hybrid_error *error)
 {
     hyb_residual r;
     double off[2] = { 0, 0 };
     hybrid_result result = HYBRID_OK;
+    bool factors = false;
     int g;
     if (h->adds_up) hyb_hindsight_moved(h, sums);
     if (!h->open) return HYBRID_OK;
@@ -64732,7 +64997,9 @@ static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_family_sums
                              sqrt(off[1] / sums[HYB_FAMILY_ALL].of[HYB_DD]));
     if (h->corrects_loss && h->loss != 0)
         hyb_before_after_add(&h->losses, fabs(l - h->loss), fabs(l - h->loss - h->shift));
-    if (h->remembers || h->corrects_loss) result = hyb_residuals_add(&h->residuals, &r, NULL, error);
+    if (h->remainder.n) factors = hyb_hindsight_remainder(h, d, &r, sqrt(sums[HYB_FAMILY_ALL].of[HYB_DD]));
+    if (h->remembers || h->corrects_loss)
+        result = hyb_residuals_add(&h->residuals, &r, factors ? h->remainder.factors : NULL, error);
     if (!result && h->corrects_loss && h->loss != 0) hyb_loss_corrector_learn(&h->loss_corrector, &r);
     return result;
 }
@@ -64750,8 +65017,9 @@ static void hyb_hindsight_walk(hyb_hindsight *h, hyb_byte_walk *w)
     hyb_corrector_walk(&h->corrector, w);
     hyb_loss_corrector_walk(&h->loss_corrector, w);
     hyb_residuals_walk(&h->residuals, w);
+    hyb_remainder_walk(&h->remainder, w);
     hyb_moved_walk(&h->moved, w);
-    hyb_walk_bytes(w, h->usual, offsetof(hyb_hindsight, n_used) + sizeof h->n_used - offsetof(hyb_hindsight, usual));
+    hyb_walk_bytes(w, h->usual, sizeof *h - offsetof(hyb_hindsight, usual));
 }
 /* ==== end src/predict/hindsight.c ==== */
 
@@ -64790,6 +65058,7 @@ enum {
 typedef struct hyb_making {
     hyb_move moves[HYB_FAMILIES + 1];
     int64_t takes, shuffles, goes; /* b takes up d; s becomes a random one of it; hyb_anchor */
+    int64_t recalls;               /* and by what similar windows left (remainder.c) */
 } hyb_making;
 
 /* A move that is tried on two branches (audit.c). Numbers alone. */
@@ -65120,6 +65389,8 @@ static void hyb_predictor_make(hybrid_predictor *p, const hyb_making *m)
         hyb_predictor_shuffle(p);
     }
     hyb_displacement_move(&p->disp, m->moves, m->takes && !m->shuffles, d->mu, d->gamma, (hyb_anchor)m->goes);
+    if (m->recalls)
+        hyb_remainder_move(&p->hindsight->remainder, &p->hindsight->residuals, &p->hindsight->recall, &p->disp);
 }
 
 /* That it was done is remembered. */
@@ -65142,7 +65413,7 @@ static void hyb_predictor_moved(hybrid_predictor *p, const hyb_making *m)
 /* ---- what the next window is foretold to be ---------------------------------------------------------------------- */
 
 /* A window ended: the coefficients that are usual, or those of the world models, and what hindsight makes of them. */
-static void hyb_predictor_foretell(hybrid_predictor *p)
+static void hyb_predictor_foretell(hybrid_predictor *p, const hyb_family_sums *sums)
 {
     hyb_hindsight *h = p->hindsight;
     double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], scales[HYB_FAMILIES];
@@ -65154,8 +65425,8 @@ static void hyb_predictor_foretell(hybrid_predictor *p)
         usual[g][1] = h->along == 1 ? (double)p->desc.eta * (double)p->desc.mu * scales[g] : 0;
         usual[g][2] = h->along == 2 ? (double)p->desc.amplitude : 0;
     }
-    hyb_hindsight_foretell(h, (const double(*)[HYB_N_DIRECTIONS])usual, p->x, p->t->step,
-                           hyb_platt_of(&p->platt, p->episode.confidence));
+    hyb_hindsight_foretell(h, (const double(*)[HYB_N_DIRECTIONS])usual, p->x, sqrt(sums[HYB_FAMILY_ALL].of[HYB_DD]),
+                           p->t->step, hyb_platt_of(&p->platt, p->episode.confidence));
 }
 
 /* Coefficients of each family, as parts of those of the settings: of d, and of b or s. */
@@ -65223,6 +65494,8 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     }
     m.takes = 1;
     m.shuffles = shuffled;
+    m.recalls = p->hindsight && hyb_hindsight_recalls(p->hindsight);
+    if (m.recalls) p->hindsight->n_recalled++;
     m.goes = HYB_ANCHOR_AFTER;
     hyb_predictor_make(p, &m);
     hyb_predictor_moved(p, &m);
@@ -65646,10 +65919,20 @@ static void hyb_predictor_prior(hybrid_predictor *p)
         if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
 }
 
-/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
-static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
+/* Residuals that are kept: corrections of the loss want some, coefficients as many as they are asked for. */
+static hyb_hindsight_sizes hyb_predictor_sizes(const hybrid_predict_desc *d)
 {
-    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+    hyb_hindsight_sizes z;
+    z.store = &d->trainer->store;
+    z.room = d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+    z.rank = d->compress_rank;
+    z.seed = d->seed;
+    return z;
+}
+static void hyb_predictor_begin_hindsight(hybrid_predictor *p)
+{
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(&p->desc);
+    hyb_hindsight_begin(p->hindsight, &z);
 }
 
 /* All that it has learnt of the run begins anew; what it has done, the phase it is in and the snapshot stay. */
@@ -65671,7 +65954,7 @@ static void hyb_predictor_forget(hybrid_predictor *p)
     hyb_steer_rate(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
-    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
+    if (p->hindsight) hyb_predictor_begin_hindsight(p);
 }
 
 /* Whether its own numbers are numbers; *found: one that is not. */
@@ -66033,7 +66316,7 @@ static hybrid_result hyb_predictor_look_back(hybrid_predictor *p, const hyb_fami
     hyb_hindsight *h = p->hindsight;
     hybrid_error left_out;
     if (!h) return HYBRID_OK;
-    if (hyb_hindsight_learn(h, sums, p->band.last, p->t->step, &left_out))
+    if (hyb_hindsight_learn(h, &p->disp, sums, p->band.last, p->t->step, &left_out))
         hyb_log(p->rt, HYBRID_LOG_WARN, "%s", left_out.message);
     return h->adds_up ? hyb_displacement_size(&p->disp, p->disp.added, &h->added, error) : HYBRID_OK;
 }
@@ -66066,7 +66349,7 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
     if (p->world) hyb_mind_window(p, rate, targets);
-    if (p->hindsight) hyb_predictor_foretell(p);
+    if (p->hindsight) hyb_predictor_foretell(p, sums);
     return HYBRID_OK;
 }
 
@@ -66368,6 +66651,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, p->hindsight ? p->hindsight->residuals.room : 0);
     hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
     hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
+    hyb_walk_same(w, d->compress_rank);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -66517,6 +66801,9 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
     if (d->placebo == HYBRID_PLACEBO_RANDOM && !d->trainer->store.device->ops->is_host)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: random directions are for studies on the host alone",
                         function);
+    if (d->compress_rank && !d->trainer->store.device->ops->is_host)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: compress_rank: factors are made on the host alone",
+                        function);
     if (d->audit_every && d->trainer->desc.n_steps <= 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
@@ -66530,7 +66817,8 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
 {
     const hyb_store *store = &d->trainer->store;
     const uint64_t values = hyb_displacement_values(store, hyb_predictor_arenas(d));
-    const uint64_t hindsight = hyb_hindsight_bytes(hyb_predictor_room_of(d)) + HYB_ALIGNED_EXTRA;
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(d);
+    const uint64_t hindsight = hyb_hindsight_bytes(&z) + HYB_ALIGNED_EXTRA;
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
            HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
            (hyb_predictor_has_hindsight(d) ? hindsight : 0) +
@@ -66582,7 +66870,8 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
 static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
 {
     const hybrid_predict_desc *d = &p->desc;
-    const size_t bytes = hyb_hindsight_bytes(hyb_predictor_room_of(d));
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(d);
+    const size_t bytes = hyb_hindsight_bytes(&z);
     hyb_hindsight *h;
     if (!hyb_predictor_has_hindsight(d)) return HYBRID_OK;
     if (!(h = (hyb_hindsight *)hyb_alloc_aligned(p->rt, bytes))) return hyb_fail_memory(error, bytes);
@@ -66697,6 +66986,10 @@ static void hyb_predictor_hindsight_metrics(const hyb_hindsight *h, hybrid_predi
     m->n_residuals = h->residuals.n;
     m->residual_error = h->similar.before;
     m->remembered_error = h->similar.after;
+    m->bytes_saved = hyb_remainder_saved(&h->remainder);
+    m->n_recalled = h->n_recalled;
+    m->rest_error = h->rests.before;
+    m->recalled_error = h->rests.after;
     m->loss_error = h->losses.before;
     m->corrected_loss_error = h->losses.after;
     m->moved_path = h->path;
@@ -67051,6 +67344,7 @@ HYB_COLD_END
 #undef HYB_RAMP_NEW
 #undef HYB_RATE_JUMP
 #undef HYB_RECOVERIES
+#undef HYB_REMAINDER_MOST
 #undef HYB_REST
 #undef HYB_RESTRICT
 #undef HYB_RLS_ERROR

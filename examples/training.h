@@ -257,7 +257,7 @@ static bool training_step(training *t, int64_t *done, hybrid_error *e)
         hybrid_trainer_step(t->trainer, t->batches, &m, e))
         return false;
     *done = m.step;
-    look = m.predict.event != HYBRID_PREDICT_WENT_BACK &&
+    look = m.predict.event != HYBRID_PREDICT_WENT_BACK && m.predict.event != HYBRID_PREDICT_AUDITED &&
            (m.step == 1 || m.step % t->every == 0 || m.step == t->desc.n_steps);
     if (look && !training_validate(t, &validation, e)) return false;
     if (hybrid_curve_add(t->curve, &m, validation < 0 ? NULL : &validation, e)) return false;

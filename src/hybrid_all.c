@@ -300,6 +300,7 @@ HYB_COLD_BEGIN
 #include "predict/tuning.c"
 #include "predict/settings.c"
 #include "predict/displacement.c"
+#include "predict/remainder.c"
 #include "predict/hindsight.c"
 #include "predict/state.c"
 #include "predict/mind.c"

@@ -256,6 +256,63 @@ static void test_residuals(void)
     more = NULL;
 }
 
+static void with_factors(hybrid_predict_desc *d)
+{
+    d->residuals = 40;
+    d->compress_rank = 1;
+}
+
+/* What of a window lies along no direction: factors, and what is carried from one to the next, lose nothing. */
+static void test_factors(void)
+{
+    enum { SIZE = OUT * MID };
+    pair r;
+    float without[VALUES];
+    hybrid_predict_metrics m;
+    double rests[VALUES] = { 0 }, kept[VALUES] = { 0 }, worst = 0;
+    int window, g, i, n = 0;
+    TEST("remainders as factors");
+    more = with_factors;
+    pair_make(&r, HYBRID_PREDICT_A);
+    g = r.u->store.params[2].family;
+    for (window = 0; window < STEPS / 10; window++) {
+        const hyb_residual *newest;
+        const float *factors;
+        const int64_t total = r.p->hindsight->residuals.total;
+        pair_window(&r);
+        newest = hyb_residuals_recent(&r.p->hindsight->residuals, 0);
+        if (r.p->hindsight->residuals.total == total) {
+            pair_take_up(&r);
+            continue;
+        }
+        factors = hyb_residuals_factors(&r.p->hindsight->residuals, newest);
+        CHECK(factors != NULL, "window %d has no factors", window);
+        if (!factors) break;
+        factors += IN + MID + 1; /* those of matrix a */
+        for (i = 0; i < SIZE; i++) {
+            const double c_b = (double)0.7f * (double)0.5f + (double)newest->c[g][1];
+            rests[i] += r.d[AT_C + i] - ((double)0.7f - 1) * r.last[AT_C + i] - c_b * r.b[AT_C + i];
+            kept[i] += (double)factors[i / MID] * (double)factors[OUT] * (double)factors[OUT + 1 + i % MID];
+        }
+        for (i = 0; i < SIZE; i++) {
+            const double off = kept[i] + (double)r.p->hindsight->remainder.of[1].carry[i] - rests[i];
+            worst = fabs(off) > worst ? fabs(off) : worst;
+        }
+        n++;
+        pair_take_up(&r);
+    }
+    CHECK(n > 30 && worst < 1e-5, "%d windows, %g is lost", n, worst);
+    hybrid_predictor_metrics(r.p, &m);
+    CHECK(m.bytes_saved == n * (int64_t)sizeof(float) * (IN * MID - IN - MID - 1 + OUT * MID - OUT - MID - 1),
+          "%lld bytes saved", (long long)m.bytes_saved);
+    CHECK(m.n_recalled > 0, "recalled %lld times; rest %g, and %g untold", (long long)m.n_recalled, m.rest_error,
+          m.recalled_error);
+    weights_of(HYBRID_PREDICT_A, with_residuals, without, &m);
+    CHECK(memcmp(without, r.moved.weights, sizeof without) && !m.bytes_saved, "the weights are those without them");
+    pair_free(&r);
+    more = NULL;
+}
+
 /* Jumps along s are corrected, too. */
 static void test_jumps(void)
 {
@@ -561,6 +618,7 @@ static void with_all(hybrid_predict_desc *d)
     d->audit_steps = 8;
     d->correct = d->correct_loss = d->accumulate = d->keep_last = true;
     d->residuals = 20;
+    d->compress_rank = 2;
 }
 
 /* A run that goes back has what was added up as it was before the move, and what was foretold is forgotten. */
@@ -601,6 +659,7 @@ static void test_hindsight(void)
     test_judge_alone();
     test_correct();
     test_residuals();
+    test_factors();
     test_jumps();
     test_along();
     test_correct_loss();

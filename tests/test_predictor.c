@@ -496,6 +496,7 @@ static void test_refused(void)
     BAD(trainer, NULL);
     BAD(residuals, -1);
     BAD(audit_every, -1);
+    BAD(compress_rank, 1);
     BAD(audit_steps, 4);
     BAD(audit_share, 2);
 #undef BAD

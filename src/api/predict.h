@@ -106,8 +106,12 @@ typedef struct hybrid_predict_desc {
                      * and again get corrected ones (recursive least squares on the features) */
     int32_t residuals; /* of so many windows what was foretold wrongly is kept, and similar ones correct the next; 1000
                         * is usual */
-    bool correct_loss; /* what the loss is expected to be is corrected in the same way */
-    bool accumulate;   /* all that weights are moved by is added up: 4 bytes a weight more */
+    int32_t compress_rank; /* of each matrix, what of the last 8 of these windows lay along none of the directions is
+                            * kept as factors of this rank, at most 60; what they leave out is carried to the next; 0:
+                            * none. Modes A and auto go in advance what similar windows left, while that helps. Carrying
+                            * takes 4 bytes a weight; on the host alone */
+    bool correct_loss;     /* what the loss is expected to be is corrected in the same way */
+    bool accumulate;       /* all that weights are moved by is added up: 4 bytes a weight more */
     /* Audits: each audit_every-th move of the modes A and B (0: none) is tried: audit_steps (0: 16; a multiple of 4)
      * steps with it and as many without it, over the same batches and to a rate of 0; then the run goes on as if
      * nothing had been. What a move was really worth corrects the judge. They take at most audit_share of the steps
@@ -172,6 +176,10 @@ typedef struct hybrid_predict_metrics {
      * them, of late */
     int64_t n_residuals;
     double residual_error, remembered_error;
+    /* With compress_rank: bytes that factors saved so far over the matrices that they stand for; moves that had similar
+     * ones in them; how long the rest of a window was, as a part of it, and what of it they did not tell, of late */
+    int64_t bytes_saved, n_recalled;
+    double rest_error, recalled_error;
     double loss_error, corrected_loss_error; /* with correct_loss: of a window's mean log loss, of late */
     /* With accumulate: how long all moves were, and all windows; how far weights were moved in the end; of the moves'
      * length, the part that the window after each took back, and the part that it went on with */

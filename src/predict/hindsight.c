@@ -10,7 +10,9 @@
  *
  * What is told is what weights are moved by. Residuals are those of right, and the corrector learns from usual: neither
  * learns from itself. The same windows say how much the mean loss was told too high or too low, and loss_corrector.c
- * takes that away; and how far moves went, and how much of that true steps took back.
+ * takes that away; and how far moves went, and how much of that true steps took back. What lies along none of the
+ * directions is kept of the last few windows (remainder.c), and similar ones are gone in advance, as long as that
+ * helps.
  *
  * Only sums of products are seen here (displacement.c); `last`, the d of the window before, has to be among them. */
 #ifndef HYB_PREDICT_HINDSIGHT_C
@@ -20,6 +22,7 @@
 #include "corrector.c"
 #include "displacement.c"
 #include "loss_corrector.c"
+#include "remainder.c"
 
 /* Windows that have to be known before something that was learnt is used. */
 enum { HYB_HINDSIGHT_QUIET = 8, HYB_HINDSIGHT_SIMILAR = 10, HYB_HINDSIGHT_AHEAD = 54 /* the feature "Predict" */ };
@@ -37,6 +40,7 @@ typedef struct hyb_hindsight {
     hyb_corrector corrector;
     hyb_loss_corrector loss_corrector;
     hyb_residuals residuals;
+    hyb_remainder remainder;
     hyb_moved moved;
     double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], right[HYB_N_GROUPS][HYB_N_DIRECTIONS],
         told[HYB_N_GROUPS][HYB_N_DIRECTIONS];        /* of the window that is under way */
@@ -49,6 +53,9 @@ typedef struct hyb_hindsight {
     double path, back, on, true_path; /* lengths of moves; what of them the window after each took back, or went
                                        * on with; of windows */
     double added;                     /* square of all that was added */
+    hyb_recall recall;                /* windows whose remainder is told of this one */
+    hyb_before_after rests;           /* |rest| as a part of |d|, and of what of it was not told */
+    int64_t n_recalled;               /* moves that had it in them */
     int64_t n_used;                   /* families whose coefficients were corrected, of all windows */
 } hyb_hindsight;
 
@@ -59,19 +66,37 @@ static void hyb_before_after_add(hyb_before_after *e, double before, double afte
     e->after += part * (after - e->after);
 }
 
-/* Bytes of one; room: residuals that are kept. */
-static size_t hyb_hindsight_bytes(int32_t room)
+/* Room for residuals, and the rank of their factors; 0: they have none. */
+typedef struct hyb_hindsight_sizes {
+    const hyb_store *store;
+    int32_t room, rank;
+    uint64_t seed;
+} hyb_hindsight_sizes;
+
+static size_t hyb_hindsight_residuals(const hyb_hindsight_sizes *z, int64_t floats)
 {
-    return hyb_align(sizeof(hyb_hindsight), 64) + hyb_residuals_bytes(room, 0, 0);
+    return hyb_align(hyb_residuals_bytes(z->room, floats, floats ? HYB_REMAINDER_KEPT : 0), 64);
+}
+
+/* Bytes of one. */
+static size_t hyb_hindsight_bytes(const hyb_hindsight_sizes *z)
+{
+    hyb_remainder r;
+    const size_t remainder = hyb_remainder_lay(&r, z->store, z->rank, z->seed, NULL);
+    return hyb_align(sizeof(hyb_hindsight), 64) + hyb_hindsight_residuals(z, r.floats) + remainder;
 }
 
 /* As if nothing had been seen yet; what is asked for stays. */
-static void hyb_hindsight_begin(hyb_hindsight *h, int32_t room)
+static void hyb_hindsight_begin(hyb_hindsight *h, const hyb_hindsight_sizes *z)
 {
+    char *at = (char *)h + hyb_align(sizeof *h, 64);
+    hyb_remainder r;
+    hyb_remainder_lay(&r, z->store, z->rank, z->seed, NULL);
     memset(&h->corrector, 0, sizeof *h - offsetof(hyb_hindsight, corrector));
     hyb_corrector_init(&h->corrector);
     hyb_loss_corrector_init(&h->loss_corrector);
-    hyb_residuals_init(&h->residuals, room, 0, 0, (char *)h + hyb_align(sizeof *h, 64));
+    hyb_residuals_init(&h->residuals, z->room, r.floats, r.floats ? HYB_REMAINDER_KEPT : 0, at);
+    hyb_remainder_lay(&h->remainder, z->store, z->rank, z->seed, at + hyb_hindsight_residuals(z, r.floats));
     hyb_moved_init(&h->moved, NULL, 0);
 }
 
@@ -88,8 +113,9 @@ static bool hyb_before_after_helps(const hyb_before_after *e)
     return e->n >= HYB_HINDSIGHT_QUIET && e->after < e->before;
 }
 
-/* What similar windows left along the direction, family by family: the mean, pulled to 0 where little is known. */
-static void hyb_hindsight_similar(const hyb_hindsight *h, int64_t step, double left[HYB_N_GROUPS])
+/* What similar windows left along the direction, family by family: the mean, pulled to 0 where little is known. And
+ * those of them whose factors are still there. */
+static void hyb_hindsight_similar(hyb_hindsight *h, int64_t step, double left[HYB_N_GROUPS])
 {
     hyb_similar similar[HYB_HINDSIGHT_SIMILAR];
     const int n = hyb_residuals_similar(&h->residuals, h->x, HYB_HINDSIGHT_SIMILAR, similar);
@@ -102,13 +128,18 @@ static void hyb_hindsight_similar(const hyb_hindsight *h, int64_t step, double l
         const double w = pow(HYB_LOSS_DECAY, ago) * HYB_MAX(similar[i].cosine, 0.0);
         weights += w;
         for (g = 0; g < HYB_N_GROUPS; g++) left[g] += w * (double)r->c[g][h->along];
+        if (!hyb_residuals_factors(&h->residuals, r) || !(w > 0)) continue;
+        h->recall.factors[h->recall.n] = r->factors;
+        h->recall.weight[h->recall.n++] = w;
     }
+    for (i = 0; i < h->recall.n; i++) h->recall.weight[i] /= weights;
     for (g = 0; g < HYB_N_GROUPS; g++) left[g] = hyb_clamp(left[g] / weights, -HYB_CORRECT_MOST, HYB_CORRECT_MOST);
 }
 
-/* A window ended, with these features: what of the next one is told. usual: without what was learnt here. */
+/* A window ended, with these features, and was so long: what of the next one is told. usual: without what was learnt
+ * here. */
 static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS],
-                                   const float x[HYB_N_FEATURES], int64_t step, double confidence)
+                                   const float x[HYB_N_FEATURES], double length, int64_t step, double confidence)
 {
     const bool remembers = h->remembers && hyb_before_after_helps(&h->similar);
     double left[HYB_N_GROUPS];
@@ -117,7 +148,9 @@ static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GR
     h->x[HYB_HINDSIGHT_AHEAD] = 0;
     memset(h->went, 0, sizeof h->went);
     memset(left, 0, sizeof left);
+    memset(&h->recall, 0, sizeof h->recall);
     if (h->remembers) hyb_hindsight_similar(h, step, left);
+    if (h->recall.n) hyb_remainder_limit(&h->remainder, &h->residuals, &h->recall, HYB_REMAINDER_MOST * length);
     for (g = 0; g < HYB_N_GROUPS; g++) {
         double c[HYB_N_DIRECTIONS];
         memcpy(c, usual[g], sizeof c);
@@ -136,6 +169,12 @@ static void hyb_hindsight_foretell(hyb_hindsight *h, const double usual[HYB_N_GR
     h->open = 1;
     h->has_moved = 0;
     h->loss = h->shift = 0;
+}
+
+/* Whether a move is to have what similar windows left in it. */
+static bool hyb_hindsight_recalls(const hyb_hindsight *h)
+{
+    return h->open && h->along == 1 && h->recall.n > 0 && hyb_before_after_helps(&h->rests);
 }
 
 /* And of its mean loss: by what l, as it is told without, is to be corrected; 0: by nothing. It is known by now whether
@@ -237,14 +276,30 @@ static double hyb_hindsight_worth(const hyb_hindsight *h, const hyb_family_sums 
     return along / sums[HYB_FAMILY_ALL].of[HYB_DD];
 }
 
+/* Factors of what is left of the window, along none of the directions. */
+static bool hyb_hindsight_remainder(hyb_hindsight *h, const hyb_displacement *d, const hyb_residual *r, double length)
+{
+    double c[HYB_N_GROUPS][HYB_N_DIRECTIONS], off[2];
+    bool learnt;
+    int g;
+    memcpy(c, h->right, sizeof c);
+    for (g = 0; g < HYB_N_GROUPS; g++) c[g][h->along] += (double)r->c[g][h->along];
+    learnt =
+        hyb_remainder_learn(&h->remainder, d, &h->residuals, &h->recall, (const double(*)[HYB_N_DIRECTIONS])c, off);
+    if (learnt && h->recall.n && length > 0)
+        hyb_before_after_add(&h->rests, sqrt(off[0]) / length, sqrt(off[1]) / length);
+    return learnt;
+}
+
 /* The window that was foretold is over, with this mean l. HYBRID_ERROR_NUMERIC: its numbers are not finite, and the
  * store has not taken them. */
-static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_family_sums *sums, double l, int64_t step,
-                                         hybrid_error *error)
+static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_displacement *d, const hyb_family_sums *sums,
+                                         double l, int64_t step, hybrid_error *error)
 {
     hyb_residual r;
     double off[2] = { 0, 0 };
     hybrid_result result = HYBRID_OK;
+    bool factors = false;
     int g;
     if (h->adds_up) hyb_hindsight_moved(h, sums);
     if (!h->open) return HYBRID_OK;
@@ -263,7 +318,9 @@ static hybrid_result hyb_hindsight_learn(hyb_hindsight *h, const hyb_family_sums
                              sqrt(off[1] / sums[HYB_FAMILY_ALL].of[HYB_DD]));
     if (h->corrects_loss && h->loss != 0)
         hyb_before_after_add(&h->losses, fabs(l - h->loss), fabs(l - h->loss - h->shift));
-    if (h->remembers || h->corrects_loss) result = hyb_residuals_add(&h->residuals, &r, NULL, error);
+    if (h->remainder.n) factors = hyb_hindsight_remainder(h, d, &r, sqrt(sums[HYB_FAMILY_ALL].of[HYB_DD]));
+    if (h->remembers || h->corrects_loss)
+        result = hyb_residuals_add(&h->residuals, &r, factors ? h->remainder.factors : NULL, error);
     if (!result && h->corrects_loss && h->loss != 0) hyb_loss_corrector_learn(&h->loss_corrector, &r);
     return result;
 }
@@ -281,7 +338,8 @@ static void hyb_hindsight_walk(hyb_hindsight *h, hyb_byte_walk *w)
     hyb_corrector_walk(&h->corrector, w);
     hyb_loss_corrector_walk(&h->loss_corrector, w);
     hyb_residuals_walk(&h->residuals, w);
+    hyb_remainder_walk(&h->remainder, w);
     hyb_moved_walk(&h->moved, w);
-    hyb_walk_bytes(w, h->usual, offsetof(hyb_hindsight, n_used) + sizeof h->n_used - offsetof(hyb_hindsight, usual));
+    hyb_walk_bytes(w, h->usual, sizeof *h - offsetof(hyb_hindsight, usual));
 }
 #endif

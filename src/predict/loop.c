@@ -112,7 +112,7 @@ static hybrid_result hyb_predictor_look_back(hybrid_predictor *p, const hyb_fami
     hyb_hindsight *h = p->hindsight;
     hybrid_error left_out;
     if (!h) return HYBRID_OK;
-    if (hyb_hindsight_learn(h, sums, p->band.last, p->t->step, &left_out))
+    if (hyb_hindsight_learn(h, &p->disp, sums, p->band.last, p->t->step, &left_out))
         hyb_log(p->rt, HYBRID_LOG_WARN, "%s", left_out.message);
     return h->adds_up ? hyb_displacement_size(&p->disp, p->disp.added, &h->added, error) : HYBRID_OK;
 }
@@ -145,7 +145,7 @@ static hybrid_result hyb_predictor_window(hybrid_predictor *p, double rate, doub
     hyb_predictor_geometry(p, sums, &geometry);
     hyb_features_window(&p->features, &geometry, p->x);
     if (p->world) hyb_mind_window(p, rate, targets);
-    if (p->hindsight) hyb_predictor_foretell(p);
+    if (p->hindsight) hyb_predictor_foretell(p, sums);
     return HYBRID_OK;
 }
 

@@ -40,10 +40,20 @@ static void hyb_predictor_prior(hybrid_predictor *p)
         if (hyb_arms[i].way == HYB_WAY_A) hyb_bandit_prior(&p->bandit, i, 0.05 * hyb_arms[i].scale, 0.05);
 }
 
-/* Residuals that are kept. Corrections of the loss want some, coefficients as many as they are asked for. */
-static int32_t hyb_predictor_room_of(const hybrid_predict_desc *d)
+/* Residuals that are kept: corrections of the loss want some, coefficients as many as they are asked for. */
+static hyb_hindsight_sizes hyb_predictor_sizes(const hybrid_predict_desc *d)
 {
-    return d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+    hyb_hindsight_sizes z;
+    z.store = &d->trainer->store;
+    z.room = d->residuals ? d->residuals : d->correct_loss ? 64 : 1;
+    z.rank = d->compress_rank;
+    z.seed = d->seed;
+    return z;
+}
+static void hyb_predictor_begin_hindsight(hybrid_predictor *p)
+{
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(&p->desc);
+    hyb_hindsight_begin(p->hindsight, &z);
 }
 
 /* All that it has learnt of the run begins anew; what it has done, the phase it is in and the snapshot stay. */
@@ -65,7 +75,7 @@ static void hyb_predictor_forget(hybrid_predictor *p)
     hyb_steer_rate(p);
     p->foresees = false;
     if (p->world) hyb_world_begin(p->world);
-    if (p->hindsight) hyb_hindsight_begin(p->hindsight, hyb_predictor_room_of(&p->desc));
+    if (p->hindsight) hyb_predictor_begin_hindsight(p);
 }
 
 /* Whether its own numbers are numbers; *found: one that is not. */

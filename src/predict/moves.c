@@ -24,6 +24,8 @@ static void hyb_predictor_make(hybrid_predictor *p, const hyb_making *m)
         hyb_predictor_shuffle(p);
     }
     hyb_displacement_move(&p->disp, m->moves, m->takes && !m->shuffles, d->mu, d->gamma, (hyb_anchor)m->goes);
+    if (m->recalls)
+        hyb_remainder_move(&p->hindsight->remainder, &p->hindsight->residuals, &p->hindsight->recall, &p->disp);
 }
 
 /* That it was done is remembered. */
@@ -46,7 +48,7 @@ static void hyb_predictor_moved(hybrid_predictor *p, const hyb_making *m)
 /* ---- what the next window is foretold to be ---------------------------------------------------------------------- */
 
 /* A window ended: the coefficients that are usual, or those of the world models, and what hindsight makes of them. */
-static void hyb_predictor_foretell(hybrid_predictor *p)
+static void hyb_predictor_foretell(hybrid_predictor *p, const hyb_family_sums *sums)
 {
     hyb_hindsight *h = p->hindsight;
     double usual[HYB_N_GROUPS][HYB_N_DIRECTIONS], scales[HYB_FAMILIES];
@@ -58,8 +60,8 @@ static void hyb_predictor_foretell(hybrid_predictor *p)
         usual[g][1] = h->along == 1 ? (double)p->desc.eta * (double)p->desc.mu * scales[g] : 0;
         usual[g][2] = h->along == 2 ? (double)p->desc.amplitude : 0;
     }
-    hyb_hindsight_foretell(h, (const double(*)[HYB_N_DIRECTIONS])usual, p->x, p->t->step,
-                           hyb_platt_of(&p->platt, p->episode.confidence));
+    hyb_hindsight_foretell(h, (const double(*)[HYB_N_DIRECTIONS])usual, p->x, sqrt(sums[HYB_FAMILY_ALL].of[HYB_DD]),
+                           p->t->step, hyb_platt_of(&p->platt, p->episode.confidence));
 }
 
 /* Coefficients of each family, as parts of those of the settings: of d, and of b or s. */
@@ -127,6 +129,8 @@ static void hyb_predictor_move_a(hybrid_predictor *p, const hyb_family_sums *sum
     }
     m.takes = 1;
     m.shuffles = shuffled;
+    m.recalls = p->hindsight && hyb_hindsight_recalls(p->hindsight);
+    if (m.recalls) p->hindsight->n_recalled++;
     m.goes = HYB_ANCHOR_AFTER;
     hyb_predictor_make(p, &m);
     hyb_predictor_moved(p, &m);

@@ -39,6 +39,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, p->hindsight ? p->hindsight->residuals.room : 0);
     hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
     hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
+    hyb_walk_same(w, d->compress_rank);
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -188,6 +189,9 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
     if (d->placebo == HYBRID_PLACEBO_RANDOM && !d->trainer->store.device->ops->is_host)
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: random directions are for studies on the host alone",
                         function);
+    if (d->compress_rank && !d->trainer->store.device->ops->is_host)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: compress_rank: factors are made on the host alone",
+                        function);
     if (d->audit_every && d->trainer->desc.n_steps <= 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
@@ -201,7 +205,8 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
 {
     const hyb_store *store = &d->trainer->store;
     const uint64_t values = hyb_displacement_values(store, hyb_predictor_arenas(d));
-    const uint64_t hindsight = hyb_hindsight_bytes(hyb_predictor_room_of(d)) + HYB_ALIGNED_EXTRA;
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(d);
+    const uint64_t hindsight = hyb_hindsight_bytes(&z) + HYB_ALIGNED_EXTRA;
     return store->device->ops->cost(store->device, (size_t)values * sizeof(float)) + sizeof(hybrid_predictor) +
            HYB_GRAM_SUMS * sizeof(double) * (uint64_t)HYB_MAX(store->n_params, 1) +
            (hyb_predictor_has_hindsight(d) ? hindsight : 0) +
@@ -253,7 +258,8 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
 static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
 {
     const hybrid_predict_desc *d = &p->desc;
-    const size_t bytes = hyb_hindsight_bytes(hyb_predictor_room_of(d));
+    const hyb_hindsight_sizes z = hyb_predictor_sizes(d);
+    const size_t bytes = hyb_hindsight_bytes(&z);
     hyb_hindsight *h;
     if (!hyb_predictor_has_hindsight(d)) return HYBRID_OK;
     if (!(h = (hyb_hindsight *)hyb_alloc_aligned(p->rt, bytes))) return hyb_fail_memory(error, bytes);
@@ -368,6 +374,10 @@ static void hyb_predictor_hindsight_metrics(const hyb_hindsight *h, hybrid_predi
     m->n_residuals = h->residuals.n;
     m->residual_error = h->similar.before;
     m->remembered_error = h->similar.after;
+    m->bytes_saved = hyb_remainder_saved(&h->remainder);
+    m->n_recalled = h->n_recalled;
+    m->rest_error = h->rests.before;
+    m->recalled_error = h->rests.after;
     m->loss_error = h->losses.before;
     m->corrected_loss_error = h->losses.after;
     m->moved_path = h->path;

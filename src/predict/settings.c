@@ -75,6 +75,7 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "tune_acts", (double)d->tune_acts, 0, HYBRID_TUNE_ALL },
         { "most_batches", (double)d->most_batches, 1, 65536 },
         { "residuals", (double)d->residuals, 0, 1e6 },
+        { "compress_rank", (double)d->compress_rank, 0, 60 },
         { "audit_every", (double)d->audit_every, 0, 1e9 },
         { "audit_steps", (double)d->audit_steps, 8, 128 },
         { "audit_share", (double)d->audit_share, 0, 1 },
@@ -93,6 +94,10 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
             error, HYBRID_ERROR_INVALID,
             "hybrid_predictor_create: rule is %d, which predicts some steps in a row: only mode C does that",
             (int)d->rule);
+    if (d->compress_rank && !d->residuals)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predictor_create: compress_rank is %d and residuals is 0: factors belong to residuals",
+                        (int)d->compress_rank);
     return hyb_predict_check_audits(d, error);
 }
 #endif

@@ -48,6 +48,7 @@ enum {
 typedef struct hyb_making {
     hyb_move moves[HYB_FAMILIES + 1];
     int64_t takes, shuffles, goes; /* b takes up d; s becomes a random one of it; hyb_anchor */
+    int64_t recalls;               /* and by what similar windows left (remainder.c) */
 } hyb_making;
 
 /* A move that is tried on two branches (audit.c). Numbers alone. */
