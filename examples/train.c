@@ -34,6 +34,8 @@ static const char usage[] =
     "      --warmup N        steps until the rate is reached (default 100)\n"
     "      --decay X         weight decay (default 0.1)\n"
     "      --predict MODE    move weights along where they go anyway: off (default), auto, A, A2, B or C\n"
+    "      --predict-preset NAME    settings that go together; help: which\n"
+    "      --predict-set KEY=VALUE  a setting of the predictor; help: which. May be repeated\n"
     "      --validation X    part of the text that is only looked at (default 0.1)\n"
     "      --every N         steps between validations, checkpoints and pictures (default 100)\n"
     "      --type NAME       of the weights in the file: f32, f16, q8_0, q4_k_m... (default f32)\n"
@@ -106,6 +108,8 @@ static bool option(options *o, training *t, const char *a, const char *v)
         t->desc.n_warmup = training_count(t, a, v, 0);
     else if (IS("--predict", "--predict"))
         return training_mode(t, v);
+    else if (IS("--predict-preset", "--predict-set"))
+        return training_settings(t, !strcmp(a, "--predict-preset"), v);
     else if (IS("--decay", "--decay"))
         t->desc.decay = (float)training_number(t, a, v, 0);
     else if (IS("--validation", "--validation"))

@@ -17,8 +17,8 @@ typedef struct training {
     hybrid_trainer_desc desc;
     int every;     /* steps between validations, checkpoints and pictures */
     bool fresh;    /* begin anew, though there is a checkpoint */
-    bool predicts; /* by a predictor with that mode */
-    hybrid_predict_mode mode;
+    bool predicts; /* by a predictor with these settings */
+    hybrid_predict_desc predict;
     /* made by the caller, destroyed here: */
     hybrid_runtime *rt;
     hybrid_model *model;
@@ -76,11 +76,52 @@ static bool training_mode(training *t, const char *name)
     int i;
     for (i = 0; i < 6; i++) {
         if (strcmp(name, names[i]) != 0) continue;
-        t->mode = (hybrid_predict_mode)i;
-        t->predicts = t->mode != HYBRID_PREDICT_OFF;
+        t->predict.mode = (hybrid_predict_mode)i;
+        t->predicts = t->predict.mode != HYBRID_PREDICT_OFF;
         return true;
     }
     return false;
+}
+
+/* What there is for --predict-preset and --predict-set. */
+static void training_list(void)
+{
+    const char *name, *meaning;
+    bool can_be_set;
+    size_t i;
+    printf("presets:\n");
+    for (i = 0; (name = hybrid_predict_preset_name(i, &meaning)) != NULL; i++) printf("  %-30s%s\n", name, meaning);
+    printf("settings:\n");
+    for (i = 0; (name = hybrid_predict_key(i, &can_be_set, &meaning)) != NULL; i++)
+        if (can_be_set) printf("  %-30s%s\n", name, meaning);
+    printf("cannot be set:\n");
+    for (i = 0; (name = hybrid_predict_key(i, &can_be_set, &meaning)) != NULL; i++)
+        if (!can_be_set) printf("  %-30s%s\n", name, meaning);
+}
+
+/* --predict-preset NAME, --predict-set KEY=VALUE, in the order in which they are given. What is wrong ends the program.
+ */
+static bool training_settings(training *t, bool preset, const char *value)
+{
+    const char *is = strchr(value, '=');
+    char key[64];
+    hybrid_error e;
+    t->predicts = true;
+    if (!strcmp(value, "help")) {
+        training_list();
+        exit(0);
+    }
+    e.message[0] = 0;
+    if (preset) {
+        if (!hybrid_predict_preset(value, &t->predict, &e)) return true;
+    } else if (is && (size_t)(is - value) < sizeof key) {
+        memcpy(key, value, (size_t)(is - value));
+        key[is - value] = 0;
+        if (!hybrid_predict_set(&t->predict, key, is + 1, &e)) return true;
+    } else
+        sprintf(e.message, "--predict-set takes KEY=VALUE, or help");
+    training_fail(t, e.message, NULL);
+    exit(1);
 }
 
 /* Can it be opened so? */
@@ -110,10 +151,18 @@ static bool training_begin(training *t)
     return true;
 }
 
+/* Whether the number of batches of a step follows what the predictor asks for. */
+static bool training_ramps(const training *t)
+{
+    return t->predicts && (t->predict.tune & t->predict.tune_acts & HYBRID_TUNE_BATCHES) != 0;
+}
+
 /* Room for the batches of a step. */
 static bool training_room(training *t, hybrid_error *e)
 {
-    const size_t n_batches = (size_t)t->desc.n_batches, n = (size_t)t->desc.n_ctx * (size_t)t->desc.n_seq;
+    const int32_t most = !training_ramps(t) ? 0 : t->predict.most_batches ? t->predict.most_batches : 64;
+    const size_t n_batches = (size_t)(most > t->desc.n_batches ? most : t->desc.n_batches);
+    const size_t n = (size_t)t->desc.n_ctx * (size_t)t->desc.n_seq;
     size_t i;
     t->batches = (hybrid_train_batch *)calloc(n_batches, sizeof *t->batches);
     t->ids = (int32_t *)malloc(sizeof *t->ids * n * n_batches);
@@ -146,10 +195,8 @@ static void training_go_back(void *user, const void *position)
 
 static bool training_predict(training *t, hybrid_error *e)
 {
-    hybrid_predict_desc pd;
-    memset(&pd, 0, sizeof pd);
+    hybrid_predict_desc pd = t->predict;
     pd.trainer = t->trainer;
-    pd.mode = t->mode;
     pd.mark = training_mark;
     pd.go_back = training_go_back;
     pd.user = t;
@@ -178,7 +225,7 @@ static bool training_curve(training *t, hybrid_error *e)
     cd.path = t->jsonl;
     cd.steps_done = hybrid_trainer_steps(t->trainer);
     cd.n_steps = t->desc.n_steps;
-    cd.n_tokens = (int64_t)t->desc.n_ctx * t->desc.n_seq * t->desc.n_batches;
+    if (!training_ramps(t)) cd.n_tokens = (int64_t)t->desc.n_ctx * t->desc.n_seq * t->desc.n_batches;
     return !hybrid_curve_create(t->rt, &cd, &t->curve, e);
 }
 
@@ -246,14 +293,25 @@ static void training_show(const training *t)
     fprintf(stderr, "\r%-*s", n < 79 ? 79 : 119, line);
 }
 
+/* As many batches as the predictor asks for, from the next step on. */
+static bool training_ramp(training *t, hybrid_error *e)
+{
+    hybrid_predict_metrics m;
+    if (!training_ramps(t)) return true;
+    hybrid_predictor_metrics(t->predictor, &m);
+    if (m.batches < 1 || m.batches == t->desc.n_batches) return true;
+    t->desc.n_batches = m.batches;
+    return !hybrid_trainer_set_batches(t->trainer, m.batches, e);
+}
+
 /* One step, and what is shown of it; *done: steps so far. A predictor may have gone back to fewer. */
 static bool training_step(training *t, int64_t *done, hybrid_error *e)
 {
-    const int32_t windows = t->desc.n_seq * t->desc.n_batches;
     hybrid_train_metrics m;
     double validation = -1;
     bool look;
-    if (hybrid_data_next_weighted(t->data, windows, t->ids, t->targets, t->weights, e) ||
+    if (!training_ramp(t, e)) return false;
+    if (hybrid_data_next_weighted(t->data, t->desc.n_seq * t->desc.n_batches, t->ids, t->targets, t->weights, e) ||
         hybrid_trainer_step(t->trainer, t->batches, &m, e))
         return false;
     *done = m.step;

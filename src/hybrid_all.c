@@ -299,6 +299,7 @@ HYB_COLD_BEGIN
 #include "predict/ramp.c"
 #include "predict/tuning.c"
 #include "predict/settings.c"
+#include "predict/named.c"
 #include "predict/displacement.c"
 #include "predict/remainder.c"
 #include "predict/hindsight.c"

@@ -708,6 +708,187 @@ static void test_formats(void)
     pupil_end(&a);
 }
 
+/* ---- settings by name -------------------------------------------------------------------------------------------- */
+
+/* Keys of the ancestors' configuration, as the notes on them have them. */
+static const char *const ancestors[] = { "warmup_steps",
+                                         "full_steps",
+                                         "max_predict_steps",
+                                         "confidence_threshold",
+                                         "max_consecutive_predicts",
+                                         "divergence_threshold",
+                                         "gradient_explosion_multiplier",
+                                         "gradient_vanishing_threshold",
+                                         "check_interval",
+                                         "predictor",
+                                         "deterministic_dim",
+                                         "stochastic_dim",
+                                         "hidden_dim",
+                                         "latent_dim",
+                                         "num_categoricals",
+                                         "ensemble_size",
+                                         "learning_rate",
+                                         "bptt_steps",
+                                         "predictor_memory_budget",
+                                         "collect_metrics",
+                                         "correction_interval",
+                                         "checkpoint_interval",
+                                         "checkpoint_keep",
+                                         "checkpoint_include_predictor",
+                                         "auto_tuning",
+                                         "max_steps",
+                                         "memory_profiler",
+                                         "activation_checkpointing",
+                                         "checkpoint_phases",
+                                         "offload_layers",
+                                         "prefetch",
+                                         "max_grad_norm",
+                                         "num_similar",
+                                         "max_correction_factor",
+                                         "temporal_decay",
+                                         "gradient_accumulation",
+                                         "scale_lr",
+                                         "normalize_gradients",
+                                         "mixed_precision",
+                                         "predict_precision",
+                                         "optimizer_offload",
+                                         "bandit_alpha",
+                                         "bandit_epsilon",
+                                         "validation_samples",
+                                         "fallback_loss",
+                                         "window",
+                                         "eta",
+                                         "mu",
+                                         "gamma_s",
+                                         "predict_until",
+                                         "mode",
+                                         "rho0",
+                                         "audit_frac",
+                                         "audit_len",
+                                         "block",
+                                         "rank",
+                                         "seed",
+                                         "deterministic",
+                                         "act" };
+
+/* A value that a kind takes, one that it does not, and what is in the field then. */
+static const char *good_value(const hyb_named *key)
+{
+    switch (key->kind) {
+    case HYB_NAMED_COUNT: return !strcmp(key->field, "members") ? "3" : strstr(key->field, "correction") ? "2" : "16";
+    case HYB_NAMED_NUMBER: return !strcmp(key->field, "sigma") || !strcmp(key->field, "explodes") ? "7.5" : "0.25";
+    case HYB_NAMED_SWITCH: return "1";
+    case HYB_NAMED_SEED: return "9007199254740992";
+    case HYB_NAMED_PARTS: return "health+batches";
+    case HYB_NAMED_MODE: return "A2";
+    case HYB_NAMED_RULE: return "adaptive";
+    case HYB_NAMED_PLACEBO: return "mirror";
+    case HYB_NAMED_FORMAT: return "bf16";
+    default: return "1";
+    }
+}
+static bool has_value(const hyb_named *key, const hybrid_predict_desc *d)
+{
+    const void *at = (const char *)d + key->at;
+    switch (key->kind) {
+    case HYB_NAMED_COUNT: return *(const int32_t *)at == (int32_t)strtol(good_value(key), NULL, 10);
+    case HYB_NAMED_NUMBER: return *(const float *)at == (good_value(key)[0] == '7' ? 7.5f : 0.25f);
+    case HYB_NAMED_SWITCH: return *(const bool *)at;
+    case HYB_NAMED_SEED: return *(const uint64_t *)at == (uint64_t)1 << 53;
+    case HYB_NAMED_PARTS: return *(const uint32_t *)at == (HYBRID_TUNE_HEALTH | HYBRID_TUNE_BATCHES);
+    case HYB_NAMED_MODE: return d->mode == HYBRID_PREDICT_A2;
+    case HYB_NAMED_RULE: return d->rule == HYBRID_RULE_ADAPTIVE;
+    case HYB_NAMED_PLACEBO: return d->placebo == HYBRID_PLACEBO_MIRROR;
+    case HYB_NAMED_FORMAT: return *(const hybrid_type *)at == HYBRID_TYPE_BF16 && d->formats;
+    default: return false;
+    }
+}
+
+static void test_keys(void)
+{
+    static const char *const bad[] = { "", "x", "1.5", "1 ", "nan", "1e99", "-1", "health+", "health+x", "B2" };
+    hybrid_predict_desc d, zero;
+    hybrid_error e;
+    const char *name, *meaning;
+    bool can;
+    size_t i, k, left_out = 0;
+    TEST("settings by name");
+    memset(&zero, 0, sizeof zero);
+    for (i = 0; (name = hybrid_predict_key(i, &can, &meaning)) != NULL; i++) {
+        const hyb_named *key = hyb_named_find(name);
+        size_t refused = 0;
+        CHECK(key == &hyb_named_all[i] && strlen(meaning) >= 3 && can == (key->kind != HYB_NAMED_NONE), "%s: twice",
+              name);
+        d = zero;
+        if (!can) {
+            left_out++;
+            CHECK(hybrid_predict_set(&d, name, "1", &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, name) &&
+                      strstr(e.message, meaning) && strlen(meaning) > 20,
+                  "%s: %s", name, e.message);
+            CHECK(!memcmp(&d, &zero, sizeof d), "%s", name);
+            continue;
+        }
+        CHECK(!hybrid_predict_set(&d, name, good_value(key), &e), "%s", e.message);
+        CHECK(has_value(key, &d) && !has_value(key, &zero), "%s has another value", name);
+        for (k = 0; k < HYB_COUNT(bad); k++) {
+            hybrid_predict_desc before = d;
+            e.message[0] = 0;
+            if (!hybrid_predict_set(&d, name, bad[k], &e)) {
+                d = before;
+                continue;
+            }
+            refused++;
+            CHECK(e.result == HYBRID_ERROR_INVALID && (strstr(e.message, name) || strstr(e.message, key->field)), "%s",
+                  e.message);
+            CHECK(!memcmp(&d, &before, sizeof d), "%s: changed by '%s'", name, bad[k]);
+        }
+        CHECK(refused >= 7, "%s takes %d of what it should not", name, (int)(HYB_COUNT(bad) - refused));
+    }
+    CHECK(left_out > 40 && !hybrid_predict_key(i + 1000, NULL, &meaning) && !meaning[0], "%d", (int)left_out);
+    for (i = 0; i < HYB_COUNT(ancestors); i++) CHECK(hyb_named_find(ancestors[i]), "'%s' is not known", ancestors[i]);
+    d = zero;
+    CHECK(hybrid_predict_set(&d, "windw", "1", &e) == HYBRID_ERROR_INVALID && strstr(e.message, "windw"), "%s",
+          e.message);
+    CHECK(!hybrid_predict_set(&d, "window", "0", &e) && !d.window, "0 is the default: %s", e.message);
+    CHECK(hybrid_predict_set(&d, "window", "1", &e) && strstr(e.message, "window is 1, and must be from 2"), "%s",
+          e.message);
+}
+
+/* Presets change what they name, leave the caller's alone, and every one of them makes a predictor that runs. */
+static void test_presets(void)
+{
+    const char *name, *meaning;
+    hybrid_error e;
+    size_t i;
+    TEST("presets");
+    for (i = 0; (name = hybrid_predict_preset_name(i, &meaning)) != NULL; i++) {
+        bowl m;
+        hybrid_predict_desc d, told;
+        hybrid_trainer *t;
+        hybrid_predictor *p;
+        bowl_make(&m);
+        t = bowl_trainer(&m);
+        d = bowl_desc(t, &m, HYBRID_PREDICT_B);
+        d.seed = 5;
+        CHECK(!hybrid_predict_preset(name, &d, &e) && strlen(meaning) > 10, "%s: %s", name, e.message);
+        CHECK(d.trainer == t && d.mark == bowl_mark && d.go_back == bowl_back && d.user == &m && d.seed == 5, "%s",
+              name);
+        CHECK(d.mode != HYBRID_PREDICT_B && !d.window, "%s: the rest is set anew", name);
+        if (d.members) d.members = 1;
+        p = bowl_predictor(&d);
+        bowl_run(t, &m, 40);
+        hybrid_predictor_describe(p, &told);
+        CHECK(told.window == 20 && told.mode == d.mode, "%s", name);
+        if (!strcmp(name, "aggressive"))
+            CHECK(told.warmup_steps == 50 && told.full_steps == 15 && told.max_predict_steps == 80 &&
+                      told.confidence_threshold == 0.75f && told.sigma == 3.5f && told.rule == HYBRID_RULE_STATIC,
+                  "the ancestors'");
+        hybrid_predictor_destroy(p);
+        hybrid_trainer_destroy(t);
+    }
+    CHECK(i >= 6 && !hybrid_predict_preset_name(99, NULL), "%d presets", (int)i);
+}
+
 /* ---- checkpoints ------------------------------------------------------------------------------------------------- */
 
 /* Gone on with from a checkpoint in the middle of everything: the same bits. */
@@ -824,6 +1005,8 @@ int main(void)
     test_others();
     test_formats();
     test_resumes();
+    test_keys();
+    test_presets();
     test_refused();
     return test_end();
 }

@@ -1198,6 +1198,7 @@ static void refused_predictors(world *w, hybrid_trainer *t)
 
 static void refused_trainers(world *w)
 {
+    hybrid_predict_desc setting;
     hybrid_trainer_desc td;
     hybrid_trainer *made = POISON(hybrid_trainer);
     hybrid_train_batch bad;
@@ -1213,6 +1214,7 @@ static void refused_trainers(world *w)
     CHECK(!school_make(&s, w, &e), "%s", e.message);
     at_first = school_loss(&s);
     memset(&td, 0, sizeof td);
+    memset(&setting, 0, sizeof setting);
     REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_trainer_create(NULL, &made, &e));
     EMPTY(!made);
     made = POISON(hybrid_trainer);
@@ -1253,6 +1255,11 @@ static void refused_trainers(world *w)
             hybrid_trainer_set_format(NULL, HYBRID_TYPE_BF16, &e));
     REFUSED(hybrid_trainer_set_format, HYBRID_ERROR_INVALID, "not in the type of number 8",
             hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_Q8_0, &e));
+    REFUSED(hybrid_predict_set, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_predict_set(NULL, "window", "12", &e));
+    REFUSED(hybrid_predict_set, HYBRID_ERROR_INVALID, "no setting 'x'", hybrid_predict_set(&setting, "x", "12", &e));
+    REFUSED(hybrid_predict_preset, HYBRID_ERROR_INVALID, "name is NULL", hybrid_predict_preset(NULL, &setting, &e));
+    REFUSED(hybrid_predict_preset, HYBRID_ERROR_INVALID, "no preset 'x'", hybrid_predict_preset("x", &setting, &e));
+    CHECK(!setting.window, "a setting");
     REFUSED(hybrid_trainer_set_batches, HYBRID_ERROR_INVALID, "trainer is NULL",
             hybrid_trainer_set_batches(NULL, 2, &e));
     REFUSED(hybrid_trainer_set_batches, HYBRID_ERROR_INVALID, "n_batches is 0",
@@ -1475,7 +1482,7 @@ static const char *const good_names[] = {
     "hybrid_adapter_learn", "hybrid_adapter_commit", "hybrid_adapter_rollback",
     "hybrid_adapter_merge", "hybrid_session_set_adapters",
     "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format",
-    "hybrid_trainer_set_batches",
+    "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_adapter_set_type"
 };
@@ -1783,6 +1790,14 @@ static int good_data(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_setting(const char *name, hybrid_error *e)
+{
+    hybrid_predict_desc d;
+    memset(&d, 0, sizeof d);
+    if (!strcmp(name, "hybrid_predict_set")) return hybrid_predict_set(&d, "window", "12", e);
+    return hybrid_predict_preset("balanced", &d, e);
+}
+
 static int good_predictor(hybrid_trainer *t, const char *name, hybrid_error *e)
 {
     hybrid_predict_desc d;
@@ -1821,6 +1836,7 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && !strcmp(good_names[which], "hybrid_trainer_set_format"))
         r = hybrid_trainer_set_format(s.trainer, HYBRID_TYPE_BF16, e);
     if (!r && !strcmp(good_names[which], "hybrid_trainer_set_batches")) r = hybrid_trainer_set_batches(s.trainer, 1, e);
+    if (!r && strstr(good_names[which], "hybrid_predict_")) r = good_setting(good_names[which], e);
     if (!r && strstr(good_names[which], "hybrid_predictor_")) r = good_predictor(s.trainer, good_names[which], e);
     if (!r && which == 69) {
         hybrid_trainer_describe(s.trainer, &td);

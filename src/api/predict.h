@@ -94,6 +94,7 @@ typedef struct hybrid_predict_desc {
     float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
     float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
     float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    float explodes, vanishes;    /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
     bool vectors;                /* norms and biases are moved along as well */
     bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
@@ -190,6 +191,20 @@ typedef struct hybrid_predict_metrics {
     double seconds;                 /* that the predictor took */
     uint64_t bytes;                 /* that it holds */
 } hybrid_predict_metrics;
+
+/* Settings by name, for command lines and files: "window" is desc->window; names of configurations of earlier hybrid
+ * trainers are known as well, with what they mean here. HYBRID_ERROR_INVALID: no such key, or a value that it does not
+ * take; _UNSUPPORTED: a key that cannot be set here, with the reason. desc is as before then. */
+HYBRID_API hybrid_result hybrid_predict_set(hybrid_predict_desc *desc, const char *key, const char *value,
+                                            hybrid_error *error);
+/* The i-th key; NULL: there are no more. meaning (static): what it is, or why it cannot be set. Either may be NULL. */
+HYBRID_API const char *hybrid_predict_key(size_t i, bool *can_be_set, const char **meaning);
+/* Settings that go together: "default", "watch", "conservative", "balanced", "aggressive", "micro_correction",
+ * "learned", "memory". All fields of desc but trainer, seed, mark, go_back and user are set. HYBRID_ERROR_INVALID:
+ * there is no such preset, and desc is as before. */
+HYBRID_API hybrid_result hybrid_predict_preset(const char *name, hybrid_predict_desc *desc, hybrid_error *error);
+/* The i-th preset, and what it is for; NULL: there are no more. */
+HYBRID_API const char *hybrid_predict_preset_name(size_t i, const char **meaning);
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
  * by name; the trainer has one; _LIMIT: there is no room for it below the trainer's max_bytes; _MEMORY. */

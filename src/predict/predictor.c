@@ -1,6 +1,7 @@
 /* predict/predictor: a predictor is attached to a trainer, kept in its checkpoints, and asked for numbers. */
 #ifndef HYB_PREDICT_PREDICTOR_C
 #define HYB_PREDICT_PREDICTOR_C
+#include "named.c"
 #include "loop.c"
 
 /* ---- what a checkpoint keeps ------------------------------------------------------------------------------------- */
@@ -119,6 +120,8 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     memset(&monitor, 0, sizeof monitor);
     monitor.sigma = (double)p->desc.sigma;
     monitor.full_steps = p->desc.full_steps;
+    monitor.explodes = (double)p->desc.explodes;
+    monitor.vanishes = (double)p->desc.vanishes;
     memset(&phases, 0, sizeof phases);
     phases.n_steps = p->t->desc.n_steps;
     phases.warmup_steps = p->desc.warmup_steps;

@@ -20,6 +20,8 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (d->predict_until == 0) d->predict_until = 0.75f;
     if (d->trust == 0) d->trust = 0.7f;
     if (d->sigma == 0) d->sigma = 3;
+    if (d->explodes == 0) d->explodes = 100;
+    if (d->vanishes == 0) d->vanishes = 0.01f;
     if (!d->max_predict_steps) d->max_predict_steps = 15;
     if (!d->max_consecutive) d->max_consecutive = 5;
     if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
@@ -47,7 +49,9 @@ static hybrid_result hyb_predict_check_audits(const hybrid_predict_desc *d, hybr
     return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: audit_every needs %s", missing);
 }
 
-static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+/* Numbers must be in their ranges. only: just this field's; NULL: all of them. */
+static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const char *only, const char *function,
+                                            hybrid_error *error)
 {
     const hyb_setting rows[] = {
         { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
@@ -67,6 +71,8 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "trust", (double)d->trust, 0.05, 2 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
+        { "explodes", (double)d->explodes, 2, 1e9 },
+        { "vanishes", (double)d->vanishes, 1e-9, 0.5 },
         { "rule", (double)d->rule, HYBRID_RULE_AUTO, HYBRID_RULE_ADAPTIVE },
         { "max_predict_steps", (double)d->max_predict_steps, 1, 1e6 },
         { "max_consecutive", (double)d->max_consecutive, 1, 1e6 },
@@ -82,9 +88,17 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
-        if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
+        if ((!only || !strcmp(only, rows[i].name)) &&
+            !(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is %g, and must be from %g to %g", function,
                             rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const hybrid_result r = hyb_predict_check_rows(d, NULL, "hybrid_predictor_create", error);
+    if (r) return r;
     if (d->tune_acts & ~d->tune)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_predictor_create: tune_acts is %u, and tune is %u: what is carried out has to look on",

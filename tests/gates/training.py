@@ -215,6 +215,19 @@ def predicts(box, folder):
     box.expect("it has the same numbers, of three phases and moves", a == b and len(a) == 140 and
                {p["phase"] for p in a} == {"warm-up", "full", "correct"} and
                any(p["event"] == "moved" for p in a), str([(p, q) for p, q in zip(a, b) if p != q][:2]))
+    status, words = box.run(["./train", "--predict-set", "help"], folder)
+    box.expect("train --predict-set help", status == 0 and "confidence_threshold" in words and "cannot be set" in words,
+               words[-300:])
+    for name, value, says in (("--predict-set", "window", "KEY=VALUE"), ("--predict-set", "window=1", "from 2 to"),
+                              ("--predict-set", "check_interval=10", "every step"),
+                              ("--predict-preset", "x", "no preset")):
+        status, words = box.run(["./train", "text.txt", "-o", "n.gguf", name, value], folder)
+        box.expect("train %s %s" % (name, value), status == 1 and says in words and "step" not in words.split(says)[0],
+                   words[-300:])
+    settings = "window=5 warmup_steps=8 tune=batches tune_acts=batches mode=A".split()
+    status, words = box.run(["./train", "text.txt", "-n", "30", "-o", "ps.gguf", "--predict-preset", "memory",
+                             "--accumulate", "2"] + [w for s in settings for w in ("--predict-set", s)] + tiny, folder)
+    box.expect("train with settings", status == 0 and "moves in 6 windows" in words, words[-600:])
     status, words = box.run(["./train", "text.txt", "-o", "n.gguf", "--predict", "D"], folder)
     box.expect("a mode that is none", status == 1 and "unknown option or value" in words, words[-300:])
     status, words = box.run(["./predict_any", "-n", "300", "--predict", "A"], folder)
