@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e47d92b3e4b97c9b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ba234cc892315a6b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,269 +53,270 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      326  base.h                   version, linkage, results, errors, allocator, log
- *      456  runtime.h                what models and sessions share: memory, log, worker threads
- *      527  quant.h                  names, sizes, encode, decode
- *      629  gguf.h                   what is in a model file, and writing one
- *      834  tokenizer.h              text to tokens and back
- *     1005  chat.h                   templates that make a prompt of a conversation
- *     1135  grammar.h                answers with a form
- *     1192  bpe_trainer.h            a vocabulary from raw text
- *     1264  train_data.h             batches out of texts, tokens or conversations
- *     1373  model.h                  load, describe
- *     1456  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1590  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1693  sampler.h                from logits to the next token
- *     1765  shape.h                  models from nothing
- *     1798  trainable.h              training somebody else's model
- *     1837  trainer.h                change the weights of a model so that it predicts given texts better
- *     2156  predict.h                a training that is watched, and moved along where it goes anyway
- *     2363  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2441  learn.h                  an adapter is told something, and can be made to forget it
- *     2520  session.h                a conversation
+ *      327  base.h                   version, linkage, results, errors, allocator, log
+ *      457  runtime.h                what models and sessions share: memory, log, worker threads
+ *      528  quant.h                  names, sizes, encode, decode
+ *      630  gguf.h                   what is in a model file, and writing one
+ *      835  tokenizer.h              text to tokens and back
+ *     1006  chat.h                   templates that make a prompt of a conversation
+ *     1136  grammar.h                answers with a form
+ *     1193  bpe_trainer.h            a vocabulary from raw text
+ *     1265  train_data.h             batches out of texts, tokens or conversations
+ *     1374  model.h                  load, describe
+ *     1457  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1591  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1694  sampler.h                from logits to the next token
+ *     1766  shape.h                  models from nothing
+ *     1799  trainable.h              training somebody else's model
+ *     1838  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2157  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2379  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2457  learn.h                  an adapter is told something, and can be made to forget it
+ *     2536  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2598  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2702  macros.h                 what compilers call things, and the macros that every room uses
- *     2780  base.c                   what every room uses: results, errors, checked sizes
- *     2861  fpenv.c                  the floating-point environment at the border of the library
- *     3090  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3169  fma.c                    a * b + c with one rounding
- *     3209  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3290  decimal.c                doubles as text, the same in every locale
- *     3422  thread.c                 atomics, threads, and the worker pool
- *     3919  cpu.c                    what this processor and its operating system can do
- *     4042  hash.c                   where a name belongs in a table
- *     4144  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4182  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4270  grow.c                   arrays that grow
- *     4294  stack.c                  how much of the thread's stack a recursion may take
- *     4342  device.c                 which GPU a runtime uses
- *     4458  lifetime.c               creates and ends runtimes
- *     4613  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4854  output.c                 a file that is written
- *     5374  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5412  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    67074  end.h                    closes what core/begin opened
+ *     2614  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2718  macros.h                 what compilers call things, and the macros that every room uses
+ *     2796  base.c                   what every room uses: results, errors, checked sizes
+ *     2877  fpenv.c                  the floating-point environment at the border of the library
+ *     3106  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3185  fma.c                    a * b + c with one rounding
+ *     3225  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3306  decimal.c                doubles as text, the same in every locale
+ *     3438  thread.c                 atomics, threads, and the worker pool
+ *     3935  cpu.c                    what this processor and its operating system can do
+ *     4058  hash.c                   where a name belongs in a table
+ *     4160  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4198  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4286  grow.c                   arrays that grow
+ *     4310  stack.c                  how much of the thread's stack a recursion may take
+ *     4358  device.c                 which GPU a runtime uses
+ *     4474  lifetime.c               creates and ends runtimes
+ *     4629  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4870  output.c                 a file that is written
+ *     5390  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5428  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    67487  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5846  names.c                  names that must differ, found by hash
- *     5943  value.c                  the 13 types of metadata values and their items
- *     6091  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6302  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6639  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7159  write.c                  makes a GGUF file
+ *     5862  names.c                  names that must differ, found by hash
+ *     5959  value.c                  the 13 types of metadata values and their items
+ *     6107  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6318  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6655  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7175  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7873  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7992  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8327  floats.c                 the types that are plain numbers
- *     8367  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8566  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8802  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8950  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9224  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9349  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9428  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7889  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8008  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8343  floats.c                 the types that are plain numbers
+ *     8383  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8582  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8818  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8966  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9240  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9365  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9444  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9653  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10604  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10724  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10998  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11465  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11967  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12169  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12264  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12801  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13025  tokenizer/bpe.c          the merging
- *    13438  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13523  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13909  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14160  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14318  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14560  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15355  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15751  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16135  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16477  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17318  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18174  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18686  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18726  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18969  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19280  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19326  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19487  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19689  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19825  jinja/test.c             what follows 'is', and the functions that every template has
- *    20027  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20341  jinja/parse.c            tokens to a tree
- *    21049  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21356  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21939  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22153  chat.c                   a conversation as the variables that chat templates expect
- *    22369  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22541  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22961  grammar/rules.c          the form in which rules are matched
- *    23417  grammar/match.c          where a text stands in a grammar
- *    23905  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9669  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10620  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10740  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11014  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11481  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11983  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12185  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12280  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12817  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13041  tokenizer/bpe.c          the merging
+ *    13454  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13539  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13925  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14176  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14334  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14576  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15371  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15767  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16151  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16493  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17334  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18190  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18702  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18742  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18985  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19296  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19342  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19503  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19705  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19841  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20043  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20357  jinja/parse.c            tokens to a tree
+ *    21065  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21372  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21955  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22169  chat.c                   a conversation as the variables that chat templates expect
+ *    22385  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22557  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    22977  grammar/rules.c          the form in which rules are matched
+ *    23433  grammar/match.c          where a text stands in a grammar
+ *    23921  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24249  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25137  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25252  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25368  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25463  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25653  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25680  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25718  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25846  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26584  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26809  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26847  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26983  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27054  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27158  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27629  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28025  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28318  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28543  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29299  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29499  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30563  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31212  cpu/int/select.c         the table of integer-block kernels
- *    31272  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31348  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36104  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38461  cpu/select.c             the kernels of an instruction set
- *    38514  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38922  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39222  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39264  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39862  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40053  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    40116  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24265  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25153  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25268  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25384  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25479  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    25669  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    25696  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    25734  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    25862  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    26600  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    26825  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    26863  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    26999  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27070  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27174  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    27645  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    28041  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28334  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    28559  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29315  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29515  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    30579  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31228  cpu/int/select.c         the table of integer-block kernels
+ *    31288  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31364  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36120  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38477  cpu/select.c             the kernels of an instruction set
+ *    38530  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    38938  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39238  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39280  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    39878  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40069  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40132  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40764  arch.c                   the table of architectures
- *    40890  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    41230  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41603  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41865  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42075  adapter_worn.c           the copy of an adapter that passes on the host read
- *    42287  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42771  back.c                   the steps of a backward pass that several parts take
- *    42966  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    43209  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    43275  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43456  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43594  parts/experts.c          a mixture of experts (Shazeer et al
- *    43759  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43825  net.c                    which parts the layers of a model have, and which tensors
- *    43988  unused.c                 tensors of the file that the model is not computed with
- *    44162  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    44211  forward.c                one pass of a batch through any model, over the op table
- *    44477  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45051  place.c                  which layers run where
- *    45313  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45399  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45687  adapter_make.c           adapters from nothing, and what they are
- *    45937  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    40780  arch.c                   the table of architectures
+ *    40906  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    41246  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    41619  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    41881  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42091  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    42303  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    42787  back.c                   the steps of a backward pass that several parts take
+ *    42982  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    43225  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    43291  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43472  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    43610  parts/experts.c          a mixture of experts (Shazeer et al
+ *    43775  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    43841  net.c                    which parts the layers of a model have, and which tensors
+ *    44004  unused.c                 tensors of the file that the model is not computed with
+ *    44178  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    44227  forward.c                one pass of a batch through any model, over the op table
+ *    44493  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45067  place.c                  which layers run where
+ *    45329  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45415  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    45703  adapter_make.c           adapters from nothing, and what they are
+ *    45953  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    46222  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46570  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46922  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    47227  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    47315  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    48188  adapters.c               a sequence puts adapters on, and takes them off
- *    48304  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48671  next.c                   the next token of a sequence
- *    48776  plan.c                   the bytes of a model and a context before they are loaded
- *    48897  dialog.c                 the messages of a conversation, and the prompt that they make
- *    49088  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    46238  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    46586  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    46938  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    47243  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    47331  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    48204  adapters.c               a sequence puts adapters on, and takes them off
+ *    48320  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    48687  next.c                   the next token of a sequence
+ *    48792  plan.c                   the bytes of a model and a context before they are loaded
+ *    48913  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    49104  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49587  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49626  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49691  documents.c              the texts of a corpus, one document after the other
- *    49930  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    50124  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50624  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50934  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    51248  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51623  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    52080  shape.c                  models from nothing
- *    52397  schedule.c               the learning rate of a step
- *    52443  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52959  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    53011  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53463  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53563  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53601  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    54141  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    54326  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54395  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54432  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54616  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55409  lesson.c                 examples as tokens, and the batches of a step
- *    55768  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    55998  export.c                 the weights of a trainer as a model file
- *    56246  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56358  checkpoint.c             everything that a training goes on with, in a file
- *    57252  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57844  picture.c                the curve of a run as an SVG.
+ *    49603  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    49642  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    49707  documents.c              the texts of a corpus, one document after the other
+ *    49946  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    50140  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    50640  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    50950  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    51264  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    51639  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    52096  shape.c                  models from nothing
+ *    52413  schedule.c               the learning rate of a step
+ *    52459  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    52975  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    53027  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    53479  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    53579  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    53617  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    54157  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    54342  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    54411  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    54448  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    54632  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    55425  lesson.c                 examples as tokens, and the batches of a step
+ *    55784  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    56014  export.c                 the weights of a trainer as a model file
+ *    56262  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56374  checkpoint.c             everything that a training goes on with, in a file
+ *    57268  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    57860  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58681  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58727  panel.c                  values of many ticks side by side, and products with them
- *    58850  gru.c                    a gated recurrent cell (Cho et al
- *    58931  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    59021  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    59081  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    59281  member.c                 the weights of one world model: how large, where, and how they begin
- *    59382  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59605  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59737  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59916  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    60180  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    60354  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60553  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60656  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60945  law.c                    the curve that the loss follows over many windows,
- *    61219  calibration.c            predictions that say how sure they are, held to what then happened
- *    61399  monitor.c                whether a run goes astray, and what should be done about it
- *    61651  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61711  bandit.c                 which arm is worth it now
- *    61949  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    62093  phases.c                 which phase the next step belongs to, and for how long
- *    62332  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62686  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62755  residuals.c              what predictions got wrong
- *    63005  corrector.c              takes away what predicted coefficients get wrong again and again
- *    63164  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63258  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63356  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63538  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63626  plateau.c                whether a run stands still
- *    63711  horizons.c               how far ahead predictions are good for anything
- *    63800  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63853  ramp.c                   how many batches a step should add up
- *    63918  tuning.c                 what could be made better while a run goes on
- *    64062  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    64163  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64490  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    64687  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    65026  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    65300  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    65368  moves.c                  how weights are moved, by each of the ways
- *    65574  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    65744  audit.c                  what a move is really worth: a trial
- *    65883  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    66158  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    66210  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    66615  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    58697  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    58743  panel.c                  values of many ticks side by side, and products with them
+ *    58866  gru.c                    a gated recurrent cell (Cho et al
+ *    58947  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    59037  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    59097  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    59297  member.c                 the weights of one world model: how large, where, and how they begin
+ *    59398  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    59621  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    59753  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    59932  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    60196  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    60370  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    60569  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    60672  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    60961  law.c                    the curve that the loss follows over many windows,
+ *    61235  calibration.c            predictions that say how sure they are, held to what then happened
+ *    61415  monitor.c                whether a run goes astray, and what should be done about it
+ *    61667  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    61727  bandit.c                 which arm is worth it now
+ *    61965  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    62109  phases.c                 which phase the next step belongs to, and for how long
+ *    62348  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    62702  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    62771  residuals.c              what predictions got wrong
+ *    63021  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    63180  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63274  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63372  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    63554  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    63642  plateau.c                whether a run stands still
+ *    63727  horizons.c               how far ahead predictions are good for anything
+ *    63816  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    63869  ramp.c                   how many batches a step should add up
+ *    63934  tuning.c                 what could be made better while a run goes on
+ *    64078  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    64193  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    64574  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    64901  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    65098  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    65437  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    65711  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    65779  moves.c                  how weights are moved, by each of the ways
+ *    65985  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    66155  audit.c                  what a move is really worth: a trial
+ *    66294  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    66569  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    66621  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    67026  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2247,6 +2248,7 @@ typedef struct hybrid_predict_desc {
     float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
     float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
     float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    float explodes, vanishes;    /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
     bool vectors;                /* norms and biases are moved along as well */
     bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
@@ -2343,6 +2345,20 @@ typedef struct hybrid_predict_metrics {
     double seconds;                 /* that the predictor took */
     uint64_t bytes;                 /* that it holds */
 } hybrid_predict_metrics;
+
+/* Settings by name, for command lines and files: "window" is desc->window; names of configurations of earlier hybrid
+ * trainers are known as well, with what they mean here. HYBRID_ERROR_INVALID: no such key, or a value that it does not
+ * take; _UNSUPPORTED: a key that cannot be set here, with the reason. desc is as before then. */
+HYBRID_API hybrid_result hybrid_predict_set(hybrid_predict_desc *desc, const char *key, const char *value,
+                                            hybrid_error *error);
+/* The i-th key; NULL: there are no more. meaning (static): what it is, or why it cannot be set. Either may be NULL. */
+HYBRID_API const char *hybrid_predict_key(size_t i, bool *can_be_set, const char **meaning);
+/* Settings that go together: "default", "watch", "conservative", "balanced", "aggressive", "micro_correction",
+ * "learned", "memory". All fields of desc but trainer, seed, mark, go_back and user are set. HYBRID_ERROR_INVALID:
+ * there is no such preset, and desc is as before. */
+HYBRID_API hybrid_result hybrid_predict_preset(const char *name, hybrid_predict_desc *desc, hybrid_error *error);
+/* The i-th preset, and what it is for; NULL: there are no more. */
+HYBRID_API const char *hybrid_predict_preset_name(size_t i, const char **meaning);
 
 /* Attaches a predictor to a trainer: from the next step on it watches. HYBRID_ERROR_INVALID: a setting that cannot be,
  * by name; the trainer has one; _LIMIT: there is no room for it below the trainer's max_bytes; _MEMORY. */
@@ -2593,7 +2609,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e47d92b3e4b97c9b"
+#define HYBRID__SOURCE_ID "ba234cc892315a6b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -64078,6 +64094,8 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (d->predict_until == 0) d->predict_until = 0.75f;
     if (d->trust == 0) d->trust = 0.7f;
     if (d->sigma == 0) d->sigma = 3;
+    if (d->explodes == 0) d->explodes = 100;
+    if (d->vanishes == 0) d->vanishes = 0.01f;
     if (!d->max_predict_steps) d->max_predict_steps = 15;
     if (!d->max_consecutive) d->max_consecutive = 5;
     if (d->confidence_threshold == 0) d->confidence_threshold = 0.85f;
@@ -64105,7 +64123,9 @@ static hybrid_result hyb_predict_check_audits(const hybrid_predict_desc *d, hybr
     return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: audit_every needs %s", missing);
 }
 
-static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+/* Numbers must be in their ranges. only: just this field's; NULL: all of them. */
+static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const char *only, const char *function,
+                                            hybrid_error *error)
 {
     const hyb_setting rows[] = {
         { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
@@ -64125,6 +64145,8 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
         { "trust", (double)d->trust, 0.05, 2 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
+        { "explodes", (double)d->explodes, 2, 1e9 },
+        { "vanishes", (double)d->vanishes, 1e-9, 0.5 },
         { "rule", (double)d->rule, HYBRID_RULE_AUTO, HYBRID_RULE_ADAPTIVE },
         { "max_predict_steps", (double)d->max_predict_steps, 1, 1e6 },
         { "max_consecutive", (double)d->max_consecutive, 1, 1e6 },
@@ -64140,9 +64162,17 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
     };
     size_t i;
     for (i = 0; i < HYB_COUNT(rows); i++)
-        if (!(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_create: %s is %g, and must be from %g to %g",
+        if ((!only || !strcmp(only, rows[i].name)) &&
+            !(rows[i].value >= rows[i].least && rows[i].value <= rows[i].most))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is %g, and must be from %g to %g", function,
                             rows[i].name, rows[i].value, rows[i].least, rows[i].most);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_error *error)
+{
+    const hybrid_result r = hyb_predict_check_rows(d, NULL, "hybrid_predictor_create", error);
+    if (r) return r;
     if (d->tune_acts & ~d->tune)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_predictor_create: tune_acts is %u, and tune is %u: what is carried out has to look on",
@@ -64159,6 +64189,387 @@ static hybrid_result hyb_predict_check(const hybrid_predict_desc *d, hybrid_erro
     return hyb_predict_check_audits(d, error);
 }
 /* ==== end src/predict/settings.c ==== */
+
+/* ==== begin src/predict/named.c ==== */
+/* predict/named: settings by name, for command lines and files: every field of hybrid_predict_desc, and every key of
+ * the configurations of the ancestors (hybrid-predict-trainer-rs and its notes) under its name there, with what it
+ * means here, or a sentence why it cannot be set. One table. */
+
+typedef enum hyb_named_kind {
+    HYB_NAMED_COUNT,  /* int32_t */
+    HYB_NAMED_NUMBER, /* float */
+    HYB_NAMED_SWITCH, /* bool */
+    HYB_NAMED_SEED,   /* uint64_t */
+    HYB_NAMED_PARTS,  /* HYBRID_TUNE_ bits */
+    HYB_NAMED_MODE,
+    HYB_NAMED_RULE,
+    HYB_NAMED_PLACEBO,
+    HYB_NAMED_FORMAT, /* of a phase */
+    HYB_NAMED_NONE    /* cannot be set: the meaning says why */
+} hyb_named_kind;
+
+typedef struct hyb_named {
+    const char *name;
+    hyb_named_kind kind;
+    size_t at; /* of the field; its name, as settings.c checks it: */
+    const char *field;
+    const char *meaning;
+} hyb_named;
+
+/* clang-format off */
+#define HYB_NAMED(kind, field, name, meaning) \
+    { name, HYB_NAMED_##kind, offsetof(hybrid_predict_desc, field), #field, meaning }
+#define HYB_WHY(name, why) { name, HYB_NAMED_NONE, 0, "", why }
+static const hyb_named hyb_named_all[] = {
+    /* fields by their names */
+    HYB_NAMED(MODE, mode, "mode", "auto, off, A, A2, B or C: how weights are moved"),
+    HYB_NAMED(COUNT, warmup_steps, "warmup_steps", "true steps before the first prediction"),
+    HYB_NAMED(COUNT, full_steps, "full_steps", "true steps after a jump of the rate, or after something went wrong"),
+    HYB_NAMED(COUNT, window, "window", "true steps of a window"),
+    HYB_NAMED(NUMBER, eta, "eta", "mode A: the step over windows; c_d is eta - 1"),
+    HYB_NAMED(NUMBER, mu, "mu", "mode A: the momentum over windows; c_b is eta mu"),
+    HYB_NAMED(NUMBER, gamma, "gamma", "of the slow mean of displacements, what stays after a window"),
+    HYB_NAMED(NUMBER, beta, "beta", "mode A2: how far along the mean step"),
+    HYB_NAMED(NUMBER, amplitude, "amplitude", "modes B and C: of what the mean displacement promises"),
+    HYB_NAMED(COUNT, horizon, "horizon", "mode B: steps that a jump stands for; C: of a prediction"),
+    HYB_NAMED(COUNT, correction_interval, "correction_interval", "mode C: one step in 2, 4 or 8 is a true one"),
+    HYB_NAMED(COUNT, correct_steps, "correct_steps", "true steps after a move that count as Correct"),
+    HYB_NAMED(NUMBER, predict_until, "predict_until", "modes B and C: part of the run after which there are none"),
+    HYB_NAMED(NUMBER, trust, "trust", "a move is at most so many times as long as what the window did"),
+    HYB_NAMED(NUMBER, sigma, "sigma", "deviations of its noise at which a loss is suspicious"),
+    HYB_NAMED(NUMBER, explodes, "explodes", "a gradient so many times as long as usual is one that explodes"),
+    HYB_NAMED(NUMBER, vanishes, "vanishes", "a gradient shorter than this part of the usual is one that vanishes"),
+    HYB_NAMED(SWITCH, vectors, "vectors", "norms and biases are moved along as well"),
+    HYB_NAMED(SWITCH, no_snapshot, "no_snapshot", "less memory, and nothing can go back"),
+    HYB_NAMED(COUNT, members, "members", "world models of the ensemble; 0: none"),
+    HYB_NAMED(SWITCH, learned, "learned", "coefficients are what the ensemble foretells"),
+    HYB_NAMED(SWITCH, keep_last, "keep_last", "moves are judged by the very window before them"),
+    HYB_NAMED(SWITCH, correct, "correct", "coefficients are corrected by recursive least squares"),
+    HYB_NAMED(COUNT, residuals, "residuals", "windows whose residuals are kept, to correct similar ones"),
+    HYB_NAMED(SWITCH, correct_loss, "correct_loss", "the expected loss is corrected by residuals"),
+    HYB_NAMED(SWITCH, accumulate, "accumulate", "all that weights are moved by is added up"),
+    HYB_NAMED(COUNT, compress_rank, "compress_rank", "rank of what is kept of a window besides; 0: none"),
+    HYB_NAMED(COUNT, audit_every, "audit_every", "one move in so many is tried against none; 0: none is"),
+    HYB_NAMED(COUNT, audit_steps, "audit_steps", "steps of each branch of an audit, a multiple of 4"),
+    HYB_NAMED(NUMBER, audit_share, "audit_share", "part of all steps that audits may take"),
+    HYB_NAMED(PLACEBO, placebo, "placebo", "none, random or mirror: directions that are worth nothing, for studies"),
+    HYB_NAMED(SEED, seed, "seed", "of all that is drawn"),
+    HYB_NAMED(RULE, rule, "rule", "auto, static or adaptive: what says when it is predicted"),
+    HYB_NAMED(COUNT, max_predict_steps, "max_predict_steps", "rules static and adaptive: most steps of a prediction"),
+    HYB_NAMED(COUNT, max_consecutive, "max_consecutive", "rules static and adaptive: predictions in a row"),
+    HYB_NAMED(NUMBER, confidence_threshold, "confidence_threshold", "rules static and adaptive: the least confidence"),
+    HYB_NAMED(PARTS, tune, "tune", "what looks on and recommends: health+groups+plateau+horizons+batches, all or none"),
+    HYB_NAMED(PARTS, tune_acts, "tune_acts", "what of that is carried out"),
+    HYB_NAMED(COUNT, most_batches, "most_batches", "batches of a step that tuning may ask for"),
+    HYB_NAMED(SWITCH, formats, "formats", "each phase has a number format"),
+    HYB_NAMED(FORMAT, phase_format[0], "warmup_precision", "f32, bf16 or f16: products of the warm-up; sets formats"),
+    HYB_NAMED(FORMAT, phase_format[1], "full_precision", "the same of Full"),
+    HYB_NAMED(FORMAT, phase_format[2], "predict_precision", "the same of true steps inside of Predict"),
+    HYB_NAMED(FORMAT, phase_format[3], "correct_precision", "the same of Correct"),
+    HYB_NAMED(SWITCH, park, "park", "on a GPU moments are in the host's memory while steps are predicted"),
+    /* the ancestors' other names */
+    HYB_NAMED(COUNT, max_consecutive, "max_consecutive_predicts", "max_consecutive"),
+    HYB_NAMED(NUMBER, sigma, "divergence_threshold", "sigma"),
+    HYB_NAMED(NUMBER, sigma, "divergence_sigma", "sigma"),
+    HYB_NAMED(NUMBER, explodes, "gradient_explosion_multiplier", "explodes"),
+    HYB_NAMED(NUMBER, vanishes, "gradient_vanishing_threshold", "vanishes"),
+    HYB_NAMED(COUNT, members, "ensemble_size", "members"),
+    HYB_NAMED(COUNT, correct_steps, "validation_samples", "correct_steps: they are true steps here"),
+    HYB_NAMED(COUNT, residuals, "residual_store_size", "residuals"),
+    HYB_NAMED(SWITCH, correct, "corrector", "correct"),
+    HYB_NAMED(PARTS, tune, "auto_tuning", "tune; what is carried out is tune_acts"),
+    HYB_NAMED(NUMBER, trust, "rho0", "trust"),
+    HYB_NAMED(NUMBER, gamma, "gamma_s", "gamma"),
+    HYB_NAMED(NUMBER, audit_share, "audit_frac", "audit_share"),
+    HYB_NAMED(COUNT, audit_steps, "audit_len", "audit_steps"),
+    HYB_NAMED(SWITCH, park, "optimizer_offload", "park; for good it is hybrid_trainer_desc.offload_optimizer"),
+    HYB_NAMED(SWITCH, formats, "mixed_precision", "formats"),
+    HYB_NAMED(SEED, seed, "predictor_seed", "seed"),
+    /* what cannot be set, and why */
+    HYB_WHY("fallback_loss", "the ancestor computed it and never used it; sigma says what is suspicious"),
+    HYB_WHY("check_interval", "the monitor looks at every step, before it is taken: that costs nothing"),
+    HYB_WHY("prediction_error_threshold", "errors are held against the band of 90 %, whose width is learnt"),
+    HYB_WHY("oscillation_threshold", "turning points are held against those of noise: that has no threshold"),
+    HYB_WHY("accuracy_threshold", "a prediction is judged by the window after it, not by one forward pass"),
+    HYB_WHY("predictor", "there is one kind: an ensemble of recurrent state-space models, of `members`; 0: the law"),
+    HYB_WHY("deterministic_dim", "the sizes of a world model are those that a run of some hundred windows can fill"),
+    HYB_WHY("stochastic_dim", "the sizes of a world model are those that a run of some hundred windows can fill"),
+    HYB_WHY("hidden_dim", "the sizes of a world model are those that a run of some hundred windows can fill"),
+    HYB_WHY("latent_dim", "the sizes of a world model are those that a run of some hundred windows can fill"),
+    HYB_WHY("num_categoricals", "the sizes of a world model are those that a run of some hundred windows can fill"),
+    HYB_WHY("learning_rate", "that of the world models falls from 1e-3 to 3e-4; the run's is the trainer's"),
+    HYB_WHY("bptt_steps", "world models learn through all 16 ticks of a piece of the run"),
+    HYB_WHY("grad_clip", "the gradient of world models is clipped at 5; the run's is hybrid_trainer_desc.clip"),
+    HYB_WHY("max_grad_norm", "it is hybrid_trainer_desc.clip"),
+    HYB_WHY("predictor_memory_budget", "hybrid_predictor_plan says what it takes, below the trainer's max_bytes"),
+    HYB_WHY("collect_metrics", "hybrid_predictor_metrics are always there: they cost nothing"),
+    HYB_WHY("metrics_ring", "hybrid_curve keeps every step, and writes a line of JSON for each"),
+    HYB_WHY("checkpoint_interval", "checkpoints are the caller's: hybrid_trainer_save, with all of the predictor"),
+    HYB_WHY("checkpoint_keep", "checkpoints are the caller's: a name that is used again is replaced in one move"),
+    HYB_WHY("checkpoint_include_predictor", "a checkpoint always has all of it: a run goes on with the same bits"),
+    HYB_WHY("max_steps", "it is hybrid_trainer_desc.n_steps"),
+    HYB_WHY("memory_profiler", "the plan is exact to the byte before anything is allocated: hybrid_trainer_plan"),
+    HYB_WHY("activation_checkpointing", "it is hybrid_trainer_desc.recompute_every, the same in all phases"),
+    HYB_WHY("checkpoint_phases", "layers are recomputed in every phase or in none; Predict has no activations"),
+    HYB_WHY("offload_layers", "layers stay on the device; hybrid_trainer_desc.offload_optimizer moves the states"),
+    HYB_WHY("prefetch", "what is offloaded travels through three buffers while the device computes"),
+    HYB_WHY("offload_bandwidth", "copies are waited for, not timed"),
+    HYB_WHY("restore_lookahead", "states come back when a true step begins, and its update waits for them"),
+    HYB_WHY("drop_and_reinitialize", "dropping moments changes the optimization: they are parked, not dropped"),
+    HYB_WHY("compress_in_place", "moments keep all their bits"),
+    HYB_WHY("discard_activations", "a prediction makes no activations that could be dropped"),
+    HYB_WHY("int8_predict", "predicted steps multiply nothing: an increment is added to fp32 weights"),
+    HYB_WHY("gradient_accumulation", "it is hybrid_trainer_desc.n_batches; tune=batches says how many"),
+    HYB_WHY("scale_lr", "a rate that is divided by the number of batches only trains AdamW as much slower"),
+    HYB_WHY("normalize_gradients", "gradients are always the mean over all targets of a step"),
+    HYB_WHY("num_similar", "ten similar residuals are asked, as many as the ancestor's default"),
+    HYB_WHY("max_correction_factor", "corrections of the loss are at most a fifth of it, as the ancestor's default"),
+    HYB_WHY("temporal_decay", "residuals count 0.95 as much after each hundred steps, as the ancestor's default"),
+    HYB_WHY("residual_ema", "a running mean of residuals has no use here; their similarity decides"),
+    HYB_NAMED(COUNT, compress_rank, "compression_rank", "compress_rank"),
+    HYB_NAMED(COUNT, compress_rank, "rank", "compress_rank"),
+    HYB_WHY("bandit_alpha", "arms are drawn by Thompson's rule from what is known of them: it has no such number"),
+    HYB_WHY("bandit_epsilon", "arms are drawn by Thompson's rule from what is known of them: it has no such number"),
+    HYB_WHY("bandit_lambda", "the prior of an arm is what its directions were worth to others"),
+    HYB_WHY("block", "arms are chosen window by window, not in blocks of windows"),
+    HYB_WHY("deterministic", "every run is: it has the same bits for all numbers of threads and instruction sets"),
+    HYB_WHY("act", "it is tune_acts, part by part"),
+    HYB_WHY("vram_warn", "a plan that does not fit is refused before the run, not cleaned up in it"),
+    HYB_WHY("vram_cleanup", "a plan that does not fit is refused before the run, not cleaned up in it"),
+    HYB_WHY("vram_critical", "a plan that does not fit is refused before the run, not cleaned up in it"),
+    HYB_WHY("kfac", "no curvature is computed, so there is nothing to show the predictor of it")
+};
+/* clang-format on */
+
+static const hyb_named *hyb_named_find(const char *name)
+{
+    size_t i;
+    for (i = 0; i < HYB_COUNT(hyb_named_all); i++)
+        if (!strcmp(hyb_named_all[i].name, name)) return &hyb_named_all[i];
+    return NULL;
+}
+
+/* ---- values ------------------------------------------------------------------------------------------------------ */
+
+/* The number of a word in a list; -1: it is not there. */
+static int hyb_named_word(const char *value, const char *const *words, int n)
+{
+    int i;
+    for (i = 0; i < n; i++)
+        if (!strcmp(value, words[i])) return i;
+    return -1;
+}
+
+static bool hyb_named_number(const char *value, double *x)
+{
+    const size_t n = strlen(value);
+    return n && hyb_decimal_read(value, value + n, x) == n && hyb_is_finite(*x);
+}
+
+/* "health+groups", "all", "none". */
+static bool hyb_named_parts(const char *value, uint32_t *parts)
+{
+    static const char *const words[] = { "health", "groups", "plateau", "horizons", "batches", "all", "none" };
+    const char *end;
+    *parts = 0;
+    for (;; value = end + 1) {
+        char word[12];
+        size_t n;
+        int i;
+        for (end = value; *end && *end != '+'; end++) {}
+        n = (size_t)(end - value);
+        if (n >= sizeof word) return false;
+        memcpy(word, value, n);
+        word[n] = 0;
+        if ((i = hyb_named_word(word, words, (int)HYB_COUNT(words))) < 0) return false;
+        *parts |= i < 5 ? 1u << i : i == 5 ? (uint32_t)HYBRID_TUNE_ALL : 0;
+        if (!*end) return true;
+    }
+}
+
+/* What a value of that kind looks like, for the sentence of one that does not. */
+static const char *hyb_named_kind_text(hyb_named_kind kind)
+{
+    static const char *const texts[] = { "a whole number",
+                                         "a number",
+                                         "0 or 1",
+                                         "a whole number, at least 0",
+                                         "health, groups, plateau, horizons, batches, joined by +, or all, or none",
+                                         "auto, off, A, A2, B or C",
+                                         "auto, static or adaptive",
+                                         "none, random or mirror",
+                                         "f32, bf16 or f16" };
+    return texts[kind];
+}
+
+static bool hyb_named_choice(hyb_named_kind kind, const char *value, void *field)
+{
+    static const char *const modes[] = { "auto", "off", "A", "A2", "B", "C" };
+    static const char *const rules[] = { "auto", "static", "adaptive" };
+    static const char *const placebos[] = { "none", "random", "mirror" };
+    static const char *const formats[] = { "f32", "bf16", "f16" };
+    static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_BF16, HYBRID_TYPE_F16 };
+    int i = -1;
+    if (kind == HYB_NAMED_MODE && (i = hyb_named_word(value, modes, 6)) >= 0)
+        *(hybrid_predict_mode *)field = (hybrid_predict_mode)i;
+    if (kind == HYB_NAMED_RULE && (i = hyb_named_word(value, rules, 3)) >= 0)
+        *(hybrid_predict_rule *)field = (hybrid_predict_rule)i;
+    if (kind == HYB_NAMED_PLACEBO && (i = hyb_named_word(value, placebos, 3)) >= 0)
+        *(hybrid_placebo *)field = (hybrid_placebo)i;
+    if (kind == HYB_NAMED_FORMAT && (i = hyb_named_word(value, formats, 3)) >= 0) *(hybrid_type *)field = types[i];
+    return i >= 0;
+}
+
+/* Takes a value; false: it is not of that kind. */
+static bool hyb_named_take(hyb_named_kind kind, const char *value, void *field)
+{
+    double x = 0;
+    uint32_t parts;
+    const bool number = hyb_named_number(value, &x), whole = number && x == floor(x);
+    switch (kind) {
+    case HYB_NAMED_COUNT:
+        if (!whole || fabs(x) > 2147483647.0) return false;
+        *(int32_t *)field = (int32_t)x;
+        return true;
+    case HYB_NAMED_NUMBER:
+        if (!number || fabs(x) > 1e30) return false;
+        *(float *)field = (float)x;
+        return true;
+    case HYB_NAMED_SWITCH:
+        if (!whole || (x != 0 && x != 1)) return false;
+        *(bool *)field = x == 1;
+        return true;
+    case HYB_NAMED_SEED:
+        if (!whole || x < 0 || x > 9007199254740992.0) return false;
+        *(uint64_t *)field = (uint64_t)x;
+        return true;
+    case HYB_NAMED_PARTS:
+        if (!hyb_named_parts(value, &parts)) return false;
+        *(uint32_t *)field = parts;
+        return true;
+    case HYB_NAMED_NONE: return false;
+    default: return hyb_named_choice(kind, value, field);
+    }
+}
+
+/* Sets a field. When it fails nothing is changed. */
+static hybrid_result hyb_named_set(hybrid_predict_desc *d, const char *name, const char *value, const char *function,
+                                 hybrid_error *error)
+{
+    const hyb_named *key = hyb_named_find(name);
+    hybrid_predict_desc next = *d, used;
+    hybrid_result r;
+    if (!key)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: there is no setting '%.60s': hybrid_predict_key lists them",
+                        function, name);
+    if (key->kind == HYB_NAMED_NONE)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: '%s' cannot be set: %s", function, name, key->meaning);
+    if (!hyb_named_take(key->kind, value, (char *)&next + key->at))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: '%s' takes %s, not '%.60s'", function, name,
+                        hyb_named_kind_text(key->kind), value);
+    if (key->kind == HYB_NAMED_FORMAT) next.formats = true;
+    used = next;
+    hyb_predict_defaults(&used);
+    if ((r = hyb_predict_check_rows(&used, key->field, function, error)) != HYBRID_OK) return r;
+    *d = next;
+    return HYBRID_OK;
+}
+
+/* ---- presets ----------------------------------------------------------------------------------------------------- */
+
+/* clang-format off */
+/* Keys and values of each, and what it is for. The ancestors' three have their numbers, and their rule. */
+static const char *const hyb_presets[][3] = {
+    { "default", "", "mode auto: as much of mode A as hindsight says that it is worth" },
+    { "watch", "mode=off members=5 tune=all", "nothing is moved; everything that looks on does" },
+    { "conservative",
+      "mode=C rule=static warmup_steps=200 full_steps=30 max_predict_steps=25 confidence_threshold=0.9 sigma=2.2",
+      "the ancestors' of this name" },
+    { "balanced",
+      "mode=C rule=static warmup_steps=100 full_steps=20 max_predict_steps=40 confidence_threshold=0.85 sigma=2.5",
+      "the ancestors' of this name" },
+    { "aggressive",
+      "mode=C rule=static warmup_steps=50 full_steps=15 max_predict_steps=80 confidence_threshold=0.75 sigma=3.5",
+      "the ancestors' of this name" },
+    { "micro_correction", "mode=C horizon=64 correction_interval=8 confidence_threshold=0.6",
+      "the ancestors', whose 75 steps with a correction each 15 are 64 and 8 here: corrections are true steps" },
+    { "learned", "members=5 learned=1 correct=1 residuals=1000 correct_loss=1", "auto, with all that is learnt" },
+    { "memory", "no_snapshot=1", "the least memory: nothing can go back" }
+};
+/* clang-format on */
+
+/* Sets "key=value key=value". */
+static hybrid_result hyb_preset_take(const char *text, hybrid_predict_desc *d, hybrid_error *error)
+{
+    char word[2][40];
+    hybrid_result r = HYBRID_OK;
+    while (*text && !r) {
+        int i;
+        for (i = 0; i < 2; i++) {
+            const size_t n = strcspn(text, i ? " " : "=");
+            memcpy(word[i], text, HYB_MIN(n, sizeof word[i] - 1));
+            word[i][HYB_MIN(n, sizeof word[i] - 1)] = 0;
+            text += n + (text[n] != 0);
+        }
+        r = hyb_named_set(d, word[0], word[1], "hybrid_predict_preset", error);
+    }
+    return r;
+}
+
+/* ---- the public calls -------------------------------------------------------------------------------------------- */
+
+HYB_BORDER(hybrid_result, hybrid_predict_set,
+           (hybrid_predict_desc *desc, const char *key, const char *value, hybrid_error *error),
+           (desc, key, value, error))
+{
+    if (!desc || !key || !value)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predict_set: %s is NULL",
+                        !desc  ? "desc"
+                        : !key ? "key"
+                               : "value");
+    return hyb_named_set(desc, key, value, "hybrid_predict_set", error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_predict_preset, (const char *name, hybrid_predict_desc *desc, hybrid_error *error),
+           (name, desc, error))
+{
+    hybrid_predict_desc d;
+    hybrid_result r;
+    size_t i;
+    if (!desc || !name)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predict_preset: %s is NULL", name ? "desc" : "name");
+    for (i = 0; i < HYB_COUNT(hyb_presets) && strcmp(hyb_presets[i][0], name) != 0; i++) {}
+    if (i == HYB_COUNT(hyb_presets))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_predict_preset: there is no preset '%.60s': hybrid_predict_preset_name lists them",
+                        name);
+    memset(&d, 0, sizeof d);
+    d.trainer = desc->trainer;
+    d.seed = desc->seed;
+    d.mark = desc->mark;
+    d.go_back = desc->go_back;
+    d.user = desc->user;
+    if ((r = hyb_preset_take(hyb_presets[i][1], &d, error)) != HYBRID_OK) return r;
+    *desc = d;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(const char *, hybrid_predict_key, (size_t i, bool *can_be_set, const char **meaning),
+           (i, can_be_set, meaning))
+{
+    const hyb_named *key = i < HYB_COUNT(hyb_named_all) ? &hyb_named_all[i] : NULL;
+    if (can_be_set) *can_be_set = key && key->kind != HYB_NAMED_NONE;
+    if (meaning) *meaning = key ? key->meaning : "";
+    return key ? key->name : NULL;
+}
+
+HYB_BORDER(const char *, hybrid_predict_preset_name, (size_t i, const char **meaning), (i, meaning))
+{
+    const bool is = i < HYB_COUNT(hyb_presets);
+    if (meaning) *meaning = is ? hyb_presets[i][2] : "";
+    return is ? hyb_presets[i][0] : NULL;
+}
+/* ==== end src/predict/named.c ==== */
 
 /* ==== begin src/predict/displacement.c ==== */
 /* predict/displacement: where weights were, and where they went: what is predicted lies in the span of this.
@@ -66731,6 +67142,8 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     memset(&monitor, 0, sizeof monitor);
     monitor.sigma = (double)p->desc.sigma;
     monitor.full_steps = p->desc.full_steps;
+    monitor.explodes = (double)p->desc.explodes;
+    monitor.vanishes = (double)p->desc.vanishes;
     memset(&phases, 0, sizeof phases);
     phases.n_steps = p->t->desc.n_steps;
     phases.warmup_steps = p->desc.warmup_steps;
@@ -67274,6 +67687,7 @@ HYB_COLD_END
 #undef HYB_MUON_B
 #undef HYB_MUON_C
 #undef HYB_MUON_EPS
+#undef HYB_NAMED
 #undef HYB_NEON_DOT
 #undef HYB_NEOX
 #undef HYB_NFC_AFTER
@@ -67477,6 +67891,7 @@ HYB_COLD_END
 #undef HYB_V_TRANSPOSE
 #undef HYB_WALK
 #undef HYB_WEIGHT
+#undef HYB_WHY
 #undef HYB_WIN32_LEAN
 #undef HYB_WORDS_REPORT
 #undef HYB_WORD_SCALE
