@@ -242,6 +242,8 @@ static void test_residuals(void)
             const double size = sqrt(dot(left, left, AT_C, n));
             CHECK(close_to((double)newest->magnitude[g], size, 1e-3), "window %d: |R| %g, not %g", window,
                   (double)newest->magnitude[g], size);
+            CHECK(close_to((double)newest->c[g][1], dot(left, r.b, AT_C, n) / dot(r.b, r.b, AT_C, n), 1e-3),
+                  "window %d: along b it is %g", window, (double)newest->c[g][1]);
             CHECK(newest->step == 10 * (window + 1) && newest->horizon == r.had_moved, "window %d: its place", window);
         }
         pair_take_up(&r);
@@ -258,8 +260,9 @@ static void test_residuals(void)
 
 static void with_factors(hybrid_predict_desc *d)
 {
-    d->residuals = 40;
+    d->residuals = 12;
     d->compress_rank = 1;
+    d->accumulate = true;
 }
 
 /* What of a window lies along no direction: factors, and what is carried from one to the next, lose nothing. */
@@ -269,7 +272,7 @@ static void test_factors(void)
     pair r;
     float without[VALUES];
     hybrid_predict_metrics m;
-    double rests[VALUES] = { 0 }, kept[VALUES] = { 0 }, worst = 0;
+    double rests[VALUES] = { 0 }, kept[VALUES] = { 0 }, all[VALUES] = { 0 }, worst = 0;
     int window, g, i, n = 0;
     TEST("remainders as factors");
     more = with_factors;
@@ -280,6 +283,7 @@ static void test_factors(void)
         const float *factors;
         const int64_t total = r.p->hindsight->residuals.total;
         pair_window(&r);
+        for (i = 0; i < VALUES; i++) all[i] += r.went[i];
         newest = hyb_residuals_recent(&r.p->hindsight->residuals, 0);
         if (r.p->hindsight->residuals.total == total) {
             pair_take_up(&r);
@@ -305,6 +309,7 @@ static void test_factors(void)
     hybrid_predictor_metrics(r.p, &m);
     CHECK(m.bytes_saved == n * (int64_t)sizeof(float) * (IN * MID - IN - MID - 1 + OUT * MID - OUT - MID - 1),
           "%lld bytes saved", (long long)m.bytes_saved);
+    for (i = 0; i < VALUES; i++) CHECK(fabs((double)r.p->disp.added[i] - all[i]) < 1e-5, "added: value %d", i);
     CHECK(m.n_recalled > 0, "recalled %lld times; rest %g, and %g untold", (long long)m.n_recalled, m.rest_error,
           m.recalled_error);
     weights_of(HYBRID_PREDICT_A, with_residuals, without, &m);
@@ -471,7 +476,8 @@ static void check_audit(const audited *seen, const hybrid_trainer *t, net *plain
     hybrid_trainer_destroy(v);
 }
 
-/* The branch without a move has the losses of a run in which nothing is moved: here of the very first move. */
+/* The branch without a move is a run in which nothing is moved: here of the very first move. And what an audit finds is
+ * what its losses say. */
 static void check_without(void)
 {
     net m, plain;
@@ -480,8 +486,8 @@ static void check_without(void)
     hybrid_train_metrics metrics;
     hybrid_predict_desc d;
     hybrid_error e;
-    double with[2] = { 0 }, worth = 0;
-    int i;
+    double with[2] = { 0 };
+    int i, k;
     net_make(&m);
     net_make(&plain);
     t = net_trainer(&m);
@@ -491,27 +497,30 @@ static void check_without(void)
     d.audit_every = 1;
     d.audit_steps = 8;
     CHECK(!hybrid_predictor_create(&d, &p, &e), "%s", e.message);
-    while (p->audit.open != HYB_AUDIT_WITHOUT) {
-        const int64_t done = p->audit.done;
-        CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
-        if (p->now.n_moves && done >= 6) with[done - 6] = log(metrics.loss);
+    for (k = 0; k < 2; k++) {
+        double worth = 0;
+        while (p->audit.open != HYB_AUDIT_WITHOUT) {
+            const int64_t done = p->audit.done;
+            CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
+            if (p->now.n_moves && done >= 6) with[done - 6] = log(metrics.loss);
+        }
+        if (!k) net_run(u, &plain, p->now.kept_step);
+        CHECK(k || !memcmp(m.weights, plain.weights, sizeof m.weights), "the weights before the move");
+        for (i = 0; i < 8; i++) {
+            CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
+            if (i >= 6) worth += (log(metrics.loss) - with[i - 6]) / 2 / p->audit.slope;
+            if (k || i >= 4) continue;
+            CHECK(!net_step(u, &plain, NULL, &e), "%s", e.message);
+            CHECK(!memcmp(m.weights, plain.weights, sizeof m.weights), "without it: weights after step %d", i);
+        }
+        CHECK(p->audit.n == k + 1 && !p->audit.open, "audit %d", k);
+        CHECK(close_to(p->audit.worth,
+                       worth > 2    ? 2
+                       : worth < -2 ? -2
+                                    : worth,
+                       1e-9),
+              "it is worth %g windows, not %g", p->audit.worth, worth);
     }
-    net_run(u, &plain, p->now.kept_step);
-    CHECK(!memcmp(m.weights, plain.weights, sizeof m.weights), "the weights before the move");
-    for (i = 0; i < 8; i++) {
-        CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
-        if (i >= 6) worth += (log(metrics.loss) - with[i - 6]) / 2 / p->audit.slope;
-        if (i >= 4) continue;
-        CHECK(!net_step(u, &plain, NULL, &e), "%s", e.message);
-        CHECK(!memcmp(m.weights, plain.weights, sizeof m.weights), "without it: weights after step %d", i);
-    }
-    CHECK(p->audit.n == 1 && !p->audit.open, "one audit");
-    CHECK(close_to(p->audit.worth,
-                   worth > 2    ? 2
-                   : worth < -2 ? -2
-                                : worth,
-                   1e-9),
-          "it is worth %g windows, not %g", p->audit.worth, worth);
     hybrid_predictor_destroy(p);
     hybrid_trainer_destroy(t);
     hybrid_trainer_destroy(u);
