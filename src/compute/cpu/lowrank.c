@@ -2,7 +2,7 @@
  * besides products. They are for a few matrices an episode, and run on one thread. */
 #ifndef HYB_COMPUTE_CPU_LOWRANK_C
 #define HYB_COMPUTE_CPU_LOWRANK_C
-#include "../op.c"
+#include "../backend.c"
 #include "orthogonal.c"
 
 #ifndef HYBRID_NO_TRAIN
