@@ -566,6 +566,17 @@ static void test_audits(void)
     check_without();
 }
 
+/* Where moves are chosen by what they were worth, audits lead to other ones. */
+static void test_audits_choose(void)
+{
+    float without[VALUES], with[VALUES];
+    hybrid_predict_metrics m;
+    TEST("moves that audits have chosen");
+    weights_of(HYBRID_PREDICT_AUTO, NULL, without, &m);
+    weights_of(HYBRID_PREDICT_AUTO, with_audits, with, &m);
+    CHECK(m.n_audits > 0 && memcmp(without, with, sizeof with), "the weights are those without audits");
+}
+
 /* A share of the steps, and no more; never where the run would end in one. */
 static void test_share(void)
 {
@@ -673,6 +684,7 @@ static void test_hindsight(void)
     test_along();
     test_correct_loss();
     test_audits();
+    test_audits_choose();
     test_share();
     test_bad_branch(HYB_AUDIT_WITH);
     test_bad_branch(HYB_AUDIT_WITHOUT);
