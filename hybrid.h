@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e712dbf8312a65b4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ce33bc34967e2ed4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -96,7 +96,7 @@
  *     4870  output.c                 a file that is written
  *     5390  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5428  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    67487  end.h                    closes what core/begin opened
+ *    67494  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5862  names.c                  names that must differ, found by hash
@@ -310,13 +310,13 @@
  *    65098  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
  *    65437  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
  *    65711  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    65779  moves.c                  how weights are moved, by each of the ways
- *    65985  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    66155  audit.c                  what a move is really worth: a trial
- *    66294  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    66569  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    66621  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    67026  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    65786  moves.c                  how weights are moved, by each of the ways
+ *    65992  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    66162  audit.c                  what a move is really worth: a trial
+ *    66301  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    66576  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    66628  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    67033  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2609,7 +2609,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e712dbf8312a65b4"
+#define HYBRID__SOURCE_ID "ce33bc34967e2ed4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -65714,7 +65714,14 @@ static void hyb_band_window(hybrid_predictor *p, double rate)
  * A tick is a window. They learn from what it turned out to be as often as one part in a hundred of the run's own work
  * allows: on small models not at every window. */
 
-#define HYB_MIND_SHARE 0.01 /* of the operations of training */
+#define HYB_MIND_SHARE     0.01 /* of the operations of training */
+#define HYB_MIND_SHARE_GPU 1e-4 /* the same time: the models learn on the host, which does about 1 / 100 of a GPU's */
+
+/* What they may use of the operations of a window. */
+static double hyb_mind_share(const hybrid_predictor *p)
+{
+    return p->disp.store->device->ops->is_host ? HYB_MIND_SHARE : HYB_MIND_SHARE_GPU;
+}
 
 /* The action of mode A, so many times as far as usual; 0: nothing. */
 static void hyb_mind_action(const hybrid_predictor *p, double scale, float action[HYB_WORLD_ACTION])
@@ -65755,7 +65762,7 @@ static void hyb_mind_window(hybrid_predictor *p, double rate, double targets)
     int i;
     for (i = 0; i < HYB_HORIZONS; i++) ahead[i] = (float)hyb_law_value(&p->law, s + (horizons[i] - 0.5) * window);
     hyb_world_tick(p->world, p->x, (float)p->band.last, (float)hyb_law_value(&p->law, s - 0.5 * window), ahead);
-    p->now.work_owed += HYB_MIND_SHARE * 6.0 * (double)p->disp.store->n_values * targets * p->desc.window;
+    p->now.work_owed += hyb_mind_share(p) * 6.0 * (double)p->disp.store->n_values * targets * p->desc.window;
     if (p->now.work_owed >= hyb_world_cost(p->world)) {
         p->now.work_owed = HYB_MIN(p->now.work_owed - hyb_world_cost(p->world), hyb_world_cost(p->world));
         hyb_world_learn(p->world);
@@ -67680,6 +67687,7 @@ HYB_COLD_END
 #undef HYB_MEMBER_WEIGHTS
 #undef HYB_MIN
 #undef HYB_MIND_SHARE
+#undef HYB_MIND_SHARE_GPU
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
 #undef HYB_MONITOR_SIGMA

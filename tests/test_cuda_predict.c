@@ -51,6 +51,8 @@ static void run_open(run *r, bool gpu)
     CHECK(!hybrid_trainer_create(&d, &r->t, &e), "%s", e.message);
 }
 
+static int n_members; /* of predictors that are made from now on */
+
 /* Modes B and C want a rate that has been steady for a hundred steps: so it has, as far as the predictor knows. */
 static void run_steady(run *r)
 {
@@ -74,6 +76,7 @@ static void run_watch(run *r, hybrid_predict_mode mode)
     d.correct_steps = 2;
     d.horizon = 16;
     d.correction_interval = 2;
+    d.members = n_members;
     CHECK(!hybrid_predictor_plan(&d, &planned, &e), "%s", e.message);
     CHECK(!hybrid_predictor_create(&d, &r->p, &e), "%s", e.message);
     bytes = gpu->ops->is_host ? 0 : hyb_cuda_device_of(gpu)->cu->arena.used - before;
@@ -164,6 +167,25 @@ static void check_mode(const char *name, hybrid_predict_mode mode, const double 
           seen[0].hindsight, seen[1].hindsight);
     printf("  %-6s %d steps, %d moves, losses within %.1e of the CPU's, %.1e from those without it\n", name, STEPS,
            (int)seen[1].n_moves, worst, moved);
+    for (k = 0; k < 2; k++) run_close(&r[k]);
+}
+
+/* World models learn on the host: beside a GPU, which is that much faster, more seldom. */
+static void check_share(void)
+{
+    run r[2];
+    int i, k;
+    TEST("the share of the world models");
+    n_members = 1;
+    for (k = 0; k < 2; k++) {
+        run_open(&r[k], k == 1);
+        run_watch(&r[k], HYBRID_PREDICT_OFF);
+        for (i = 0; i < 2 * WINDOW; i++) run_step(&r[k], NULL);
+    }
+    n_members = 0;
+    CHECK(r[0].p->now.work_owed > 0 && fabs(r[0].p->now.work_owed / r[1].p->now.work_owed - 100) < 1e-6,
+          "%g operations on the CPU, %g on the GPU", r[0].p->now.work_owed, r[1].p->now.work_owed);
+    CHECK(r[1].p->foresees && r[1].p->now.n_windows == 2, "they foresee nothing");
     for (k = 0; k < 2; k++) run_close(&r[k]);
 }
 
@@ -460,6 +482,7 @@ int main(void)
     check_mode("B", HYBRID_PREDICT_B, plain);
     check_mode("C", HYBRID_PREDICT_C, plain);
     check_mode("auto", HYBRID_PREDICT_AUTO, plain);
+    check_share();
     check_rollback();
     check_checkpoint();
     check_lowrank();

@@ -8,7 +8,14 @@
 #include "state.c"
 #include "world_learn.c"
 
-#define HYB_MIND_SHARE 0.01 /* of the operations of training */
+#define HYB_MIND_SHARE     0.01 /* of the operations of training */
+#define HYB_MIND_SHARE_GPU 1e-4 /* the same time: the models learn on the host, which does about 1 / 100 of a GPU's */
+
+/* What they may use of the operations of a window. */
+static double hyb_mind_share(const hybrid_predictor *p)
+{
+    return p->disp.store->device->ops->is_host ? HYB_MIND_SHARE : HYB_MIND_SHARE_GPU;
+}
 
 /* The action of mode A, so many times as far as usual; 0: nothing. */
 static void hyb_mind_action(const hybrid_predictor *p, double scale, float action[HYB_WORLD_ACTION])
@@ -49,7 +56,7 @@ static void hyb_mind_window(hybrid_predictor *p, double rate, double targets)
     int i;
     for (i = 0; i < HYB_HORIZONS; i++) ahead[i] = (float)hyb_law_value(&p->law, s + (horizons[i] - 0.5) * window);
     hyb_world_tick(p->world, p->x, (float)p->band.last, (float)hyb_law_value(&p->law, s - 0.5 * window), ahead);
-    p->now.work_owed += HYB_MIND_SHARE * 6.0 * (double)p->disp.store->n_values * targets * p->desc.window;
+    p->now.work_owed += hyb_mind_share(p) * 6.0 * (double)p->disp.store->n_values * targets * p->desc.window;
     if (p->now.work_owed >= hyb_world_cost(p->world)) {
         p->now.work_owed = HYB_MIN(p->now.work_owed - hyb_world_cost(p->world), hyb_world_cost(p->world));
         hyb_world_learn(p->world);
