@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ce33bc34967e2ed4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id eb026789890ce985): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2609,7 +2609,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ce33bc34967e2ed4"
+#define HYBRID__SOURCE_ID "eb026789890ce985"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -67150,7 +67150,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     monitor.sigma = (double)p->desc.sigma;
     monitor.full_steps = p->desc.full_steps;
     monitor.explodes = (double)p->desc.explodes;
-    monitor.vanishes = (double)p->desc.vanishes;
+    if (p->desc.vanishes != 0.01f) monitor.vanishes = (double)p->desc.vanishes; /* the monitor's own is a double */
     memset(&phases, 0, sizeof phases);
     phases.n_steps = p->t->desc.n_steps;
     phases.warmup_steps = p->desc.warmup_steps;

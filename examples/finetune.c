@@ -36,6 +36,8 @@ static const char usage[] =
     "      --rate X          learning rate (default 0.00002, adapters 0.0002; it falls to a tenth)\n"
     "      --decay X         weight decay (default 0)\n"
     "      --predict MODE    move weights along where they go anyway: off (default), auto, A, A2, B or C\n"
+    "      --predict-preset NAME    settings that go together; help: which\n"
+    "      --predict-set KEY=VALUE  a setting of the predictor; help: which. May be repeated\n"
     "      --validation X    part of the conversations that is only looked at (default 0.1)\n"
     "      --every N         steps between validations, checkpoints and pictures (default 20)\n"
     "      --recompute N     less memory, more time: keep only every Nth layer (default 0: all)\n"
@@ -110,6 +112,8 @@ static bool option(options *o, training *t, const char *a, const char *v)
         t->desc.rate = (float)training_number(t, a, v, 1e-9);
     else if (IS("--predict", "--predict"))
         return training_mode(t, v);
+    else if (IS("--predict-preset", "--predict-set"))
+        return training_settings(t, !strcmp(a, "--predict-preset"), v);
     else if (IS("--decay", "--decay"))
         t->desc.decay = (float)training_number(t, a, v, 0);
     else if (IS("--validation", "--validation"))

@@ -60,7 +60,7 @@ static void run_steady(run *r)
     for (i = 0; i < 8; i++) r->p->now.rate_before[i] = (double)r->t->desc.rate;
 }
 
-static void run_watch(run *r, hybrid_predict_mode mode)
+static void run_watch_as(run *r, hybrid_predict_mode mode, bool formats, bool park)
 {
     hybrid_predict_desc d;
     hybrid_error e;
@@ -77,6 +77,9 @@ static void run_watch(run *r, hybrid_predict_mode mode)
     d.horizon = 16;
     d.correction_interval = 2;
     d.members = n_members;
+    d.formats = formats;
+    d.phase_format[HYBRID_PHASE_FULL] = HYBRID_TYPE_BF16;
+    d.park = park;
     CHECK(!hybrid_predictor_plan(&d, &planned, &e), "%s", e.message);
     CHECK(!hybrid_predictor_create(&d, &r->p, &e), "%s", e.message);
     bytes = gpu->ops->is_host ? 0 : hyb_cuda_device_of(gpu)->cu->arena.used - before;
@@ -84,6 +87,8 @@ static void run_watch(run *r, hybrid_predict_mode mode)
           "%llu bytes of the GPU for a block of %llu", (unsigned long long)bytes, (unsigned long long)r->p->disp.bytes);
     run_steady(r);
 }
+
+static void run_watch(run *r, hybrid_predict_mode mode) { run_watch_as(r, mode, false, false); }
 
 static void run_close(run *r)
 {
@@ -297,6 +302,54 @@ static void check_checkpoint(void)
     remove(path);
 }
 
+/* ---- formats and places ------------------------------------------------------------------------------------------ */
+
+/* Moments that go to the host while steps are predicted: the same bits, a roll-back to a snapshot included; and they
+ * are there as soon as weights have moved. With formats each step has that of its phase: the back end is another one
+ * then. */
+static void check_upkeep(void)
+{
+    run r[3];
+    hybrid_train_metrics a[3];
+    hybrid_predict_metrics told;
+    hybrid_error e;
+    float *values[2];
+    int i, k, away = 0;
+    TEST("formats and places");
+    for (k = 0; k < 3; k++) {
+        run_open(&r[k], true);
+        run_watch_as(&r[k], HYBRID_PREDICT_A, k == 2, k > 0);
+    }
+    for (i = 0; i < STEPS; i++) {
+        for (k = 0; k < 3; k++) {
+            if (i == STEPS - 4 && r[k].p->now.can_go_back) {
+                hyb_backend *be = r[k].t->objective->cut.real;
+                const float nothing = HUGE_VALF;
+                be->ops->write(be, r[k].t->store.weights + r[k].t->store.params[0].at, &nothing, sizeof nothing);
+                CHECK(!be->ops->sync(be, &e), "%s", e.message);
+            }
+            run_step(&r[k], &a[k]);
+            CHECK(!r[k].t->store.states == (k > 0 && a[k].predict.event == HYBRID_PREDICT_MOVED), "step %d: states", i);
+        }
+        away += a[1].predict.event == HYBRID_PREDICT_MOVED;
+        CHECK(a[0].loss == a[1].loss && a[0].predict.event == a[1].predict.event, "step %d: losses %.17g and %.17g", i,
+              a[0].loss, a[1].loss);
+        CHECK(a[2].format == (a[2].predict.phase == HYBRID_PHASE_FULL ? HYBRID_TYPE_BF16 : HYBRID_TYPE_F32) ||
+                  a[2].predict.event == HYBRID_PREDICT_WENT_BACK,
+              "step %d, phase %d: format %d", i, (int)a[2].predict.phase, (int)a[2].format);
+        CHECK(fabs(a[0].loss - a[2].loss) < 0.02 * a[0].loss, "step %d: losses %g and %g", i, a[0].loss, a[2].loss);
+    }
+    for (k = 0; k < 2; k++) values[k] = run_values(&r[k]);
+    CHECK(same_values(&r[0], values[0], values[1]), "other weights or states");
+    hybrid_predictor_metrics(r[1].p, &told);
+    CHECK(away > 2 && told.n_parked == away && told.n_rollbacks == 1 &&
+              told.parked_bytes == (uint64_t)away * sizeof(float) * (uint64_t)r[1].t->store.n_states,
+          "%d times, %d moves, %d roll-backs", (int)told.n_parked, away, (int)told.n_rollbacks);
+    CHECK(a[2].n_format_changes > 3 && a[2].format_bytes > 0, "%d changes", (int)a[2].n_format_changes);
+    for (k = 0; k < 2; k++) free(values[k]);
+    for (k = 0; k < 3; k++) run_close(&r[k]);
+}
+
 /* ---- who waits for whom ------------------------------------------------------------------------------------------ */
 
 typedef struct waits {
@@ -485,6 +538,7 @@ int main(void)
     check_share();
     check_rollback();
     check_checkpoint();
+    check_upkeep();
     check_lowrank();
     if (counts) check_waits();
     return test_end();

@@ -121,7 +121,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     monitor.sigma = (double)p->desc.sigma;
     monitor.full_steps = p->desc.full_steps;
     monitor.explodes = (double)p->desc.explodes;
-    monitor.vanishes = (double)p->desc.vanishes;
+    if (p->desc.vanishes != 0.01f) monitor.vanishes = (double)p->desc.vanishes; /* the monitor's own is a double */
     memset(&phases, 0, sizeof phases);
     phases.n_steps = p->t->desc.n_steps;
     phases.warmup_steps = p->desc.warmup_steps;

@@ -224,7 +224,7 @@ def predicts(box, folder):
         status, words = box.run(["./train", "text.txt", "-o", "n.gguf", name, value], folder)
         box.expect("train %s %s" % (name, value), status == 1 and says in words and "step" not in words.split(says)[0],
                    words[-300:])
-    settings = "window=5 warmup_steps=8 tune=batches tune_acts=batches mode=A".split()
+    settings = "window=5 warmup_steps=8 full_steps=5 tune=batches tune_acts=batches mode=A".split()
     status, words = box.run(["./train", "text.txt", "-n", "30", "-o", "ps.gguf", "--predict-preset", "memory",
                              "--accumulate", "2"] + [w for s in settings for w in ("--predict-set", s)] + tiny, folder)
     box.expect("train with settings", status == 0 and "moves in 6 windows" in words, words[-600:])
