@@ -1370,7 +1370,7 @@ static void refused_adapters(world *w)
     EMPTY(!made);
     source.path = model_path;
     made = POISON(hybrid_adapter);
-    REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "no adapter", hybrid_adapter_load(w->model, &source, &made, &e));
+    REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "not an adapter", hybrid_adapter_load(w->model, &source, &made, &e));
     EMPTY(!made);
     REFUSED(hybrid_adapter_set_type, HYBRID_ERROR_INVALID, "adapter is NULL",
             hybrid_adapter_set_type(NULL, HYBRID_TYPE_F16, &e));
