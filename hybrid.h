@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id eb026789890ce985): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c91b5a595f41a1c7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,270 +53,271 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      327  base.h                   version, linkage, results, errors, allocator, log
- *      457  runtime.h                what models and sessions share: memory, log, worker threads
- *      528  quant.h                  names, sizes, encode, decode
- *      630  gguf.h                   what is in a model file, and writing one
- *      835  tokenizer.h              text to tokens and back
- *     1006  chat.h                   templates that make a prompt of a conversation
- *     1136  grammar.h                answers with a form
- *     1193  bpe_trainer.h            a vocabulary from raw text
- *     1265  train_data.h             batches out of texts, tokens or conversations
- *     1374  model.h                  load, describe
- *     1457  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1591  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1694  sampler.h                from logits to the next token
- *     1766  shape.h                  models from nothing
- *     1799  trainable.h              training somebody else's model
- *     1838  trainer.h                change the weights of a model so that it predicts given texts better
- *     2157  predict.h                a training that is watched, and moved along where it goes anyway
- *     2379  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2457  learn.h                  an adapter is told something, and can be made to forget it
- *     2536  session.h                a conversation
+ *      328  base.h                   version, linkage, results, errors, allocator, log
+ *      458  runtime.h                what models and sessions share: memory, log, worker threads
+ *      529  quant.h                  names, sizes, encode, decode
+ *      631  gguf.h                   what is in a model file, and writing one
+ *      836  tokenizer.h              text to tokens and back
+ *     1007  chat.h                   templates that make a prompt of a conversation
+ *     1137  grammar.h                answers with a form
+ *     1214  bpe_trainer.h            a vocabulary from raw text
+ *     1286  train_data.h             batches out of texts, tokens or conversations
+ *     1395  model.h                  load, describe
+ *     1478  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1612  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1715  sampler.h                from logits to the next token
+ *     1792  shape.h                  models from nothing
+ *     1825  trainable.h              training somebody else's model
+ *     1864  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2183  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2405  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2483  learn.h                  an adapter is told something, and can be made to forget it
+ *     2562  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2614  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2718  macros.h                 what compilers call things, and the macros that every room uses
- *     2796  base.c                   what every room uses: results, errors, checked sizes
- *     2877  fpenv.c                  the floating-point environment at the border of the library
- *     3106  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3185  fma.c                    a * b + c with one rounding
- *     3225  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3306  decimal.c                doubles as text, the same in every locale
- *     3438  thread.c                 atomics, threads, and the worker pool
- *     3935  cpu.c                    what this processor and its operating system can do
- *     4058  hash.c                   where a name belongs in a table
- *     4160  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4198  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4286  grow.c                   arrays that grow
- *     4310  stack.c                  how much of the thread's stack a recursion may take
- *     4358  device.c                 which GPU a runtime uses
- *     4474  lifetime.c               creates and ends runtimes
- *     4629  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4870  output.c                 a file that is written
- *     5390  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5428  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    67494  end.h                    closes what core/begin opened
+ *     2649  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2753  macros.h                 what compilers call things, and the macros that every room uses
+ *     2831  base.c                   what every room uses: results, errors, checked sizes
+ *     2912  fpenv.c                  the floating-point environment at the border of the library
+ *     3141  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3220  fma.c                    a * b + c with one rounding
+ *     3260  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3341  decimal.c                doubles as text, the same in every locale
+ *     3473  thread.c                 atomics, threads, and the worker pool
+ *     3970  cpu.c                    what this processor and its operating system can do
+ *     4093  hash.c                   where a name belongs in a table
+ *     4195  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4233  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4321  grow.c                   arrays that grow
+ *     4345  stack.c                  how much of the thread's stack a recursion may take
+ *     4393  device.c                 which GPU a runtime uses
+ *     4509  lifetime.c               creates and ends runtimes
+ *     4664  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4905  output.c                 a file that is written
+ *     5425  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5463  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    68097  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5862  names.c                  names that must differ, found by hash
- *     5959  value.c                  the 13 types of metadata values and their items
- *     6107  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6318  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6655  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7175  write.c                  makes a GGUF file
+ *     5897  names.c                  names that must differ, found by hash
+ *     5994  value.c                  the 13 types of metadata values and their items
+ *     6142  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6353  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6690  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7210  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7889  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8008  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8343  floats.c                 the types that are plain numbers
- *     8383  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8582  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8818  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8966  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9240  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9365  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9444  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7924  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8043  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8378  floats.c                 the types that are plain numbers
+ *     8418  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8617  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8853  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9001  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9275  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9400  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9479  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9669  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10620  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10740  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11014  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11481  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11983  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12185  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12280  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12817  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13041  tokenizer/bpe.c          the merging
- *    13454  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13539  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13925  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14176  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14334  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14576  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15371  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15767  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16151  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16493  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17334  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18190  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18702  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18742  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18985  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19296  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19342  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19503  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19705  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19841  jinja/test.c             what follows 'is', and the functions that every template has
- *    20043  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20357  jinja/parse.c            tokens to a tree
- *    21065  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21372  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21955  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22169  chat.c                   a conversation as the variables that chat templates expect
- *    22385  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22557  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    22977  grammar/rules.c          the form in which rules are matched
- *    23433  grammar/match.c          where a text stands in a grammar
- *    23921  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9704  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10655  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10775  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11049  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11516  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12018  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12220  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12315  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12852  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13076  tokenizer/bpe.c          the merging
+ *    13489  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13574  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13960  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14211  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14369  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14611  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15406  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15802  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16186  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16528  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17369  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18225  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18737  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18777  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19020  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19331  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19377  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19538  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19740  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19876  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20078  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20392  jinja/parse.c            tokens to a tree
+ *    21100  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21407  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21990  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22204  chat.c                   a conversation as the variables that chat templates expect
+ *    22420  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22592  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23012  grammar/rules.c          the form in which rules are matched
+ *    23468  grammar/match.c          where a text stands in a grammar
+ *    23956  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    24283  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24265  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25153  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25268  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25384  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25479  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    25669  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    25696  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    25734  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    25862  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    26600  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    26825  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    26863  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    26999  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27070  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27174  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    27645  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28041  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28334  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    28559  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29315  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29515  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    30579  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31228  cpu/int/select.c         the table of integer-block kernels
- *    31288  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31364  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36120  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38477  cpu/select.c             the kernels of an instruction set
- *    38530  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    38938  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39238  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39280  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    39878  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40069  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    40132  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24741  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25629  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25744  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25860  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25955  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    26145  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    26172  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    26210  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    26338  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    27076  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    27301  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    27339  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    27475  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27546  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27650  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    28121  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    28517  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28810  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    29035  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29791  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    29991  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    31055  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31704  cpu/int/select.c         the table of integer-block kernels
+ *    31764  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31840  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36596  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    38953  cpu/select.c             the kernels of an instruction set
+ *    39006  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    39414  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    39714  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    39756  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    40354  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40545  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40608  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    40780  arch.c                   the table of architectures
- *    40906  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    41246  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    41619  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    41881  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42091  adapter_worn.c           the copy of an adapter that passes on the host read
- *    42303  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    42787  back.c                   the steps of a backward pass that several parts take
- *    42982  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    43225  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    43291  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43472  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    43610  parts/experts.c          a mixture of experts (Shazeer et al
- *    43775  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    43841  net.c                    which parts the layers of a model have, and which tensors
- *    44004  unused.c                 tensors of the file that the model is not computed with
- *    44178  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    44227  forward.c                one pass of a batch through any model, over the op table
- *    44493  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45067  place.c                  which layers run where
- *    45329  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45415  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    45703  adapter_make.c           adapters from nothing, and what they are
- *    45953  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    41256  arch.c                   the table of architectures
+ *    41382  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    41722  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    42095  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    42357  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42567  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    42779  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    43263  back.c                   the steps of a backward pass that several parts take
+ *    43458  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    43701  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    43767  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    43948  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    44086  parts/experts.c          a mixture of experts (Shazeer et al
+ *    44251  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    44317  net.c                    which parts the layers of a model have, and which tensors
+ *    44480  unused.c                 tensors of the file that the model is not computed with
+ *    44654  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    44703  forward.c                one pass of a batch through any model, over the op table
+ *    44969  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45543  place.c                  which layers run where
+ *    45805  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    45891  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    46179  adapter_make.c           adapters from nothing, and what they are
+ *    46429  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    46238  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    46586  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    46938  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    47243  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    47331  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    48204  adapters.c               a sequence puts adapters on, and takes them off
- *    48320  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    48687  next.c                   the next token of a sequence
- *    48792  plan.c                   the bytes of a model and a context before they are loaded
- *    48913  dialog.c                 the messages of a conversation, and the prompt that they make
- *    49104  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    46714  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    47062  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    47440  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    47745  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    47833  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    48706  adapters.c               a sequence puts adapters on, and takes them off
+ *    48822  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    49189  next.c                   the next token of a sequence
+ *    49294  plan.c                   the bytes of a model and a context before they are loaded
+ *    49415  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    49606  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    49603  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    49642  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    49707  documents.c              the texts of a corpus, one document after the other
- *    49946  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    50140  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    50640  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    50950  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    51264  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    51639  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    52096  shape.c                  models from nothing
- *    52413  schedule.c               the learning rate of a step
- *    52459  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    52975  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    53027  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    53479  format.c                 the number format of a training: to what the operands of its products are roun...
- *    53579  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    53617  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    54157  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    54342  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    54411  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    54448  own.c                    somebody else's model as an objective (api/trainable.h)
- *    54632  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    55425  lesson.c                 examples as tokens, and the batches of a step
- *    55784  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    56014  export.c                 the weights of a trainer as a model file
- *    56262  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56374  checkpoint.c             everything that a training goes on with, in a file
- *    57268  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    57860  picture.c                the curve of a run as an SVG.
+ *    50206  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    50245  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    50310  documents.c              the texts of a corpus, one document after the other
+ *    50549  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    50743  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    51243  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    51553  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    51867  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    52242  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    52699  shape.c                  models from nothing
+ *    53016  schedule.c               the learning rate of a step
+ *    53062  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    53578  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    53630  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    54082  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    54182  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    54220  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    54760  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    54945  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    55014  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    55051  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    55235  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    56028  lesson.c                 examples as tokens, and the batches of a step
+ *    56387  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    56617  export.c                 the weights of a trainer as a model file
+ *    56865  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    56977  checkpoint.c             everything that a training goes on with, in a file
+ *    57871  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    58463  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    58697  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    58743  panel.c                  values of many ticks side by side, and products with them
- *    58866  gru.c                    a gated recurrent cell (Cho et al
- *    58947  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    59037  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    59097  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    59297  member.c                 the weights of one world model: how large, where, and how they begin
- *    59398  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    59621  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    59753  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    59932  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    60196  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    60370  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    60569  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    60672  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    60961  law.c                    the curve that the loss follows over many windows,
- *    61235  calibration.c            predictions that say how sure they are, held to what then happened
- *    61415  monitor.c                whether a run goes astray, and what should be done about it
- *    61667  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    61727  bandit.c                 which arm is worth it now
- *    61965  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    62109  phases.c                 which phase the next step belongs to, and for how long
- *    62348  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    62702  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    62771  residuals.c              what predictions got wrong
- *    63021  corrector.c              takes away what predicted coefficients get wrong again and again
- *    63180  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63274  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63372  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    63554  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    63642  plateau.c                whether a run stands still
- *    63727  horizons.c               how far ahead predictions are good for anything
- *    63816  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    63869  ramp.c                   how many batches a step should add up
- *    63934  tuning.c                 what could be made better while a run goes on
- *    64078  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    64193  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    64574  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    64901  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    65098  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    65437  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    65711  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    65786  moves.c                  how weights are moved, by each of the ways
- *    65992  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    66162  audit.c                  what a move is really worth: a trial
- *    66301  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    66576  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    66628  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    67033  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    59300  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    59346  panel.c                  values of many ticks side by side, and products with them
+ *    59469  gru.c                    a gated recurrent cell (Cho et al
+ *    59550  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    59640  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    59700  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    59900  member.c                 the weights of one world model: how large, where, and how they begin
+ *    60001  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    60224  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    60356  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    60535  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    60799  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    60973  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    61172  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    61275  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    61564  law.c                    the curve that the loss follows over many windows,
+ *    61838  calibration.c            predictions that say how sure they are, held to what then happened
+ *    62018  monitor.c                whether a run goes astray, and what should be done about it
+ *    62270  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    62330  bandit.c                 which arm is worth it now
+ *    62568  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    62712  phases.c                 which phase the next step belongs to, and for how long
+ *    62951  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    63305  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    63374  residuals.c              what predictions got wrong
+ *    63624  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    63783  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    63877  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    63975  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    64157  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    64245  plateau.c                whether a run stands still
+ *    64330  horizons.c               how far ahead predictions are good for anything
+ *    64419  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    64472  ramp.c                   how many batches a step should add up
+ *    64537  tuning.c                 what could be made better while a run goes on
+ *    64681  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    64796  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    65177  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    65504  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    65701  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    66040  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    66314  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    66389  moves.c                  how weights are moved, by each of the ways
+ *    66595  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    66765  audit.c                  what a move is really worth: a trial
+ *    66904  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    67179  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    67231  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    67636  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1184,6 +1185,26 @@ HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
  * where there is a choice, where the text may end, or where memory is short. */
 HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
 
+/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (some tens of ms, 40
+ * bytes a token and 12 for each byte that tokens do not share), of which it keeps nothing; used by any number of
+ * matchers, which it must outlive. It does not change: several threads may use it at a time. */
+typedef struct hybrid_lexicon hybrid_lexicon;
+HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
+
+/* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
+ * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens never
+ * are. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as hybrid_matcher_accept;
+ * MEMORY; INVALID. */
+HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
+                                             const uint32_t **mask, size_t *n_words, hybrid_error *error);
+
+/* hybrid_matcher_accept with the bytes of a token. One that ends an answer is accepted where the text may end, and
+ * changes nothing. */
+HYBRID_API hybrid_result hybrid_matcher_accept_token(hybrid_matcher *matcher, const hybrid_lexicon *lexicon, int32_t id,
+                                                     hybrid_error *error);
+
 /* Back to the beginning of a text. */
 HYBRID_API void hybrid_matcher_reset(hybrid_matcher *matcher);
 /* ==== end src/api/grammar.h ==== */
@@ -1753,6 +1774,11 @@ HYBRID_API hybrid_result hybrid_sampler_result(const hybrid_sampler *sampler, hy
 /* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
  * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
+
+/* From now on only the tokens whose bits are set are chosen (bit id % 32 of mask[id / 32]; ids from 32 * n_words on are
+ * not): before the penalties, so all filters see only those. mask (NULL: all tokens again) is kept, not copied: it must
+ * stay until the next call of this function. See hybrid_matcher_mask. A forcing bias applies among these tokens. */
+HYBRID_API void hybrid_sampler_set_mask(hybrid_sampler *sampler, const uint32_t *mask, size_t n_words);
 
 /* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are
  * ignored. */
@@ -2590,6 +2616,15 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
 
+#ifndef HYBRID_NO_GRAMMAR
+/* Answers that begin from now on (hybrid_session_say, _complete) are texts of this grammar, whatever the model would say:
+ * {"json": ...}, "yes" or "no". NULL: any text again. An answer ends where it can only end, or where the model ends it and
+ * the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the session, or be taken off.
+ * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
+HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
+                                                    hybrid_error *error);
+#endif
+
 /* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,
  * too. What was read of the conversation stays as it was read: hybrid_session_reset begins anew. */
 HYBRID_API hybrid_result hybrid_session_set_adapters(hybrid_session *session, hybrid_adapter *const *adapters,
@@ -2609,7 +2644,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "eb026789890ce985"
+#define HYBRID__SOURCE_ID "c91b5a595f41a1c7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23918,6 +23953,333 @@ static int hyb_match_only(hyb_match *m, uint32_t state)
 }
 /* ==== end src/text/grammar/match.c ==== */
 
+/* ==== begin src/text/grammar/mask.c ==== */
+/* text/grammar/mask: which tokens of a vocabulary a text may go on with. The bytes of all tokens are a tree, written
+ * down in the order in which it is walked: a token's beginning that does not fit is left with all that begins with it.
+ *
+ * Nearly all tokens are plain: whole characters, none of which means anything in a JSON string. They are a tree of
+ * their own, which is not walked where all plain characters lead to one state, that to one state, and so on: then only
+ * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
+
+typedef struct hyb_spelling {
+    hybrid_string bytes;
+    int32_t id;
+} hyb_spelling;
+
+typedef struct hyb_tree_node {
+    uint32_t skip;  /* the first node after this one that is not below it */
+    uint32_t token; /* the first that ends here, in the order of the tree; those of the next node end the list */
+    uint32_t depth; /* bytes, this one included */
+    uint8_t byte;
+} hyb_tree_node;
+
+typedef struct hyb_tree {
+    hyb_tree_node *nodes; /* (n + 1) */
+    int32_t *tokens;
+    size_t n, capacity, n_tokens;
+} hyb_tree;
+
+struct hybrid_lexicon {
+    hybrid_runtime *rt;
+    hyb_tree plain, others;
+    uint32_t *all_plain;    /* (n_words) a bit for each plain token */
+    int32_t *by_length;     /* plain tokens in order of their characters */
+    uint32_t *lengths;      /* (longest + 2) how many of them have fewer characters than each number */
+    int32_t *ends;          /* tokens that end an answer */
+    hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
+    char *bytes;
+    size_t n_tokens, n_words, n_ends;
+    uint32_t longest, deepest; /* characters of a plain token; bytes of any */
+};
+
+/* ---- the tree ---- */
+
+static int hyb_spelling_order(const void *a, const void *b)
+{
+    const hyb_spelling *x = (const hyb_spelling *)a, *y = (const hyb_spelling *)b;
+    const int order = memcmp(x->bytes.data, y->bytes.data, HYB_MIN(x->bytes.size, y->bytes.size));
+    if (order) return order;
+    if (x->bytes.size != y->bytes.size) return x->bytes.size < y->bytes.size ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The number of characters of a plain text; 0: it is not plain. */
+static uint32_t hyb_plain_length(hybrid_string s)
+{
+    const char *p = s.data, *end = p + s.size;
+    uint32_t n = 0, code = 0;
+    for (; p < end; n++) {
+        const size_t used = hyb_utf8_read(p, end, &code);
+        if (!used || code < 0x20 || code == '"' || code == '\\' || code == 0x7F) return 0;
+        p += used;
+    }
+    return n;
+}
+
+/* The tree of n spellings, which are put in order. */
+static hybrid_result hyb_tree_make(hybrid_runtime *rt, hyb_tree *t, hyb_spelling *list, size_t n, uint32_t *open,
+                                   hybrid_error *error)
+{
+    size_t i, depth = 0, k;
+    hybrid_result r;
+    if (n > 1) qsort(list, n, sizeof *list, hyb_spelling_order);
+    if (!(t->tokens = (int32_t *)hyb_calloc(rt, n + 1, sizeof *t->tokens)))
+        return hyb_fail_memory(error, (n + 1) * sizeof *t->tokens);
+    t->n_tokens = n;
+    for (i = 0; i < n; i++) {
+        const hybrid_string s = list[i].bytes;
+        size_t same = 0;
+        while (i && same < s.size && same < list[i - 1].bytes.size && s.data[same] == list[i - 1].bytes.data[same])
+            same++;
+        for (k = same; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
+        if ((r = HYB_GROW(rt, t->nodes, t->capacity, t->n, t->n + s.size + 1, error)) != HYBRID_OK) return r;
+        for (k = same; k < s.size; k++) {
+            hyb_tree_node *node = &t->nodes[open[k] = (uint32_t)t->n++];
+            node->skip = 0;
+            node->byte = (uint8_t)s.data[k];
+            node->depth = (uint32_t)k + 1;
+            node->token = (uint32_t)i;
+        }
+        depth = s.size;
+        t->tokens[i] = list[i].id;
+    }
+    if ((r = HYB_GROW(rt, t->nodes, t->capacity, t->n, t->n + 1, error)) != HYBRID_OK) return r;
+    for (k = 0; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
+    memset(&t->nodes[t->n], 0, sizeof *t->nodes);
+    t->nodes[t->n].token = (uint32_t)n;
+    return HYBRID_OK;
+}
+
+/* ---- the lexicon ---- */
+
+static void hyb_lexicon_free(hybrid_lexicon *x)
+{
+    hybrid_runtime *rt = x->rt;
+    void *const blocks[] = { x->plain.nodes,
+                             x->plain.tokens,
+                             x->others.nodes,
+                             x->others.tokens,
+                             x->all_plain,
+                             x->by_length,
+                             x->lengths,
+                             x->ends,
+                             x->spelling,
+                             x->bytes,
+                             x };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(rt, blocks[i]);
+    hyb_runtime_release(rt);
+}
+
+/* Copies the bytes of all tokens that are text, and lists those that end an answer. */
+static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
+{
+    size_t size = 0, at = 0, i;
+    x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
+    x->ends = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->ends);
+    x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
+    x->by_length = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->by_length);
+    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
+    x->bytes = (char *)hyb_alloc(x->rt, size);
+    if (!x->spelling || !x->ends || !x->all_plain || !x->by_length || !x->bytes)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
+                        (unsigned long long)x->n_tokens);
+    for (i = 0; i < x->n_tokens; i++) {
+        const hybrid_token_type kind = hybrid_token_kind(tok, (int32_t)i);
+        const hybrid_string s = hybrid_token_bytes(tok, (int32_t)i);
+        x->spelling[i].id = (int32_t)i;
+        x->spelling[i].bytes.data = x->bytes + at;
+        if (hybrid_token_is_end(tok, (int32_t)i)) {
+            x->ends[x->n_ends++] = (int32_t)i;
+            continue;
+        }
+        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size)
+            continue;
+        memcpy(x->bytes + at, s.data, s.size);
+        x->spelling[i].bytes.size = s.size;
+        at += s.size;
+        x->deepest = HYB_MAX(x->deepest, (uint32_t)s.size);
+        x->longest = HYB_MAX(x->longest, hyb_plain_length(x->spelling[i].bytes));
+    }
+    return HYBRID_OK;
+}
+
+/* Sorts the plain ones by their characters: first counts, then places. */
+static hybrid_result hyb_lexicon_measure(hybrid_lexicon *x, hybrid_error *error)
+{
+    size_t i;
+    if (!(x->lengths = (uint32_t *)hyb_calloc(x->rt, (size_t)x->longest + 3, sizeof *x->lengths)))
+        return hyb_fail_memory(error, ((size_t)x->longest + 3) * sizeof *x->lengths);
+    for (i = 0; i < x->n_tokens; i++) {
+        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
+        if (n) x->lengths[n + 2]++;
+        if (n) x->all_plain[i / 32] |= 1u << i % 32;
+    }
+    for (i = 1; i < (size_t)x->longest + 3; i++) x->lengths[i] += x->lengths[i - 1];
+    for (i = 0; i < x->n_tokens; i++) {
+        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
+        if (n) x->by_length[x->lengths[n + 1]++] = (int32_t)i;
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
+{
+    hyb_spelling *list;
+    uint32_t *open;
+    size_t plain = 0, others, i;
+    hybrid_result r;
+    x->n_tokens = (size_t)hybrid_vocab_size(tok);
+    x->n_words = (x->n_tokens + 31) / 32;
+    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
+        return r;
+    list = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *list);
+    open = (uint32_t *)hyb_calloc(x->rt, (size_t)x->deepest + 1, sizeof *open);
+    if (!list || !open) r = hyb_fail_memory(error, (x->n_tokens + 1) * sizeof *list);
+    for (i = 0, others = x->n_tokens; i < x->n_tokens && !r;
+         i++) /* plain ones from the front, the others from the end */
+        if (x->spelling[i].bytes.size) list[x->all_plain[i / 32] >> i % 32 & 1 ? plain++ : --others] = x->spelling[i];
+    if (!r) r = hyb_tree_make(x->rt, &x->plain, list, plain, open, error);
+    if (!r) r = hyb_tree_make(x->rt, &x->others, list + others, x->n_tokens - others, open, error);
+    hyb_free(x->rt, list);
+    hyb_free(x->rt, open);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_lexicon_create,
+           (const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon, hybrid_error *error),
+           (tokenizer, lexicon, error))
+{
+    hybrid_lexicon *x;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (lexicon) *lexicon = NULL;
+    if (!tokenizer || !lexicon)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_lexicon_create: %s is NULL",
+                        tokenizer ? "lexicon" : "tokenizer");
+    if ((r = hyb_runtime_retain(tokenizer->rt, &rt, error)) != HYBRID_OK) return r;
+    if (!(x = (hybrid_lexicon *)hyb_calloc(rt, 1, sizeof *x))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *x);
+    }
+    x->rt = rt;
+    if ((r = hyb_lexicon_build(x, tokenizer, error)) != HYBRID_OK) {
+        hyb_lexicon_free(x);
+        return r;
+    }
+    *lexicon = x;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_lexicon_destroy, (hybrid_lexicon * lexicon), (lexicon))
+{
+    if (lexicon) hyb_lexicon_free(lexicon);
+}
+
+/* ---- plain characters ---- */
+
+enum { HYB_PLAIN_STATES = 8 };
+
+/* The states that bytes low..high lead to from some states; false: more than a few, or no memory. */
+static bool hyb_plain_advance(hyb_match *m, const uint32_t *from, int n_from, int low, int high, uint32_t *to,
+                              int *n_to)
+{
+    int i, k, b;
+    uint32_t next;
+    *n_to = 0;
+    for (i = 0; i < n_from; i++)
+        for (b = low; b <= high; b++) {
+            if (b > low && m->rules->class_of[b] == m->rules->class_of[b - 1]) continue;
+            if (hyb_match_next(m, from[i], (uint8_t)b, &next, NULL)) return false;
+            for (k = 0; k < *n_to && to[k] != next; k++) {}
+            if (k == HYB_PLAIN_STATES) return false;
+            if (k == *n_to) to[(*n_to)++] = next;
+        }
+    return true;
+}
+
+/* Whether all plain characters lead from a state to one other (or to none: HYB_MATCH_DEAD). */
+static bool hyb_plain_same(hyb_match *m, uint32_t state, uint32_t *next)
+{
+    static const uint8_t ascii[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x7E } };
+    static const uint8_t longer[8][5] = { { 0xC2, 0xDF, 0x80, 0xBF, 0 }, { 0xE0, 0xE0, 0xA0, 0xBF, 1 },
+                                          { 0xE1, 0xEC, 0x80, 0xBF, 1 }, { 0xED, 0xED, 0x80, 0x9F, 1 },
+                                          { 0xEE, 0xEF, 0x80, 0xBF, 1 }, { 0xF0, 0xF0, 0x90, 0xBF, 2 },
+                                          { 0xF1, 0xF3, 0x80, 0xBF, 2 }, { 0xF4, 0xF4, 0x80, 0x8F, 2 } };
+    uint32_t a[HYB_PLAIN_STATES], b[HYB_PLAIN_STATES];
+    int n, i, k;
+    if (hyb_match_next(m, state, ' ', next, NULL)) return false;
+    for (i = 0; i < 3; i++)
+        if (!hyb_plain_advance(m, &state, 1, ascii[i][0], ascii[i][1], a, &n) || n != 1 || a[0] != *next) return false;
+    for (i = 0; i < 8; i++) {
+        if (!hyb_plain_advance(m, &state, 1, longer[i][0], longer[i][1], a, &n) ||
+            !hyb_plain_advance(m, a, n, longer[i][2], longer[i][3], b, &n))
+            return false;
+        for (k = 0; k < longer[i][4]; k++) {
+            memcpy(a, b, sizeof a);
+            if (!hyb_plain_advance(m, a, n, 0x80, 0xBF, b, &n)) return false;
+        }
+        if (n != 1 || b[0] != *next) return false;
+    }
+    return true;
+}
+
+/* How many plain characters may follow, whichever they are; false: that depends on them. */
+static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t *room)
+{
+    uint32_t next;
+    for (*room = 0; *room < most; ++*room, state = next) {
+        if (!hyb_plain_same(m, state, &next)) return false;
+        if (next == HYB_MATCH_DEAD) return true;
+        if (next == state) *room = most - 1;
+    }
+    return true;
+}
+
+/* ---- masks ---- */
+
+/* Sets the bits of the tokens of a tree that fit. stack: (deepest + 1) states. */
+static hybrid_result hyb_mask_walk(hyb_match *m, const hyb_tree *t, uint32_t *stack, uint32_t *mask, uint64_t *visited,
+                                   hybrid_error *error)
+{
+    hybrid_result r;
+    uint32_t i, k, next;
+    for (i = 0; i < t->n; ++*visited) {
+        const hyb_tree_node *node = &t->nodes[i];
+        if ((r = hyb_match_next(m, stack[node->depth - 1], node->byte, &next, error)) != HYBRID_OK) return r;
+        if (next == HYB_MATCH_DEAD) {
+            i = node->skip;
+            continue;
+        }
+        stack[node->depth] = next;
+        for (k = node->token; k < t->nodes[i + 1].token; k++) mask[t->tokens[k] / 32] |= 1u << t->tokens[k] % 32;
+        i++;
+    }
+    return HYBRID_OK;
+}
+
+/* The tokens that a text in this state may go on with, into mask (n_words). */
+static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *stack,
+                                   uint32_t *mask, uint64_t *visited, hybrid_error *error)
+{
+    uint32_t room = 0, i;
+    hybrid_result r = HYBRID_OK;
+    stack[0] = state;
+    memset(mask, 0, x->n_words * sizeof *mask);
+    if (!hyb_plain_room(m, state, x->longest, &room))
+        r = hyb_mask_walk(m, &x->plain, stack, mask, visited, error);
+    else if (2 * x->lengths[room + 1] > x->plain.n_tokens) { /* most of them: all but the longer ones */
+        memcpy(mask, x->all_plain, x->n_words * sizeof *mask);
+        for (i = x->lengths[room + 1]; i < x->plain.n_tokens; i++)
+            mask[x->by_length[i] / 32] &= ~(1u << x->by_length[i] % 32);
+    } else
+        for (i = 0; i < x->lengths[room + 1]; i++) mask[x->by_length[i] / 32] |= 1u << x->by_length[i] % 32;
+    if (!r) r = hyb_mask_walk(m, &x->others, stack, mask, visited, error);
+    for (i = 0; i < x->n_ends && !r && hyb_match_end(m, state); i++) mask[x->ends[i] / 32] |= 1u << x->ends[i] % 32;
+    return r;
+}
+/* ==== end src/text/grammar/mask.c ==== */
+
 /* ==== begin src/text/grammar/grammar.c ==== */
 /* text/grammar/grammar: what the program sees: grammars, and matchers of them. */
 
@@ -23926,10 +24288,21 @@ struct hybrid_grammar {
     hyb_rules rules;
 };
 
+enum { HYB_MASKS = 16 };
+
+/* Masks of states that came up lately. */
+typedef struct hyb_masks {
+    const hybrid_lexicon *lexicon;
+    uint32_t *words, *stack; /* (HYB_MASKS, n_words); (deepest + 1) */
+    uint32_t state[HYB_MASKS], used[HYB_MASKS], clock, forgotten;
+    uint64_t visited; /* nodes of the trees, in all */
+} hyb_masks;
+
 struct hybrid_matcher {
     const hybrid_grammar *grammar;
     hybrid_runtime *rt;
     hyb_match match;
+    hyb_masks masks;
     uint32_t state;
     uint64_t in_use; /* the allocator may not call back */
 };
@@ -24045,6 +24418,8 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
         return;
     }
     hyb_match_free(&matcher->match);
+    hyb_free(rt, matcher->masks.words);
+    hyb_free(rt, matcher->masks.stack);
     hyb_free(rt, matcher);
     hyb_runtime_release(rt);
 }
@@ -24067,6 +24442,107 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
                         n || !hyb_match_end(&matcher->match, matcher->state) ? "" : ": the text was complete");
     matcher->in_use = 0;
     return r;
+}
+
+/* ---- tokens ---- */
+
+/* Memory for the masks of a lexicon, which is another one than before. */
+static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
+{
+    uint32_t *words = (uint32_t *)hyb_calloc(m->rt, HYB_MASKS * (x->n_words + 1), sizeof *words);
+    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
+    if (!words || !stack) {
+        hyb_free(m->rt, words);
+        hyb_free(m->rt, stack);
+        return hyb_fail_memory(error, HYB_MASKS * x->n_words * sizeof *words);
+    }
+    hyb_free(m->rt, m->masks.words);
+    hyb_free(m->rt, m->masks.stack);
+    m->masks.words = words;
+    m->masks.stack = stack;
+    m->masks.lexicon = x;
+    m->masks.clock = 0;
+    memset(m->masks.used, 0, sizeof m->masks.used);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **mask,
+                                      hybrid_error *error)
+{
+    hyb_masks *k = &m->masks;
+    hybrid_result r = HYBRID_OK;
+    uint32_t at = m->state, *words;
+    int i, oldest = 0;
+    if (k->lexicon != x && (r = hyb_masks_begin(m, x, error)) != HYBRID_OK) return r;
+    if (k->forgotten != m->match.n_forgotten) memset(k->used, 0, sizeof k->used); /* states have other numbers now */
+    k->forgotten = m->match.n_forgotten;
+    for (i = 0; i < HYB_MASKS; i++) {
+        if (k->used[i] && k->state[i] == m->state) break;
+        if (k->used[i] < k->used[oldest]) oldest = i;
+    }
+    if (i < HYB_MASKS) {
+        k->used[i] = ++k->clock;
+        *mask = k->words + (size_t)i * x->n_words;
+        return HYBRID_OK;
+    }
+    words = k->words + (size_t)oldest * x->n_words;
+    k->used[oldest] = 0;
+    m->match.full = false;
+    if ((r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error)) != HYBRID_OK &&
+        hyb_match_again(&m->match, &m->state, &at)) {
+        memset(k->used, 0, sizeof k->used);
+        k->forgotten = m->match.n_forgotten;
+        r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error);
+    }
+    if (r) return r;
+    k->state[oldest] = m->state;
+    k->used[oldest] = ++k->clock;
+    *mask = words;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_mask,
+           (hybrid_matcher * matcher, const hybrid_lexicon *lexicon, const uint32_t **mask, size_t *n_words,
+            hybrid_error *error),
+           (matcher, lexicon, mask, n_words, error))
+{
+    hybrid_result r;
+    if (mask) *mask = NULL;
+    if (n_words) *n_words = 0;
+    if (!lexicon || !mask || !n_words)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_mask: lexicon, mask or n_words is NULL");
+    if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_mask", error)) != HYBRID_OK) return r;
+    r = hyb_matcher_mask(matcher, lexicon, mask, error);
+    if (!r) *n_words = lexicon->n_words;
+    matcher->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
+           (hybrid_matcher * matcher, const hybrid_lexicon *lexicon, int32_t id, hybrid_error *error),
+           (matcher, lexicon, id, error))
+{
+    hybrid_string s = { NULL, 0 };
+    hybrid_result r;
+    size_t i, n;
+    if (!lexicon) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept_token: lexicon is NULL");
+    if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_accept_token", error)) != HYBRID_OK) return r;
+    if (id >= 0 && (size_t)id < lexicon->n_tokens) s = lexicon->spelling[id].bytes;
+    for (i = 0; i < lexicon->n_ends && lexicon->ends[i] != id; i++) {}
+    if (i < lexicon->n_ends)
+        r = hyb_match_end(&matcher->match, matcher->state) ? HYBRID_OK : HYBRID_ERROR_FORMAT;
+    else
+        r = s.size ? hyb_match_bytes(&matcher->match, &matcher->state, (const uint8_t *)s.data, s.size, &n, error)
+                   : HYBRID_ERROR_FORMAT;
+    if (r == HYBRID_ERROR_FORMAT) r = hyb_fail(error, r, "the grammar does not allow token %d here", (int)id);
+    matcher->in_use = 0;
+    return r;
+}
+
+/* Whether the text can only end here. */
+static bool hyb_matcher_complete(const hybrid_matcher *m)
+{
+    return hyb_match_end(&m->match, m->state) && !m->match.sets[m->match.state_set[m->state]].n;
 }
 
 HYB_BORDER(bool, hybrid_matcher_can_end, (const hybrid_matcher *matcher), (matcher))
@@ -46599,6 +47075,8 @@ struct hybrid_sampler {
     hybrid_logit_bias *bias; /* (desc.n_bias), in order of id */
     const float *logits;     /* of the call under way, */
     const int32_t *ids;      /* and their tokens, in rising order; NULL: all tokens from 0 */
+    const uint32_t *mask;    /* the caller's: tokens that may be chosen; NULL: all */
+    size_t mask_words;
     int32_t *history;        /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
     hyb_seen *seen;          /* the same, each id once, in order of id */
     size_t n_history, n_seen;
@@ -46634,7 +47112,13 @@ static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t coun
     if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
 }
 
-/* The logits of ids first..first+n-1, with penalties and bias. */
+/* Whether the mask lets a token be chosen. */
+static bool hyb_sampler_allows(const hybrid_sampler *s, int32_t id)
+{
+    return !s->mask || ((size_t)id / 32 < s->mask_words && (s->mask[id / 32] >> id % 32 & 1));
+}
+
+/* The logits of ids first..first+n-1, with penalties and bias, those that the mask excludes at -infinity. */
 static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
@@ -46646,6 +47130,8 @@ static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *
     for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first);
          i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
+    for (i = 0; s->mask && i < (size_t)n; i++)
+        if (!hyb_sampler_allows(s, first + (int32_t)i)) x[i] = -INFINITY;
 }
 
 /* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
@@ -46671,6 +47157,7 @@ static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
     const size_t seen = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
     const size_t bias = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
     double l = (double)s->logits[i];
+    if (!hyb_sampler_allows(s, id)) return -INFINITY;
     if (seen < s->n_seen && s->seen[seen].id == id) {
         l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
         l -= (double)s->seen[seen].count * (double)s->desc.frequency_penalty + (double)s->desc.presence_penalty;
@@ -46868,8 +47355,15 @@ static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hyb
     int32_t id;
     size_t i;
     for (i = 0; i < s->desc.n_bias && s->bias[i].id < n; i++)
-        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY && hyb_sampler_allows(s, s->bias[i].id))
+            return s->bias[i].id;
     id = hyb_sampler_choose(s, NULL, logits, n);
+    if (id < 0 && s->mask) {
+        for (i = 0; i < (size_t)n && !(logits[i] > -INFINITY && hyb_sampler_allows(s, (int32_t)i)); i++) {}
+        if (i == (size_t)n)
+            return (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                                     "no next token: of the tokens that the mask allows none can be chosen");
+    }
     return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, error);
 }
 
@@ -46890,6 +47384,14 @@ HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler,
 {
     if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
     return hyb_kept(&sampler->failure, error);
+}
+
+HYB_BORDER_VOID(hybrid_sampler_set_mask, (hybrid_sampler *sampler, const uint32_t *mask, size_t n_words),
+                (sampler, mask, n_words))
+{
+    if (!sampler) return;
+    sampler->mask = mask;
+    sampler->mask_words = n_words;
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -48764,7 +49266,7 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
     if (row < 0) return row;
-    if (k && row < c->n_top && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
+    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
     if ((logits = hybrid_logits(c, seq)) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -49110,6 +49612,10 @@ struct hybrid_session {
     hybrid_context *ctx;
     hybrid_sampler *sampler;
     hybrid_stop_matcher *stops;
+#ifndef HYBRID_NO_GRAMMAR
+    hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
+    hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
+#endif
     hybrid_utf8_stream utf8;
     hyb_dialog dialog;
     bool is_chat; /* the running answer belongs to the dialog */
@@ -49147,6 +49653,90 @@ static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const
     return r;
 }
 
+/* ---- the form of an answer ---- */
+
+#ifdef HYBRID_NO_GRAMMAR
+static void hyb_session_form_end(hybrid_session *s) { HYB_UNUSED(s); }
+static void hyb_session_form_begin(hybrid_session *s) { HYB_UNUSED(s); }
+static bool hyb_session_form_complete(const hybrid_session *s)
+{
+    HYB_UNUSED(s);
+    return false;
+}
+static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(id);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+#else
+static void hyb_session_form_end(hybrid_session *s)
+{
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    hybrid_matcher_destroy(s->form);
+    hybrid_lexicon_destroy(s->lexicon);
+}
+
+static void hyb_session_form_begin(hybrid_session *s)
+{
+    hybrid_sampler_set_mask(s->sampler, NULL, 0);
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
+    s->form = s->next_form;
+    hybrid_matcher_reset(s->form);
+}
+
+static bool hyb_session_form_complete(const hybrid_session *s) { return s->form && hyb_matcher_complete(s->form); }
+
+/* The sampler chooses among what the form allows. */
+static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
+{
+    const uint32_t *mask = NULL;
+    size_t n = 0;
+    hybrid_result r = s->form ? hybrid_matcher_mask(s->form, s->lexicon, &mask, &n, error) : HYBRID_OK;
+    if (!r) hybrid_sampler_set_mask(s->sampler, mask, n);
+    return r;
+}
+
+static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
+{
+    return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
+}
+
+static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_matcher *form = NULL;
+    hybrid_result r = HYBRID_OK;
+    if (grammar && !s->lexicon) r = hybrid_lexicon_create(tok, &s->lexicon, error);
+    if (!r && grammar) r = hybrid_matcher_create(grammar, &form, error);
+    if (r) return r;
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    s->next_form = form;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_set_grammar,
+           (hybrid_session *session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
+{
+    hybrid_result r;
+    if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_grammar: session is NULL");
+    if (hyb_busy(session->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_session_set_grammar: the session is in use: one of its callbacks called it again");
+    session->in_use = hyb_process();
+    r = hyb_session_set_grammar(session, grammar, error);
+    session->in_use = 0;
+    return r;
+}
+#endif
+
 HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
@@ -49162,6 +49752,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_matcher_destroy(session->stops);
+    hyb_session_form_end(session);
     hyb_dialog_free(&session->dialog);
     hyb_free(rt, session->ids);
     hyb_free(rt, session->answer);
@@ -49301,6 +49892,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     s->answer_size = 0;
+    hyb_session_form_begin(s);
     s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
@@ -49469,11 +50061,18 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
 {
     const uint64_t since = hyb_now_us();
     const int32_t length = hybrid_seq_length(s->ctx, 0);
+    const uint64_t tries = s->sampler->tries;
     uint64_t decoded;
     hybrid_result r;
     if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
     decoded = hyb_now_us();
-    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, error)) < 0) {
+    r = hyb_session_form_mask(s, error);
+    *id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, 0, error);
+    if (*id >= 0 && (r = hyb_session_form_accept(s, *id, error)) != HYBRID_OK) {
+        s->sampler->tries = tries; /* the same token is drawn again */
+        *id = (int32_t)r;
+    }
+    if (*id < 0) {
         hybrid_seq_remove(s->ctx, 0, length, NULL);
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
         return (hybrid_result)*id;
@@ -49522,6 +50121,10 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
+    if (!stop && hyb_session_form_complete(s)) { /* nothing can follow: the token is decoded with the next prompt */
+        hybrid_batch_clear(s->ctx);
+        stop = HYBRID_STOP_END;
+    }
     if (stop) hyb_session_stop(s, stop, at);
     return HYBRID_OK;
 }

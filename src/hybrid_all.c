@@ -115,6 +115,7 @@ HYB_COLD_END
 HYB_TEPID_BEGIN
 #include "text/grammar/rules.c"
 #include "text/grammar/match.c"
+#include "text/grammar/mask.c"
 #include "text/grammar/grammar.c"
 HYB_TEPID_END
 #endif

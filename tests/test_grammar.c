@@ -421,6 +421,210 @@ static void memory(void)
     hybrid_runtime_destroy(scarce);
 }
 
+/* ---- masks ---- */
+
+static const char JSON[] =
+    "root ::= o\nv ::= o | a | s | n | \"true\" | \"false\" | \"null\"\nw ::= \" \"?\n"
+    "o ::= \"{\" w (s \":\" w v (\",\" w s \":\" w v)*)? w \"}\"\na ::= \"[\" w (v (\",\" w v)*)? w \"]\"\n"
+    "s ::= \"\\\"\" ([^\"\\\\\\x7F\\x00-\\x1F] | \"\\\\\" ([\"\\\\/bfnrt] | \"u\" [0-9a-fA-F]{4}))* \"\\\"\"\n"
+    "n ::= \"-\"? (\"0\" | [1-9] [0-9]{0,15}) (\".\" [0-9]{1,15})?\n";
+
+/* Every token by itself: its bytes are tried. Returns the number of tokens that the mask has wrong. */
+static uint32_t wrong_bits(hybrid_matcher *m, const hybrid_tokenizer *tok, const uint32_t *mask)
+{
+    const int32_t n = hybrid_vocab_size(tok);
+    uint32_t wrong_ones = 0;
+    int32_t id;
+    for (id = 0; id < n; id++) {
+        const hybrid_string s = hybrid_token_bytes(tok, id);
+        const hybrid_token_type kind = hybrid_token_kind(tok, id);
+        uint32_t state = m->state;
+        size_t done;
+        bool want;
+        if (hybrid_token_is_end(tok, id))
+            want = hybrid_matcher_can_end(m);
+        else
+            want = kind != HYBRID_TOKEN_CONTROL && kind != HYBRID_TOKEN_UNKNOWN && kind != HYBRID_TOKEN_UNUSED &&
+                   s.size && !hyb_match_bytes(&m->match, &state, (const uint8_t *)s.data, s.size, &done, NULL);
+        wrong_ones += (mask[id / 32] >> id % 32 & 1) != want;
+    }
+    return wrong_ones;
+}
+
+static void mask_at(hybrid_matcher *m, const hybrid_tokenizer *tok, const hybrid_lexicon *x, const char *text,
+                    uint64_t most)
+{
+    const uint32_t *mask, *again;
+    hybrid_error err;
+    uint64_t before = m->masks.visited;
+    size_t n;
+    uint32_t bad;
+    hybrid_matcher_reset(m);
+    CHECK(!hybrid_matcher_accept(m, text, strlen(text), &err), "%s: %s", text, err.message);
+    CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && n == x->n_words, "%s", err.message);
+    before = m->masks.visited - before;
+    CHECK(before <= most, "%s: %u nodes were visited, of %u and %u", text, (unsigned)before, (unsigned)x->plain.n,
+          (unsigned)x->others.n);
+    bad = wrong_bits(m, tok, mask);
+    CHECK(!bad, "%s: %u tokens are wrong", text, bad);
+    before = m->masks.visited;
+    CHECK(!hybrid_matcher_mask(m, x, &again, &n, &err) && again == mask && m->masks.visited == before, "kept");
+}
+
+static void masks_of(const char *path)
+{
+    static const char *const json[] = {
+        "",           "{",          "{\"",          "{\"a\\",         "{\"a\\u00",
+        "{\"a\": ",   "{\"a\": [1", "{\"a\": -1.5", "{\"a\": \"\xC3", "{\"a\": {\"b\": [[\"x",
+        "{\"a\": tr", "{}"
+    };
+    static const char *const shapes[] = { "root ::= .{0,3} \"x\"", "root ::= [^\"\\\\\\x00-\\x1F\\x7F]{2,5}",
+                                          "root ::= [a-z ]*", "root ::= .{9} [0-9]*" };
+    hybrid_source source;
+    hybrid_gguf *gguf;
+    hybrid_tokenizer *tok;
+    hybrid_lexicon *x;
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    size_t i;
+    memset(&source, 0, sizeof source);
+    source.path = path;
+    CHECK(!hybrid_gguf_open(rt, &source, &gguf, &err), "%s", err.message);
+    CHECK(!hybrid_tokenizer_from_gguf(rt, gguf, &tok, &err), "%s", err.message);
+    CHECK(!hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
+    CHECK(!gbnf(JSON, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (i = 0; i < HYB_COUNT(json); i++) mask_at(m, tok, x, json[i], x->others.n + 512);
+    mask_at(m, tok, x, "{\"a\": tr", 1024); /* nearly forced: a few nodes */
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    for (i = 0; i < HYB_COUNT(shapes); i++) {
+        CHECK(!gbnf(shapes[i], &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+        mask_at(m, tok, x, "", UINT64_MAX);
+        mask_at(m, tok, x, "ab", UINT64_MAX);
+        hybrid_matcher_destroy(m);
+        hybrid_grammar_destroy(g);
+    }
+    printf("%s: %u tokens, trees of %u plain and %u other nodes\n", path, (unsigned)x->n_tokens, (unsigned)x->plain.n,
+           (unsigned)x->others.n);
+    hybrid_lexicon_destroy(x);
+    hybrid_tokenizer_destroy(tok);
+    hybrid_gguf_destroy(gguf);
+}
+
+static void masks(void)
+{
+    const char *path = data_path("vocab/ggml-vocab-qwen2.gguf");
+    TEST("masks, against every token by itself");
+    masks_of("examples/data/stories260K-q8_0.gguf");
+    if (path)
+        masks_of(path);
+    else
+        SKIP("no vocab/ggml-vocab-qwen2.gguf in the data (HYBRID_DATA)");
+}
+
+/* ---- answers ---- */
+
+/* A session's answers at temperature 2 are texts of the grammar, all of them; and one that is cut is the beginning of
+ * one. */
+static void answers(void)
+{
+    hybrid_model_desc md;
+    hybrid_session_desc sd;
+    hybrid_session_info info;
+    hybrid_model *model;
+    hybrid_session *s;
+    hybrid_grammar *g, *choice;
+    hybrid_matcher *m;
+    hybrid_error err;
+    const char *piece;
+    int i, whole = 0, cut = 0;
+    TEST("answers with a form");
+    memset(&md, 0, sizeof md);
+    memset(&sd, 0, sizeof sd);
+    md.source.path = "examples/data/stories260K-q8_0.gguf";
+    CHECK(!hybrid_model_load(rt, &md, &model, &err), "%s", err.message);
+    sd.sampler.temperature = 2;
+    sd.max_tokens = 60;
+    CHECK(!hybrid_session_create(model, &sd, &s, &err), "%s", err.message);
+    CHECK(!gbnf(JSON, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(!gbnf("root ::= \"yes\" | \"no, never\"", &choice, &err), "%s", err.message);
+    CHECK(!hybrid_session_set_grammar(s, g, &err), "%s", err.message);
+    for (i = 0; i < 40; i++) {
+        hybrid_result r = HYBRID_OK;
+        hybrid_matcher_reset(m);
+        hybrid_session_complete(s, "\n");
+        if (!i) /* the answer that runs keeps its form, and the next has it again */
+            CHECK(!hybrid_session_set_grammar(s, NULL, &err) && !hybrid_session_set_grammar(s, g, &err), "%s",
+                  err.message);
+        while ((piece = hybrid_session_next(s)) != NULL)
+            if (!r) r = hybrid_matcher_accept(m, piece, strlen(piece), &err);
+        CHECK(!hybrid_session_result(s, &err), "%s", err.message);
+        hybrid_session_describe(s, &info);
+        /* a cut may fall into a character, of which U+FFFD is shown */
+        CHECK(!r || info.stop != HYBRID_STOP_END, "%s", err.message);
+        CHECK(info.stop != HYBRID_STOP_END || hybrid_matcher_can_end(m), "an answer that ended is whole");
+        whole += info.stop == HYBRID_STOP_END;
+        cut += info.stop == HYBRID_STOP_LIMIT;
+        if (i % 4 == 3) hybrid_session_reset(s);
+    }
+    CHECK(whole > 0 && whole + cut == 40, "%d whole, %d cut", whole, cut);
+    printf("%d answers whole, %d cut\n", whole, cut);
+    hybrid_session_reset(s);
+    CHECK(!hybrid_session_set_grammar(s, choice, &err), "%s", err.message);
+    for (i = 0; i < 10; i++) {
+        char answer[64] = "";
+        hybrid_session_complete(s, " ");
+        while ((piece = hybrid_session_next(s)) != NULL)
+            if (strlen(answer) + strlen(piece) < sizeof answer) strcat(answer, piece);
+        CHECK(!strcmp(answer, "yes") || !strcmp(answer, "no, never"), "%s", answer);
+    }
+    CHECK(!hybrid_session_set_grammar(s, NULL, &err), "%s", err.message);
+    hybrid_session_destroy(s);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    hybrid_grammar_destroy(choice);
+    hybrid_model_destroy(model);
+}
+
+/* The mask of a sampler: greedy and drawn, with a forcing bias, and nothing left. */
+static void sampler_mask(void)
+{
+    static const float logits[64] = { [3] = 5, [40] = 4, [41] = 9, [63] = 1 };
+    const uint32_t mask[2] = { 1u << 3, 1u << 8 }, none[2] = { 0, 0 };
+    const hybrid_logit_bias bias = { 41, INFINITY };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    hybrid_error err;
+    int i, seen[2] = { 0, 0 };
+    TEST("a sampler with a mask");
+    memset(&d, 0, sizeof d);
+    for (i = 0; i < 3; i++) {
+        int k;
+        d.temperature = i ? 3 : 0;
+        d.bias = &bias;
+        d.n_bias = i == 2;
+        CHECK(!hybrid_sampler_create(rt, &d, &s, &err), "%s", err.message);
+        CHECK(i == 1 || hybrid_sample(s, logits, 64) == 41, "without");
+        hybrid_sampler_set_mask(s, mask, 2);
+        for (k = 0; k < 50; k++) {
+            const int32_t id = hybrid_sample(s, logits, 64);
+            CHECK(id == 3 || (i && id == 40), "%d", (int)id);
+            seen[id == 40]++;
+        }
+        hybrid_sampler_set_mask(s, mask, 1);
+        CHECK(hybrid_sample(s, logits, 64) == 3, "tokens beyond the mask are out");
+        hybrid_sampler_set_mask(s, none, 2);
+        CHECK(hybrid_sample(s, logits, 64) == HYBRID_ERROR_NUMERIC && hybrid_sampler_result(s, &err) &&
+                  strstr(err.message, "mask"),
+              "%s", err.message);
+        hybrid_sampler_set_mask(s, NULL, 0);
+        CHECK(i == 1 || hybrid_sample(s, logits, 64) == 41, "all again");
+        hybrid_sampler_destroy(s);
+    }
+    CHECK(seen[0] && seen[1], "both are drawn");
+}
+
 int main(void)
 {
     if (hybrid_runtime_create(NULL, &rt, NULL)) return 1;
@@ -432,6 +636,9 @@ int main(void)
     llama();
     deep();
     memory();
+    masks();
+    sampler_mask();
+    answers();
     hybrid_runtime_destroy(rt);
     return test_end();
 }

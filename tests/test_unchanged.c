@@ -132,6 +132,7 @@ typedef struct world {
     hybrid_stop_matcher *stops;
     hybrid_grammar *grammar;
     hybrid_matcher *matcher; /* in the middle of a text */
+    hybrid_lexicon *lexicon;
     hybrid_text text;
     float *logits; /* (n_vocab) that a sampler can use */
     int turns;     /* for a progress callback that cancels */
@@ -290,7 +291,8 @@ static void make_others(world *w)
           "%s", e.message);
     gd.gbnf = "root ::= \"[\" (root (\",\" root)*)? \"]\"";
     CHECK(!hybrid_grammar_create(w->rt, &gd, &w->grammar, &e) && !hybrid_matcher_create(w->grammar, &w->matcher, &e) &&
-              !hybrid_matcher_accept(w->matcher, "[[],[", 5, &e),
+              !hybrid_matcher_accept(w->matcher, "[[],[", 5, &e) &&
+              !hybrid_lexicon_create(hybrid_model_tokenizer(w->model), &w->lexicon, &e),
           "%s", e.message);
     hello.role = "user";
     hello.content = "Hello";
@@ -338,6 +340,7 @@ static void world_end(world *w)
     hybrid_text_free(&w->text);
     hybrid_stop_matcher_destroy(w->stops);
     hybrid_matcher_destroy(w->matcher);
+    hybrid_lexicon_destroy(w->lexicon);
     hybrid_grammar_destroy(w->grammar);
     hybrid_gguf_writer_destroy(w->writer);
     hybrid_gguf_writer_destroy(w->half);
@@ -951,6 +954,8 @@ static void refused_bricks(world *w)
     hybrid_grammar_desc gd;
     hybrid_grammar *form = POISON(hybrid_grammar);
     hybrid_matcher *matcher = POISON(hybrid_matcher);
+    hybrid_lexicon *words = POISON(hybrid_lexicon);
+    const uint32_t *mask = POISON(const uint32_t);
     hybrid_stop_matcher *stops = POISON(hybrid_stop_matcher);
     hybrid_chat_message hello;
     hybrid_render_desc rd;
@@ -1042,6 +1047,13 @@ static void refused_bricks(world *w)
     EMPTY(!matcher);
     REFUSED(hybrid_matcher_accept, HYBRID_ERROR_FORMAT, "byte 2", hybrid_matcher_accept(w->matcher, "[]x", 3, &e));
     REFUSED(hybrid_matcher_accept, HYBRID_ERROR_INVALID, "NULL", hybrid_matcher_accept(w->matcher, NULL, 3, &e));
+    REFUSED(hybrid_lexicon_create, HYBRID_ERROR_INVALID, "tokenizer is NULL", hybrid_lexicon_create(NULL, &words, &e));
+    EMPTY(!words);
+    REFUSED(hybrid_matcher_mask, HYBRID_ERROR_INVALID, "NULL", hybrid_matcher_mask(w->matcher, NULL, &mask, &n, &e));
+    EMPTY(!mask && !n);
+    REFUSED(hybrid_matcher_accept_token, HYBRID_ERROR_FORMAT, "token -1",
+            hybrid_matcher_accept_token(w->matcher, w->lexicon, -1, &e));
+    REFUSED(hybrid_session_set_grammar, HYBRID_ERROR_INVALID, "NULL", hybrid_session_set_grammar(NULL, w->grammar, &e));
     /* files */
     REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_read_tensor(w->gguf, t, NULL, &e));
     foreign.type = HYBRID_TYPE_LAST_;
@@ -1484,6 +1496,7 @@ static const char *const good_names[] = {
     "hybrid_predictor_create", "hybrid_predictor_plan", "hybrid_trainer_set_format",
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
+    "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
     "hybrid_adapter_set_type"
 };
 /* clang-format on */
@@ -1942,10 +1955,28 @@ static int good_grammar(world *w, const char *name, hybrid_error *e)
     hybrid_grammar_desc gd;
     hybrid_grammar *form = POISON(hybrid_grammar);
     hybrid_matcher *m = POISON(hybrid_matcher);
+    hybrid_lexicon *words = POISON(hybrid_lexicon);
+    const uint32_t *mask;
+    size_t n;
     int r;
     memset(&gd, 0, sizeof gd);
     gd.gbnf = "root ::= [a-z]+ | other{3}\nother ::= \"x\" | .";
     if (!strcmp(name, "hybrid_matcher_accept")) return hybrid_matcher_accept(w->matcher, text, sizeof text - 1, e);
+    if (!strcmp(name, "hybrid_matcher_mask")) return hybrid_matcher_mask(w->matcher, w->lexicon, &mask, &n, e);
+    if (!strcmp(name, "hybrid_matcher_accept_token"))
+        return hybrid_matcher_accept_token(
+            w->matcher, w->lexicon, hybrid_token_find(hybrid_model_tokenizer(w->model), "[", 1), e);
+    if (!strcmp(name, "hybrid_session_set_grammar")) {
+        r = hybrid_session_set_grammar(w->base, w->grammar, e);
+        if (!r) r = hybrid_session_set_grammar(w->base, NULL, NULL);
+        return r;
+    }
+    if (!strcmp(name, "hybrid_lexicon_create")) {
+        r = hybrid_lexicon_create(hybrid_model_tokenizer(w->model), &words, e);
+        CHECK(!words == !!r, "a handle");
+        hybrid_lexicon_destroy(words);
+        return r;
+    }
     if (!strcmp(name, "hybrid_matcher_create")) {
         r = hybrid_matcher_create(w->grammar, &m, e);
         CHECK(!m == !!r, "a handle");
@@ -1965,7 +1996,7 @@ static int good(world *w, int which, hybrid_error *e)
     size_t n;
     if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
-    if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_matcher_")) {
+    if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_lexicon") || strstr(good_names[which], "_matcher_")) {
         if (!strstr(good_names[which], "stop")) return good_grammar(w, good_names[which], e);
     }
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);

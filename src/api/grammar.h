@@ -51,6 +51,26 @@ HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
  * where there is a choice, where the text may end, or where memory is short. */
 HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
 
+/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (some tens of ms, 40
+ * bytes a token and 12 for each byte that tokens do not share), of which it keeps nothing; used by any number of
+ * matchers, which it must outlive. It does not change: several threads may use it at a time. */
+typedef struct hybrid_lexicon hybrid_lexicon;
+HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
+
+/* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
+ * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens never
+ * are. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as hybrid_matcher_accept;
+ * MEMORY; INVALID. */
+HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
+                                             const uint32_t **mask, size_t *n_words, hybrid_error *error);
+
+/* hybrid_matcher_accept with the bytes of a token. One that ends an answer is accepted where the text may end, and
+ * changes nothing. */
+HYBRID_API hybrid_result hybrid_matcher_accept_token(hybrid_matcher *matcher, const hybrid_lexicon *lexicon, int32_t id,
+                                                     hybrid_error *error);
+
 /* Back to the beginning of a text. */
 HYBRID_API void hybrid_matcher_reset(hybrid_matcher *matcher);
 #endif

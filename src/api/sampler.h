@@ -63,6 +63,11 @@ HYBRID_API hybrid_result hybrid_sampler_result(const hybrid_sampler *sampler, hy
  * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
 
+/* From now on only the tokens whose bits are set are chosen (bit id % 32 of mask[id / 32]; ids from 32 * n_words on are
+ * not): before the penalties, so all filters see only those. mask (NULL: all tokens again) is kept, not copied: it must
+ * stay until the next call of this function. See hybrid_matcher_mask. A forcing bias applies among these tokens. */
+HYBRID_API void hybrid_sampler_set_mask(hybrid_sampler *sampler, const uint32_t *mask, size_t n_words);
+
 /* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are
  * ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);

@@ -3,6 +3,9 @@
 #define HYB_API_SESSION_H
 #include "adapter.h"
 #include "sampler.h"
+#ifndef HYBRID_NO_GRAMMAR
+    #include "grammar.h"
+#endif
 
 typedef struct hybrid_session hybrid_session;
 
@@ -57,6 +60,15 @@ HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 /* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
+
+#ifndef HYBRID_NO_GRAMMAR
+/* Answers that begin from now on (hybrid_session_say, _complete) are texts of this grammar, whatever the model would say:
+ * {"json": ...}, "yes" or "no". NULL: any text again. An answer ends where it can only end, or where the model ends it and
+ * the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the session, or be taken off.
+ * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
+HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
+                                                    hybrid_error *error);
+#endif
 
 /* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,
  * too. What was read of the conversation stays as it was read: hybrid_session_reset begins anew. */

@@ -19,6 +19,8 @@ struct hybrid_sampler {
     hybrid_logit_bias *bias; /* (desc.n_bias), in order of id */
     const float *logits;     /* of the call under way, */
     const int32_t *ids;      /* and their tokens, in rising order; NULL: all tokens from 0 */
+    const uint32_t *mask;    /* the caller's: tokens that may be chosen; NULL: all */
+    size_t mask_words;
     int32_t *history;        /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
     hyb_seen *seen;          /* the same, each id once, in order of id */
     size_t n_history, n_seen;
@@ -54,7 +56,13 @@ static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t coun
     if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
 }
 
-/* The logits of ids first..first+n-1, with penalties and bias. */
+/* Whether the mask lets a token be chosen. */
+static bool hyb_sampler_allows(const hybrid_sampler *s, int32_t id)
+{
+    return !s->mask || ((size_t)id / 32 < s->mask_words && (s->mask[id / 32] >> id % 32 & 1));
+}
+
+/* The logits of ids first..first+n-1, with penalties and bias, those that the mask excludes at -infinity. */
 static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
@@ -66,6 +74,8 @@ static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *
     for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first);
          i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
+    for (i = 0; s->mask && i < (size_t)n; i++)
+        if (!hyb_sampler_allows(s, first + (int32_t)i)) x[i] = -INFINITY;
 }
 
 /* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
@@ -91,6 +101,7 @@ static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
     const size_t seen = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
     const size_t bias = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
     double l = (double)s->logits[i];
+    if (!hyb_sampler_allows(s, id)) return -INFINITY;
     if (seen < s->n_seen && s->seen[seen].id == id) {
         l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
         l -= (double)s->seen[seen].count * (double)s->desc.frequency_penalty + (double)s->desc.presence_penalty;
@@ -288,8 +299,15 @@ static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hyb
     int32_t id;
     size_t i;
     for (i = 0; i < s->desc.n_bias && s->bias[i].id < n; i++)
-        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY && hyb_sampler_allows(s, s->bias[i].id))
+            return s->bias[i].id;
     id = hyb_sampler_choose(s, NULL, logits, n);
+    if (id < 0 && s->mask) {
+        for (i = 0; i < (size_t)n && !(logits[i] > -INFINITY && hyb_sampler_allows(s, (int32_t)i)); i++) {}
+        if (i == (size_t)n)
+            return (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                                     "no next token: of the tokens that the mask allows none can be chosen");
+    }
     return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, error);
 }
 
@@ -310,6 +328,14 @@ HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler,
 {
     if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
     return hyb_kept(&sampler->failure, error);
+}
+
+HYB_BORDER_VOID(hybrid_sampler_set_mask, (hybrid_sampler *sampler, const uint32_t *mask, size_t n_words),
+                (sampler, mask, n_words))
+{
+    if (!sampler) return;
+    sampler->mask = mask;
+    sampler->mask_words = n_words;
 }
 
 /* Adds by (1 or -1) to the count of id. */

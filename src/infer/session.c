@@ -6,6 +6,9 @@
 #include "../model/model.c"
 #include "adapters.c"
 #include "dialog.c"
+#ifndef HYBRID_NO_GRAMMAR
+    #include "../text/grammar/grammar.c"
+#endif
 
 struct hybrid_session {
     hybrid_model *model;
@@ -13,6 +16,10 @@ struct hybrid_session {
     hybrid_context *ctx;
     hybrid_sampler *sampler;
     hybrid_stop_matcher *stops;
+#ifndef HYBRID_NO_GRAMMAR
+    hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
+    hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
+#endif
     hybrid_utf8_stream utf8;
     hyb_dialog dialog;
     bool is_chat; /* the running answer belongs to the dialog */
@@ -50,6 +57,90 @@ static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const
     return r;
 }
 
+/* ---- the form of an answer ---- */
+
+#ifdef HYBRID_NO_GRAMMAR
+static void hyb_session_form_end(hybrid_session *s) { HYB_UNUSED(s); }
+static void hyb_session_form_begin(hybrid_session *s) { HYB_UNUSED(s); }
+static bool hyb_session_form_complete(const hybrid_session *s)
+{
+    HYB_UNUSED(s);
+    return false;
+}
+static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(id);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+#else
+static void hyb_session_form_end(hybrid_session *s)
+{
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    hybrid_matcher_destroy(s->form);
+    hybrid_lexicon_destroy(s->lexicon);
+}
+
+static void hyb_session_form_begin(hybrid_session *s)
+{
+    hybrid_sampler_set_mask(s->sampler, NULL, 0);
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
+    s->form = s->next_form;
+    hybrid_matcher_reset(s->form);
+}
+
+static bool hyb_session_form_complete(const hybrid_session *s) { return s->form && hyb_matcher_complete(s->form); }
+
+/* The sampler chooses among what the form allows. */
+static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
+{
+    const uint32_t *mask = NULL;
+    size_t n = 0;
+    hybrid_result r = s->form ? hybrid_matcher_mask(s->form, s->lexicon, &mask, &n, error) : HYBRID_OK;
+    if (!r) hybrid_sampler_set_mask(s->sampler, mask, n);
+    return r;
+}
+
+static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
+{
+    return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
+}
+
+static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_matcher *form = NULL;
+    hybrid_result r = HYBRID_OK;
+    if (grammar && !s->lexicon) r = hybrid_lexicon_create(tok, &s->lexicon, error);
+    if (!r && grammar) r = hybrid_matcher_create(grammar, &form, error);
+    if (r) return r;
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    s->next_form = form;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_set_grammar,
+           (hybrid_session *session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
+{
+    hybrid_result r;
+    if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_grammar: session is NULL");
+    if (hyb_busy(session->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_session_set_grammar: the session is in use: one of its callbacks called it again");
+    session->in_use = hyb_process();
+    r = hyb_session_set_grammar(session, grammar, error);
+    session->in_use = 0;
+    return r;
+}
+#endif
+
 HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
@@ -65,6 +156,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_matcher_destroy(session->stops);
+    hyb_session_form_end(session);
     hyb_dialog_free(&session->dialog);
     hyb_free(rt, session->ids);
     hyb_free(rt, session->answer);
@@ -204,6 +296,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     s->answer_size = 0;
+    hyb_session_form_begin(s);
     s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
@@ -372,11 +465,18 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
 {
     const uint64_t since = hyb_now_us();
     const int32_t length = hybrid_seq_length(s->ctx, 0);
+    const uint64_t tries = s->sampler->tries;
     uint64_t decoded;
     hybrid_result r;
     if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
     decoded = hyb_now_us();
-    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, error)) < 0) {
+    r = hyb_session_form_mask(s, error);
+    *id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, 0, error);
+    if (*id >= 0 && (r = hyb_session_form_accept(s, *id, error)) != HYBRID_OK) {
+        s->sampler->tries = tries; /* the same token is drawn again */
+        *id = (int32_t)r;
+    }
+    if (*id < 0) {
         hybrid_seq_remove(s->ctx, 0, length, NULL);
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
         return (hybrid_result)*id;
@@ -425,6 +525,10 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
+    if (!stop && hyb_session_form_complete(s)) { /* nothing can follow: the token is decoded with the next prompt */
+        hybrid_batch_clear(s->ctx);
+        stop = HYBRID_STOP_END;
+    }
     if (stop) hyb_session_stop(s, stop, at);
     return HYBRID_OK;
 }

@@ -79,7 +79,7 @@ HOLDS = [
     (r".*\w", r"(?!hyb_(cpu|cuda|slicer|own|transformer|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),
 ]
 # Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
-NOT_CALLED = r"hyb_(falling|bias_order|range_order|worker_entry|cuda_register|forked_\w+)"
+NOT_CALLED = r"hyb_(falling|bias_order|range_order|spelling_order|worker_entry|cuda_register|forked_\w+)"
 
 
 def plain(title):

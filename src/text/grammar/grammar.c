@@ -4,17 +4,28 @@
 #include "../../api/grammar.h"
 #include "../../core/lifetime.c"
 #include "gbnf.c"
-#include "match.c"
+#include "mask.c"
 
 struct hybrid_grammar {
     hybrid_runtime *rt;
     hyb_rules rules;
 };
 
+enum { HYB_MASKS = 16 };
+
+/* Masks of states that came up lately. */
+typedef struct hyb_masks {
+    const hybrid_lexicon *lexicon;
+    uint32_t *words, *stack; /* (HYB_MASKS, n_words); (deepest + 1) */
+    uint32_t state[HYB_MASKS], used[HYB_MASKS], clock, forgotten;
+    uint64_t visited; /* nodes of the trees, in all */
+} hyb_masks;
+
 struct hybrid_matcher {
     const hybrid_grammar *grammar;
     hybrid_runtime *rt;
     hyb_match match;
+    hyb_masks masks;
     uint32_t state;
     uint64_t in_use; /* the allocator may not call back */
 };
@@ -130,6 +141,8 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
         return;
     }
     hyb_match_free(&matcher->match);
+    hyb_free(rt, matcher->masks.words);
+    hyb_free(rt, matcher->masks.stack);
     hyb_free(rt, matcher);
     hyb_runtime_release(rt);
 }
@@ -152,6 +165,107 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
                         n || !hyb_match_end(&matcher->match, matcher->state) ? "" : ": the text was complete");
     matcher->in_use = 0;
     return r;
+}
+
+/* ---- tokens ---- */
+
+/* Memory for the masks of a lexicon, which is another one than before. */
+static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
+{
+    uint32_t *words = (uint32_t *)hyb_calloc(m->rt, HYB_MASKS * (x->n_words + 1), sizeof *words);
+    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
+    if (!words || !stack) {
+        hyb_free(m->rt, words);
+        hyb_free(m->rt, stack);
+        return hyb_fail_memory(error, HYB_MASKS * x->n_words * sizeof *words);
+    }
+    hyb_free(m->rt, m->masks.words);
+    hyb_free(m->rt, m->masks.stack);
+    m->masks.words = words;
+    m->masks.stack = stack;
+    m->masks.lexicon = x;
+    m->masks.clock = 0;
+    memset(m->masks.used, 0, sizeof m->masks.used);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **mask,
+                                      hybrid_error *error)
+{
+    hyb_masks *k = &m->masks;
+    hybrid_result r = HYBRID_OK;
+    uint32_t at = m->state, *words;
+    int i, oldest = 0;
+    if (k->lexicon != x && (r = hyb_masks_begin(m, x, error)) != HYBRID_OK) return r;
+    if (k->forgotten != m->match.n_forgotten) memset(k->used, 0, sizeof k->used); /* states have other numbers now */
+    k->forgotten = m->match.n_forgotten;
+    for (i = 0; i < HYB_MASKS; i++) {
+        if (k->used[i] && k->state[i] == m->state) break;
+        if (k->used[i] < k->used[oldest]) oldest = i;
+    }
+    if (i < HYB_MASKS) {
+        k->used[i] = ++k->clock;
+        *mask = k->words + (size_t)i * x->n_words;
+        return HYBRID_OK;
+    }
+    words = k->words + (size_t)oldest * x->n_words;
+    k->used[oldest] = 0;
+    m->match.full = false;
+    if ((r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error)) != HYBRID_OK &&
+        hyb_match_again(&m->match, &m->state, &at)) {
+        memset(k->used, 0, sizeof k->used);
+        k->forgotten = m->match.n_forgotten;
+        r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error);
+    }
+    if (r) return r;
+    k->state[oldest] = m->state;
+    k->used[oldest] = ++k->clock;
+    *mask = words;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_mask,
+           (hybrid_matcher * matcher, const hybrid_lexicon *lexicon, const uint32_t **mask, size_t *n_words,
+            hybrid_error *error),
+           (matcher, lexicon, mask, n_words, error))
+{
+    hybrid_result r;
+    if (mask) *mask = NULL;
+    if (n_words) *n_words = 0;
+    if (!lexicon || !mask || !n_words)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_mask: lexicon, mask or n_words is NULL");
+    if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_mask", error)) != HYBRID_OK) return r;
+    r = hyb_matcher_mask(matcher, lexicon, mask, error);
+    if (!r) *n_words = lexicon->n_words;
+    matcher->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
+           (hybrid_matcher * matcher, const hybrid_lexicon *lexicon, int32_t id, hybrid_error *error),
+           (matcher, lexicon, id, error))
+{
+    hybrid_string s = { NULL, 0 };
+    hybrid_result r;
+    size_t i, n;
+    if (!lexicon) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept_token: lexicon is NULL");
+    if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_accept_token", error)) != HYBRID_OK) return r;
+    if (id >= 0 && (size_t)id < lexicon->n_tokens) s = lexicon->spelling[id].bytes;
+    for (i = 0; i < lexicon->n_ends && lexicon->ends[i] != id; i++) {}
+    if (i < lexicon->n_ends)
+        r = hyb_match_end(&matcher->match, matcher->state) ? HYBRID_OK : HYBRID_ERROR_FORMAT;
+    else
+        r = s.size ? hyb_match_bytes(&matcher->match, &matcher->state, (const uint8_t *)s.data, s.size, &n, error)
+                   : HYBRID_ERROR_FORMAT;
+    if (r == HYBRID_ERROR_FORMAT) r = hyb_fail(error, r, "the grammar does not allow token %d here", (int)id);
+    matcher->in_use = 0;
+    return r;
+}
+
+/* Whether the text can only end here. */
+static bool hyb_matcher_complete(const hybrid_matcher *m)
+{
+    return hyb_match_end(&m->match, m->state) && !m->match.sets[m->match.state_set[m->state]].n;
 }
 
 HYB_BORDER(bool, hybrid_matcher_can_end, (const hybrid_matcher *matcher), (matcher))
