@@ -116,11 +116,16 @@ static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybr
 static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_lexicon *lexicon = s->lexicon;
     hybrid_matcher *form = NULL;
     hybrid_result r = HYBRID_OK;
-    if (grammar && !s->lexicon) r = hybrid_lexicon_create(tok, &s->lexicon, error);
+    if (grammar && !lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
     if (!r && grammar) r = hybrid_matcher_create(grammar, &form, error);
-    if (r) return r;
+    if (r) {
+        if (lexicon != s->lexicon) hybrid_lexicon_destroy(lexicon);
+        return r;
+    }
+    s->lexicon = lexicon;
     if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
     s->next_form = form;
     return HYBRID_OK;
