@@ -1,5 +1,6 @@
 /* A predictor that steers a run: advice that is carried out, phases by rules, what goes wrong and is mended. Seen on
  * the weights, against loops written here; and with all of it off the run of plain AdamW, bit for bit. */
+#include "private.h"
 #include "predict_bowl.h"
 
 static bool same(const bowl *a, const bowl *b) { return !memcmp(a->weights, b->weights, sizeof a->weights); }
