@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c40d975237310c68): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d6b4f6693e486bee): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -96,7 +96,7 @@
  *     4905  output.c                 a file that is written
  *     5425  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5463  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    68102  end.h                    closes what core/begin opened
+ *    68117  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5897  names.c                  names that must differ, found by hash
@@ -310,14 +310,14 @@
  *    65509  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
  *    65706  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
  *    66045  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    66319  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    66394  moves.c                  how weights are moved, by each of the ways
- *    66600  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    66770  audit.c                  what a move is really worth: a trial
- *    66909  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    67184  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    67236  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    67641  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    66336  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    66411  moves.c                  how weights are moved, by each of the ways
+ *    66617  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    66785  audit.c                  what a move is really worth: a trial
+ *    66924  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    67199  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    67251  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    67656  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2644,7 +2644,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c40d975237310c68"
+#define HYBRID__SOURCE_ID "d6b4f6693e486bee"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -66051,6 +66051,8 @@ enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
 #define HYB_BAND_LEVEL 0.125 /* of the newest */
 #define HYB_BAND_TREND 0.01
+#define HYB_BAND_WINDOW_LEVEL 0.7
+#define HYB_BAND_WINDOW_TREND 0.1
 typedef struct hyb_band {
     double level, trend, squares;  /* of l; a step; of what is off: 1/64 of the newest */
     double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
@@ -66061,6 +66063,7 @@ typedef struct hyb_band {
     double off, off_last, off_law; /* as expected; by the window before; by the law */
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
+    double w_level, w_trend;       /* of windows' means; a window */
     double sum, n_steps;           /* of this one */
     double shift;                  /* of what is expected: the rest of what the corrector of losses has said */
 } hyb_band;
@@ -66297,6 +66300,20 @@ static void hyb_band_see(hybrid_predictor *p, double l)
     b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
+/* A window had this mean: what is expected of the next? A window is some steps' average already, so its newest value
+ * counts for much. The fall of the first ones is left out of the trend: nothing later is like it. */
+static void hyb_band_foretell(hyb_band *b, double mean)
+{
+    const double off = mean - (b->w_level + b->w_trend);
+    if (b->n_windows < HYB_BAND_FIRST) {
+        b->w_level = mean;
+    } else {
+        b->w_level = mean - (1 - HYB_BAND_WINDOW_LEVEL) * off;
+        b->w_trend += HYB_BAND_WINDOW_TREND * off;
+    }
+    b->ahead = b->w_level + b->w_trend;
+}
+
 /* A window is over: how well was its mean told by each? rate: learning rate. */
 static void hyb_band_window(hybrid_predictor *p, double rate)
 {
@@ -66310,7 +66327,7 @@ static void hyb_band_window(hybrid_predictor *p, double rate)
     }
     b->n_windows++;
     b->last = mean;
-    b->ahead = b->level + half * b->trend;
+    hyb_band_foretell(b, mean);
     b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate * half) : mean;
     b->sum = b->n_steps = 0;
 }
@@ -66708,7 +66725,6 @@ static void hyb_steer_horizons(hybrid_predictor *p)
 {
     const hyb_band *b = &p->band;
     hyb_steer_state *s = &p->steer.now;
-    const double half = 0.5 * (p->desc.window + 1);
     int i;
     if (!(p->desc.tune & HYBRID_TUNE_HORIZONS)) return;
     for (i = 0; i < HYB_N_HORIZONS; i++) {
@@ -66718,8 +66734,7 @@ static void hyb_steer_horizons(hybrid_predictor *p)
                                  s->before[made % HYB_STEER_RING]);
     }
     for (i = 0; i < HYB_N_HORIZONS; i++)
-        s->ahead[i][s->n_windows % HYB_STEER_RING] =
-            b->level + b->trend * (half + (double)(((int64_t)1 << i) - 1) * p->desc.window);
+        s->ahead[i][s->n_windows % HYB_STEER_RING] = b->w_level + b->w_trend * (double)((int64_t)1 << i);
     s->before[s->n_windows++ % HYB_STEER_RING] = b->last;
 }
 
@@ -66986,9 +67001,9 @@ static void hyb_predictor_forget(hybrid_predictor *p)
 /* Whether its own numbers are numbers; *found: one that is not. */
 static bool hyb_predictor_is_sane(const hybrid_predictor *p, double *found)
 {
-    const double own[] = { p->band.level,    p->band.trend, p->band.squares,  p->band.widen,
-                           p->features.fast, p->platt.a,    p->platt.b,       p->conformal.factor,
-                           p->score.squares, p->now.worth,  p->now.hindsight, p->law.residual };
+    const double own[] = { p->band.level,    p->band.trend,    p->band.squares,  p->band.widen,  p->band.w_level,
+                           p->band.w_trend,  p->features.fast, p->platt.a,       p->platt.b,     p->conformal.factor,
+                           p->score.squares, p->now.worth,     p->now.hindsight, p->law.residual };
     size_t i;
     for (i = 0; i < HYB_COUNT(own); i++)
         if (!hyb_is_finite(*found = own[i])) return false;
@@ -68149,6 +68164,8 @@ HYB_COLD_END
 #undef HYB_BANDIT_WAY
 #undef HYB_BAND_LEVEL
 #undef HYB_BAND_TREND
+#undef HYB_BAND_WINDOW_LEVEL
+#undef HYB_BAND_WINDOW_TREND
 #undef HYB_BIG_ENDIAN
 #undef HYB_BLOCK_TYPES
 #undef HYB_BORDER

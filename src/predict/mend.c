@@ -81,9 +81,9 @@ static void hyb_predictor_forget(hybrid_predictor *p)
 /* Whether its own numbers are numbers; *found: one that is not. */
 static bool hyb_predictor_is_sane(const hybrid_predictor *p, double *found)
 {
-    const double own[] = { p->band.level,    p->band.trend, p->band.squares,  p->band.widen,
-                           p->features.fast, p->platt.a,    p->platt.b,       p->conformal.factor,
-                           p->score.squares, p->now.worth,  p->now.hindsight, p->law.residual };
+    const double own[] = { p->band.level,    p->band.trend,    p->band.squares,  p->band.widen,  p->band.w_level,
+                           p->band.w_trend,  p->features.fast, p->platt.a,       p->platt.b,     p->conformal.factor,
+                           p->score.squares, p->now.worth,     p->now.hindsight, p->law.residual };
     size_t i;
     for (i = 0; i < HYB_COUNT(own); i++)
         if (!hyb_is_finite(*found = own[i])) return false;

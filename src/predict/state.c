@@ -22,6 +22,8 @@ enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
 #define HYB_BAND_LEVEL 0.125 /* of the newest */
 #define HYB_BAND_TREND 0.01
+#define HYB_BAND_WINDOW_LEVEL 0.7
+#define HYB_BAND_WINDOW_TREND 0.1
 typedef struct hyb_band {
     double level, trend, squares;  /* of l; a step; of what is off: 1/64 of the newest */
     double expected, sigma;        /* of the next step; sigma 0: nothing is expected yet */
@@ -32,6 +34,7 @@ typedef struct hyb_band {
     double off, off_last, off_law; /* as expected; by the window before; by the law */
     double last;                   /* mean l of the window before, */
     double ahead, law_ahead;       /* what was expected of this one, and by the law */
+    double w_level, w_trend;       /* of windows' means; a window */
     double sum, n_steps;           /* of this one */
     double shift;                  /* of what is expected: the rest of what the corrector of losses has said */
 } hyb_band;
@@ -268,6 +271,20 @@ static void hyb_band_see(hybrid_predictor *p, double l)
     b->sigma = b->n_seen > 16 ? HYB_MAX(sqrt(b->squares), 1e-4) : 0;
 }
 
+/* A window had this mean: what is expected of the next? A window is some steps' average already, so its newest value
+ * counts for much. The fall of the first ones is left out of the trend: nothing later is like it. */
+static void hyb_band_foretell(hyb_band *b, double mean)
+{
+    const double off = mean - (b->w_level + b->w_trend);
+    if (b->n_windows < HYB_BAND_FIRST) {
+        b->w_level = mean;
+    } else {
+        b->w_level = mean - (1 - HYB_BAND_WINDOW_LEVEL) * off;
+        b->w_trend += HYB_BAND_WINDOW_TREND * off;
+    }
+    b->ahead = b->w_level + b->w_trend;
+}
+
 /* A window is over: how well was its mean told by each? rate: learning rate. */
 static void hyb_band_window(hybrid_predictor *p, double rate)
 {
@@ -281,7 +298,7 @@ static void hyb_band_window(hybrid_predictor *p, double rate)
     }
     b->n_windows++;
     b->last = mean;
-    b->ahead = b->level + half * b->trend;
+    hyb_band_foretell(b, mean);
     b->law_ahead = p->law.fitted ? hyb_law_value(&p->law, p->law.total + rate * half) : mean;
     b->sum = b->n_steps = 0;
 }

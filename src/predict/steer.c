@@ -111,7 +111,6 @@ static void hyb_steer_horizons(hybrid_predictor *p)
 {
     const hyb_band *b = &p->band;
     hyb_steer_state *s = &p->steer.now;
-    const double half = 0.5 * (p->desc.window + 1);
     int i;
     if (!(p->desc.tune & HYBRID_TUNE_HORIZONS)) return;
     for (i = 0; i < HYB_N_HORIZONS; i++) {
@@ -121,8 +120,7 @@ static void hyb_steer_horizons(hybrid_predictor *p)
                                  s->before[made % HYB_STEER_RING]);
     }
     for (i = 0; i < HYB_N_HORIZONS; i++)
-        s->ahead[i][s->n_windows % HYB_STEER_RING] =
-            b->level + b->trend * (half + (double)(((int64_t)1 << i) - 1) * p->desc.window);
+        s->ahead[i][s->n_windows % HYB_STEER_RING] = b->w_level + b->w_trend * (double)((int64_t)1 << i);
     s->before[s->n_windows++ % HYB_STEER_RING] = b->last;
 }
 
