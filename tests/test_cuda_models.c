@@ -603,6 +603,7 @@ static void check_training(void)
 }
 
 #include "train_offload.h"
+#include "train_failures.h"
 #include "saved.h"
 
 /* The state of a sequence leaves the GPU and comes back in another context, which goes on with the same bits; and a
@@ -671,6 +672,7 @@ int main(void)
     check_training();
     check_offload();
     check_apprentices();
+    check_failures();
     check_all_models();
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) {
         TEST("models with a state, warm");

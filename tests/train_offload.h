@@ -223,22 +223,22 @@ typedef struct apprentice {
     sink file;
 } apprentice;
 
-static bool apprentice_open(apprentice *x, const hybrid_gguf *in, hybrid_mix mix, hybrid_type instead, bool gpu,
-                            hybrid_trainer_desc d)
+/* A model with weights of a type, and an adapter of all its matrices. */
+static bool apprentice_model(apprentice *x, const hybrid_gguf *in, hybrid_mix mix, hybrid_type instead, bool gpu,
+                             uint64_t max_device_bytes)
 {
     static const char *const all[] = { "all" };
     hybrid_runtime_desc rd;
     hybrid_model_desc md;
     hybrid_adapter_desc ad;
-    hybrid_train_plan plan;
     hybrid_error err;
-    uint64_t taken;
     memset(x, 0, sizeof *x);
     memset(&rd, 0, sizeof rd);
     memset(&md, 0, sizeof md);
     memset(&ad, 0, sizeof ad);
     x->file = quantized(in, mix, instead, 0, !gpu);
     rd.device = gpu ? "cuda" : "cpu";
+    rd.max_device_bytes = max_device_bytes;
     md.source.data = x->file.data;
     md.source.size = x->file.size;
     md.device_n_ctx = 64;
@@ -251,6 +251,16 @@ static bool apprentice_open(apprentice *x, const hybrid_gguf *in, hybrid_mix mix
     CHECK(!hybrid_model_load(x->p.rt, &md, &x->p.m, &err), "%s", err.message);
     if (!x->p.m) return false;
     CHECK(!hybrid_adapter_create(x->p.m, &ad, &x->a, &err), "%s", err.message);
+    return x->a != NULL;
+}
+
+static bool apprentice_open(apprentice *x, const hybrid_gguf *in, hybrid_mix mix, hybrid_type instead, bool gpu,
+                            hybrid_trainer_desc d)
+{
+    hybrid_train_plan plan;
+    hybrid_error err;
+    uint64_t taken;
+    if (!apprentice_model(x, in, mix, instead, gpu, 0)) return false;
     d.adapter = x->a;
     d.n_seq = PUPIL_SEQS;
     d.n_ctx = PUPIL_CTX;
@@ -288,9 +298,14 @@ static double apprentices_apart(const apprentice x[2])
 }
 
 /* An adapter over frozen weights of a type, on the GPU, beside one on the CPU over what those weights are as floats:
- * losses, norms and values; then a checkpoint goes from each to the other. */
-static void check_apprentice(const char *name, hybrid_mix mix, hybrid_type instead, hybrid_trainer_desc d)
+ * losses, norms and values; then a checkpoint goes from each to the other. In bf16 a value in the middle between two
+ * numbers may be rounded otherwise, and AdamW makes steps of what is left of small gradients. */
+static void check_apprentice(const char *folder, const char *name, hybrid_mix mix, hybrid_type instead,
+                             hybrid_trainer_desc d)
 {
+    const double within = d.format == HYBRID_TYPE_BF16 ? 5e-3 : 1e-5;
+    const bool large = strncmp(name, "rows", 4) == 0; /* for an emulator */
+    const int steps = d.format == HYBRID_TYPE_BF16 || large ? 2 : 4;
     hybrid_gguf *in = NULL;
     apprentice x[2];
     hybrid_train_metrics a[2];
@@ -300,25 +315,26 @@ static void check_apprentice(const char *name, hybrid_mix mix, hybrid_type inste
     double worst = 0, loss[2];
     float first = 0;
     int i, k;
-    if (!load("tests/oracle/data/models", name, "", NULL, &in)) return;
+    if (!load(folder, name, "", NULL, &in)) return;
     d.rate = 1e-2f;
     for (k = 0; k < 2; k++)
         if (!apprentice_open(&x[k], in, mix, instead, k == 1, d)) return;
-    for (i = 0; i < 4; i++) {
+    for (i = 0; i < steps; i++) {
         for (k = 0; k < 2; k++) {
             offload_batch(&x[k].p, &batch, 31u + (uint32_t)i);
             CHECK(!hybrid_trainer_step(x[k].p.t, &batch, &a[k], &err), "%s: %s", name, err.message);
         }
         worst = fabs(a[0].loss - a[1].loss) > worst ? fabs(a[0].loss - a[1].loss) : worst;
-        CHECK(fabs(a[0].grad_norm - a[1].grad_norm) < 1e-4 * a[0].grad_norm, "%s: norm %.9g, and %.9g on the GPU", name,
-              a[0].grad_norm, a[1].grad_norm);
+        CHECK(fabs(a[0].grad_norm - a[1].grad_norm) < 10 * within * a[0].grad_norm,
+              "%s: norm %.9g, and %.9g on the GPU", name, a[0].grad_norm, a[1].grad_norm);
         if (!i) first = (float)a[0].loss;
     }
-    CHECK(worst < 1e-5, "%s: losses %.2g apart", name, worst);
+    CHECK(worst < within, "%s: losses %.2g apart", name, worst);
     CHECK(fabs((double)first - a[0].loss) > 1e-3, "%s: nothing was learned", name);
-    CHECK(apprentices_apart(x) < 1e-3, "%s: values %.2g apart", name, apprentices_apart(x));
-    printf("  %-10s %-6s an adapter, losses within %.1e, values %.1e\n", name, hybrid_mix_name(mix), worst,
-           apprentices_apart(x));
+    CHECK(d.format != HYBRID_TYPE_F32 || apprentices_apart(x) < (large ? 2e-2 : 1e-3), "%s: values %.2g apart", name,
+          apprentices_apart(x));
+    printf("  %-10s %-6s an adapter%s, losses within %.1e, values %.1e\n", name, hybrid_mix_name(mix),
+           d.format == HYBRID_TYPE_BF16 ? " in bf16" : "", worst, apprentices_apart(x));
     snprintf(path, sizeof path, "build/cuda-adapter-%d.gguf", (int)getpid());
     for (k = 0; k < 2; k++) {
         offload_batch(&x[k].p, &batch, 5);
@@ -326,7 +342,7 @@ static void check_apprentice(const char *name, hybrid_mix mix, hybrid_type inste
         CHECK(!hybrid_trainer_evaluate(x[k].p.t, &batch, &loss[0], &err), "%s", err.message);
         CHECK(!hybrid_trainer_load(x[1 - k].p.t, path, &err), "%s: %s", name, err.message);
         CHECK(!hybrid_trainer_evaluate(x[1 - k].p.t, &batch, &loss[1], &err), "%s", err.message);
-        CHECK(fabs(loss[0] - loss[1]) < 1e-5, "%s: loss %.9g, and %.9g on the other device", name, loss[0], loss[1]);
+        CHECK(fabs(loss[0] - loss[1]) < within, "%s: loss %.9g, and %.9g on the other device", name, loss[0], loss[1]);
         CHECK(apprentices_apart(x) == 0, "%s: values %.2g apart after a checkpoint", name, apprentices_apart(x));
     }
     remove(path);
@@ -336,16 +352,27 @@ static void check_apprentice(const char *name, hybrid_mix mix, hybrid_type inste
 
 static void check_apprentices(void)
 {
+    static const char models[] = "tests/oracle/data/models";
     const bool slow = getenv("EMU_CHECK") || getenv("EMU_ORDER");
+    const char *rows = data_path("quant/models/rows-F32.gguf");
+    char folder[1024];
     hybrid_trainer_desc d;
     TEST("adapters that are trained on a GPU");
     memset(&d, 0, sizeof d);
-    check_apprentice("llama", HYBRID_MIX_Q4_0, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "llama", HYBRID_MIX_Q4_0, HYBRID_TYPE_LAST_, d);
     if (slow) return;
-    check_apprentice("gemma2", HYBRID_MIX_F32, HYBRID_TYPE_LAST_, d);
-    check_apprentice("gpt2", HYBRID_MIX_F16, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "gemma2", HYBRID_MIX_F32, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "gpt2", HYBRID_MIX_F16, HYBRID_TYPE_LAST_, d);
+    if (rows) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(strlen(rows) - sizeof "/rows-F32.gguf" + 1), rows);
+        check_apprentice(folder, "rows-F32", HYBRID_MIX_Q4_K_M, HYBRID_TYPE_LAST_, d);
+    } else
+        SKIP("the shared data folder has no model with rows of 256");
+    d.format = HYBRID_TYPE_BF16;
+    check_apprentice(models, "llama", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
+    d.format = HYBRID_TYPE_F32;
     d.recompute_every = 1;
     d.ema = 0.5f;
     d.offload_optimizer = true;
-    check_apprentice("qwen3", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "qwen3", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
 }
