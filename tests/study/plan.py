@@ -45,6 +45,11 @@ M_STAGES = (
     ("tune", ("none", "auto", "A")),
     ("runs", ("none", "auto-default", "auto", "A", ("none", 0.9), ("none", 1.1), ("A", 0.9), ("auto", 0.9))),
 )
+# H4 again, with what the mean of the next window is expected to be since then: seeds that nothing was chosen by
+F_STAGES = (
+    ("runs", ("off", "auto-default")),
+    ("runs", ("none", ("none", 0.9), ("none", 1.1))),
+)
 SMOKE_STAGES = (
     ("tune", ("none", "A", "auto")),
     ("runs", ("none", "A", "auto", "auto-default", "off", ("none", 0.9), ("none", 1.1))),
@@ -53,6 +58,8 @@ MODELS = {m.name: m for m in (
     Model("S", "tinyshakespeare.txt", {"vocab": 257, "embd": 96, "layers": 3, "ctx": 96, "bs": 16, "every": 100}, 1000,
           tuple(range(8)), (100, 101), (3e-3, 4.5e-3, 6e-3, 9e-3, 12e-3), (5e-3, 1e-2, 2e-2, 4e-2, 8e-2), S_STAGES,
           {"ema": 0.99}),
+    Model("F", "tinyshakespeare.txt", {"vocab": 257, "embd": 96, "layers": 3, "ctx": 96, "bs": 16, "every": 100}, 1000,
+          tuple(range(8, 16)), (), (9e-3,), (), F_STAGES, {"ema": 0.99}),
     Model("M", "war-and-peace.txt", {"vocab": 1024, "embd": 192, "layers": 6, "ctx": 128, "bs": 8, "every": 100}, 1000,
           tuple(range(8)), (100,), (1.5e-3, 3e-3, 6e-3), (), M_STAGES, {"ema": 0.99}),
     Model("smoke", "tinyshakespeare.txt", {"vocab": 257, "embd": 32, "layers": 1, "ctx": 32, "bs": 8, "every": 50,
@@ -78,6 +85,8 @@ def tuned(model, arm, losses):
     kind = ARMS[arm].rate
     if kind == "none":
         return tuned(model, "none", losses)
+    if len(model.rates) == 1:           # nothing is tuned
+        return model.rates[0], 0.0
     base = tuned(model, "none", losses) if kind == "muon" else None
     if kind == "muon" and base is None:
         return None
@@ -95,7 +104,7 @@ def at_edge(model, arm, best):
     """Whether a best rate is the first or last of its grid."""
     kind = ARMS[arm].rate
     rates = model.muon_rates if kind == "muon" else model.rates
-    return best is not None and best[kind == "muon"] in (rates[0], rates[-1])
+    return len(rates) > 1 and best is not None and best[kind == "muon"] in (rates[0], rates[-1])
 
 
 def runs_of(model, stage, losses):
