@@ -80,7 +80,7 @@ class Study:
 
     def tuning_loss(self, arm, losses):
         best = plan.tuned(self.model, arm, losses)
-        if best is None:
+        if best is None or not self.model.tuning_seeds:
             return math.inf
         return analysis.mean([losses[plan.Run(self.model.name, arm, best[0], best[1], self.n, s)]
                               for s in self.model.tuning_seeds])
