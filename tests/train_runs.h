@@ -30,7 +30,7 @@ static int run_beside(hybrid_trainer *t, const char *losses, double within, cons
     return step;
 }
 
-/* The miniature is equal to the last digits of a float; the large one, whose loss leaps, to some 1e-4. */
+/* The miniature is equal to the last digits of a float, the large one to some 1e-5. */
 static void test_run(const run_shape *s, double within)
 {
     char path[80], *text;

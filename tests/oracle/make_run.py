@@ -120,13 +120,14 @@ def llama(path, found):
     return model
 
 
-def learn(model, batches, rate, betas, decay):
-    """The losses of AdamW with decay of matrices, gradients of a norm of at most 1."""
+def learn(model, batches, rate, betas, decay, warmup=0):
+    """The losses of AdamW with decay of matrices, gradients of a norm of at most 1, after `warmup` slower steps."""
     model.train()
     matrices = [p for p in model.parameters() if p.dim() >= 2]
     vectors = [p for p in model.parameters() if p.dim() < 2]
     optimizer = torch.optim.AdamW([{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0}],
                                   lr=rate, betas=betas, eps=1e-8)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda done: min(1, (done + 1) / (warmup + 1)))
     losses = []
     for ids, targets in batches:
         logits = model(torch.tensor(ids), use_cache=False).logits
@@ -135,6 +136,7 @@ def learn(model, batches, rate, betas, decay):
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        schedule.step()
         losses.append(loss.item())
         print("step %d  %.6f" % (len(losses), losses[-1]), end="\r", flush=True)
     return losses
@@ -148,11 +150,12 @@ def store(name, losses, ours):
           (name, len(losses), losses[0], losses[-1], max(apart), apart[0], apart[-1]))
 
 
-def from_nothing(name, heads, n_seq):
+def from_nothing(name, heads, n_seq, warmup):
     path = os.path.join(ROOT, "build", "run-%s.gguf" % name)
     run("export", name, path)
     rows = [np.array(line.split(), np.int64).reshape(2, n_seq, -1) for line in run("batches", name)]
-    losses = learn(gpt2(tensors(path), heads), [(r[0], r[1]) for r in rows], 3e-4, (0.9, 0.95), 0.1)
+    losses = learn(gpt2(tensors(path), heads), [(r[0], r[1]) for r in rows], 3e-4, (0.9, 0.95), 0.1,
+                   warmup)
     os.remove(path)
     store(name, losses, run("steps", name))
 
@@ -170,9 +173,9 @@ def main():
     what = sys.argv[1:] or ["mini"]
     build()
     if "mini" in what:
-        from_nothing("gpt2-mini", 4, 4)
+        from_nothing("gpt2-mini", 4, 4, 0)
     if "124M" in what:
-        from_nothing("gpt2-124M", 12, 4)
+        from_nothing("gpt2-124M", 12, 1, 50)
     if "smollm2" in what:
         fine_tuning()
 
