@@ -839,16 +839,21 @@ static void test_memory(const char *name)
 
 static void test_in_slices(void);
 
-static void test_models(void)
+static void lesson_references_open(void)
 {
-    static const char *const experts[] = { "mixtral", "qwen2moe", "qwen3moe" };
     hybrid_source source;
     hybrid_error e;
-    size_t i;
     memset(&source, 0, sizeof source);
     source.path = "tests/oracle/data/train.gguf";
     TEST("gradients by transformers");
     CHECK(!hybrid_gguf_open(NULL, &source, &lesson_file, &e), "%s", e.message);
+}
+
+static void test_models(void)
+{
+    static const char *const experts[] = { "mixtral", "qwen2moe", "qwen3moe" };
+    size_t i;
+    lesson_references_open();
     for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_gradients(lesson_names[i]);
     test_same_bits("gpt2", true);
     test_same_bits("gemma2", true);
