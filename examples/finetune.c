@@ -35,6 +35,7 @@ static const char usage[] =
     "      --accumulate N    batches of a step (default 1)\n"
     "      --rate X          learning rate (default 0.00002, adapters 0.0002; it falls to a tenth)\n"
     "      --decay X         weight decay (default 0)\n"
+    "      --format NAME     of what products multiply: fp32 (default), bf16 or fp16, as tensor cores do\n"
     "      --predict MODE    move weights along where they go anyway: off (default), auto, A, A2, B or C\n"
     "      --predict-preset NAME    settings that go together; help: which\n"
     "      --predict-set KEY=VALUE  a setting of the predictor; help: which. May be repeated\n"
@@ -114,6 +115,8 @@ static bool option(options *o, training *t, const char *a, const char *v)
         return training_mode(t, v);
     else if (IS("--predict-preset", "--predict-set"))
         return training_settings(t, !strcmp(a, "--predict-preset"), v);
+    else if (IS("--format", "--format"))
+        return training_format(t, v);
     else if (IS("--decay", "--decay"))
         t->desc.decay = (float)training_number(t, a, v, 0);
     else if (IS("--validation", "--validation"))

@@ -17,6 +17,7 @@ typedef struct training {
     hybrid_trainer_desc desc;
     int every;     /* steps between validations, checkpoints and pictures */
     bool fresh;    /* begin anew, though there is a checkpoint */
+    bool reformed; /* products have desc.format, whatever the checkpoint says */
     bool predicts; /* by a predictor with these settings */
     hybrid_predict_desc predict;
     /* made by the caller, destroyed here: */
@@ -124,6 +125,20 @@ static bool training_settings(training *t, bool preset, const char *value)
     exit(1);
 }
 
+/* --format; false: there is no such format. */
+static bool training_format(training *t, const char *name)
+{
+    static const char *const names[] = { "fp32", "bf16", "fp16" };
+    static const hybrid_type formats[] = { HYBRID_TYPE_F32, HYBRID_TYPE_BF16, HYBRID_TYPE_F16 };
+    int i;
+    for (i = 0; i < 3; i++) {
+        if (strcmp(name, names[i]) != 0) continue;
+        t->desc.format = formats[i];
+        return t->reformed = true;
+    }
+    return false;
+}
+
 /* Can it be opened so? */
 static bool training_exists(const char *path, const char *mode)
 {
@@ -210,6 +225,7 @@ static bool training_resume(training *t, hybrid_error *e)
     const void *user;
     size_t size;
     if (hybrid_trainer_load(t->trainer, t->ckpt, e)) return false;
+    if (t->reformed && hybrid_trainer_set_format(t->trainer, t->desc.format, e)) return false;
     user = hybrid_trainer_user(t->trainer, &size);
     if (!user || size != sizeof position) return true;
     memcpy(&position, user, sizeof position);

@@ -45,6 +45,30 @@ def learns(box, folder):
             box.expect(name, 'class="validation"' in f.read(), "no curve of validation")
 
 
+def rounds(box, folder):
+    """A run in bf16 has losses of its own, and stays in bf16 when it is gone on with, unless it is told otherwise."""
+    losses = {}
+    begun = ["7", "--format", "bf16"]
+    for out, runs in (("whole", (["12", "--format", "bf16"],)), ("kept", (begun, ["12"])),
+                      ("same", (begun, ["12", "--format", "bf16"])), ("other", (begun, ["12", "--format", "fp32"]))):
+        for more in runs:
+            status, words = box.run(["./train", "text.txt", "-o", out, "--warmup", "1", "-n"] + more + TINY, folder)
+            box.expect("train %s" % " ".join(more), status == 0 and "wrote" in words, words[-600:])
+        losses[out] = [p["loss"] for p in numbers(folder, out + ".jsonl")]
+    plain = [p["loss"] for p in numbers(folder, "a.gguf.jsonl")]
+    apart = max(abs(x - y) for x, y in zip(losses["whole"], plain))
+    kept, other = losses["kept"], losses["other"]
+    box.expect("bf16 is nearly fp32, not fp32", 1e-5 < apart < 0.05, "%s %s" % (losses["whole"], plain))
+    box.expect("what is gone on with keeps its format", kept == losses["same"], "%s %s" % (kept, losses["same"]))
+    box.expect("or has another from then on", kept[:8] != other[:8] and kept[:7] == other[:7], "%s %s" % (kept, other))
+    for program, text in (("train", ["text.txt"]), ("finetune", ["a.gguf", "talks.jsonl"])):
+        status, words = box.run(["./" + program] + text + ["-o", "n.gguf", "--format", "f8"], folder)
+        box.expect("%s in no format" % program, status == 1 and "unknown option or value" in words, words[-300:])
+    status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", "n.gguf", "-n", "2", "--format", "fp16"],
+                            folder)
+    box.expect("finetune in fp16", status == 0 and "wrote" in words, words[-600:])
+
+
 def tunes(box, folder):
     command = ["./finetune", "a.gguf", "talks.jsonl", "-o", "f.gguf", "--every", "4", "--rate", "0.003"]
     status, words = box.run(command + ["-n", "8"], folder)
@@ -276,6 +300,9 @@ def spoil(name, old, new):
                                                     "o->kind = HYBRID_DATA_TEXT;")),
     ("digits that are not learned", spoil("own_model.c", "if (grads) backward(", "if (grads && d->n < 0) backward(")),
     ("a line that does not say what was gained", spoil("training.h", "if (m.n_moves) snprintf", "if (0) snprintf")),
+    ("a format that is not told", spoil("training.h", "t->desc.format = formats[i];",
+                                       "t->desc.format = formats[0];")),
+    ("a format that a checkpoint takes back", spoil("training.h", "if (t->reformed &&", "if (!t->reformed &&")),
     ("a predictor that is not there", spoil("training.h", "(!t->predicts || training_predict(t, e)) && ", "")),
     ("a position in the data that is lost", spoil("training.h", "if (!user || size != sizeof position) return true;",
                                                   "return false;")),
@@ -291,6 +318,7 @@ def training(box):
     if not held or not all([build(box, name, held, folder) for name in programs]):
         return
     learns(box, folder)
+    rounds(box, folder)
     tunes(box, folder)
     adapts(box, folder)
     reads_digits(box, folder)
