@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id ecf72d9bf7a521a4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 64d33534c515f614): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "ecf72d9bf7a521a4"
+#define HYBRID_CUDA__SOURCE_ID "64d33534c515f614"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

@@ -1382,7 +1382,8 @@ static void refused_adapters(world *w)
     EMPTY(!made);
     source.path = model_path;
     made = POISON(hybrid_adapter);
-    REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "not an adapter", hybrid_adapter_load(w->model, &source, &made, &e));
+    REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "not an adapter",
+            hybrid_adapter_load(w->model, &source, &made, &e));
     EMPTY(!made);
     REFUSED(hybrid_adapter_set_type, HYBRID_ERROR_INVALID, "adapter is NULL",
             hybrid_adapter_set_type(NULL, HYBRID_TYPE_F16, &e));
@@ -1996,7 +1997,8 @@ static int good(world *w, int which, hybrid_error *e)
     size_t n;
     if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
-    if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_lexicon") || strstr(good_names[which], "_matcher_")) {
+    if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_lexicon") ||
+        strstr(good_names[which], "_matcher_")) {
         if (!strstr(good_names[which], "stop")) return good_grammar(w, good_names[which], e);
     }
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);

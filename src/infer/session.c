@@ -6,6 +6,7 @@
 #include "../model/model.c"
 #include "adapters.c"
 #include "dialog.c"
+#include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR
     #include "../text/grammar/grammar.c"
 #endif

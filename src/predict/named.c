@@ -6,6 +6,8 @@
 #include "../api/predict.h"
 #include "../core/base.c"
 #include "../core/decimal.c"
+#include "../core/fpenv.c"
+#include "series.c"
 #include "settings.c"
 
 typedef enum hyb_named_kind {

@@ -4,7 +4,8 @@
     python3 tests/oracle/make_grammar.py        writes tests/oracle/data/grammar.json (python3 alone, no packages)
 
 The recognizer is the definition, written down: the ends that a text of an expression can have when it begins at i, by
-recursion over expressions and rules, with a table of what is known. A rule that is asked for at a place where it is being
+recursion over expressions and rules, with a table of what is known. A rule that is asked for at a place where it is
+being
 asked for already begins with itself: such grammars are to be refused."""
 import itertools
 import json
@@ -17,7 +18,8 @@ TEXTS = ["".join(t) for n in range(LONGEST + 1) for t in itertools.product(LETTE
 
 
 def draw(rng, names, depth):
-    kind = rng.choice(["text", "text", "class", "rule", "rule", "seq", "seq", "alt", "repeat"] if depth else ["text", "rule"])
+    kind = rng.choice(["text", "text", "class", "rule", "rule", "seq", "seq", "alt", "repeat"] if depth else
+                      ["text", "rule"])
     if kind == "text":
         return ("text", "".join(rng.choice(LETTERS) for _ in range(rng.randint(0, 2))))
     if kind == "class":
