@@ -6,7 +6,8 @@
     python3 tests/run_tests.py --plain gguf     not under the sanitizers
 
 Every test is one C program, built up to three times: as a user would (cc -O2; -O1 where it says [emu]), with
-AddressSanitizer and UBSan, and, where its first comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated
+AddressSanitizer and UBSan, and, where its first comment says [tsan], with ThreadSanitizer. One that says [emu] runs
+on the emulated
 GPU of tests/emu;
 [emu-reordered] and [emu-check] run it there once more, with another order of threads and copies, and with every access
 of the kernels checked. '[no-asan]' there keeps a test from the second.
