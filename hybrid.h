@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1d1c37587d009939): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 56f9aa793352f04e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2619,8 +2619,8 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
 #ifndef HYBRID_NO_GRAMMAR
 /* Answers that begin from now on (hybrid_session_say, _complete) are texts of this grammar, whatever the model would
  * say: {"json": ...}, "yes" or "no". NULL: any text again. An answer ends where it can only end, or where the model
- * ends it and the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the session, or be
- * taken off.
+ * ends it and the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the
+ * session, or be taken off.
  * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
 HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
                                                     hybrid_error *error);
@@ -2645,7 +2645,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1d1c37587d009939"
+#define HYBRID__SOURCE_ID "56f9aa793352f04e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

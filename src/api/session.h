@@ -64,8 +64,8 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
 #ifndef HYBRID_NO_GRAMMAR
 /* Answers that begin from now on (hybrid_session_say, _complete) are texts of this grammar, whatever the model would
  * say: {"json": ...}, "yes" or "no". NULL: any text again. An answer ends where it can only end, or where the model
- * ends it and the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the session, or be
- * taken off.
+ * ends it and the grammar lets it; max_tokens and a full context still cut it. The grammar must outlive the
+ * session, or be taken off.
  * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
 HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
                                                     hybrid_error *error);
