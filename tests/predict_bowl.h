@@ -2,8 +2,7 @@
  * whatever a test needs. */
 #ifndef PREDICT_BOWL_H
 #define PREDICT_BOWL_H
-#include "private.h"
-#include <math.h>
+#include "predict_own.h"
 
 enum { AT_A = 0, AT_B = 48, AT_C = 64, N_A = 40, N_B = 8, N_C = 24, VALUES = 96 };
 
@@ -27,8 +26,6 @@ typedef struct bowl {
     bool (*works)(int64_t number);                /* NULL: it always does */
     int64_t marked, gone;                         /* calls of mark and go_back */
 } bowl;
-
-static double dice(uint64_t stream, uint64_t n) { return 2 * hyb_random_uniform(5, stream, n) - 1; }
 
 static void bowl_make(bowl *m)
 {
@@ -99,8 +96,6 @@ static hybrid_trainer *bowl_trainer(bowl *m)
 {
     hybrid_trainable own;
     hybrid_trainer_desc d;
-    hybrid_trainer *t = NULL;
-    hybrid_error e;
     memset(&own, 0, sizeof own);
     memset(&d, 0, sizeof d);
     own.params = params;
@@ -109,36 +104,19 @@ static hybrid_trainer *bowl_trainer(bowl *m)
     own.n_weights = VALUES;
     own.user = m;
     own.gradients = bowl_gradients;
-    d.own = &own;
-    d.rate = 3e-3f;
     d.n_steps = m->n_steps;
     d.n_batches = m->n_batches;
     d.clip = m->clip;
-    CHECK(!hybrid_trainer_create(&d, &t, &e), "%s", e.message);
-    return t;
+    return own_trainer(&own, d);
 }
 
 static hybrid_predict_desc bowl_desc(hybrid_trainer *t, bowl *m, hybrid_predict_mode mode)
 {
-    hybrid_predict_desc d;
-    memset(&d, 0, sizeof d);
-    d.trainer = t;
-    d.mode = mode;
-    d.warmup_steps = 20;
-    d.full_steps = 10;
-    d.window = 10;
+    hybrid_predict_desc d = own_predict_desc(t, mode);
     d.mark = bowl_mark;
     d.go_back = bowl_back;
     d.user = m;
     return d;
-}
-
-static hybrid_predictor *bowl_predictor(const hybrid_predict_desc *d)
-{
-    hybrid_predictor *p = NULL;
-    hybrid_error e;
-    CHECK(!hybrid_predictor_create(d, &p, &e), "%s", e.message);
-    return p;
 }
 
 static hybrid_result bowl_step(hybrid_trainer *t, bowl *m, hybrid_train_metrics *metrics, hybrid_error *e)
@@ -171,7 +149,7 @@ static void bowl_whole(bowl *m, hybrid_predict_desc d, int64_t until, hybrid_pre
     hybrid_predictor *p;
     d.trainer = t;
     d.user = m;
-    p = bowl_predictor(&d);
+    p = own_predictor(&d);
     bowl_run(t, m, until);
     if (told) hybrid_predictor_metrics(p, told);
     hybrid_predictor_destroy(p);

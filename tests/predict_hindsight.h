@@ -133,9 +133,7 @@ static void test_judge_alone(void)
     t = net_trainer(&a);
     u = net_trainer(&b);
     p = net_predictor(t, &a, HYBRID_PREDICT_A);
-    more = with_accumulate;
-    q = net_predictor(u, &b, HYBRID_PREDICT_A);
-    more = NULL;
+    q = net_asked(u, &b, HYBRID_PREDICT_A, with_accumulate);
     net_run(t, &a, STEPS);
     net_run(u, &b, STEPS);
     hybrid_predictor_metrics(p, &m);
@@ -163,9 +161,7 @@ static void weights_of(hybrid_predict_mode mode, void (*how)(hybrid_predict_desc
     hybrid_predictor *p;
     net_make(&m);
     t = net_trainer(&m);
-    more = how;
-    p = net_predictor(t, &m, mode);
-    more = NULL;
+    p = net_asked(t, &m, mode, how);
     net_run(t, &m, STEPS);
     memcpy(weights, m.weights, sizeof m.weights);
     hybrid_predictor_metrics(p, metrics);
@@ -346,9 +342,7 @@ static void test_along(void)
     weights_of(HYBRID_PREDICT_A2, NULL, without, &metrics);
     net_make(&m);
     t = net_trainer(&m);
-    more = with_accumulate;
-    p = net_predictor(t, &m, HYBRID_PREDICT_A2);
-    more = NULL;
+    p = net_asked(t, &m, HYBRID_PREDICT_A2, with_accumulate);
     net_run(t, &m, 54); /* steps 51 to 60 are moved along */
     CHECK(p->now.n_moves > 10 && p->now.arm == HYB_ARM_A2, "%lld moves", (long long)p->now.n_moves);
     memcpy(before, p->disp.added, sizeof before);
@@ -380,9 +374,7 @@ static void loss_run(void (*how)(hybrid_predict_desc *d), hybrid_predict_metrics
     hybrid_predictor *p;
     net_make(&m);
     t = net_trainer(&m);
-    more = how;
-    p = net_predictor(t, &m, HYBRID_PREDICT_OFF);
-    more = NULL;
+    p = net_asked(t, &m, HYBRID_PREDICT_OFF, how);
     while (hybrid_trainer_steps(t) < STEPS) {
         m.extra = hybrid_trainer_steps(t) / 10 % 2 ? 0.15 : 0;
         net_run(t, &m, hybrid_trainer_steps(t) + 1);
@@ -541,9 +533,7 @@ static void test_audits(void)
     net_make(&moved);
     t = net_trainer(&m);
     u = net_trainer(&without);
-    more = with_audits;
-    p = net_predictor(t, &m, HYBRID_PREDICT_A);
-    more = NULL;
+    p = net_asked(t, &m, HYBRID_PREDICT_A, with_audits);
     q = net_predictor(u, &without, HYBRID_PREDICT_A);
     audit_run(&seen, &m, t, p);
     net_run(u, &without, STEPS);
@@ -613,9 +603,7 @@ static void test_bad_branch(int64_t which)
     TEST("an audit that fails");
     net_make(&m);
     t = net_trainer(&m);
-    more = with_audits;
-    p = net_predictor(t, &m, HYBRID_PREDICT_A);
-    more = NULL;
+    p = net_asked(t, &m, HYBRID_PREDICT_A, with_audits);
     while (p->audit.open != which) CHECK(!net_step(t, &m, &metrics, &e), "%s", e.message);
     kept = p->now.kept_step;
     m.bad_at = m.at + 2;
@@ -654,9 +642,7 @@ static void test_back_with_all(void)
     TEST("going back with hindsight");
     net_make(&m);
     t = net_trainer(&m);
-    more = with_all;
-    p = net_predictor(t, &m, HYBRID_PREDICT_A);
-    more = NULL;
+    p = net_asked(t, &m, HYBRID_PREDICT_A, with_all);
     p->desc.audit_every = 0;
     net_run(t, &m, 100);
     moves = p->now.n_moves;

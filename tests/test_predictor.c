@@ -1,7 +1,6 @@
 /* The predictor on a trainer: what it does to weights, against loops written here; going back, checkpoints, refusals.
  * The model is somebody else's: a network of two layers that learns another one from examples with noise. */
-#include "private.h"
-#include <math.h>
+#include "predict_own.h"
 
 enum { IN = 6, MID = 10, OUT = 3, N = 12, AT_A = 0, AT_B = 64, AT_C = 80, VALUES = 128, STEPS = 400 };
 
@@ -18,8 +17,6 @@ typedef struct net {
     int64_t marked, gone; /* calls of mark and go_back */
     double extra;         /* of the loss */
 } net;
-
-static double dice(uint64_t stream, uint64_t n) { return 2 * hyb_random_uniform(5, stream, n) - 1; }
 
 static void net_make(net *m)
 {
@@ -91,8 +88,6 @@ static hybrid_trainer *net_trainer(net *m)
 {
     hybrid_trainable own;
     hybrid_trainer_desc d;
-    hybrid_trainer *t = NULL;
-    hybrid_error e;
     memset(&own, 0, sizeof own);
     memset(&d, 0, sizeof d);
     own.params = params;
@@ -101,11 +96,8 @@ static hybrid_trainer *net_trainer(net *m)
     own.n_weights = VALUES;
     own.user = m;
     own.gradients = net_gradients;
-    d.own = &own;
-    d.rate = 3e-3f;
     d.n_steps = STEPS;
-    CHECK(!hybrid_trainer_create(&d, &t, &e), "%s", e.message);
-    return t;
+    return own_trainer(&own, d);
 }
 
 static int n_members;                        /* of predictors that are made from now on */
@@ -113,13 +105,7 @@ static void (*more)(hybrid_predict_desc *d); /* what else they are asked for; or
 
 static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predict_mode mode)
 {
-    hybrid_predict_desc d;
-    memset(&d, 0, sizeof d);
-    d.trainer = t;
-    d.mode = mode;
-    d.warmup_steps = 20;
-    d.full_steps = 10;
-    d.window = 10;
+    hybrid_predict_desc d = own_predict_desc(t, mode);
     d.mark = net_mark;
     d.go_back = net_back;
     d.user = m;
@@ -132,9 +118,17 @@ static hybrid_predict_desc predict_desc(hybrid_trainer *t, net *m, hybrid_predic
 static hybrid_predictor *net_predictor(hybrid_trainer *t, net *m, hybrid_predict_mode mode)
 {
     const hybrid_predict_desc d = predict_desc(t, m, mode);
-    hybrid_predictor *p = NULL;
-    hybrid_error e;
-    CHECK(!hybrid_predictor_create(&d, &p, &e), "%s", e.message);
+    return own_predictor(&d);
+}
+
+/* One that is asked for more. */
+static hybrid_predictor *net_asked(hybrid_trainer *t, net *m, hybrid_predict_mode mode,
+                                   void (*how)(hybrid_predict_desc *d))
+{
+    hybrid_predictor *p;
+    more = how;
+    p = net_predictor(t, m, mode);
+    more = NULL;
     return p;
 }
 

@@ -92,7 +92,7 @@ static void test_health(void)
     t = bowl_trainer(&m);
     d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
     d.tune = d.tune_acts = HYBRID_TUNE_HEALTH;
-    p = bowl_predictor(&d);
+    p = own_predictor(&d);
     for (i = 0; i < 200; i++) {
         CHECK(!bowl_step(t, &m, &step, &e), "%s", e.message);
         CHECK(fabs(step.rate - (double)3e-3f * advised) < 1e-12, "step %d: rate %g, advised %g", i, step.rate, advised);
@@ -155,7 +155,7 @@ static void test_groups(void)
         u = bowl_trainer(&hand);
         d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
         d.tune = d.tune_acts = HYBRID_TUNE_GROUPS;
-        p = bowl_predictor(&d);
+        p = own_predictor(&d);
         for (step = 1; step <= 100; step++) {
             bowl_run(t, &m, step);
             bowl_run(u, &hand, step);
@@ -200,7 +200,7 @@ static void test_plateau(void)
     u = bowl_trainer(&plain);
     d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
     d.tune = d.tune_acts = HYBRID_TUNE_PLATEAU;
-    p = bowl_predictor(&d);
+    p = own_predictor(&d);
     for (i = 0; i < 900; i++) {
         CHECK(!bowl_step(t, &m, &step, &e), "%s", e.message);
         if (step.rate > 4.4e-3) faster++;
@@ -263,7 +263,7 @@ static void test_batches(void)
     d = bowl_desc(t, &m, HYBRID_PREDICT_OFF);
     d.tune = d.tune_acts = HYBRID_TUNE_BATCHES;
     d.most_batches = 8;
-    p = bowl_predictor(&d);
+    p = own_predictor(&d);
     CHECK(hybrid_trainer_set_batches(NULL, 2, &e) == HYBRID_ERROR_INVALID, "no trainer");
     CHECK(hybrid_trainer_set_batches(t, 0, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "n_batches is 0"), "%s",
           e.message);
@@ -349,7 +349,7 @@ static void mended_begin(mended *r, const hybrid_predict_desc *as)
     r->t = bowl_trainer(&r->m);
     d.trainer = r->t;
     d.user = &r->m;
-    r->p = bowl_predictor(&d);
+    r->p = own_predictor(&d);
 }
 static hybrid_result mended_step(mended *r)
 {
@@ -876,7 +876,7 @@ static void test_presets(void)
               name);
         CHECK(d.mode != HYBRID_PREDICT_B && !d.window, "%s: the rest is set anew", name);
         if (d.members) d.members = 1;
-        p = bowl_predictor(&d);
+        p = own_predictor(&d);
         bowl_run(t, &m, 40);
         hybrid_predictor_describe(p, &told);
         CHECK(told.window == 20 && told.mode == d.mode, "%s", name);
@@ -910,7 +910,7 @@ static void test_resume(const hybrid_predict_desc *as, double (*shown)(int64_t, 
     t = bowl_trainer(&whole);
     d.trainer = t;
     d.user = &whole;
-    p = bowl_predictor(&d);
+    p = own_predictor(&d);
     bowl_run(t, &whole, until);
     hybrid_predictor_metrics(p, &a);
     for (step = from; step < until; step += 13) {
@@ -918,7 +918,7 @@ static void test_resume(const hybrid_predict_desc *as, double (*shown)(int64_t, 
         u = bowl_trainer(&part);
         d.trainer = u;
         d.user = &part;
-        q = bowl_predictor(&d);
+        q = own_predictor(&d);
         if (step > from) CHECK(!hybrid_trainer_load(u, path, &e), "%s", e.message);
         bowl_run(u, &part, step);
         CHECK(!hybrid_trainer_save(u, path, &e), "%s", e.message);
@@ -928,7 +928,7 @@ static void test_resume(const hybrid_predict_desc *as, double (*shown)(int64_t, 
         u = bowl_trainer(&at);
         d.trainer = u;
         d.user = &at;
-        q = bowl_predictor(&d);
+        q = own_predictor(&d);
         CHECK(!hybrid_trainer_load(u, path, &e), "%s", e.message);
         bowl_run(u, &at, until);
         hybrid_predictor_metrics(q, &b);
