@@ -40,6 +40,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import costs
+
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join("build", "tests")
 JOBS = int(os.environ.get("HYBRID_JOBS", "0")) or os.cpu_count() or 1
@@ -132,9 +134,10 @@ def build(source, command, program, more=()):
     stamp, mark = stamp_of(source, command), program + ".stamp"
     if os.path.exists(program) and os.path.exists(mark) and open(mark).read() == stamp:
         return None
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    if done.returncode:
-        return "%s\n%s" % (" ".join(command), done.stdout.decode("utf-8", "replace"))
+    status, out, *used = costs.run(command)
+    costs.note(*used, "compile " + os.path.basename(program))
+    if status:
+        return "%s\n%s" % (" ".join(command), out.decode("utf-8", "replace"))
     with open(mark, "w") as f:
         f.write(stamp)
     return None
@@ -169,9 +172,9 @@ def tail(text, lines=40):
 
 def build_emulator():
     """None, or what went wrong."""
-    done = subprocess.run([sys.executable, "tests/emu/build.py", "--to", EMU], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
-    return done.stdout.decode("utf-8", "replace") if done.returncode else None
+    status, out, *used = costs.run([sys.executable, "tests/emu/build.py", "--to", EMU])
+    costs.note(*used, "compile the emulated GPU")
+    return out.decode("utf-8", "replace") if status else None
 
 
 def emulated(environment, mode):
@@ -208,13 +211,11 @@ def run_program(title, variant, program, prefix, start, total, environment):
         env["HYBRID_SANITIZER"] = {"asan": "address", "tsan": "thread"}[variant]
         env.setdefault("ASAN_OPTIONS", "allocator_may_return_null=1:detect_stack_use_after_return=0")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
-    try:
-        done = subprocess.run(prefix + [program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT[variant])
-        out, status = done.stdout.decode("utf-8", "replace"), done.returncode
-    except subprocess.TimeoutExpired as late:
-        out, status = (late.stdout or b"").decode("utf-8",
-                                                  "replace"), "none: still running after %d s" % TIME_LIMIT[variant]
+    status, out, seconds, megabytes = costs.run(prefix + [program], timeout=TIME_LIMIT[variant], env=env)
+    out = out.decode("utf-8", "replace")
+    costs.note(seconds, megabytes, "run " + title)
+    if status is None:
+        status = "none: still running after %d s" % TIME_LIMIT[variant]
     rows = out.rstrip().split("\n")
     sums = [row for row in map(LAST_LINE.match, rows) if row]
     # a sanitizer may speak after it, about leaks
@@ -234,8 +235,8 @@ def run_program(title, variant, program, prefix, start, total, environment):
     for row in rows:
         if row.startswith("skipped"):
             say("%s: %s" % (title, row))
-    say("  %-34s %6d passed, %d failed, %d skipped   %5.1f s + %.1f s" %
-        (title, *counts, built - start, time.time() - built))
+    say("  %-34s %6d passed, %d failed, %d skipped   %5.1f s + %.1f s, %.1f s of processors" %
+        (title, *counts, built - start, time.time() - built, seconds))
     total.add(*counts)
 
 
@@ -249,14 +250,14 @@ def run_fuzzer(source, command, seconds, total):
         say("FAILED %s: it does not compile:\n%s" % (name, tail(words)))
         return total.add(0, 1, 0)
     os.makedirs(corpus, exist_ok=True)
-    done = subprocess.run([os.path.abspath(program), "-max_total_time=%d" % seconds, "-rss_limit_mb=3000",
+    status, out, *used = costs.run([os.path.abspath(program), "-max_total_time=%d" % seconds, "-rss_limit_mb=3000",
                            "-timeout=10", "-print_final_stats=1",
                            "-artifact_prefix=%s-crash-" % os.path.abspath(program), os.path.abspath(corpus)] +
-                           ([os.path.abspath(seeds)] if os.path.isdir(seeds) else []),
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-    out = done.stdout.decode("utf-8", "replace")
+                           ([os.path.abspath(seeds)] if os.path.isdir(seeds) else []))
+    out = out.decode("utf-8", "replace")
+    costs.note(*used, "run " + name)
     count = re.search(r"number_of_executed_units: (\d+)", out)
-    if done.returncode:
+    if status:
         say("FAILED %s:\n%s" % (name, tail(out)))
         return total.add(0, 1, 0)
     say("  %-34s %s executions in %d s, no finding" % (name, count.group(1) if count else "?", seconds))
@@ -296,6 +297,8 @@ def main():
         run_jobs(fuzz_jobs(total, args.names, seconds))
     else:
         run_all(args, total, seconds)
+    for line in costs.table():
+        say(line)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     say("all of it took %.0f s, and %.0f s of processors" % (time.time() - start, used.ru_utime + used.ru_stime))
     say("%d passed, %d failed, %d skipped" % (total.passed, total.failed, total.skipped))
@@ -355,6 +358,8 @@ def run_all(args, total, seconds):
              + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=turn)])
     if not args.names:
         told = {} if total.failed else {"HYBRID_TESTS_PASSED": "1"}
+        told[costs.NOTES] = os.path.abspath(os.path.join(BUILD, "costs-of-gates"))
+        open(told[costs.NOTES], "w").close()
         gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], env=dict(os.environ, **told),
                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         row = ""
@@ -363,6 +368,7 @@ def run_all(args, total, seconds):
                 say(row)
             row = raw.decode("utf-8", "replace").rstrip("\n")
         gates.wait()
+        costs.read(told[costs.NOTES])
         last = LAST_LINE.match(row)
         if last:
             total.add(*[int(n) for n in last.groups()])

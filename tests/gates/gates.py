@@ -3,7 +3,7 @@
 
     python3 tests/gates/gates.py                  all gates; the last line is: N passed, N failed, N skipped
     python3 tests/gates/gates.py --only leaks     those whose name holds the word
-    HYBRID_GATE_TIMES=1 ...                       also says what every command took, in seconds of a processor
+    HYBRID_COSTS=100 ...                          says what a hundred commands cost (tests/costs.py), not 25
     python3 tests/gates/gates.py --prove          injects every known fault into a copy, and expects the gate to see it
 
 A gate is a function that gets a Box and says passed, failed or skipped, as often as it likes. Beside it stand its
@@ -15,7 +15,6 @@ import atexit
 import concurrent.futures
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,6 +22,8 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+sys.path.insert(0, os.path.join(ROOT, "tests"))
+import costs  # noqa: E402
 JOBS = int(os.environ.get("HYBRID_JOBS", "0")) or os.cpu_count() or 1
 
 GATES = []      # (name, check, faults)
@@ -88,26 +89,15 @@ class Box:
     def timed(self, command, cwd=None, timeout=600, **extra):
         """(exit status, output, processor seconds) of a command and its children: other work on the machine changes it
         little."""
-        with tempfile.TemporaryFile() as out:
-            child = subprocess.Popen(command, cwd=cwd or self.tmp, stdout=out, stderr=subprocess.STDOUT,
-                                     stdin=subprocess.DEVNULL,
-                                     shell=isinstance(command, str), **extra)
-            late = threading.Timer(timeout, child.kill)
-            late.start()
-            _, status, usage = os.wait4(child.pid, 0)
-            killed = not late.is_alive()
-            late.cancel()
-            seconds = usage.ru_utime + usage.ru_stime
-            child.returncode = os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
-            with self.lock:
-                self.seconds += seconds
-            if os.environ.get("HYBRID_GATE_TIMES"):
-                print("    %6.1f s  [%s] %s" %
-                      (seconds, self.name, command if isinstance(command, str) else " ".join(command)), flush=True)
-            if killed:
-                return 124, "still running after %d s" % timeout, seconds
-            out.seek(0)
-            return child.returncode, out.read().decode("utf-8", "replace"), seconds
+        status, out, seconds, megabytes = costs.run(command, timeout, cwd=cwd or self.tmp,
+                                                    shell=isinstance(command, str), **extra)
+        words = command if isinstance(command, str) else " ".join(command)
+        costs.note(seconds, megabytes, "[%s] %s" % (self.name, words.replace(self.tmp, "").replace(self.root, "")))
+        with self.lock:
+            self.seconds += seconds
+        if status is None:
+            return 124, "still running after %d s" % timeout, seconds
+        return status, out.decode("utf-8", "replace"), seconds
 
     def object(self, what, command, text):
         """The path of the object that a compiler's command, without files, makes of a source text; None when it fails
@@ -249,6 +239,8 @@ def main():
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             results = list(pool.map(lambda entry: run_gate(entry, ROOT), entries))
         passed, failed, skipped = (sum(counts[kind] for counts in results) for kind in ("passed", "failed", "skipped"))
+    for line in costs.table():
+        print(line, flush=True)
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))
     return failed != 0
 
