@@ -1,5 +1,5 @@
-"""What tests and gates cost, in seconds of processors: these, unlike those of the clock, are hardly changed by what else
-a machine does. run_tests.py and gates.py say at their end what cost most; HYBRID_COSTS=100 asks for so many rows
+"""What tests and gates cost, in seconds of processors: these, unlike those of the clock, are hardly changed by what
+else a machine does. run_tests.py and gates.py say at their end what cost most; HYBRID_COSTS=100 asks for so many rows
 (0: none)."""
 import os
 import resource
@@ -14,8 +14,8 @@ rows = []                       # (seconds, MB, what)
 
 
 def run(command, timeout=None, **extra):
-    """(exit status, stdout and stderr as bytes, processor seconds, megabytes at most) of a command and its children. The
-    status is None after the timeout."""
+    """(exit status, stdout and stderr as bytes, processor seconds, megabytes at most) of a command and its children.
+    The status is None after the timeout."""
     with tempfile.TemporaryFile() as out:
         child = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, **extra)
         late = threading.Timer(timeout, child.kill) if timeout else None
