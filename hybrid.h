@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 56f9aa793352f04e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b864adaa30e3bd78): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -96,7 +96,7 @@
  *     4906  output.c                 a file that is written
  *     5426  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5464  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    68118  end.h                    closes what core/begin opened
+ *    68579  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5898  names.c                  names that must differ, found by hash
@@ -163,161 +163,161 @@
  *    24284  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24742  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25630  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25745  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25861  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25956  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    26146  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    26173  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    26211  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    26339  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    27077  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    27302  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    27340  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    27476  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27547  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27651  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    28122  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28518  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28811  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    29036  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29792  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    29992  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    31056  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31705  cpu/int/select.c         the table of integer-block kernels
- *    31765  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31841  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36597  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    38954  cpu/select.c             the kernels of an instruction set
- *    39007  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    39415  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    39715  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    39757  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    40355  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40546  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    40609  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24753  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25665  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25781  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    25897  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    25993  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    26185  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    26212  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    26250  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    26378  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    27182  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    27407  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    27445  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    27581  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    27652  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    27756  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    28227  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    28623  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    28916  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    29141  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    29897  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    30097  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    31161  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31810  cpu/int/select.c         the table of integer-block kernels
+ *    31870  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    31946  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    36876  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    39320  cpu/select.c             the kernels of an instruction set
+ *    39373  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    39781  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    40081  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    40123  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    40744  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    40935  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    40998  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    41257  arch.c                   the table of architectures
- *    41383  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    41723  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    42096  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    42358  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42568  adapter_worn.c           the copy of an adapter that passes on the host read
- *    42780  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    43264  back.c                   the steps of a backward pass that several parts take
- *    43459  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    43702  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    43768  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    43949  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    44087  parts/experts.c          a mixture of experts (Shazeer et al
- *    44252  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    44318  net.c                    which parts the layers of a model have, and which tensors
- *    44481  unused.c                 tensors of the file that the model is not computed with
- *    44655  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    44704  forward.c                one pass of a batch through any model, over the op table
- *    44970  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45544  place.c                  which layers run where
- *    45806  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    45892  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    46180  adapter_make.c           adapters from nothing, and what they are
- *    46430  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    41647  arch.c                   the table of architectures
+ *    41773  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    42113  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    42486  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    42748  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    42958  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    43170  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    43655  back.c                   the steps of a backward pass that several parts take
+ *    43850  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    44094  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    44189  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    44371  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    44510  parts/experts.c          a mixture of experts (Shazeer et al
+ *    44676  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    44743  net.c                    which parts the layers of a model have, and which tensors
+ *    44917  unused.c                 tensors of the file that the model is not computed with
+ *    45091  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    45140  forward.c                one pass of a batch through any model, over the op table
+ *    45406  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    45997  place.c                  which layers run where
+ *    46265  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    46351  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    46639  adapter_make.c           adapters from nothing, and what they are
+ *    46889  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    46715  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    47063  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    47441  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    47746  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    47834  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    48707  adapters.c               a sequence puts adapters on, and takes them off
- *    48823  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    49190  next.c                   the next token of a sequence
- *    49295  plan.c                   the bytes of a model and a context before they are loaded
- *    49416  dialog.c                 the messages of a conversation, and the prompt that they make
- *    49607  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    47174  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    47522  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    47900  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    48205  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    48293  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    49166  adapters.c               a sequence puts adapters on, and takes them off
+ *    49282  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    49649  next.c                   the next token of a sequence
+ *    49754  plan.c                   the bytes of a model and a context before they are loaded
+ *    49875  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    50066  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    50212  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    50251  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    50316  documents.c              the texts of a corpus, one document after the other
- *    50555  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    50749  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    51249  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    51559  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    51873  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    52248  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    52705  shape.c                  models from nothing
- *    53022  schedule.c               the learning rate of a step
- *    53068  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    53584  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    53636  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    54088  format.c                 the number format of a training: to what the operands of its products are roun...
- *    54188  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    54226  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    54766  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    54951  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    55020  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    55057  own.c                    somebody else's model as an objective (api/trainable.h)
- *    55241  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    56034  lesson.c                 examples as tokens, and the batches of a step
- *    56393  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    56623  export.c                 the weights of a trainer as a model file
- *    56871  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    56983  checkpoint.c             everything that a training goes on with, in a file
- *    57877  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    58469  picture.c                the curve of a run as an SVG.
+ *    50671  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    50710  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    50775  documents.c              the texts of a corpus, one document after the other
+ *    51014  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    51208  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    51708  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    52018  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    52332  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    52707  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    53164  shape.c                  models from nothing
+ *    53481  schedule.c               the learning rate of a step
+ *    53527  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    54043  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    54095  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    54547  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    54647  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    54685  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    55227  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    55412  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    55481  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    55518  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    55702  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    56495  lesson.c                 examples as tokens, and the batches of a step
+ *    56854  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    57084  export.c                 the weights of a trainer as a model file
+ *    57332  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    57444  checkpoint.c             everything that a training goes on with, in a file
+ *    58338  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    58930  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    59306  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    59352  panel.c                  values of many ticks side by side, and products with them
- *    59475  gru.c                    a gated recurrent cell (Cho et al
- *    59556  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    59646  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    59706  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    59906  member.c                 the weights of one world model: how large, where, and how they begin
- *    60007  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    60230  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    60362  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    60541  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    60805  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    60979  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    61178  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    61281  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    61570  law.c                    the curve that the loss follows over many windows,
- *    61844  calibration.c            predictions that say how sure they are, held to what then happened
- *    62024  monitor.c                whether a run goes astray, and what should be done about it
- *    62276  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    62336  bandit.c                 which arm is worth it now
- *    62574  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    62718  phases.c                 which phase the next step belongs to, and for how long
- *    62957  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    63311  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    63380  residuals.c              what predictions got wrong
- *    63630  corrector.c              takes away what predicted coefficients get wrong again and again
- *    63789  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    63883  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    63981  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    64163  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    64251  plateau.c                whether a run stands still
- *    64336  horizons.c               how far ahead predictions are good for anything
- *    64425  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    64478  ramp.c                   how many batches a step should add up
- *    64543  tuning.c                 what could be made better while a run goes on
- *    64687  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    64802  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    65183  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    65510  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    65707  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    66046  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    66337  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    66412  moves.c                  how weights are moved, by each of the ways
- *    66618  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    66786  audit.c                  what a move is really worth: a trial
- *    66925  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    67200  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    67252  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    67657  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    59767  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    59813  panel.c                  values of many ticks side by side, and products with them
+ *    59936  gru.c                    a gated recurrent cell (Cho et al
+ *    60017  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    60107  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    60167  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    60367  member.c                 the weights of one world model: how large, where, and how they begin
+ *    60468  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    60691  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    60823  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    61002  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    61266  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    61440  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    61639  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    61742  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    62031  law.c                    the curve that the loss follows over many windows,
+ *    62305  calibration.c            predictions that say how sure they are, held to what then happened
+ *    62485  monitor.c                whether a run goes astray, and what should be done about it
+ *    62737  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    62797  bandit.c                 which arm is worth it now
+ *    63035  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    63179  phases.c                 which phase the next step belongs to, and for how long
+ *    63418  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    63772  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    63841  residuals.c              what predictions got wrong
+ *    64091  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    64250  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    64344  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    64442  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    64624  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    64712  plateau.c                whether a run stands still
+ *    64797  horizons.c               how far ahead predictions are good for anything
+ *    64886  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    64939  ramp.c                   how many batches a step should add up
+ *    65004  tuning.c                 what could be made better while a run goes on
+ *    65148  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    65263  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    65644  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    65971  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    66168  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    66507  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    66798  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    66873  moves.c                  how weights are moved, by each of the ways
+ *    67079  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    67247  audit.c                  what a move is really worth: a trial
+ *    67386  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    67661  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    67713  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    68118  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2645,7 +2645,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "56f9aa793352f04e"
+#define HYBRID__SOURCE_ID "b864adaa30e3bd78"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -24632,6 +24632,15 @@ HYB_TEPID_END
 #define HYB_TRAIN_OPS(OP)
 #endif
 
+/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has NULL
+ * for each. tests/ops_host.h draws them. */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_HOST_TRAIN_OPS(OP) \
+    OP(shortconv_back)
+#else
+#define HYB_HOST_TRAIN_OPS(OP)
+#endif
+
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
@@ -24714,6 +24723,7 @@ HYB_TEPID_END
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
  *   adamw, sgd, lerp, displace: n values from at on
+ *   shortconv_back  columns at .. at + n of all runs of a batch
  *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
@@ -24732,7 +24742,8 @@ HYB_TEPID_END
     X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
     X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
     X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
-    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums))
+    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums)) \
+    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -25247,6 +25258,30 @@ HYB_INLINE double hyb_bytes_shortconv(const hyb_op_shortconv *op, const hyb_batc
     return 4 * n * (4.0 * batch->n + op->n_taps) + hyb_slots_bytes(batch, (op->n_taps - 1) * op->n_embd);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* Of shortconv, over runs that begin with nothing (u is 0 before them, and nothing comes after them): with s(t) the sum
+ * that c is multiplied with, and k = n_taps - 1,
+ *
+ *   dc(t) = dout(t) s(t),  ds(t) = dout(t) c(t),  du(t) = the sum over j of w_j ds(t + k - j)
+ *   db(t) = du(t) x(t),  dx(t) = du(t) b(t),      dw_j += the sum over t of ds(t) u(t - k + j) */
+typedef struct hyb_op_shortconv_back {
+    const float *bcx; /* of b, c and x, as dbcx is of their gradients */
+    int64_t bcx_stride;
+    const float *w;
+    int n_taps;
+    int64_t n_embd;
+    const float *dout;
+    int64_t dout_stride;
+    float *dbcx;
+    int64_t dbcx_stride;
+    float *dw; /* or NULL */
+} hyb_op_shortconv_back;
+HYB_INLINE double hyb_bytes_shortconv_back(const hyb_op_shortconv_back *op, const hyb_batch *batch)
+{
+    return 4 * (double)op->n_embd * (7.0 * batch->n + (op->dw ? 3.0 : 1.0) * op->n_taps);
+}
+#endif
+
 /* ---- activations and experts ---- */
 
 /* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. RELU2 is the square of max(x, 0). */
@@ -25647,7 +25682,7 @@ typedef enum hyb_lane { HYB_LANE_OPS, HYB_LANE_UP, HYB_LANE_DOWN } hyb_lane;
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
-    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
+    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
         HYB_OP_COUNT
 } hyb_op;
@@ -25671,6 +25706,7 @@ typedef struct hyb_backend_ops {
 #undef HYB_CALL
 #define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL: it cannot train */
     HYB_TRAIN_OPS(HYB_OP)
+    HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 } hyb_backend_ops;
 
@@ -25694,7 +25730,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
-    int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
+    int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of training is asked for */
     hybrid_type operands; /* of products of training: hyb_rounding.type */
     int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
@@ -25759,7 +25795,7 @@ static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
     #define HYB_OP(name_) #name_,
-        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
+        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     return names[op];
@@ -25895,6 +25931,7 @@ HYB_OPS(HYB_OP, HYB_PARTS)
 #endif
 HYB_OPS(HYB_OP, HYB_PARTS)
 HYB_TRAIN_OPS(HYB_OP)
+HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 
@@ -26020,6 +26057,7 @@ static void hyb_slicer_end(hyb_slicer *c)
         }
 HYB_OPS(HYB_OP, HYB_PARTS)
 HYB_TRAIN_OPS(HYB_OP)
+HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     #undef HYB_PARTS
 
@@ -26111,6 +26149,7 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
         hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_lanes,
         hyb_slicer_upload, hyb_slicer_download, hyb_slicer_await, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
+        HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     /* clang-format on */
@@ -26969,6 +27008,72 @@ static void hyb_shortconv_generic(const hyb_op_shortconv *op, const hyb_run *run
         for (j = 0; j < back; j++) keep[j * width + c] = u[j];
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* What vectors work on some columns with, the first of which is `at`. */
+enum { HYB_CONV_BACK_COLUMNS = 64 };
+typedef struct hyb_conv_back_work {
+    float u[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS], w[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
+    float dw[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
+    int64_t at;
+    int n;
+} hyb_conv_back_work;
+
+/* Adds ds u to the sums of the taps of a column, and those to dw after every HYB_PRODUCT_P rows of the batch. */
+static void hyb_shortconv_back_w_generic(const hyb_op_shortconv_back *op, const float *u, float ds, int64_t row,
+                                         int64_t n_rows, int64_t c, float *sums)
+{
+    const bool ends = row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == n_rows - 1;
+    int j;
+    for (j = 0; j < op->n_taps; j++) {
+        float *dw = op->dw + c * op->n_taps + j;
+        sums[j] = hyb_fmaf(ds, u[j], sums[j]);
+        if (!ends) continue;
+        *dw = *dw + sums[j];
+        sums[j] = 0;
+    }
+}
+
+/* One run of a column: what ds is stands in the place of db until du is known. */
+static void hyb_shortconv_back_run_generic(const hyb_op_shortconv_back *op, const hyb_run *run, int64_t n_rows,
+                                           int64_t c, float *sums)
+{
+    const int64_t width = op->n_embd;
+    const int back = op->n_taps - 1;
+    float u[HYB_TAPS_MAX] = { 0 };
+    int r, j;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *bcx = op->bcx + row * op->bcx_stride + c, dout = op->dout[row * op->dout_stride + c];
+        float *d = op->dbcx + row * op->dbcx_stride + c, sum = 0;
+        u[back] = bcx[0] * bcx[2 * width];
+        for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
+        d[width] = dout * sum;
+        d[0] = dout * bcx[width];
+        if (op->dw) hyb_shortconv_back_w_generic(op, u, d[0], row, n_rows, c, sums);
+        for (j = 0; j < back; j++) u[j] = u[j + 1];
+    }
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *bcx = op->bcx + row * op->bcx_stride + c;
+        float *d = op->dbcx + row * op->dbcx_stride + c, du = 0;
+        for (j = 0; j <= back && r + j < run->n_rows; j++)
+            du = hyb_fmaf(op->w[c * op->n_taps + back - j], d[j * op->dbcx_stride], du);
+        d[0] = du * bcx[2 * width];
+        d[2 * width] = du * bcx[0];
+    }
+}
+static void hyb_shortconv_back_generic(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)
+{
+    int64_t c;
+    int i;
+    for (c = at; c < at + n; c++) {
+        float sums[HYB_TAPS_MAX] = { 0 };
+        for (i = 0; i < batch->n_runs; i++)
+            hyb_shortconv_back_run_generic(op, &batch->runs[i], batch->n, c, sums);
+    }
+}
+#endif
 
 /* What the recurrence makes of a row of a head before it touches M. */
 typedef struct hyb_wkv7_row {
@@ -32686,6 +32791,93 @@ static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const h
         HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* The way forward once more, in the ring u of conv_block: dc, ds (in the place of db), and the sums of dw. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_row)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k, int r,
+                                                 int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at, *dout = op->dout + row * op->dout_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int taps = op->n_taps;
+    float *newest = k->u[(r + taps - 1) % taps];
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        const HYB_V b = HYB_V_FN(get)(bcx + c, left), x = HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left);
+        const HYB_V g = HYB_V_FN(get)(dout + c, left);
+        const HYB_V ds = HYB_V_MUL(g, HYB_V_FN(get)(bcx + op->n_embd + c, left));
+        HYB_V sum = HYB_V_SET1(0.0f);
+        HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+        for (j = 0; j < taps; j++)
+            sum = HYB_V_FMA(HYB_V_FN(get)(k->w[j] + c, left), HYB_V_FN(get)(k->u[(r + j) % taps] + c, left), sum);
+        HYB_V_FN(put)(d + op->n_embd + c, HYB_V_MUL(g, sum), left);
+        HYB_V_FN(put)(d + c, ds, left);
+        for (j = 0; op->dw && j < taps; j++)
+            HYB_V_FN(put)(k->dw[j] + c,
+                          HYB_V_FMA(ds, HYB_V_FN(get)(k->u[(r + j) % taps] + c, left),
+                                    HYB_V_FN(get)(k->dw[j] + c, left)),
+                          left);
+    }
+}
+
+/* du, from ds of this row and of those after it, and what comes of it. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_du)(const hyb_op_shortconv_back *op, const hyb_conv_back_work *k,
+                                                int n_after, int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int back = op->n_taps - 1;
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        HYB_V du = HYB_V_SET1(0.0f);
+        for (j = 0; j <= back && j <= n_after; j++)
+            du = HYB_V_FMA(HYB_V_FN(get)(k->w[back - j] + c, left), HYB_V_FN(get)(d + j * op->dbcx_stride + c, left),
+                           du);
+        HYB_V_FN(put)(d + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left)), left);
+        HYB_V_FN(put)(d + 2 * op->n_embd + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + c, left)), left);
+    }
+}
+
+/* The sums of dw go to their place, and begin again. */
+static void HYB_V_FN(conv_back_w)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k)
+{
+    int c, j;
+    for (j = 0; op->dw && j < op->n_taps; j++)
+        for (c = 0; c < k->n; c++) {
+            float *dw = op->dw + (k->at + c) * op->n_taps + j;
+            *dw = *dw + k->dw[j][c];
+            k->dw[j][c] = 0;
+        }
+}
+
+static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at,
+                                                  int64_t n)
+{
+    hyb_conv_back_work k;
+    const int64_t end = at + n;
+    int i, r, c, j;
+    for (; at < end; at += k.n) {
+        k.at = at;
+        k.n = (int)HYB_MIN(end - at, (int64_t)HYB_CONV_BACK_COLUMNS);
+        memset(k.dw, 0, sizeof k.dw);
+        for (c = 0; c < k.n; c++)
+            for (j = 0; j < op->n_taps; j++) k.w[j][c] = op->w[(at + c) * op->n_taps + j];
+        for (i = 0; i < batch->n_runs; i++) {
+            const hyb_run *run = &batch->runs[i];
+            memset(k.u, 0, sizeof k.u);
+            for (r = 0; r < run->n_rows; r++) {
+                const int64_t row = run->first_row + r;
+                HYB_V_FN(conv_back_row)(op, &k, r, row);
+                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+            }
+            for (r = 0; r < run->n_rows; r++)
+                HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
+        }
+    }
+}
+#endif
+
 /* ---- RWKV-7 ---- */
 
 /* The sum of a * b in the order of NUMERICS.md. */
@@ -35047,6 +35239,93 @@ static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const h
         HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* The way forward once more, in the ring u of conv_block: dc, ds (in the place of db), and the sums of dw. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_row)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k, int r,
+                                                 int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at, *dout = op->dout + row * op->dout_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int taps = op->n_taps;
+    float *newest = k->u[(r + taps - 1) % taps];
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        const HYB_V b = HYB_V_FN(get)(bcx + c, left), x = HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left);
+        const HYB_V g = HYB_V_FN(get)(dout + c, left);
+        const HYB_V ds = HYB_V_MUL(g, HYB_V_FN(get)(bcx + op->n_embd + c, left));
+        HYB_V sum = HYB_V_SET1(0.0f);
+        HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+        for (j = 0; j < taps; j++)
+            sum = HYB_V_FMA(HYB_V_FN(get)(k->w[j] + c, left), HYB_V_FN(get)(k->u[(r + j) % taps] + c, left), sum);
+        HYB_V_FN(put)(d + op->n_embd + c, HYB_V_MUL(g, sum), left);
+        HYB_V_FN(put)(d + c, ds, left);
+        for (j = 0; op->dw && j < taps; j++)
+            HYB_V_FN(put)(k->dw[j] + c,
+                          HYB_V_FMA(ds, HYB_V_FN(get)(k->u[(r + j) % taps] + c, left),
+                                    HYB_V_FN(get)(k->dw[j] + c, left)),
+                          left);
+    }
+}
+
+/* du, from ds of this row and of those after it, and what comes of it. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_du)(const hyb_op_shortconv_back *op, const hyb_conv_back_work *k,
+                                                int n_after, int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int back = op->n_taps - 1;
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        HYB_V du = HYB_V_SET1(0.0f);
+        for (j = 0; j <= back && j <= n_after; j++)
+            du = HYB_V_FMA(HYB_V_FN(get)(k->w[back - j] + c, left), HYB_V_FN(get)(d + j * op->dbcx_stride + c, left),
+                           du);
+        HYB_V_FN(put)(d + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left)), left);
+        HYB_V_FN(put)(d + 2 * op->n_embd + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + c, left)), left);
+    }
+}
+
+/* The sums of dw go to their place, and begin again. */
+static void HYB_V_FN(conv_back_w)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k)
+{
+    int c, j;
+    for (j = 0; op->dw && j < op->n_taps; j++)
+        for (c = 0; c < k->n; c++) {
+            float *dw = op->dw + (k->at + c) * op->n_taps + j;
+            *dw = *dw + k->dw[j][c];
+            k->dw[j][c] = 0;
+        }
+}
+
+static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at,
+                                                  int64_t n)
+{
+    hyb_conv_back_work k;
+    const int64_t end = at + n;
+    int i, r, c, j;
+    for (; at < end; at += k.n) {
+        k.at = at;
+        k.n = (int)HYB_MIN(end - at, (int64_t)HYB_CONV_BACK_COLUMNS);
+        memset(k.dw, 0, sizeof k.dw);
+        for (c = 0; c < k.n; c++)
+            for (j = 0; j < op->n_taps; j++) k.w[j][c] = op->w[(at + c) * op->n_taps + j];
+        for (i = 0; i < batch->n_runs; i++) {
+            const hyb_run *run = &batch->runs[i];
+            memset(k.u, 0, sizeof k.u);
+            for (r = 0; r < run->n_rows; r++) {
+                const int64_t row = run->first_row + r;
+                HYB_V_FN(conv_back_row)(op, &k, r, row);
+                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+            }
+            for (r = 0; r < run->n_rows; r++)
+                HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
+        }
+    }
+}
+#endif
+
 /* ---- RWKV-7 ---- */
 
 /* The sum of a * b in the order of NUMERICS.md. */
@@ -37403,6 +37682,93 @@ static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const h
     for (c = 0; c < n; c += HYB_V_FN(conv_columns))
         HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* The way forward once more, in the ring u of conv_block: dc, ds (in the place of db), and the sums of dw. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_row)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k, int r,
+                                                 int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at, *dout = op->dout + row * op->dout_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int taps = op->n_taps;
+    float *newest = k->u[(r + taps - 1) % taps];
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        const HYB_V b = HYB_V_FN(get)(bcx + c, left), x = HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left);
+        const HYB_V g = HYB_V_FN(get)(dout + c, left);
+        const HYB_V ds = HYB_V_MUL(g, HYB_V_FN(get)(bcx + op->n_embd + c, left));
+        HYB_V sum = HYB_V_SET1(0.0f);
+        HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+        for (j = 0; j < taps; j++)
+            sum = HYB_V_FMA(HYB_V_FN(get)(k->w[j] + c, left), HYB_V_FN(get)(k->u[(r + j) % taps] + c, left), sum);
+        HYB_V_FN(put)(d + op->n_embd + c, HYB_V_MUL(g, sum), left);
+        HYB_V_FN(put)(d + c, ds, left);
+        for (j = 0; op->dw && j < taps; j++)
+            HYB_V_FN(put)(k->dw[j] + c,
+                          HYB_V_FMA(ds, HYB_V_FN(get)(k->u[(r + j) % taps] + c, left),
+                                    HYB_V_FN(get)(k->dw[j] + c, left)),
+                          left);
+    }
+}
+
+/* du, from ds of this row and of those after it, and what comes of it. */
+static HYB_V_TARGET void HYB_V_FN(conv_back_du)(const hyb_op_shortconv_back *op, const hyb_conv_back_work *k,
+                                                int n_after, int64_t row)
+{
+    const float *bcx = op->bcx + row * op->bcx_stride + k->at;
+    float *d = op->dbcx + row * op->dbcx_stride + k->at;
+    const int back = op->n_taps - 1;
+    int c, j;
+    for (c = 0; c < k->n; c += HYB_V_N) {
+        const int left = k->n - c;
+        HYB_V du = HYB_V_SET1(0.0f);
+        for (j = 0; j <= back && j <= n_after; j++)
+            du = HYB_V_FMA(HYB_V_FN(get)(k->w[back - j] + c, left), HYB_V_FN(get)(d + j * op->dbcx_stride + c, left),
+                           du);
+        HYB_V_FN(put)(d + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + 2 * op->n_embd + c, left)), left);
+        HYB_V_FN(put)(d + 2 * op->n_embd + c, HYB_V_MUL(du, HYB_V_FN(get)(bcx + c, left)), left);
+    }
+}
+
+/* The sums of dw go to their place, and begin again. */
+static void HYB_V_FN(conv_back_w)(const hyb_op_shortconv_back *op, hyb_conv_back_work *k)
+{
+    int c, j;
+    for (j = 0; op->dw && j < op->n_taps; j++)
+        for (c = 0; c < k->n; c++) {
+            float *dw = op->dw + (k->at + c) * op->n_taps + j;
+            *dw = *dw + k->dw[j][c];
+            k->dw[j][c] = 0;
+        }
+}
+
+static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at,
+                                                  int64_t n)
+{
+    hyb_conv_back_work k;
+    const int64_t end = at + n;
+    int i, r, c, j;
+    for (; at < end; at += k.n) {
+        k.at = at;
+        k.n = (int)HYB_MIN(end - at, (int64_t)HYB_CONV_BACK_COLUMNS);
+        memset(k.dw, 0, sizeof k.dw);
+        for (c = 0; c < k.n; c++)
+            for (j = 0; j < op->n_taps; j++) k.w[j][c] = op->w[(at + c) * op->n_taps + j];
+        for (i = 0; i < batch->n_runs; i++) {
+            const hyb_run *run = &batch->runs[i];
+            memset(k.u, 0, sizeof k.u);
+            for (r = 0; r < run->n_rows; r++) {
+                const int64_t row = run->first_row + r;
+                HYB_V_FN(conv_back_row)(op, &k, r, row);
+                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+            }
+            for (r = 0; r < run->n_rows; r++)
+                HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
+        }
+    }
+}
+#endif
 
 /* ---- RWKV-7 ---- */
 
@@ -40192,6 +40558,29 @@ static void hyb_cpu_attention_back(hyb_backend *be, const hyb_op_attention_back 
     hyb_parallel(be->rt, be->batch->n_runs * op->kv->n_head_kv, hyb_cpu_attention_back_chunk, &job);
 }
 
+/* ---- recurrence: rows in their order, so columns are split ------------------------------------------------------- */
+
+enum { HYB_RECURRENT_BACK_COLUMNS = 64 };
+
+static void hyb_cpu_shortconv_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_shortconv_back *op = (const hyb_op_shortconv_back *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_RECURRENT_BACK_COLUMNS;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shortconv_back(op, job->cpu->base.batch, at,
+                                      HYB_MIN(op->n_embd - at, (int64_t)HYB_RECURRENT_BACK_COLUMNS));
+}
+static void hyb_cpu_shortconv_back(hyb_backend *be, const hyb_op_shortconv_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
+                 hyb_cpu_shortconv_back_chunk, &job);
+}
+
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
 static void hyb_cpu_glu_back_chunk(void *arg, int chunk, int lane)
@@ -41138,6 +41527,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 #undef HYB_CALL
 #define HYB_OP(name_) hyb_cpu_##name_,
         HYB_TRAIN_OPS(HYB_OP)
+        HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */
@@ -42911,11 +43301,12 @@ typedef struct hyb_forward {
  *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to; NULL: it cannot be trained
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
- * it is not the mixer: all rows of the last layer must come as far as it. */
+ * it is not the mixer: all rows of the last layer must come as far as it. One with host_trains asks, on its way back,
+ * for ops that only the host has (HYB_HOST_TRAIN_OPS). */
 typedef struct hyb_part {
     const char *name;
     size_t w_bytes;
-    bool keeps_pages, looks_back;
+    bool keeps_pages, looks_back, host_trains;
     void (*find)(hyb_loader *wl, const hyb_layer_hp *l, void *w);
     void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
     int64_t (*slot)(const hyb_hparams *hp);
@@ -43691,6 +44082,7 @@ static const hyb_part hyb_part_attention = {
     sizeof(hyb_attention_w),
     true,  /* keeps_pages */
     false, /* looks_back */
+    false, /* host_trains */
     hyb_attention_find,
     hyb_attention_needs,
     NULL, /* slot */
@@ -43752,16 +44144,45 @@ static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
 }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_shortconv_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_shortconv_w *w = (const hyb_shortconv_w *)part;
+    const hyb_back *back = f->back;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_shortconv_back op;
+    hyb_back_products products;
+    HYB_UNUSED(layer);
+    hyb_part_out_back(f, f->at->a.mixed, back->dmixed, e, w->out, 0, 0);
+    op.bcx = f->at->a.mix;
+    op.bcx_stride = op.dbcx_stride = 3 * e;
+    op.w = hyb_vector(f, w->conv);
+    op.n_taps = f->hp->n_taps;
+    op.n_embd = e;
+    op.dout = back->dmixed;
+    op.dout_stride = e;
+    op.dbcx = back->dmix;
+    op.dw = hyb_grad(f, w->conv);
+    hyb_do_shortconv_back(f->at->be, &op);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, 0);
+    hyb_back_products_begin(&products, f, f->s->h, e);
+    hyb_back_products_add(&products, w->in, 0, back->dmix, 3 * e);
+    hyb_back_products_do(&products, back->dh, e);
+    hyb_part_norm_back(f, w->norm, 0);
+}
+#endif
+
 static const hyb_part hyb_part_shortconv = {
     "short convolution",
     sizeof(hyb_shortconv_w),
     false, /* keeps_pages */
     false, /* looks_back */
+    true,  /* host_trains */
     hyb_shortconv_find,
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */
     hyb_shortconv_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_shortconv_backward),
 };
 /* ==== end src/model/parts/shortconv.c ==== */
 
@@ -43938,6 +44359,7 @@ static const hyb_part hyb_part_time_mix = {
     sizeof(hyb_time_mix_w),
     false, /* keeps_pages */
     false, /* looks_back */
+    true,  /* host_trains */
     hyb_time_mix_find,
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
@@ -44076,6 +44498,7 @@ static const hyb_part hyb_part_ffn = {
     sizeof(hyb_ffn_w),
     false, /* keeps_pages */
     false, /* looks_back */
+    false, /* host_trains */
     hyb_ffn_find,
     hyb_ffn_needs,
     NULL, /* slot */
@@ -44241,6 +44664,7 @@ static const hyb_part hyb_part_experts = {
     sizeof(hyb_experts_w),
     false, /* keeps_pages */
     false, /* looks_back */
+    true,  /* host_trains */
     hyb_experts_find,
     hyb_experts_needs,
     NULL, /* slot */
@@ -44305,6 +44729,7 @@ static const hyb_part hyb_part_channel_mix = {
     sizeof(hyb_channel_mix_w),
     false, /* keeps_pages */
     true,  /* looks_back */
+    true,  /* host_trains */
     hyb_channel_mix_find,
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
@@ -44361,6 +44786,17 @@ static bool hyb_net_recurs(const hyb_hparams *hp)
     for (i = 0; i < hp->n_layer; i++)
         if (hyb_layer_slot(hp, i)) return true;
     return false;
+}
+
+/* NULL, or the part that the host alone trains, and *layer. */
+static const hyb_part *hyb_trained_on_host(const hyb_hparams *hp, const hyb_net *net, int *layer)
+{
+    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
+        const hyb_layer *l = &net->layers[*layer];
+        if (l->mixer->host_trains) return l->mixer;
+        if (l->ffn->host_trains) return l->ffn;
+    }
+    return NULL;
 }
 
 /* The parts of every layer, with room for their structures. */
@@ -45033,6 +45469,7 @@ typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
     hyb_activations *kept; /* 2 * n_layer + 1 */
     hyb_layer_state *state;
+    hyb_slots slots; /* one a sequence, which all parts that want one have in turn: nobody goes on from it */
     int32_t *pages; /* (n_seq, pages a sequence): page i of sequence s is s * pages + i, in every layer */
     int32_t pages_a_seq;
     hyb_back back;
@@ -45105,6 +45542,18 @@ static int64_t hyb_train_widest(const hyb_hparams *hp)
     return HYB_MAX(HYB_MAX((int64_t)hp->n_embd, needs.mixed), needs.act);
 }
 
+/* Values of the largest slot of a part. */
+static int64_t hyb_train_slot(const hyb_hparams *hp)
+{
+    int64_t most = 0;
+    int i;
+    for (i = 0; i < hp->n_layer; i++) {
+        const int64_t mixer = hyb_layer_slot_mixer(hp, i), both = hyb_layer_slot(hp, i);
+        most = HYB_MAX(most, HYB_MAX(mixer, both - mixer));
+    }
+    return most;
+}
+
 /* What the parts and pages of layers first to end - 1 keep, from base + at on. */
 static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, int first,
                                  int end, char *base, size_t at)
@@ -45123,6 +45572,7 @@ static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, siz
     for (i = first; i < end; i++) {
         hyb_layer_state s;
         memset(&s, 0, sizeof s);
+        s.mixer = s.ffn = m->slots;
         at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
         if (base) m->state[i] = s;
     }
@@ -45182,6 +45632,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
     n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
+    m->slots.stride = hyb_train_slot(hp);
     at = hyb_train_host_layout(m, hp, shape, n_pages, host ? host : base);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
@@ -45197,6 +45648,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(base.all.x, float, rows *e);
     HYB_PLACE(base.all.h, float, rows *e);
     HYB_PLACE(base.act, float, rows * (size_t)needs.act);
+    HYB_PLACE(slots.data, float, (size_t)shape->n_seq * (size_t)m->slots.stride);
     HYB_PLACE(base.all.block_normed, float, rows * (size_t)(needs.block ? hp->n_embd : 0));
     HYB_PLACE(back.dx, float, rows *e);
     HYB_PLACE(back.dh, float, rows *e);
@@ -45332,7 +45784,8 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
         run->n_rows = shape->n_ctx;
         run->pos = 0;
         run->pages = m->pages + i * m->pages_a_seq;
-        run->slot_in = run->slot_out = -1;
+        run->slot_in = -1;
+        run->slot_out = m->slots.stride ? i : -1;
     }
     p->batch.ids = m->ids;
     p->batch.pos = m->pos;
@@ -45732,10 +46185,16 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
                                      const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
     hyb_limits limits;
+    const hyb_part *part;
     size_t bytes = 0;
     uint64_t need;
     int32_t i;
     memset(place, 0, sizeof *place);
+    if ((part = hyb_trained_on_host(hp, net, &i)) != NULL) {
+        hyb_fail(why, HYBRID_ERROR_UNSUPPORTED, "layer %d is of a kind that cannot be trained on a GPU yet: %s", i,
+                 part->name);
+        return;
+    }
     for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
     if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
@@ -54313,10 +54772,12 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
 }
 
 /* Where a model is trained: where its weights are, the GPU or the host. An adapter over it: on a GPU that has all of
- * them. */
+ * them, unless some part has no way back there. */
 static hyb_device *hyb_transformer_device(hybrid_model *m, const hybrid_adapter *adapter)
 {
     const bool all = m->place.gpu && m->place.embd && !m->place.first;
+    int layer;
+    if (hyb_trained_on_host(&m->hp, &m->net, &layer)) return &m->host;
     return m->place.trained || (adapter && adapter->gpu && all) ? m->place.gpu : &m->host;
 }
 
@@ -68254,6 +68715,7 @@ HYB_COLD_END
 #undef HYB_HORIZON_UNSURE
 #undef HYB_HORIZON_USEFUL
 #undef HYB_HORIZON_VERIFY
+#undef HYB_HOST_TRAIN_OPS
 #undef HYB_ILLEGAL_FULL
 #undef HYB_INLINE
 #undef HYB_INPUT_MOST

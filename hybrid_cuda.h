@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 64d33534c515f614): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4c41bcfed4894c03): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      168  macros.h                 what compilers call things, and the macros that every room uses
- *    10778  end.h                    closes what core/begin opened
+ *    10792  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,29 +25,29 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      246  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      452  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      621  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      916  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1054  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1208  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5687  cache.c                  compiled kernels on disk, or in the host's own store
- *     5965  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6442  device.c                 an opened GPU: its context, its memory, its kernels
- *     6829  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     7002  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7490  gemm.c                   large products by cuBLAS.
- *     7653  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7718  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     8112  ops_matmul.c             the op matmul: which kernels a product takes
- *     8600  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8948  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     9053  ops_attention.c          which kernel of attention takes which rows
- *     9331  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9702  ops_train.c              the loss and the optimizer
- *     9904  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    10047  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    10171  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10548  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      463  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      632  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      927  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1065  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1219  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5698  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5976  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6453  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6840  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     7013  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7501  gemm.c                   large products by cuBLAS.
+ *     7664  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7729  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     8123  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8611  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8959  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     9064  ops_attention.c          which kernel of attention takes which rows
+ *     9342  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9713  ops_train.c              the loss and the optimizer
+ *     9915  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    10058  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    10182  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10562  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "64d33534c515f614"
+#define HYBRID_CUDA__SOURCE_ID "4c41bcfed4894c03"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -340,6 +340,15 @@
 #define HYB_TRAIN_OPS(OP)
 #endif
 
+/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has NULL
+ * for each. tests/ops_host.h draws them. */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_HOST_TRAIN_OPS(OP) \
+    OP(shortconv_back)
+#else
+#define HYB_HOST_TRAIN_OPS(OP)
+#endif
+
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
@@ -422,6 +431,7 @@
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
  *   adamw, sgd, lerp, displace: n values from at on
+ *   shortconv_back  columns at .. at + n of all runs of a batch
  *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
@@ -440,7 +450,8 @@
     X(sgd,           (const hyb_op_sgd *op, int64_t at, int64_t n)) \
     X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
     X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
-    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums))
+    X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums)) \
+    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -10525,6 +10536,9 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_OP(name_) hyb_cuda_be_##name_,
         HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
+#define HYB_OP(name_) NULL,
+        HYB_HOST_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
     };
     /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
@@ -10821,6 +10835,7 @@ HYB_TEPID_END
 #undef HYB_FLOAT_TYPES
 #undef HYB_HASH_A
 #undef HYB_HASH_B
+#undef HYB_HOST_TRAIN_OPS
 #undef HYB_INLINE
 #undef HYB_KERNEL_NAME
 #undef HYB_KERNEL_NUMBER

@@ -150,6 +150,79 @@ static void test_peft(const char *name)
     pupil_close(&p);
 }
 
+/* ---- the gradient of a sum W + scale B A goes to both ------------------------------------------------------------- */
+
+/* One pair, with A and B as they were and the gradient dw of the matrix: dA = scale B^T dw, dB = scale dw A^T. */
+static double merged_apart(const hyb_adapter_pair *p, const float *values, const float *dw, const float *grads)
+{
+    const int64_t k = p->a.ne[0], out = p->b.ne[1], rank = p->rank;
+    double worst = 0;
+    int64_t i, j, c;
+    int ab;
+    for (ab = 0; ab < 2; ab++) {
+        double off = 0, most = 0;
+        for (i = 0; i < (ab ? out : k); i++)
+            for (j = 0; j < rank; j++) {
+                const float *g = grads + (ab ? p->b_at + (size_t)(i * rank + j) : p->a_at + (size_t)(j * k + i));
+                double sum = 0;
+                for (c = 0; c < (ab ? k : out); c++)
+                    sum += ab ? (double)dw[i * k + c] * (double)values[p->a_at + (size_t)(j * k + c)]
+                              : (double)values[p->b_at + (size_t)(c * rank + j)] * (double)dw[c * k + i];
+                off = HYB_MAX(off, fabs((double)p->scale * sum - (double)*g));
+                most = HYB_MAX(most, fabs((double)p->scale * sum));
+            }
+        CHECK(most > 0, "a gradient of zeros");
+        worst = HYB_MAX(worst, off / most);
+    }
+    return worst;
+}
+
+/* The gradients of an adapter are those of the model that it makes, trained itself, which were held to PyTorch's. */
+static void test_adapter_merged(const char *name)
+{
+    pupil p;
+    lesson l;
+    hybrid_error e;
+    float *values;
+    double worst = 0;
+    int32_t i, at;
+    int64_t r, c, j;
+    TEST("adapters over weights that are trained");
+    if (!pupil_open(&p, name, NULL, 2, pupil_desc()) || !lesson_open(&l, name, NULL, 2, lesson_desc())) return;
+    TEST("adapters over weights that are trained");
+    values = (float *)malloc(sizeof *values * p.adapter->n_values);
+    memcpy(values, p.adapter->values, sizeof *values * p.adapter->n_values);
+    for (i = 0; i < p.adapter->n_pairs; i++) {
+        const hyb_adapter_pair *pair = &p.adapter->pairs[i];
+        float *w = l.m->place.gpu ? NULL : (float *)(uintptr_t)l.m->weights.tensors[pair->w].data;
+        for (r = 0; r < pair->b.ne[1]; r++)
+            for (c = 0; c < pair->a.ne[0]; c++) {
+                double sum = 0;
+                for (j = 0; j < pair->rank; j++)
+                    sum += (double)values[pair->b_at + (size_t)(r * pair->rank + j)] *
+                           (double)values[pair->a_at + (size_t)(j * pair->a.ne[0] + c)];
+                w[r * pair->a.ne[0] + c] += (float)((double)pair->scale * sum);
+            }
+    }
+    CHECK(!hybrid_trainer_step(p.l.t, &p.l.batch, NULL, &e), "%s", e.message);
+    CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
+    for (i = 0; i < p.adapter->n_pairs; i++) {
+        const hyb_adapter_pair *pair = &p.adapter->pairs[i];
+        const hybrid_string of = hyb_weights_source(l.m->gguf, &l.m->weights.tensors[pair->w])->name;
+        double off;
+        for (at = 0; at < l.t->store.n_params && l.t->store.params[at].name.data != of.data; at++) {}
+        CHECK(at < l.t->store.n_params, "%s: %.*s is not trained", name, (int)of.size, of.data);
+        if (at == l.t->store.n_params) continue;
+        off = merged_apart(pair, values, l.t->store.grads + l.t->store.params[at].at, p.l.t->store.grads);
+        CHECK(off <= 1e-4, "%s: gradients of the pair of %.*s are %.1e apart", name, (int)of.size, of.data, off);
+        worst = HYB_MAX(worst, off);
+    }
+    printf("  %-20s %d pairs, gradients %.1e apart\n", name, p.adapter->n_pairs, worst);
+    free(values);
+    lesson_close(&l);
+    pupil_close(&p);
+}
+
 /* ---- the same whatever computes, and nothing that nobody wants --------------------------------------------------- */
 
 static uint64_t pupil_hash(const void *data, size_t size)
@@ -629,6 +702,9 @@ static void test_adapters(void)
     for (i = 0; i < sizeof names / sizeof *names; i++) test_peft(names[i]);
     test_adapter_bits("gemma3");
     test_adapter_bits("gpt2");
+    test_adapter_bits("lfm2");
+    test_adapter_merged("gemma3");
+    test_adapter_merged("lfm2");
     test_adapter_frozen("llama-biases");
     test_adapter_frozen("gpt2");
     test_adapter_frozen("qwen3");

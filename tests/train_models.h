@@ -10,7 +10,7 @@ enum { LESSON_T = 56, LESSON_STEP = 7919 };
 static const char *const lesson_names[] = {
     "gpt2", "llama", "llama-biases", "llama-rope-freqs", "llama-rope-linear", "smollm", "mistral", "qwen2",
     "qwen2-untied", "qwen3", "gemma2", "gemma3", "gemma3-rope-linear", "phi3", "phi3-window", "phi3-longrope",
-    "phi3-shortrope", "openelm", "llama-layers", "qwen3-layers",
+    "phi3-shortrope", "openelm", "llama-layers", "qwen3-layers", "lfm2", "lfm2-conv",
 };
 /* clang-format on */
 
@@ -859,10 +859,12 @@ static void test_models(void)
     test_same_bits("gemma2", true);
     test_same_bits("qwen3", true);
     test_same_bits("llama-biases", false);
+    test_same_bits("lfm2", true);
     for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_recompute(lesson_names[i]);
     test_batches("gpt2");
     test_batches("gemma3");
     test_batches("llama-biases");
+    test_batches("lfm2-conv");
     test_loss_rows("llama-biases", 33);
     test_loss_rows("gemma2", 1);
     test_counted("gpt2", 0);
@@ -873,7 +875,6 @@ static void test_models(void)
     test_runs("llama-biases");
     for (i = 0; i < 3; i++) test_untrainable(experts[i], true, "experts");
     test_untrainable("rwkv7", true, "time mix");
-    test_untrainable("lfm2", true, "short convolution");
     test_untrainable("llama", false, "trainable");
     test_too_large();
     test_refusals();

@@ -509,6 +509,30 @@ HYB_INLINE double hyb_bytes_shortconv(const hyb_op_shortconv *op, const hyb_batc
     return 4 * n * (4.0 * batch->n + op->n_taps) + hyb_slots_bytes(batch, (op->n_taps - 1) * op->n_embd);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* Of shortconv, over runs that begin with nothing (u is 0 before them, and nothing comes after them): with s(t) the sum
+ * that c is multiplied with, and k = n_taps - 1,
+ *
+ *   dc(t) = dout(t) s(t),  ds(t) = dout(t) c(t),  du(t) = the sum over j of w_j ds(t + k - j)
+ *   db(t) = du(t) x(t),  dx(t) = du(t) b(t),      dw_j += the sum over t of ds(t) u(t - k + j) */
+typedef struct hyb_op_shortconv_back {
+    const float *bcx; /* of b, c and x, as dbcx is of their gradients */
+    int64_t bcx_stride;
+    const float *w;
+    int n_taps;
+    int64_t n_embd;
+    const float *dout;
+    int64_t dout_stride;
+    float *dbcx;
+    int64_t dbcx_stride;
+    float *dw; /* or NULL */
+} hyb_op_shortconv_back;
+HYB_INLINE double hyb_bytes_shortconv_back(const hyb_op_shortconv_back *op, const hyb_batch *batch)
+{
+    return 4 * (double)op->n_embd * (7.0 * batch->n + (op->dw ? 3.0 : 1.0) * op->n_taps);
+}
+#endif
+
 /* ---- activations and experts ---- */
 
 /* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. RELU2 is the square of max(x, 0). */

@@ -362,6 +362,9 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_OP(name_) hyb_cuda_be_##name_,
         HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
+#define HYB_OP(name_) NULL,
+        HYB_HOST_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
     };
     /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);

@@ -67,6 +67,7 @@ typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
     hyb_activations *kept; /* 2 * n_layer + 1 */
     hyb_layer_state *state;
+    hyb_slots slots; /* one a sequence, which all parts that want one have in turn: nobody goes on from it */
     int32_t *pages; /* (n_seq, pages a sequence): page i of sequence s is s * pages + i, in every layer */
     int32_t pages_a_seq;
     hyb_back back;
@@ -139,6 +140,18 @@ static int64_t hyb_train_widest(const hyb_hparams *hp)
     return HYB_MAX(HYB_MAX((int64_t)hp->n_embd, needs.mixed), needs.act);
 }
 
+/* Values of the largest slot of a part. */
+static int64_t hyb_train_slot(const hyb_hparams *hp)
+{
+    int64_t most = 0;
+    int i;
+    for (i = 0; i < hp->n_layer; i++) {
+        const int64_t mixer = hyb_layer_slot_mixer(hp, i), both = hyb_layer_slot(hp, i);
+        most = HYB_MAX(most, HYB_MAX(mixer, both - mixer));
+    }
+    return most;
+}
+
 /* What the parts and pages of layers first to end - 1 keep, from base + at on. */
 static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, int first,
                                  int end, char *base, size_t at)
@@ -157,6 +170,7 @@ static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, siz
     for (i = first; i < end; i++) {
         hyb_layer_state s;
         memset(&s, 0, sizeof s);
+        s.mixer = s.ffn = m->slots;
         at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
         if (base) m->state[i] = s;
     }
@@ -216,6 +230,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
     n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
+    m->slots.stride = hyb_train_slot(hp);
     at = hyb_train_host_layout(m, hp, shape, n_pages, host ? host : base);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
@@ -231,6 +246,7 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(base.all.x, float, rows *e);
     HYB_PLACE(base.all.h, float, rows *e);
     HYB_PLACE(base.act, float, rows * (size_t)needs.act);
+    HYB_PLACE(slots.data, float, (size_t)shape->n_seq * (size_t)m->slots.stride);
     HYB_PLACE(base.all.block_normed, float, rows * (size_t)(needs.block ? hp->n_embd : 0));
     HYB_PLACE(back.dx, float, rows *e);
     HYB_PLACE(back.dh, float, rows *e);
@@ -366,7 +382,8 @@ static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory 
         run->n_rows = shape->n_ctx;
         run->pos = 0;
         run->pages = m->pages + i * m->pages_a_seq;
-        run->slot_in = run->slot_out = -1;
+        run->slot_in = -1;
+        run->slot_out = m->slots.stride ? i : -1;
     }
     p->batch.ids = m->ids;
     p->batch.pos = m->pos;

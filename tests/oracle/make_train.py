@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Gradients of the tiny models of make_models.py and make_layers.py, by PyTorch's autograd through transformers.
+"""Gradients of the tiny models of make_models.py, make_layers.py and make_rwkv.py, by PyTorch's autograd: through
+transformers, and of the last two through their formulas.
 
     python tests/oracle/make_train.py                  needs torch, transformers, gguf
 
@@ -25,12 +26,13 @@ import torch
 
 import make_layers
 import make_models
+import make_rwkv
+import rwkv7
 from make_models import finish, gguf_tensors, rope_permute
 from tiny_tokenizers import N_VOCAB
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "train.gguf")
 T, STEP, N_VALUES = 56, 7919, 96
-WITHOUT = ("mixtral", "qwen2moe", "qwen3moe", "lfm2", "lfm2-conv")        # cannot be trained
 WEIGHTED = ("llama-biases", "qwen2-untied", "gemma3")                     # have weights of targets
 
 
@@ -115,6 +117,87 @@ def layers_gradients(name, kind):
     return loss.item(), out
 
 
+# ---------------------------------------------------------------- models of make_rwkv.py
+def layer_norm(x, w, b, eps):
+    x = x - x.mean(-1, keepdim=True)
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + eps) * w + b
+
+
+def rwkv_norm(p, name, x):
+    if name + ".bias" in p:
+        return layer_norm(x, p[name + ".weight"], p[name + ".bias"], rwkv7.LN_EPS)
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + rwkv7.RMS_EPS) * p[name + ".weight"]
+
+
+def before(x):
+    return torch.cat([torch.zeros_like(x[:1]), x[:-1]])
+
+
+def wkv7(r, w, k, v, kk, a):
+    """All (token, head, value or key)."""
+    s, out = torch.zeros(*v.shape[1:], k.shape[-1], dtype=v.dtype), []
+    for t in range(len(r)):
+        s = s * w[t][:, None] - (s @ kk[t][..., None]) * (kk[t] * a[t])[:, None] + v[t][..., None] * k[t][:, None]
+        out.append((s @ r[t][..., None])[..., 0])
+    return torch.stack(out)
+
+
+def time_mix(p, x, v_first, n_head):
+    heads = lambda y: y.reshape(*y.shape[:-1], n_head, -1)  # noqa: E731
+    low = lambda c, y, act=lambda z: z: act(y @ p["att.%s1" % c].T) @ p["att.%s2" % c].T  # noqa: E731
+    mixed = [x + (before(x) - x) * mix for mix in p["att.x_rwkvag"]]
+    r, k, v = (mixed[i] @ p["att.%s.weight" % c].T for i, c in ((0, "receptance"), (2, "key"), (3, "value")))
+    w = torch.exp(-np.exp(-0.5) * torch.sigmoid(p["att.w0"] + low("w", mixed[1], torch.tanh)))
+    a = torch.sigmoid(p["att.a0"] + low("a", mixed[4]))
+    if v_first is None:
+        v_first = v
+    else:
+        v = v + (v_first - v) * torch.sigmoid(p["att.v0"] + low("v", mixed[3]))
+    kk = heads(k * p["att.k_k"])
+    kk = kk / torch.clamp(torch.sqrt((kk * kk).sum(-1, keepdim=True)), min=rwkv7.L2_EPS)
+    k = k * (1 + (a - 1) * p["att.k_a"])
+    r, w, k, v, a = map(heads, (r, w, k, v, a))
+    y = wkv7(r, w, k, v, kk, a)
+    if "att.ln_x.weight" in p:
+        y = layer_norm(y, heads(p["att.ln_x.weight"]), heads(p["att.ln_x.bias"]), rwkv7.GROUP_EPS)
+    y = (y + (r * k * p["att.r_k"]).sum(-1, keepdim=True) * v).flatten(1)
+    if "att.g1" in p:
+        y = y * low("g", mixed[5], torch.sigmoid)
+    return y @ p["att.output.weight"].T, v_first
+
+
+def rwkv_logits(head, layers, n_head, ids):
+    x, v_first = head["emb.weight"][torch.tensor(ids)], None
+    x = rwkv_norm(head, "ln0", x) if "ln0.weight" in head else x
+    for p in layers:
+        y, v_first = time_mix(p, rwkv_norm(p, "ln1", x), v_first, n_head)
+        x = x + y
+        if "ffn.gate.weight" in p:
+            y = rwkv_norm(p, "ffn.norm", x)
+            y = torch.nn.functional.silu(y @ p["ffn.gate.weight"].T) * (y @ p["ffn.up.weight"].T)
+            x = x + y @ p["ffn.down.weight"].T
+        else:
+            y = rwkv_norm(p, "ln2", x)
+            y = (y + (before(y) - y) * p["ffn.x_k"]) @ p["ffn.key.weight"].T
+            x = x + torch.relu(y) ** 2 @ p["ffn.value.weight"].T
+    return rwkv_norm(head, "ln_out", x) @ head["head.weight"].T
+
+
+def rwkv_gradients(name, kind):
+    model, (ids, targets, weights) = make_rwkv.make_model(name), batch_of(name)
+    head, *layers = ({key: torch.tensor(x).to(kind).requires_grad_() for key, x in p.items()}
+                     for p in [model["head"]] + model["layers"])
+    logits = torch.stack([rwkv_logits(head, layers, model["n_head"], row) for row in ids])
+    off = np.abs(logits[0].detach().numpy() - rwkv7.run(model, ids[0])["logits"]).max()
+    assert off < 1e-4, off
+    loss, back = loss_of(logits, targets, weights)
+    back.backward()
+    out = {make_rwkv.HEAD[key]: x.grad.numpy() for key, x in head.items()}
+    for i, p in enumerate(layers):
+        out.update(("blk.%d.%s" % (i, make_rwkv.LAYER[key]), x.grad.numpy()) for key, x in p.items())
+    return loss.item(), out
+
+
 # ---------------------------------------------------------------- the file
 def summary(g):
     g = np.ascontiguousarray(g, np.float64).ravel()
@@ -133,8 +216,9 @@ def main():
     import transformers
     w.add_string("made.by", "transformers %s, torch %s, float64, eager attention" %
                  (transformers.__version__, torch.__version__))
-    for name in [n for n in make_models.MODELS if n not in WITHOUT] + list(make_layers.MODELS):
+    for name in list(make_models.MODELS) + list(make_layers.MODELS) + list(make_rwkv.MODELS):
         of = layers_gradients if name in make_layers.MODELS else gradients
+        of = rwkv_gradients if name in make_rwkv.MODELS else of
         (loss, grads), (loss_32, grads_32) = of(name, torch.float64), of(name, torch.float32)
         w.add_float64(name + ".loss", loss)
         for key, x in zip(("ids", "targets", "weights"), batch_of(name)):

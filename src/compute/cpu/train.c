@@ -439,6 +439,29 @@ static void hyb_cpu_attention_back(hyb_backend *be, const hyb_op_attention_back 
     hyb_parallel(be->rt, be->batch->n_runs * op->kv->n_head_kv, hyb_cpu_attention_back_chunk, &job);
 }
 
+/* ---- recurrence: rows in their order, so columns are split ------------------------------------------------------- */
+
+enum { HYB_RECURRENT_BACK_COLUMNS = 64 };
+
+static void hyb_cpu_shortconv_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_shortconv_back *op = (const hyb_op_shortconv_back *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_RECURRENT_BACK_COLUMNS;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shortconv_back(op, job->cpu->base.batch, at,
+                                      HYB_MIN(op->n_embd - at, (int64_t)HYB_RECURRENT_BACK_COLUMNS));
+}
+static void hyb_cpu_shortconv_back(hyb_backend *be, const hyb_op_shortconv_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
+                 hyb_cpu_shortconv_back_chunk, &job);
+}
+
 /* ---- activations ------------------------------------------------------------------------------------------------- */
 
 static void hyb_cpu_glu_back_chunk(void *arg, int chunk, int lane)

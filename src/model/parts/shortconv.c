@@ -2,7 +2,7 @@
  */
 #ifndef HYB_MODEL_PARTS_SHORTCONV_C
 #define HYB_MODEL_PARTS_SHORTCONV_C
-#include "../pass.c"
+#include "../back.c"
 
 typedef struct hyb_shortconv_w {
     hyb_weight norm, in, conv, out;
@@ -53,15 +53,44 @@ static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
 }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_shortconv_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_shortconv_w *w = (const hyb_shortconv_w *)part;
+    const hyb_back *back = f->back;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_shortconv_back op;
+    hyb_back_products products;
+    HYB_UNUSED(layer);
+    hyb_part_out_back(f, f->at->a.mixed, back->dmixed, e, w->out, 0, 0);
+    op.bcx = f->at->a.mix;
+    op.bcx_stride = op.dbcx_stride = 3 * e;
+    op.w = hyb_vector(f, w->conv);
+    op.n_taps = f->hp->n_taps;
+    op.n_embd = e;
+    op.dout = back->dmixed;
+    op.dout_stride = e;
+    op.dbcx = back->dmix;
+    op.dw = hyb_grad(f, w->conv);
+    hyb_do_shortconv_back(f->at->be, &op);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, 0);
+    hyb_back_products_begin(&products, f, f->s->h, e);
+    hyb_back_products_add(&products, w->in, 0, back->dmix, 3 * e);
+    hyb_back_products_do(&products, back->dh, e);
+    hyb_part_norm_back(f, w->norm, 0);
+}
+#endif
+
 static const hyb_part hyb_part_shortconv = {
     "short convolution",
     sizeof(hyb_shortconv_w),
     false, /* keeps_pages */
     false, /* looks_back */
+    true,  /* host_trains */
     hyb_shortconv_find,
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */
     hyb_shortconv_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_shortconv_backward),
 };
 #endif
