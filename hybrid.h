@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4ebf928d109b9b9a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e9adc022345e08e4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -96,7 +96,7 @@
  *     4906  output.c                 a file that is written
  *     5426  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     5464  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    68581  end.h                    closes what core/begin opened
+ *    68737  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     5898  names.c                  names that must differ, found by hash
@@ -179,145 +179,145 @@
  *    27654  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
  *    27758  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
  *    28229  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28625  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    28918  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    29143  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    29899  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    30099  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    31163  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31812  cpu/int/select.c         the table of integer-block kernels
- *    31872  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    31948  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    36878  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    39322  cpu/select.c             the kernels of an instruction set
- *    39375  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    39783  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    40083  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    40125  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    40746  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    40937  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    41000  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28687  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    29070  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    29299  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    30055  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    30255  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    31319  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    31968  cpu/int/select.c         the table of integer-block kernels
+ *    32028  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    32104  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    37034  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    39478  cpu/select.c             the kernels of an instruction set
+ *    39531  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    39939  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    40239  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    40281  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    40902  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    41093  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    41156  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    41649  arch.c                   the table of architectures
- *    41775  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    42115  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    42488  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    42750  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    42960  adapter_worn.c           the copy of an adapter that passes on the host read
- *    43172  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    43657  back.c                   the steps of a backward pass that several parts take
- *    43852  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    44096  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    44191  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    44373  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    44512  parts/experts.c          a mixture of experts (Shazeer et al
- *    44678  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    44745  net.c                    which parts the layers of a model have, and which tensors
- *    44919  unused.c                 tensors of the file that the model is not computed with
- *    45093  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    45142  forward.c                one pass of a batch through any model, over the op table
- *    45408  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    45999  place.c                  which layers run where
- *    46267  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    46353  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    46641  adapter_make.c           adapters from nothing, and what they are
- *    46891  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    41805  arch.c                   the table of architectures
+ *    41931  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    42271  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    42644  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    42906  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    43116  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    43328  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    43813  back.c                   the steps of a backward pass that several parts take
+ *    44008  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    44252  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    44347  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    44529  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    44668  parts/experts.c          a mixture of experts (Shazeer et al
+ *    44834  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    44901  net.c                    which parts the layers of a model have, and which tensors
+ *    45075  unused.c                 tensors of the file that the model is not computed with
+ *    45249  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    45298  forward.c                one pass of a batch through any model, over the op table
+ *    45564  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    46155  place.c                  which layers run where
+ *    46423  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    46509  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    46797  adapter_make.c           adapters from nothing, and what they are
+ *    47047  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    47176  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    47524  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    47902  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    48207  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    48295  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    49168  adapters.c               a sequence puts adapters on, and takes them off
- *    49284  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    49651  next.c                   the next token of a sequence
- *    49756  plan.c                   the bytes of a model and a context before they are loaded
- *    49877  dialog.c                 the messages of a conversation, and the prompt that they make
- *    50068  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    47332  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    47680  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    48058  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    48363  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    48451  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    49324  adapters.c               a sequence puts adapters on, and takes them off
+ *    49440  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    49807  next.c                   the next token of a sequence
+ *    49912  plan.c                   the bytes of a model and a context before they are loaded
+ *    50033  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    50224  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    50673  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    50712  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    50777  documents.c              the texts of a corpus, one document after the other
- *    51016  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    51210  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    51710  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    52020  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    52334  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    52709  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    53166  shape.c                  models from nothing
- *    53483  schedule.c               the learning rate of a step
- *    53529  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    54045  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    54097  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    54549  format.c                 the number format of a training: to what the operands of its products are roun...
- *    54649  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    54687  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    55229  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    55414  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    55483  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    55520  own.c                    somebody else's model as an objective (api/trainable.h)
- *    55704  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    56497  lesson.c                 examples as tokens, and the batches of a step
- *    56856  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    57086  export.c                 the weights of a trainer as a model file
- *    57334  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    57446  checkpoint.c             everything that a training goes on with, in a file
- *    58340  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    58932  picture.c                the curve of a run as an SVG.
+ *    50829  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    50868  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    50933  documents.c              the texts of a corpus, one document after the other
+ *    51172  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    51366  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    51866  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    52176  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    52490  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    52865  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    53322  shape.c                  models from nothing
+ *    53639  schedule.c               the learning rate of a step
+ *    53685  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    54201  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    54253  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    54705  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    54805  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    54843  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    55385  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    55570  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    55639  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    55676  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    55860  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    56653  lesson.c                 examples as tokens, and the batches of a step
+ *    57012  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    57242  export.c                 the weights of a trainer as a model file
+ *    57490  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    57602  checkpoint.c             everything that a training goes on with, in a file
+ *    58496  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    59088  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    59769  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    59815  panel.c                  values of many ticks side by side, and products with them
- *    59938  gru.c                    a gated recurrent cell (Cho et al
- *    60019  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    60109  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    60169  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    60369  member.c                 the weights of one world model: how large, where, and how they begin
- *    60470  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    60693  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    60825  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    61004  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    61268  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    61442  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    61641  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    61744  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    62033  law.c                    the curve that the loss follows over many windows,
- *    62307  calibration.c            predictions that say how sure they are, held to what then happened
- *    62487  monitor.c                whether a run goes astray, and what should be done about it
- *    62739  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    62799  bandit.c                 which arm is worth it now
- *    63037  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    63181  phases.c                 which phase the next step belongs to, and for how long
- *    63420  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    63774  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    63843  residuals.c              what predictions got wrong
- *    64093  corrector.c              takes away what predicted coefficients get wrong again and again
- *    64252  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    64346  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    64444  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    64626  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    64714  plateau.c                whether a run stands still
- *    64799  horizons.c               how far ahead predictions are good for anything
- *    64888  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    64941  ramp.c                   how many batches a step should add up
- *    65006  tuning.c                 what could be made better while a run goes on
- *    65150  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    65265  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    65646  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    65973  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    66170  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    66509  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    66800  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    66875  moves.c                  how weights are moved, by each of the ways
- *    67081  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    67249  audit.c                  what a move is really worth: a trial
- *    67388  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    67663  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    67715  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    68120  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    59925  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    59971  panel.c                  values of many ticks side by side, and products with them
+ *    60094  gru.c                    a gated recurrent cell (Cho et al
+ *    60175  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    60265  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    60325  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    60525  member.c                 the weights of one world model: how large, where, and how they begin
+ *    60626  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    60849  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    60981  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    61160  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    61424  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    61598  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    61797  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    61900  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    62189  law.c                    the curve that the loss follows over many windows,
+ *    62463  calibration.c            predictions that say how sure they are, held to what then happened
+ *    62643  monitor.c                whether a run goes astray, and what should be done about it
+ *    62895  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    62955  bandit.c                 which arm is worth it now
+ *    63193  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    63337  phases.c                 which phase the next step belongs to, and for how long
+ *    63576  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    63930  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    63999  residuals.c              what predictions got wrong
+ *    64249  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    64408  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    64502  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    64600  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    64782  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    64870  plateau.c                whether a run stands still
+ *    64955  horizons.c               how far ahead predictions are good for anything
+ *    65044  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    65097  ramp.c                   how many batches a step should add up
+ *    65162  tuning.c                 what could be made better while a run goes on
+ *    65306  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    65421  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    65802  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    66129  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    66326  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    66665  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    66956  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    67031  moves.c                  how weights are moved, by each of the ways
+ *    67237  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    67405  audit.c                  what a move is really worth: a trial
+ *    67544  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    67819  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    67871  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    68276  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2645,7 +2645,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4ebf928d109b9b9a"
+#define HYBRID__SOURCE_ID "e9adc022345e08e4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -28261,8 +28261,9 @@ HYB_INLINE int64_t hyb_run_position(const int64_t run[9], int64_t b)
 
 /* ---- activations ----
  * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
- * Super-blocks: q: 256 int8; d: floats; c3, c6: int32, -124 and -32768 times the sum of q; s16: 16 int16, sums of 16;
- * b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact. */
+ * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; s16: 16 int16,
+ * sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact;
+ * s32: 8 int16, sums of 32; e16: 16 int32, -16 times the sums of 16. */
 HYB_INLINE size_t hyb_many32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_many32_part(int64_t k) { return hyb_align((size_t)k / 8, 64); }
 static size_t hyb_many32_bytes(int64_t k) { return (hyb_many32_d(k) + 3 * hyb_many32_part(k)) | 64; }
@@ -28270,7 +28271,9 @@ HYB_INLINE size_t hyb_many256_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_many256_part(int64_t k) { return hyb_align((size_t)k / 64, 64); }
 HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 3 * hyb_many256_part(k); }
 HYB_INLINE size_t hyb_many256_b16(int64_t k) { return hyb_many256_s16(k) + hyb_align((size_t)k / 8, 64); }
-static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_b16(k) + (size_t)k / 4) | 64; }
+HYB_INLINE size_t hyb_many256_s32(int64_t k) { return hyb_many256_b16(k) + (size_t)k / 4; }
+HYB_INLINE size_t hyb_many256_e16(int64_t k) { return hyb_many256_s32(k) + hyb_align((size_t)k / 16, 64); }
+static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e16(k) + (size_t)k / 4) | 64; }
 
 HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void *act)
 {
@@ -28292,37 +28295,59 @@ HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void
     }
 }
 
+/* Sums of neighbours: lane i holds v[2i] + v[2i + 1] of the 32 lanes of v0 and v1. */
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_pair_sums_avx512(__m512i v0, __m512i v1)
+{
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_add_epi32(_mm512_permutex2var_epi32(v0, even, v1),
+                            _mm512_permutex2var_epi32(v0, _mm512_add_epi32(even, _mm512_set1_epi32(1)), v1));
+}
+/* What is known of the sums of 256 int8 at q: to the tables of block `at` of a row. */
+HYB_TARGET_AVX512 static void hyb_many256_sums(const char *q, int64_t at, int64_t k, char *act)
+{
+    const __m512i top = _mm512_set1_epi8(-128), low4 = _mm512_set1_epi32(15);
+    char *c = act + hyb_many256_d(k) + at * 4;
+    HYB_ALIGN64 int32_t s8[32];
+    __m512i s16, s32, lo, hi;
+    int32_t sum;
+    int i;
+    for (i = 0; i < 4; i++) { /* bytes from 0 to 255: 8 * 128 too much */
+        __m512i s = _mm512_sad_epu8(_mm512_xor_si512(_mm512_load_si512(q + 64 * i), top), _mm512_setzero_si512());
+        _mm256_store_si256((__m256i *)(void *)(s8 + 8 * i),
+                           _mm256_sub_epi32(_mm512_cvtepi64_epi32(s), _mm256_set1_epi32(1024)));
+    }
+    s16 = hyb_pair_sums_avx512(_mm512_load_si512(s8), _mm512_load_si512(s8 + 16));
+    s32 = hyb_pair_sums_avx512(s16, s16);
+    sum = _mm512_reduce_add_epi32(s16);
+    hyb_store_u32(c + hyb_many256_part(k), (uint32_t)(-124 * sum));
+    hyb_store_u32(c + 2 * hyb_many256_part(k), (uint32_t)(-32768 * sum));
+    _mm256_store_si256((__m256i *)(void *)(act + hyb_many256_s16(k) + at * 32), _mm512_cvtepi32_epi16(s16));
+    _mm_store_si128((__m128i *)(void *)(act + hyb_many256_s32(k) + at * 16),
+                    _mm256_castsi256_si128(_mm512_cvtepi32_epi16(s32)));
+    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64,
+                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), s16), 4));
+    lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(s16, low4)));
+    hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(low4, s16)));
+    _mm512_store_si512(act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
+}
 HYB_TARGET_AVX512 static void hyb_many256_prepare(const float *x, int64_t k, void *act)
 {
-    char *base = (char *)act + hyb_many256_d(k);
-    float *d = (float *)(void *)base;
-    int32_t *c3 = (int32_t *)(void *)(base + hyb_many256_part(k)),
-            *c6 = (int32_t *)(void *)(base + 2 * hyb_many256_part(k));
+    float *d = (float *)(void *)((char *)act + hyb_many256_d(k));
     int64_t run[9], b;
     int i;
     hyb_runs(k / 256, run);
     for (b = 0; b < k / 256; b++, x += 256) {
-        int64_t at = hyb_run_position(run, b);
-        int16_t *s16 = (int16_t *)(void *)((char *)act + hyb_many256_s16(k)) + at * 16;
+        const int64_t at = hyb_run_position(run, b);
         char *q = (char *)act + at * 256;
-        __m512i a = _mm512_setzero_si512(), hi, lo;
+        __m512i a = _mm512_setzero_si512();
         float id;
-        int sum;
         for (i = 0; i < 16; i++) a = _mm512_max_epu32(a, hyb_abs_bits_avx512(_mm512_loadu_ps(x + i * 16)));
         d[at] = hyb_bits_f32(_mm512_reduce_max_epu32(a)) / 127.0f;
         id = hyb_act_inverse(d[at]);
-        for (i = 0; i < 16; i++) {
-            __m512i v = hyb_quant16_avx512(_mm512_loadu_ps(x + i * 16), id);
-            _mm_store_si128((__m128i *)(void *)(q + i * 16), _mm512_cvtepi32_epi8(v));
-            s16[i] = (int16_t)_mm512_reduce_add_epi32(v);
-        }
-        a = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(const void *)s16));
-        sum = _mm512_reduce_add_epi32(a);
-        c3[at] = -124 * sum;
-        c6[at] = -32768 * sum;
-        lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(15))));
-        hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(_mm512_set1_epi32(15), a)));
-        _mm512_store_si512((char *)act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
+        for (i = 0; i < 16; i++)
+            _mm_store_si128((__m128i *)(void *)(q + i * 16),
+                            _mm512_cvtepi32_epi8(hyb_quant16_avx512(_mm512_loadu_ps(x + i * 16), id)));
+        hyb_many256_sums(q, at, k, (char *)act);
     }
 }
 static const hyb_act_format hyb_many32_avx512 = { hyb_many32_bytes, hyb_many32_prepare };
@@ -28332,8 +28357,16 @@ static const hyb_act_format hyb_many256_avx512 = { hyb_many256_bytes, hyb_many25
  * Of a 32-weight block, HYB_PANEL32 bytes: 8 vectors of signed weights, d[16], m[16] (floats).
  * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K:
  * plus 124); then 64 vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16
- * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16. */
+ * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16.
+ * Q4_K and Q5_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low word
+ * of a dword; 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16 times the scales of such pairs; d[16],
+ * dmin[16]. */
 enum {
+    HYB_APART256_SC = 4096,
+    HYB_APART256_M = 4608,
+    HYB_APART256_R = 4864,
+    HYB_APART256_D = 5120,
+    HYB_APART256 = 5248,
     HYB_PANEL32 = 640,
     HYB_PANEL32_D = 512,
     HYB_PANEL32_M = 576,
@@ -28439,6 +28472,16 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_product_avx512(__m512i q, __m512i sc
     hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_and_si512(q, _mm512_set1_epi16(0xFF)), sc),
                             _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), sc), 0, at);
 }
+/* Bytes 0 and 1 of every dword of v as a pair of words, then bytes 2 and 3; times a power of two. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_pairs_avx512(__m512i v, unsigned shift, char *to)
+{
+    const __m512i at = _mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
+    int j;
+    for (j = 0; j < 2; j++) {
+        const __m512i pairs = _mm512_shuffle_epi8(v, _mm512_add_epi8(at, _mm512_set1_epi16((short)(2 * j))));
+        _mm512_store_si512(to + j * 64, _mm512_slli_epi16(pairs, shift));
+    }
+}
 /* Mins of 4 sub-blocks of 16 (a byte each of every dword) to the two forms of the panel; first: the number of the
  * first one. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_mins_avx512(__m512i m, int first, char *panel)
@@ -28449,19 +28492,20 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_mins_avx512(__m512i m, int first, ch
             _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(m, (unsigned)(8 * j)), _mm512_set1_epi32(255))));
         _mm512_store_si512(panel + HYB_PANEL256_MB + (first + j) * 64, _mm512_or_si512(f, _mm512_srli_epi32(f, 16)));
     }
-    for (j = 0; j < 2; j++) {
-        __m512i at =
-            _mm512_add_epi8(_mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000),
-                            _mm512_set1_epi16((short)(2 * j)));
-        _mm512_store_si512(panel + HYB_PANEL256_MS + (first / 2 + j) * 64, _mm512_shuffle_epi8(m, at));
-    }
+    hyb_store_pairs_avx512(m, 0, panel + HYB_PANEL256_MS + first / 2 * 64);
 }
-HYB_INLINE HYB_TARGET_AVX512 void hyb_store_scales_avx512(__m512i heads, bool affine, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_heads_avx512(__m512i heads, bool affine, char *d)
 {
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
+    _mm512_store_ps((float *)(void *)d, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
     if (affine)
-        _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D + 64),
+        _mm512_store_ps((float *)(void *)(d + 64),
                         _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))));
+}
+
+/* Without AMX: the scale of sub-block s of 16 rows. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_apart_avx512(__m512i words, int s, char *panel)
+{
+    _mm512_store_si512(panel + HYB_APART256_SC + s * 64, _mm512_and_si512(words, _mm512_set1_epi32(0xFFFF)));
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *panel)
@@ -28473,7 +28517,7 @@ HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *pane
         sc[j] = _mm512_and_si512(o[j], _mm512_set1_epi8(15));
         hyb_store_mins_avx512(_mm512_and_si512(_mm512_srli_epi16(o[j], 4), _mm512_set1_epi8(15)), j * 4, panel);
     }
-    hyb_store_scales_avx512(hyb_dwords_avx512(rows, 80), true, panel);
+    hyb_store_heads_avx512(hyb_dwords_avx512(rows, 80), true, panel + HYB_PANEL256_D);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx512(rows, 16 + (size_t)(32 * h + 16 * p), o);
@@ -28506,7 +28550,7 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
     sc[3] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[1], 4), low4),
                             _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
     for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
-    hyb_store_scales_avx512(o[3], false, panel);
+    hyb_store_heads_avx512(o[3], false, panel + HYB_PANEL256_D);
     hyb_piece_avx512(rows, 0, hm[0]);
     hyb_piece_avx512(rows, 16, hm[1]);
     for (h = 0; h < 2; h++)
@@ -28531,21 +28575,25 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
         }
 }
 
-/* Q4_K, and Q5_K with its fifth bits. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, char *panel)
+/* Q4_K, and Q5_K with its fifth bits. apart: as without AMX. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30),
                   bit4 = _mm512_set1_epi8(16);
     __m512i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
     hyb_piece_avx512(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
-    hyb_store_scales_avx512(o[0], true, panel);
+    hyb_store_heads_avx512(o[0], true, panel + (apart ? HYB_APART256_D : HYB_PANEL256_D));
     sc[0] = _mm512_and_si512(o[1], low6);
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
     m[0] = _mm512_and_si512(o[2], low6);
     m[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[3], 4), low4),
                            _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
-    for (j = 0; j < 4; j++) { /* each min counts for two groups of 16 */
+    for (j = 0; apart && j < 2; j++) {
+        hyb_store_pairs_avx512(m[j], 0, panel + HYB_APART256_M + j * 128);
+        if (five) hyb_store_pairs_avx512(sc[j], 4, panel + HYB_APART256_R + j * 128);
+    }
+    for (j = 0; !apart && j < 4; j++) { /* each min counts for two groups of 16 */
         __m512i at = _mm512_add_epi8(_mm512_set4_epi32(0x0D0D0C0C, 0x09090808, 0x05050404, 0x01010000),
                                      _mm512_set1_epi8((char)(j % 2 * 2)));
         hyb_store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
@@ -28559,23 +28607,37 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
             hyb_piece_avx512(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
             for (s = 2 * c; s < 2 * c + 2; s++) {
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
+                if (apart) hyb_store_apart_avx512(scale, s, panel);
                 for (j = 0; j < 4; j++) {
+                    char *to = panel + (s * 8 + p * 4 + j) * 64;
                     __m512i q = _mm512_and_si512(s % 2 ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
                     if (five)
                         q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p][j], _mm512_set1_epi32(4 - s)), bit4,
                                                       0xF8);
-                    hyb_store_product_avx512(q, scale, panel + (s * 8 + p * 4 + j) * 64);
+                    if (apart)
+                        _mm512_store_si512(to, q);
+                    else
+                        hyb_store_product_avx512(q, scale, to);
                 }
             }
         }
 }
 HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel)
 {
-    hyb_panel_k45_avx512(rows, false, panel);
+    hyb_panel_k45_avx512(rows, false, false, panel);
 }
 HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel)
 {
-    hyb_panel_k45_avx512(rows, true, panel);
+    hyb_panel_k45_avx512(rows, true, false, panel);
+}
+
+HYB_TARGET_AVX512 static void hyb_apart_q4_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, false, true, panel);
+}
+HYB_TARGET_AVX512 static void hyb_apart_q5_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, true, true, panel);
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
@@ -28785,6 +28847,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
     #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
             HYB_EACH8(HYB_X)
     #undef HYB_X
+            HYB_UNROLL
             for (q = 0; q < 8; q++) {
                 __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
@@ -28813,7 +28876,25 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
 HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
 HYB_TARGET_AVX512 static void hyb_tile32_vnni_affine(const hyb_tile *tile) { hyb_tile32_vnni(tile, true); }
 
-/* two: the panel has high bytes. affine: it has mins. correction: 0, or which of c3, c6 (1, 2) starts the sums. */
+/* A super-block's sums join those of the blocks before: v = t * d_x + v, t = isum * d - msum * dmin. dw: d[16], and
+ * dmin[16] where there are mins. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i isum[8], const __m512i msum[8],
+                                                     const float *dw, bool affine, const char *const d[2],
+                                                     size_t stride)
+{
+    const size_t stride3 = 3 * stride;
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum[i]), _mm512_load_ps(dw)); \
+            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[i]), _mm512_load_ps(dw + 16), t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
+        }
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+}
+
+/* Q2_K, Q3_K, Q6_K, whose bytes hold q times its scale. two: the panel has high bytes. affine: it has mins. correction:
+ * 0, or which of c3, c6 (1, 2) starts the sums. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool two, bool affine, int correction)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
@@ -28834,9 +28915,8 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
         HYB_EACH8(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
+            const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
             __m512i s[8], h[8];
-            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D)), dm = dw;
-            if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D + 64));
     #define HYB_X(i) \
         s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
         h[i] = _mm512_setzero_si512();
@@ -28853,8 +28933,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
     #undef HYB_X
             }
     #define HYB_X(i) \
-        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); \
-        h[i] = _mm512_setzero_si512();
+        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8));
             HYB_EACH8(HYB_X)
     #undef HYB_X
             if (affine)
@@ -28864,14 +28943,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
                     HYB_EACH8(HYB_X)
     #undef HYB_X
                 }
-    #define HYB_X(i) \
-        { \
-            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw); \
-            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t); \
-            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
-        }
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
+            hyb_join256_avx512(v, s, h, dw, affine, d, stride);
             panel += HYB_PANEL256;
             x[0] += 256;
             x[1] += 256;
@@ -28887,13 +28959,90 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
 }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, false, 1); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q45(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, true, 0); }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
 
+/* Q4_K and Q5_K: bytes hold q alone. The products of 16 weights (of Q5_K: less an offset of 16, that the sums begin
+ * with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q times
+ * its scale would take two planes of bytes. The offset is not part of the weights: it comes back with the sums of 32.
+ * (Of Q6_K only 8 products fit: then two planes are faster.) */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool five)
+{
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride;
+    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2];
+    HYB_ALIGN64 float waiting[3][256];
+    int64_t run[9], at;
+    int j, q, n;
+    x[0] = tile->acts;
+    d[0] = x[0] + hyb_many256_d(tile->k);
+    e[0] = x[0] + hyb_many256_e16(tile->k);
+    s32[0] = x[0] + hyb_many256_s32(tile->k);
+    x[1] = x[0] + 4 * stride;
+    d[1] = d[0] + 4 * stride;
+    e[1] = e[0] + 4 * stride;
+    s32[1] = s32[0] + 4 * stride;
+    hyb_runs(tile->k / 256, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
+            __m512i s[8], h[8];
+    #define HYB_X(i) h[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (n = 0; n < 16; n++) {
+                const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + n / 2 * 64);
+    #define HYB_X(i) s[i] = five ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+                HYB_UNROLL
+                for (q = 4 * n; q < 4 * n + 4; q++) {
+                    __m512i w = _mm512_load_si512(panel + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
+                    HYB_EACH8(HYB_X)
+    #undef HYB_X
+                }
+    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], s[i], scale);
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+    #define HYB_X(i) s[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (q = 0; q < 4; q++) {
+                const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
+                __m512i r = m;
+                if (five) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
+    #define HYB_X(i) \
+        s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
+        if (five) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+            hyb_join256_avx512(v, h, s, dw, true, d, stride);
+            panel += HYB_APART256;
+            for (n = 0; n < 2; n++) {
+                x[n] += 256;
+                d[n] += 4;
+                e[n] += 64;
+                s32[n] += 16;
+            }
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, false); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, true); }
+
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
-    #define HYB_KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end) \
+    /* panel: how the panel is made, and its bytes of a block. */
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
-            hyb_panel_##type, tile, begin, end, tile_rows, family, HYB_PANEL##family, sizeof(hyb_block_##type), \
+            panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
@@ -28901,16 +29050,19 @@ HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_ti
             &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
             hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
         };
-HYB_KERNEL_PANELS(avx512, q4_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q4_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q8_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q2_K, 256, hyb_tile256_vnni_q2, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q3_K, 256, hyb_tile256_vnni_q3, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q4_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
+    #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, NULL, NULL)
+HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
+HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q5_1, 32, hyb_panel_q5_1, HYB_PANEL32, hyb_tile32_vnni_affine)
+HYB_KERNEL_VNNI(q8_0, 32, hyb_panel_q8_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q2_K, 256, hyb_panel_q2_K, HYB_PANEL256, hyb_tile256_vnni_q2)
+HYB_KERNEL_VNNI(q3_K, 256, hyb_panel_q3_K, HYB_PANEL256, hyb_tile256_vnni_q3)
+HYB_KERNEL_VNNI(q4_K, 256, hyb_apart_q4_K, HYB_APART256, hyb_tile256_apart_q4)
+HYB_KERNEL_VNNI(q5_K, 256, hyb_apart_q5_K, HYB_APART256, hyb_tile256_apart_q5)
+HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K, HYB_PANEL256, hyb_tile256_vnni_q6)
+    #undef HYB_KERNEL_VNNI
 
 #endif
 /* ==== end src/compute/cpu/int/gemm.c ==== */
@@ -29126,16 +29278,20 @@ HYB_TARGET_AMX static void hyb_tile256_amx_q3(const hyb_tile *tile) { hyb_tile25
 HYB_TARGET_AMX static void hyb_tile256_amx_q45(const hyb_tile *tile) { hyb_tile256_amx(tile, true, true, 0); }
 HYB_TARGET_AMX static void hyb_tile256_amx_q6(const hyb_tile *tile) { hyb_tile256_amx(tile, true, false, 2); }
 
-HYB_KERNEL_PANELS(amx, q4_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q4_1, 32, hyb_tile32_amx_affine, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_1, 32, hyb_tile32_amx_affine, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q8_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q2_K, 256, hyb_tile256_amx_q2, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q3_K, 256, hyb_tile256_amx_q3, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q4_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx_end)
+    #define HYB_KERNEL_AMX(type, family, tile) \
+        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, hyb_amx_begin, \
+                          hyb_amx_end)
+HYB_KERNEL_AMX(q4_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q4_1, 32, hyb_tile32_amx_affine)
+HYB_KERNEL_AMX(q5_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q5_1, 32, hyb_tile32_amx_affine)
+HYB_KERNEL_AMX(q8_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q2_K, 256, hyb_tile256_amx_q2)
+HYB_KERNEL_AMX(q3_K, 256, hyb_tile256_amx_q3)
+HYB_KERNEL_AMX(q4_K, 256, hyb_tile256_amx_q45)
+HYB_KERNEL_AMX(q5_K, 256, hyb_tile256_amx_q45)
+HYB_KERNEL_AMX(q6_K, 256, hyb_tile256_amx_q6)
+    #undef HYB_KERNEL_AMX
 
 #endif
 /* ==== end src/compute/cpu/int/amx.c ==== */
@@ -68733,7 +68889,9 @@ HYB_COLD_END
 #undef HYB_J_TEXT_FILTER
 #undef HYB_KEEP
 #undef HYB_KERNEL
+#undef HYB_KERNEL_AMX
 #undef HYB_KERNEL_PANELS
+#undef HYB_KERNEL_VNNI
 #undef HYB_KL_FREE
 #undef HYB_KL_POSTERIOR
 #undef HYB_KL_PRIOR

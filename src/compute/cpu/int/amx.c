@@ -211,16 +211,20 @@ HYB_TARGET_AMX static void hyb_tile256_amx_q3(const hyb_tile *tile) { hyb_tile25
 HYB_TARGET_AMX static void hyb_tile256_amx_q45(const hyb_tile *tile) { hyb_tile256_amx(tile, true, true, 0); }
 HYB_TARGET_AMX static void hyb_tile256_amx_q6(const hyb_tile *tile) { hyb_tile256_amx(tile, true, false, 2); }
 
-HYB_KERNEL_PANELS(amx, q4_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q4_1, 32, hyb_tile32_amx_affine, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_1, 32, hyb_tile32_amx_affine, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q8_0, 32, hyb_tile32_amx_plain, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q2_K, 256, hyb_tile256_amx_q2, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q3_K, 256, hyb_tile256_amx_q3, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q4_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q5_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_amx_end)
-HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx_end)
+    #define HYB_KERNEL_AMX(type, family, tile) \
+        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, hyb_amx_begin, \
+                          hyb_amx_end)
+HYB_KERNEL_AMX(q4_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q4_1, 32, hyb_tile32_amx_affine)
+HYB_KERNEL_AMX(q5_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q5_1, 32, hyb_tile32_amx_affine)
+HYB_KERNEL_AMX(q8_0, 32, hyb_tile32_amx_plain)
+HYB_KERNEL_AMX(q2_K, 256, hyb_tile256_amx_q2)
+HYB_KERNEL_AMX(q3_K, 256, hyb_tile256_amx_q3)
+HYB_KERNEL_AMX(q4_K, 256, hyb_tile256_amx_q45)
+HYB_KERNEL_AMX(q5_K, 256, hyb_tile256_amx_q45)
+HYB_KERNEL_AMX(q6_K, 256, hyb_tile256_amx_q6)
+    #undef HYB_KERNEL_AMX
 
 #endif
 #endif

@@ -163,6 +163,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
     #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
             HYB_EACH8(HYB_X)
     #undef HYB_X
+            HYB_UNROLL
             for (q = 0; q < 8; q++) {
                 __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
@@ -191,7 +192,25 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
 HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
 HYB_TARGET_AVX512 static void hyb_tile32_vnni_affine(const hyb_tile *tile) { hyb_tile32_vnni(tile, true); }
 
-/* two: the panel has high bytes. affine: it has mins. correction: 0, or which of c3, c6 (1, 2) starts the sums. */
+/* A super-block's sums join those of the blocks before: v = t * d_x + v, t = isum * d - msum * dmin. dw: d[16], and
+ * dmin[16] where there are mins. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i isum[8], const __m512i msum[8],
+                                                     const float *dw, bool affine, const char *const d[2],
+                                                     size_t stride)
+{
+    const size_t stride3 = 3 * stride;
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum[i]), _mm512_load_ps(dw)); \
+            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[i]), _mm512_load_ps(dw + 16), t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
+        }
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+}
+
+/* Q2_K, Q3_K, Q6_K, whose bytes hold q times its scale. two: the panel has high bytes. affine: it has mins. correction:
+ * 0, or which of c3, c6 (1, 2) starts the sums. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool two, bool affine, int correction)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
@@ -212,9 +231,8 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
         HYB_EACH8(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
+            const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
             __m512i s[8], h[8];
-            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D)), dm = dw;
-            if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D + 64));
     #define HYB_X(i) \
         s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
         h[i] = _mm512_setzero_si512();
@@ -231,8 +249,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
     #undef HYB_X
             }
     #define HYB_X(i) \
-        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); \
-        h[i] = _mm512_setzero_si512();
+        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8));
             HYB_EACH8(HYB_X)
     #undef HYB_X
             if (affine)
@@ -242,14 +259,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
                     HYB_EACH8(HYB_X)
     #undef HYB_X
                 }
-    #define HYB_X(i) \
-        { \
-            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw); \
-            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t); \
-            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
-        }
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
+            hyb_join256_avx512(v, s, h, dw, affine, d, stride);
             panel += HYB_PANEL256;
             x[0] += 256;
             x[1] += 256;
@@ -265,13 +275,90 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
 }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, false, 1); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q45(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, true, 0); }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
 
+/* Q4_K and Q5_K: bytes hold q alone. The products of 16 weights (of Q5_K: less an offset of 16, that the sums begin
+ * with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q times
+ * its scale would take two planes of bytes. The offset is not part of the weights: it comes back with the sums of 32.
+ * (Of Q6_K only 8 products fit: then two planes are faster.) */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool five)
+{
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride;
+    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2];
+    HYB_ALIGN64 float waiting[3][256];
+    int64_t run[9], at;
+    int j, q, n;
+    x[0] = tile->acts;
+    d[0] = x[0] + hyb_many256_d(tile->k);
+    e[0] = x[0] + hyb_many256_e16(tile->k);
+    s32[0] = x[0] + hyb_many256_s32(tile->k);
+    x[1] = x[0] + 4 * stride;
+    d[1] = d[0] + 4 * stride;
+    e[1] = e[0] + 4 * stride;
+    s32[1] = s32[0] + 4 * stride;
+    hyb_runs(tile->k / 256, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
+            __m512i s[8], h[8];
+    #define HYB_X(i) h[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (n = 0; n < 16; n++) {
+                const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + n / 2 * 64);
+    #define HYB_X(i) s[i] = five ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+                HYB_UNROLL
+                for (q = 4 * n; q < 4 * n + 4; q++) {
+                    __m512i w = _mm512_load_si512(panel + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
+                    HYB_EACH8(HYB_X)
+    #undef HYB_X
+                }
+    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], s[i], scale);
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+    #define HYB_X(i) s[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (q = 0; q < 4; q++) {
+                const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
+                __m512i r = m;
+                if (five) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
+    #define HYB_X(i) \
+        s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
+        if (five) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+            hyb_join256_avx512(v, h, s, dw, true, d, stride);
+            panel += HYB_APART256;
+            for (n = 0; n < 2; n++) {
+                x[n] += 256;
+                d[n] += 4;
+                e[n] += 64;
+                s32[n] += 16;
+            }
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, false); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, true); }
+
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
-    #define HYB_KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end) \
+    /* panel: how the panel is made, and its bytes of a block. */
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
-            hyb_panel_##type, tile, begin, end, tile_rows, family, HYB_PANEL##family, sizeof(hyb_block_##type), \
+            panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
@@ -279,16 +366,19 @@ HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_ti
             &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
             hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
         };
-HYB_KERNEL_PANELS(avx512, q4_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q4_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q8_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q2_K, 256, hyb_tile256_vnni_q2, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q3_K, 256, hyb_tile256_vnni_q3, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q4_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q5_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
-HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
+    #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, NULL, NULL)
+HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
+HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q5_1, 32, hyb_panel_q5_1, HYB_PANEL32, hyb_tile32_vnni_affine)
+HYB_KERNEL_VNNI(q8_0, 32, hyb_panel_q8_0, HYB_PANEL32, hyb_tile32_vnni_plain)
+HYB_KERNEL_VNNI(q2_K, 256, hyb_panel_q2_K, HYB_PANEL256, hyb_tile256_vnni_q2)
+HYB_KERNEL_VNNI(q3_K, 256, hyb_panel_q3_K, HYB_PANEL256, hyb_tile256_vnni_q3)
+HYB_KERNEL_VNNI(q4_K, 256, hyb_apart_q4_K, HYB_APART256, hyb_tile256_apart_q4)
+HYB_KERNEL_VNNI(q5_K, 256, hyb_apart_q5_K, HYB_APART256, hyb_tile256_apart_q5)
+HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K, HYB_PANEL256, hyb_tile256_vnni_q6)
+    #undef HYB_KERNEL_VNNI
 
 #endif
 #endif

@@ -35,8 +35,9 @@ HYB_INLINE int64_t hyb_run_position(const int64_t run[9], int64_t b)
 
 /* ---- activations ----
  * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
- * Super-blocks: q: 256 int8; d: floats; c3, c6: int32, -124 and -32768 times the sum of q; s16: 16 int16, sums of 16;
- * b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact. */
+ * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; s16: 16 int16,
+ * sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact;
+ * s32: 8 int16, sums of 32; e16: 16 int32, -16 times the sums of 16. */
 HYB_INLINE size_t hyb_many32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_many32_part(int64_t k) { return hyb_align((size_t)k / 8, 64); }
 static size_t hyb_many32_bytes(int64_t k) { return (hyb_many32_d(k) + 3 * hyb_many32_part(k)) | 64; }
@@ -44,7 +45,9 @@ HYB_INLINE size_t hyb_many256_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_many256_part(int64_t k) { return hyb_align((size_t)k / 64, 64); }
 HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 3 * hyb_many256_part(k); }
 HYB_INLINE size_t hyb_many256_b16(int64_t k) { return hyb_many256_s16(k) + hyb_align((size_t)k / 8, 64); }
-static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_b16(k) + (size_t)k / 4) | 64; }
+HYB_INLINE size_t hyb_many256_s32(int64_t k) { return hyb_many256_b16(k) + (size_t)k / 4; }
+HYB_INLINE size_t hyb_many256_e16(int64_t k) { return hyb_many256_s32(k) + hyb_align((size_t)k / 16, 64); }
+static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e16(k) + (size_t)k / 4) | 64; }
 
 HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void *act)
 {
@@ -66,37 +69,59 @@ HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void
     }
 }
 
+/* Sums of neighbours: lane i holds v[2i] + v[2i + 1] of the 32 lanes of v0 and v1. */
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_pair_sums_avx512(__m512i v0, __m512i v1)
+{
+    const __m512i even = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+    return _mm512_add_epi32(_mm512_permutex2var_epi32(v0, even, v1),
+                            _mm512_permutex2var_epi32(v0, _mm512_add_epi32(even, _mm512_set1_epi32(1)), v1));
+}
+/* What is known of the sums of 256 int8 at q: to the tables of block `at` of a row. */
+HYB_TARGET_AVX512 static void hyb_many256_sums(const char *q, int64_t at, int64_t k, char *act)
+{
+    const __m512i top = _mm512_set1_epi8(-128), low4 = _mm512_set1_epi32(15);
+    char *c = act + hyb_many256_d(k) + at * 4;
+    HYB_ALIGN64 int32_t s8[32];
+    __m512i s16, s32, lo, hi;
+    int32_t sum;
+    int i;
+    for (i = 0; i < 4; i++) { /* bytes from 0 to 255: 8 * 128 too much */
+        __m512i s = _mm512_sad_epu8(_mm512_xor_si512(_mm512_load_si512(q + 64 * i), top), _mm512_setzero_si512());
+        _mm256_store_si256((__m256i *)(void *)(s8 + 8 * i),
+                           _mm256_sub_epi32(_mm512_cvtepi64_epi32(s), _mm256_set1_epi32(1024)));
+    }
+    s16 = hyb_pair_sums_avx512(_mm512_load_si512(s8), _mm512_load_si512(s8 + 16));
+    s32 = hyb_pair_sums_avx512(s16, s16);
+    sum = _mm512_reduce_add_epi32(s16);
+    hyb_store_u32(c + hyb_many256_part(k), (uint32_t)(-124 * sum));
+    hyb_store_u32(c + 2 * hyb_many256_part(k), (uint32_t)(-32768 * sum));
+    _mm256_store_si256((__m256i *)(void *)(act + hyb_many256_s16(k) + at * 32), _mm512_cvtepi32_epi16(s16));
+    _mm_store_si128((__m128i *)(void *)(act + hyb_many256_s32(k) + at * 16),
+                    _mm256_castsi256_si128(_mm512_cvtepi32_epi16(s32)));
+    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64,
+                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), s16), 4));
+    lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(s16, low4)));
+    hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(low4, s16)));
+    _mm512_store_si512(act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
+}
 HYB_TARGET_AVX512 static void hyb_many256_prepare(const float *x, int64_t k, void *act)
 {
-    char *base = (char *)act + hyb_many256_d(k);
-    float *d = (float *)(void *)base;
-    int32_t *c3 = (int32_t *)(void *)(base + hyb_many256_part(k)),
-            *c6 = (int32_t *)(void *)(base + 2 * hyb_many256_part(k));
+    float *d = (float *)(void *)((char *)act + hyb_many256_d(k));
     int64_t run[9], b;
     int i;
     hyb_runs(k / 256, run);
     for (b = 0; b < k / 256; b++, x += 256) {
-        int64_t at = hyb_run_position(run, b);
-        int16_t *s16 = (int16_t *)(void *)((char *)act + hyb_many256_s16(k)) + at * 16;
+        const int64_t at = hyb_run_position(run, b);
         char *q = (char *)act + at * 256;
-        __m512i a = _mm512_setzero_si512(), hi, lo;
+        __m512i a = _mm512_setzero_si512();
         float id;
-        int sum;
         for (i = 0; i < 16; i++) a = _mm512_max_epu32(a, hyb_abs_bits_avx512(_mm512_loadu_ps(x + i * 16)));
         d[at] = hyb_bits_f32(_mm512_reduce_max_epu32(a)) / 127.0f;
         id = hyb_act_inverse(d[at]);
-        for (i = 0; i < 16; i++) {
-            __m512i v = hyb_quant16_avx512(_mm512_loadu_ps(x + i * 16), id);
-            _mm_store_si128((__m128i *)(void *)(q + i * 16), _mm512_cvtepi32_epi8(v));
-            s16[i] = (int16_t)_mm512_reduce_add_epi32(v);
-        }
-        a = _mm512_cvtepi16_epi32(_mm256_load_si256((const __m256i *)(const void *)s16));
-        sum = _mm512_reduce_add_epi32(a);
-        c3[at] = -124 * sum;
-        c6[at] = -32768 * sum;
-        lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(a, _mm512_set1_epi32(15))));
-        hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(_mm512_set1_epi32(15), a)));
-        _mm512_store_si512((char *)act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
+        for (i = 0; i < 16; i++)
+            _mm_store_si128((__m128i *)(void *)(q + i * 16),
+                            _mm512_cvtepi32_epi8(hyb_quant16_avx512(_mm512_loadu_ps(x + i * 16), id)));
+        hyb_many256_sums(q, at, k, (char *)act);
     }
 }
 static const hyb_act_format hyb_many32_avx512 = { hyb_many32_bytes, hyb_many32_prepare };
@@ -106,8 +131,16 @@ static const hyb_act_format hyb_many256_avx512 = { hyb_many256_bytes, hyb_many25
  * Of a 32-weight block, HYB_PANEL32 bytes: 8 vectors of signed weights, d[16], m[16] (floats).
  * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K:
  * plus 124); then 64 vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16
- * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16. */
+ * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16.
+ * Q4_K and Q5_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low word
+ * of a dword; 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16 times the scales of such pairs; d[16],
+ * dmin[16]. */
 enum {
+    HYB_APART256_SC = 4096,
+    HYB_APART256_M = 4608,
+    HYB_APART256_R = 4864,
+    HYB_APART256_D = 5120,
+    HYB_APART256 = 5248,
     HYB_PANEL32 = 640,
     HYB_PANEL32_D = 512,
     HYB_PANEL32_M = 576,
@@ -213,6 +246,16 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_product_avx512(__m512i q, __m512i sc
     hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_and_si512(q, _mm512_set1_epi16(0xFF)), sc),
                             _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), sc), 0, at);
 }
+/* Bytes 0 and 1 of every dword of v as a pair of words, then bytes 2 and 3; times a power of two. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_pairs_avx512(__m512i v, unsigned shift, char *to)
+{
+    const __m512i at = _mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
+    int j;
+    for (j = 0; j < 2; j++) {
+        const __m512i pairs = _mm512_shuffle_epi8(v, _mm512_add_epi8(at, _mm512_set1_epi16((short)(2 * j))));
+        _mm512_store_si512(to + j * 64, _mm512_slli_epi16(pairs, shift));
+    }
+}
 /* Mins of 4 sub-blocks of 16 (a byte each of every dword) to the two forms of the panel; first: the number of the
  * first one. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_mins_avx512(__m512i m, int first, char *panel)
@@ -223,19 +266,20 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_mins_avx512(__m512i m, int first, ch
             _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(m, (unsigned)(8 * j)), _mm512_set1_epi32(255))));
         _mm512_store_si512(panel + HYB_PANEL256_MB + (first + j) * 64, _mm512_or_si512(f, _mm512_srli_epi32(f, 16)));
     }
-    for (j = 0; j < 2; j++) {
-        __m512i at =
-            _mm512_add_epi8(_mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000),
-                            _mm512_set1_epi16((short)(2 * j)));
-        _mm512_store_si512(panel + HYB_PANEL256_MS + (first / 2 + j) * 64, _mm512_shuffle_epi8(m, at));
-    }
+    hyb_store_pairs_avx512(m, 0, panel + HYB_PANEL256_MS + first / 2 * 64);
 }
-HYB_INLINE HYB_TARGET_AVX512 void hyb_store_scales_avx512(__m512i heads, bool affine, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_heads_avx512(__m512i heads, bool affine, char *d)
 {
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
+    _mm512_store_ps((float *)(void *)d, _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
     if (affine)
-        _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D + 64),
+        _mm512_store_ps((float *)(void *)(d + 64),
                         _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))));
+}
+
+/* Without AMX: the scale of sub-block s of 16 rows. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_store_apart_avx512(__m512i words, int s, char *panel)
+{
+    _mm512_store_si512(panel + HYB_APART256_SC + s * 64, _mm512_and_si512(words, _mm512_set1_epi32(0xFFFF)));
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *panel)
@@ -247,7 +291,7 @@ HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *pane
         sc[j] = _mm512_and_si512(o[j], _mm512_set1_epi8(15));
         hyb_store_mins_avx512(_mm512_and_si512(_mm512_srli_epi16(o[j], 4), _mm512_set1_epi8(15)), j * 4, panel);
     }
-    hyb_store_scales_avx512(hyb_dwords_avx512(rows, 80), true, panel);
+    hyb_store_heads_avx512(hyb_dwords_avx512(rows, 80), true, panel + HYB_PANEL256_D);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx512(rows, 16 + (size_t)(32 * h + 16 * p), o);
@@ -280,7 +324,7 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
     sc[3] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[1], 4), low4),
                             _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
     for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
-    hyb_store_scales_avx512(o[3], false, panel);
+    hyb_store_heads_avx512(o[3], false, panel + HYB_PANEL256_D);
     hyb_piece_avx512(rows, 0, hm[0]);
     hyb_piece_avx512(rows, 16, hm[1]);
     for (h = 0; h < 2; h++)
@@ -305,21 +349,25 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
         }
 }
 
-/* Q4_K, and Q5_K with its fifth bits. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, char *panel)
+/* Q4_K, and Q5_K with its fifth bits. apart: as without AMX. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30),
                   bit4 = _mm512_set1_epi8(16);
     __m512i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
     hyb_piece_avx512(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
-    hyb_store_scales_avx512(o[0], true, panel);
+    hyb_store_heads_avx512(o[0], true, panel + (apart ? HYB_APART256_D : HYB_PANEL256_D));
     sc[0] = _mm512_and_si512(o[1], low6);
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
     m[0] = _mm512_and_si512(o[2], low6);
     m[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[3], 4), low4),
                            _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
-    for (j = 0; j < 4; j++) { /* each min counts for two groups of 16 */
+    for (j = 0; apart && j < 2; j++) {
+        hyb_store_pairs_avx512(m[j], 0, panel + HYB_APART256_M + j * 128);
+        if (five) hyb_store_pairs_avx512(sc[j], 4, panel + HYB_APART256_R + j * 128);
+    }
+    for (j = 0; !apart && j < 4; j++) { /* each min counts for two groups of 16 */
         __m512i at = _mm512_add_epi8(_mm512_set4_epi32(0x0D0D0C0C, 0x09090808, 0x05050404, 0x01010000),
                                      _mm512_set1_epi8((char)(j % 2 * 2)));
         hyb_store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
@@ -333,23 +381,37 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
             hyb_piece_avx512(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
             for (s = 2 * c; s < 2 * c + 2; s++) {
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
+                if (apart) hyb_store_apart_avx512(scale, s, panel);
                 for (j = 0; j < 4; j++) {
+                    char *to = panel + (s * 8 + p * 4 + j) * 64;
                     __m512i q = _mm512_and_si512(s % 2 ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
                     if (five)
                         q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p][j], _mm512_set1_epi32(4 - s)), bit4,
                                                       0xF8);
-                    hyb_store_product_avx512(q, scale, panel + (s * 8 + p * 4 + j) * 64);
+                    if (apart)
+                        _mm512_store_si512(to, q);
+                    else
+                        hyb_store_product_avx512(q, scale, to);
                 }
             }
         }
 }
 HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel)
 {
-    hyb_panel_k45_avx512(rows, false, panel);
+    hyb_panel_k45_avx512(rows, false, false, panel);
 }
 HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel)
 {
-    hyb_panel_k45_avx512(rows, true, panel);
+    hyb_panel_k45_avx512(rows, true, false, panel);
+}
+
+HYB_TARGET_AVX512 static void hyb_apart_q4_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, false, true, panel);
+}
+HYB_TARGET_AVX512 static void hyb_apart_q5_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, true, true, panel);
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
