@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id e9adc022345e08e4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c0ed94f987a1c67b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,271 +53,273 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      328  base.h                   version, linkage, results, errors, allocator, log
- *      458  runtime.h                what models and sessions share: memory, log, worker threads
- *      529  quant.h                  names, sizes, encode, decode
- *      631  gguf.h                   what is in a model file, and writing one
- *      836  tokenizer.h              text to tokens and back
- *     1007  chat.h                   templates that make a prompt of a conversation
- *     1137  grammar.h                answers with a form
- *     1214  bpe_trainer.h            a vocabulary from raw text
- *     1286  train_data.h             batches out of texts, tokens or conversations
- *     1395  model.h                  load, describe
- *     1478  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1612  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1715  sampler.h                from logits to the next token
- *     1792  shape.h                  models from nothing
- *     1825  trainable.h              training somebody else's model
- *     1864  trainer.h                change the weights of a model so that it predicts given texts better
- *     2183  predict.h                a training that is watched, and moved along where it goes anyway
- *     2405  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2483  learn.h                  an adapter is told something, and can be made to forget it
- *     2562  session.h                a conversation
+ *      330  base.h                   version, linkage, results, errors, allocator, log
+ *      460  runtime.h                what models and sessions share: memory, log, worker threads
+ *      531  quant.h                  names, sizes, encode, decode
+ *      633  gguf.h                   what is in a model file, and writing one
+ *      838  tokenizer.h              text to tokens and back
+ *     1009  chat.h                   templates that make a prompt of a conversation
+ *     1139  grammar.h                answers with a form
+ *     1216  bpe_trainer.h            a vocabulary from raw text
+ *     1288  train_data.h             batches out of texts, tokens or conversations
+ *     1397  model.h                  load, describe
+ *     1480  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1614  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1717  sampler.h                from logits to the next token
+ *     1794  shape.h                  models from nothing
+ *     1827  trainable.h              training somebody else's model
+ *     1866  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2188  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2410  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2488  learn.h                  an adapter is told something, and can be made to forget it
+ *     2567  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2650  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2754  macros.h                 what compilers call things, and the macros that every room uses
- *     2832  base.c                   what every room uses: results, errors, checked sizes
- *     2913  fpenv.c                  the floating-point environment at the border of the library
- *     3142  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3221  fma.c                    a * b + c with one rounding
- *     3261  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3342  decimal.c                doubles as text, the same in every locale
- *     3474  thread.c                 atomics, threads, and the worker pool
- *     3971  cpu.c                    what this processor and its operating system can do
- *     4094  hash.c                   where a name belongs in a table
- *     4196  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4234  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4322  grow.c                   arrays that grow
- *     4346  stack.c                  how much of the thread's stack a recursion may take
- *     4394  device.c                 which GPU a runtime uses
- *     4510  lifetime.c               creates and ends runtimes
- *     4665  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4906  output.c                 a file that is written
- *     5426  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5464  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    68737  end.h                    closes what core/begin opened
+ *     2655  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2759  macros.h                 what compilers call things, and the macros that every room uses
+ *     2837  base.c                   what every room uses: results, errors, checked sizes
+ *     2918  fpenv.c                  the floating-point environment at the border of the library
+ *     3147  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3226  fma.c                    a * b + c with one rounding
+ *     3266  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3347  decimal.c                doubles as text, the same in every locale
+ *     3479  thread.c                 atomics, threads, and the worker pool
+ *     3976  cpu.c                    what this processor and its operating system can do
+ *     4099  hash.c                   where a name belongs in a table
+ *     4201  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4239  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4327  grow.c                   arrays that grow
+ *     4351  stack.c                  how much of the thread's stack a recursion may take
+ *     4399  device.c                 which GPU a runtime uses
+ *     4515  lifetime.c               creates and ends runtimes
+ *     4670  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4911  output.c                 a file that is written
+ *     5431  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5469  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    70172  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5898  names.c                  names that must differ, found by hash
- *     5995  value.c                  the 13 types of metadata values and their items
- *     6143  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6354  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6691  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7211  write.c                  makes a GGUF file
+ *     5903  names.c                  names that must differ, found by hash
+ *     6000  value.c                  the 13 types of metadata values and their items
+ *     6148  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6359  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6696  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7216  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7925  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8044  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8379  floats.c                 the types that are plain numbers
- *     8419  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8618  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8854  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9002  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9276  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9401  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9480  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7930  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8049  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8384  floats.c                 the types that are plain numbers
+ *     8424  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8623  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8859  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9007  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9281  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9406  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9485  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9705  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10656  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10776  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11050  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11517  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12019  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12221  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12316  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12853  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13077  tokenizer/bpe.c          the merging
- *    13490  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13575  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13961  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14212  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14370  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14612  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15407  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15803  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16187  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16529  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17370  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18226  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18738  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18778  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19021  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19332  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19378  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19539  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19741  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19877  jinja/test.c             what follows 'is', and the functions that every template has
- *    20079  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20393  jinja/parse.c            tokens to a tree
- *    21101  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21408  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21991  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22205  chat.c                   a conversation as the variables that chat templates expect
- *    22421  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22593  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23013  grammar/rules.c          the form in which rules are matched
- *    23469  grammar/match.c          where a text stands in a grammar
- *    23957  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    24284  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9710  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10661  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10781  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11055  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11522  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12024  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12226  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12321  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12858  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13082  tokenizer/bpe.c          the merging
+ *    13495  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13580  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13966  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14217  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14375  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14617  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15412  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15808  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16192  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16534  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17375  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18231  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18743  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18783  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19026  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19337  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19383  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19544  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19746  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19882  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20084  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20398  jinja/parse.c            tokens to a tree
+ *    21106  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21413  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21996  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22210  chat.c                   a conversation as the variables that chat templates expect
+ *    22426  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22598  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23018  grammar/rules.c          the form in which rules are matched
+ *    23474  grammar/match.c          where a text stands in a grammar
+ *    23962  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    24289  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24753  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25665  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25781  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    25897  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    25993  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    26185  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    26214  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    26252  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    26380  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    27184  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    27409  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    27447  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    27583  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    27654  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    27758  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    28229  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    28687  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    29070  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    29299  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    30055  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    30255  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    31319  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    31968  cpu/int/select.c         the table of integer-block kernels
- *    32028  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    32104  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    37034  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    39478  cpu/select.c             the kernels of an instruction set
- *    39531  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    39939  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    40239  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    40281  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    40902  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    41093  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    41156  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    24769  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    25832  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    25949  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    26065  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    26161  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    26353  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    26382  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    26420  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    26548  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    27294  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    27523  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    27864  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    27902  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    28038  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    28109  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    28213  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    28684  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    29142  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    29525  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    29754  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    30510  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    30710  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    31774  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    32423  cpu/int/select.c         the table of integer-block kernels
+ *    32483  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    32559  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    37673  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    40209  cpu/select.c             the kernels of an instruction set
+ *    40262  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    40670  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    40970  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    41012  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    41673  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    41929  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    42120  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    42183  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    41805  arch.c                   the table of architectures
- *    41931  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    42271  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    42644  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    42906  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    43116  adapter_worn.c           the copy of an adapter that passes on the host read
- *    43328  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    43813  back.c                   the steps of a backward pass that several parts take
- *    44008  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    44252  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    44347  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    44529  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    44668  parts/experts.c          a mixture of experts (Shazeer et al
- *    44834  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    44901  net.c                    which parts the layers of a model have, and which tensors
- *    45075  unused.c                 tensors of the file that the model is not computed with
- *    45249  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    45298  forward.c                one pass of a batch through any model, over the op table
- *    45564  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    46155  place.c                  which layers run where
- *    46423  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    46509  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    46797  adapter_make.c           adapters from nothing, and what they are
- *    47047  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    42832  arch.c                   the table of architectures
+ *    42958  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    43298  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    43671  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    43933  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    44143  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    44355  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    44848  back.c                   the steps of a backward pass that several parts take
+ *    45043  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    45288  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    45383  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    45697  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    45836  parts/experts.c          a mixture of experts (Shazeer et al
+ *    46219  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    46328  net.c                    which parts the layers of a model have, and which tensors
+ *    46502  unused.c                 tensors of the file that the model is not computed with
+ *    46676  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    46725  forward.c                one pass of a batch through any model, over the op table
+ *    46997  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    47596  place.c                  which layers run where
+ *    47865  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    47951  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    48239  adapter_make.c           adapters from nothing, and what they are
+ *    48489  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    47332  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    47680  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    48058  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    48363  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    48451  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    49324  adapters.c               a sequence puts adapters on, and takes them off
- *    49440  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    49807  next.c                   the next token of a sequence
- *    49912  plan.c                   the bytes of a model and a context before they are loaded
- *    50033  dialog.c                 the messages of a conversation, and the prompt that they make
- *    50224  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    48774  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    49122  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    49500  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    49805  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    49893  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    50766  adapters.c               a sequence puts adapters on, and takes them off
+ *    50882  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    51249  next.c                   the next token of a sequence
+ *    51354  plan.c                   the bytes of a model and a context before they are loaded
+ *    51475  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    51666  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    50829  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    50868  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    50933  documents.c              the texts of a corpus, one document after the other
- *    51172  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    51366  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    51866  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    52176  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    52490  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    52865  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    53322  shape.c                  models from nothing
- *    53639  schedule.c               the learning rate of a step
- *    53685  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    54201  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    54253  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    54705  format.c                 the number format of a training: to what the operands of its products are roun...
- *    54805  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    54843  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    55385  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    55570  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    55639  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    55676  own.c                    somebody else's model as an objective (api/trainable.h)
- *    55860  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    56653  lesson.c                 examples as tokens, and the batches of a step
- *    57012  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    57242  export.c                 the weights of a trainer as a model file
- *    57490  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    57602  checkpoint.c             everything that a training goes on with, in a file
- *    58496  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    59088  picture.c                the curve of a run as an SVG.
+ *    52271  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    52310  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    52375  documents.c              the texts of a corpus, one document after the other
+ *    52614  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    52808  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    53308  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    53618  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    53932  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    54307  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    54764  shape.c                  models from nothing
+ *    55081  schedule.c               the learning rate of a step
+ *    55127  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    55643  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    55695  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    56147  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    56247  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    56285  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    56820  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    57005  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    57074  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    57111  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    57295  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    58088  lesson.c                 examples as tokens, and the batches of a step
+ *    58447  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    58677  export.c                 the weights of a trainer as a model file
+ *    58925  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    59037  checkpoint.c             everything that a training goes on with, in a file
+ *    59931  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    60523  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    59925  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    59971  panel.c                  values of many ticks side by side, and products with them
- *    60094  gru.c                    a gated recurrent cell (Cho et al
- *    60175  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    60265  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    60325  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    60525  member.c                 the weights of one world model: how large, where, and how they begin
- *    60626  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    60849  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    60981  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    61160  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    61424  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    61598  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    61797  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    61900  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    62189  law.c                    the curve that the loss follows over many windows,
- *    62463  calibration.c            predictions that say how sure they are, held to what then happened
- *    62643  monitor.c                whether a run goes astray, and what should be done about it
- *    62895  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    62955  bandit.c                 which arm is worth it now
- *    63193  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    63337  phases.c                 which phase the next step belongs to, and for how long
- *    63576  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    63930  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    63999  residuals.c              what predictions got wrong
- *    64249  corrector.c              takes away what predicted coefficients get wrong again and again
- *    64408  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    64502  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    64600  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    64782  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    64870  plateau.c                whether a run stands still
- *    64955  horizons.c               how far ahead predictions are good for anything
- *    65044  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    65097  ramp.c                   how many batches a step should add up
- *    65162  tuning.c                 what could be made better while a run goes on
- *    65306  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    65421  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    65802  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    66129  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    66326  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    66665  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    66956  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    67031  moves.c                  how weights are moved, by each of the ways
- *    67237  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    67405  audit.c                  what a move is really worth: a trial
- *    67544  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    67819  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    67871  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    68276  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    61360  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    61406  panel.c                  values of many ticks side by side, and products with them
+ *    61529  gru.c                    a gated recurrent cell (Cho et al
+ *    61610  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    61700  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    61760  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    61960  member.c                 the weights of one world model: how large, where, and how they begin
+ *    62061  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    62284  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    62416  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    62595  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    62859  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    63033  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    63232  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    63335  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    63624  law.c                    the curve that the loss follows over many windows,
+ *    63898  calibration.c            predictions that say how sure they are, held to what then happened
+ *    64078  monitor.c                whether a run goes astray, and what should be done about it
+ *    64330  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    64390  bandit.c                 which arm is worth it now
+ *    64628  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    64772  phases.c                 which phase the next step belongs to, and for how long
+ *    65011  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    65365  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    65434  residuals.c              what predictions got wrong
+ *    65684  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    65843  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    65937  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    66035  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    66217  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    66305  plateau.c                whether a run stands still
+ *    66390  horizons.c               how far ahead predictions are good for anything
+ *    66479  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    66532  ramp.c                   how many batches a step should add up
+ *    66597  tuning.c                 what could be made better while a run goes on
+ *    66741  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    66856  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    67237  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    67564  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    67761  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    68100  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    68391  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    68466  moves.c                  how weights are moved, by each of the ways
+ *    68672  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    68840  audit.c                  what a move is really worth: a trial
+ *    68979  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    69254  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    69306  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    69711  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2001,8 +2003,11 @@ typedef struct hybrid_train_metrics {
     hybrid_predict_step predict; /* zero without a predictor */
 } hybrid_train_metrics;
 
-/* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
- * states, norms of embeddings); HYBRID_ERROR_MEMORY; nothing has been changed then. */
+/* HYBRID_ERROR_UNSUPPORTED: no kernel for heads of the model's sizes, or for a type of its matrices;
+ * HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, on the CPU; layers that a
+ * GPU cannot train yet (mixtures of experts, RWKV-7, short convolutions) leave the whole model to the CPU, and the log
+ * says so. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts' matrices to
+ * AdamW, and adapters cannot change them. */
 HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
                                                hybrid_error *error);
 HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);
@@ -2645,7 +2650,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "e9adc022345e08e4"
+#define HYBRID__SOURCE_ID "c0ed94f987a1c67b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -24632,11 +24637,16 @@ HYB_TEPID_END
 #define HYB_TRAIN_OPS(OP)
 #endif
 
-/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has NULL
- * for each. tests/ops_host.h draws them. */
+/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has
+ * NULL for each. tests/ops_host.h draws them. */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_HOST_TRAIN_OPS(OP) \
-    OP(shortconv_back)
+    OP(shortconv_back) \
+    OP(route_back) \
+    OP(weigh) \
+    OP(experts_back) \
+    OP(shift_back) \
+    OP(wkv7_back)
 #else
 #define HYB_HOST_TRAIN_OPS(OP)
 #endif
@@ -24718,12 +24728,14 @@ HYB_TEPID_END
  *   norm_back     one group; stats: its mean and its factor
  *   norm_back_w   columns at .. at + n of dw, over all groups in their order
  *   sum_rows      out = out + the sum of rows, n columns
- *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n
+ *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n; sink may be NULL
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
  *   adamw, sgd, lerp, displace: n values from at on
- *   shortconv_back  columns at .. at + n of all runs of a batch
+ *   row_dot       the sum of x * y over n values
+ *   shortconv_back, shift_back  columns at .. at + n of all runs of a batch
+ *   wkv7_back     one head of all runs of a batch; scratch: hyb_wkv7_back_floats
  *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
@@ -24733,7 +24745,8 @@ HYB_TEPID_END
                       float *stats)) \
     X(norm_back_w,   (const hyb_op_norm_back *op, int64_t at, int64_t n)) \
     X(sum_rows,      (const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)) \
-    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n)) \
+    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n, \
+                      const float *sink, float *dsink)) \
     X(glu_back,      (hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate, \
                       float *dup, int64_t n)) \
     X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
@@ -24743,7 +24756,10 @@ HYB_TEPID_END
     X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
     X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
     X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums)) \
-    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n))
+    X(row_dot,       (const float *x, const float *y, int64_t n, float *sum)) \
+    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)) \
+    X(shift_back,    (const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at, int64_t n)) \
+    X(wkv7_back,     (const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif
@@ -25140,14 +25156,17 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
 }
 
 #ifndef HYBRID_NO_TRAIN
-/* Of attention without sinks, over runs that begin at position 0: with P the probabilities, made again from q and the
+/* Of attention, over runs that begin at position 0: with P the probabilities, made again from q and the
  * cache,
  *
  *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
  *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
  *
  * (Dao 2023, "FlashAttention-2", without its tiles over keys: a block of rows has all of its scores, so memory is
- * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored. */
+ * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored.
+ *
+ * A sink has a share of each row's probabilities, and no value: dsinks (n_head) += the sum over rows of -(its share)
+ * delta. The host alone does it. */
 enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
 typedef struct hyb_op_attention_back {
     const hyb_kv_view *kv;
@@ -25158,6 +25177,9 @@ typedef struct hyb_op_attention_back {
     int32_t window;
     float *dq, *dk, *dv;
     int64_t stride; /* of all three */
+    const float *sinks; /* (n_head), or NULL, as the next two are then */
+    float *dsinks;      /* (n_head) */
+    float *sink_rows;   /* (n, n_head) scratch */
 } hyb_op_attention_back;
 HYB_INLINE double hyb_bytes_attention_back(const hyb_op_attention_back *op, const hyb_batch *batch)
 {
@@ -25235,6 +25257,63 @@ HYB_INLINE double hyb_bytes_wkv7(const hyb_op_wkv7 *op, const hyb_batch *batch)
     const int rows = 6 + (op->gate ? 1 : 0) + (op->v_first ? 2 : 0), weights = 3 + (op->ln_w ? 2 : 0);
     return 4 * width * (rows * (double)batch->n + weights) + hyb_slots_bytes(batch, (int64_t)width * op->size);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of shift, over runs that begin with nothing (before is 0 there, and nothing comes after them):
+ *
+ *   dx(t) = the sum over i of dout_i(t) (1 - mix_i) + dout_i(t + 1) mix_i
+ *   dmix_i += the sum over t of dout_i(t) (before - x) */
+typedef struct hyb_op_shift_back {
+    const float *x;
+    const float *mix; /* (n_mix, n_embd) */
+    int n_mix;
+    int64_t n_embd;
+    const float *dout; /* dout_i begins at dout + i * plane */
+    int64_t plane;
+    float *dx;
+    float *dmix; /* or NULL */
+} hyb_op_shift_back;
+HYB_INLINE double hyb_bytes_shift_back(const hyb_op_shift_back *op, const hyb_batch *batch)
+{
+    return 4 * (double)op->n_embd * (batch->n * (2.0 + op->n_mix) + (op->dmix ? 3.0 : 1.0) * op->n_mix);
+}
+
+/* Of wkv7, over runs that begin with nothing. With away = -kk, back = kk a, G the gradient of M after a row, P = M
+ * before it, and dy that of y, for the rows of a run from the last to the first:
+ *
+ *   G_ij = G_ij + dy_i r_j,       dr_j = the sum over i of M_ij dy_i
+ *   dv_i = the sum over j of G_ij k_j,  dk_j = the sum over i of G_ij v_i
+ *   dsa_i = the sum over j of G_ij back_j,  dback_j = the sum over i of G_ij sa_i,  dw_j = the sum over i of G_ij P_ij
+ *   G_ij = G_ij w_j + dsa_i away_j,     daway_j = the sum over i of P_ij dsa_i
+ *
+ * and then through all that stands around it. M is made again: it is kept before every HYB_WKV_BACK_ROWS-th row of a
+ * run, and of that many rows at a time, so a head works in size^2 (rows / 16 + 18) floats, whatever the batch.
+ *
+ * Gradients of rows lie as those rows do, and each may be the rows that it is of. */
+enum { HYB_WKV_BACK_ROWS = 16 };
+typedef struct hyb_op_wkv7_back {
+    hyb_op_wkv7 of; /* what was done: its slots and out are not looked at */
+    const float *dout;
+    int64_t dout_stride;
+    float *dr, *dk, *dv, *ddecay, *drate;
+    float *dvalue_gate, *dgate; /* where `of` has them */
+    float *dv_first;            /* is added to */
+    float *dk_k, *dk_a, *dr_k;  /* are added to; all may be NULL together, with the next two */
+    float *dln_w, *dln_b;
+} hyb_op_wkv7_back;
+HYB_INLINE double hyb_bytes_wkv7_back(const hyb_op_wkv7_back *op, const hyb_batch *batch)
+{
+    const double width = (double)op->of.n_head * op->of.size, states = (double)batch->n / HYB_WKV_BACK_ROWS;
+    const int rows = 6 + (op->of.gate ? 1 : 0) + (op->of.v_first ? 2 : 0);
+    return 4 * width * ((2.0 * rows + 1) * (double)batch->n + 2 * states * op->of.size);
+}
+/* Floats that it works in for one head, of runs of at most n rows. */
+HYB_INLINE size_t hyb_wkv7_back_floats(int size, int n)
+{
+    const int states = (n + HYB_WKV_BACK_ROWS - 1) / HYB_WKV_BACK_ROWS + HYB_WKV_BACK_ROWS + 2;
+    return (size_t)size * (size_t)size * (size_t)states;
+}
+#endif
 
 /* A gated short convolution (LFM2). Rows of bcx are b, c and x, n_embd values each, side by side:
  *
@@ -25392,6 +25471,94 @@ HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *b
     HYB_UNUSED(batch);
     return 4.0 * op->n * (double)op->n_embd * (op->n_used + 2);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of route, whose choice is taken as it was made: with g = dweights scale,
+ *
+ *   SOFTMAX, all:   dlogits_i = p_i (g of i, or 0 where it was not chosen - the sum of g p over the chosen)
+ *   SOFTMAX, norm:  the same with p over the chosen alone; 0 where it was not chosen
+ *   SIGMOID:        dlogits_i = g s (1 - s), s = sigmoid(logit), or 0 */
+typedef struct hyb_op_route_back {
+    hyb_route_kind kind;
+    const float *logits;
+    int n, n_expert, n_used;
+    bool norm;
+    float scale;
+    const int32_t *ids;    /* (n, n_used) */
+    const float *dweights; /* (n, n_used) */
+    float *dlogits;        /* (n, n_expert) */
+} hyb_op_route_back;
+HYB_INLINE double hyb_bytes_route_back(const hyb_op_route_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * op->n * (2 * op->n_expert + 2 * op->n_used);
+}
+
+/* Rows times a weight each: out (n_rows, n) = x * weights (n_rows). And, before that, dots (n_rows) = the sum of x y
+ * over each row; y and dots may be NULL, both. So the way back through y * weight is, of its gradient x: dots is that
+ * of the weight, and out is that of y. */
+typedef struct hyb_op_weigh {
+    const float *x, *y;
+    int64_t x_stride, y_stride;
+    const float *weights;
+    int64_t n_rows, n;
+    float *dots;
+    float *out;
+    int64_t out_stride; /* may be x */
+} hyb_op_weigh;
+HYB_INLINE double hyb_bytes_weigh(const hyb_op_weigh *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n_rows * (double)op->n * (op->y ? 3 : 2);
+}
+
+/* Of experts, for choices c = row * n_used + s:
+ *
+ *   dx of choice c = the sum over i of dy_i (out_i) . W_i[ids[c]] (out_i, k), in the order of i
+ *   dw_i[e] (out_i, k) += the sum over the choices of expert e, in their order, of dy_i^T x
+ *
+ * x and dy have a row for each choice (x_each, dy_each), or one that all choices of a row share. dx_each: dx has a row
+ * for each choice; else it has one for each row: add + the sum over its choices, in their order. Rows of dx and add
+ * without gaps. W of any type. */
+typedef struct hyb_op_experts_back {
+    const float *x;
+    int64_t x_stride;
+    const int32_t *ids; /* (n, n_used) */
+    int n, n_used;
+    bool x_each, dy_each, dx_each;
+    int n_out;
+    struct {
+        const hyb_tensor *w;
+        const float *dy;
+        int64_t dy_stride;
+        float *dw; /* as W lies when it is of F32; or NULL */
+    } out[2];
+    const float *add; /* or NULL: 0 */
+    float *dx;        /* may be add */
+    float *work;      /* hyb_experts_back_work floats */
+} hyb_op_experts_back;
+/* Floats that it works in: the choices' rows in the order of their experts, and where they are. out: of all
+ * matrices. */
+HYB_INLINE int64_t hyb_experts_back_work(int64_t n_choices, int64_t n_expert, int64_t k, int64_t out)
+{
+    return n_choices * (2 + 2 * k + out) + n_expert + 1;
+}
+HYB_INLINE double hyb_bytes_experts_back(const hyb_op_experts_back *op, const hyb_batch *batch)
+{
+    const double choices = (double)op->n * op->n_used;
+    double bytes = 0;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_tensor *w = op->out[i].w;
+        const double values = (double)w->ne[0] * (double)w->ne[1];
+        if (!i) bytes += 8.0 * choices * (double)w->ne[0];
+        bytes += HYB_MIN(choices, (double)w->ne[2]) * ((double)w->nb[2] + (op->out[i].dw ? 8.0 * values : 0));
+        bytes += 4 * choices * (double)w->ne[1];
+    }
+    return bytes;
+}
+#endif
 
 /* ---- value by value ---- */
 
@@ -25730,6 +25897,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
+    int wkv_size; /* of a head of wkv7; 0: there is none */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of training is asked for */
     hybrid_type operands; /* of products of training: hyb_rounding.type */
     int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
@@ -26717,6 +26885,14 @@ static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float 
 static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
 #ifndef HYBRID_NO_TRAIN
+static void hyb_row_dot_generic(const float *x, const float *y, int64_t n, float *sum)
+{
+    float p[32] = { 0 };
+    int64_t i;
+    for (i = 0; i < n; i++) p[i % 32] = hyb_fmaf(x[i], y[i], p[i % 32]);
+    *sum = hyb_halve(p, 32);
+}
+
 static void hyb_norm_back_generic(const hyb_op_norm_back *op, const float *x, const float *dy, const float *add,
                                   float *dx, float *stats)
 {
@@ -27011,72 +27187,6 @@ static void hyb_shortconv_generic(const hyb_op_shortconv *op, const hyb_run *run
     }
 }
 
-#ifndef HYBRID_NO_TRAIN
-/* What vectors work on some columns with, the first of which is `at`. */
-enum { HYB_CONV_BACK_COLUMNS = 64 };
-typedef struct hyb_conv_back_work {
-    float u[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS], w[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
-    float dw[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
-    int64_t at;
-    int n;
-} hyb_conv_back_work;
-
-/* Adds ds u to the sums of the taps of a column, and those to dw after every HYB_PRODUCT_P rows of the batch. */
-static void hyb_shortconv_back_w_generic(const hyb_op_shortconv_back *op, const float *u, float ds, int64_t row,
-                                         int64_t n_rows, int64_t c, float *sums)
-{
-    const bool ends = row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == n_rows - 1;
-    int j;
-    for (j = 0; j < op->n_taps; j++) {
-        float *dw = op->dw + c * op->n_taps + j;
-        sums[j] = hyb_fmaf(ds, u[j], sums[j]);
-        if (!ends) continue;
-        *dw = *dw + sums[j];
-        sums[j] = 0;
-    }
-}
-
-/* One run of a column: what ds is stands in the place of db until du is known. */
-static void hyb_shortconv_back_run_generic(const hyb_op_shortconv_back *op, const hyb_run *run, int64_t n_rows,
-                                           int64_t c, float *sums)
-{
-    const int64_t width = op->n_embd;
-    const int back = op->n_taps - 1;
-    float u[HYB_TAPS_MAX] = { 0 };
-    int r, j;
-    for (r = 0; r < run->n_rows; r++) {
-        const int64_t row = run->first_row + r;
-        const float *bcx = op->bcx + row * op->bcx_stride + c, dout = op->dout[row * op->dout_stride + c];
-        float *d = op->dbcx + row * op->dbcx_stride + c, sum = 0;
-        u[back] = bcx[0] * bcx[2 * width];
-        for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
-        d[width] = dout * sum;
-        d[0] = dout * bcx[width];
-        if (op->dw) hyb_shortconv_back_w_generic(op, u, d[0], row, n_rows, c, sums);
-        for (j = 0; j < back; j++) u[j] = u[j + 1];
-    }
-    for (r = 0; r < run->n_rows; r++) {
-        const int64_t row = run->first_row + r;
-        const float *bcx = op->bcx + row * op->bcx_stride + c;
-        float *d = op->dbcx + row * op->dbcx_stride + c, du = 0;
-        for (j = 0; j <= back && r + j < run->n_rows; j++)
-            du = hyb_fmaf(op->w[c * op->n_taps + back - j], d[j * op->dbcx_stride], du);
-        d[0] = du * bcx[2 * width];
-        d[2 * width] = du * bcx[0];
-    }
-}
-static void hyb_shortconv_back_generic(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)
-{
-    int64_t c;
-    int i;
-    for (c = at; c < at + n; c++) {
-        float sums[HYB_TAPS_MAX] = { 0 };
-        for (i = 0; i < batch->n_runs; i++)
-            hyb_shortconv_back_run_generic(op, &batch->runs[i], batch->n, c, sums);
-    }
-}
-#endif
-
 /* What the recurrence makes of a row of a head before it touches M. */
 typedef struct hyb_wkv7_row {
     float r[HYB_WKV_SIZE_MAX], k[HYB_WKV_SIZE_MAX], v[HYB_WKV_SIZE_MAX], w[HYB_WKV_SIZE_MAX];
@@ -27275,18 +27385,22 @@ static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1,
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static void hyb_softmax_back_generic(const hyb_op_attention_back *op, float *s, float *ds, float delta, int low,
-                                     int high, int n)
+                                     int high, int n, const float *sink, float *dsink)
 {
     const float cap = op->softcap;
-    float p[32] = { 0 }, most = -HUGE_VALF, inverse;
+    float p[32] = { 0 }, most = -HUGE_VALF, sum, inverse;
     int i;
     for (i = low; i < high; i++) {
         s[i] = s[i] * op->scale;
         if (cap > 0) s[i] = cap * hyb_tanh_scalar(s[i] / cap);
         most = hyb_max_scalar(most, s[i]);
     }
+    if (sink) most = hyb_max_scalar(most, *sink);
     for (i = low; i < high; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(s[i] - most);
-    inverse = 1.0f / hyb_halve(p, 32);
+    sum = hyb_halve(p, 32);
+    if (sink) sum = sum + hyb_exp_scalar(*sink - most);
+    inverse = 1.0f / sum;
+    if (sink) *dsink = hyb_exp_scalar(*sink - most) * inverse * -delta;
     for (i = 0; i < n; i++) {
         const bool sees = i >= low && i < high;
         const float e = sees ? hyb_exp_scalar(s[i] - most) * inverse : 0.0f;
@@ -27405,6 +27519,347 @@ static void hyb_gram_generic(const hyb_op_gram *op, int64_t at, int64_t n, float
 }
 #endif
 /* ==== end src/compute/cpu/train_generic.c ==== */
+
+/* ==== begin src/compute/cpu/recurrent_back.c ==== */
+/* compute/cpu/recurrent_back: gradients of the ops of recurrent layers, in scalar C: the statement of NUMERICS.md, and
+ * what every instruction set does in no other way. Whole sequences: runs begin with nothing. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* Whether a sum over rows of the batch goes to its place after this one: they go in chunks. */
+HYB_INLINE bool hyb_rows_end(int64_t row, int64_t n_rows)
+{
+    return row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == n_rows - 1;
+}
+
+/* ---- the short convolution --------------------------------------------------------------------------------------- */
+
+/* What vectors work on some columns with, the first of which is `at`. */
+enum { HYB_CONV_BACK_COLUMNS = 64 };
+typedef struct hyb_conv_back_work {
+    float u[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS], w[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
+    float dw[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
+    int64_t at;
+    int n;
+} hyb_conv_back_work;
+
+/* Adds ds u to the sums of the taps of a column, and those to dw after every HYB_PRODUCT_P rows of the batch. */
+static void hyb_shortconv_back_w_generic(const hyb_op_shortconv_back *op, const float *u, float ds, int64_t row,
+                                         int64_t n_rows, int64_t c, float *sums)
+{
+    int j;
+    for (j = 0; j < op->n_taps; j++) {
+        float *dw = op->dw + c * op->n_taps + j;
+        sums[j] = hyb_fmaf(ds, u[j], sums[j]);
+        if (!hyb_rows_end(row, n_rows)) continue;
+        *dw = *dw + sums[j];
+        sums[j] = 0;
+    }
+}
+
+/* One run of a column: what ds is stands in the place of db until du is known. */
+static void hyb_shortconv_back_run_generic(const hyb_op_shortconv_back *op, const hyb_run *run, int64_t n_rows,
+                                           int64_t c, float *sums)
+{
+    const int64_t width = op->n_embd;
+    const int back = op->n_taps - 1;
+    float u[HYB_TAPS_MAX] = { 0 };
+    int r, j;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *bcx = op->bcx + row * op->bcx_stride + c, dout = op->dout[row * op->dout_stride + c];
+        float *d = op->dbcx + row * op->dbcx_stride + c, sum = 0;
+        u[back] = bcx[0] * bcx[2 * width];
+        for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
+        d[width] = dout * sum;
+        d[0] = dout * bcx[width];
+        if (op->dw) hyb_shortconv_back_w_generic(op, u, d[0], row, n_rows, c, sums);
+        for (j = 0; j < back; j++) u[j] = u[j + 1];
+    }
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *bcx = op->bcx + row * op->bcx_stride + c;
+        float *d = op->dbcx + row * op->dbcx_stride + c, du = 0;
+        for (j = 0; j <= back && r + j < run->n_rows; j++)
+            du = hyb_fmaf(op->w[c * op->n_taps + back - j], d[j * op->dbcx_stride], du);
+        d[0] = du * bcx[2 * width];
+        d[2 * width] = du * bcx[0];
+    }
+}
+static void hyb_shortconv_back_generic(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)
+{
+    int64_t c;
+    int i;
+    for (c = at; c < at + n; c++) {
+        float sums[HYB_TAPS_MAX] = { 0 };
+        for (i = 0; i < batch->n_runs; i++)
+            hyb_shortconv_back_run_generic(op, &batch->runs[i], batch->n, c, sums);
+    }
+}
+
+/* ---- the token shift --------------------------------------------------------------------------------------------- */
+
+static void hyb_shift_back_generic(const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at, int64_t n)
+{
+    int64_t c, row;
+    int i, b, r;
+    for (c = at; c < at + n; c++)
+        for (b = 0; b < batch->n_runs; b++)
+            for (r = 0; r < batch->runs[b].n_rows; r++) {
+                float d = 0;
+                row = batch->runs[b].first_row + r;
+                for (i = 0; i < op->n_mix; i++) {
+                    const float *dout = op->dout + i * op->plane + row * op->n_embd + c;
+                    const float mix = op->mix[i * op->n_embd + c];
+                    d = hyb_fmaf(dout[0], 1.0f - mix, d);
+                    if (r + 1 < batch->runs[b].n_rows) d = hyb_fmaf(dout[op->n_embd], mix, d);
+                }
+                op->dx[row * op->n_embd + c] = d;
+            }
+    for (i = 0; op->dmix && i < op->n_mix; i++)
+        for (c = at; c < at + n; c++) {
+            float sum = 0, *dmix = op->dmix + i * op->n_embd + c;
+            for (b = 0; b < batch->n_runs; b++)
+                for (r = 0; r < batch->runs[b].n_rows; r++) {
+                    const float *x = op->x + (batch->runs[b].first_row + r) * op->n_embd + c;
+                    const float before = r ? x[-op->n_embd] : 0.0f;
+                    row = batch->runs[b].first_row + r;
+                    sum = hyb_fmaf(op->dout[i * op->plane + row * op->n_embd + c], before - x[0], sum);
+                    if (!hyb_rows_end(row, batch->n)) continue;
+                    *dmix = *dmix + sum;
+                    sum = 0;
+                }
+        }
+}
+
+/* ---- RWKV-7 ------------------------------------------------------------------------------------------------------ */
+
+/* What the way back makes of a row of a head, besides what the way forward made (hyb_wkv7_row). */
+typedef struct hyb_wkv7_back_row {
+    float dy[HYB_WKV_SIZE_MAX], dz[HYB_WKV_SIZE_MAX]; /* of y, and of what the gate multiplies */
+    float sa[HYB_WKV_SIZE_MAX], dsa[HYB_WKV_SIZE_MAX];
+    float dr[HYB_WKV_SIZE_MAX], dk[HYB_WKV_SIZE_MAX], dv[HYB_WKV_SIZE_MAX], dw[HYB_WKV_SIZE_MAX];
+    float daway[HYB_WKV_SIZE_MAX], dback[HYB_WKV_SIZE_MAX];
+    float dbonus;
+} hyb_wkv7_back_row;
+
+/* Sums of the weights' gradients over some rows of a head. */
+typedef struct hyb_wkv7_sums {
+    float k_k[HYB_WKV_SIZE_MAX], k_a[HYB_WKV_SIZE_MAX], r_k[HYB_WKV_SIZE_MAX];
+    float ln_w[HYB_WKV_SIZE_MAX], ln_b[HYB_WKV_SIZE_MAX];
+} hyb_wkv7_sums;
+
+/* How an instruction set does what is of size^2. */
+typedef struct hyb_wkv7_ways {
+    void (*prepare)(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t);
+    void (*step)(float *m, int size, hyb_wkv7_row *t);
+    void (*state_back)(float *g, const float *before, const float *after, int size, const hyb_wkv7_row *t,
+                       hyb_wkv7_back_row *d);
+} hyb_wkv7_ways;
+
+/* dout -> dgate, dz, dbonus, and dy of what y was before its norm. */
+static void hyb_wkv7_back_out(const hyb_op_wkv7_back *op, int64_t row, int64_t at, const hyb_wkv7_row *t,
+                              hyb_wkv7_back_row *d, hyb_wkv7_sums *sums)
+{
+    const hyb_op_wkv7 *of = &op->of;
+    const float *dout = op->dout + row * op->dout_stride + at;
+    const float *gate = of->gate ? of->gate + row * of->stride + at : NULL;
+    float *dgate = gate ? op->dgate + row * of->stride + at : NULL, y[HYB_WKV_SIZE_MAX], stats[2];
+    hyb_op_norm_back back;
+    int i;
+    memcpy(y, t->y, sizeof y);
+    if (of->ln_w) {
+        const hyb_op_norm norm = hyb_wkv7_norm(of, at);
+        hyb_norm_group_generic(&norm, t->y, y);
+    }
+    for (i = 0; i < of->size; i++) {
+        d->dz[i] = gate ? dout[i] * gate[i] : dout[i];
+        if (gate) dgate[i] = dout[i] * hyb_fmaf(t->bonus, t->v[i], y[i]);
+    }
+    hyb_row_dot_generic(d->dz, t->v, of->size, &d->dbonus);
+    memcpy(d->dy, d->dz, sizeof d->dy);
+    if (!of->ln_w) return;
+    memset(&back, 0, sizeof back);
+    back.kind = HYB_NORM_LAYER;
+    back.eps = of->eps;
+    back.n = of->size;
+    back.w = of->ln_w + at;
+    hyb_norm_back_generic(&back, t->y, d->dz, NULL, d->dy, stats);
+    for (i = 0; i < of->size; i++) {
+        sums->ln_w[i] = hyb_fmaf(d->dz[i], (t->y[i] - stats[0]) * stats[1], sums->ln_w[i]);
+        sums->ln_b[i] = sums->ln_b[i] + d->dz[i];
+    }
+}
+
+/* g: G after the row, which becomes that before it; before and after: M. */
+static void hyb_wkv7_state_back_generic(float *g, const float *before, const float *after, int size,
+                                        const hyb_wkv7_row *t, hyb_wkv7_back_row *d)
+{
+    int i, j;
+    for (i = 0; i < size; i++) d->sa[i] = d->dsa[i] = d->dv[i] = 0;
+    for (j = 0; j < size; j++)
+        for (i = 0; i < size; i++) d->sa[i] = hyb_fmaf(before[j * size + i], t->away[j], d->sa[i]);
+    for (j = 0; j < size; j++) {
+        float *row = g + j * size;
+        for (i = 0; i < size; i++) row[i] = hyb_fmaf(d->dy[i], t->r[j], row[i]);
+        hyb_row_dot_generic(after + j * size, d->dy, size, &d->dr[j]);
+        hyb_row_dot_generic(row, t->v, size, &d->dk[j]);
+        hyb_row_dot_generic(row, d->sa, size, &d->dback[j]);
+        hyb_row_dot_generic(row, before + j * size, size, &d->dw[j]);
+        for (i = 0; i < size; i++) {
+            d->dv[i] = hyb_fmaf(row[i], t->k[j], d->dv[i]);
+            d->dsa[i] = hyb_fmaf(row[i], t->back[j], d->dsa[i]);
+        }
+    }
+    for (j = 0; j < size; j++) {
+        float *row = g + j * size;
+        for (i = 0; i < size; i++) row[i] = hyb_fmaf(d->dsa[i], t->away[j], row[i] * t->w[j]);
+        hyb_row_dot_generic(before + j * size, d->dsa, size, &d->daway[j]);
+    }
+}
+
+/* v: from the gradient of what it became to its own, that of v_first, and that of the gate between. */
+static void hyb_wkv7_back_v(const hyb_op_wkv7_back *op, int64_t row, int64_t at, const hyb_wkv7_row *t,
+                            const hyb_wkv7_back_row *d)
+{
+    const hyb_op_wkv7 *of = &op->of;
+    const int64_t from = row * of->stride + at, first = row * of->v_first_stride + at;
+    int i;
+    for (i = 0; i < of->size; i++) {
+        const float dv = hyb_fmaf(t->bonus, d->dz[i], d->dv[i]);
+        float s, part;
+        if (!of->v_first) {
+            op->dv[from + i] = dv;
+            continue;
+        }
+        s = hyb_sigmoid_scalar(of->value_gate[from + i]);
+        part = dv * (of->v_first[first + i] - of->v[from + i]);
+        op->dvalue_gate[from + i] = part * (s * (1.0f - s));
+        op->dv_first[first + i] = hyb_fmaf(dv, s, op->dv_first[first + i]);
+        op->dv[from + i] = dv * (1.0f - s);
+    }
+}
+
+/* The rest: r, k, the decay, and the rate, through what prepare makes of them. */
+static void hyb_wkv7_back_in(const hyb_op_wkv7_back *op, int64_t row, int64_t at, const hyb_wkv7_row *t,
+                             const hyb_wkv7_back_row *d, hyb_wkv7_sums *sums)
+{
+    const hyb_op_wkv7 *of = &op->of;
+    const int64_t from = row * of->stride + at;
+    float u[HYB_WKV_SIZE_MAX], dkk[HYB_WKV_SIZE_MAX], a[HYB_WKV_SIZE_MAX], kk[HYB_WKV_SIZE_MAX], norm, along;
+    int j;
+    for (j = 0; j < of->size; j++) {
+        u[j] = of->k[from + j] * of->k_k[at + j];
+        kk[j] = -t->away[j];
+        a[j] = hyb_sigmoid_scalar(of->rate[from + j]);
+        dkk[j] = hyb_fmaf(d->dback[j], a[j], -d->daway[j]);
+    }
+    norm = sqrtf(hyb_sum_squares_generic(u, 0.0f, of->size));
+    hyb_row_dot_generic(kk, dkk, of->size, &along);
+    if (!(norm > 1e-12f)) along = 0; /* a direction of no length is only scaled */
+    norm = 1.0f / hyb_max_scalar(1e-12f, norm);
+    for (j = 0; j < of->size; j++) {
+        const float k = of->k[from + j], k_a = of->k_a[at + j], less = a[j] - 1.0f, r_k = of->r_k[at + j];
+        const float s = hyb_sigmoid_scalar(of->decay[from + j]), du = hyb_fmaf(-kk[j], along, dkk[j]) * norm;
+        const float dk = hyb_fmaf(d->dbonus, t->r[j] * r_k, d->dk[j]);
+        const float da = hyb_fmaf(dk * k, k_a, d->dback[j] * kk[j]);
+        sums->r_k[j] = hyb_fmaf(d->dbonus, t->r[j] * t->k[j], sums->r_k[j]);
+        sums->k_a[j] = hyb_fmaf(dk * k, less, sums->k_a[j]);
+        sums->k_k[j] = hyb_fmaf(du, k, sums->k_k[j]);
+        op->dr[from + j] = hyb_fmaf(d->dbonus, t->k[j] * r_k, d->dr[j]);
+        op->dk[from + j] = hyb_fmaf(dk, hyb_fmaf(less, k_a, 1.0f), du * of->k_k[at + j]);
+        op->drate[from + j] = da * (a[j] * (1.0f - a[j]));
+        op->ddecay[from + j] = d->dw[j] * t->w[j] * -0.606531f * (s * (1.0f - s));
+    }
+}
+
+static void hyb_wkv7_back_sums(const hyb_op_wkv7_back *op, int64_t at, const hyb_wkv7_sums *sums)
+{
+    int i;
+    for (i = 0; i < op->of.size; i++) {
+        op->dk_k[at + i] = op->dk_k[at + i] + sums->k_k[i];
+        op->dk_a[at + i] = op->dk_a[at + i] + sums->k_a[i];
+        op->dr_k[at + i] = op->dr_k[at + i] + sums->r_k[i];
+        if (!op->of.ln_w) continue;
+        op->dln_w[at + i] = op->dln_w[at + i] + sums->ln_w[i];
+        op->dln_b[at + i] = op->dln_b[at + i] + sums->ln_b[i];
+    }
+}
+
+/* M before every HYB_WKV_BACK_ROWS-th row of a run. m: room for one. */
+static void hyb_wkv7_back_keep(const hyb_wkv7_ways *ways, const hyb_op_wkv7_back *op, const hyb_run *run, int64_t at,
+                               float *m, float *kept)
+{
+    const size_t values = (size_t)op->of.size * (size_t)op->of.size;
+    hyb_wkv7_row t;
+    int r;
+    memset(m, 0, values * sizeof *m);
+    for (r = 0; r < run->n_rows; r++) {
+        if (r % HYB_WKV_BACK_ROWS == 0) memcpy(kept + values * (size_t)(r / HYB_WKV_BACK_ROWS), m, values * sizeof *m);
+        ways->prepare(&op->of, run->first_row + r, at, &t);
+        ways->step(m, op->of.size, &t);
+    }
+}
+
+/* Rows r0 .. r0 + n of a run, from the last to the first: states[0] is M before them, and there is room for M after
+ * each. g: G after them, which becomes that before. */
+static void hyb_wkv7_back_rows(const hyb_wkv7_ways *ways, const hyb_op_wkv7_back *op, int64_t row0, int n, int64_t at,
+                               float *states, float *g)
+{
+    const int size = op->of.size;
+    const size_t values = (size_t)size * (size_t)size;
+    hyb_wkv7_sums sums;
+    hyb_wkv7_row t;
+    hyb_wkv7_back_row d;
+    float y[HYB_WKV_BACK_ROWS][HYB_WKV_SIZE_MAX];
+    int i;
+    memset(&sums, 0, sizeof sums);
+    memset(&d, 0, sizeof d);
+    memset(&t, 0, sizeof t);
+    for (i = 0; i < n; i++) {
+        memcpy(states + values * (size_t)(i + 1), states + values * (size_t)i, values * sizeof *states);
+        ways->prepare(&op->of, row0 + i, at, &t);
+        ways->step(states + values * (size_t)(i + 1), size, &t);
+        memcpy(y[i], t.y, sizeof t.y);
+    }
+    for (i = n - 1; i >= 0; i--) {
+        const float *after = states + values * (size_t)(i + 1), *before = after - values;
+        ways->prepare(&op->of, row0 + i, at, &t);
+        memcpy(t.y, y[i], sizeof t.y);
+        hyb_wkv7_back_out(op, row0 + i, at, &t, &d, &sums);
+        ways->state_back(g, before, after, size, &t, &d);
+        hyb_wkv7_back_v(op, row0 + i, at, &t, &d);
+        hyb_wkv7_back_in(op, row0 + i, at, &t, &d, &sums);
+    }
+    if (op->dk_k) hyb_wkv7_back_sums(op, at, &sums);
+}
+
+static void hyb_wkv7_back_head(const hyb_wkv7_ways *ways, const hyb_op_wkv7_back *op, const hyb_batch *batch, int head,
+                               float *scratch)
+{
+    const size_t values = (size_t)op->of.size * (size_t)op->of.size;
+    float *g = scratch, *states = g + values, *kept = states + values * (HYB_WKV_BACK_ROWS + 1);
+    int b, r0;
+    for (b = 0; b < batch->n_runs; b++) {
+        const hyb_run *run = &batch->runs[b];
+        const int64_t at = (int64_t)head * op->of.size;
+        hyb_wkv7_back_keep(ways, op, run, at, states, kept);
+        memset(g, 0, values * sizeof *g);
+        for (r0 = (run->n_rows - 1) / HYB_WKV_BACK_ROWS * HYB_WKV_BACK_ROWS; r0 >= 0; r0 -= HYB_WKV_BACK_ROWS) {
+            memcpy(states, kept + values * (size_t)(r0 / HYB_WKV_BACK_ROWS), values * sizeof *states);
+            hyb_wkv7_back_rows(ways, op, run->first_row + r0, HYB_MIN(run->n_rows - r0, (int)HYB_WKV_BACK_ROWS), at,
+                               states, g);
+        }
+    }
+}
+
+static void hyb_wkv7_back_generic(const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch)
+{
+    static const hyb_wkv7_ways ways = { hyb_wkv7_prepare_generic, hyb_wkv7_step_generic, hyb_wkv7_state_back_generic };
+    hyb_wkv7_back_head(&ways, op, batch, head, scratch);
+}
+#endif
+/* ==== end src/compute/cpu/recurrent_back.c ==== */
 
 /* ==== begin src/compute/cpu/matmul_kernel.c ==== */
 /* compute/cpu/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare
@@ -33027,7 +33482,7 @@ static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *o
             for (r = 0; r < run->n_rows; r++) {
                 const int64_t row = run->first_row + r;
                 HYB_V_FN(conv_back_row)(op, &k, r, row);
-                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+                if (hyb_rows_end(row, batch->n)) HYB_V_FN(conv_back_w)(op, &k);
             }
             for (r = 0; r < run->n_rows; r++)
                 HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
@@ -33147,6 +33602,84 @@ static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t
         HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
     for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(shift_back)(const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at,
+                                              int64_t n)
+{
+    const int64_t e = op->n_embd;
+    int64_t c;
+    int i, b, r;
+    for (c = at; c < at + n; c += HYB_V_N) {
+        const int64_t left = at + n - c;
+        for (b = 0; b < batch->n_runs; b++)
+            for (r = 0; r < batch->runs[b].n_rows; r++) {
+                const int64_t row = batch->runs[b].first_row + r;
+                HYB_V d = HYB_V_SET1(0.0f);
+                for (i = 0; i < op->n_mix; i++) {
+                    const float *dout = op->dout + i * op->plane + row * e + c;
+                    const HYB_V mix = HYB_V_FN(get)(op->mix + i * e + c, left);
+                    d = HYB_V_FMA(HYB_V_FN(get)(dout, left), HYB_V_SUB(HYB_V_SET1(1.0f), mix), d);
+                    if (r + 1 < batch->runs[b].n_rows) d = HYB_V_FMA(HYB_V_FN(get)(dout + e, left), mix, d);
+                }
+                HYB_V_FN(put)(op->dx + row * e + c, d, left);
+            }
+        for (i = 0; op->dmix && i < op->n_mix; i++) {
+            float *dmix = op->dmix + i * e + c;
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (b = 0; b < batch->n_runs; b++)
+                for (r = 0; r < batch->runs[b].n_rows; r++) {
+                    const int64_t row = batch->runs[b].first_row + r;
+                    const float *x = op->x + row * e + c;
+                    const HYB_V before = r ? HYB_V_FN(get)(x - e, left) : HYB_V_SET1(0.0f);
+                    sum = HYB_V_FMA(HYB_V_FN(get)(op->dout + i * op->plane + row * e + c, left),
+                                    HYB_V_SUB(before, HYB_V_FN(get)(x, left)), sum);
+                    if (!hyb_rows_end(row, batch->n)) continue;
+                    HYB_V_FN(put)(dmix, HYB_V_ADD(HYB_V_FN(get)(dmix, left), sum), left);
+                    sum = HYB_V_SET1(0.0f);
+                }
+        }
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7_state_back)(float *g, const float *before, const float *after, int size,
+                                                   const hyb_wkv7_row *t, hyb_wkv7_back_row *d)
+{
+    int i, j;
+    for (i = 0; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(before + i, size, t->away, d->sa + i, size - i, 1);
+    memset(d->dsa, 0, sizeof d->dsa);
+    memset(d->dv, 0, sizeof d->dv);
+    for (j = 0; j < size; j++) {
+        const HYB_V r = HYB_V_SET1(t->r[j]), k = HYB_V_SET1(t->k[j]), back = HYB_V_SET1(t->back[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_FMA(HYB_V_LOAD(d->dy + i), r, HYB_V_FN(get)(row + i, size - i));
+            HYB_V_FN(put)(row + i, x, size - i);
+            HYB_V_STORE(d->dv + i, HYB_V_FMA(x, k, HYB_V_LOAD(d->dv + i)));
+            HYB_V_STORE(d->dsa + i, HYB_V_FMA(x, back, HYB_V_LOAD(d->dsa + i)));
+        }
+        d->dr[j] = HYB_V_FN(dot32)(after + j * size, d->dy, size);
+        d->dk[j] = HYB_V_FN(dot32)(row, t->v, size);
+        d->dback[j] = HYB_V_FN(dot32)(row, d->sa, size);
+        d->dw[j] = HYB_V_FN(dot32)(row, before + j * size, size);
+    }
+    for (j = 0; j < size; j++) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), away = HYB_V_SET1(t->away[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_MUL(HYB_V_FN(get)(row + i, size - i), w);
+            HYB_V_FN(put)(row + i, HYB_V_FMA(HYB_V_LOAD(d->dsa + i), away, x), size - i);
+        }
+        d->daway[j] = HYB_V_FN(dot32)(before + j * size, d->dsa, size);
+    }
+}
+
+static void HYB_V_FN(wkv7_back)(const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch)
+{
+    static const hyb_wkv7_ways ways = { HYB_V_FN(wkv7_prepare), HYB_V_FN(wkv7_step), HYB_V_FN(wkv7_state_back) };
+    hyb_wkv7_back_head(&ways, op, batch, head, scratch);
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
 {
@@ -33446,17 +33979,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *
 }
 
 static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
-                                                int low, int high, int n)
+                                                int low, int high, int n, const float *sink, float *dsink)
 {
     const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
     HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    float maximum, sum;
     int i, j;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
         HYB_V_FN(put)(s + i, x, n - i);
         most = HYB_V_MAX(most, x);
     }
-    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    maximum = HYB_V_MAX_ALL(most);
+    if (sink) maximum = hyb_max_scalar(maximum, *sink);
+    most = HYB_V_SET1(maximum);
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
     for (i = 0; i < n; i += 32)
         for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
@@ -33466,7 +34002,11 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
             if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
             p[j] = HYB_V_ADD(p[j], e);
         }
-    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    sum = HYB_V_FN(halve32)(p);
+    if (sink) sum = sum + hyb_exp_scalar(*sink - maximum);
+    sum = 1.0f / sum;
+    if (sink) *dsink = hyb_exp_scalar(*sink - maximum) * sum * -delta;
+    inverse = HYB_V_SET1(sum);
     for (i = 0; i < n; i += HYB_V_N) {
         const HYB_V x = HYB_V_FN(get)(s + i, n - i);
         HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
@@ -33484,6 +34024,13 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
         HYB_V_FN(put)(ds + i, d, n - i);
         HYB_V_FN(put)(s + i, e, n - i);
     }
+}
+
+/* ---- sums of products -------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(row_dot)(const float *x, const float *y, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(dot32)(x, y, (int)n);
 }
 
 /* ---- loss -------------------------------------------------------------------------------------------------------- */
@@ -35475,7 +36022,7 @@ static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *o
             for (r = 0; r < run->n_rows; r++) {
                 const int64_t row = run->first_row + r;
                 HYB_V_FN(conv_back_row)(op, &k, r, row);
-                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+                if (hyb_rows_end(row, batch->n)) HYB_V_FN(conv_back_w)(op, &k);
             }
             for (r = 0; r < run->n_rows; r++)
                 HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
@@ -35595,6 +36142,84 @@ static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t
         HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
     for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(shift_back)(const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at,
+                                              int64_t n)
+{
+    const int64_t e = op->n_embd;
+    int64_t c;
+    int i, b, r;
+    for (c = at; c < at + n; c += HYB_V_N) {
+        const int64_t left = at + n - c;
+        for (b = 0; b < batch->n_runs; b++)
+            for (r = 0; r < batch->runs[b].n_rows; r++) {
+                const int64_t row = batch->runs[b].first_row + r;
+                HYB_V d = HYB_V_SET1(0.0f);
+                for (i = 0; i < op->n_mix; i++) {
+                    const float *dout = op->dout + i * op->plane + row * e + c;
+                    const HYB_V mix = HYB_V_FN(get)(op->mix + i * e + c, left);
+                    d = HYB_V_FMA(HYB_V_FN(get)(dout, left), HYB_V_SUB(HYB_V_SET1(1.0f), mix), d);
+                    if (r + 1 < batch->runs[b].n_rows) d = HYB_V_FMA(HYB_V_FN(get)(dout + e, left), mix, d);
+                }
+                HYB_V_FN(put)(op->dx + row * e + c, d, left);
+            }
+        for (i = 0; op->dmix && i < op->n_mix; i++) {
+            float *dmix = op->dmix + i * e + c;
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (b = 0; b < batch->n_runs; b++)
+                for (r = 0; r < batch->runs[b].n_rows; r++) {
+                    const int64_t row = batch->runs[b].first_row + r;
+                    const float *x = op->x + row * e + c;
+                    const HYB_V before = r ? HYB_V_FN(get)(x - e, left) : HYB_V_SET1(0.0f);
+                    sum = HYB_V_FMA(HYB_V_FN(get)(op->dout + i * op->plane + row * e + c, left),
+                                    HYB_V_SUB(before, HYB_V_FN(get)(x, left)), sum);
+                    if (!hyb_rows_end(row, batch->n)) continue;
+                    HYB_V_FN(put)(dmix, HYB_V_ADD(HYB_V_FN(get)(dmix, left), sum), left);
+                    sum = HYB_V_SET1(0.0f);
+                }
+        }
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7_state_back)(float *g, const float *before, const float *after, int size,
+                                                   const hyb_wkv7_row *t, hyb_wkv7_back_row *d)
+{
+    int i, j;
+    for (i = 0; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(before + i, size, t->away, d->sa + i, size - i, 1);
+    memset(d->dsa, 0, sizeof d->dsa);
+    memset(d->dv, 0, sizeof d->dv);
+    for (j = 0; j < size; j++) {
+        const HYB_V r = HYB_V_SET1(t->r[j]), k = HYB_V_SET1(t->k[j]), back = HYB_V_SET1(t->back[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_FMA(HYB_V_LOAD(d->dy + i), r, HYB_V_FN(get)(row + i, size - i));
+            HYB_V_FN(put)(row + i, x, size - i);
+            HYB_V_STORE(d->dv + i, HYB_V_FMA(x, k, HYB_V_LOAD(d->dv + i)));
+            HYB_V_STORE(d->dsa + i, HYB_V_FMA(x, back, HYB_V_LOAD(d->dsa + i)));
+        }
+        d->dr[j] = HYB_V_FN(dot32)(after + j * size, d->dy, size);
+        d->dk[j] = HYB_V_FN(dot32)(row, t->v, size);
+        d->dback[j] = HYB_V_FN(dot32)(row, d->sa, size);
+        d->dw[j] = HYB_V_FN(dot32)(row, before + j * size, size);
+    }
+    for (j = 0; j < size; j++) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), away = HYB_V_SET1(t->away[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_MUL(HYB_V_FN(get)(row + i, size - i), w);
+            HYB_V_FN(put)(row + i, HYB_V_FMA(HYB_V_LOAD(d->dsa + i), away, x), size - i);
+        }
+        d->daway[j] = HYB_V_FN(dot32)(before + j * size, d->dsa, size);
+    }
+}
+
+static void HYB_V_FN(wkv7_back)(const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch)
+{
+    static const hyb_wkv7_ways ways = { HYB_V_FN(wkv7_prepare), HYB_V_FN(wkv7_step), HYB_V_FN(wkv7_state_back) };
+    hyb_wkv7_back_head(&ways, op, batch, head, scratch);
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
 {
@@ -35894,17 +36519,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *
 }
 
 static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
-                                                int low, int high, int n)
+                                                int low, int high, int n, const float *sink, float *dsink)
 {
     const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
     HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    float maximum, sum;
     int i, j;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
         HYB_V_FN(put)(s + i, x, n - i);
         most = HYB_V_MAX(most, x);
     }
-    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    maximum = HYB_V_MAX_ALL(most);
+    if (sink) maximum = hyb_max_scalar(maximum, *sink);
+    most = HYB_V_SET1(maximum);
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
     for (i = 0; i < n; i += 32)
         for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
@@ -35914,7 +36542,11 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
             if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
             p[j] = HYB_V_ADD(p[j], e);
         }
-    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    sum = HYB_V_FN(halve32)(p);
+    if (sink) sum = sum + hyb_exp_scalar(*sink - maximum);
+    sum = 1.0f / sum;
+    if (sink) *dsink = hyb_exp_scalar(*sink - maximum) * sum * -delta;
+    inverse = HYB_V_SET1(sum);
     for (i = 0; i < n; i += HYB_V_N) {
         const HYB_V x = HYB_V_FN(get)(s + i, n - i);
         HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
@@ -35932,6 +36564,13 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
         HYB_V_FN(put)(ds + i, d, n - i);
         HYB_V_FN(put)(s + i, e, n - i);
     }
+}
+
+/* ---- sums of products -------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(row_dot)(const float *x, const float *y, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(dot32)(x, y, (int)n);
 }
 
 /* ---- loss -------------------------------------------------------------------------------------------------------- */
@@ -37919,7 +38558,7 @@ static HYB_V_TARGET void HYB_V_FN(shortconv_back)(const hyb_op_shortconv_back *o
             for (r = 0; r < run->n_rows; r++) {
                 const int64_t row = run->first_row + r;
                 HYB_V_FN(conv_back_row)(op, &k, r, row);
-                if (row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == batch->n - 1) HYB_V_FN(conv_back_w)(op, &k);
+                if (hyb_rows_end(row, batch->n)) HYB_V_FN(conv_back_w)(op, &k);
             }
             for (r = 0; r < run->n_rows; r++)
                 HYB_V_FN(conv_back_du)(op, &k, run->n_rows - 1 - r, run->first_row + r);
@@ -38039,6 +38678,84 @@ static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t
         HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
     for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(shift_back)(const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at,
+                                              int64_t n)
+{
+    const int64_t e = op->n_embd;
+    int64_t c;
+    int i, b, r;
+    for (c = at; c < at + n; c += HYB_V_N) {
+        const int64_t left = at + n - c;
+        for (b = 0; b < batch->n_runs; b++)
+            for (r = 0; r < batch->runs[b].n_rows; r++) {
+                const int64_t row = batch->runs[b].first_row + r;
+                HYB_V d = HYB_V_SET1(0.0f);
+                for (i = 0; i < op->n_mix; i++) {
+                    const float *dout = op->dout + i * op->plane + row * e + c;
+                    const HYB_V mix = HYB_V_FN(get)(op->mix + i * e + c, left);
+                    d = HYB_V_FMA(HYB_V_FN(get)(dout, left), HYB_V_SUB(HYB_V_SET1(1.0f), mix), d);
+                    if (r + 1 < batch->runs[b].n_rows) d = HYB_V_FMA(HYB_V_FN(get)(dout + e, left), mix, d);
+                }
+                HYB_V_FN(put)(op->dx + row * e + c, d, left);
+            }
+        for (i = 0; op->dmix && i < op->n_mix; i++) {
+            float *dmix = op->dmix + i * e + c;
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (b = 0; b < batch->n_runs; b++)
+                for (r = 0; r < batch->runs[b].n_rows; r++) {
+                    const int64_t row = batch->runs[b].first_row + r;
+                    const float *x = op->x + row * e + c;
+                    const HYB_V before = r ? HYB_V_FN(get)(x - e, left) : HYB_V_SET1(0.0f);
+                    sum = HYB_V_FMA(HYB_V_FN(get)(op->dout + i * op->plane + row * e + c, left),
+                                    HYB_V_SUB(before, HYB_V_FN(get)(x, left)), sum);
+                    if (!hyb_rows_end(row, batch->n)) continue;
+                    HYB_V_FN(put)(dmix, HYB_V_ADD(HYB_V_FN(get)(dmix, left), sum), left);
+                    sum = HYB_V_SET1(0.0f);
+                }
+        }
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7_state_back)(float *g, const float *before, const float *after, int size,
+                                                   const hyb_wkv7_row *t, hyb_wkv7_back_row *d)
+{
+    int i, j;
+    for (i = 0; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(before + i, size, t->away, d->sa + i, size - i, 1);
+    memset(d->dsa, 0, sizeof d->dsa);
+    memset(d->dv, 0, sizeof d->dv);
+    for (j = 0; j < size; j++) {
+        const HYB_V r = HYB_V_SET1(t->r[j]), k = HYB_V_SET1(t->k[j]), back = HYB_V_SET1(t->back[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_FMA(HYB_V_LOAD(d->dy + i), r, HYB_V_FN(get)(row + i, size - i));
+            HYB_V_FN(put)(row + i, x, size - i);
+            HYB_V_STORE(d->dv + i, HYB_V_FMA(x, k, HYB_V_LOAD(d->dv + i)));
+            HYB_V_STORE(d->dsa + i, HYB_V_FMA(x, back, HYB_V_LOAD(d->dsa + i)));
+        }
+        d->dr[j] = HYB_V_FN(dot32)(after + j * size, d->dy, size);
+        d->dk[j] = HYB_V_FN(dot32)(row, t->v, size);
+        d->dback[j] = HYB_V_FN(dot32)(row, d->sa, size);
+        d->dw[j] = HYB_V_FN(dot32)(row, before + j * size, size);
+    }
+    for (j = 0; j < size; j++) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), away = HYB_V_SET1(t->away[j]);
+        float *row = g + j * size;
+        for (i = 0; i < size; i += HYB_V_N) {
+            const HYB_V x = HYB_V_MUL(HYB_V_FN(get)(row + i, size - i), w);
+            HYB_V_FN(put)(row + i, HYB_V_FMA(HYB_V_LOAD(d->dsa + i), away, x), size - i);
+        }
+        d->daway[j] = HYB_V_FN(dot32)(before + j * size, d->dsa, size);
+    }
+}
+
+static void HYB_V_FN(wkv7_back)(const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch)
+{
+    static const hyb_wkv7_ways ways = { HYB_V_FN(wkv7_prepare), HYB_V_FN(wkv7_step), HYB_V_FN(wkv7_state_back) };
+    hyb_wkv7_back_head(&ways, op, batch, head, scratch);
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
 {
@@ -38338,17 +39055,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *
 }
 
 static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
-                                                int low, int high, int n)
+                                                int low, int high, int n, const float *sink, float *dsink)
 {
     const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
     HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    float maximum, sum;
     int i, j;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
         HYB_V_FN(put)(s + i, x, n - i);
         most = HYB_V_MAX(most, x);
     }
-    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    maximum = HYB_V_MAX_ALL(most);
+    if (sink) maximum = hyb_max_scalar(maximum, *sink);
+    most = HYB_V_SET1(maximum);
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
     for (i = 0; i < n; i += 32)
         for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
@@ -38358,7 +39078,11 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
             if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
             p[j] = HYB_V_ADD(p[j], e);
         }
-    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    sum = HYB_V_FN(halve32)(p);
+    if (sink) sum = sum + hyb_exp_scalar(*sink - maximum);
+    sum = 1.0f / sum;
+    if (sink) *dsink = hyb_exp_scalar(*sink - maximum) * sum * -delta;
+    inverse = HYB_V_SET1(sum);
     for (i = 0; i < n; i += HYB_V_N) {
         const HYB_V x = HYB_V_FN(get)(s + i, n - i);
         HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
@@ -38376,6 +39100,13 @@ static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op,
         HYB_V_FN(put)(ds + i, d, n - i);
         HYB_V_FN(put)(s + i, e, n - i);
     }
+}
+
+/* ---- sums of products -------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(row_dot)(const float *x, const float *y, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(dot32)(x, y, (int)n);
 }
 
 /* ---- loss -------------------------------------------------------------------------------------------------------- */
@@ -40596,10 +41327,11 @@ static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *me
 static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
 {
     hyb_attention_back_scratch s;
+    size_t floats;
     if (!limits->n_train) return 0;
-    return hyb_align(sizeof(float) *
-                         hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train),
-                     64);
+    floats = hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train);
+    floats = HYB_MAX(floats, hyb_wkv7_back_floats(limits->wkv_size, limits->n_train));
+    return hyb_align(sizeof(float) * floats, 64);
 }
 
 /* The keys and values of a run's head. */
@@ -40675,7 +41407,9 @@ static void hyb_attention_back_block(const hyb_cpu_kernels *kernels, const hyb_o
     for (r = 0; r < n; r++) {
         const int first = op->window > 0 && row0 + r >= op->window ? row0 + r - op->window + 1 : 0;
         const float delta = hyb_attention_back_delta(dout + r * op->out_stride, out + r * op->out_stride, dim_v);
-        kernels->softmax_back(op, s->s + r * t, s->ds + r * t, delta, first - from, row0 + r + 1 - from, keys);
+        kernels->softmax_back(op, s->s + r * t, s->ds + r * t, delta, first - from, row0 + r + 1 - from, keys,
+                              op->sinks ? op->sinks + head : NULL,
+                              op->sinks ? op->sink_rows + (row + r) * op->n_head + head : NULL);
     }
     hyb_attention_back_product(kernels, s->product, n, dim_k, keys, s->ds, t, 1, s->k + (int64_t)from * dim_k, dim_k,
                                op->dq + row * op->stride + (int64_t)head * dim_k, op->stride, false);
@@ -40714,6 +41448,7 @@ static void hyb_cpu_attention_back(hyb_backend *be, const hyb_op_attention_back 
     job.cpu = hyb_cpu_of(be);
     job.op = op;
     hyb_parallel(be->rt, be->batch->n_runs * op->kv->n_head_kv, hyb_cpu_attention_back_chunk, &job);
+    if (op->sinks) job.cpu->kernels->sum_rows(op->sink_rows, op->n_head, be->batch->n, op->dsinks, op->n_head);
 }
 
 /* ---- recurrence: rows in their order, so columns are split ------------------------------------------------------- */
@@ -40737,6 +41472,42 @@ static void hyb_cpu_shortconv_back(hyb_backend *be, const hyb_op_shortconv_back 
     job.op = op;
     hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
                  hyb_cpu_shortconv_back_chunk, &job);
+}
+
+static void hyb_cpu_shift_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_shift_back *op = (const hyb_op_shift_back *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_RECURRENT_BACK_COLUMNS;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shift_back(op, job->cpu->base.batch, at,
+                                  HYB_MIN(op->n_embd - at, (int64_t)HYB_RECURRENT_BACK_COLUMNS));
+}
+static void hyb_cpu_shift_back(hyb_backend *be, const hyb_op_shift_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
+                 hyb_cpu_shift_back_chunk, &job);
+}
+
+/* A head of all runs is a chunk: its weights' gradients are sums over them. */
+static void hyb_cpu_wkv7_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_cpu *cpu = job->cpu;
+    cpu->kernels->wkv7_back((const hyb_op_wkv7_back *)job->op, cpu->base.batch, chunk,
+                            (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes));
+}
+static void hyb_cpu_wkv7_back(hyb_backend *be, const hyb_op_wkv7_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, op->of.n_head, hyb_cpu_wkv7_back_chunk, &job);
 }
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
@@ -40898,6 +41669,262 @@ static void hyb_cpu_gram(hyb_backend *be, const hyb_op_gram *op)
 }
 #endif
 /* ==== end src/compute/cpu/train.c ==== */
+
+/* ==== begin src/compute/cpu/experts_back.c ==== */
+/* compute/cpu/experts_back: the way back through a mixture of experts on the CPU: through the weights of the choice,
+ * and through products with the matrices of the chosen experts.
+ *
+ * The rows of the choices are gathered in the order of their experts; then each expert has two plain products, in the
+ * order of gradients (NUMERICS.md), of rows that lie side by side:
+ *
+ *     choices of   | expert 0 | expert 1 | expert 3 | ...           order[place] = choice, place[choice] = place
+ *     x, dy, dx    | rows ... | rows ... | rows ... |               gathered
+ *
+ * The choice itself is constant: it has no gradient. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- the choice -------------------------------------------------------------------------------------------------- */
+
+/* Scalar, in one order, as hyb_route_row. */
+static void hyb_route_back_row(const hyb_op_route_back *op, int64_t row)
+{
+    const float *x = op->logits + row * op->n_expert, *dw = op->dweights + row * op->n_used;
+    const int32_t *ids = op->ids + row * op->n_used;
+    float *d = op->dlogits + row * op->n_expert, most = x[ids[0]], p[32] = { 0 }, sum = 0, all = 0;
+    int i;
+    for (i = 0; i < op->n_expert; i++) d[i] = 0;
+    if (op->kind == HYB_ROUTE_SIGMOID) {
+        for (i = 0; i < op->n_used; i++) d[ids[i]] = dw[i] * op->scale * hyb_sigmoid_back_scalar(x[ids[i]]);
+        return;
+    }
+    for (i = 0; i < op->n_expert && !op->norm; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(x[i] - most);
+    for (i = 0; i < op->n_used && op->norm; i++) sum = sum + hyb_exp_scalar(x[ids[i]] - most);
+    if (!op->norm) sum = hyb_halve(p, 32);
+    for (i = 0; i < op->n_used; i++) {
+        d[ids[i]] = dw[i] * op->scale;
+        all = hyb_fmaf(d[ids[i]], hyb_exp_scalar(x[ids[i]] - most) / sum, all);
+    }
+    for (i = 0; i < op->n_used && op->norm; i++)
+        d[ids[i]] = hyb_exp_scalar(x[ids[i]] - most) / sum * (d[ids[i]] - all);
+    for (i = 0; i < op->n_expert && !op->norm; i++) d[i] = hyb_exp_scalar(x[i] - most) / sum * (d[i] - all);
+}
+static void hyb_cpu_route_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    int64_t row, end = hyb_cpu_row_end(job, chunk);
+    HYB_UNUSED(lane);
+    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++)
+        hyb_route_back_row((const hyb_op_route_back *)job->op, row);
+}
+static void hyb_cpu_route_back(hyb_backend *be, const hyb_op_route_back *op)
+{
+    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_expert * 32, hyb_cpu_route_back_chunk);
+}
+
+static void hyb_cpu_weigh_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_weigh *op = (const hyb_op_weigh *)job->op;
+    const hyb_cpu_kernels *kernels = job->cpu->kernels;
+    int64_t row, end = hyb_cpu_row_end(job, chunk);
+    HYB_UNUSED(lane);
+    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++) {
+        const float *x = op->x + row * op->x_stride;
+        if (op->y) kernels->row_dot(x, op->y + row * op->y_stride, op->n, &op->dots[row]);
+        kernels->scale(op->out + row * op->out_stride, x, op->weights[row], op->n);
+    }
+}
+static void hyb_cpu_weigh(hyb_backend *be, const hyb_op_weigh *op)
+{
+    hyb_cpu_rows(be, op, op->n_rows, op->n, hyb_cpu_weigh_chunk);
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+enum { HYB_EXPERTS_BACK_ROWS = 96 /* of a product that are a chunk */ };
+
+typedef struct hyb_experts_back_job {
+    hyb_cpu *cpu;
+    const hyb_op_experts_back *op;
+    int64_t k;
+    int n_choices, n_expert;
+    int32_t *first; /* (n_expert + 1) where the rows of an expert begin */
+    int32_t *order, *place;
+    float *x, *dx, *dy[2]; /* gathered */
+} hyb_experts_back_job;
+
+static void hyb_experts_back_layout(hyb_experts_back_job *job, hyb_cpu *cpu, const hyb_op_experts_back *op)
+{
+    float *work = op->work;
+    int i;
+    job->cpu = cpu;
+    job->op = op;
+    job->k = op->out[0].w->ne[0];
+    job->n_expert = (int)op->out[0].w->ne[2];
+    job->n_choices = op->n * op->n_used;
+    job->order = (int32_t *)(void *)work;
+    job->place = job->order + job->n_choices;
+    job->first = job->place + job->n_choices;
+    work += 2 * (int64_t)job->n_choices + job->n_expert + 1;
+    job->x = work;
+    job->dx = job->x + job->n_choices * job->k;
+    work = job->dx + job->n_choices * job->k;
+    for (i = 0; i < op->n_out; work += job->n_choices * op->out[i].w->ne[1], i++) job->dy[i] = work;
+}
+
+/* Puts the choices in the order of their experts; those of one stay in their own. */
+static void hyb_experts_back_sort(const hyb_experts_back_job *job)
+{
+    const int32_t *ids = job->op->ids;
+    int32_t *first = job->first;
+    int c, e;
+    memset(first, 0, sizeof *first * (size_t)(job->n_expert + 1));
+    for (c = 0; c < job->n_choices; c++) first[ids[c] + 1]++;
+    for (e = 0; e < job->n_expert; e++) first[e + 1] += first[e];
+    for (c = 0; c < job->n_choices; c++) {
+        job->place[c] = first[ids[c]]++;
+        job->order[job->place[c]] = c;
+    }
+    for (e = job->n_expert; e > 0; e--) first[e] = first[e - 1];
+    first[0] = 0;
+}
+
+/* A chunk gathers some places' rows. */
+enum { HYB_EXPERTS_BACK_GATHER = 8 };
+static void hyb_experts_back_gather_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_experts_back_job *job = (const hyb_experts_back_job *)arg;
+    const hyb_op_experts_back *op = job->op;
+    const int end = HYB_MIN((chunk + 1) * HYB_EXPERTS_BACK_GATHER, job->n_choices);
+    int place, i;
+    HYB_UNUSED(lane);
+    for (place = chunk * HYB_EXPERTS_BACK_GATHER; place < end; place++) {
+        const int32_t c = job->order[place];
+        const int64_t x_row = op->x_each ? c : c / op->n_used, dy_row = op->dy_each ? c : c / op->n_used;
+        memcpy(job->x + place * job->k, op->x + x_row * op->x_stride, sizeof(float) * (size_t)job->k);
+        for (i = 0; i < op->n_out; i++) {
+            const int64_t out = op->out[i].w->ne[1];
+            memcpy(job->dy[i] + place * out, op->out[i].dy + dy_row * op->out[i].dy_stride,
+                   sizeof(float) * (size_t)out);
+        }
+    }
+}
+
+/* dx of some rows of an expert, from row `row` of its own on. */
+static void hyb_experts_back_x(const hyb_experts_back_job *job, int expert, int64_t row, float *scratch)
+{
+    const hyb_op_experts_back *op = job->op;
+    const int64_t first = job->first[expert], n = job->first[expert + 1] - first;
+    int i;
+    for (i = 0; i < op->n_out; i++) {
+        hyb_tensor w = *op->out[i].w;
+        hyb_product_op p;
+        w.data = (const char *)w.data + (size_t)expert * w.nb[2];
+        memset(&p, 0, sizeof p);
+        p.m = n;
+        p.n = job->k;
+        p.p = w.ne[1];
+        p.a = job->dy[i] + first * w.ne[1];
+        p.a_m = w.ne[1];
+        p.a_p = p.b_n = 1;
+        p.w = &w;
+        if (w.type == HYBRID_TYPE_F32) p.b = (const float *)w.data;
+        p.b_p = (int64_t)(w.nb[1] / sizeof(float));
+        p.c = job->dx + first * job->k;
+        p.c_m = job->k;
+        p.add = i > 0;
+        job->cpu->kernels->product(&p, row, HYB_MIN(row + HYB_EXPERTS_BACK_ROWS, n), 0, job->k, scratch);
+    }
+}
+
+/* dw of some rows of matrix i of an expert, from row `row` on. */
+static void hyb_experts_back_w(const hyb_experts_back_job *job, int expert, int i, int64_t row, float *scratch)
+{
+    const int64_t first = job->first[expert], out = job->op->out[i].w->ne[1];
+    hyb_product_op p;
+    memset(&p, 0, sizeof p);
+    p.m = out;
+    p.n = job->k;
+    p.p = job->first[expert + 1] - first;
+    p.a = job->dy[i] + first * out;
+    p.a_m = p.b_n = 1;
+    p.a_p = out;
+    p.b = job->x + first * job->k;
+    p.b_p = p.c_m = job->k;
+    p.c = job->op->out[i].dw + expert * out * job->k;
+    p.add = true;
+    job->cpu->kernels->product(&p, row, HYB_MIN(row + HYB_EXPERTS_BACK_ROWS, out), 0, job->k, scratch);
+}
+
+/* Chunks of what is made of n rows. */
+static int hyb_experts_back_chunks(int64_t n) { return (int)((n + HYB_EXPERTS_BACK_ROWS - 1) / HYB_EXPERTS_BACK_ROWS); }
+
+/* Does chunk number `chunk`, counted expert by expert: first those of dx, then those of each dw. -1: none; returns how
+ * many there are. */
+static int hyb_experts_back_count(const hyb_experts_back_job *job, int chunk, float *scratch)
+{
+    const hyb_op_experts_back *op = job->op;
+    int e, i, at = 0;
+    for (e = 0; e < job->n_expert; e++) {
+        int n = job->first[e + 1] - job->first[e];
+        if (!n) continue;
+        n = hyb_experts_back_chunks(n);
+        if (chunk >= at && chunk < at + n)
+            hyb_experts_back_x(job, e, (int64_t)(chunk - at) * HYB_EXPERTS_BACK_ROWS, scratch);
+        at += n;
+        for (i = 0; i < op->n_out; i++) {
+            if (!op->out[i].dw) continue;
+            n = hyb_experts_back_chunks(op->out[i].w->ne[1]);
+            if (chunk >= at && chunk < at + n)
+                hyb_experts_back_w(job, e, i, (int64_t)(chunk - at) * HYB_EXPERTS_BACK_ROWS, scratch);
+            at += n;
+        }
+        if (chunk >= 0 && chunk < at) return at;
+    }
+    return at;
+}
+static void hyb_experts_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_experts_back_job *job = (const hyb_experts_back_job *)arg;
+    hyb_experts_back_count(job, chunk, (float *)(void *)(job->cpu->scratch + (size_t)lane * job->cpu->train_bytes));
+}
+
+/* Some rows of dx from those that were gathered. */
+static void hyb_experts_back_sum_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_experts_back_job *job = (const hyb_experts_back_job *)arg;
+    const hyb_op_experts_back *op = job->op;
+    const int64_t k = job->k;
+    const int end = HYB_MIN((chunk + 1) * HYB_EXPERTS_BACK_GATHER, op->n);
+    int row, s;
+    HYB_UNUSED(lane);
+    for (row = chunk * HYB_EXPERTS_BACK_GATHER; row < end; row++)
+        for (s = 0; s < op->n_used; s++) {
+            const int64_t c = (int64_t)row * op->n_used + s;
+            const float *d = job->dx + job->place[c] * k, *sum = op->add ? op->add + row * k : NULL;
+            if (s) sum = op->dx + row * k;
+            if (op->dx_each || !sum)
+                memcpy(op->dx + (op->dx_each ? c : (int64_t)row) * k, d, sizeof *d * (size_t)k);
+            else
+                job->cpu->kernels->add(op->dx + row * k, sum, d, k);
+        }
+}
+
+static void hyb_cpu_experts_back(hyb_backend *be, const hyb_op_experts_back *op)
+{
+    hyb_experts_back_job job;
+    if (op->n < 1) return;
+    hyb_experts_back_layout(&job, hyb_cpu_of(be), op);
+    hyb_experts_back_sort(&job);
+    hyb_parallel(be->rt, (job.n_choices + HYB_EXPERTS_BACK_GATHER - 1) / HYB_EXPERTS_BACK_GATHER,
+                 hyb_experts_back_gather_chunk, &job);
+    hyb_parallel(be->rt, hyb_experts_back_count(&job, -1, NULL), hyb_experts_back_chunk, &job);
+    hyb_parallel(be->rt, (op->n + HYB_EXPERTS_BACK_GATHER - 1) / HYB_EXPERTS_BACK_GATHER, hyb_experts_back_sum_chunk,
+                 &job);
+}
+#endif
+/* ==== end src/compute/cpu/experts_back.c ==== */
 
 /* ==== begin src/compute/cpu/orthogonal.c ==== */
 /* compute/cpu/orthogonal: the dense algebra behind low-rank factors: orthonormal columns of a tall matrix of floats,
@@ -43345,6 +44372,8 @@ typedef struct hyb_needs {
     int64_t act;      /* of what the other part makes, what it makes of that value by value */
     int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: it is not read */
     int64_t block;    /* what goes through the norm of a block */
+    int64_t shared;   /* of ffn, what a second feed-forward makes, which otherwise lies on it */
+    int64_t work;     /* of a way back that puts rows in another order */
 } hyb_needs;
 
 static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
@@ -43368,6 +44397,7 @@ typedef struct hyb_activations {
     float *gathered;     /* (n_out, needs.mixed) */
     float *ffn;          /* (R, needs.ffn) */
     float *act;          /* of the same shape: what is made of it value by value */
+    float *shared;       /* (R, needs.shared), or as ffn: what a second feed-forward makes */
     float *router;       /* (R, n_expert) */
     int32_t *expert_ids; /* (R, n_expert_used), and their weights */
     float *expert_weights;
@@ -43413,6 +44443,11 @@ typedef struct hyb_back {
     float *dmix_in;                    /* (n, needs.mix_both) of mix before it was changed value by value */
     float *dmixed;                     /* (n, needs.mixed) */
     float *dact;                       /* (n, needs.act) */
+    float *drouter;                    /* (n, needs.router) of scores of experts, */
+    float *dused;                      /* (n, needs.used) of the weights of those that were chosen, */
+    float *dshared;                    /* (n) and of the score of the one that sees every token */
+    float *work;                       /* (n, needs.work) */
+    float *dcarry;                     /* (n, needs.carry) */
     float *stats;                      /* of norms: two values a group */
     float *rope, *rope_local;          /* tables that turn back: those of the negative angles, */
     double *inv_freq, *inv_freq_local; /* and their frequencies */
@@ -43456,7 +44491,7 @@ typedef struct hyb_forward {
  *   needs     what it asks of the memory of a pass
  *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
  *   forward   x_out (n, E) = x + what it makes of x, all rows of the batch together
- *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to; NULL: it cannot be trained
+ *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
  * it is not the mixer: all rows of the last layer must come as far as it. One with host_trains asks, on its way back,
@@ -44192,6 +45227,7 @@ static const float *hyb_attention_attend_back(hyb_forward *f, int layer, const h
     const int64_t width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
     float *d = w->q_norm ? back->dmix_in : back->dmix;
     hyb_op_attention_back op;
+    memset(&op, 0, sizeof op);
     op.kv = &f->state[layer].kv;
     op.q = f->at->a.mix_out;
     op.q_stride = op.stride = hyb_width_qkv(hp, l);
@@ -44414,6 +45450,7 @@ static void hyb_time_mix_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb
     hyb_need(&needs->mix, 6 * (int64_t)hp->n_embd);
     hyb_need(&needs->mixed, hp->n_embd);
     hyb_need(&needs->ffn, HYB_TIME_NARROW * (int64_t)hp->n_embd + narrow);
+    hyb_need(&needs->act, narrow);
     hyb_need(&needs->carry, hp->n_embd);
 }
 
@@ -44423,19 +45460,32 @@ static int64_t hyb_time_mix_slot(const hyb_hparams *hp)
     return (int64_t)hp->n_embd + (int64_t)hp->n_embd * hp->wkv_head_size;
 }
 
-/* y (n, E) = act(x A^T) B^T + bias, where x A^T is n_narrow wide. act NULL: none. */
+/* Where the narrow rows are. */
+static float *hyb_time_mix_hidden(const hyb_forward *f)
+{
+    return f->at->a.ffn + HYB_TIME_NARROW * (int64_t)f->hp->n_embd * f->n;
+}
+
+/* act(x A^T), where x A^T is n_narrow wide and stands in the place of the narrow rows. act NULL: none. */
+static const float *hyb_time_mix_low(hyb_forward *f, const float *x, hyb_weight a, const hyb_act_kind *act)
+{
+    const int64_t n = hyb_tensor_of(f, a)->ne[1];
+    float *hidden = hyb_time_mix_hidden(f), *to = f->at->a.act == f->at->a.ffn ? hidden : f->at->a.act;
+    hyb_product(f, x, f->hp->n_embd, a, 0, hidden, n);
+    if (!act) return hidden;
+    hyb_activate(f, *act, hidden, NULL, to, n, f->n, n);
+    return to;
+}
+
+/* y (n, E) = act(x A^T) B^T + bias */
 static void hyb_time_mix_narrow(hyb_forward *f, const float *x, hyb_weight a, const hyb_act_kind *act, hyb_weight b,
                                 hyb_weight bias, float *y)
 {
-    const int64_t e = f->hp->n_embd, n = hyb_tensor_of(f, a)->ne[1], at = HYB_TIME_NARROW * e * f->n;
-    const float *hidden = f->at->a.ffn + at;
-    hyb_product(f, x, e, a, 0, f->at->a.ffn + at, n);
-    if (act) {
-        hyb_activate(f, *act, hidden, NULL, f->at->a.act + at, n, f->n, n);
-        hidden = f->at->a.act + at;
-    }
-    hyb_product(f, hidden, n, b, bias, y, e);
+    const float *hidden = hyb_time_mix_low(f, x, a, act);
+    hyb_product(f, hidden, hyb_tensor_of(f, a)->ne[1], b, bias, y, f->hp->n_embd);
 }
+
+static const hyb_act_kind hyb_time_mix_tanh = HYB_ACT_TANH, hyb_time_mix_sigmoid = HYB_ACT_SIGMOID;
 
 static void hyb_time_mix_shift(hyb_forward *f, int layer, const hyb_time_mix_w *w)
 {
@@ -44453,23 +45503,23 @@ static void hyb_time_mix_shift(hyb_forward *f, int layer, const hyb_time_mix_w *
 /* Everything that the recurrence reads, from the shifted rows: see the enumeration. */
 static void hyb_time_mix_products(hyb_forward *f, int layer, const hyb_time_mix_w *w)
 {
-    static const hyb_act_kind tanh_act = HYB_ACT_TANH, sigmoid = HYB_ACT_SIGMOID;
     const int64_t e = f->hp->n_embd, plane = f->n * e;
     const float *r = f->at->a.mix, *d = r + plane, *k = d + plane, *v = k + plane, *a = v + plane, *g = a + plane;
     float *y = f->at->a.ffn;
     hyb_product(f, r, e, w->r, 0, y + HYB_TIME_R * plane, e);
     hyb_product(f, k, e, w->k, 0, y + HYB_TIME_K * plane, e);
     hyb_product(f, v, e, w->v, 0, layer ? y + HYB_TIME_V * plane : f->at->a.carry, e);
-    hyb_time_mix_narrow(f, d, w->w1, &tanh_act, w->w2, w->w0, y + HYB_TIME_DECAY * plane);
+    hyb_time_mix_narrow(f, d, w->w1, &hyb_time_mix_tanh, w->w2, w->w0, y + HYB_TIME_DECAY * plane);
     hyb_time_mix_narrow(f, a, w->a1, NULL, w->a2, w->a0, y + HYB_TIME_RATE * plane);
     if (layer) hyb_time_mix_narrow(f, v, w->v1, NULL, w->v2, w->v0, y + HYB_TIME_VALUE_GATE * plane);
-    if (w->g1) hyb_time_mix_narrow(f, g, w->g1, &sigmoid, w->g2, 0, y + HYB_TIME_GATE * plane);
+    if (w->g1) hyb_time_mix_narrow(f, g, w->g1, &hyb_time_mix_sigmoid, w->g2, 0, y + HYB_TIME_GATE * plane);
     hyb_traced(f, "r", layer, y + HYB_TIME_R * plane, f->n, e, e);
     hyb_traced(f, "k", layer, y + HYB_TIME_K * plane, f->n, e, e);
     hyb_traced(f, "v", layer, layer ? y + HYB_TIME_V * plane : f->at->a.carry, f->n, e, e);
 }
 
-static void hyb_time_mix_recur(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+/* What the recurrence reads, and where it writes. */
+static hyb_op_wkv7 hyb_time_mix_op(hyb_forward *f, int layer, const hyb_time_mix_w *w)
 {
     const hyb_activations *a = &f->at->a;
     const int64_t e = f->hp->n_embd, plane = f->n * e;
@@ -44494,8 +45544,15 @@ static void hyb_time_mix_recur(hyb_forward *f, int layer, const hyb_time_mix_w *
     op.slots = f->state[layer].mixer;
     op.slots.data += e; /* after the row of the shift */
     op.out = a->mixed;
+    return op;
+}
+
+static void hyb_time_mix_recur(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    const hyb_op_wkv7 op = hyb_time_mix_op(f, layer, w);
+    const int64_t e = f->hp->n_embd;
     hyb_do_wkv7(f->at->be, &op);
-    hyb_traced(f, "wkv", layer, a->mixed, f->n, e, e);
+    hyb_traced(f, "wkv", layer, f->at->a.mixed, f->n, e, e);
 }
 
 static void hyb_time_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
@@ -44512,6 +45569,117 @@ static void hyb_time_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, 
     hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* dmixed -> the gradients of all that the recurrence read, in its place; that of the first layer's values is summed up
+ * in dcarry until that layer's turn. */
+static void hyb_time_mix_recur_back(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    const int64_t e = f->hp->n_embd, plane = f->n * e;
+    float *y = f->at->a.ffn;
+    hyb_op_wkv7_back op;
+    hyb_op_add add;
+    memset(&op, 0, sizeof op);
+    op.of = hyb_time_mix_op(f, layer, w);
+    op.dout = f->back->dmixed;
+    op.dout_stride = e;
+    op.dr = y + HYB_TIME_R * plane;
+    op.dk = y + HYB_TIME_K * plane;
+    op.dv = y + HYB_TIME_V * plane;
+    op.ddecay = y + HYB_TIME_DECAY * plane;
+    op.drate = y + HYB_TIME_RATE * plane;
+    op.dvalue_gate = y + HYB_TIME_VALUE_GATE * plane;
+    op.dgate = y + HYB_TIME_GATE * plane;
+    op.dv_first = f->back->dcarry;
+    op.dk_k = hyb_grad(f, w->k_k);
+    op.dk_a = hyb_grad(f, w->k_a);
+    op.dr_k = hyb_grad(f, w->r_k);
+    op.dln_w = hyb_grad(f, w->ln);
+    op.dln_b = hyb_grad(f, w->ln_b);
+    hyb_do_wkv7_back(f->at->be, &op);
+    if (layer) return;
+    add.a = add.out = op.dv;
+    add.b = f->back->dcarry;
+    add.n = plane;
+    hyb_do_add(f->at->be, &add);
+}
+
+/* dx (n, E) = what dy (n, E) makes of it, of one product. */
+static void hyb_time_mix_product_back(hyb_forward *f, const float *x, hyb_weight w, const float *dy, float *dx)
+{
+    hyb_back_products products;
+    hyb_back_products_begin(&products, f, x, f->hp->n_embd);
+    hyb_back_products_add(&products, w, 0, dy, hyb_tensor_of(f, w)->ne[1]);
+    hyb_back_products_do(&products, dx, f->hp->n_embd);
+}
+
+/* The same of hyb_time_mix_narrow: what is narrow is made again. */
+static void hyb_time_mix_narrow_back(hyb_forward *f, const float *x, hyb_weight a, const hyb_act_kind *act,
+                                     hyb_weight b, hyb_weight bias, const float *dy, float *dx)
+{
+    const int64_t n = hyb_tensor_of(f, a)->ne[1];
+    const float *hidden = hyb_time_mix_low(f, x, a, act);
+    float *dhidden = act ? hyb_time_mix_hidden(f) : f->back->dact;
+    hyb_back_products products;
+    hyb_op_glu_back glu;
+    hyb_back_products_begin(&products, f, hidden, n);
+    hyb_back_products_add(&products, b, bias, dy, f->hp->n_embd);
+    hyb_back_products_do(&products, f->back->dact, n);
+    memset(&glu, 0, sizeof glu);
+    glu.act = act ? *act : HYB_ACT_TANH;
+    glu.gate = glu.dgate = dhidden;
+    glu.stride = glu.dout_stride = glu.n = n;
+    glu.dout = f->back->dact;
+    glu.n_rows = f->n;
+    if (act) hyb_do_glu_back(f->at->be, &glu);
+    hyb_time_mix_product_back(f, x, a, dhidden, dx);
+}
+
+/* The gradients of the shifted rows, from those of what the recurrence read. */
+static void hyb_time_mix_products_back(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    const int64_t plane = f->n * (int64_t)f->hp->n_embd;
+    const float *r = f->at->a.mix, *d = r + plane, *k = d + plane, *v = k + plane, *a = v + plane, *g = a + plane;
+    const float *y = f->at->a.ffn;
+    float *to = f->back->dmix;
+    hyb_op_add add;
+    hyb_time_mix_product_back(f, r, w->r, y + HYB_TIME_R * plane, to);
+    hyb_time_mix_narrow_back(f, d, w->w1, &hyb_time_mix_tanh, w->w2, w->w0, y + HYB_TIME_DECAY * plane, to + plane);
+    hyb_time_mix_product_back(f, k, w->k, y + HYB_TIME_K * plane, to + 2 * plane);
+    hyb_time_mix_product_back(f, v, w->v, y + HYB_TIME_V * plane, to + 3 * plane);
+    hyb_time_mix_narrow_back(f, a, w->a1, NULL, w->a2, w->a0, y + HYB_TIME_RATE * plane, to + 4 * plane);
+    if (w->g1)
+        hyb_time_mix_narrow_back(f, g, w->g1, &hyb_time_mix_sigmoid, w->g2, 0, y + HYB_TIME_GATE * plane,
+                                 to + 5 * plane);
+    if (!layer) return;
+    hyb_time_mix_narrow_back(f, v, w->v1, NULL, w->v2, w->v0, y + HYB_TIME_VALUE_GATE * plane, f->back->dmixed);
+    add.a = add.out = to + 3 * plane;
+    add.b = f->back->dmixed;
+    add.n = plane;
+    hyb_do_add(f->at->be, &add);
+}
+
+static void hyb_time_mix_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_time_mix_w *w = (const hyb_time_mix_w *)part;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_shift_back shift;
+    hyb_part_out_back(f, f->at->a.mixed, f->back->dmixed, e, w->out, 0, 0);
+    hyb_time_mix_recur_back(f, layer, w);
+    hyb_time_mix_products_back(f, layer, w);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
+    shift.x = f->s->h;
+    shift.mix = hyb_vector(f, w->shift);
+    shift.n_mix = f->hp->n_gate ? 6 : 5;
+    shift.n_embd = e;
+    shift.dout = f->back->dmix;
+    shift.plane = f->n * e;
+    shift.dx = f->back->dh;
+    shift.dmix = hyb_grad(f, w->shift);
+    hyb_do_shift_back(f->at->be, &shift);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_time_mix = {
     "time mixing",
     sizeof(hyb_time_mix_w),
@@ -44522,7 +45690,7 @@ static const hyb_part hyb_part_time_mix = {
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
     hyb_time_mix_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_time_mix_backward),
 };
 /* ==== end src/model/parts/time_mix.c ==== */
 
@@ -44710,6 +45878,19 @@ static void hyb_experts_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     w->shared_down = hyb_layer_matrix(wl, true, s, e, "ffn_down_shexp.weight");
 }
 
+/* Floats a row that the way back through the experts works in. */
+static int64_t hyb_experts_work(const hyb_hparams *hp)
+{
+#ifndef HYBRID_NO_TRAIN
+    const int64_t up = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, hp->n_embd, 2 * (int64_t)hp->n_ff_expert);
+    const int64_t down = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, hp->n_ff_expert, hp->n_embd);
+    return HYB_MAX(up, down);
+#else
+    HYB_UNUSED(hp);
+    return 0;
+#endif
+}
+
 static void hyb_experts_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
 {
     HYB_UNUSED(l);
@@ -44717,6 +45898,9 @@ static void hyb_experts_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_
     hyb_need(&needs->router, hp->n_expert);
     hyb_need(&needs->used, hp->n_expert_used);
     hyb_need(&needs->out, (int64_t)hp->n_expert_used * hp->n_embd);
+    hyb_need(&needs->act, HYB_MAX((int64_t)hp->n_expert_used * hp->n_ff_expert, (int64_t)hp->n_ff_shared));
+    if (hp->arch->mixture == HYB_MIXTURE_SHARES) hyb_need(&needs->shared, 2 * (int64_t)hp->n_ff_shared);
+    hyb_need(&needs->work, hyb_experts_work(hp));
 }
 
 /* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
@@ -44731,8 +45915,8 @@ static void hyb_experts_route(hyb_forward *f, hyb_weight w, hyb_op_route *op)
     hyb_do_route(f->at->be, op);
 }
 
-/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
-static void hyb_experts_combine(hyb_forward *f, int n_used)
+/* x_out (n, E) = add + the sum of weight * expert_out (n * n_used, E) */
+static void hyb_experts_combine(hyb_forward *f, int n_used, const float *add)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_combine op;
@@ -44741,12 +45925,48 @@ static void hyb_experts_combine(hyb_forward *f, int n_used)
     op.n = f->n;
     op.n_used = n_used;
     op.n_embd = f->hp->n_embd;
-    op.add = f->s->x;
+    op.add = add;
     op.out = f->s->x_out;
     hyb_do_combine(f->at->be, &op);
 }
 
-/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
+/* How the experts of a layer are chosen and weighted. */
+static void hyb_experts_route_begin(const hyb_hparams *hp, hyb_op_route *op)
+{
+    op->kind = HYB_ROUTE_SOFTMAX;
+    op->n_expert = hp->n_expert;
+    op->n_used = hp->n_expert_used;
+    op->norm = hp->expert_norm;
+    op->scale = hp->expert_scale;
+}
+/* And how the one that sees every token is weighted. */
+static void hyb_experts_route_shared(hyb_op_route *op)
+{
+    op->kind = HYB_ROUTE_SIGMOID;
+    op->n_expert = op->n_used = 1;
+    op->norm = false;
+    op->scale = 1;
+}
+
+/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. Returns the stride of act. */
+static int64_t hyb_experts_act(hyb_forward *f)
+{
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->n_ff_expert;
+    hyb_op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = 2 * n_ff;
+    glu.out_stride = hyb_act_stride(a, 2 * n_ff, n_ff);
+    glu.n_rows = (int64_t)f->n * f->hp->n_expert_used;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
+}
+
+/* x_out (n, E) = x + the chosen experts' feed-forward of h (n, E), weighted */
 static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;
@@ -44754,11 +45974,7 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)f->n * hp->n_expert_used;
     hyb_op_route route;
     hyb_op_experts op;
-    route.kind = HYB_ROUTE_SOFTMAX;
-    route.n_expert = hp->n_expert;
-    route.n_used = hp->n_expert_used;
-    route.norm = hp->expert_norm;
-    route.scale = hp->expert_scale;
+    hyb_experts_route_begin(hp, &route);
     hyb_experts_route(f, w->router, &route);
     hyb_traced(f, "router", layer, a->router, f->n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, f->n, hp->n_expert_used, hp->n_expert_used);
@@ -44777,35 +45993,37 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     op.out[1].y = a->ffn + n_ff;
     op.out[1].y_stride = 2 * n_ff;
     hyb_do_experts(f->at->be, &op);
-    hyb_activate(f, hp->arch->act, a->ffn, a->ffn + n_ff, a->act, 2 * n_ff, rows, n_ff);
-    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    if (!f->s->x_out) return; /* it is known already: what is kept is there */
+    op.x_stride = hyb_experts_act(f);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, op.x_stride);
     op.x = a->act;
-    op.x_stride = 2 * n_ff;
     op.each_own = true;
     op.n_out = 1;
     op.out[0].w = hyb_tensor_of(f, w->down);
     op.out[0].y = a->expert_out;
     op.out[0].y_stride = hp->n_embd;
     hyb_do_experts(f->at->be, &op);
-    hyb_experts_combine(f, hp->n_expert_used);
+    hyb_experts_combine(f, hp->n_expert_used, f->s->x);
 }
 
-/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
+/* x_out (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
 static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;
+    hyb_activations *a = &f->at->a;
     const int64_t n_ff = hp->n_ff_shared;
+    float *ffn = a->ffn;
     int64_t stride;
     hyb_op_route route;
-    route.kind = HYB_ROUTE_SIGMOID;
-    route.n_expert = route.n_used = 1;
-    route.norm = false;
-    route.scale = 1;
+    hyb_experts_route_shared(&route);
     hyb_experts_route(f, w->shared_router, &route);
+    a->ffn = a->shared;
     stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
-    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, stride);
-    hyb_product(f, f->at->a.act, stride, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
-    hyb_experts_combine(f, 1);
+    a->ffn = ffn;
+    if (!f->s->x_out) return;
+    hyb_traced(f, "shared_act", layer, a->act, f->n, n_ff, stride);
+    hyb_product(f, a->act, stride, w->shared_down, 0, a->expert_out, hp->n_embd);
+    hyb_experts_combine(f, 1, f->s->x_out);
 }
 
 static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
@@ -44817,6 +46035,173 @@ static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, c
     if (w->shared_router) hyb_experts_shared(f, layer, w);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* ---- the way back ----
+ *
+ * Of x_out = x + the sum over the choices of weight * (act . down^T): with act' = weight * act, down's gradient is dx^T
+ * act'; and d = dx . down is that of act', so that of the weight is d . act, and that of act is weight * d. What the
+ * experts made need not be kept for that. The choice and its weights are made again. */
+
+/* dact (rows, n) becomes weight * dact; dused = dact . act, before that. */
+static void hyb_experts_weigh_back(hyb_forward *f, int64_t rows, int64_t n)
+{
+    hyb_op_weigh op;
+    op.x = op.out = f->back->dact;
+    op.y = f->at->a.act;
+    op.x_stride = op.y_stride = op.out_stride = op.n = n;
+    op.weights = f->at->a.expert_weights;
+    op.n_rows = rows;
+    op.dots = f->back->dused;
+    hyb_do_weigh(f->at->be, &op);
+}
+/* act (rows, n) becomes weight * act. */
+static void hyb_experts_weigh(hyb_forward *f, int64_t rows, int64_t n)
+{
+    hyb_op_weigh op;
+    memset(&op, 0, sizeof op);
+    op.x = op.out = f->at->a.act;
+    op.x_stride = op.out_stride = op.n = n;
+    op.weights = f->at->a.expert_weights;
+    op.n_rows = rows;
+    hyb_do_weigh(f->at->be, &op);
+}
+
+/* dact (rows, n) -> the gradients of gate and up, in their places (rows, 2 n). */
+static void hyb_experts_glu_back(hyb_forward *f, float *gate_up, int64_t rows, int64_t n)
+{
+    hyb_op_glu_back glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = glu.dgate = gate_up;
+    glu.up = glu.dup = gate_up + n;
+    glu.stride = 2 * n;
+    glu.dout = f->back->dact;
+    glu.dout_stride = n;
+    glu.n_rows = rows;
+    glu.n = n;
+    hyb_do_glu_back(f->at->be, &glu);
+}
+
+/* dused -> the gradients of the scores. */
+static void hyb_experts_route_back(hyb_forward *f, const hyb_op_route *route, float *dlogits)
+{
+    hyb_op_route_back op;
+    op.kind = route->kind;
+    op.logits = route->logits;
+    op.n = route->n;
+    op.n_expert = route->n_expert;
+    op.n_used = route->n_used;
+    op.norm = route->norm;
+    op.scale = route->scale;
+    op.ids = route->ids;
+    op.dweights = f->back->dused;
+    op.dlogits = dlogits;
+    hyb_do_route_back(f->at->be, &op);
+}
+
+/* Of hyb_experts_shared: the gradients of its gate and up stand in their places, that of its score in dshared. */
+static void hyb_experts_shared_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->n_ff_shared;
+    float *ffn = a->ffn;
+    hyb_op_route route;
+    hyb_experts_route_shared(&route);
+    hyb_experts_route(f, w->shared_router, &route);
+    a->ffn = a->shared;
+    hyb_ffn_act(f, n_ff, false);
+    hyb_experts_weigh(f, f->n, n_ff);
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->shared_down, 0, 0);
+    hyb_ffn_act(f, n_ff, false);
+    a->ffn = ffn;
+    hyb_experts_weigh_back(f, f->n, n_ff);
+    hyb_experts_glu_back(f, a->shared, f->n, n_ff);
+    hyb_experts_route_back(f, &route, f->back->dshared);
+}
+
+static void hyb_experts_back_begin(hyb_forward *f, hyb_op_experts_back *op)
+{
+    memset(op, 0, sizeof *op);
+    op->ids = f->at->a.expert_ids;
+    op->n = f->n;
+    op->n_used = f->hp->n_expert_used;
+    op->work = f->back->work;
+}
+
+/* Of hyb_experts_chosen: the gradients of the experts' gates and ups stand in their places, those of scores in
+ * drouter. */
+static void hyb_experts_chosen_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)f->n * hp->n_expert_used;
+    hyb_op_route route;
+    hyb_op_experts_back op;
+    hyb_experts_route_begin(hp, &route);
+    hyb_experts_route(f, w->router, &route);
+    hyb_experts_act(f);
+    hyb_experts_weigh(f, rows, n_ff);
+    hyb_experts_back_begin(f, &op);
+    op.x = a->act;
+    op.x_stride = n_ff;
+    op.x_each = op.dx_each = true;
+    op.n_out = 1;
+    op.out[0].w = hyb_tensor_of(f, w->down);
+    op.out[0].dy = f->back->dx;
+    op.out[0].dy_stride = hp->n_embd;
+    op.out[0].dw = hyb_grad(f, w->down);
+    op.dx = f->back->dact;
+    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_act(f);
+    hyb_experts_weigh_back(f, rows, n_ff);
+    hyb_experts_glu_back(f, a->ffn, rows, n_ff);
+    hyb_experts_route_back(f, &route, f->back->drouter);
+}
+
+/* dh += what the chosen experts' gates and ups make of it. */
+static void hyb_experts_up_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    const int64_t e = f->hp->n_embd, n_ff = f->hp->n_ff_expert;
+    hyb_op_experts_back op;
+    hyb_experts_back_begin(f, &op);
+    op.x = f->s->h;
+    op.x_stride = e;
+    op.dy_each = true;
+    op.n_out = 2;
+    op.out[0].w = hyb_tensor_of(f, w->gate);
+    op.out[0].dy = f->at->a.ffn;
+    op.out[0].dw = hyb_grad(f, w->gate);
+    op.out[1].w = hyb_tensor_of(f, w->up);
+    op.out[1].dy = f->at->a.ffn + n_ff;
+    op.out[1].dw = hyb_grad(f, w->up);
+    op.out[0].dy_stride = op.out[1].dy_stride = 2 * n_ff;
+    op.add = op.dx = f->back->dh;
+    hyb_do_experts_back(f->at->be, &op);
+}
+
+static void hyb_experts_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_experts_w *w = (const hyb_experts_w *)part;
+    const hyb_hparams *hp = f->hp;
+    const int64_t n_ff = hp->n_ff_shared;
+    float *shared = f->at->a.shared;
+    hyb_back_products products;
+    HYB_UNUSED(layer);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
+    if (w->shared_router) hyb_experts_shared_back(f, w);
+    hyb_experts_chosen_back(f, w); /* last: its choice stays */
+    hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
+    hyb_back_products_add(&products, w->router, 0, f->back->drouter, hp->n_expert);
+    if (w->shared_router) {
+        hyb_back_products_add(&products, w->shared_router, 0, f->back->dshared, 1);
+        hyb_back_products_add(&products, w->shared_gate, 0, shared, 2 * n_ff);
+        hyb_back_products_add(&products, w->shared_up, 0, shared + n_ff, 2 * n_ff);
+    }
+    hyb_back_products_do(&products, f->back->dh, hp->n_embd);
+    hyb_experts_up_back(f, w);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_experts = {
     "experts",
     sizeof(hyb_experts_w),
@@ -44827,7 +46212,7 @@ static const hyb_part hyb_part_experts = {
     hyb_experts_needs,
     NULL, /* slot */
     hyb_experts_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_experts_backward),
 };
 /* ==== end src/model/parts/experts.c ==== */
 
@@ -44854,26 +46239,33 @@ static void hyb_channel_mix_needs(const hyb_hparams *hp, const hyb_layer_hp *l, 
 {
     hyb_need(&needs->mixed, hp->n_embd);
     hyb_need(&needs->ffn, l->n_ff);
+    hyb_need(&needs->act, l->n_ff);
 }
 
 static int64_t hyb_channel_mix_slot(const hyb_hparams *hp) { return hp->n_embd; }
+
+/* mixed (n, E) = h, of each token some of the one before */
+static void hyb_channel_mix_shift(hyb_forward *f, int layer, const hyb_channel_mix_w *w)
+{
+    hyb_op_shift op;
+    op.x = f->s->h;
+    op.mix = hyb_vector(f, w->shift);
+    op.n_mix = 1;
+    op.n_embd = f->hp->n_embd;
+    op.slots = f->state[layer].ffn;
+    op.out = f->at->a.mixed;
+    op.plane = f->n * op.n_embd;
+    hyb_do_shift(f->at->be, &op);
+}
 
 static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
 {
     const hyb_channel_mix_w *w = (const hyb_channel_mix_w *)part;
     const hyb_activations *a = &f->at->a;
     const int64_t e = f->hp->n_embd, n_ff = f->hp->layers[layer].n_ff;
-    hyb_op_shift op;
     const float *shifted;
     hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    op.x = f->s->h;
-    op.mix = hyb_vector(f, w->shift);
-    op.n_mix = 1;
-    op.n_embd = e;
-    op.slots = f->state[layer].ffn;
-    op.out = a->mixed;
-    op.plane = f->n * e;
-    hyb_do_shift(f->at->be, &op);
+    hyb_channel_mix_shift(f, layer, w);
     if (hyb_ends_here(f, c, layer, false)) return;
     shifted = hyb_narrowed(f, c, layer, false, a->mixed, e);
     hyb_product(f, shifted, e, w->key, 0, a->ffn, n_ff);
@@ -44881,6 +46273,41 @@ static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int laye
     hyb_traced(f, "ffn_act", layer, a->act, f->n, n_ff, n_ff);
     hyb_part_out(f, "ffn_out", layer, a->act, n_ff, w->value, 0, 0);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_channel_mix_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_channel_mix_w *w = (const hyb_channel_mix_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd, n_ff = f->hp->layers[layer].n_ff;
+    hyb_op_glu_back glu;
+    hyb_op_shift_back shift;
+    hyb_back_products products;
+    hyb_activate(f, HYB_ACT_RELU2, a->ffn, NULL, a->act, n_ff, f->n, n_ff);
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->value, 0, 0);
+    memset(&glu, 0, sizeof glu);
+    glu.act = HYB_ACT_RELU2;
+    glu.gate = glu.dgate = a->ffn;
+    glu.stride = glu.dout_stride = glu.n = n_ff;
+    glu.dout = f->back->dact;
+    glu.n_rows = f->n;
+    hyb_do_glu_back(f->at->be, &glu);
+    hyb_back_products_begin(&products, f, a->mixed, e);
+    hyb_back_products_add(&products, w->key, 0, a->ffn, n_ff);
+    hyb_back_products_do(&products, f->back->dmixed, e);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
+    shift.x = f->s->h;
+    shift.mix = hyb_vector(f, w->shift);
+    shift.n_mix = 1;
+    shift.n_embd = e;
+    shift.dout = f->back->dmixed;
+    shift.plane = f->n * e;
+    shift.dx = f->back->dh;
+    shift.dmix = hyb_grad(f, w->shift);
+    hyb_do_shift_back(f->at->be, &shift);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
 
 static const hyb_part hyb_part_channel_mix = {
     "channel mixing",
@@ -44892,7 +46319,7 @@ static const hyb_part hyb_part_channel_mix = {
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
     hyb_channel_mix_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_channel_mix_backward),
 };
 /* ==== end src/model/parts/channel_mix.c ==== */
 HYB_TEPID_END
@@ -45334,7 +46761,7 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
     a->last.h = a->last.block = a->last.block_normed = x;
     a->mix_out = a->mix;
     a->gathered = a->mix;
-    a->act = a->ffn;
+    a->act = a->shared = a->ffn;
 }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
@@ -45410,6 +46837,23 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
+/* x (n, E) = embeddings of tokens, and of positions */
+static void hyb_embed(hyb_forward *f, float *x)
+{
+    hyb_op_embed op;
+    op.table = hyb_tensor_of(f, f->net->embd);
+    op.index = HYB_INDEX_ID;
+    op.scale = f->hp->embd_scale;
+    op.add = NULL;
+    op.out = x;
+    hyb_do_embed(f->at->be, &op);
+    op.table = hyb_tensor_of(f, f->net->pos_embd);
+    op.index = HYB_INDEX_POS;
+    op.scale = 1;
+    op.add = x;
+    if (f->net->pos_embd) hyb_do_embed(f->at->be, &op);
+}
+
 /* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
 {
@@ -45417,7 +46861,6 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     hyb_stage *stage = f->at;
     hyb_backend *be = stage->be;
     hyb_op_rope_table rope;
-    hyb_op_embed op;
     rope.n_rot = hp->n_rot;
     rope.inv_freq = stage->a.inv_freq;
     rope.scale = stage->a.rope_scale;
@@ -45428,17 +46871,7 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = hyb_tensor_of(f, f->net->embd);
-    op.index = HYB_INDEX_ID;
-    op.scale = hp->embd_scale;
-    op.add = NULL;
-    op.out = f->s->x;
-    hyb_do_embed(be, &op);
-    op.table = hyb_tensor_of(f, f->net->pos_embd);
-    op.index = HYB_INDEX_POS;
-    op.scale = 1;
-    op.add = f->s->x;
-    if (f->net->pos_embd) hyb_do_embed(be, &op);
+    hyb_embed(f, f->s->x);
     if (f->net->embd_norm) hyb_normed(f, f->s->x, f->s->x, f->net->embd_norm, f->net->embd_norm_b);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
@@ -45611,17 +47044,6 @@ static int hyb_loss_rows(const hyb_hparams *hp, int rows)
     return HYB_MIN(chunk, rows);
 }
 
-/* NULL, or the part that cannot be trained, and *layer. */
-static const hyb_part *hyb_untrainable(const hyb_hparams *hp, const hyb_net *net, int *layer)
-{
-    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
-        const hyb_layer *l = &net->layers[*layer];
-        if (!l->mixer->backward) return l->mixer;
-        if (!l->ffn->backward) return l->ffn;
-    }
-    return NULL;
-}
-
 /* Memory of a pass that is trained on. On the host: kept to loss. */
 typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
@@ -45661,6 +47083,7 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
     HYB_PLACE(mixed, rows * (size_t)needs.mixed);
     HYB_PLACE(ffn, rows * (size_t)needs.ffn);
+    HYB_PLACE(shared, rows * (size_t)needs.shared);
     #undef HYB_PLACE
     if (!needs.mix_both) a->mix_out = a->mix;
     a->all.rows = HYB_ROWS_BATCH;
@@ -45815,6 +47238,16 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.dmix_in, float, rows * (size_t)needs.mix_both);
     HYB_PLACE(back.dmixed, float, rows * (size_t)needs.mixed);
     HYB_PLACE(back.dact, float, rows * (size_t)needs.act);
+    HYB_PLACE(base.router, float, rows * (size_t)needs.router);
+    HYB_PLACE(base.expert_ids, int32_t, rows * (size_t)needs.used);
+    HYB_PLACE(base.expert_weights, float, rows * (size_t)needs.used);
+    HYB_PLACE(base.expert_out, float, rows * (size_t)needs.out);
+    HYB_PLACE(back.drouter, float, rows * (size_t)needs.router);
+    HYB_PLACE(back.dused, float, rows * (size_t)needs.used);
+    HYB_PLACE(back.dshared, float, needs.shared ? rows : 0);
+    HYB_PLACE(back.work, float, rows * (size_t)needs.work);
+    HYB_PLACE(base.carry, float, rows * (size_t)needs.carry);
+    HYB_PLACE(back.dcarry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
@@ -46030,6 +47463,11 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     const hyb_net *net = f->net;
     hyb_op_embed_back op;
     op.dy = f->back->dx;
+    if (net->embd_norm && f->back->weights) {
+        hyb_embed(f, f->s->h);
+        hyb_normed_back(f, f->back->dh, NULL, f->s->h, f->back->dx, net->embd_norm, net->embd_norm_b);
+        op.dy = f->back->dh;
+    }
     op.n_embd = f->hp->n_embd;
     op.index = HYB_INDEX_ID;
     op.scale = f->hp->embd_scale;
@@ -46078,6 +47516,9 @@ static void hyb_train_unit(hyb_train_pass *p)
         hyb_train_spread(p);
         hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
         hyb_train_tables(f);
+        if (f->back->dcarry)
+            f->at->be->ops->zero(f->at->be, f->back->dcarry,
+                                 sizeof(float) * (size_t)(f->n * hyb_net_needs(f->hp).carry));
         break;
     case HYB_TRAIN_AGAIN: hyb_train_part(p, p->part, true); break;
     case HYB_TRAIN_BACK: hyb_train_part(p, p->part, false); break;
@@ -46238,6 +47679,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
+    limits->wkv_size = hp->wkv_head_size;
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
@@ -53705,7 +55147,7 @@ static double hyb_schedule_rate(const hybrid_trainer_desc *d, int64_t step)
 /* What a parameter is, for optimizers that tell them apart. */
 typedef enum hyb_group {
     HYB_GROUP_MATRIX, /* of a hidden layer */
-    HYB_GROUP_TABLE,  /* a row for each token or position: embeddings, the head */
+    HYB_GROUP_TABLE,  /* a row for each token or position: embeddings, the head; or matrices of experts, in one */
     HYB_GROUP_VECTOR  /* norms, biases */
 } hyb_group;
 
@@ -54878,8 +56320,6 @@ enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 /* adapter: what is trained, or NULL. */
 static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
 {
-    const hyb_part *part;
-    int layer;
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
     if (adapter && adapter->model != m)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -54888,12 +56328,6 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
-    if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
-    if (m->net.embd_norm)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "the model has a norm of its embeddings, which cannot be trained yet");
     return HYBRID_OK;
 }
 
@@ -54957,6 +56391,7 @@ static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
 {
     const hyb_net *net = &m->net;
     if (m->weights.tensors[i].is_vector) return HYB_GROUP_VECTOR;
+    if (m->weights.tensors[i].ne[2] > 1) return HYB_GROUP_TABLE;
     return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
 }
 

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4c41bcfed4894c03): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c1902fbafb967ab0): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      168  macros.h                 what compilers call things, and the macros that every room uses
- *    10792  end.h                    closes what core/begin opened
+ *    10803  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,29 +25,29 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      246  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      463  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      632  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      927  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1065  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1219  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5698  cache.c                  compiled kernels on disk, or in the host's own store
- *     5976  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6453  device.c                 an opened GPU: its context, its memory, its kernels
- *     6840  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     7013  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7501  gemm.c                   large products by cuBLAS.
- *     7664  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7729  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     8123  ops_matmul.c             the op matmul: which kernels a product takes
- *     8611  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8959  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     9064  ops_attention.c          which kernel of attention takes which rows
- *     9342  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9713  ops_train.c              the loss and the optimizer
- *     9915  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    10058  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    10182  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10562  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      474  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      643  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      938  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1076  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1230  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5709  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5987  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6464  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6851  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     7024  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7512  gemm.c                   large products by cuBLAS.
+ *     7675  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7740  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     8134  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8622  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8970  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     9075  ops_attention.c          which kernel of attention takes which rows
+ *     9353  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9724  ops_train.c              the loss and the optimizer
+ *     9926  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    10069  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    10193  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10573  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "4c41bcfed4894c03"
+#define HYBRID_CUDA__SOURCE_ID "c1902fbafb967ab0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -340,11 +340,16 @@
 #define HYB_TRAIN_OPS(OP)
 #endif
 
-/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has NULL
- * for each. tests/ops_host.h draws them. */
+/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has
+ * NULL for each. tests/ops_host.h draws them. */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_HOST_TRAIN_OPS(OP) \
-    OP(shortconv_back)
+    OP(shortconv_back) \
+    OP(route_back) \
+    OP(weigh) \
+    OP(experts_back) \
+    OP(shift_back) \
+    OP(wkv7_back)
 #else
 #define HYB_HOST_TRAIN_OPS(OP)
 #endif
@@ -426,12 +431,14 @@
  *   norm_back     one group; stats: its mean and its factor
  *   norm_back_w   columns at .. at + n of dw, over all groups in their order
  *   sum_rows      out = out + the sum of rows, n columns
- *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n
+ *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n; sink may be NULL
  *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
  *   cross_entropy one row
  *   squares       the sum of the squares of n values
  *   adamw, sgd, lerp, displace: n values from at on
- *   shortconv_back  columns at .. at + n of all runs of a batch
+ *   row_dot       the sum of x * y over n values
+ *   shortconv_back, shift_back  columns at .. at + n of all runs of a batch
+ *   wkv7_back     one head of all runs of a batch; scratch: hyb_wkv7_back_floats
  *   gram          the sums of at most HYB_GRAM values from at on */
 /* clang-format off */
 #ifndef HYBRID_NO_TRAIN
@@ -441,7 +448,8 @@
                       float *stats)) \
     X(norm_back_w,   (const hyb_op_norm_back *op, int64_t at, int64_t n)) \
     X(sum_rows,      (const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)) \
-    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n)) \
+    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n, \
+                      const float *sink, float *dsink)) \
     X(glu_back,      (hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate, \
                       float *dup, int64_t n)) \
     X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
@@ -451,7 +459,10 @@
     X(lerp,          (const hyb_op_lerp *op, int64_t at, int64_t n)) \
     X(displace,      (const hyb_op_displace *op, int64_t at, int64_t n)) \
     X(gram,          (const hyb_op_gram *op, int64_t at, int64_t n, float *sums)) \
-    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n))
+    X(row_dot,       (const float *x, const float *y, int64_t n, float *sum)) \
+    X(shortconv_back, (const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)) \
+    X(shift_back,    (const hyb_op_shift_back *op, const hyb_batch *batch, int64_t at, int64_t n)) \
+    X(wkv7_back,     (const hyb_op_wkv7_back *op, const hyb_batch *batch, int head, float *scratch))
 #else
 #define HYB_CPU_TRAIN_KERNELS(X)
 #endif

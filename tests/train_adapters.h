@@ -150,7 +150,7 @@ static void test_peft(const char *name)
     pupil_close(&p);
 }
 
-/* ---- the gradient of a sum W + scale B A goes to both ------------------------------------------------------------- */
+/* ---- the gradient of a sum W + scale B A goes to both ------------------------------------------------------------ */
 
 /* One pair, with A and B as they were and the gradient dw of the matrix: dA = scale B^T dw, dB = scale dw A^T. */
 static double merged_apart(const hyb_adapter_pair *p, const float *values, const float *dw, const float *grads)
@@ -703,8 +703,14 @@ static void test_adapters(void)
     test_adapter_bits("gemma3");
     test_adapter_bits("gpt2");
     test_adapter_bits("lfm2");
+    test_adapter_bits("qwen2moe");
+    test_adapter_bits("rwkv7");
     test_adapter_merged("gemma3");
     test_adapter_merged("lfm2");
+    test_adapter_merged("qwen2moe");
+    test_adapter_merged("mixtral");
+    test_adapter_merged("rwkv7");
+    test_adapter_merged("arwkv7");
     test_adapter_frozen("llama-biases");
     test_adapter_frozen("gpt2");
     test_adapter_frozen("qwen3");

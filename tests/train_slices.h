@@ -679,6 +679,8 @@ static void test_in_slices(void)
     for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_room(lesson_names[i], i % 4 ? 1 : 3);
     test_room_adapter("qwen2");
     test_room_adapter("llama-biases");
+    test_room_adapter("rwkv7");
+    test_room_adapter("qwen2moe");
     test_room_less();
     test_nosy();
     test_slices("gpt2", 0, d);
@@ -687,6 +689,8 @@ static void test_in_slices(void)
     d.n_batches = 2;
     test_slices("gemma3", 0, d);
     test_slices("qwen2-untied", 300, d);
+    test_slices("qwen2moe", 0, d);
+    test_slices("rwkv7", 0, d);
     test_slices_end();
     test_slices_context();
     test_reduce_numbers();

@@ -70,6 +70,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
+    int wkv_size; /* of a head of wkv7; 0: there is none */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of training is asked for */
     hybrid_type operands; /* of products of training: hyb_rounding.type */
     int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */

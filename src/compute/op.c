@@ -391,14 +391,17 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
 }
 
 #ifndef HYBRID_NO_TRAIN
-/* Of attention without sinks, over runs that begin at position 0: with P the probabilities, made again from q and the
+/* Of attention, over runs that begin at position 0: with P the probabilities, made again from q and the
  * cache,
  *
  *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
  *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
  *
  * (Dao 2023, "FlashAttention-2", without its tiles over keys: a block of rows has all of its scores, so memory is
- * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored. */
+ * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored.
+ *
+ * A sink has a share of each row's probabilities, and no value: dsinks (n_head) += the sum over rows of -(its share)
+ * delta. The host alone does it. */
 enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
 typedef struct hyb_op_attention_back {
     const hyb_kv_view *kv;
@@ -409,6 +412,9 @@ typedef struct hyb_op_attention_back {
     int32_t window;
     float *dq, *dk, *dv;
     int64_t stride; /* of all three */
+    const float *sinks; /* (n_head), or NULL, as the next two are then */
+    float *dsinks;      /* (n_head) */
+    float *sink_rows;   /* (n, n_head) scratch */
 } hyb_op_attention_back;
 HYB_INLINE double hyb_bytes_attention_back(const hyb_op_attention_back *op, const hyb_batch *batch)
 {
@@ -486,6 +492,63 @@ HYB_INLINE double hyb_bytes_wkv7(const hyb_op_wkv7 *op, const hyb_batch *batch)
     const int rows = 6 + (op->gate ? 1 : 0) + (op->v_first ? 2 : 0), weights = 3 + (op->ln_w ? 2 : 0);
     return 4 * width * (rows * (double)batch->n + weights) + hyb_slots_bytes(batch, (int64_t)width * op->size);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of shift, over runs that begin with nothing (before is 0 there, and nothing comes after them):
+ *
+ *   dx(t) = the sum over i of dout_i(t) (1 - mix_i) + dout_i(t + 1) mix_i
+ *   dmix_i += the sum over t of dout_i(t) (before - x) */
+typedef struct hyb_op_shift_back {
+    const float *x;
+    const float *mix; /* (n_mix, n_embd) */
+    int n_mix;
+    int64_t n_embd;
+    const float *dout; /* dout_i begins at dout + i * plane */
+    int64_t plane;
+    float *dx;
+    float *dmix; /* or NULL */
+} hyb_op_shift_back;
+HYB_INLINE double hyb_bytes_shift_back(const hyb_op_shift_back *op, const hyb_batch *batch)
+{
+    return 4 * (double)op->n_embd * (batch->n * (2.0 + op->n_mix) + (op->dmix ? 3.0 : 1.0) * op->n_mix);
+}
+
+/* Of wkv7, over runs that begin with nothing. With away = -kk, back = kk a, G the gradient of M after a row, P = M
+ * before it, and dy that of y, for the rows of a run from the last to the first:
+ *
+ *   G_ij = G_ij + dy_i r_j,       dr_j = the sum over i of M_ij dy_i
+ *   dv_i = the sum over j of G_ij k_j,  dk_j = the sum over i of G_ij v_i
+ *   dsa_i = the sum over j of G_ij back_j,  dback_j = the sum over i of G_ij sa_i,  dw_j = the sum over i of G_ij P_ij
+ *   G_ij = G_ij w_j + dsa_i away_j,     daway_j = the sum over i of P_ij dsa_i
+ *
+ * and then through all that stands around it. M is made again: it is kept before every HYB_WKV_BACK_ROWS-th row of a
+ * run, and of that many rows at a time, so a head works in size^2 (rows / 16 + 18) floats, whatever the batch.
+ *
+ * Gradients of rows lie as those rows do, and each may be the rows that it is of. */
+enum { HYB_WKV_BACK_ROWS = 16 };
+typedef struct hyb_op_wkv7_back {
+    hyb_op_wkv7 of; /* what was done: its slots and out are not looked at */
+    const float *dout;
+    int64_t dout_stride;
+    float *dr, *dk, *dv, *ddecay, *drate;
+    float *dvalue_gate, *dgate; /* where `of` has them */
+    float *dv_first;            /* is added to */
+    float *dk_k, *dk_a, *dr_k;  /* are added to; all may be NULL together, with the next two */
+    float *dln_w, *dln_b;
+} hyb_op_wkv7_back;
+HYB_INLINE double hyb_bytes_wkv7_back(const hyb_op_wkv7_back *op, const hyb_batch *batch)
+{
+    const double width = (double)op->of.n_head * op->of.size, states = (double)batch->n / HYB_WKV_BACK_ROWS;
+    const int rows = 6 + (op->of.gate ? 1 : 0) + (op->of.v_first ? 2 : 0);
+    return 4 * width * ((2.0 * rows + 1) * (double)batch->n + 2 * states * op->of.size);
+}
+/* Floats that it works in for one head, of runs of at most n rows. */
+HYB_INLINE size_t hyb_wkv7_back_floats(int size, int n)
+{
+    const int states = (n + HYB_WKV_BACK_ROWS - 1) / HYB_WKV_BACK_ROWS + HYB_WKV_BACK_ROWS + 2;
+    return (size_t)size * (size_t)size * (size_t)states;
+}
+#endif
 
 /* A gated short convolution (LFM2). Rows of bcx are b, c and x, n_embd values each, side by side:
  *
@@ -643,6 +706,94 @@ HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *b
     HYB_UNUSED(batch);
     return 4.0 * op->n * (double)op->n_embd * (op->n_used + 2);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of route, whose choice is taken as it was made: with g = dweights scale,
+ *
+ *   SOFTMAX, all:   dlogits_i = p_i (g of i, or 0 where it was not chosen - the sum of g p over the chosen)
+ *   SOFTMAX, norm:  the same with p over the chosen alone; 0 where it was not chosen
+ *   SIGMOID:        dlogits_i = g s (1 - s), s = sigmoid(logit), or 0 */
+typedef struct hyb_op_route_back {
+    hyb_route_kind kind;
+    const float *logits;
+    int n, n_expert, n_used;
+    bool norm;
+    float scale;
+    const int32_t *ids;    /* (n, n_used) */
+    const float *dweights; /* (n, n_used) */
+    float *dlogits;        /* (n, n_expert) */
+} hyb_op_route_back;
+HYB_INLINE double hyb_bytes_route_back(const hyb_op_route_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * op->n * (2 * op->n_expert + 2 * op->n_used);
+}
+
+/* Rows times a weight each: out (n_rows, n) = x * weights (n_rows). And, before that, dots (n_rows) = the sum of x y
+ * over each row; y and dots may be NULL, both. So the way back through y * weight is, of its gradient x: dots is that
+ * of the weight, and out is that of y. */
+typedef struct hyb_op_weigh {
+    const float *x, *y;
+    int64_t x_stride, y_stride;
+    const float *weights;
+    int64_t n_rows, n;
+    float *dots;
+    float *out;
+    int64_t out_stride; /* may be x */
+} hyb_op_weigh;
+HYB_INLINE double hyb_bytes_weigh(const hyb_op_weigh *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n_rows * (double)op->n * (op->y ? 3 : 2);
+}
+
+/* Of experts, for choices c = row * n_used + s:
+ *
+ *   dx of choice c = the sum over i of dy_i (out_i) . W_i[ids[c]] (out_i, k), in the order of i
+ *   dw_i[e] (out_i, k) += the sum over the choices of expert e, in their order, of dy_i^T x
+ *
+ * x and dy have a row for each choice (x_each, dy_each), or one that all choices of a row share. dx_each: dx has a row
+ * for each choice; else it has one for each row: add + the sum over its choices, in their order. Rows of dx and add
+ * without gaps. W of any type. */
+typedef struct hyb_op_experts_back {
+    const float *x;
+    int64_t x_stride;
+    const int32_t *ids; /* (n, n_used) */
+    int n, n_used;
+    bool x_each, dy_each, dx_each;
+    int n_out;
+    struct {
+        const hyb_tensor *w;
+        const float *dy;
+        int64_t dy_stride;
+        float *dw; /* as W lies when it is of F32; or NULL */
+    } out[2];
+    const float *add; /* or NULL: 0 */
+    float *dx;        /* may be add */
+    float *work;      /* hyb_experts_back_work floats */
+} hyb_op_experts_back;
+/* Floats that it works in: the choices' rows in the order of their experts, and where they are. out: of all
+ * matrices. */
+HYB_INLINE int64_t hyb_experts_back_work(int64_t n_choices, int64_t n_expert, int64_t k, int64_t out)
+{
+    return n_choices * (2 + 2 * k + out) + n_expert + 1;
+}
+HYB_INLINE double hyb_bytes_experts_back(const hyb_op_experts_back *op, const hyb_batch *batch)
+{
+    const double choices = (double)op->n * op->n_used;
+    double bytes = 0;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_tensor *w = op->out[i].w;
+        const double values = (double)w->ne[0] * (double)w->ne[1];
+        if (!i) bytes += 8.0 * choices * (double)w->ne[0];
+        bytes += HYB_MIN(choices, (double)w->ne[2]) * ((double)w->nb[2] + (op->out[i].dw ? 8.0 * values : 0));
+        bytes += 4 * choices * (double)w->ne[1];
+    }
+    return bytes;
+}
+#endif
 
 /* ---- value by value ---- */
 

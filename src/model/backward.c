@@ -51,17 +51,6 @@ static int hyb_loss_rows(const hyb_hparams *hp, int rows)
     return HYB_MIN(chunk, rows);
 }
 
-/* NULL, or the part that cannot be trained, and *layer. */
-static const hyb_part *hyb_untrainable(const hyb_hparams *hp, const hyb_net *net, int *layer)
-{
-    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
-        const hyb_layer *l = &net->layers[*layer];
-        if (!l->mixer->backward) return l->mixer;
-        if (!l->ffn->backward) return l->ffn;
-    }
-    return NULL;
-}
-
 /* Memory of a pass that is trained on. On the host: kept to loss. */
 typedef struct hyb_train_memory {
     hyb_activations base;  /* what all parts share: rotations, logits */
@@ -101,6 +90,7 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
     HYB_PLACE(mixed, rows * (size_t)needs.mixed);
     HYB_PLACE(ffn, rows * (size_t)needs.ffn);
+    HYB_PLACE(shared, rows * (size_t)needs.shared);
     #undef HYB_PLACE
     if (!needs.mix_both) a->mix_out = a->mix;
     a->all.rows = HYB_ROWS_BATCH;
@@ -255,6 +245,16 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.dmix_in, float, rows * (size_t)needs.mix_both);
     HYB_PLACE(back.dmixed, float, rows * (size_t)needs.mixed);
     HYB_PLACE(back.dact, float, rows * (size_t)needs.act);
+    HYB_PLACE(base.router, float, rows * (size_t)needs.router);
+    HYB_PLACE(base.expert_ids, int32_t, rows * (size_t)needs.used);
+    HYB_PLACE(base.expert_weights, float, rows * (size_t)needs.used);
+    HYB_PLACE(base.expert_out, float, rows * (size_t)needs.out);
+    HYB_PLACE(back.drouter, float, rows * (size_t)needs.router);
+    HYB_PLACE(back.dused, float, rows * (size_t)needs.used);
+    HYB_PLACE(back.dshared, float, needs.shared ? rows : 0);
+    HYB_PLACE(back.work, float, rows * (size_t)needs.work);
+    HYB_PLACE(base.carry, float, rows * (size_t)needs.carry);
+    HYB_PLACE(back.dcarry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
@@ -470,6 +470,11 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     const hyb_net *net = f->net;
     hyb_op_embed_back op;
     op.dy = f->back->dx;
+    if (net->embd_norm && f->back->weights) {
+        hyb_embed(f, f->s->h);
+        hyb_normed_back(f, f->back->dh, NULL, f->s->h, f->back->dx, net->embd_norm, net->embd_norm_b);
+        op.dy = f->back->dh;
+    }
     op.n_embd = f->hp->n_embd;
     op.index = HYB_INDEX_ID;
     op.scale = f->hp->embd_scale;
@@ -518,6 +523,9 @@ static void hyb_train_unit(hyb_train_pass *p)
         hyb_train_spread(p);
         hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
         hyb_train_tables(f);
+        if (f->back->dcarry)
+            f->at->be->ops->zero(f->at->be, f->back->dcarry,
+                                 sizeof(float) * (size_t)(f->n * hyb_net_needs(f->hp).carry));
         break;
     case HYB_TRAIN_AGAIN: hyb_train_part(p, p->part, true); break;
     case HYB_TRAIN_BACK: hyb_train_part(p, p->part, false); break;

@@ -40,7 +40,7 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
     a->last.h = a->last.block = a->last.block_normed = x;
     a->mix_out = a->mix;
     a->gathered = a->mix;
-    a->act = a->ffn;
+    a->act = a->shared = a->ffn;
 }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
@@ -116,6 +116,23 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
+/* x (n, E) = embeddings of tokens, and of positions */
+static void hyb_embed(hyb_forward *f, float *x)
+{
+    hyb_op_embed op;
+    op.table = hyb_tensor_of(f, f->net->embd);
+    op.index = HYB_INDEX_ID;
+    op.scale = f->hp->embd_scale;
+    op.add = NULL;
+    op.out = x;
+    hyb_do_embed(f->at->be, &op);
+    op.table = hyb_tensor_of(f, f->net->pos_embd);
+    op.index = HYB_INDEX_POS;
+    op.scale = 1;
+    op.add = x;
+    if (f->net->pos_embd) hyb_do_embed(f->at->be, &op);
+}
+
 /* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
 {
@@ -123,7 +140,6 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     hyb_stage *stage = f->at;
     hyb_backend *be = stage->be;
     hyb_op_rope_table rope;
-    hyb_op_embed op;
     rope.n_rot = hp->n_rot;
     rope.inv_freq = stage->a.inv_freq;
     rope.scale = stage->a.rope_scale;
@@ -134,17 +150,7 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = hyb_tensor_of(f, f->net->embd);
-    op.index = HYB_INDEX_ID;
-    op.scale = hp->embd_scale;
-    op.add = NULL;
-    op.out = f->s->x;
-    hyb_do_embed(be, &op);
-    op.table = hyb_tensor_of(f, f->net->pos_embd);
-    op.index = HYB_INDEX_POS;
-    op.scale = 1;
-    op.add = f->s->x;
-    if (f->net->pos_embd) hyb_do_embed(be, &op);
+    hyb_embed(f, f->s->x);
     if (f->net->embd_norm) hyb_normed(f, f->s->x, f->s->x, f->net->embd_norm, f->net->embd_norm_b);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }

@@ -24,6 +24,8 @@ typedef struct hyb_needs {
     int64_t act;      /* of what the other part makes, what it makes of that value by value */
     int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: it is not read */
     int64_t block;    /* what goes through the norm of a block */
+    int64_t shared;   /* of ffn, what a second feed-forward makes, which otherwise lies on it */
+    int64_t work;     /* of a way back that puts rows in another order */
 } hyb_needs;
 
 static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
@@ -47,6 +49,7 @@ typedef struct hyb_activations {
     float *gathered;     /* (n_out, needs.mixed) */
     float *ffn;          /* (R, needs.ffn) */
     float *act;          /* of the same shape: what is made of it value by value */
+    float *shared;       /* (R, needs.shared), or as ffn: what a second feed-forward makes */
     float *router;       /* (R, n_expert) */
     int32_t *expert_ids; /* (R, n_expert_used), and their weights */
     float *expert_weights;
@@ -92,6 +95,11 @@ typedef struct hyb_back {
     float *dmix_in;                    /* (n, needs.mix_both) of mix before it was changed value by value */
     float *dmixed;                     /* (n, needs.mixed) */
     float *dact;                       /* (n, needs.act) */
+    float *drouter;                    /* (n, needs.router) of scores of experts, */
+    float *dused;                      /* (n, needs.used) of the weights of those that were chosen, */
+    float *dshared;                    /* (n) and of the score of the one that sees every token */
+    float *work;                       /* (n, needs.work) */
+    float *dcarry;                     /* (n, needs.carry) */
     float *stats;                      /* of norms: two values a group */
     float *rope, *rope_local;          /* tables that turn back: those of the negative angles, */
     double *inv_freq, *inv_freq_local; /* and their frequencies */
@@ -135,7 +143,7 @@ typedef struct hyb_forward {
  *   needs     what it asks of the memory of a pass
  *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
  *   forward   x_out (n, E) = x + what it makes of x, all rows of the batch together
- *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to; NULL: it cannot be trained
+ *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
  * it is not the mixer: all rows of the last layer must come as far as it. One with host_trains asks, on its way back,

@@ -86,6 +86,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
+    limits->wkv_size = hp->wkv_head_size;
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,

@@ -25,7 +25,7 @@
 /* What a parameter is, for optimizers that tell them apart. */
 typedef enum hyb_group {
     HYB_GROUP_MATRIX, /* of a hidden layer */
-    HYB_GROUP_TABLE,  /* a row for each token or position: embeddings, the head */
+    HYB_GROUP_TABLE,  /* a row for each token or position: embeddings, the head; or matrices of experts, in one */
     HYB_GROUP_VECTOR  /* norms, biases */
 } hyb_group;
 

@@ -40,8 +40,6 @@ enum { HYB_TRAIN_ROWS = 1 << 24, HYB_TRAIN_ROWS_GPU = 65535 };
 /* adapter: what is trained, or NULL. */
 static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_adapter *adapter, hybrid_error *error)
 {
-    const hyb_part *part;
-    int layer;
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
     if (adapter && adapter->model != m)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -50,12 +48,6 @@ static hybrid_result hyb_transformer_check(const hybrid_model *m, const hybrid_a
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the model's weights cannot be changed: load it with hybrid_model_desc.trainable, or train an "
                         "adapter");
-    if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
-    if (m->net.embd_norm)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "the model has a norm of its embeddings, which cannot be trained yet");
     return HYBRID_OK;
 }
 
@@ -119,6 +111,7 @@ static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
 {
     const hyb_net *net = &m->net;
     if (m->weights.tensors[i].is_vector) return HYB_GROUP_VECTOR;
+    if (m->weights.tensors[i].ne[2] > 1) return HYB_GROUP_TABLE;
     return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
 }
 

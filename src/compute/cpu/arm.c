@@ -3,6 +3,7 @@
 #define HYB_COMPUTE_CPU_ARM_C
 #include "../../core/cpu.c"
 #include "float.c"
+#include "recurrent_back.c"
 #include "train_generic.c"
 
 #if defined(HYB_ARM)

@@ -5,7 +5,7 @@
 #include "../../core/lifetime.c"
 #include "lowrank.c"
 #include "trig.c"
-#include "train.c"
+#include "experts_back.c"
 
 static void hyb_cpu_limits_lanes(hyb_limits *limits, const hyb_matmul_job *job, size_t lanes)
 {

@@ -54,6 +54,14 @@ static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float 
 static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
 #ifndef HYBRID_NO_TRAIN
+static void hyb_row_dot_generic(const float *x, const float *y, int64_t n, float *sum)
+{
+    float p[32] = { 0 };
+    int64_t i;
+    for (i = 0; i < n; i++) p[i % 32] = hyb_fmaf(x[i], y[i], p[i % 32]);
+    *sum = hyb_halve(p, 32);
+}
+
 static void hyb_norm_back_generic(const hyb_op_norm_back *op, const float *x, const float *dy, const float *add,
                                   float *dx, float *stats)
 {
@@ -347,72 +355,6 @@ static void hyb_shortconv_generic(const hyb_op_shortconv *op, const hyb_run *run
         for (j = 0; j < back; j++) keep[j * width + c] = u[j];
     }
 }
-
-#ifndef HYBRID_NO_TRAIN
-/* What vectors work on some columns with, the first of which is `at`. */
-enum { HYB_CONV_BACK_COLUMNS = 64 };
-typedef struct hyb_conv_back_work {
-    float u[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS], w[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
-    float dw[HYB_TAPS_MAX][HYB_CONV_BACK_COLUMNS];
-    int64_t at;
-    int n;
-} hyb_conv_back_work;
-
-/* Adds ds u to the sums of the taps of a column, and those to dw after every HYB_PRODUCT_P rows of the batch. */
-static void hyb_shortconv_back_w_generic(const hyb_op_shortconv_back *op, const float *u, float ds, int64_t row,
-                                         int64_t n_rows, int64_t c, float *sums)
-{
-    const bool ends = row % HYB_PRODUCT_P == HYB_PRODUCT_P - 1 || row == n_rows - 1;
-    int j;
-    for (j = 0; j < op->n_taps; j++) {
-        float *dw = op->dw + c * op->n_taps + j;
-        sums[j] = hyb_fmaf(ds, u[j], sums[j]);
-        if (!ends) continue;
-        *dw = *dw + sums[j];
-        sums[j] = 0;
-    }
-}
-
-/* One run of a column: what ds is stands in the place of db until du is known. */
-static void hyb_shortconv_back_run_generic(const hyb_op_shortconv_back *op, const hyb_run *run, int64_t n_rows,
-                                           int64_t c, float *sums)
-{
-    const int64_t width = op->n_embd;
-    const int back = op->n_taps - 1;
-    float u[HYB_TAPS_MAX] = { 0 };
-    int r, j;
-    for (r = 0; r < run->n_rows; r++) {
-        const int64_t row = run->first_row + r;
-        const float *bcx = op->bcx + row * op->bcx_stride + c, dout = op->dout[row * op->dout_stride + c];
-        float *d = op->dbcx + row * op->dbcx_stride + c, sum = 0;
-        u[back] = bcx[0] * bcx[2 * width];
-        for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
-        d[width] = dout * sum;
-        d[0] = dout * bcx[width];
-        if (op->dw) hyb_shortconv_back_w_generic(op, u, d[0], row, n_rows, c, sums);
-        for (j = 0; j < back; j++) u[j] = u[j + 1];
-    }
-    for (r = 0; r < run->n_rows; r++) {
-        const int64_t row = run->first_row + r;
-        const float *bcx = op->bcx + row * op->bcx_stride + c;
-        float *d = op->dbcx + row * op->dbcx_stride + c, du = 0;
-        for (j = 0; j <= back && r + j < run->n_rows; j++)
-            du = hyb_fmaf(op->w[c * op->n_taps + back - j], d[j * op->dbcx_stride], du);
-        d[0] = du * bcx[2 * width];
-        d[2 * width] = du * bcx[0];
-    }
-}
-static void hyb_shortconv_back_generic(const hyb_op_shortconv_back *op, const hyb_batch *batch, int64_t at, int64_t n)
-{
-    int64_t c;
-    int i;
-    for (c = at; c < at + n; c++) {
-        float sums[HYB_TAPS_MAX] = { 0 };
-        for (i = 0; i < batch->n_runs; i++)
-            hyb_shortconv_back_run_generic(op, &batch->runs[i], batch->n, c, sums);
-    }
-}
-#endif
 
 /* What the recurrence makes of a row of a head before it touches M. */
 typedef struct hyb_wkv7_row {

@@ -1,6 +1,7 @@
 /* compute/cpu/select: the kernels of an instruction set. isa is at most what the machine has. */
 #ifndef HYB_COMPUTE_CPU_SELECT_C
 #define HYB_COMPUTE_CPU_SELECT_C
+#include "recurrent_back.c"
 #include "train_generic.c"
 #include "x86.c"
 #include "arm.c"

@@ -319,10 +319,11 @@ static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *me
 static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
 {
     hyb_attention_back_scratch s;
+    size_t floats;
     if (!limits->n_train) return 0;
-    return hyb_align(sizeof(float) *
-                         hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train),
-                     64);
+    floats = hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train);
+    floats = HYB_MAX(floats, hyb_wkv7_back_floats(limits->wkv_size, limits->n_train));
+    return hyb_align(sizeof(float) * floats, 64);
 }
 
 /* The keys and values of a run's head. */
@@ -398,7 +399,9 @@ static void hyb_attention_back_block(const hyb_cpu_kernels *kernels, const hyb_o
     for (r = 0; r < n; r++) {
         const int first = op->window > 0 && row0 + r >= op->window ? row0 + r - op->window + 1 : 0;
         const float delta = hyb_attention_back_delta(dout + r * op->out_stride, out + r * op->out_stride, dim_v);
-        kernels->softmax_back(op, s->s + r * t, s->ds + r * t, delta, first - from, row0 + r + 1 - from, keys);
+        kernels->softmax_back(op, s->s + r * t, s->ds + r * t, delta, first - from, row0 + r + 1 - from, keys,
+                              op->sinks ? op->sinks + head : NULL,
+                              op->sinks ? op->sink_rows + (row + r) * op->n_head + head : NULL);
     }
     hyb_attention_back_product(kernels, s->product, n, dim_k, keys, s->ds, t, 1, s->k + (int64_t)from * dim_k, dim_k,
                                op->dq + row * op->stride + (int64_t)head * dim_k, op->stride, false);
@@ -437,6 +440,7 @@ static void hyb_cpu_attention_back(hyb_backend *be, const hyb_op_attention_back 
     job.cpu = hyb_cpu_of(be);
     job.op = op;
     hyb_parallel(be->rt, be->batch->n_runs * op->kv->n_head_kv, hyb_cpu_attention_back_chunk, &job);
+    if (op->sinks) job.cpu->kernels->sum_rows(op->sink_rows, op->n_head, be->batch->n, op->dsinks, op->n_head);
 }
 
 /* ---- recurrence: rows in their order, so columns are split ------------------------------------------------------- */
@@ -460,6 +464,42 @@ static void hyb_cpu_shortconv_back(hyb_backend *be, const hyb_op_shortconv_back 
     job.op = op;
     hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
                  hyb_cpu_shortconv_back_chunk, &job);
+}
+
+static void hyb_cpu_shift_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_shift_back *op = (const hyb_op_shift_back *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_RECURRENT_BACK_COLUMNS;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shift_back(op, job->cpu->base.batch, at,
+                                  HYB_MIN(op->n_embd - at, (int64_t)HYB_RECURRENT_BACK_COLUMNS));
+}
+static void hyb_cpu_shift_back(hyb_backend *be, const hyb_op_shift_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, (int)((op->n_embd + HYB_RECURRENT_BACK_COLUMNS - 1) / HYB_RECURRENT_BACK_COLUMNS),
+                 hyb_cpu_shift_back_chunk, &job);
+}
+
+/* A head of all runs is a chunk: its weights' gradients are sums over them. */
+static void hyb_cpu_wkv7_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_cpu *cpu = job->cpu;
+    cpu->kernels->wkv7_back((const hyb_op_wkv7_back *)job->op, cpu->base.batch, chunk,
+                            (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes));
+}
+static void hyb_cpu_wkv7_back(hyb_backend *be, const hyb_op_wkv7_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, op->of.n_head, hyb_cpu_wkv7_back_chunk, &job);
 }
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */

@@ -94,18 +94,22 @@ static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1,
 /* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static void hyb_softmax_back_generic(const hyb_op_attention_back *op, float *s, float *ds, float delta, int low,
-                                     int high, int n)
+                                     int high, int n, const float *sink, float *dsink)
 {
     const float cap = op->softcap;
-    float p[32] = { 0 }, most = -HUGE_VALF, inverse;
+    float p[32] = { 0 }, most = -HUGE_VALF, sum, inverse;
     int i;
     for (i = low; i < high; i++) {
         s[i] = s[i] * op->scale;
         if (cap > 0) s[i] = cap * hyb_tanh_scalar(s[i] / cap);
         most = hyb_max_scalar(most, s[i]);
     }
+    if (sink) most = hyb_max_scalar(most, *sink);
     for (i = low; i < high; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(s[i] - most);
-    inverse = 1.0f / hyb_halve(p, 32);
+    sum = hyb_halve(p, 32);
+    if (sink) sum = sum + hyb_exp_scalar(*sink - most);
+    inverse = 1.0f / sum;
+    if (sink) *dsink = hyb_exp_scalar(*sink - most) * inverse * -delta;
     for (i = 0; i < n; i++) {
         const bool sees = i >= low && i < high;
         const float e = sees ? hyb_exp_scalar(s[i] - most) * inverse : 0.0f;

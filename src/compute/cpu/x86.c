@@ -3,6 +3,7 @@
 #define HYB_COMPUTE_CPU_X86_C
 #include "int/avx512.c"
 #include "float.c"
+#include "recurrent_back.c"
 #include "train_generic.c"
 
 #if defined(HYB_X86)

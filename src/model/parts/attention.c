@@ -187,6 +187,7 @@ static const float *hyb_attention_attend_back(hyb_forward *f, int layer, const h
     const int64_t width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
     float *d = w->q_norm ? back->dmix_in : back->dmix;
     hyb_op_attention_back op;
+    memset(&op, 0, sizeof op);
     op.kv = &f->state[layer].kv;
     op.q = f->at->a.mix_out;
     op.q_stride = op.stride = hyb_width_qkv(hp, l);

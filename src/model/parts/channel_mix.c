@@ -2,7 +2,7 @@
  * with the square of relu. */
 #ifndef HYB_MODEL_PARTS_CHANNEL_MIX_C
 #define HYB_MODEL_PARTS_CHANNEL_MIX_C
-#include "../pass.c"
+#include "../back.c"
 
 typedef struct hyb_channel_mix_w {
     hyb_weight norm, norm_b, shift, key, value;
@@ -23,26 +23,33 @@ static void hyb_channel_mix_needs(const hyb_hparams *hp, const hyb_layer_hp *l, 
 {
     hyb_need(&needs->mixed, hp->n_embd);
     hyb_need(&needs->ffn, l->n_ff);
+    hyb_need(&needs->act, l->n_ff);
 }
 
 static int64_t hyb_channel_mix_slot(const hyb_hparams *hp) { return hp->n_embd; }
+
+/* mixed (n, E) = h, of each token some of the one before */
+static void hyb_channel_mix_shift(hyb_forward *f, int layer, const hyb_channel_mix_w *w)
+{
+    hyb_op_shift op;
+    op.x = f->s->h;
+    op.mix = hyb_vector(f, w->shift);
+    op.n_mix = 1;
+    op.n_embd = f->hp->n_embd;
+    op.slots = f->state[layer].ffn;
+    op.out = f->at->a.mixed;
+    op.plane = f->n * op.n_embd;
+    hyb_do_shift(f->at->be, &op);
+}
 
 static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
 {
     const hyb_channel_mix_w *w = (const hyb_channel_mix_w *)part;
     const hyb_activations *a = &f->at->a;
     const int64_t e = f->hp->n_embd, n_ff = f->hp->layers[layer].n_ff;
-    hyb_op_shift op;
     const float *shifted;
     hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    op.x = f->s->h;
-    op.mix = hyb_vector(f, w->shift);
-    op.n_mix = 1;
-    op.n_embd = e;
-    op.slots = f->state[layer].ffn;
-    op.out = a->mixed;
-    op.plane = f->n * e;
-    hyb_do_shift(f->at->be, &op);
+    hyb_channel_mix_shift(f, layer, w);
     if (hyb_ends_here(f, c, layer, false)) return;
     shifted = hyb_narrowed(f, c, layer, false, a->mixed, e);
     hyb_product(f, shifted, e, w->key, 0, a->ffn, n_ff);
@@ -50,6 +57,41 @@ static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int laye
     hyb_traced(f, "ffn_act", layer, a->act, f->n, n_ff, n_ff);
     hyb_part_out(f, "ffn_out", layer, a->act, n_ff, w->value, 0, 0);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_channel_mix_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_channel_mix_w *w = (const hyb_channel_mix_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd, n_ff = f->hp->layers[layer].n_ff;
+    hyb_op_glu_back glu;
+    hyb_op_shift_back shift;
+    hyb_back_products products;
+    hyb_activate(f, HYB_ACT_RELU2, a->ffn, NULL, a->act, n_ff, f->n, n_ff);
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->value, 0, 0);
+    memset(&glu, 0, sizeof glu);
+    glu.act = HYB_ACT_RELU2;
+    glu.gate = glu.dgate = a->ffn;
+    glu.stride = glu.dout_stride = glu.n = n_ff;
+    glu.dout = f->back->dact;
+    glu.n_rows = f->n;
+    hyb_do_glu_back(f->at->be, &glu);
+    hyb_back_products_begin(&products, f, a->mixed, e);
+    hyb_back_products_add(&products, w->key, 0, a->ffn, n_ff);
+    hyb_back_products_do(&products, f->back->dmixed, e);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
+    shift.x = f->s->h;
+    shift.mix = hyb_vector(f, w->shift);
+    shift.n_mix = 1;
+    shift.n_embd = e;
+    shift.dout = f->back->dmixed;
+    shift.plane = f->n * e;
+    shift.dx = f->back->dh;
+    shift.dmix = hyb_grad(f, w->shift);
+    hyb_do_shift_back(f->at->be, &shift);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
 
 static const hyb_part hyb_part_channel_mix = {
     "channel mixing",
@@ -61,6 +103,6 @@ static const hyb_part hyb_part_channel_mix = {
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
     hyb_channel_mix_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_channel_mix_backward),
 };
 #endif

@@ -45,6 +45,19 @@ static void hyb_experts_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     w->shared_down = hyb_layer_matrix(wl, true, s, e, "ffn_down_shexp.weight");
 }
 
+/* Floats a row that the way back through the experts works in. */
+static int64_t hyb_experts_work(const hyb_hparams *hp)
+{
+#ifndef HYBRID_NO_TRAIN
+    const int64_t up = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, hp->n_embd, 2 * (int64_t)hp->n_ff_expert);
+    const int64_t down = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, hp->n_ff_expert, hp->n_embd);
+    return HYB_MAX(up, down);
+#else
+    HYB_UNUSED(hp);
+    return 0;
+#endif
+}
+
 static void hyb_experts_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
 {
     HYB_UNUSED(l);
@@ -52,6 +65,9 @@ static void hyb_experts_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_
     hyb_need(&needs->router, hp->n_expert);
     hyb_need(&needs->used, hp->n_expert_used);
     hyb_need(&needs->out, (int64_t)hp->n_expert_used * hp->n_embd);
+    hyb_need(&needs->act, HYB_MAX((int64_t)hp->n_expert_used * hp->n_ff_expert, (int64_t)hp->n_ff_shared));
+    if (hp->arch->mixture == HYB_MIXTURE_SHARES) hyb_need(&needs->shared, 2 * (int64_t)hp->n_ff_shared);
+    hyb_need(&needs->work, hyb_experts_work(hp));
 }
 
 /* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
@@ -66,8 +82,8 @@ static void hyb_experts_route(hyb_forward *f, hyb_weight w, hyb_op_route *op)
     hyb_do_route(f->at->be, op);
 }
 
-/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
-static void hyb_experts_combine(hyb_forward *f, int n_used)
+/* x_out (n, E) = add + the sum of weight * expert_out (n * n_used, E) */
+static void hyb_experts_combine(hyb_forward *f, int n_used, const float *add)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_combine op;
@@ -76,12 +92,48 @@ static void hyb_experts_combine(hyb_forward *f, int n_used)
     op.n = f->n;
     op.n_used = n_used;
     op.n_embd = f->hp->n_embd;
-    op.add = f->s->x;
+    op.add = add;
     op.out = f->s->x_out;
     hyb_do_combine(f->at->be, &op);
 }
 
-/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
+/* How the experts of a layer are chosen and weighted. */
+static void hyb_experts_route_begin(const hyb_hparams *hp, hyb_op_route *op)
+{
+    op->kind = HYB_ROUTE_SOFTMAX;
+    op->n_expert = hp->n_expert;
+    op->n_used = hp->n_expert_used;
+    op->norm = hp->expert_norm;
+    op->scale = hp->expert_scale;
+}
+/* And how the one that sees every token is weighted. */
+static void hyb_experts_route_shared(hyb_op_route *op)
+{
+    op->kind = HYB_ROUTE_SIGMOID;
+    op->n_expert = op->n_used = 1;
+    op->norm = false;
+    op->scale = 1;
+}
+
+/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. Returns the stride of act. */
+static int64_t hyb_experts_act(hyb_forward *f)
+{
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->n_ff_expert;
+    hyb_op_glu glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = 2 * n_ff;
+    glu.out_stride = hyb_act_stride(a, 2 * n_ff, n_ff);
+    glu.n_rows = (int64_t)f->n * f->hp->n_expert_used;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
+}
+
+/* x_out (n, E) = x + the chosen experts' feed-forward of h (n, E), weighted */
 static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;
@@ -89,11 +141,7 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)f->n * hp->n_expert_used;
     hyb_op_route route;
     hyb_op_experts op;
-    route.kind = HYB_ROUTE_SOFTMAX;
-    route.n_expert = hp->n_expert;
-    route.n_used = hp->n_expert_used;
-    route.norm = hp->expert_norm;
-    route.scale = hp->expert_scale;
+    hyb_experts_route_begin(hp, &route);
     hyb_experts_route(f, w->router, &route);
     hyb_traced(f, "router", layer, a->router, f->n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, f->n, hp->n_expert_used, hp->n_expert_used);
@@ -112,35 +160,37 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     op.out[1].y = a->ffn + n_ff;
     op.out[1].y_stride = 2 * n_ff;
     hyb_do_experts(f->at->be, &op);
-    hyb_activate(f, hp->arch->act, a->ffn, a->ffn + n_ff, a->act, 2 * n_ff, rows, n_ff);
-    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    if (!f->s->x_out) return; /* it is known already: what is kept is there */
+    op.x_stride = hyb_experts_act(f);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, op.x_stride);
     op.x = a->act;
-    op.x_stride = 2 * n_ff;
     op.each_own = true;
     op.n_out = 1;
     op.out[0].w = hyb_tensor_of(f, w->down);
     op.out[0].y = a->expert_out;
     op.out[0].y_stride = hp->n_embd;
     hyb_do_experts(f->at->be, &op);
-    hyb_experts_combine(f, hp->n_expert_used);
+    hyb_experts_combine(f, hp->n_expert_used, f->s->x);
 }
 
-/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
+/* x_out (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
 static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;
+    hyb_activations *a = &f->at->a;
     const int64_t n_ff = hp->n_ff_shared;
+    float *ffn = a->ffn;
     int64_t stride;
     hyb_op_route route;
-    route.kind = HYB_ROUTE_SIGMOID;
-    route.n_expert = route.n_used = 1;
-    route.norm = false;
-    route.scale = 1;
+    hyb_experts_route_shared(&route);
     hyb_experts_route(f, w->shared_router, &route);
+    a->ffn = a->shared;
     stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
-    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, stride);
-    hyb_product(f, f->at->a.act, stride, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
-    hyb_experts_combine(f, 1);
+    a->ffn = ffn;
+    if (!f->s->x_out) return;
+    hyb_traced(f, "shared_act", layer, a->act, f->n, n_ff, stride);
+    hyb_product(f, a->act, stride, w->shared_down, 0, a->expert_out, hp->n_embd);
+    hyb_experts_combine(f, 1, f->s->x_out);
 }
 
 static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
@@ -152,6 +202,173 @@ static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, c
     if (w->shared_router) hyb_experts_shared(f, layer, w);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* ---- the way back ----
+ *
+ * Of x_out = x + the sum over the choices of weight * (act . down^T): with act' = weight * act, down's gradient is dx^T
+ * act'; and d = dx . down is that of act', so that of the weight is d . act, and that of act is weight * d. What the
+ * experts made need not be kept for that. The choice and its weights are made again. */
+
+/* dact (rows, n) becomes weight * dact; dused = dact . act, before that. */
+static void hyb_experts_weigh_back(hyb_forward *f, int64_t rows, int64_t n)
+{
+    hyb_op_weigh op;
+    op.x = op.out = f->back->dact;
+    op.y = f->at->a.act;
+    op.x_stride = op.y_stride = op.out_stride = op.n = n;
+    op.weights = f->at->a.expert_weights;
+    op.n_rows = rows;
+    op.dots = f->back->dused;
+    hyb_do_weigh(f->at->be, &op);
+}
+/* act (rows, n) becomes weight * act. */
+static void hyb_experts_weigh(hyb_forward *f, int64_t rows, int64_t n)
+{
+    hyb_op_weigh op;
+    memset(&op, 0, sizeof op);
+    op.x = op.out = f->at->a.act;
+    op.x_stride = op.out_stride = op.n = n;
+    op.weights = f->at->a.expert_weights;
+    op.n_rows = rows;
+    hyb_do_weigh(f->at->be, &op);
+}
+
+/* dact (rows, n) -> the gradients of gate and up, in their places (rows, 2 n). */
+static void hyb_experts_glu_back(hyb_forward *f, float *gate_up, int64_t rows, int64_t n)
+{
+    hyb_op_glu_back glu;
+    glu.act = f->hp->arch->act;
+    glu.gate = glu.dgate = gate_up;
+    glu.up = glu.dup = gate_up + n;
+    glu.stride = 2 * n;
+    glu.dout = f->back->dact;
+    glu.dout_stride = n;
+    glu.n_rows = rows;
+    glu.n = n;
+    hyb_do_glu_back(f->at->be, &glu);
+}
+
+/* dused -> the gradients of the scores. */
+static void hyb_experts_route_back(hyb_forward *f, const hyb_op_route *route, float *dlogits)
+{
+    hyb_op_route_back op;
+    op.kind = route->kind;
+    op.logits = route->logits;
+    op.n = route->n;
+    op.n_expert = route->n_expert;
+    op.n_used = route->n_used;
+    op.norm = route->norm;
+    op.scale = route->scale;
+    op.ids = route->ids;
+    op.dweights = f->back->dused;
+    op.dlogits = dlogits;
+    hyb_do_route_back(f->at->be, &op);
+}
+
+/* Of hyb_experts_shared: the gradients of its gate and up stand in their places, that of its score in dshared. */
+static void hyb_experts_shared_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->n_ff_shared;
+    float *ffn = a->ffn;
+    hyb_op_route route;
+    hyb_experts_route_shared(&route);
+    hyb_experts_route(f, w->shared_router, &route);
+    a->ffn = a->shared;
+    hyb_ffn_act(f, n_ff, false);
+    hyb_experts_weigh(f, f->n, n_ff);
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->shared_down, 0, 0);
+    hyb_ffn_act(f, n_ff, false);
+    a->ffn = ffn;
+    hyb_experts_weigh_back(f, f->n, n_ff);
+    hyb_experts_glu_back(f, a->shared, f->n, n_ff);
+    hyb_experts_route_back(f, &route, f->back->dshared);
+}
+
+static void hyb_experts_back_begin(hyb_forward *f, hyb_op_experts_back *op)
+{
+    memset(op, 0, sizeof *op);
+    op->ids = f->at->a.expert_ids;
+    op->n = f->n;
+    op->n_used = f->hp->n_expert_used;
+    op->work = f->back->work;
+}
+
+/* Of hyb_experts_chosen: the gradients of the experts' gates and ups stand in their places, those of scores in
+ * drouter. */
+static void hyb_experts_chosen_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)f->n * hp->n_expert_used;
+    hyb_op_route route;
+    hyb_op_experts_back op;
+    hyb_experts_route_begin(hp, &route);
+    hyb_experts_route(f, w->router, &route);
+    hyb_experts_act(f);
+    hyb_experts_weigh(f, rows, n_ff);
+    hyb_experts_back_begin(f, &op);
+    op.x = a->act;
+    op.x_stride = n_ff;
+    op.x_each = op.dx_each = true;
+    op.n_out = 1;
+    op.out[0].w = hyb_tensor_of(f, w->down);
+    op.out[0].dy = f->back->dx;
+    op.out[0].dy_stride = hp->n_embd;
+    op.out[0].dw = hyb_grad(f, w->down);
+    op.dx = f->back->dact;
+    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_act(f);
+    hyb_experts_weigh_back(f, rows, n_ff);
+    hyb_experts_glu_back(f, a->ffn, rows, n_ff);
+    hyb_experts_route_back(f, &route, f->back->drouter);
+}
+
+/* dh += what the chosen experts' gates and ups make of it. */
+static void hyb_experts_up_back(hyb_forward *f, const hyb_experts_w *w)
+{
+    const int64_t e = f->hp->n_embd, n_ff = f->hp->n_ff_expert;
+    hyb_op_experts_back op;
+    hyb_experts_back_begin(f, &op);
+    op.x = f->s->h;
+    op.x_stride = e;
+    op.dy_each = true;
+    op.n_out = 2;
+    op.out[0].w = hyb_tensor_of(f, w->gate);
+    op.out[0].dy = f->at->a.ffn;
+    op.out[0].dw = hyb_grad(f, w->gate);
+    op.out[1].w = hyb_tensor_of(f, w->up);
+    op.out[1].dy = f->at->a.ffn + n_ff;
+    op.out[1].dw = hyb_grad(f, w->up);
+    op.out[0].dy_stride = op.out[1].dy_stride = 2 * n_ff;
+    op.add = op.dx = f->back->dh;
+    hyb_do_experts_back(f->at->be, &op);
+}
+
+static void hyb_experts_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_experts_w *w = (const hyb_experts_w *)part;
+    const hyb_hparams *hp = f->hp;
+    const int64_t n_ff = hp->n_ff_shared;
+    float *shared = f->at->a.shared;
+    hyb_back_products products;
+    HYB_UNUSED(layer);
+    hyb_normed(f, f->s->h, f->s->x, w->norm, w->norm_b);
+    if (w->shared_router) hyb_experts_shared_back(f, w);
+    hyb_experts_chosen_back(f, w); /* last: its choice stays */
+    hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
+    hyb_back_products_add(&products, w->router, 0, f->back->drouter, hp->n_expert);
+    if (w->shared_router) {
+        hyb_back_products_add(&products, w->shared_router, 0, f->back->dshared, 1);
+        hyb_back_products_add(&products, w->shared_gate, 0, shared, 2 * n_ff);
+        hyb_back_products_add(&products, w->shared_up, 0, shared + n_ff, 2 * n_ff);
+    }
+    hyb_back_products_do(&products, f->back->dh, hp->n_embd);
+    hyb_experts_up_back(f, w);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_experts = {
     "experts",
     sizeof(hyb_experts_w),
@@ -162,6 +379,6 @@ static const hyb_part hyb_part_experts = {
     hyb_experts_needs,
     NULL, /* slot */
     hyb_experts_forward,
-    NULL, /* backward */
+    HYB_BACKWARD(hyb_experts_backward),
 };
 #endif
