@@ -1,5 +1,6 @@
 /* The predictor on a trainer: what it does to weights, against loops written here; going back, checkpoints, refusals.
- * The model is somebody else's: a network of two layers that learns another one from examples with noise. */
+ * SIGKILL (20 times in each of two modes, or HYBRID_KILLS). The model is somebody else's: a network of two layers that
+ * learns another one from examples with noise. */
 #include "predict_own.h"
 
 enum { IN = 6, MID = 10, OUT = 3, N = 12, AT_A = 0, AT_B = 64, AT_C = 80, VALUES = 128, STEPS = 400 };
@@ -604,9 +605,18 @@ static void test_memory(void)
 }
 
 #include "predict_hindsight.h"
+#include "predict_killed.h"
 
 int main(void)
 {
+#if !defined(_WIN32)
+    const char *kills = getenv("HYBRID_KILLS");
+    const int n_kills = kills ? atoi(kills) : 20;
+    static const int moved[] = { HYBRID_PHASE_WARMUP, HYBRID_PHASE_FULL, HYBRID_PHASE_CORRECT, HYBRID_PHASE_CORRECT };
+    static const int skipped[] = { HYBRID_PHASE_WARMUP, HYBRID_PHASE_FULL, HYBRID_PHASE_PREDICT, HYBRID_PHASE_CORRECT };
+    test_kills(HYBRID_PREDICT_A, moved, n_kills);
+    test_kills(HYBRID_PREDICT_C, skipped, n_kills);
+#endif
     test_nothing();
     test_reference();
     test_moves();
