@@ -34,7 +34,7 @@ INTRINSICS = r"src/compute/cpu/(int/(avx|panel|gemm|amx|repack|neon|select)|x86|
 STAMPED = {"vec_avx2.inc": ["target.c", "kernels.c"], "vec_avx512.inc": ["target.c", "kernels.c"]}
 STAMPS = ["math.inc", "rows.inc", "recurrent.inc", "train.inc", "attention.inc", "float.inc"]  # in order
 for before, name in enumerate(STAMPS):
-    STAMPED[name] = ["target.c", "float.c", "train_generic.c", "vec_avx2.inc"] + STAMPS[:before]
+    STAMPED[name] = ["target.c", "float.c", "recurrent_back.c", "train_generic.c", "vec_avx2.inc"] + STAMPS[:before]
 
 
 def commands(root):

@@ -2,6 +2,7 @@
  * int/panel.c. */
 #ifndef HYB_COMPUTE_CPU_INT_GEMM_C
 #define HYB_COMPUTE_CPU_INT_GEMM_C
+#include "../kernels.c"
 #include "panel.c"
 
 #if defined(HYB_AVX512)
