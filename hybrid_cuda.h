@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id c1902fbafb967ab0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0e707f82291af251): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,37 +17,37 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      168  macros.h                 what compilers call things, and the macros that every room uses
- *    10803  end.h                    closes what core/begin opened
+ *    10810  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      246  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      474  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      643  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      938  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1076  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1230  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5709  cache.c                  compiled kernels on disk, or in the host's own store
- *     5987  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6464  device.c                 an opened GPU: its context, its memory, its kernels
- *     6851  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     7024  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7512  gemm.c                   large products by cuBLAS.
- *     7675  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7740  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     8134  ops_matmul.c             the op matmul: which kernels a product takes
- *     8622  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8970  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     9075  ops_attention.c          which kernel of attention takes which rows
- *     9353  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9724  ops_train.c              the loss and the optimizer
- *     9926  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    10069  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    10193  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10573  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      253  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      481  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      650  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      945  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1083  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1237  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5716  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5994  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     6471  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6858  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     7031  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7519  gemm.c                   large products by cuBLAS.
+ *     7682  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7747  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     8141  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8629  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     8977  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     9082  ops_attention.c          which kernel of attention takes which rows
+ *     9360  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     9731  ops_train.c              the loss and the optimizer
+ *     9933  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    10076  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    10200  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    10580  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "c1902fbafb967ab0"
+#define HYBRID_CUDA__SOURCE_ID "0e707f82291af251"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -189,27 +189,34 @@
     #define HYB_PRINTF(fmt, args)
 #endif
 
-/* Cold rooms run once for a file or a message, tepid ones once for a token or a layer, and neither once for a value.
- * Compilers that optimize are told to be quick about them: gcc 12 then takes a fifth less time for all but the kernels
- * (the passes that are named cost the most and do the least for such code; all of them are older than gcc 5, and
- * stacks do not grow). clang cannot leave out single passes: what is cold it does not optimize at all, and a chat is
- * rendered in 1.5 times the time (0.2 ms for 200 messages). */
+/* Cold rooms run once for a file or a message, cool ones once for a step of training, tepid ones once for a token or a
+ * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is not
+ * optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves out the
+ * passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5, and stacks
+ * do not grow). clang cannot leave out single passes. */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
     #define HYB_COLD_BEGIN  _Pragma("clang optimize off")
     #define HYB_COLD_END    _Pragma("clang optimize on")
+    #define HYB_COOL_BEGIN  HYB_COLD_BEGIN
+    #define HYB_COOL_END    HYB_COLD_END
     #define HYB_TEPID_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
     #define HYB_TEPID_END   _Pragma("clang attribute pop")
 #elif defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__GNUC__)
     #define HYB_COLD_BEGIN \
+        _Pragma("GCC push_options") _Pragma("GCC optimize(\"O0\", \"fp-contract=off\")")
+    #define HYB_COLD_END    _Pragma("GCC pop_options")
+    #define HYB_TEPID_BEGIN \
         _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"fp-contract=off\")") \
         _Pragma("GCC optimize(\"no-tree-dominator-opts\", \"no-tree-fre\", \"no-ivopts\", \"no-tree-pta\")") \
         _Pragma("GCC optimize(\"no-guess-branch-probability\", \"no-forward-propagate\", \"no-tree-loop-optimize\")")
-    #define HYB_COLD_END    _Pragma("GCC pop_options")
-    #define HYB_TEPID_BEGIN HYB_COLD_BEGIN
-    #define HYB_TEPID_END   HYB_COLD_END
+    #define HYB_TEPID_END   _Pragma("GCC pop_options")
+    #define HYB_COOL_BEGIN  HYB_TEPID_BEGIN
+    #define HYB_COOL_END    HYB_TEPID_END
 #else
     #define HYB_COLD_BEGIN
     #define HYB_COLD_END
+    #define HYB_COOL_BEGIN
+    #define HYB_COOL_END
     #define HYB_TEPID_BEGIN
     #define HYB_TEPID_END
 #endif
@@ -10826,6 +10833,8 @@ HYB_TEPID_END
 #undef HYB_CALL
 #undef HYB_COLD_BEGIN
 #undef HYB_COLD_END
+#undef HYB_COOL_BEGIN
+#undef HYB_COOL_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_CPU_TRAIN_KERNELS

@@ -261,9 +261,9 @@ HYB_COLD_END
 
 /* predict */
 #ifndef HYBRID_NO_PREDICT
-HYB_COLD_BEGIN
+HYB_COOL_BEGIN
 #include "predict/walk.c"
-HYB_COLD_END
+HYB_COOL_END
 #include "predict/panel.c"
 #include "predict/gru.c"
 #include "predict/latent.c"
@@ -278,7 +278,7 @@ HYB_TEPID_BEGIN
 #include "predict/world_learn.c"
 #include "predict/foresee.c"
 HYB_TEPID_END
-HYB_COLD_BEGIN
+HYB_COOL_BEGIN
 #include "predict/series.c"
 #include "predict/features.c"
 #include "predict/law.c"
@@ -315,7 +315,7 @@ HYB_COLD_BEGIN
 #include "predict/upkeep.c"
 #include "predict/loop.c"
 #include "predict/predictor.c"
-HYB_COLD_END
+HYB_COOL_END
 #endif
 #endif
 

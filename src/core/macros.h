@@ -25,27 +25,34 @@
     #define HYB_PRINTF(fmt, args)
 #endif
 
-/* Cold rooms run once for a file or a message, tepid ones once for a token or a layer, and neither once for a value.
- * Compilers that optimize are told to be quick about them: gcc 12 then takes a fifth less time for all but the kernels
- * (the passes that are named cost the most and do the least for such code; all of them are older than gcc 5, and
- * stacks do not grow). clang cannot leave out single passes: what is cold it does not optimize at all, and a chat is
- * rendered in 1.5 times the time (0.2 ms for 200 messages). */
+/* Cold rooms run once for a file or a message, cool ones once for a step of training, tepid ones once for a token or a
+ * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is not
+ * optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves out the
+ * passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5, and stacks
+ * do not grow). clang cannot leave out single passes. */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
     #define HYB_COLD_BEGIN  _Pragma("clang optimize off")
     #define HYB_COLD_END    _Pragma("clang optimize on")
+    #define HYB_COOL_BEGIN  HYB_COLD_BEGIN
+    #define HYB_COOL_END    HYB_COLD_END
     #define HYB_TEPID_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
     #define HYB_TEPID_END   _Pragma("clang attribute pop")
 #elif defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__GNUC__)
     #define HYB_COLD_BEGIN \
+        _Pragma("GCC push_options") _Pragma("GCC optimize(\"O0\", \"fp-contract=off\")")
+    #define HYB_COLD_END    _Pragma("GCC pop_options")
+    #define HYB_TEPID_BEGIN \
         _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"fp-contract=off\")") \
         _Pragma("GCC optimize(\"no-tree-dominator-opts\", \"no-tree-fre\", \"no-ivopts\", \"no-tree-pta\")") \
         _Pragma("GCC optimize(\"no-guess-branch-probability\", \"no-forward-propagate\", \"no-tree-loop-optimize\")")
-    #define HYB_COLD_END    _Pragma("GCC pop_options")
-    #define HYB_TEPID_BEGIN HYB_COLD_BEGIN
-    #define HYB_TEPID_END   HYB_COLD_END
+    #define HYB_TEPID_END   _Pragma("GCC pop_options")
+    #define HYB_COOL_BEGIN  HYB_TEPID_BEGIN
+    #define HYB_COOL_END    HYB_TEPID_END
 #else
     #define HYB_COLD_BEGIN
     #define HYB_COLD_END
+    #define HYB_COOL_BEGIN
+    #define HYB_COOL_END
     #define HYB_TEPID_BEGIN
     #define HYB_TEPID_END
 #endif
