@@ -111,9 +111,17 @@ HYB_COLD_END
 HYB_COLD_BEGIN
 #include "text/grammar/draft.c"
 #include "text/grammar/gbnf.c"
+#include "text/grammar/dfa.c"
+#include "text/grammar/pattern.c"
+#include "text/grammar/bounds.c"
+#include "text/grammar/schema.c"
+#include "text/grammar/terms.c"
+#include "text/grammar/forms.c"
+#include "text/grammar/parts.c"
+#include "text/grammar/rules.c"
+#include "text/grammar/layout.c"
 HYB_COLD_END
 HYB_TEPID_BEGIN
-#include "text/grammar/rules.c"
 #include "text/grammar/match.c"
 #include "text/grammar/mask.c"
 #include "text/grammar/grammar.c"

@@ -788,6 +788,12 @@ static void refused_sessions(world *w)
         REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "not this",
                 told(s[i], hybrid_session_say(s[i], "RAISE"), &e));
         REFUSED(hybrid_session_say, HYBRID_ERROR_FORMAT, "", told(s[i], hybrid_session_say(s[i], "BREAK"), &e));
+        REFUSED(hybrid_session_say_json, HYBRID_ERROR_INVALID, "schema is NULL",
+                told(s[i], hybrid_session_say_json(s[i], "x", NULL), &e));
+        REFUSED(hybrid_session_say_json, HYBRID_ERROR_UNSUPPORTED, "'contains'",
+                told(s[i], hybrid_session_say_json(s[i], "x", "{\"contains\":true}"), &e));
+        REFUSED(hybrid_session_say_json, HYBRID_ERROR_CONTEXT_FULL, "n_ctx",
+                told(s[i], hybrid_session_say_json(s[i], much, "{\"type\":\"integer\"}"), &e));
         REFUSED(hybrid_session_complete, HYBRID_ERROR_INVALID, "text is NULL",
                 told(s[i], hybrid_session_complete(s[i], NULL), &e));
         REFUSED(hybrid_session_complete, HYBRID_ERROR_CONTEXT_FULL, "do not fit",
@@ -801,6 +807,7 @@ static void refused_sessions(world *w)
     *w->weight = good;
     CHECK(hybrid_session_next(w->base) && hybrid_session_next(w->talk), "they answer as soon as the weights are right");
     CHECK(hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID, "no session");
+    CHECK(hybrid_session_say_json(NULL, "x", "true") == HYBRID_ERROR_INVALID, "no session");
     CHECK(hybrid_session_complete(NULL, "x") == HYBRID_ERROR_INVALID, "no session");
     CHECK(!hybrid_session_next(NULL), "no session");
     REFUSED(hybrid_session_result, HYBRID_ERROR_INVALID, "NULL", hybrid_session_result(NULL, &e));
@@ -1042,6 +1049,13 @@ static void refused_bricks(world *w)
     gd.gbnf = "root ::= (";
     form = POISON(hybrid_grammar);
     REFUSED(hybrid_grammar_create, HYBRID_ERROR_FORMAT, "line 1", hybrid_grammar_create(w->rt, &gd, &form, &e));
+    gd.schema = "{\"minimum\":\"x\"}";
+    form = POISON(hybrid_grammar);
+    REFUSED(hybrid_grammar_create, HYBRID_ERROR_INVALID, "both gbnf and schema",
+            hybrid_grammar_create(w->rt, &gd, &form, &e));
+    gd.gbnf = NULL;
+    form = POISON(hybrid_grammar);
+    REFUSED(hybrid_grammar_create, HYBRID_ERROR_FORMAT, "at /minimum", hybrid_grammar_create(w->rt, &gd, &form, &e));
     EMPTY(!form);
     REFUSED(hybrid_matcher_create, HYBRID_ERROR_INVALID, "grammar is NULL", hybrid_matcher_create(NULL, &matcher, &e));
     EMPTY(!matcher);
@@ -1498,7 +1512,7 @@ static const char *const good_names[] = {
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
-    "hybrid_adapter_set_type"
+    "hybrid_session_say_json", "hybrid_adapter_set_type"
 };
 /* clang-format on */
 
@@ -2001,6 +2015,8 @@ static int good(world *w, int which, hybrid_error *e)
         strstr(good_names[which], "_matcher_")) {
         if (!strstr(good_names[which], "stop")) return good_grammar(w, good_names[which], e);
     }
+    if (strstr(good_names[which], "_json"))
+        return told(w->base, hybrid_session_say_json(w->base, "How many?", "{\"type\":\"integer\",\"minimum\":7}"), e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
@@ -2271,6 +2287,7 @@ static void inside_session(void *user)
     CHECK(!hybrid_session_next(s), "no piece");
     IN_USE("hybrid_session_next", hybrid_session_result(s, &e));
     IN_USE("hybrid_session_say", (hybrid_session_say(s, "x"), hybrid_session_result(s, &e)));
+    IN_USE("hybrid_session_say_json", (hybrid_session_say_json(s, "x", "true"), hybrid_session_result(s, &e)));
     IN_USE("hybrid_session_complete", (hybrid_session_complete(s, "x"), hybrid_session_result(s, &e)));
     IN_USE("hybrid_session_set_adapters", hybrid_session_set_adapters(s, NULL, NULL, 0, &e));
     LOGGED(w, "hybrid_session_reset", hybrid_session_reset(s));

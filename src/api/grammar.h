@@ -22,10 +22,31 @@ typedef struct hybrid_grammar_desc {
      * (left recursion) is refused. */
     const char *gbnf;
     size_t gbnf_size; /* bytes; 0: gbnf ends with a zero byte */
+
+    /* JSON Schema (drafts 7 and 2020-12): the texts are the values that fit it, each written in one way only:
+     *   - no space but one that may follow a comma or a colon; no line ends;
+     *   - members in the order of `properties` (of a $ref, allOf... in the order in which they are met), then what is
+     *     `required` besides, then others with any names; what is not required may be left out;
+     *   - characters as themselves, but \" \\ \b \f \n \r \t and \u00xx (small letters) for those that must
+     *     not be;
+     *   - whole numbers without a point (at most 18 digits; -0 is 0), others with one (at most 15), both exactly as
+     *     bounds see them; with an exponent of at most 2 digits where nothing bounds them; those of enum and const with
+     *     all their digits. A "number" may be whole and have zeros after a point.
+     * Read are: type, enum, const, properties, required, additionalProperties, patternProperties, propertyNames,
+     * min/maxProperties, items, prefixItems, additionalItems, min/maxItems, min/maxLength, pattern (ECMAScript without
+     * looking around, back references, \b and \p), format (date, date-time, time, email, ipv4, uuid: it always
+     * constrains, and is narrower than its standard: no leap seconds, T and Z in capitals, no quotes in addresses),
+     * minimum, maximum, exclusiveMinimum/Maximum, multipleOf (whole numbers from 1 to 4096), $ref inside of the schema,
+     * with recursion, allOf, anyOf, oneOf, not, if/then/else, dependentRequired, dependentSchemas, dependencies; and
+     * what only describes. Any other keyword, and one of these where it cannot be kept (a `not` of lists, say), is
+     * refused by name (UNSUPPORTED): nothing is ignored. $schema tells the draft; without it, it is 2020-12. */
+    const char *schema;
+    size_t schema_size; /* bytes; 0: schema ends with a zero byte */
 } hybrid_grammar_desc;
 
-/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line, offset the byte), LIMIT (more
- * than 262144 positions when all repetitions are written out), MEMORY, INVALID. A grammar is not changed by its
+/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema, offset
+ * the byte; or no text can be one of the grammar), UNSUPPORTED (a keyword, see above), LIMIT (more than 262144 positions
+ * when all repetitions are written out, or too many ways to fit a schema), MEMORY, INVALID. A grammar is not changed by its
  * matchers: several threads may use it at a time. It must outlive them. */
 HYBRID_API hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc,
                                                hybrid_grammar **grammar, hybrid_error *error);

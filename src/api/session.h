@@ -69,6 +69,14 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
  * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
 HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
                                                     hybrid_error *error);
+
+/* hybrid_session_say, and the answer is JSON that fits a JSON Schema (hybrid_grammar_desc says which, and how it is
+ * written): the pieces of hybrid_session_next, put together, are one value, unless max_tokens or the context cut it
+ * (hybrid_session_describe: stop is HYBRID_STOP_END when it is whole). For this answer only: it comes before the
+ * grammar of hybrid_session_set_grammar. The model sees no more than text: what its answer is to be about belongs in
+ * there. schema ends with a zero byte and is not kept. Beside those of hybrid_session_say: FORMAT, UNSUPPORTED or
+ * LIMIT, with a sentence that names the keyword and its place; nothing was said then. */
+HYBRID_API hybrid_result hybrid_session_say_json(hybrid_session *session, const char *text, const char *schema);
 #endif
 
 /* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,

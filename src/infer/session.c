@@ -20,6 +20,8 @@ struct hybrid_session {
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
     hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
+    hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
+    hybrid_grammar *form_grammar, *once_grammar; /* those that the session made itself */
 #endif
     hybrid_utf8_stream utf8;
     hyb_dialog dialog;
@@ -86,6 +88,7 @@ static void hyb_session_form_end(hybrid_session *s)
 {
     if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
     hybrid_matcher_destroy(s->form);
+    hybrid_grammar_destroy(s->form_grammar);
     hybrid_lexicon_destroy(s->lexicon);
 }
 
@@ -93,7 +96,11 @@ static void hyb_session_form_begin(hybrid_session *s)
 {
     hybrid_sampler_set_mask(s->sampler, NULL, 0);
     if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
-    s->form = s->next_form;
+    hybrid_grammar_destroy(s->form_grammar);
+    s->form = s->once ? s->once : s->next_form;
+    s->form_grammar = s->once_grammar;
+    s->once = NULL;
+    s->once_grammar = NULL;
     hybrid_matcher_reset(s->form);
 }
 
@@ -114,19 +121,27 @@ static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybr
     return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
 }
 
-static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+/* A matcher of a grammar, and a lexicon if there is none yet. */
+static hybrid_result hyb_session_form(hybrid_session *s, const hybrid_grammar *grammar, hybrid_matcher **form,
+                                      hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_lexicon *lexicon = s->lexicon;
-    hybrid_matcher *form = NULL;
     hybrid_result r = HYBRID_OK;
-    if (grammar && !lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
-    if (!r && grammar) r = hybrid_matcher_create(grammar, &form, error);
-    if (r) {
-        if (lexicon != s->lexicon) hybrid_lexicon_destroy(lexicon);
-        return r;
-    }
-    s->lexicon = lexicon;
+    if (!lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
+    if (!r) r = hybrid_matcher_create(grammar, form, error);
+    if (r && lexicon != s->lexicon)
+        hybrid_lexicon_destroy(lexicon);
+    else
+        s->lexicon = lexicon;
+    return r;
+}
+
+static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+{
+    hybrid_matcher *form = NULL;
+    hybrid_result r = grammar ? hyb_session_form(s, grammar, &form, error) : HYBRID_OK;
+    if (r) return r;
     if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
     s->next_form = form;
     return HYBRID_OK;
@@ -390,6 +405,33 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
     if (!session || !hyb_session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
     return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
 }
+
+#ifndef HYBRID_NO_GRAMMAR
+/* The form is made first; it is dropped when nothing is said. */
+static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, const char *schema, hybrid_error *error)
+{
+    hybrid_grammar_desc d;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    if (!(d.schema = schema)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say_json: schema is NULL");
+    r = hybrid_grammar_create(s->rt, &d, &s->once_grammar, error);
+    if (!r) r = hyb_session_form(s, s->once_grammar, &s->once, error);
+    if (!r) r = hyb_session_say(s, text, error);
+    hybrid_matcher_destroy(s->once); /* NULL: it is in use */
+    hybrid_grammar_destroy(s->once_grammar);
+    s->once = NULL;
+    s->once_grammar = NULL;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, const char *text, const char *schema),
+           (session, text, schema))
+{
+    hybrid_error error;
+    if (!session || !hyb_session_enter(session, "hybrid_session_say_json")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_say_json(session, text, schema, &error), &error);
+}
+#endif
 
 /* The tokens in the cache and in the batch, and after them those of a text. */
 static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,

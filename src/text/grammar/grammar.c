@@ -4,6 +4,7 @@
 #include "../../api/grammar.h"
 #include "../../core/lifetime.c"
 #include "gbnf.c"
+#include "layout.c"
 #include "mask.c"
 
 struct hybrid_grammar {
@@ -54,8 +55,23 @@ static hybrid_result hyb_grammar_gbnf(hybrid_grammar *g, const char *text, size_
     return r;
 }
 
+static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, size_t size, hybrid_error *error)
+{
+    hyb_draft draft;
+    uint32_t circle = HYB_DRAFT_NONE; /* there is none: a value begins with a byte of its own */
+    bool empty = false;
+    hybrid_result r;
+    hyb_draft_begin(&draft, g->rt, error);
+    hyb_schema_read(&draft, text, size);
+    r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
+    if (!r && empty) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "no value fits the schema: it contradicts itself");
+    hyb_draft_free(&draft);
+    return r;
+}
+
 static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_desc *d, hybrid_error *error)
 {
+    if (d->schema) return hyb_grammar_schema(g, d->schema, d->schema_size ? d->schema_size : strlen(d->schema), error);
     return hyb_grammar_gbnf(g, d->gbnf, d->gbnf_size ? d->gbnf_size : strlen(d->gbnf), error);
 }
 
@@ -69,7 +85,9 @@ HYB_BORDER(hybrid_result, hybrid_grammar_create,
     if (grammar) *grammar = NULL;
     if (!desc || !grammar)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: %s is NULL", desc ? "grammar" : "desc");
-    if (!desc->gbnf) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: there is no gbnf to read");
+    if (!desc->gbnf == !desc->schema)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: there is %s to read: give one of them",
+                        desc->gbnf ? "both gbnf and schema" : "neither gbnf nor schema");
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(g = (hybrid_grammar *)hyb_calloc(rt, 1, sizeof *g))) {
         hyb_runtime_release(rt);
