@@ -30,8 +30,8 @@ typedef struct hybrid_grammar_desc {
      *   - characters as themselves, but \" \\ \b \f \n \r \t and \u00xx (small letters) for those that must
      *     not be;
      *   - whole numbers without a point (at most 18 digits; -0 is 0), others with one (at most 15), both exactly as
-     *     bounds see them; with an exponent of at most 2 digits where nothing bounds them; those of enum and const with
-     *     all their digits. A "number" may be whole and have zeros after a point.
+     *     bounds see them; with an exponent of at most 2 digits where nothing bounds them; those of enum and const
+     *     with all their digits. A "number" may be whole and have zeros after a point.
      * Read are: type, enum, const, properties, required, additionalProperties, patternProperties, propertyNames,
      * min/maxProperties, items, prefixItems, additionalItems, min/maxItems, min/maxLength, pattern (ECMAScript without
      * looking around, back references, \b and \p), format (date, date-time, time, email, ipv4, uuid: it always
@@ -44,10 +44,10 @@ typedef struct hybrid_grammar_desc {
     size_t schema_size; /* bytes; 0: schema ends with a zero byte */
 } hybrid_grammar_desc;
 
-/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema, offset
- * the byte; or no text can be one of the grammar), UNSUPPORTED (a keyword, see above), LIMIT (more than 262144 positions
- * when all repetitions are written out, or too many ways to fit a schema), MEMORY, INVALID. A grammar is not changed by its
- * matchers: several threads may use it at a time. It must outlive them. */
+/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema,
+ * offset the byte; or no text can be one of the grammar), UNSUPPORTED (a keyword, see above), LIMIT (more than 262144
+ * positions when all repetitions are written out, or too many ways to fit a schema), MEMORY, INVALID. A grammar is not
+ * changed by its matchers: several threads may use it at a time. It must outlive them. */
 HYBRID_API hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc,
                                                hybrid_grammar **grammar, hybrid_error *error);
 HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
