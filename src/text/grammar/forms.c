@@ -113,12 +113,14 @@ static hybrid_result hyb_schema_pattern(hyb_schema *s, const hyb_json *node, con
 #define HYB_ATOM     "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define HYB_BYTE     "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
+typedef struct hyb_format {
+    const char *name, *is, *out;
+} hyb_format;
+
 /* Formats are narrower than the standards that they name where those allow what hardly anybody reads: no leap seconds,
  * at most 9 digits of a second, years from 0001, T and Z in capitals; addresses without quotes and without numbers for
  * hosts. `out`: what is taken out of `is`. */
-static const struct {
-    const char *name, *is, *out;
-} hyb_formats[] = {
+static const hyb_format hyb_formats[] = {
     { "date", "^" HYB_DATE "$", HYB_NO_DATE },
     { "date-time", "^" HYB_DATE "T" HYB_TIME "$", HYB_NO_DATE },
     { "email", "^" HYB_ATOM "(?:\\." HYB_ATOM ")*@" HYB_LABEL "(?:\\." HYB_LABEL ")+$", "^[^@]{65}" },

@@ -208,16 +208,18 @@ static uint32_t hyb_schema_type_of(const hyb_json *v)
     }
 }
 
+typedef struct hyb_type_name {
+    const char *name;
+    uint32_t mask;
+} hyb_type_name;
+
 /* The mask that a name of a type, or a list of them, means; 0: it is wrong. */
 static uint32_t hyb_schema_types(const hyb_json *v)
 {
-    static const struct {
-        const char *name;
-        uint32_t mask;
-    } types[] = { { "null", HYB_IS_NULL },     { "boolean", HYB_IS_FALSE | HYB_IS_TRUE },
-                  { "integer", HYB_IS_WHOLE }, { "number", HYB_IS_NUMBER },
-                  { "string", HYB_IS_STRING }, { "array", HYB_IS_ARRAY },
-                  { "object", HYB_IS_OBJECT } };
+    static const hyb_type_name types[] = { { "null", HYB_IS_NULL },     { "boolean", HYB_IS_FALSE | HYB_IS_TRUE },
+                                           { "integer", HYB_IS_WHOLE }, { "number", HYB_IS_NUMBER },
+                                           { "string", HYB_IS_STRING }, { "array", HYB_IS_ARRAY },
+                                           { "object", HYB_IS_OBJECT } };
     const hyb_json *name = v->type == HYB_JSON_ARRAY ? hyb_json_first(v) : v;
     const uint32_t n = v->type == HYB_JSON_ARRAY ? v->n : 1;
     uint32_t i, mask = 0;
@@ -355,10 +357,12 @@ typedef enum hyb_keyword_role {
     HYB_KEYWORD_APPLY   /* leads to other schemas, or lists of values */
 } hyb_keyword_role;
 
-static const struct {
+typedef struct hyb_keyword {
     const char *name;
     uint16_t role, types; /* of which types it speaks */
-} hyb_keywords[] = {
+} hyb_keyword;
+
+static const hyb_keyword hyb_keywords[] = {
     { "$anchor", HYB_KEYWORD_NOTE, 0 },
     { "$comment", HYB_KEYWORD_NOTE, 0 },
     { "$defs", HYB_KEYWORD_NOTE, 0 },

@@ -9,7 +9,7 @@ static hybrid_result hyb_alternatives_none(hyb_schema *s, const hyb_term *terms,
 
 static hybrid_result hyb_term_lists_push(hyb_schema *s, hyb_term_lists *l, const hyb_term *terms, size_t n)
 {
-    hybrid_result r = HYB_GROW(s->rt, l->terms, l->capacity, l->n, l->n + n, s->error);
+    hybrid_result r = HYB_GROW(s->rt, l->terms, l->capacity, l->n, l->n + n + 1, s->error); /* a list may be empty */
     if (!r) r = HYB_GROW(s->rt, l->begin, l->begin_capacity, l->count, l->count + 1, s->error);
     if (r) return r;
     l->begin[l->count++] = (uint32_t)l->n;
@@ -464,7 +464,7 @@ static hybrid_result hyb_goal_of(hyb_schema *s, hyb_term *terms, size_t n, uint3
                         "the schema has more than %d sets of schemas that must hold together: fewer allOf, $ref",
                         HYB_SCHEMA_MAX_GOALS);
     if ((r = HYB_GROW(s->rt, s->goals, s->goal_capacity, s->n_goals, s->n_goals + 1, s->error)) != HYBRID_OK ||
-        (r = HYB_GROW(s->rt, s->terms, s->term_capacity, s->n_terms, s->n_terms + kept, s->error)) != HYBRID_OK)
+        (r = HYB_GROW(s->rt, s->terms, s->term_capacity, s->n_terms, s->n_terms + kept + 1, s->error)) != HYBRID_OK)
         return r;
     *goal = (uint32_t)s->n_goals;
     s->goals[*goal].first = (uint32_t)s->n_terms;
