@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 451b2c3d6bcad6ff): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9dd54a1d222cf275): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,273 +53,281 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      330  base.h                   version, linkage, results, errors, allocator, log
- *      460  runtime.h                what models and sessions share: memory, log, worker threads
- *      531  quant.h                  names, sizes, encode, decode
- *      633  gguf.h                   what is in a model file, and writing one
- *      838  tokenizer.h              text to tokens and back
- *     1009  chat.h                   templates that make a prompt of a conversation
- *     1139  grammar.h                answers with a form
- *     1216  bpe_trainer.h            a vocabulary from raw text
- *     1288  train_data.h             batches out of texts, tokens or conversations
- *     1397  model.h                  load, describe
- *     1480  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1614  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1717  sampler.h                from logits to the next token
- *     1794  shape.h                  models from nothing
- *     1827  trainable.h              training somebody else's model
- *     1866  trainer.h                change the weights of a model so that it predicts given texts better
- *     2188  predict.h                a training that is watched, and moved along where it goes anyway
- *     2410  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2488  learn.h                  an adapter is told something, and can be made to forget it
- *     2567  session.h                a conversation
+ *      338  base.h                   version, linkage, results, errors, allocator, log
+ *      468  runtime.h                what models and sessions share: memory, log, worker threads
+ *      539  quant.h                  names, sizes, encode, decode
+ *      641  gguf.h                   what is in a model file, and writing one
+ *      846  tokenizer.h              text to tokens and back
+ *     1017  chat.h                   templates that make a prompt of a conversation
+ *     1147  grammar.h                answers with a form
+ *     1245  bpe_trainer.h            a vocabulary from raw text
+ *     1317  train_data.h             batches out of texts, tokens or conversations
+ *     1426  model.h                  load, describe
+ *     1509  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1643  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1746  sampler.h                from logits to the next token
+ *     1823  shape.h                  models from nothing
+ *     1856  trainable.h              training somebody else's model
+ *     1895  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2217  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2439  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2517  learn.h                  an adapter is told something, and can be made to forget it
+ *     2596  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2655  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2759  macros.h                 what compilers call things, and the macros that every room uses
- *     2844  base.c                   what every room uses: results, errors, checked sizes
- *     2925  fpenv.c                  the floating-point environment at the border of the library
- *     3154  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3233  fma.c                    a * b + c with one rounding
- *     3273  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3354  decimal.c                doubles as text, the same in every locale
- *     3486  thread.c                 atomics, threads, and the worker pool
- *     3983  cpu.c                    what this processor and its operating system can do
- *     4106  hash.c                   where a name belongs in a table
- *     4208  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4246  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4334  grow.c                   arrays that grow
- *     4358  stack.c                  how much of the thread's stack a recursion may take
- *     4406  device.c                 which GPU a runtime uses
- *     4522  lifetime.c               creates and ends runtimes
- *     4677  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4918  output.c                 a file that is written
- *     5438  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5476  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    70179  end.h                    closes what core/begin opened
+ *     2692  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2796  macros.h                 what compilers call things, and the macros that every room uses
+ *     2881  base.c                   what every room uses: results, errors, checked sizes
+ *     2962  fpenv.c                  the floating-point environment at the border of the library
+ *     3191  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3270  fma.c                    a * b + c with one rounding
+ *     3310  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3391  decimal.c                doubles as text, the same in every locale
+ *     3523  thread.c                 atomics, threads, and the worker pool
+ *     4020  cpu.c                    what this processor and its operating system can do
+ *     4143  hash.c                   where a name belongs in a table
+ *     4245  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4283  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4371  grow.c                   arrays that grow
+ *     4395  stack.c                  how much of the thread's stack a recursion may take
+ *     4443  device.c                 which GPU a runtime uses
+ *     4559  lifetime.c               creates and ends runtimes
+ *     4714  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4955  output.c                 a file that is written
+ *     5475  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5513  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    73553  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5910  names.c                  names that must differ, found by hash
- *     6007  value.c                  the 13 types of metadata values and their items
- *     6155  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6366  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6703  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7223  write.c                  makes a GGUF file
+ *     5947  names.c                  names that must differ, found by hash
+ *     6044  value.c                  the 13 types of metadata values and their items
+ *     6192  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6403  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     6740  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7260  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7937  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8056  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8391  floats.c                 the types that are plain numbers
- *     8431  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8630  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     8866  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9014  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9288  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9413  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9492  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7974  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8093  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8428  floats.c                 the types that are plain numbers
+ *     8468  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8667  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8903  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9051  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9325  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9450  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9529  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9717  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10668  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10788  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11062  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11529  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12031  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12233  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12328  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    12865  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13089  tokenizer/bpe.c          the merging
- *    13502  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13587  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13973  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14224  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14382  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14624  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15419  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15815  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16199  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16541  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17382  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18238  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18750  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18790  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19033  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19344  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19390  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19551  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19753  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19889  jinja/test.c             what follows 'is', and the functions that every template has
- *    20091  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20405  jinja/parse.c            tokens to a tree
- *    21113  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21420  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22003  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22217  chat.c                   a conversation as the variables that chat templates expect
- *    22433  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22605  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23025  grammar/rules.c          the form in which rules are matched
- *    23481  grammar/match.c          where a text stands in a grammar
- *    23969  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    24296  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *     9754  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    10705  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    10825  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11099  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11566  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12068  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12270  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12365  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12902  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13126  tokenizer/bpe.c          the merging
+ *    13539  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13624  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14010  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14261  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14419  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14661  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15456  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15852  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16236  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16578  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17419  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18275  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    18787  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    18827  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19070  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19381  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19427  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19588  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    19790  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19926  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20128  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20442  jinja/parse.c            tokens to a tree
+ *    21150  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21457  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22040  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22254  chat.c                   a conversation as the variables that chat templates expect
+ *    22470  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22642  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23060  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    23524  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    23880  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24126  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    24593  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25082  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    25458  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    25835  grammar/rules.c          the form in which rules are matched
+ *    26291  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    26796  grammar/match.c          where a text stands in a grammar
+ *    27284  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    27611  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    24776  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    25839  backend.c                the seam between models and devices: one table of functions that every back en...
- *    25956  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    26072  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    26168  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    26360  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    26389  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    26427  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    26555  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    27301  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    27530  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    27871  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    27909  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    28045  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    28116  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    28220  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    28691  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    29149  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    29532  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    29761  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    30517  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    30717  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    31781  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    32430  cpu/int/select.c         the table of integer-block kernels
- *    32490  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    32566  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    37680  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    40216  cpu/select.c             the kernels of an instruction set
- *    40269  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    40677  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    40977  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    41019  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    41680  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    41936  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    42127  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    42190  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28108  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    29171  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    29288  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    29404  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    29500  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    29692  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    29721  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    29759  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    29887  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    30633  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    30862  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    31203  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    31241  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    31377  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    31448  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    31552  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32023  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    32481  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    32864  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33093  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    33849  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34049  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35113  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    35762  cpu/int/select.c         the table of integer-block kernels
+ *    35822  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    35898  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41012  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    43548  cpu/select.c             the kernels of an instruction set
+ *    43601  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44009  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    44309  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    44351  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45012  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    45268  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    45459  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    45522  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    42839  arch.c                   the table of architectures
- *    42965  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    43305  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    43678  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    43940  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    44150  adapter_worn.c           the copy of an adapter that passes on the host read
- *    44362  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    44855  back.c                   the steps of a backward pass that several parts take
- *    45050  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    45295  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    45390  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    45704  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    45843  parts/experts.c          a mixture of experts (Shazeer et al
- *    46226  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    46335  net.c                    which parts the layers of a model have, and which tensors
- *    46509  unused.c                 tensors of the file that the model is not computed with
- *    46683  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    46732  forward.c                one pass of a batch through any model, over the op table
- *    47004  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    47603  place.c                  which layers run where
- *    47872  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    47958  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    48246  adapter_make.c           adapters from nothing, and what they are
- *    48496  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    46171  arch.c                   the table of architectures
+ *    46297  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    46637  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47010  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    47272  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    47482  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    47694  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    48187  back.c                   the steps of a backward pass that several parts take
+ *    48382  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    48627  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    48722  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49036  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    49175  parts/experts.c          a mixture of experts (Shazeer et al
+ *    49558  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    49667  net.c                    which parts the layers of a model have, and which tensors
+ *    49841  unused.c                 tensors of the file that the model is not computed with
+ *    50015  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    50064  forward.c                one pass of a batch through any model, over the op table
+ *    50336  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    50935  place.c                  which layers run where
+ *    51204  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    51290  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    51578  adapter_make.c           adapters from nothing, and what they are
+ *    51828  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    48781  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    49129  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    49507  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    49812  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    49900  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    50773  adapters.c               a sequence puts adapters on, and takes them off
- *    50889  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    51256  next.c                   the next token of a sequence
- *    51361  plan.c                   the bytes of a model and a context before they are loaded
- *    51482  dialog.c                 the messages of a conversation, and the prompt that they make
- *    51673  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    52113  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    52461  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    52839  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    53144  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    53232  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    54105  adapters.c               a sequence puts adapters on, and takes them off
+ *    54221  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    54588  next.c                   the next token of a sequence
+ *    54693  plan.c                   the bytes of a model and a context before they are loaded
+ *    54814  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    55005  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    52278  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    52317  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    52382  documents.c              the texts of a corpus, one document after the other
- *    52621  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    52815  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    53315  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    53625  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    53939  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    54314  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    54771  shape.c                  models from nothing
- *    55088  schedule.c               the learning rate of a step
- *    55134  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    55650  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    55702  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    56154  format.c                 the number format of a training: to what the operands of its products are roun...
- *    56254  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    56292  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    56827  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    57012  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    57081  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    57118  own.c                    somebody else's model as an objective (api/trainable.h)
- *    57302  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    58095  lesson.c                 examples as tokens, and the batches of a step
- *    58454  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    58684  export.c                 the weights of a trainer as a model file
- *    58932  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    59044  checkpoint.c             everything that a training goes on with, in a file
- *    59938  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    60530  picture.c                the curve of a run as an SVG.
+ *    55652  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    55691  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    55756  documents.c              the texts of a corpus, one document after the other
+ *    55995  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    56189  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    56689  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    56999  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    57313  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    57688  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    58145  shape.c                  models from nothing
+ *    58462  schedule.c               the learning rate of a step
+ *    58508  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    59024  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    59076  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    59528  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    59628  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    59666  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    60201  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    60386  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    60455  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    60492  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    60676  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    61469  lesson.c                 examples as tokens, and the batches of a step
+ *    61828  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    62058  export.c                 the weights of a trainer as a model file
+ *    62306  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    62418  checkpoint.c             everything that a training goes on with, in a file
+ *    63312  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    63904  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    61367  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    61413  panel.c                  values of many ticks side by side, and products with them
- *    61536  gru.c                    a gated recurrent cell (Cho et al
- *    61617  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    61707  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    61767  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    61967  member.c                 the weights of one world model: how large, where, and how they begin
- *    62068  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    62291  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    62423  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    62602  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    62866  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    63040  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    63239  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    63342  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    63631  law.c                    the curve that the loss follows over many windows,
- *    63905  calibration.c            predictions that say how sure they are, held to what then happened
- *    64085  monitor.c                whether a run goes astray, and what should be done about it
- *    64337  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    64397  bandit.c                 which arm is worth it now
- *    64635  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    64779  phases.c                 which phase the next step belongs to, and for how long
- *    65018  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    65372  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    65441  residuals.c              what predictions got wrong
- *    65691  corrector.c              takes away what predicted coefficients get wrong again and again
- *    65850  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    65944  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    66042  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    66224  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    66312  plateau.c                whether a run stands still
- *    66397  horizons.c               how far ahead predictions are good for anything
- *    66486  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    66539  ramp.c                   how many batches a step should add up
- *    66604  tuning.c                 what could be made better while a run goes on
- *    66748  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    66863  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    67244  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    67571  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    67768  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    68107  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    68398  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    68473  moves.c                  how weights are moved, by each of the ways
- *    68679  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    68847  audit.c                  what a move is really worth: a trial
- *    68986  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    69261  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    69313  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    69718  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    64741  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    64787  panel.c                  values of many ticks side by side, and products with them
+ *    64910  gru.c                    a gated recurrent cell (Cho et al
+ *    64991  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    65081  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    65141  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    65341  member.c                 the weights of one world model: how large, where, and how they begin
+ *    65442  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    65665  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    65797  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    65976  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    66240  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    66414  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    66613  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    66716  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    67005  law.c                    the curve that the loss follows over many windows,
+ *    67279  calibration.c            predictions that say how sure they are, held to what then happened
+ *    67459  monitor.c                whether a run goes astray, and what should be done about it
+ *    67711  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    67771  bandit.c                 which arm is worth it now
+ *    68009  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    68153  phases.c                 which phase the next step belongs to, and for how long
+ *    68392  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    68746  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    68815  residuals.c              what predictions got wrong
+ *    69065  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    69224  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    69318  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    69416  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    69598  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    69686  plateau.c                whether a run stands still
+ *    69771  horizons.c               how far ahead predictions are good for anything
+ *    69860  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    69913  ramp.c                   how many batches a step should add up
+ *    69978  tuning.c                 what could be made better while a run goes on
+ *    70122  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    70237  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    70618  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    70945  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    71142  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    71481  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    71772  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    71847  moves.c                  how weights are moved, by each of the ways
+ *    72053  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    72221  audit.c                  what a move is really worth: a trial
+ *    72360  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    72635  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    72687  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    73092  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1158,11 +1166,32 @@ typedef struct hybrid_grammar_desc {
      * (left recursion) is refused. */
     const char *gbnf;
     size_t gbnf_size; /* bytes; 0: gbnf ends with a zero byte */
+
+    /* JSON Schema (drafts 7 and 2020-12): the texts are the values that fit it, each written in one way only:
+     *   - no space but one that may follow a comma or a colon; no line ends;
+     *   - members in the order of `properties` (of a $ref, allOf... in the order in which they are met), then what is
+     *     `required` besides, then others with any names; what is not required may be left out;
+     *   - characters as themselves, but \" \\ \b \f \n \r \t and \u00xx (small letters) for those that must
+     *     not be;
+     *   - whole numbers without a point (at most 18 digits; -0 is 0), others with one (at most 15), both exactly as
+     *     bounds see them; with an exponent of at most 2 digits where nothing bounds them; those of enum and const
+     *     with all their digits. A "number" may be whole and have zeros after a point.
+     * Read are: type, enum, const, properties, required, additionalProperties, patternProperties, propertyNames,
+     * min/maxProperties, items, prefixItems, additionalItems, min/maxItems, min/maxLength, pattern (ECMAScript without
+     * looking around, back references, \b and \p), format (date, date-time, time, email, ipv4, uuid: it always
+     * constrains, and is narrower than its standard: no leap seconds, T and Z in capitals, no quotes in addresses),
+     * minimum, maximum, exclusiveMinimum/Maximum, multipleOf (whole numbers from 1 to 4096), $ref inside of the schema,
+     * with recursion, allOf, anyOf, oneOf, not, if/then/else, dependentRequired, dependentSchemas, dependencies; and
+     * what only describes. Any other keyword, and one of these where it cannot be kept (a `not` of lists, say), is
+     * refused by name (UNSUPPORTED): nothing is ignored. $schema tells the draft; without it, it is 2020-12. */
+    const char *schema;
+    size_t schema_size; /* bytes; 0: schema ends with a zero byte */
 } hybrid_grammar_desc;
 
-/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line, offset the byte), LIMIT (more
- * than 262144 positions when all repetitions are written out), MEMORY, INVALID. A grammar is not changed by its
- * matchers: several threads may use it at a time. It must outlive them. */
+/* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema,
+ * offset the byte; or no text can be one of the grammar), UNSUPPORTED (a keyword, see above), LIMIT (more than 262144
+ * positions when all repetitions are written out, or too many ways to fit a schema), MEMORY, INVALID. A grammar is not
+ * changed by its matchers: several threads may use it at a time. It must outlive them. */
 HYBRID_API hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc,
                                                hybrid_grammar **grammar, hybrid_error *error);
 HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
@@ -2629,6 +2658,14 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
  * An answer that still runs goes on as it began. Errors: INVALID, MEMORY; nothing has changed then. */
 HYBRID_API hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar,
                                                     hybrid_error *error);
+
+/* hybrid_session_say, and the answer is JSON that fits a JSON Schema (hybrid_grammar_desc says which, and how it is
+ * written): the pieces of hybrid_session_next, put together, are one value, unless max_tokens or the context cut it
+ * (hybrid_session_describe: stop is HYBRID_STOP_END when it is whole). For this answer only: it comes before the
+ * grammar of hybrid_session_set_grammar. The model sees no more than text: what its answer is to be about belongs in
+ * there. schema ends with a zero byte and is not kept. Beside those of hybrid_session_say: FORMAT, UNSUPPORTED or
+ * LIMIT, with a sentence that names the keyword and its place; nothing was said then. */
+HYBRID_API hybrid_result hybrid_session_say_json(hybrid_session *session, const char *text, const char *schema);
 #endif
 
 /* What the session wears from its next token on, as hybrid_seq_set_adapters says it; between two pieces of an answer,
@@ -2650,7 +2687,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "451b2c3d6bcad6ff"
+#define HYBRID__SOURCE_ID "9dd54a1d222cf275"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23019,8 +23056,2781 @@ static void hyb_gbnf_read(hyb_draft *draft, const char *text, size_t size, hyb_g
     *names = g.names;
 }
 /* ==== end src/text/grammar/gbnf.c ==== */
-HYB_COLD_END
-HYB_TEPID_BEGIN
+
+/* ==== begin src/text/grammar/dfa.c ==== */
+/* text/grammar/dfa: sets of texts, as automata that read a character at a time and always know where they are. So
+ * "both", "one but not the other" and "is there any" have answers, which a network does not give. */
+
+#define HYB_DFA_MAX_STATES 65536
+#define HYB_DFA_MAX_ARCS   524288
+#define HYB_DFA_DEAD       0xFFFFFFFFu
+#define HYB_CHAR_LAST      0x10FFFFu
+
+typedef struct hyb_arc {
+    uint32_t low, high, to; /* a character low..high */
+} hyb_arc;
+
+typedef struct hyb_dfa_state {
+    uint32_t first; /* arcs, sorted; they end where those of the next state begin */
+    bool end;       /* a text may end here */
+} hyb_dfa_state;
+
+typedef struct hyb_dfa {
+    hyb_dfa_state *states; /* 0: the beginning */
+    hyb_arc *arcs;
+    size_t n, n_arcs, capacity, arc_capacity;
+} hyb_dfa;
+
+static void hyb_dfa_free(hybrid_runtime *rt, hyb_dfa *a)
+{
+    hyb_free(rt, a->states);
+    hyb_free(rt, a->arcs);
+    memset(a, 0, sizeof *a);
+}
+
+HYB_INLINE uint32_t hyb_dfa_arcs_end(const hyb_dfa *a, size_t state)
+{
+    return state + 1 < a->n ? a->states[state + 1].first : (uint32_t)a->n_arcs;
+}
+
+static hybrid_result hyb_dfa_full(hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                    "the texts that are allowed need more than %d states: make patterns, lengths and bounds simpler",
+                    HYB_DFA_MAX_STATES);
+}
+
+/* A new state, the last one, to which arcs are added in order. */
+static hybrid_result hyb_dfa_state_add(hybrid_runtime *rt, hyb_dfa *a, bool end, hybrid_error *error)
+{
+    hybrid_result r;
+    if (a->n == HYB_DFA_MAX_STATES) return hyb_dfa_full(error);
+    if ((r = HYB_GROW(rt, a->states, a->capacity, a->n, a->n + 1, error)) != HYBRID_OK) return r;
+    a->states[a->n].first = (uint32_t)a->n_arcs;
+    a->states[a->n++].end = end;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_dfa_arc_add(hybrid_runtime *rt, hyb_dfa *a, uint32_t low, uint32_t high, uint32_t to,
+                                     hybrid_error *error)
+{
+    hyb_arc *last = a->n_arcs > a->states[a->n - 1].first ? &a->arcs[a->n_arcs - 1] : NULL;
+    hybrid_result r;
+    HYB_STEPS(1);
+    if (last && last->to == to && last->high + 1 == low) {
+        last->high = high;
+        return HYBRID_OK;
+    }
+    if (a->n_arcs == HYB_DFA_MAX_ARCS) return hyb_dfa_full(error);
+    if ((r = HYB_GROW(rt, a->arcs, a->arc_capacity, a->n_arcs, a->n_arcs + 1, error)) != HYBRID_OK) return r;
+    a->arcs[a->n_arcs].low = low;
+    a->arcs[a->n_arcs].high = high;
+    a->arcs[a->n_arcs++].to = to;
+    return HYBRID_OK;
+}
+
+/* All texts of least to most characters (most HYB_DFA_DEAD: without end). */
+static hybrid_result hyb_dfa_lengths(hybrid_runtime *rt, uint32_t least, uint32_t most, hyb_dfa *out,
+                                     hybrid_error *error)
+{
+    const uint32_t last = most == HYB_DFA_DEAD ? least : most;
+    hybrid_result r = HYBRID_OK;
+    uint32_t i;
+    memset(out, 0, sizeof *out);
+    if (last >= HYB_DFA_MAX_STATES) return hyb_dfa_full(error);
+    for (i = 0; i <= last && !r; i++) {
+        r = hyb_dfa_state_add(rt, out, i >= least && least <= most, error);
+        if (!r && (i < last || most == HYB_DFA_DEAD))
+            r = hyb_dfa_arc_add(rt, out, 0, HYB_CHAR_LAST, HYB_MIN(i + 1, last), error);
+    }
+    if (r) hyb_dfa_free(rt, out);
+    return r;
+}
+
+/* Whether there is any text: all states are reached from the beginning. */
+static bool hyb_dfa_any(const hyb_dfa *a)
+{
+    size_t i;
+    for (i = 0; i < a->n && !a->states[i].end; i++) {}
+    return i < a->n;
+}
+
+/* ---- two of them ---- */
+
+typedef enum hyb_dfa_how { HYB_DFA_BOTH, HYB_DFA_BUT_NOT, HYB_DFA_EITHER } hyb_dfa_how;
+
+typedef struct hyb_dfa_product {
+    hybrid_runtime *rt;
+    const hyb_dfa *a, *b;
+    hyb_dfa_how how;
+    hyb_dfa *out;
+    uint32_t (*pairs)[2]; /* the states of a and b that each state of out stands for */
+    uint32_t *slots;      /* hash table of pair + 1 */
+    size_t n, capacity, n_slots;
+    hybrid_error *error;
+} hyb_dfa_product;
+
+static size_t hyb_dfa_product_slot(const hyb_dfa_product *p, uint32_t a, uint32_t b)
+{
+    uint32_t h = (a * 0x9E3779B1u ^ b) * 0x85EBCA77u;
+    size_t at = (h ^ h >> 15) & (p->n_slots - 1);
+    while (p->slots[at] && (p->pairs[p->slots[at] - 1][0] != a || p->pairs[p->slots[at] - 1][1] != b))
+        at = (at + 1) & (p->n_slots - 1);
+    return at;
+}
+
+static hybrid_result hyb_dfa_product_find(hyb_dfa_product *p, uint32_t a, uint32_t b, uint32_t *state)
+{
+    hybrid_result r;
+    size_t at, i;
+    if (p->n_slots <= 2 * p->n) {
+        uint32_t *slots = (uint32_t *)hyb_calloc(p->rt, HYB_MAX(64, 4 * p->n_slots), sizeof *slots);
+        if (!slots) return hyb_fail_memory(p->error, 4 * p->n_slots * sizeof *slots);
+        hyb_free(p->rt, p->slots);
+        p->slots = slots;
+        p->n_slots = HYB_MAX(64, 4 * p->n_slots);
+        for (i = 0; i < p->n; i++) p->slots[hyb_dfa_product_slot(p, p->pairs[i][0], p->pairs[i][1])] = (uint32_t)i + 1;
+    }
+    at = hyb_dfa_product_slot(p, a, b);
+    if (!p->slots[at]) {
+        if (p->n == HYB_DFA_MAX_STATES) return hyb_dfa_full(p->error);
+        if ((r = HYB_GROW(p->rt, p->pairs, p->capacity, p->n, p->n + 1, p->error)) != HYBRID_OK) return r;
+        p->pairs[p->n][0] = a;
+        p->pairs[p->n][1] = b;
+        p->slots[at] = (uint32_t)++p->n;
+    }
+    *state = p->slots[at] - 1;
+    return HYBRID_OK;
+}
+
+/* Where the arcs of a state are read: those that begin at or after `from`. */
+typedef struct hyb_dfa_reader {
+    const hyb_arc *arc, *end;
+    uint32_t low; /* of the next piece; HYB_DFA_DEAD: there is none */
+} hyb_dfa_reader;
+
+static void hyb_dfa_reader_begin(hyb_dfa_reader *r, const hyb_dfa *a, uint32_t state)
+{
+    r->arc = r->end = NULL;
+    if (state != HYB_DFA_DEAD) {
+        r->arc = a->arcs + a->states[state].first;
+        r->end = a->arcs + hyb_dfa_arcs_end(a, state);
+    }
+    r->low = r->arc < r->end ? r->arc->low : HYB_DFA_DEAD;
+}
+
+/* From low on: the last character up to which nothing changes, and where it leads. */
+static uint32_t hyb_dfa_reader_piece(const hyb_dfa_reader *r, uint32_t low, uint32_t *to)
+{
+    *to = r->low == low ? r->arc->to : HYB_DFA_DEAD;
+    return r->low == low ? r->arc->high : r->low - 1;
+}
+
+static void hyb_dfa_reader_skip(hyb_dfa_reader *r, uint32_t high)
+{
+    if (r->low > high) return;
+    if (r->arc->high > high)
+        r->low = high + 1;
+    else
+        r->low = ++r->arc < r->end ? r->arc->low : HYB_DFA_DEAD;
+}
+
+static hybrid_result hyb_dfa_product_state(hyb_dfa_product *p, uint32_t a, uint32_t b)
+{
+    const bool in_a = a != HYB_DFA_DEAD && p->a->states[a].end, in_b = b != HYB_DFA_DEAD && p->b->states[b].end;
+    hyb_dfa_reader x, y;
+    hybrid_result r;
+    r = hyb_dfa_state_add(p->rt, p->out,
+                          p->how == HYB_DFA_BOTH      ? in_a && in_b
+                          : p->how == HYB_DFA_BUT_NOT ? in_a && !in_b
+                                                      : in_a || in_b,
+                          p->error);
+    hyb_dfa_reader_begin(&x, p->a, a);
+    hyb_dfa_reader_begin(&y, p->b, b);
+    while (!r && (x.low != HYB_DFA_DEAD || y.low != HYB_DFA_DEAD)) {
+        const uint32_t low = HYB_MIN(x.low, y.low);
+        uint32_t to_a, to_b, to;
+        const uint32_t high_a = hyb_dfa_reader_piece(&x, low, &to_a), high_b = hyb_dfa_reader_piece(&y, low, &to_b);
+        const uint32_t high = HYB_MIN(high_a, high_b);
+        hyb_dfa_reader_skip(&x, high);
+        hyb_dfa_reader_skip(&y, high);
+        if ((p->how == HYB_DFA_BOTH && to_b == HYB_DFA_DEAD) || (p->how != HYB_DFA_EITHER && to_a == HYB_DFA_DEAD))
+            continue;
+        if ((r = hyb_dfa_product_find(p, to_a, to_b, &to)) == HYBRID_OK)
+            r = hyb_dfa_arc_add(p->rt, p->out, low, high, to, p->error);
+    }
+    return r;
+}
+
+/* The texts of both, of a but not of b, or of either. out is neither of them. */
+static hybrid_result hyb_dfa_join(hybrid_runtime *rt, const hyb_dfa *a, const hyb_dfa *b, hyb_dfa_how how, hyb_dfa *out,
+                                  hybrid_error *error)
+{
+    hyb_dfa_product p;
+    hybrid_result r;
+    uint32_t state;
+    size_t i;
+    memset(&p, 0, sizeof p);
+    memset(out, 0, sizeof *out);
+    p.rt = rt;
+    p.a = a;
+    p.b = b;
+    p.how = how;
+    p.out = out;
+    p.error = error;
+    r = hyb_dfa_product_find(&p, 0, 0, &state);
+    for (i = 0; i < p.n && !r; i++) r = hyb_dfa_product_state(&p, p.pairs[i][0], p.pairs[i][1]);
+    hyb_free(rt, p.pairs);
+    hyb_free(rt, p.slots);
+    if (r) hyb_dfa_free(rt, out);
+    return r;
+}
+
+/* The same, a being replaced by the result, or left as it is by a failure. b is used up in any case. */
+static hybrid_result hyb_dfa_narrow(hybrid_runtime *rt, hyb_dfa *a, hyb_dfa *b, hyb_dfa_how how, hybrid_error *error)
+{
+    hyb_dfa out;
+    hybrid_result r = HYBRID_OK;
+    if (a->n) {
+        if ((r = hyb_dfa_join(rt, a, b, how, &out, error)) == HYBRID_OK) {
+            hyb_dfa_free(rt, a);
+            *a = out;
+        }
+        hyb_dfa_free(rt, b);
+        return r;
+    }
+    if (how != HYB_DFA_BUT_NOT) { /* nothing was asked of a yet: all texts */
+        *a = *b;
+        memset(b, 0, sizeof *b);
+        return HYBRID_OK;
+    }
+    if ((r = hyb_dfa_lengths(rt, 0, HYB_DFA_DEAD, a, error)) != HYBRID_OK) {
+        hyb_dfa_free(rt, b);
+        return r;
+    }
+    return hyb_dfa_narrow(rt, a, b, how, error);
+}
+
+/* Whether a text is one of them. */
+static bool hyb_dfa_holds(const hyb_dfa *a, const char *text, size_t size)
+{
+    const char *end = text + size;
+    uint32_t at = 0, code = 0;
+    while (text < end) {
+        const size_t n = hyb_utf8_read(text, end, &code);
+        uint32_t i = a->states[at].first;
+        const uint32_t stop = hyb_dfa_arcs_end(a, at);
+        while (i < stop && a->arcs[i].high < code) i++;
+        if (!n || i == stop || a->arcs[i].low > code) return false;
+        at = a->arcs[i].to;
+        text += n;
+    }
+    return a->states[at].end;
+}
+
+/* ---- from a network ---- */
+
+/* The sets of positions that a text can lead to. */
+typedef struct hyb_subsets {
+    const hyb_draft *draft;
+    hybrid_runtime *rt;
+    hyb_dfa *out;
+    uint32_t end;         /* where texts are complete */
+    uint32_t *members;    /* of all sets, sorted */
+    uint32_t (*sets)[2];  /* first member, number of them */
+    uint32_t *slots;      /* hash table of set + 1 */
+    uint32_t *mark;       /* (positions) the last look at each */
+    uint32_t *list;       /* (positions) the set that is being made */
+    hyb_arc *arcs, *open; /* of a set; those around a character */
+    uint32_t *cuts;
+    uint32_t round;
+    size_t n, n_members, n_slots, n_list, capacity, member_capacity, arc_capacity, open_capacity, cut_capacity;
+    hybrid_error *error;
+} hyb_subsets;
+
+static int hyb_uint_order(const void *a, const void *b)
+{
+    const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void hyb_subsets_see(hyb_subsets *s, uint32_t position)
+{
+    if (s->mark[position] == s->round) return;
+    s->mark[position] = s->round;
+    s->list[s->n_list++] = position;
+}
+
+/* What can be reached from the list without a character. begin, end: at the beginning or the end of the text. */
+static void hyb_subsets_close(hyb_subsets *s, bool begin, bool end)
+{
+    size_t i;
+    uint32_t e;
+    for (i = 0; i < s->n_list; i++)
+        for (e = s->draft->first[s->list[i]]; e != HYB_DRAFT_NONE; e = s->draft->edges[e].next) {
+            const hyb_edge *edge = &s->draft->edges[e];
+            HYB_STEPS(1);
+            if (edge->kind == HYB_EDGE_EMPTY || (edge->kind == HYB_EDGE_BEGIN && begin) ||
+                (edge->kind == HYB_EDGE_END && end))
+                hyb_subsets_see(s, edge->to);
+        }
+}
+
+/* The number of the set that the list is, closed, which takes it. */
+static hybrid_result hyb_subsets_find(hyb_subsets *s, uint32_t *number)
+{
+    uint32_t h = (uint32_t)s->n_list;
+    size_t at, i;
+    hybrid_result r;
+    if (s->n_list > 1) qsort(s->list, s->n_list, sizeof *s->list, hyb_uint_order);
+    for (i = 0; i < s->n_list; i++) h = (h ^ s->list[i] ^ h >> 15) * 0x9E3779B1u;
+    h ^= h >> 13;
+    if (s->n_slots <= 2 * s->n) {
+        const size_t n = HYB_MAX(64, 4 * s->n_slots);
+        uint32_t *slots = (uint32_t *)hyb_calloc(s->rt, n, sizeof *slots);
+        if (!slots) return hyb_fail_memory(s->error, n * sizeof *slots);
+        for (i = 0; i < s->n; i++) {
+            uint32_t k = (uint32_t)s->sets[i][1], j;
+            for (j = 0; j < s->sets[i][1]; j++) k = (k ^ s->members[s->sets[i][0] + j] ^ k >> 15) * 0x9E3779B1u;
+            for (at = (k ^ k >> 13) & (n - 1); slots[at];) at = (at + 1) & (n - 1);
+            slots[at] = (uint32_t)i + 1;
+        }
+        hyb_free(s->rt, s->slots);
+        s->slots = slots;
+        s->n_slots = n;
+    }
+    for (at = h & (s->n_slots - 1); s->slots[at]; at = (at + 1) & (s->n_slots - 1)) {
+        *number = s->slots[at] - 1;
+        if (s->sets[*number][1] == s->n_list &&
+            (!s->n_list || !memcmp(s->members + s->sets[*number][0], s->list, s->n_list * sizeof *s->list)))
+            return HYBRID_OK;
+    }
+    if (s->n == HYB_DFA_MAX_STATES || s->n_members + s->n_list > HYB_DFA_MAX_ARCS) return hyb_dfa_full(s->error);
+    if ((r = HYB_GROW(s->rt, s->sets, s->capacity, s->n, s->n + 1, s->error)) != HYBRID_OK ||
+        (r = HYB_GROW(s->rt, s->members, s->member_capacity, s->n_members, s->n_members + s->n_list, s->error)) !=
+            HYBRID_OK)
+        return r;
+    s->sets[s->n][0] = (uint32_t)s->n_members;
+    s->sets[s->n][1] = (uint32_t)s->n_list;
+    if (s->n_list) memcpy(s->members + s->n_members, s->list, s->n_list * sizeof *s->list);
+    s->n_members += s->n_list;
+    *number = (uint32_t)s->n++;
+    s->slots[at] = (uint32_t)s->n;
+    return HYBRID_OK;
+}
+
+/* The arcs of a set, and where they begin and end. */
+static hybrid_result hyb_subsets_arcs(hyb_subsets *s, size_t number, size_t *n, size_t *n_cuts)
+{
+    uint32_t i, e;
+    hybrid_result r;
+    *n = *n_cuts = 0;
+    for (i = 0; i < s->sets[number][1]; i++)
+        for (e = s->draft->first[s->members[s->sets[number][0] + i]]; e != HYB_DRAFT_NONE;
+             e = s->draft->edges[e].next) {
+            const hyb_edge *edge = &s->draft->edges[e];
+            if (edge->kind != HYB_EDGE_CHARS) continue;
+            if ((r = HYB_GROW(s->rt, s->arcs, s->arc_capacity, *n, *n + 1, s->error)) != HYBRID_OK ||
+                (r = HYB_GROW(s->rt, s->open, s->open_capacity, *n, *n + 1, s->error)) != HYBRID_OK ||
+                (r = HYB_GROW(s->rt, s->cuts, s->cut_capacity, *n_cuts, *n_cuts + 2, s->error)) != HYBRID_OK)
+                return r;
+            s->arcs[*n].low = edge->low;
+            s->arcs[*n].high = edge->high;
+            s->arcs[(*n)++].to = edge->to;
+            s->cuts[(*n_cuts)++] = edge->low;
+            s->cuts[(*n_cuts)++] = edge->high + 1;
+        }
+    if (*n > 1) qsort(s->arcs, *n, sizeof *s->arcs, hyb_uint_order);
+    if (*n) qsort(s->cuts, *n_cuts, sizeof *s->cuts, hyb_uint_order);
+    return HYBRID_OK;
+}
+
+/* One state: from cut to cut, the arcs that lie around. */
+static hybrid_result hyb_subsets_state(hyb_subsets *s, size_t number)
+{
+    size_t n, n_cuts, n_open = 0, next = 0, i, c;
+    bool end;
+    hybrid_result r;
+    s->round++;
+    s->n_list = 0;
+    for (i = 0; i < s->sets[number][1]; i++) hyb_subsets_see(s, s->members[s->sets[number][0] + i]);
+    hyb_subsets_close(s, !number, true);
+    end = s->mark[s->end] == s->round;
+    if ((r = hyb_dfa_state_add(s->rt, s->out, end, s->error)) != HYBRID_OK ||
+        (r = hyb_subsets_arcs(s, number, &n, &n_cuts)) != HYBRID_OK)
+        return r;
+    for (c = 0; c + 1 < n_cuts; c++) {
+        const uint32_t low = s->cuts[c];
+        uint32_t to;
+        size_t kept = 0;
+        if (s->cuts[c + 1] == low) continue;
+        for (; next < n && s->arcs[next].low <= low; next++) s->open[n_open++] = s->arcs[next];
+        s->round++;
+        s->n_list = 0;
+        for (i = 0; i < n_open; i++) {
+            if (s->open[i].high < low) continue;
+            hyb_subsets_see(s, s->open[i].to);
+            s->open[kept++] = s->open[i];
+        }
+        n_open = kept;
+        if (!n_open) continue;
+        hyb_subsets_close(s, false, false);
+        if ((r = hyb_subsets_find(s, &to)) != HYBRID_OK ||
+            (r = hyb_dfa_arc_add(s->rt, s->out, low, s->cuts[c + 1] - 1, to, s->error)) != HYBRID_OK)
+            return r;
+    }
+    return HYBRID_OK;
+}
+
+/* The texts that lead from start to end in a network without calls and bytes. No edge leads to start, so that no other
+ * set is the first one, which alone is at the beginning of a text. */
+static hybrid_result hyb_dfa_of(const hyb_draft *draft, uint32_t start, uint32_t end, hyb_dfa *out, hybrid_error *error)
+{
+    hyb_subsets s;
+    hybrid_result r;
+    uint32_t number;
+    size_t i;
+    memset(&s, 0, sizeof s);
+    memset(out, 0, sizeof *out);
+    if (draft->failed) return draft->failed;
+    s.draft = draft;
+    s.rt = draft->rt;
+    s.out = out;
+    s.end = end;
+    s.error = error;
+    s.mark = (uint32_t *)hyb_calloc(s.rt, draft->n, sizeof *s.mark);
+    s.list = (uint32_t *)hyb_calloc(s.rt, draft->n, sizeof *s.list);
+    r = s.mark && s.list ? HYBRID_OK : hyb_fail_memory(error, draft->n * sizeof *s.mark);
+    if (!r) {
+        s.round = 1;
+        hyb_subsets_see(&s, start);
+        hyb_subsets_close(&s, true, false);
+        r = hyb_subsets_find(&s, &number);
+    }
+    for (i = 0; i < s.n && !r; i++) r = hyb_subsets_state(&s, i);
+    hyb_free(s.rt, s.members);
+    hyb_free(s.rt, s.sets);
+    hyb_free(s.rt, s.slots);
+    hyb_free(s.rt, s.mark);
+    hyb_free(s.rt, s.list);
+    hyb_free(s.rt, s.arcs);
+    hyb_free(s.rt, s.open);
+    hyb_free(s.rt, s.cuts);
+    if (r) hyb_dfa_free(s.rt, out);
+    return r;
+}
+/* ==== end src/text/grammar/dfa.c ==== */
+
+/* ==== begin src/text/grammar/pattern.c ==== */
+/* text/grammar/pattern: regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts. What no
+ * automaton can do (back references) or this one does not (looking around, properties of Unicode) is refused by name.
+ * Groups in each other stand on a stack of their own: nothing recurses. */
+
+enum { HYB_PATTERN_MAX_DEPTH = 64, HYB_PATTERN_MAX_RANGES = 1024 };
+
+typedef struct hyb_pattern {
+    hyb_draft draft;
+    const char *text, *p, *stop;
+    hyb_gbnf_group group[HYB_PATTERN_MAX_DEPTH];
+    uint32_t depth;
+    uint32_t ranges[HYB_PATTERN_MAX_RANGES][2];
+    size_t n_ranges;
+    hyb_draft_mark mark; /* of the last item, which a repetition is for */
+    hyb_fragment item;
+    bool repeatable;
+} hyb_pattern;
+
+static void hyb_pattern_fail(hyb_pattern *g, const char *what)
+{
+    if (g->draft.failed) return;
+    g->draft.failed = hyb_fail_at(g->draft.error, HYBRID_ERROR_UNSUPPORTED, (uint64_t)(g->p - g->text), "%s", what);
+}
+
+static bool hyb_pattern_is(const hyb_pattern *g, const char *what)
+{
+    const size_t n = strlen(what);
+    return (size_t)(g->stop - g->p) >= n && !memcmp(g->p, what, n);
+}
+
+/* ---- characters ---- */
+
+static void hyb_pattern_range(hyb_pattern *g, uint32_t low, uint32_t high)
+{
+    if (g->n_ranges == HYB_PATTERN_MAX_RANGES) {
+        hyb_pattern_fail(g, "a class of characters has more than 1024 ranges");
+        return;
+    }
+    g->ranges[g->n_ranges][0] = low;
+    g->ranges[g->n_ranges++][1] = high;
+}
+
+/* The ranges of \d \w \s, or of . (line ends, which it leaves out), or of what they are not. */
+static void hyb_pattern_named(hyb_pattern *g, char name, bool others)
+{
+    static const uint32_t digit[][2] = { { '0', '9' } };
+    static const uint32_t word[][2] = { { '0', '9' }, { 'A', 'Z' }, { '_', '_' }, { 'a', 'z' } };
+    static const uint32_t line[][2] = { { '\n', '\n' }, { '\r', '\r' }, { 0x2028, 0x2029 } };
+    static const uint32_t space[][2] = { { 9, 13 },          { ' ', ' ' },       { 0xA0, 0xA0 },     { 0x1680, 0x1680 },
+                                         { 0x2000, 0x200A }, { 0x2028, 0x2029 }, { 0x202F, 0x202F }, { 0x205F, 0x205F },
+                                         { 0x3000, 0x3000 }, { 0xFEFF, 0xFEFF } };
+    const uint32_t(*list)[2] = name == 'd' ? digit : name == 'w' ? word : name == 's' ? space : line;
+    const size_t n = name == 'd'   ? HYB_COUNT(digit)
+                     : name == 'w' ? HYB_COUNT(word)
+                     : name == 's' ? HYB_COUNT(space)
+                                   : HYB_COUNT(line);
+    uint32_t low = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        if (!others)
+            hyb_pattern_range(g, list[i][0], list[i][1]);
+        else if (list[i][0] > low)
+            hyb_pattern_range(g, low, list[i][0] - 1);
+        low = list[i][1] + 1;
+    }
+    if (others) hyb_pattern_range(g, low, HYB_CHAR_LAST);
+}
+
+static uint32_t hyb_pattern_hex(hyb_pattern *g, int digits)
+{
+    uint32_t code = 0;
+    for (; digits--; g->p++) {
+        const char c = g->p < g->stop ? *g->p : 0;
+        if (hyb_is_digit(c))
+            code = code << 4 | (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            code = code << 4 | (uint32_t)((c | 32) - 'a' + 10);
+        else {
+            hyb_pattern_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4");
+            return 0;
+        }
+    }
+    return code;
+}
+
+/* After \u: four digits, two such that are a pair of surrogates, or any number in braces. */
+static uint32_t hyb_pattern_unicode(hyb_pattern *g)
+{
+    uint32_t code, low;
+    if (hyb_pattern_is(g, "{")) {
+        const char *close = (const char *)memchr(g->p, '}', (size_t)(g->stop - g->p));
+        g->p++;
+        code = close && close - g->p <= 6 ? hyb_pattern_hex(g, (int)(close - g->p)) : HYB_CHAR_LAST + 1;
+        if (code > HYB_CHAR_LAST) hyb_pattern_fail(g, "\\u{...} names no character");
+        if (!g->draft.failed) g->p++;
+        return code;
+    }
+    code = hyb_pattern_hex(g, 4);
+    if (code - 0xD800 < 0x400 && hyb_pattern_is(g, "\\u") && g->stop - g->p >= 6 && (g->p[2] | 32) == 'd') {
+        g->p += 2;
+        low = hyb_pattern_hex(g, 4);
+        if (low - 0xDC00 < 0x400) return 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
+        hyb_pattern_fail(g, "half a pair of surrogates is no character");
+    }
+    return code;
+}
+
+/* One character, or (false) a class, whose ranges were added; inside of [...] or not. */
+static bool hyb_pattern_char(hyb_pattern *g, bool in_class, uint32_t *code)
+{
+    static const char from[] = "nrtfv0", to[] = "\n\r\t\f\v";
+    const char *found;
+    size_t n;
+    char c;
+    if (!hyb_pattern_is(g, "\\")) {
+        if (!(n = hyb_utf8_read(g->p, g->stop, code))) hyb_pattern_fail(g, "it ends too early");
+        g->p += n;
+        return true;
+    }
+    if (++g->p == g->stop) {
+        hyb_pattern_fail(g, "it ends in an escape");
+        return true;
+    }
+    c = *g->p++;
+    if (c == 'd' || c == 'w' || c == 's' || c == 'D' || c == 'W' || c == 'S') {
+        hyb_pattern_named(g, (char)(c | 32), c < 'a');
+        return false;
+    }
+    *code = (uint32_t)(uint8_t)c;
+    if (c == '0' && g->p < g->stop && hyb_is_digit(*g->p))
+        hyb_pattern_fail(g, "an octal escape");
+    else if (c && (found = strchr(from, c)) != NULL)
+        *code = (uint32_t)(uint8_t)to[found - from];
+    else if (c == 'x')
+        *code = hyb_pattern_hex(g, 2);
+    else if (c == 'u')
+        *code = hyb_pattern_unicode(g);
+    else if (c == 'b' && in_class)
+        *code = '\b';
+    else if (c == 'c' && g->p < g->stop && (*g->p | 32) >= 'a' && (*g->p | 32) <= 'z')
+        *code = (uint32_t)*g->p++ & 31;
+    else if (hyb_is_digit(c) || c == 'k')
+        hyb_pattern_fail(g, "a back reference, which no automaton can follow");
+    else if (c == 'b' || c == 'B')
+        hyb_pattern_fail(g, "\\b and \\B (borders of words)");
+    else if (c == 'p' || c == 'P')
+        hyb_pattern_fail(g, "\\p{...} (properties of Unicode)");
+    else if ((c | 32) >= 'a' && (c | 32) <= 'z')
+        hyb_pattern_fail(g, "an escape that ECMAScript does not have");
+    else if ((uint8_t)c >= 0x80) { /* an escaped character beyond ASCII stands for itself */
+        g->p--;
+        if (!(n = hyb_utf8_read(g->p, g->stop, code))) hyb_pattern_fail(g, "it ends too early");
+        g->p += n;
+    }
+    return true;
+}
+
+/* ---- items ---- */
+
+static void hyb_pattern_class(hyb_pattern *g)
+{
+    bool others;
+    g->p++;
+    if ((others = hyb_pattern_is(g, "^")) == true) g->p++;
+    g->n_ranges = 0;
+    while (!g->draft.failed && !hyb_pattern_is(g, "]")) {
+        uint32_t low = 0, high = 0;
+        const bool one = hyb_pattern_char(g, true, &low);
+        high = low;
+        if (hyb_pattern_is(g, "-") && g->p + 1 < g->stop && g->p[1] != ']') {
+            g->p++;
+            if (!one || !hyb_pattern_char(g, true, &high))
+                hyb_pattern_fail(g, "a range in [...] begins or ends with a class");
+            else if (high < low)
+                hyb_pattern_fail(g, "a range in [...] ends before it begins");
+        }
+        if (one) hyb_pattern_range(g, low, high);
+    }
+    if (g->draft.failed) return;
+    g->p++;
+    hyb_draft_class(&g->draft, g->item, g->ranges, g->n_ranges, others);
+}
+
+/* An item follows what was read of the innermost group. What it leads to is joined when it is known that no repetition
+ * follows. */
+static void hyb_pattern_item(hyb_pattern *g)
+{
+    uint32_t code = 0;
+    g->mark = hyb_draft_here(&g->draft);
+    g->item.start = hyb_draft_positions(&g->draft, 2);
+    g->item.end = g->item.start + 1;
+    g->repeatable = true;
+    g->n_ranges = 0;
+    if (hyb_pattern_is(g, "^") || hyb_pattern_is(g, "$")) {
+        hyb_draft_edge(&g->draft, g->item.start, *g->p == '^' ? HYB_EDGE_BEGIN : HYB_EDGE_END, 0, 0, g->item.end);
+        g->p++;
+    } else if (hyb_pattern_is(g, "["))
+        hyb_pattern_class(g);
+    else {
+        if (hyb_pattern_is(g, ".")) {
+            g->p++;
+            hyb_pattern_named(g, '.', true);
+        } else if (hyb_pattern_char(g, false, &code))
+            hyb_pattern_range(g, code, code);
+        hyb_draft_class(&g->draft, g->item, g->ranges, g->n_ranges, false);
+    }
+}
+
+static void hyb_pattern_open(hyb_pattern *g)
+{
+    hyb_gbnf_group *group = &g->group[g->depth];
+    if (g->depth == HYB_PATTERN_MAX_DEPTH) {
+        hyb_pattern_fail(g, "more than 64 groups in each other");
+        return;
+    }
+    g->depth++;
+    group->mark = hyb_draft_here(&g->draft);
+    group->start = group->at = hyb_draft_positions(&g->draft, 2);
+    group->end = group->start + 1;
+    g->repeatable = false;
+}
+
+/* ( or (?: or (?<name> */
+static void hyb_pattern_bracket(hyb_pattern *g)
+{
+    hyb_pattern_open(g);
+    g->p++;
+    if (!hyb_pattern_is(g, "?")) return;
+    if (hyb_pattern_is(g, "?:"))
+        g->p += 2;
+    else if (hyb_pattern_is(g, "?<") && !hyb_pattern_is(g, "?<=") && !hyb_pattern_is(g, "?<!")) {
+        while (g->p < g->stop && *g->p != '>') g->p++;
+        if (g->p == g->stop)
+            hyb_pattern_fail(g, "the name of a group is not closed");
+        else
+            g->p++;
+    } else
+        hyb_pattern_fail(g, "looking around, (?=...) and its like");
+}
+
+static void hyb_pattern_join(hyb_pattern *g)
+{
+    hyb_gbnf_group *group = &g->group[g->depth - 1];
+    if (!g->repeatable || g->draft.failed) return;
+    hyb_draft_empty(&g->draft, group->at, g->item.start);
+    group->at = g->item.end;
+    g->repeatable = false;
+}
+
+static void hyb_pattern_close(hyb_pattern *g)
+{
+    const hyb_gbnf_group group = g->group[--g->depth];
+    hyb_draft_empty(&g->draft, group.at, group.end);
+    g->mark = group.mark;
+    g->item.start = group.start;
+    g->item.end = group.end;
+    g->repeatable = true;
+}
+
+static bool hyb_pattern_number(hyb_pattern *g, uint32_t *n)
+{
+    const char *digits = g->p;
+    for (*n = 0; g->p < g->stop && hyb_is_digit(*g->p); g->p++)
+        *n = HYB_MIN(*n * 10 + (uint32_t)(*g->p - '0'), HYB_DRAFT_MAX_POSITIONS);
+    return g->p > digits;
+}
+
+/* * + ? {m} {m,} {m,n}, and a ? after them, which changes nothing here. */
+static void hyb_pattern_repeat(hyb_pattern *g)
+{
+    const char c = *g->p++;
+    uint32_t least = c == '+', most = c == '?' ? 1 : HYB_DRAFT_NONE;
+    if (!g->repeatable) hyb_pattern_fail(g, "a repetition needs something before it");
+    if (c == '{') {
+        bool fine = hyb_pattern_number(g, &least);
+        most = least;
+        if (fine && hyb_pattern_is(g, ",")) {
+            g->p++;
+            if (!hyb_pattern_number(g, &most)) most = HYB_DRAFT_NONE;
+        }
+        if (!fine || !hyb_pattern_is(g, "}") || most < least)
+            hyb_pattern_fail(g, "a brace that is no repetition, as {2,5} is");
+        else
+            g->p++;
+    }
+    if (g->draft.failed) return;
+    if (hyb_pattern_is(g, "?")) g->p++;
+    g->item = hyb_draft_repeat(&g->draft, g->mark, g->item, least, most);
+}
+
+static void hyb_pattern_or(hyb_pattern *g)
+{
+    hyb_gbnf_group *group = &g->group[g->depth - 1];
+    hyb_draft_empty(&g->draft, group->at, group->end);
+    group->at = hyb_draft_positions(&g->draft, 1);
+    hyb_draft_empty(&g->draft, group->start, group->at);
+    g->p++;
+}
+
+static void hyb_pattern_read(hyb_pattern *g)
+{
+    hyb_pattern_open(g);
+    while (!g->draft.failed && g->p < g->stop) {
+        const char c = *g->p;
+        if (c == '*' || c == '+' || c == '?' || c == '{') {
+            hyb_pattern_repeat(g);
+            continue;
+        }
+        hyb_pattern_join(g);
+        if (c == '|')
+            hyb_pattern_or(g);
+        else if (c == '(')
+            hyb_pattern_bracket(g);
+        else if (c == ')' && g->depth > 1) {
+            hyb_pattern_close(g);
+            g->p++;
+        } else if (c == ')')
+            hyb_pattern_fail(g, "a bracket closes nothing");
+        else
+            hyb_pattern_item(g);
+    }
+    if (!g->draft.failed && g->depth > 1) hyb_pattern_fail(g, "a group is not closed");
+    if (g->draft.failed) return;
+    hyb_pattern_join(g);
+    hyb_pattern_close(g);
+}
+
+/* The texts in which the pattern is found. UNSUPPORTED: the sentence says what is in it that cannot be. */
+static hybrid_result hyb_pattern_texts(hybrid_runtime *rt, const char *text, size_t size, hyb_dfa *out,
+                                       hybrid_error *error)
+{
+    hyb_pattern *g = (hyb_pattern *)hyb_calloc(rt, 1, sizeof *g);
+    uint32_t start, before, after;
+    hybrid_result r;
+    memset(out, 0, sizeof *out);
+    if (!g) return hyb_fail_memory(error, sizeof *g);
+    hyb_draft_begin(&g->draft, rt, error);
+    g->text = g->p = text;
+    g->stop = text + size;
+    start = hyb_draft_positions(&g->draft, 3);
+    before = start + 1;
+    after = start + 2;
+    hyb_pattern_read(g);
+    hyb_draft_empty(&g->draft, start, before);
+    hyb_draft_edge(&g->draft, before, HYB_EDGE_CHARS, 0, HYB_CHAR_LAST, before);
+    hyb_draft_empty(&g->draft, before, g->item.start);
+    hyb_draft_empty(&g->draft, g->item.end, after);
+    hyb_draft_edge(&g->draft, after, HYB_EDGE_CHARS, 0, HYB_CHAR_LAST, after);
+    r = hyb_dfa_of(&g->draft, start, after, out, error);
+    hyb_draft_free(&g->draft);
+    hyb_free(rt, g);
+    return r;
+}
+/* ==== end src/text/grammar/pattern.c ==== */
+
+/* ==== begin src/text/grammar/bounds.c ==== */
+/* text/grammar/bounds: numbers as texts: which are at least this, below that, multiples of something. They are compared
+ * as they are written, digit by digit, so that nothing is rounded.
+ *
+ * A number is written plainly: 12, -0.5; a whole one has at most 18 digits (it fits 64 bits), one with a point at most
+ * 15 (no two of them are the same double, so that whoever reads it sees it on the right side of a bound). */
+
+enum { HYB_DIGITS_MAX = 400, HYB_MULTIPLE_MAX = 4096 };
+
+/* The digits of a number before and after the point, without zeros at their ends: 0 has none at all. */
+typedef struct hyb_figures {
+    char text[HYB_DIGITS_MAX];
+    int n_whole, n; /* digits before the point, and all */
+    bool minus;
+} hyb_figures;
+
+HYB_INLINE bool hyb_json_is_number(const hyb_json *v)
+{
+    return v->type == HYB_JSON_INT || v->type == HYB_JSON_REAL || v->type == HYB_JSON_BIG;
+}
+
+static hybrid_result hyb_figures_of(const hyb_json *v, hyb_figures *d, hybrid_error *error)
+{
+    char text[64];
+    const char *p = text, *stop;
+    int exponent = 0, whole = 0, n = 0, lead = 0;
+    if (v->type == HYB_JSON_BIG) {
+        p = v->u.s;
+        stop = p + v->n;
+    } else if (v->type == HYB_JSON_INT)
+        stop = p + snprintf(text, sizeof text, "%lld", (long long)v->u.i);
+    else
+        stop = p + hyb_json_real(v->u.d, text);
+    if ((d->minus = *p == '-') == true) p++;
+    if (!hyb_is_digit(*p) || stop - p > HYB_DIGITS_MAX)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "a number is beyond a double, or has more than 400 digits");
+    for (; p < stop && hyb_is_digit(*p); p++, whole++) d->text[n++] = *p;
+    if (p < stop && *p == '.')
+        for (p++; p < stop && hyb_is_digit(*p); p++) d->text[n++] = *p;
+    if (p < stop) exponent = atoi(p + 1); /* after e */
+    whole += exponent;
+    while (lead < n && d->text[lead] == '0') lead++;
+    memmove(d->text, d->text + lead, (size_t)(n - lead));
+    n -= lead;
+    whole -= lead;
+    while (n && d->text[n - 1] == '0') n--;
+    if (!n) whole = 0;
+    if (HYB_MAX(whole, n) - HYB_MIN(whole, 0) > HYB_DIGITS_MAX)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "a number has more than 400 digits");
+    if (whole < 0) { /* zeros after the point */
+        memmove(d->text - whole, d->text, (size_t)n);
+        memset(d->text, '0', (size_t)-whole);
+        n -= whole;
+        whole = 0;
+    }
+    for (; n < whole; n++) d->text[n] = '0';
+    d->n_whole = whole;
+    d->n = n;
+    if (!n) d->minus = false;
+    return HYBRID_OK;
+}
+
+HYB_INLINE bool hyb_figures_whole(const hyb_figures *d) { return d->n == d->n_whole; }
+
+/* The number as it is written, into out (HYB_DIGITS_MAX + 4); its length. */
+static size_t hyb_figures_write(const hyb_figures *d, char *out)
+{
+    size_t n = 0;
+    if (d->minus) out[n++] = '-';
+    if (!d->n_whole) out[n++] = '0';
+    memcpy(out + n, d->text, (size_t)d->n_whole);
+    n += (size_t)d->n_whole;
+    if (hyb_figures_whole(d)) return n;
+    out[n++] = '.';
+    memcpy(out + n, d->text + d->n_whole, (size_t)(d->n - d->n_whole));
+    return n + (size_t)(d->n - d->n_whole);
+}
+
+/* ---- on one side of a bound ---- */
+
+enum { HYB_LESS, HYB_EQUAL, HYB_GREATER };
+
+/* The states that compare the digits of a number with those of a bound:
+ *     0        the beginning                         2        the same after a minus, where the bound has one
+ *     1        the sign has decided                  3        a zero before the point
+ *     whole(k, c)   k digits before the point, by c less, equal or greater than those of the bound;
+ *                   beyond those it has there is only: greater
+ *     after(j)      j digits after the point, all equal so far; the last two: less, greater for good */
+typedef struct hyb_bound {
+    hybrid_runtime *rt;
+    const hyb_figures *d;
+    hyb_dfa *out;
+    bool accept[3]; /* of a number whose digits are LESS, EQUAL, GREATER */
+    bool sign;      /* of one with the other sign */
+    hybrid_error *error;
+} hyb_bound;
+
+static uint32_t hyb_bound_whole(const hyb_bound *b, int k, int c)
+{
+    return k > b->d->n_whole ? 4 + 3 * (uint32_t)b->d->n_whole : 4 + 3 * (uint32_t)(k - 1) + (uint32_t)c;
+}
+
+static uint32_t hyb_bound_after(const hyb_bound *b, int j) { return 5 + 3 * (uint32_t)b->d->n_whole + (uint32_t)j; }
+
+static uint32_t hyb_bound_decided(const hyb_bound *b, int c)
+{
+    return hyb_bound_after(b, b->d->n - b->d->n_whole + 1 + (c == HYB_GREATER));
+}
+
+/* Digits from..9 by how they compare with the bound's digit (0: there is none any more). */
+static hybrid_result hyb_bound_digits(hyb_bound *b, char from, char digit, uint32_t less, uint32_t equal,
+                                      uint32_t greater)
+{
+    hybrid_result r = HYBRID_OK;
+    if (digit > from) r = hyb_dfa_arc_add(b->rt, b->out, (uint32_t)from, (uint32_t)digit - 1, less, b->error);
+    if (!r && digit >= from) r = hyb_dfa_arc_add(b->rt, b->out, (uint32_t)digit, (uint32_t)digit, equal, b->error);
+    if (!r && digit < '9')
+        r = hyb_dfa_arc_add(b->rt, b->out, (uint32_t)HYB_MAX(digit + 1, from), '9', greater, b->error);
+    return r;
+}
+
+static hybrid_result hyb_bound_begin(hyb_bound *b, bool minus)
+{
+    hybrid_result r = hyb_dfa_state_add(b->rt, b->out, false, b->error);
+    if (!r && minus) r = hyb_dfa_arc_add(b->rt, b->out, '-', '-', 1, b->error);
+    if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '0', '0', 3, b->error);
+    if (!r)
+        r = hyb_bound_digits(b, '1', b->d->n_whole ? b->d->text[0] : '0', hyb_bound_whole(b, 1, HYB_LESS),
+                             hyb_bound_whole(b, 1, HYB_EQUAL), hyb_bound_whole(b, 1, HYB_GREATER));
+    return r;
+}
+
+/* A state before the point: what the digits say if they end here, where a point leads. */
+static hybrid_result hyb_bound_state(hyb_bound *b, int k, int c)
+{
+    const bool more = b->d->n > b->d->n_whole; /* the bound goes on after the point */
+    const int so_far = k < b->d->n_whole ? HYB_LESS : k > b->d->n_whole ? HYB_GREATER : c;
+    hybrid_result r =
+        hyb_dfa_state_add(b->rt, b->out, b->accept[so_far == HYB_EQUAL && more ? HYB_LESS : so_far], b->error);
+    if (!r)
+        r = hyb_dfa_arc_add(b->rt, b->out, '.', '.',
+                            so_far == HYB_EQUAL ? hyb_bound_after(b, 0) : hyb_bound_decided(b, so_far), b->error);
+    if (r || !k) return r; /* no digit follows a zero */
+    if (k < b->d->n_whole && c == HYB_EQUAL)
+        return hyb_bound_digits(b, '0', b->d->text[k], hyb_bound_whole(b, k + 1, HYB_LESS),
+                                hyb_bound_whole(b, k + 1, HYB_EQUAL), hyb_bound_whole(b, k + 1, HYB_GREATER));
+    return hyb_dfa_arc_add(b->rt, b->out, '0', '9', hyb_bound_whole(b, k + 1, c), b->error);
+}
+
+static hybrid_result hyb_bound_states(hyb_bound *b)
+{
+    const int n_after = b->d->n - b->d->n_whole;
+    hybrid_result r;
+    int k, c;
+    if (b->d->minus) {
+        r = hyb_dfa_state_add(b->rt, b->out, false, b->error);
+        if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '-', '-', 2, b->error);
+        if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '0', '9', 1, b->error);
+    } else
+        r = hyb_bound_begin(b, true);
+    if (!r) r = hyb_dfa_state_add(b->rt, b->out, b->sign, b->error);
+    if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '.', '.', 1, b->error);
+    if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '0', '9', 1, b->error);
+    if (!r) r = hyb_bound_begin(b, false);
+    if (!r) r = hyb_bound_state(b, 0, HYB_EQUAL);
+    for (k = 1; k <= b->d->n_whole && !r; k++)
+        for (c = 0; c < 3 && !r; c++) r = hyb_bound_state(b, k, c);
+    if (!r) r = hyb_bound_state(b, b->d->n_whole + 1, HYB_GREATER);
+    for (k = 0; k <= n_after && !r; k++) {
+        r = hyb_dfa_state_add(b->rt, b->out, b->accept[k < n_after ? HYB_LESS : HYB_EQUAL], b->error);
+        if (!r)
+            r = hyb_bound_digits(b, '0', k < n_after ? b->d->text[b->d->n_whole + k] : '0',
+                                 hyb_bound_decided(b, HYB_LESS), hyb_bound_after(b, HYB_MIN(k + 1, n_after)),
+                                 hyb_bound_decided(b, HYB_GREATER));
+    }
+    for (c = HYB_LESS; c <= HYB_GREATER && !r; c += 2) {
+        r = hyb_dfa_state_add(b->rt, b->out, b->accept[c], b->error);
+        if (!r) r = hyb_dfa_arc_add(b->rt, b->out, '0', '9', hyb_bound_decided(b, c), b->error);
+    }
+    return r;
+}
+
+/* The numbers that are less than, equal to, greater than the bound, as less, equal, greater say. A zero has no minus
+ * there. */
+static hybrid_result hyb_bound_texts(hybrid_runtime *rt, const hyb_figures *d, bool less, bool equal, bool greater,
+                                     hyb_dfa *out, hybrid_error *error)
+{
+    hyb_bound b;
+    hybrid_result r;
+    memset(out, 0, sizeof *out);
+    b.rt = rt;
+    b.d = d;
+    b.out = out;
+    b.error = error;
+    b.accept[HYB_LESS] = d->minus ? greater : less;
+    b.accept[HYB_EQUAL] = equal;
+    b.accept[HYB_GREATER] = d->minus ? less : greater;
+    b.sign = d->minus ? greater : less;
+    if ((r = hyb_bound_states(&b)) != HYBRID_OK) hyb_dfa_free(rt, out);
+    return r;
+}
+
+/* Whole numbers that are multiples of m: what is left when the digits so far are divided. */
+static hybrid_result hyb_multiple_texts(hybrid_runtime *rt, uint32_t m, hyb_dfa *out, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    uint32_t left, digit;
+    memset(out, 0, sizeof *out);
+    for (left = 0; left <= m && !r; left++) { /* state 0: no digit yet; left + 1: that much is left */
+        r = hyb_dfa_state_add(rt, out, left == 1, error);
+        if (!r && !left) r = hyb_dfa_arc_add(rt, out, '-', '-', 0, error);
+        for (digit = 0; digit < 10 && !r; digit++)
+            r = hyb_dfa_arc_add(rt, out, '0' + digit, '0' + digit, 1 + ((left ? left - 1 : 0) * 10 + digit) % m, error);
+    }
+    if (r) hyb_dfa_free(rt, out);
+    return r;
+}
+
+/* ---- all of them ---- */
+
+typedef enum hyb_numeral_kind {
+    HYB_NUMERAL_WHOLE,
+    HYB_NUMERAL_POINT,
+    HYB_NUMERAL_EXPONENT,
+    HYB_NUMERAL_KINDS
+} hyb_numeral_kind;
+
+/* Those that are written without a point, with one, with an exponent; no zero has a minus. */
+static hybrid_result hyb_number_texts(hybrid_runtime *rt, hyb_numeral_kind kind, hyb_dfa *out, hybrid_error *error)
+{
+    static const char whole[] = "^(?:0|-?[1-9][0-9]{0,17})$";
+    static const char point[] = "^-?(?:0|[1-9][0-9]{0,13})\\.[0-9]{1,14}$", most[] = "^-?[0-9.]{3,16}$";
+    static const char zero[] = "^-0\\.0*$", exponent[] = "^-?[1-9](?:\\.[0-9]{1,14})?[eE][+-]?[1-9][0-9]?$";
+    const char *first = kind == HYB_NUMERAL_WHOLE ? whole : kind == HYB_NUMERAL_POINT ? point : exponent;
+    hyb_dfa other;
+    hybrid_result r = hyb_pattern_texts(rt, first, strlen(first), out, error);
+    if (r || kind != HYB_NUMERAL_POINT) return r;
+    r = hyb_pattern_texts(rt, most, strlen(most), &other, error);
+    if (!r) r = hyb_dfa_narrow(rt, out, &other, HYB_DFA_BOTH, error);
+    if (!r) r = hyb_pattern_texts(rt, zero, strlen(zero), &other, error);
+    if (!r) r = hyb_dfa_narrow(rt, out, &other, HYB_DFA_BUT_NOT, error);
+    if (r) hyb_dfa_free(rt, out);
+    return r;
+}
+/* ==== end src/text/grammar/bounds.c ==== */
+
+/* ==== begin src/text/grammar/schema.c ==== */
+/* text/grammar/schema: what a JSON Schema says of a value, as a choice of plain lists.
+ *
+ * A *term* is something that must hold of a value: a schema, that a schema does not hold, to be equal to a value. A
+ * *goal* is a set of terms that must hold together: it is what a rule of the grammar is made for, once for each goal,
+ * so that recursion ends. Expanding a goal follows $ref, allOf, anyOf, oneOf, not, if, until what is left are lists of
+ * *flat* terms, which say something of the value itself; the goal holds where any of the lists does.
+ *
+ *     { "type": "object", "anyOf": [A, B] }   ->   [ base of the whole, base of A ], [ base of the whole, base of B ]
+ *
+ * Nothing recurses but the question whether two branches of a oneOf have a value in common, which gives up early. */
+
+enum {
+    HYB_SCHEMA_MAX_NODES = 262144,
+    HYB_SCHEMA_MAX_CHAIN = 64,    /* $ref, allOf... in each other for one value */
+    HYB_SCHEMA_MAX_LISTS = 512,   /* of a goal */
+    HYB_SCHEMA_MAX_STEPS = 50000, /* to expand a goal */
+    HYB_SCHEMA_MAX_GOALS = 16384
+};
+
+/* Kinds of values. A number is whole, or has digits other than 0 after its point, or is whole but not written so. */
+#define HYB_IS_NULL    1u
+#define HYB_IS_FALSE   2u
+#define HYB_IS_TRUE    4u
+#define HYB_IS_WHOLE   8u
+#define HYB_IS_POINT   16u
+#define HYB_IS_SPELLED 32u
+#define HYB_IS_NUMBER  56u
+#define HYB_IS_STRING  64u
+#define HYB_IS_ARRAY   128u
+#define HYB_IS_OBJECT  256u
+#define HYB_IS_ANY     511u
+
+typedef enum hyb_term_kind {
+    HYB_TERM_SCHEMA, /* node: the schema */
+    HYB_TERM_NOT,
+    HYB_TERM_ANY,  /* node: a list of schemas, one of which holds at least; */
+    HYB_TERM_ONE,  /* exactly one */
+    HYB_TERM_LIST, /* node: a list of values (enum) */
+    HYB_TERM_IF,   /* node: the schema with the if */
+    HYB_TERM_WHEN, /* node: the name of a member; what holds of an object that has it is node + 1 */
+    /* flat ones */
+    HYB_TERM_BASE,     /* node: a schema, of which only what it says itself is meant */
+    HYB_TERM_LITERAL,  /* node: the value */
+    HYB_TERM_SCALARS,  /* node: a list of values, of which those without parts are meant */
+    HYB_TERM_TYPES,    /* only the mask */
+    HYB_TERM_UNLESS,   /* node: the key of what does not hold */
+    HYB_TERM_LACKS,    /* node: the name of a member that an object does not have; */
+    HYB_TERM_HAS,      /* that it has */
+    HYB_TERM_HAS_OTHER /* node: the same, and a schema (node + 1) that its value does not fit */
+} hyb_term_kind;
+
+typedef struct hyb_term {
+    const hyb_json *node;
+    uint16_t kind, mask; /* mask: of the types that a value can have then */
+    uint32_t chain;
+} hyb_term;
+
+typedef struct hyb_goal {
+    uint32_t first, n; /* terms */
+    uint32_t rule;     /* HYB_DRAFT_NONE: not asked for yet */
+} hyb_goal;
+
+/* Texts that were computed for a node: a pattern, or the names that a propertyNames allows. */
+typedef struct hyb_schema_texts {
+    const hyb_json *node;
+    hyb_dfa texts;
+} hyb_schema_texts;
+
+typedef struct hyb_schema {
+    hybrid_runtime *rt;
+    hybrid_error *error;
+    hyb_json_doc doc;
+    hyb_draft *draft;
+    bool siblings; /* what stands beside a $ref counts: not so in drafts up to 7 */
+    hyb_goal *goals;
+    hyb_term *terms;      /* of all goals */
+    uint32_t *slots;      /* hash table of goal + 1 */
+    uint32_t *rule_goals; /* of each rule: its goal, HYB_DRAFT_NONE: it is none's */
+    hyb_schema_texts *cache;
+    size_t n_goals, n_terms, n_slots, n_cache, goal_capacity, term_capacity, rule_capacity, cache_capacity;
+    hyb_dfa numbers[HYB_NUMERAL_KINDS];
+    uint32_t character, string; /* rules, or HYB_DRAFT_NONE */
+    int asking;                 /* questions in each other */
+} hyb_schema;
+
+/* Some lists of terms, one behind the other. */
+typedef struct hyb_term_lists {
+    hyb_term *terms;
+    uint32_t *begin;
+    size_t n, count, capacity, begin_capacity;
+} hyb_term_lists;
+
+static void hyb_term_lists_free(hyb_schema *s, hyb_term_lists *l)
+{
+    hyb_free(s->rt, l->terms);
+    hyb_free(s->rt, l->begin);
+    memset(l, 0, sizeof *l);
+}
+
+/* ---- what is wrong, and where ---- */
+
+/* The JSON pointer of a node, cut to fit. */
+static const char *hyb_schema_path(const hyb_schema *s, const hyb_json *node, char out[200])
+{
+    const hyb_json *at = s->doc.root;
+    size_t n = 0;
+    out[0] = 0;
+    while (at != node && at->type >= HYB_JSON_ARRAY) {
+        const bool object = at->type == HYB_JSON_OBJECT;
+        const hyb_json *v = hyb_json_first(at), *next;
+        uint32_t i;
+        for (i = 0; i < at->n; i++, v = next) {
+            next = object ? hyb_json_next_member(v) : hyb_json_next(v);
+            if (node < next) break;
+        }
+        if (i == at->n) break;
+        if (object)
+            n += (size_t)snprintf(out + n, 200 - n, "/%.*s", (int)HYB_MIN(v->n, 60), v->u.s);
+        else
+            n += (size_t)snprintf(out + n, 200 - n, "/%u", (unsigned)i);
+        if (n > 130 || (object && node == v)) break;
+        at = object ? v + 1 : v;
+    }
+    return n ? out : strcpy(out, "its root");
+}
+
+/* "the schema uses 'not' at /a, ..." */
+static hybrid_result hyb_schema_refuse(const hyb_schema *s, const hyb_json *node, const char *keyword, const char *why)
+{
+    char path[200];
+    return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, node->at, "the schema uses '%.60s' at %s, %s", keyword,
+                       hyb_schema_path(s, node, path), why);
+}
+
+static hybrid_result hyb_schema_wrong(const hyb_schema *s, const hyb_json *node, const char *what)
+{
+    char path[200];
+    return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, node->at, "the schema is wrong at %s: %s",
+                       hyb_schema_path(s, node, path), what);
+}
+
+/* What a failure says, with the place: "at /a, pattern: ..." */
+static hybrid_result hyb_schema_at(const hyb_schema *s, const hyb_json *node, const char *keyword, hybrid_result r)
+{
+    char path[200], what[200];
+    if (!r || r == HYBRID_ERROR_MEMORY || !s->error) return r;
+    snprintf(what, sizeof what, "%.199s", s->error->message);
+    return hyb_fail_at(s->error, r, node->at, "the schema uses '%s' at %s, which hybrid cannot do: %s", keyword,
+                       hyb_schema_path(s, node, path), what);
+}
+
+/* ---- reading ---- */
+
+static bool hyb_json_same(const hyb_json *a, const hyb_json *b)
+{
+    return a->n == b->n && !memcmp(a->u.s, b->u.s, a->n);
+}
+
+HYB_INLINE bool hyb_json_is(const hyb_json *v, const char *text)
+{
+    return v->type == HYB_JSON_STRING && v->n == strlen(text) && !memcmp(v->u.s, text, v->n);
+}
+
+/* The key of a member, the last one of that name, or NULL. */
+static const hyb_json *hyb_json_key(const hyb_json *object, const char *name, size_t size)
+{
+    const hyb_json *found = NULL, *k;
+    uint32_t i;
+    if (!object || object->type != HYB_JSON_OBJECT) return NULL;
+    for (i = 0, k = hyb_json_first(object); i < object->n; i++, k = hyb_json_next_member(k))
+        if (k->n == size && !memcmp(k->u.s, name, size)) found = k;
+    return found;
+}
+
+static hybrid_result hyb_schema_count_of(const hyb_schema *s, const hyb_json *v, uint32_t *n)
+{
+    if (v->type == HYB_JSON_INT && v->u.i >= 0)
+        *n = v->u.i < (int64_t)HYB_DFA_DEAD - 1 ? (uint32_t)v->u.i : HYB_DFA_DEAD - 1;
+    else if (v->type == HYB_JSON_REAL && v->u.d >= 0 && v->u.d <= 1e9 && v->u.d == (double)(uint32_t)v->u.d)
+        *n = (uint32_t)v->u.d;
+    else
+        return hyb_schema_wrong(s, v, "this is to be a whole number, 0 or more");
+    return HYBRID_OK;
+}
+
+/* A keyword that counts something. *n is left alone when it is not there. */
+static hybrid_result hyb_schema_count(const hyb_schema *s, const hyb_json *schema, const char *keyword, uint32_t *n)
+{
+    const hyb_json *v = hyb_json_get(schema, keyword);
+    return v ? hyb_schema_count_of(s, v, n) : HYBRID_OK;
+}
+
+static uint32_t hyb_schema_type_of(const hyb_json *v)
+{
+    switch (v->type) {
+    case HYB_JSON_NULL: return HYB_IS_NULL;
+    case HYB_JSON_BOOL: return v->u.b ? HYB_IS_TRUE : HYB_IS_FALSE;
+    case HYB_JSON_INT:
+    case HYB_JSON_BIG: return HYB_IS_WHOLE;
+    case HYB_JSON_REAL: return v->u.d == floor(v->u.d) ? HYB_IS_WHOLE : HYB_IS_POINT;
+    case HYB_JSON_STRING: return HYB_IS_STRING;
+    case HYB_JSON_ARRAY: return HYB_IS_ARRAY;
+    default: return HYB_IS_OBJECT;
+    }
+}
+
+typedef struct hyb_type_name {
+    const char *name;
+    uint32_t mask;
+} hyb_type_name;
+
+/* The mask that a name of a type, or a list of them, means; 0: it is wrong. */
+static uint32_t hyb_schema_types(const hyb_json *v)
+{
+    static const hyb_type_name types[] = { { "null", HYB_IS_NULL },     { "boolean", HYB_IS_FALSE | HYB_IS_TRUE },
+                                           { "integer", HYB_IS_WHOLE }, { "number", HYB_IS_NUMBER },
+                                           { "string", HYB_IS_STRING }, { "array", HYB_IS_ARRAY },
+                                           { "object", HYB_IS_OBJECT } };
+    const hyb_json *name = v->type == HYB_JSON_ARRAY ? hyb_json_first(v) : v;
+    const uint32_t n = v->type == HYB_JSON_ARRAY ? v->n : 1;
+    uint32_t i, mask = 0;
+    size_t k;
+    for (i = 0; i < n; i++, name = hyb_json_next(name)) {
+        for (k = 0; k < HYB_COUNT(types) && !hyb_json_is(name, types[k].name); k++) {}
+        if (k == HYB_COUNT(types)) return 0;
+        mask |= types[k].mask;
+    }
+    return mask;
+}
+
+/* ---- references ---- */
+
+/* Whether an object is a resource of its own, in which references mean something else. */
+static bool hyb_schema_own_resource(const hyb_schema *s, const hyb_json *object)
+{
+    const hyb_json *id = hyb_json_get(object, "$id");
+    return object != s->doc.root && id && id->type == HYB_JSON_STRING && id->n && id->u.s[0] != '#';
+}
+
+/* The schema with this name ($anchor, or "#name" as $id), where there is exactly one. */
+static const hyb_json *hyb_schema_anchor(const hyb_schema *s, const char *name, size_t size)
+{
+    static const char *const keys[] = { "$anchor", "$dynamicAnchor", "$id" };
+    const hyb_json *found = NULL, *v = s->doc.root, *end = v + s->doc.count;
+    while (v < end) {
+        size_t k;
+        if (hyb_json_is(v, "enum") || hyb_json_is(v, "const") || hyb_schema_own_resource(s, v)) { /* not for us */
+            v += v->type == HYB_JSON_STRING && v + 1 < end ? 1 + v[1].skip : v->skip;
+            continue;
+        }
+        for (k = 0; k < HYB_COUNT(keys); k++) {
+            const hyb_json *a = hyb_json_get(v, keys[k]);
+            const size_t hash = k == 2;
+            if (!a || a->type != HYB_JSON_STRING || a->n != size + hash || (hash && a->u.s[0] != '#') ||
+                memcmp(a->u.s + hash, name, size))
+                continue;
+            if (found && found != v) return NULL;
+            found = v;
+        }
+        v++;
+    }
+    return found;
+}
+
+/* One step of a JSON pointer, ~0 ~1 %25 undone, in place of a copy; its length, or SIZE_MAX. */
+static size_t hyb_schema_step(const char *p, size_t size, char *out)
+{
+    size_t i, n = 0;
+    for (i = 0; i < size; i++) {
+        int32_t high, low;
+        char hex[4] = { '0', '0', 0, 0 };
+        out[n] = p[i];
+        if (p[i] == '%' && i + 2 < size) {
+            hex[2] = p[i + 1];
+            hex[3] = p[i + 2];
+            if ((high = hyb_json_hex(hex, hex + 4)) < 0) return SIZE_MAX;
+            out[n] = (char)high;
+            i += 2;
+        }
+        if (out[n] == '~') {
+            low = i + 1 < size ? p[++i] : 0;
+            if (low != '0' && low != '1') return SIZE_MAX;
+            out[n] = low == '0' ? '~' : '/';
+        }
+        n++;
+    }
+    return n;
+}
+
+static const hyb_json *hyb_schema_child(const hyb_json *at, const char *step, size_t n)
+{
+    const hyb_json *key;
+    uint32_t index = 0, i;
+    if (at->type == HYB_JSON_OBJECT) return (key = hyb_json_key(at, step, n)) != NULL ? key + 1 : NULL;
+    if (at->type != HYB_JSON_ARRAY || !n || n > 6 || (n > 1 && step[0] == '0')) return NULL;
+    for (i = 0; i < n; i++) {
+        if (!hyb_is_digit(step[i])) return NULL;
+        index = index * 10 + (uint32_t)(step[i] - '0');
+    }
+    if (index >= at->n) return NULL;
+    for (at = hyb_json_first(at); index--;) at = hyb_json_next(at);
+    return at;
+}
+
+/* What is at a JSON pointer from the root, or NULL. */
+static const hyb_json *hyb_schema_pointer(const hyb_schema *s, const char *p, size_t size)
+{
+    const char *end = p + size;
+    const hyb_json *at = s->doc.root;
+    char step[256];
+    while (at && p < end) {
+        const char *slash = (const char *)memchr(p + 1, '/', (size_t)(end - p - 1));
+        const size_t n = (size_t)((slash ? slash : end) - p) - 1;
+        size_t used;
+        if (n > sizeof step - 1 || (used = hyb_schema_step(p + 1, n, step)) == SIZE_MAX) return NULL;
+        at = hyb_schema_child(at, step, used);
+        if (at && hyb_schema_own_resource(s, at) && slash) return NULL;
+        p = slash ? slash : end;
+    }
+    return at;
+}
+
+static hybrid_result hyb_schema_reference(const hyb_schema *s, const hyb_json *ref, const hyb_json **target)
+{
+    const hyb_json *id = hyb_json_get(s->doc.root, "$id");
+    const char *hash;
+    size_t base, id_size;
+    if (ref->type != HYB_JSON_STRING) return hyb_schema_wrong(s, ref, "a $ref is to be a text");
+    hash = (const char *)memchr(ref->u.s, '#', ref->n);
+    base = hash ? (size_t)(hash - ref->u.s) : ref->n;
+    id_size = id && id->type == HYB_JSON_STRING ? id->n : 0;
+    if (id_size && id->u.s[id_size - 1] == '#') id_size--;
+    *target = NULL;
+    if (!base || (base == id_size && !memcmp(ref->u.s, id->u.s, base))) {
+        const char *fragment = hash ? hash + 1 : ref->u.s + ref->n;
+        const size_t n = ref->n - (size_t)(fragment - ref->u.s);
+        *target = !n                   ? s->doc.root
+                  : fragment[0] == '/' ? hyb_schema_pointer(s, fragment, n)
+                                       : hyb_schema_anchor(s, fragment, n);
+    }
+    if (*target) return HYBRID_OK;
+    return hyb_schema_refuse(s, ref, "$ref",
+                             "which leads to nothing in it: hybrid follows #/..., #name and the "
+                             "schema's own $id");
+}
+
+/* ---- keywords ---- */
+
+typedef enum hyb_keyword_role {
+    HYB_KEYWORD_NOTE,   /* says nothing of values */
+    HYB_KEYWORD_BASE,   /* of the value itself, or its parts */
+    HYB_KEYWORD_SCALAR, /* the same, of texts and numbers and lengths: it can be turned round */
+    HYB_KEYWORD_APPLY   /* leads to other schemas, or lists of values */
+} hyb_keyword_role;
+
+typedef struct hyb_keyword {
+    const char *name;
+    uint16_t role, types; /* of which types it speaks */
+} hyb_keyword;
+
+static const hyb_keyword hyb_keywords[] = {
+    { "$anchor", HYB_KEYWORD_NOTE, 0 },
+    { "$comment", HYB_KEYWORD_NOTE, 0 },
+    { "$defs", HYB_KEYWORD_NOTE, 0 },
+    { "$dynamicAnchor", HYB_KEYWORD_NOTE, 0 },
+    { "$id", HYB_KEYWORD_NOTE, 0 },
+    { "$ref", HYB_KEYWORD_APPLY, 0 },
+    { "$schema", HYB_KEYWORD_NOTE, 0 },
+    { "additionalItems", HYB_KEYWORD_BASE, HYB_IS_ARRAY },
+    { "additionalProperties", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "allOf", HYB_KEYWORD_APPLY, 0 },
+    { "anyOf", HYB_KEYWORD_APPLY, 0 },
+    { "const", HYB_KEYWORD_APPLY, 0 },
+    { "contentEncoding", HYB_KEYWORD_NOTE, 0 },
+    { "contentMediaType", HYB_KEYWORD_NOTE, 0 },
+    { "contentSchema", HYB_KEYWORD_NOTE, 0 },
+    { "default", HYB_KEYWORD_NOTE, 0 },
+    { "definitions", HYB_KEYWORD_NOTE, 0 },
+    { "dependencies", HYB_KEYWORD_APPLY, 0 },
+    { "dependentRequired", HYB_KEYWORD_APPLY, 0 },
+    { "dependentSchemas", HYB_KEYWORD_APPLY, 0 },
+    { "deprecated", HYB_KEYWORD_NOTE, 0 },
+    { "description", HYB_KEYWORD_NOTE, 0 },
+    { "else", HYB_KEYWORD_NOTE, 0 }, /* with if only, which reads it */
+    { "enum", HYB_KEYWORD_APPLY, 0 },
+    { "examples", HYB_KEYWORD_NOTE, 0 },
+    { "exclusiveMaximum", HYB_KEYWORD_SCALAR, HYB_IS_NUMBER },
+    { "exclusiveMinimum", HYB_KEYWORD_SCALAR, HYB_IS_NUMBER },
+    { "format", HYB_KEYWORD_BASE, HYB_IS_STRING },
+    { "if", HYB_KEYWORD_APPLY, 0 },
+    { "items", HYB_KEYWORD_BASE, HYB_IS_ARRAY },
+    { "maxItems", HYB_KEYWORD_SCALAR, HYB_IS_ARRAY },
+    { "maxLength", HYB_KEYWORD_SCALAR, HYB_IS_STRING },
+    { "maxProperties", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "maximum", HYB_KEYWORD_SCALAR, HYB_IS_NUMBER },
+    { "minItems", HYB_KEYWORD_SCALAR, HYB_IS_ARRAY },
+    { "minLength", HYB_KEYWORD_SCALAR, HYB_IS_STRING },
+    { "minProperties", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "minimum", HYB_KEYWORD_SCALAR, HYB_IS_NUMBER },
+    { "multipleOf", HYB_KEYWORD_SCALAR, HYB_IS_NUMBER },
+    { "not", HYB_KEYWORD_APPLY, 0 },
+    { "oneOf", HYB_KEYWORD_APPLY, 0 },
+    { "pattern", HYB_KEYWORD_SCALAR, HYB_IS_STRING },
+    { "patternProperties", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "prefixItems", HYB_KEYWORD_BASE, HYB_IS_ARRAY },
+    { "properties", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "propertyNames", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "readOnly", HYB_KEYWORD_NOTE, 0 },
+    { "required", HYB_KEYWORD_BASE, HYB_IS_OBJECT },
+    { "then", HYB_KEYWORD_NOTE, 0 },
+    { "title", HYB_KEYWORD_NOTE, 0 },
+    { "type", HYB_KEYWORD_BASE, HYB_IS_ANY },
+    { "uniqueItems", HYB_KEYWORD_BASE, HYB_IS_ARRAY },
+    { "writeOnly", HYB_KEYWORD_NOTE, 0 },
+};
+
+/* Which keyword a key is; HYB_COUNT(hyb_keywords): none that is known. x-... are notes of tools. */
+static size_t hyb_keyword_find(const hyb_json *key)
+{
+    size_t i;
+    for (i = 0; i < HYB_COUNT(hyb_keywords) && !hyb_json_is(key, hyb_keywords[i].name); i++) {}
+    return i;
+}
+
+static bool hyb_keyword_note(const hyb_json *key, size_t k)
+{
+    return k < HYB_COUNT(hyb_keywords) ? hyb_keywords[k].role == HYB_KEYWORD_NOTE
+                                       : key->n > 2 && !memcmp(key->u.s, "x-", 2);
+}
+
+static hybrid_result hyb_keyword_unknown(const hyb_schema *s, const hyb_json *key)
+{
+    return hyb_schema_refuse(s, key, key->u.s, "which hybrid cannot keep to");
+}
+
+/* The shape of what stands behind a keyword: list, object, text. */
+static hybrid_result hyb_keyword_check(const hyb_schema *s, const hyb_json *key)
+{
+    static const char *const lists[] = { "allOf", "anyOf", "oneOf", "enum", "required", "prefixItems" };
+    static const char *const objects[] = { "properties", "patternProperties", "dependencies", "dependentRequired",
+                                           "dependentSchemas" };
+    const hyb_json *v = key + 1, *item;
+    uint32_t i;
+    size_t k;
+    for (k = 0; k < HYB_COUNT(lists); k++)
+        if (hyb_json_is(key, lists[k]) && v->type != HYB_JSON_ARRAY)
+            return hyb_schema_wrong(s, v, "a list belongs here");
+    for (k = 0; k < HYB_COUNT(objects); k++)
+        if (hyb_json_is(key, objects[k]) && v->type != HYB_JSON_OBJECT)
+            return hyb_schema_wrong(s, v, "an object belongs here");
+    if ((hyb_json_is(key, "pattern") || hyb_json_is(key, "format")) && v->type != HYB_JSON_STRING)
+        return hyb_schema_wrong(s, v, "a text belongs here");
+    if (hyb_json_is(key, "required"))
+        for (i = 0, item = hyb_json_first(v); i < v->n; i++, item = hyb_json_next(item))
+            if (item->type != HYB_JSON_STRING) return hyb_schema_wrong(s, item, "the name of a member belongs here");
+    if (hyb_json_is(key, "$schema") && (v->type != HYB_JSON_STRING || !strstr(v->u.s, "json-schema.org/")))
+        return hyb_schema_refuse(s, v, "$schema", "which names a dialect that hybrid does not know");
+    if (hyb_json_is(key, "uniqueItems") && (v->type != HYB_JSON_BOOL || v->u.b)) return hyb_keyword_unknown(s, key);
+    if (hyb_json_is(key, "type") && !hyb_schema_types(v))
+        return hyb_schema_wrong(s, v,
+                                "a type is null, boolean, integer, number, string, array, object, or a list of "
+                                "them");
+    return HYBRID_OK;
+}
+/* ==== end src/text/grammar/schema.c ==== */
+
+/* ==== begin src/text/grammar/terms.c ==== */
+/* text/grammar/terms: goals, and what they are when they are expanded: see schema.c. */
+
+static hybrid_result hyb_alternatives_none(hyb_schema *s, const hyb_term *terms, size_t n, bool *none);
+
+/* ---- lists ---- */
+
+static hybrid_result hyb_term_lists_push(hyb_schema *s, hyb_term_lists *l, const hyb_term *terms, size_t n)
+{
+    hybrid_result r = HYB_GROW(s->rt, l->terms, l->capacity, l->n, l->n + n + 1, s->error); /* a list may be empty */
+    if (!r) r = HYB_GROW(s->rt, l->begin, l->begin_capacity, l->count, l->count + 1, s->error);
+    if (r) return r;
+    l->begin[l->count++] = (uint32_t)l->n;
+    if (n) memcpy(l->terms + l->n, terms, n * sizeof *terms);
+    l->n += n;
+    return HYBRID_OK;
+}
+
+HYB_INLINE size_t hyb_term_lists_size(const hyb_term_lists *l, size_t i)
+{
+    return (i + 1 < l->count ? l->begin[i + 1] : l->n) - l->begin[i];
+}
+
+static hyb_term hyb_term_of(hyb_term_kind kind, const hyb_json *node, uint32_t mask, uint32_t chain)
+{
+    hyb_term t;
+    t.node = node;
+    t.kind = (uint16_t)kind;
+    t.mask = (uint16_t)mask;
+    t.chain = chain;
+    return t;
+}
+
+static int hyb_term_order(const void *a, const void *b)
+{
+    const hyb_term *x = (const hyb_term *)a, *y = (const hyb_term *)b;
+    if (x->node != y->node) return x->node < y->node ? -1 : 1;
+    return (x->kind > y->kind) - (x->kind < y->kind);
+}
+
+/* ---- expanding ---- */
+
+/* A list that is being replaced by others, in which some terms stand for the one at `at`. */
+typedef struct hyb_expansion {
+    hyb_schema *s;
+    hyb_term_lists todo, *done;
+    hyb_term *list, *fresh; /* the list; what stands for the term */
+    size_t n, at, n_fresh, capacity, fresh_capacity, steps;
+    hybrid_result failed;
+} hyb_expansion;
+
+static void hyb_expand_add(hyb_expansion *x, hyb_term_kind kind, const hyb_json *node, uint32_t mask)
+{
+    const uint32_t chain = x->list[x->at].chain + 1;
+    if (x->failed) return;
+    if (chain > HYB_SCHEMA_MAX_CHAIN)
+        x->failed = hyb_schema_wrong(x->s, node, "it refers to itself, or to others, without end");
+    if (!x->failed)
+        x->failed = HYB_GROW(x->s->rt, x->fresh, x->fresh_capacity, x->n_fresh, x->n_fresh + 1, x->s->error);
+    if (!x->failed) x->fresh[x->n_fresh++] = hyb_term_of(kind, node, mask, chain);
+}
+
+/* A new list: what was added stands for the term; and nothing is added yet to the next one. */
+static void hyb_expand_put(hyb_expansion *x)
+{
+    hyb_term_lists *l = &x->todo;
+    const size_t rest = x->n - x->at - 1;
+    if (!x->failed && ++x->steps > HYB_SCHEMA_MAX_STEPS)
+        x->failed = hyb_fail(x->s->error, HYBRID_ERROR_LIMIT,
+                             "the schema has too many anyOf, oneOf, if, not that must hold together");
+    if (!x->failed) x->failed = hyb_term_lists_push(x->s, l, x->list, x->at);
+    if (!x->failed) x->failed = HYB_GROW(x->s->rt, l->terms, l->capacity, l->n, l->n + x->n_fresh + rest, x->s->error);
+    if (!x->failed) {
+        if (x->n_fresh) memcpy(l->terms + l->n, x->fresh, x->n_fresh * sizeof *x->fresh);
+        l->n += x->n_fresh;
+        if (rest) memcpy(l->terms + l->n, x->list + x->at + 1, rest * sizeof *x->list);
+        l->n += rest;
+    }
+    HYB_STEPS(x->n);
+    x->n_fresh = 0;
+}
+
+/* Every schema of a list must hold. */
+static void hyb_expand_all(hyb_expansion *x, hyb_term_kind kind, const hyb_json *list)
+{
+    const hyb_json *v = hyb_json_first(list);
+    uint32_t i;
+    for (i = 0; i < list->n; i++, v = hyb_json_next(v)) hyb_expand_add(x, kind, v, 0);
+}
+
+/* A list of values: terms for one of them each where they have parts, one for all others. */
+static bool hyb_json_scalars(const hyb_json *list, uint32_t *mask)
+{
+    const hyb_json *v = hyb_json_first(list);
+    uint32_t i;
+    bool all = true;
+    for (i = 0, *mask = 0; i < list->n; i++, v = hyb_json_next(v)) {
+        const uint32_t type = hyb_schema_type_of(v);
+        if (v->type < HYB_JSON_ARRAY)
+            *mask |= type;
+        else
+            all = false;
+    }
+    return all;
+}
+
+static void hyb_expand_list(hyb_expansion *x, const hyb_json *list)
+{
+    const hyb_json *v = hyb_json_first(list);
+    uint32_t i, mask;
+    hyb_json_scalars(list, &mask);
+    for (i = 0; i < list->n && !x->failed; i++, v = hyb_json_next(v)) {
+        if (v->type < HYB_JSON_ARRAY) continue;
+        hyb_expand_add(x, HYB_TERM_LITERAL, v, hyb_schema_type_of(v));
+        hyb_expand_put(x);
+    }
+    if (!mask) return;
+    hyb_expand_add(x, HYB_TERM_SCALARS, list, mask);
+    hyb_expand_put(x);
+}
+
+/* What an object must be when it has a member: dependencies of all kinds. */
+static void hyb_expand_when(hyb_expansion *x, const hyb_json *key)
+{
+    const hyb_json *what = key + 1, *v = hyb_json_first(what);
+    uint32_t i;
+    hyb_expand_add(x, HYB_TERM_LACKS, key, HYB_IS_ANY);
+    hyb_expand_put(x);
+    hyb_expand_add(x, HYB_TERM_TYPES, key, HYB_IS_OBJECT);
+    hyb_expand_add(x, HYB_TERM_HAS, key, HYB_IS_OBJECT);
+    if (what->type != HYB_JSON_ARRAY) hyb_expand_add(x, HYB_TERM_SCHEMA, what, 0);
+    for (i = 0; what->type == HYB_JSON_ARRAY && i < what->n; i++, v = hyb_json_next(v)) {
+        if (v->type != HYB_JSON_STRING) {
+            x->failed = hyb_schema_wrong(x->s, v, "the name of a member belongs here");
+            return;
+        }
+        hyb_expand_add(x, HYB_TERM_HAS, v, HYB_IS_ANY);
+    }
+    hyb_expand_put(x);
+}
+
+static void hyb_expand_if(hyb_expansion *x, const hyb_json *schema)
+{
+    const hyb_json *condition = hyb_json_get(schema, "if"), *then = hyb_json_get(schema, "then");
+    const hyb_json *otherwise = hyb_json_get(schema, "else");
+    if (!then && !otherwise) {
+        hyb_expand_put(x);
+        return;
+    }
+    hyb_expand_add(x, HYB_TERM_SCHEMA, condition, 0);
+    if (then) hyb_expand_add(x, HYB_TERM_SCHEMA, then, 0);
+    hyb_expand_put(x);
+    hyb_expand_add(x, HYB_TERM_NOT, condition, 0);
+    if (otherwise) hyb_expand_add(x, HYB_TERM_SCHEMA, otherwise, 0);
+    hyb_expand_put(x);
+}
+
+/* Whether two schemas have no value in common, as far as that is easy to see. */
+static bool hyb_expand_apart(hyb_expansion *x, const hyb_json *a, const hyb_json *b)
+{
+    hyb_term both[2];
+    bool none = false;
+    both[0] = hyb_term_of(HYB_TERM_SCHEMA, a, 0, x->list[x->at].chain + 1);
+    both[1] = hyb_term_of(HYB_TERM_SCHEMA, b, 0, x->list[x->at].chain + 1);
+    if (!x->failed && x->s->asking < 3) {
+        x->s->asking++;
+        x->failed = hyb_alternatives_none(x->s, both, 2, &none);
+        x->s->asking--;
+    }
+    return none;
+}
+
+/* Exactly one of a list: each of them, and none of the others that it does not exclude. */
+static void hyb_expand_one(hyb_expansion *x, const hyb_json *list)
+{
+    const hyb_json *v = hyb_json_first(list), *other;
+    uint32_t i, k;
+    for (i = 0; i < list->n && !x->failed; i++, v = hyb_json_next(v)) {
+        hyb_expand_add(x, HYB_TERM_SCHEMA, v, 0);
+        for (k = 0, other = hyb_json_first(list); k < list->n; k++, other = hyb_json_next(other))
+            if (k != i && !hyb_expand_apart(x, v, other)) hyb_expand_add(x, HYB_TERM_NOT, other, 0);
+        hyb_expand_put(x);
+    }
+}
+
+/* A schema must hold: all of what it says. */
+static void hyb_expand_schema(hyb_expansion *x, const hyb_json *schema)
+{
+    hyb_schema *s = x->s;
+    const hyb_json *ref = hyb_json_get(schema, "$ref"), *key = hyb_json_first(schema), *v, *target = NULL;
+    const hyb_json *type = hyb_json_get(schema, "type");
+    const bool only_ref = ref && !s->siblings;
+    uint32_t i, k, mask;
+    size_t known;
+    if (ref && !x->failed) x->failed = hyb_schema_reference(s, ref, &target);
+    if (x->failed) return;
+    if (only_ref) {
+        hyb_expand_add(x, HYB_TERM_SCHEMA, target, 0);
+        hyb_expand_put(x);
+        return;
+    }
+    if (hyb_schema_own_resource(s, schema)) {
+        x->failed = hyb_schema_refuse(s, schema, "$id", "which begins a schema of its own: hybrid reads one at a time");
+        return;
+    }
+    for (i = 0; i < schema->n && !x->failed; i++, key = hyb_json_next_member(key)) {
+        known = hyb_keyword_find(key);
+        if (hyb_keyword_note(key, known) && !hyb_json_is(key, "$schema")) continue;
+        x->failed = known == HYB_COUNT(hyb_keywords) ? hyb_keyword_unknown(s, key) : hyb_keyword_check(s, key);
+    }
+    hyb_expand_add(x, HYB_TERM_BASE, schema, type ? hyb_schema_types(type) : HYB_IS_ANY);
+    if (ref) hyb_expand_add(x, HYB_TERM_SCHEMA, target, 0);
+    for (i = 0, key = hyb_json_first(schema); i < schema->n && !x->failed; i++, key = hyb_json_next_member(key)) {
+        v = key + 1;
+        if (hyb_json_is(key, "allOf"))
+            hyb_expand_all(x, HYB_TERM_SCHEMA, v);
+        else if (hyb_json_is(key, "anyOf"))
+            hyb_expand_add(x, HYB_TERM_ANY, v, 0);
+        else if (hyb_json_is(key, "oneOf"))
+            hyb_expand_add(x, HYB_TERM_ONE, v, 0);
+        else if (hyb_json_is(key, "const"))
+            hyb_expand_add(x, HYB_TERM_LITERAL, v, hyb_schema_type_of(v));
+        else if (hyb_json_is(key, "enum")) {
+            const bool scalars = hyb_json_scalars(v, &mask);
+            hyb_expand_add(x, scalars ? HYB_TERM_SCALARS : HYB_TERM_LIST, v, mask);
+        } else if (hyb_json_is(key, "not"))
+            hyb_expand_add(x, HYB_TERM_NOT, v, 0);
+        else if (hyb_json_is(key, "if"))
+            hyb_expand_add(x, HYB_TERM_IF, schema, 0);
+        else if (hyb_json_is(key, "dependencies") || hyb_json_is(key, "dependentRequired") ||
+                 hyb_json_is(key, "dependentSchemas"))
+            for (k = 0, v = hyb_json_first(key + 1); k < key[1].n; k++, v = hyb_json_next_member(v))
+                hyb_expand_add(x, HYB_TERM_WHEN, v, 0);
+    }
+    hyb_expand_put(x);
+}
+
+/* ---- what does not hold ---- */
+
+/* One keyword that does not hold, the others being as they like. */
+static void hyb_expand_not_key(hyb_expansion *x, const hyb_json *key)
+{
+    hyb_schema *s = x->s;
+    const size_t known = hyb_keyword_find(key);
+    const hyb_json *v = key + 1, *item = hyb_json_first(v);
+    uint32_t i, mask;
+    if (hyb_keyword_note(key, known)) return;
+    if (known == HYB_COUNT(hyb_keywords)) x->failed = hyb_keyword_unknown(s, key);
+    if (!x->failed) x->failed = hyb_keyword_check(s, key);
+    if (x->failed) return;
+    if (hyb_json_is(key, "type")) {
+        mask = hyb_schema_types(v);
+        if (mask & HYB_IS_WHOLE) mask |= HYB_IS_SPELLED; /* which may be whole */
+        hyb_expand_add(x, HYB_TERM_TYPES, key, HYB_IS_ANY & ~mask);
+    } else if (hyb_keywords[known].role == HYB_KEYWORD_SCALAR)
+        hyb_expand_add(x, HYB_TERM_UNLESS, key, hyb_keywords[known].types);
+    else if (hyb_json_is(key, "not"))
+        hyb_expand_add(x, HYB_TERM_SCHEMA, v, 0);
+    else if (hyb_json_is(key, "anyOf"))
+        hyb_expand_all(x, HYB_TERM_NOT, v);
+    else if ((hyb_json_is(key, "const") && v->type < HYB_JSON_ARRAY) ||
+             (hyb_json_is(key, "enum") && hyb_json_scalars(v, &mask)))
+        hyb_expand_add(x, HYB_TERM_UNLESS, key, HYB_IS_ANY & ~HYB_IS_SPELLED);
+    else if (hyb_json_is(key, "allOf")) {
+        for (i = 0; i < v->n; i++, item = hyb_json_next(item)) {
+            hyb_expand_add(x, HYB_TERM_NOT, item, 0);
+            hyb_expand_put(x);
+        }
+        return;
+    } else if (hyb_json_is(key, "required")) {
+        for (i = 0; i < v->n; i++, item = hyb_json_next(item)) {
+            hyb_expand_add(x, HYB_TERM_TYPES, key, HYB_IS_OBJECT);
+            hyb_expand_add(x, HYB_TERM_LACKS, item, HYB_IS_OBJECT);
+            hyb_expand_put(x);
+        }
+        return;
+    } else if (hyb_json_is(key, "properties")) {
+        for (i = 0; i < v->n; i++, item = hyb_json_next_member(item)) {
+            hyb_expand_add(x, HYB_TERM_HAS_OTHER, item, HYB_IS_OBJECT);
+            hyb_expand_put(x);
+        }
+        return;
+    } else {
+        x->failed = hyb_schema_refuse(s, key, key->u.s,
+                                      "inside of a not, an if or a oneOf whose branches have values "
+                                      "in common: hybrid cannot turn it round");
+        return;
+    }
+    hyb_expand_put(x);
+}
+
+static void hyb_expand_not(hyb_expansion *x, const hyb_json *schema)
+{
+    const hyb_json *ref = hyb_json_get(schema, "$ref"), *key = hyb_json_first(schema), *target = NULL;
+    uint32_t i;
+    if (ref) {
+        if ((x->failed = hyb_schema_reference(x->s, ref, &target)) != HYBRID_OK) return;
+        hyb_expand_add(x, HYB_TERM_NOT, target, 0);
+        hyb_expand_put(x);
+    }
+    if (hyb_schema_own_resource(x->s, schema) && (!ref || x->s->siblings))
+        x->failed =
+            hyb_schema_refuse(x->s, schema, "$id", "which begins a schema of its own: hybrid reads one at a time");
+    if (!ref || x->s->siblings)
+        for (i = 0; i < schema->n && !x->failed; i++, key = hyb_json_next_member(key))
+            if (!hyb_json_is(key, "$ref")) hyb_expand_not_key(x, key);
+}
+
+/* ---- the loop ---- */
+
+/* Replaces the term at x->at. */
+static void hyb_expand_term(hyb_expansion *x)
+{
+    const hyb_term t = x->list[x->at];
+    const hyb_json *v;
+    uint32_t i;
+    if (t.kind == HYB_TERM_SCHEMA || t.kind == HYB_TERM_NOT) {
+        if (t.node->type == HYB_JSON_BOOL) {
+            if (t.node->u.b == (t.kind == HYB_TERM_SCHEMA)) hyb_expand_put(x);
+        } else if (t.node->type != HYB_JSON_OBJECT)
+            x->failed = hyb_schema_wrong(x->s, t.node, "a schema is an object, true or false");
+        else if (t.kind == HYB_TERM_SCHEMA)
+            hyb_expand_schema(x, t.node);
+        else
+            hyb_expand_not(x, t.node);
+        return;
+    }
+    switch (t.kind) {
+    case HYB_TERM_ANY:
+        for (i = 0, v = hyb_json_first(t.node); i < t.node->n; i++, v = hyb_json_next(v)) {
+            hyb_expand_add(x, HYB_TERM_SCHEMA, v, 0);
+            hyb_expand_put(x);
+        }
+        break;
+    case HYB_TERM_ONE: hyb_expand_one(x, t.node); break;
+    case HYB_TERM_LIST: hyb_expand_list(x, t.node); break;
+    case HYB_TERM_IF: hyb_expand_if(x, t.node); break;
+    default: hyb_expand_when(x, t.node); break;
+    }
+}
+
+/* A list without anything left to expand: goes to the others, unless it is there. */
+static void hyb_expand_done(hyb_expansion *x)
+{
+    hyb_term_lists *l = x->done;
+    size_t i, k;
+    for (i = 0; i < l->count; i++) {
+        const hyb_term *other = l->terms + l->begin[i];
+        if (hyb_term_lists_size(l, i) != x->n) continue;
+        for (k = 0; k < x->n && other[k].node == x->list[k].node && other[k].kind == x->list[k].kind; k++) {}
+        if (k == x->n) return;
+    }
+    if (l->count == HYB_SCHEMA_MAX_LISTS)
+        x->failed = hyb_fail(x->s->error, HYBRID_ERROR_LIMIT,
+                             "the schema has more than %d ways in which one value can fit it: fewer anyOf, oneOf, if",
+                             HYB_SCHEMA_MAX_LISTS);
+    else
+        x->failed = hyb_term_lists_push(x->s, l, x->list, x->n);
+}
+
+/* Takes the last list; terms that it has twice count once. Returns false when no value can be of the types that are
+ * left. */
+static bool hyb_expand_take(hyb_expansion *x)
+{
+    hyb_term_lists *l = &x->todo;
+    const hyb_term *terms = l->terms + l->begin[l->count - 1];
+    const size_t n = l->n - l->begin[l->count - 1];
+    uint32_t mask = HYB_IS_ANY;
+    size_t i, k;
+    if ((x->failed = HYB_GROW(x->s->rt, x->list, x->capacity, 0, n, x->s->error)) != HYBRID_OK) return false;
+    x->n = x->n_fresh = 0;
+    x->at = SIZE_MAX;
+    HYB_STEPS(n);
+    for (i = 0; i < n; i++) {
+        const bool flat = terms[i].kind >= HYB_TERM_BASE;
+        for (k = 0; flat && k < x->n && (x->list[k].node != terms[i].node || x->list[k].kind != terms[i].kind); k++) {}
+        if (flat && k < x->n) continue;
+        if (flat) mask &= terms[i].mask;
+        if (!flat && x->at == SIZE_MAX) x->at = x->n;
+        x->list[x->n++] = terms[i];
+    }
+    l->n = l->begin[--l->count];
+    return mask != 0;
+}
+
+/* The lists that a set of terms comes to. On failure done holds some. */
+static hybrid_result hyb_schema_expand(hyb_schema *s, const hyb_term *terms, size_t n, hyb_term_lists *done)
+{
+    hyb_expansion x;
+    memset(&x, 0, sizeof x);
+    memset(done, 0, sizeof *done);
+    x.s = s;
+    x.done = done;
+    x.failed = hyb_term_lists_push(s, &x.todo, terms, n);
+    while (x.todo.count && !x.failed) {
+        if (!hyb_expand_take(&x) || x.failed) continue;
+        if (x.at == SIZE_MAX) {
+            hyb_expand_done(&x);
+            continue;
+        }
+        hyb_expand_term(&x);
+    }
+    hyb_term_lists_free(s, &x.todo);
+    hyb_free(s->rt, x.list);
+    hyb_free(s->rt, x.fresh);
+    return x.failed;
+}
+
+/* ---- goals ---- */
+
+static uint32_t hyb_goal_hash(const hyb_schema *s, const hyb_term *terms, size_t n)
+{
+    uint32_t h = (uint32_t)n;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        h = (h ^ (uint32_t)(terms[i].node - s->doc.root)) * 0x9E3779B1u;
+        h = (h ^ h >> 15 ^ terms[i].kind) * 0x85EBCA77u;
+    }
+    return h ^ h >> 13;
+}
+
+static bool hyb_goal_same(const hyb_schema *s, uint32_t goal, const hyb_term *terms, size_t n)
+{
+    const hyb_term *own = s->terms + s->goals[goal].first;
+    size_t i;
+    if (s->goals[goal].n != n) return false;
+    for (i = 0; i < n && own[i].node == terms[i].node && own[i].kind == terms[i].kind; i++) {}
+    return i == n;
+}
+
+/* The number of the goal of these terms, which are put in order. Schemas that say nothing are left out. */
+static hybrid_result hyb_goal_of(hyb_schema *s, hyb_term *terms, size_t n, uint32_t *goal)
+{
+    size_t i, kept = 0, at;
+    hybrid_result r;
+    if (n > 1) qsort(terms, n, sizeof *terms, hyb_term_order);
+    for (i = 0; i < n; i++) {
+        const hyb_json *v = terms[i].node;
+        const bool holds = v->type == HYB_JSON_BOOL ? v->u.b : v->type == HYB_JSON_OBJECT && !v->n;
+        if ((terms[i].kind == HYB_TERM_SCHEMA && holds) ||
+            (terms[i].kind == HYB_TERM_NOT && v->type == HYB_JSON_BOOL && !holds))
+            continue;
+        if (!kept || hyb_term_order(&terms[kept - 1], &terms[i])) terms[kept++] = terms[i];
+    }
+    if (s->n_slots <= 2 * s->n_goals) {
+        const size_t room = HYB_MAX(64, 4 * s->n_slots);
+        uint32_t *slots = (uint32_t *)hyb_calloc(s->rt, room, sizeof *slots);
+        if (!slots) return hyb_fail_memory(s->error, room * sizeof *slots);
+        for (i = 0; i < s->n_goals; i++) {
+            for (at = hyb_goal_hash(s, s->terms + s->goals[i].first, s->goals[i].n) & (room - 1); slots[at];)
+                at = (at + 1) & (room - 1);
+            slots[at] = (uint32_t)i + 1;
+        }
+        hyb_free(s->rt, s->slots);
+        s->slots = slots;
+        s->n_slots = room;
+    }
+    for (at = hyb_goal_hash(s, terms, kept) & (s->n_slots - 1); s->slots[at]; at = (at + 1) & (s->n_slots - 1))
+        if (hyb_goal_same(s, *goal = s->slots[at] - 1, terms, kept)) return HYBRID_OK;
+    if (s->n_goals == HYB_SCHEMA_MAX_GOALS)
+        return hyb_fail(s->error, HYBRID_ERROR_LIMIT,
+                        "the schema has more than %d sets of schemas that must hold together: fewer allOf, $ref",
+                        HYB_SCHEMA_MAX_GOALS);
+    if ((r = HYB_GROW(s->rt, s->goals, s->goal_capacity, s->n_goals, s->n_goals + 1, s->error)) != HYBRID_OK ||
+        (r = HYB_GROW(s->rt, s->terms, s->term_capacity, s->n_terms, s->n_terms + kept + 1, s->error)) != HYBRID_OK)
+        return r;
+    *goal = (uint32_t)s->n_goals;
+    s->goals[*goal].first = (uint32_t)s->n_terms;
+    s->goals[*goal].n = (uint32_t)kept;
+    s->goals[*goal].rule = HYB_DRAFT_NONE;
+    if (kept) memcpy(s->terms + s->n_terms, terms, kept * sizeof *terms);
+    s->n_terms += kept;
+    s->slots[at] = (uint32_t)++s->n_goals;
+    return HYBRID_OK;
+}
+
+/* Whether a goal holds a schema that is plainly false. */
+static bool hyb_goal_never(const hyb_schema *s, uint32_t goal)
+{
+    const hyb_term *t = s->terms + s->goals[goal].first;
+    uint32_t i;
+    for (i = 0; i < s->goals[goal].n; i++)
+        if (t[i].kind <= HYB_TERM_NOT && t[i].node->type == HYB_JSON_BOOL &&
+            t[i].node->u.b != (t[i].kind == HYB_TERM_SCHEMA))
+            return true;
+    return false;
+}
+/* ==== end src/text/grammar/terms.c ==== */
+
+/* ==== begin src/text/grammar/forms.c ==== */
+/* text/grammar/forms: what a list of flat terms says of numbers, texts, lists and objects, and the network that writes
+ * them. See schema.c. */
+
+/* Terms that hold together, flat ones. */
+typedef struct hyb_form {
+    hyb_schema *s;
+    const hyb_term *terms;
+    size_t n;
+    uint32_t types;
+    hyb_term *goal; /* the terms of a goal that is being put together */
+    size_t n_goal, goal_capacity;
+    hybrid_result failed;
+} hyb_form;
+
+/* The values that a term names, in a row: false when it names none. */
+static bool hyb_form_named(const hyb_term *t, const hyb_json **v, uint32_t *n)
+{
+    const bool key = t->kind == HYB_TERM_UNLESS, list = key && hyb_json_is(t->node, "enum");
+    const hyb_json *what = key ? t->node + 1 : t->node;
+    if (t->kind == HYB_TERM_SCALARS || list) {
+        *v = hyb_json_first(what);
+        *n = what->n;
+        return true;
+    }
+    *v = what;
+    *n = 1;
+    return t->kind == HYB_TERM_LITERAL || (key && hyb_json_is(t->node, "const"));
+}
+
+static void hyb_form_begin(hyb_form *f, hyb_schema *s, const hyb_term *terms, size_t n)
+{
+    const hyb_json *v;
+    uint32_t k, count;
+    size_t i;
+    memset(f, 0, sizeof *f);
+    f->s = s;
+    f->terms = terms;
+    f->n = n;
+    f->types = HYB_IS_ANY;
+    for (i = 0; i < n; i++) {
+        f->types &= terms[i].mask;
+        if (terms[i].kind != HYB_TERM_UNLESS || !hyb_form_named(&terms[i], &v, &count)) continue;
+        for (k = 0; k < count; k++, v = hyb_json_next(v)) f->types &= ~(hyb_schema_type_of(v) & 7u);
+    }
+}
+
+static void hyb_form_end(hyb_form *f)
+{
+    hyb_free(f->s->rt, f->goal);
+    f->goal = NULL;
+}
+
+static void hyb_form_add(hyb_form *f, hyb_term_kind kind, const hyb_json *node)
+{
+    if (!f->failed) f->failed = HYB_GROW(f->s->rt, f->goal, f->goal_capacity, f->n_goal, f->n_goal + 1, f->s->error);
+    if (!f->failed)
+        f->goal[f->n_goal++] =
+            hyb_term_of(kind, node, kind == HYB_TERM_LITERAL ? hyb_schema_type_of(node) : HYB_IS_ANY, 0);
+}
+
+static uint32_t hyb_form_goal(hyb_form *f)
+{
+    uint32_t goal = 0;
+    if (!f->failed) f->failed = hyb_goal_of(f->s, f->goal, f->n_goal, &goal);
+    f->n_goal = 0;
+    return goal;
+}
+
+/* ---- texts that stand for a node, kept ---- */
+
+/* The texts of a pattern or a format, by the node of the text that says it, kept: valid until the next call. */
+static hybrid_result hyb_schema_cached(hyb_schema *s, const hyb_json *node, hyb_dfa *texts, const hyb_dfa **out)
+{
+    hybrid_result r = HYB_GROW(s->rt, s->cache, s->cache_capacity, s->n_cache, s->n_cache + 1, s->error);
+    if (r) {
+        hyb_dfa_free(s->rt, texts);
+        return r;
+    }
+    s->cache[s->n_cache].node = node;
+    s->cache[s->n_cache].texts = *texts;
+    *out = &s->cache[s->n_cache++].texts;
+    return HYBRID_OK;
+}
+
+static const hyb_dfa *hyb_schema_known(const hyb_schema *s, const hyb_json *node)
+{
+    size_t i;
+    for (i = 0; i < s->n_cache; i++)
+        if (s->cache[i].node == node) return &s->cache[i].texts;
+    return NULL;
+}
+
+static hybrid_result hyb_schema_pattern(hyb_schema *s, const hyb_json *node, const hyb_dfa **out)
+{
+    hyb_dfa texts;
+    hybrid_result r;
+    if ((*out = hyb_schema_known(s, node)) != NULL) return HYBRID_OK;
+    r = hyb_pattern_texts(s->rt, node->u.s, node->n, &texts, s->error);
+    return r ? hyb_schema_at(s, node, "pattern", r) : hyb_schema_cached(s, node, &texts, out);
+}
+
+#define HYB_DATE \
+    "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|" \
+    "02-(?:0[1-9]|1[0-9]|2[0-9]))"
+#define HYB_TIME "(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](?:\\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+/* no year 0; the 29th of February where 4 does not divide the year, or 100 does and 400 does not */
+#define HYB_NO_DATE  "^(?:0000|(?:" HYB_NOT_BY_4 ")00-02-29|[0-9]{2}(?:" HYB_NOT_BY_4 ")-02-29)"
+#define HYB_NOT_BY_4 "[02468][1235679]|[13579][01345789]"
+#define HYB_LABEL    "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+#define HYB_ATOM     "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+#define HYB_BYTE     "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+
+typedef struct hyb_text_format {
+    const char *name, *is, *out;
+} hyb_text_format;
+
+/* Formats are narrower than the standards that they name where those allow what hardly anybody reads: no leap seconds,
+ * at most 9 digits of a second, years from 0001, T and Z in capitals; addresses without quotes and without numbers for
+ * hosts. `out`: what is taken out of `is`. */
+static const hyb_text_format hyb_text_formats[] = {
+    { "date", "^" HYB_DATE "$", HYB_NO_DATE },
+    { "date-time", "^" HYB_DATE "T" HYB_TIME "$", HYB_NO_DATE },
+    { "email", "^" HYB_ATOM "(?:\\." HYB_ATOM ")*@" HYB_LABEL "(?:\\." HYB_LABEL ")+$", "^[^@]{65}" },
+    { "ipv4", "^(?:" HYB_BYTE "\\.){3}" HYB_BYTE "$", NULL },
+    { "time", "^" HYB_TIME "$", NULL },
+    { "uuid", "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$", NULL },
+};
+
+static hybrid_result hyb_schema_format(hyb_schema *s, const hyb_json *node, const hyb_dfa **out)
+{
+    hyb_dfa texts, other;
+    hybrid_result r;
+    size_t i;
+    if ((*out = hyb_schema_known(s, node)) != NULL) return HYBRID_OK;
+    for (i = 0; i < HYB_COUNT(hyb_text_formats) && !hyb_json_is(node, hyb_text_formats[i].name); i++) {}
+    if (i == HYB_COUNT(hyb_text_formats))
+        return hyb_schema_refuse(s, node, "format",
+                                 "and of formats hybrid knows date, date-time, time, email, ipv4 and "
+                                 "uuid: others can be written as a pattern");
+    r = hyb_pattern_texts(s->rt, hyb_text_formats[i].is, strlen(hyb_text_formats[i].is), &texts, s->error);
+    if (r || !hyb_text_formats[i].out) return r ? r : hyb_schema_cached(s, node, &texts, out);
+    if ((r = hyb_pattern_texts(s->rt, hyb_text_formats[i].out, strlen(hyb_text_formats[i].out), &other, s->error)) ==
+        HYBRID_OK)
+        r = hyb_dfa_narrow(s->rt, &texts, &other, HYB_DFA_BUT_NOT, s->error);
+    if (!r) return hyb_schema_cached(s, node, &texts, out);
+    hyb_dfa_free(s->rt, &texts);
+    return r;
+}
+
+/* ---- lists of values ---- */
+
+/* What of n values (in a row) is of one of these types, as texts: texts without quotes, numbers as they are written. */
+static hybrid_result hyb_form_values(hyb_form *f, const hyb_json *v, uint32_t n, uint32_t types, hyb_dfa *out)
+{
+    hyb_figures *digits = (hyb_figures *)hyb_alloc(f->s->rt, sizeof *digits);
+    char number[HYB_DIGITS_MAX + 4];
+    hyb_draft draft;
+    uint32_t i, start, end;
+    hybrid_result r = digits ? HYBRID_OK : hyb_fail_memory(f->s->error, sizeof *digits);
+    hyb_draft_begin(&draft, f->s->rt, f->s->error);
+    start = hyb_draft_positions(&draft, 2);
+    end = start + 1;
+    for (i = 0; i < n && !r && !draft.failed; i++, v = hyb_json_next(v)) {
+        const char *p = v->u.s;
+        const char *stop;
+        uint32_t at = start, code = 0;
+        if (!(hyb_schema_type_of(v) & types)) continue;
+        stop = p + v->n;
+        if (v->type != HYB_JSON_STRING) {
+            if ((r = hyb_figures_of(v, digits, f->s->error)) != HYBRID_OK) break;
+            p = number;
+            stop = p + hyb_figures_write(digits, number);
+        }
+        for (; p < stop; p += hyb_utf8_read(p, stop, &code)) {
+            hyb_utf8_read(p, stop, &code);
+            at = hyb_draft_then(&draft, at, HYB_EDGE_CHARS, code, code);
+        }
+        hyb_draft_empty(&draft, at, end);
+    }
+    if (!r) r = hyb_dfa_of(&draft, start, end, out, f->s->error);
+    hyb_draft_free(&draft);
+    hyb_free(f->s->rt, digits);
+    return r;
+}
+
+/* A list of values narrows texts, or (not) is taken out of them. */
+static void hyb_form_narrow_values(hyb_form *f, const hyb_json *v, uint32_t n, uint32_t types, hyb_dfa_how how,
+                                   hyb_dfa *out)
+{
+    hyb_dfa texts;
+    if (!f->failed) f->failed = hyb_form_values(f, v, n, types, &texts);
+    if (!f->failed) f->failed = hyb_dfa_narrow(f->s->rt, out, &texts, how, f->s->error);
+}
+
+/* ---- numbers ---- */
+
+/* Narrows numbers to those on one side of a bound. */
+static void hyb_form_bound(hyb_form *f, const hyb_json *v, bool less, bool equal, bool greater, hyb_dfa *out)
+{
+    hyb_figures *d;
+    hyb_dfa texts;
+    if (f->failed) return;
+    if (!hyb_json_is_number(v)) {
+        f->failed = hyb_schema_wrong(f->s, v, "a number belongs here");
+        return;
+    }
+    if (!(d = (hyb_figures *)hyb_alloc(f->s->rt, sizeof *d))) {
+        f->failed = hyb_fail_memory(f->s->error, sizeof *d);
+        return;
+    }
+    f->failed = hyb_figures_of(v, d, f->s->error);
+    if (!f->failed) f->failed = hyb_bound_texts(f->s->rt, d, less, equal, greater, &texts, f->s->error);
+    if (!f->failed) f->failed = hyb_dfa_narrow(f->s->rt, out, &texts, HYB_DFA_BOTH, f->s->error);
+    hyb_free(f->s->rt, d);
+}
+
+/* Narrows them to multiples: only whole numbers can be told here, which then have no point. */
+static void hyb_form_multiple(hyb_form *f, const hyb_json *v, bool denied, hyb_dfa *out)
+{
+    const double m = v->type == HYB_JSON_INT ? (double)v->u.i : v->type == HYB_JSON_REAL ? v->u.d : 0;
+    hyb_dfa texts;
+    if (f->failed) return;
+    if (!(m >= 1 && m <= HYB_MULTIPLE_MAX && m == (double)(uint32_t)m)) {
+        f->failed = hyb_schema_refuse(f->s, v, "multipleOf", "which hybrid can do for whole numbers from 1 to 4096");
+        return;
+    }
+    f->types &= ~HYB_IS_SPELLED;
+    if (!denied) f->types &= ~HYB_IS_POINT;
+    f->failed = hyb_multiple_texts(f->s->rt, (uint32_t)m, &texts, f->s->error);
+    if (!f->failed)
+        f->failed = hyb_dfa_narrow(f->s->rt, out, &texts, denied ? HYB_DFA_BUT_NOT : HYB_DFA_BOTH, f->s->error);
+}
+
+/* A keyword of numbers, that holds or not. */
+static void hyb_form_number_key(hyb_form *f, const hyb_json *key, bool denied, hyb_dfa *out)
+{
+    const hyb_json *v = key + 1;
+    if (hyb_json_is(key, "minimum")) hyb_form_bound(f, v, denied, !denied, !denied, out);
+    if (hyb_json_is(key, "exclusiveMinimum")) hyb_form_bound(f, v, denied, denied, !denied, out);
+    if (hyb_json_is(key, "maximum")) hyb_form_bound(f, v, !denied, !denied, denied, out);
+    if (hyb_json_is(key, "exclusiveMaximum")) hyb_form_bound(f, v, !denied, denied, denied, out);
+    if (hyb_json_is(key, "multipleOf")) hyb_form_multiple(f, v, denied, out);
+}
+
+/* What is said of numbers (out: nothing when it has no states). listed: they are some of a list, written as there. */
+static void hyb_form_numbers(hyb_form *f, hyb_dfa *out, bool *listed)
+{
+    const hyb_json *v, *key;
+    size_t i;
+    uint32_t k, n;
+    memset(out, 0, sizeof *out);
+    *listed = false;
+    for (i = 0; i < f->n && !f->failed; i++) {
+        const hyb_term *t = &f->terms[i];
+        if (t->kind == HYB_TERM_BASE)
+            for (k = 0, key = hyb_json_first(t->node); k < t->node->n; k++, key = hyb_json_next_member(key))
+                hyb_form_number_key(f, key, false, out);
+        if (t->kind == HYB_TERM_UNLESS) hyb_form_number_key(f, t->node, true, out);
+        if (!hyb_form_named(t, &v, &n)) continue;
+        hyb_form_narrow_values(f, v, n, t->kind == HYB_TERM_UNLESS ? HYB_IS_NUMBER : f->types & HYB_IS_NUMBER,
+                               t->kind == HYB_TERM_UNLESS ? HYB_DFA_BUT_NOT : HYB_DFA_BOTH, out);
+        *listed = *listed || t->kind != HYB_TERM_UNLESS;
+    }
+}
+
+/* Those of all numbers that are written so. */
+static void hyb_form_written(hyb_form *f, hyb_numeral_kind kind, hyb_dfa *out)
+{
+    static const char zeros[] = "^-?[0-9]+\\.0+$";
+    hyb_schema *s = f->s;
+    hyb_dfa other;
+    if (!f->failed && !s->numbers[kind].n) f->failed = hyb_number_texts(s->rt, kind, &s->numbers[kind], s->error);
+    if (!f->failed) f->failed = hyb_dfa_join(s->rt, &s->numbers[kind], &s->numbers[kind], HYB_DFA_BOTH, out, s->error);
+    if (f->failed || kind != HYB_NUMERAL_POINT || (f->types & 48) == 48) return;
+    f->failed = hyb_pattern_texts(s->rt, zeros, sizeof zeros - 1, &other, s->error);
+    if (!f->failed)
+        f->failed =
+            hyb_dfa_narrow(s->rt, out, &other, f->types & HYB_IS_POINT ? HYB_DFA_BUT_NOT : HYB_DFA_BOTH, s->error);
+}
+
+/* The numbers of a kind, as texts; out is empty (no states) when there are none of it. */
+static void hyb_form_numbers_of(hyb_form *f, const hyb_dfa *said, hyb_numeral_kind kind, hyb_dfa *out)
+{
+    const uint32_t needs = kind == HYB_NUMERAL_WHOLE ? HYB_IS_WHOLE : HYB_IS_POINT | HYB_IS_SPELLED;
+    hyb_dfa both;
+    memset(out, 0, sizeof *out);
+    if (!(f->types & needs) || (kind == HYB_NUMERAL_EXPONENT && (said->n || (f->types & 56) != 56))) return;
+    hyb_form_written(f, kind, out);
+    if (f->failed || !said->n) return;
+    f->failed = hyb_dfa_join(f->s->rt, out, said, HYB_DFA_BOTH, &both, f->s->error);
+    hyb_dfa_free(f->s->rt, out);
+    if (!f->failed) *out = both;
+}
+
+/* ---- texts ---- */
+
+/* A keyword of texts, that holds or not. */
+static void hyb_form_string_key(hyb_form *f, const hyb_json *key, bool denied, hyb_dfa *out)
+{
+    const hyb_dfa *known = NULL;
+    hyb_dfa texts;
+    memset(&texts, 0, sizeof texts);
+    if (f->failed) return;
+    if (hyb_json_is(key, "pattern"))
+        f->failed = hyb_schema_pattern(f->s, key + 1, &known);
+    else if (hyb_json_is(key, "format"))
+        f->failed = hyb_schema_format(f->s, key + 1, &known);
+    if (!f->failed && known) f->failed = hyb_dfa_join(f->s->rt, known, known, HYB_DFA_BOTH, &texts, f->s->error);
+    if (!f->failed && texts.n)
+        f->failed = hyb_dfa_narrow(f->s->rt, out, &texts, denied ? HYB_DFA_BUT_NOT : HYB_DFA_BOTH, f->s->error);
+    if (f->failed == HYBRID_ERROR_LIMIT) f->failed = hyb_schema_at(f->s, key, key->u.s, f->failed);
+}
+
+/* From least to most characters. */
+static void hyb_form_lengths(hyb_form *f, uint32_t least, uint32_t most, hyb_dfa *out)
+{
+    hyb_dfa texts;
+    if (f->failed || (!least && most == HYB_DFA_DEAD)) return;
+    f->failed = hyb_dfa_lengths(f->s->rt, least, most, &texts, f->s->error);
+    if (!f->failed) f->failed = hyb_dfa_narrow(f->s->rt, out, &texts, HYB_DFA_BOTH, f->s->error);
+}
+
+/* What is said of how many there are of something; of a text's characters, of a list's elements. most may be less than
+ * least: then there is none. */
+static void hyb_form_count(hyb_form *f, const char *low, const char *high, uint32_t *least, uint32_t *most)
+{
+    size_t i;
+    *least = 0;
+    *most = HYB_DFA_DEAD;
+    for (i = 0; i < f->n && !f->failed; i++) {
+        const hyb_term *t = &f->terms[i];
+        uint32_t a = 0, b = HYB_DFA_DEAD;
+        if (t->kind == HYB_TERM_BASE) {
+            f->failed = hyb_schema_count(f->s, t->node, low, &a);
+            if (!f->failed) f->failed = hyb_schema_count(f->s, t->node, high, &b);
+        } else if (t->kind == HYB_TERM_UNLESS && hyb_json_is(t->node, low)) {
+            f->failed = hyb_schema_count_of(f->s, t->node + 1, &b);
+            if (!b--) { /* not even none */
+                a = 1;
+                b = 0;
+            }
+        } else if (t->kind == HYB_TERM_UNLESS && hyb_json_is(t->node, high)) {
+            f->failed = hyb_schema_count_of(f->s, t->node + 1, &a);
+            a++;
+        }
+        *least = HYB_MAX(*least, a);
+        *most = HYB_MIN(*most, b);
+    }
+}
+
+/* What is said of texts; nothing (no states): all of them. */
+static void hyb_form_strings(hyb_form *f, hyb_dfa *out)
+{
+    const hyb_json *v, *key;
+    uint32_t least, most, k, n;
+    size_t i;
+    memset(out, 0, sizeof *out);
+    for (i = 0; i < f->n && !f->failed; i++) {
+        const hyb_term *t = &f->terms[i];
+        if (t->kind == HYB_TERM_BASE)
+            for (k = 0, key = hyb_json_first(t->node); k < t->node->n; k++, key = hyb_json_next_member(key))
+                hyb_form_string_key(f, key, false, out);
+        if (t->kind == HYB_TERM_UNLESS) hyb_form_string_key(f, t->node, true, out);
+        if (hyb_form_named(t, &v, &n))
+            hyb_form_narrow_values(f, v, n, HYB_IS_STRING, t->kind == HYB_TERM_UNLESS ? HYB_DFA_BUT_NOT : HYB_DFA_BOTH,
+                                   out);
+    }
+    hyb_form_count(f, "minLength", "maxLength", &least, &most);
+    if (!f->failed && least > most && most != HYB_DFA_DEAD)
+        f->types &= ~HYB_IS_STRING;
+    else
+        hyb_form_lengths(f, least, most, out);
+}
+/* ==== end src/text/grammar/forms.c ==== */
+
+/* ==== begin src/text/grammar/parts.c ==== */
+/* text/grammar/parts: what a list of flat terms says of the elements of lists and the members of objects. */
+
+/* ---- lists ---- */
+
+/* How many elements a list may have (least > most: there is none), and how many have a schema of their own. */
+static void hyb_form_items(hyb_form *f, uint32_t *least, uint32_t *most, uint32_t *n_first)
+{
+    size_t i;
+    hyb_form_count(f, "minItems", "maxItems", least, most);
+    for (i = 0, *n_first = 0; i < f->n; i++) {
+        const hyb_term *t = &f->terms[i];
+        const hyb_json *first = hyb_json_get(t->node, "prefixItems"), *items = hyb_json_get(t->node, "items");
+        if (t->kind == HYB_TERM_LITERAL && t->node->type == HYB_JSON_ARRAY) {
+            *least = HYB_MAX(*least, t->node->n);
+            *most = HYB_MIN(*most, t->node->n);
+        }
+        if (t->kind != HYB_TERM_BASE) continue;
+        if (!first && items && items->type == HYB_JSON_ARRAY) first = items;
+        if (first) *n_first = HYB_MAX(*n_first, first->n);
+    }
+}
+
+static const hyb_json *hyb_json_element(const hyb_json *list, uint32_t i)
+{
+    const hyb_json *v;
+    if (!list || list->type != HYB_JSON_ARRAY || i >= list->n) return NULL;
+    for (v = hyb_json_first(list); i--;) v = hyb_json_next(v);
+    return v;
+}
+
+/* What the element at i must be. */
+static uint32_t hyb_form_item(hyb_form *f, uint32_t i)
+{
+    size_t k;
+    for (k = 0; k < f->n && !f->failed; k++) {
+        const hyb_term *t = &f->terms[k];
+        const hyb_json *first = hyb_json_get(t->node, "prefixItems"), *items = hyb_json_get(t->node, "items"), *v;
+        if (t->kind == HYB_TERM_LITERAL && (v = hyb_json_element(t->node, i)) != NULL)
+            hyb_form_add(f, HYB_TERM_LITERAL, v);
+        if (t->kind != HYB_TERM_BASE) continue;
+        if (items && items->type == HYB_JSON_ARRAY) {
+            first = items;
+            items = hyb_json_get(t->node, "additionalItems");
+        }
+        if ((v = hyb_json_element(first, i)) == NULL) v = items;
+        if (v) hyb_form_add(f, HYB_TERM_SCHEMA, v);
+    }
+    return hyb_form_goal(f);
+}
+
+/* ---- objects ---- */
+
+typedef struct hyb_member {
+    const hyb_json *name;
+    uint32_t goal;
+    bool required, impossible;
+} hyb_member;
+
+/* Members with names that are not listed: of each set of names, what they must be. */
+typedef struct hyb_extra {
+    hyb_dfa names;
+    uint64_t conditions; /* which of those of the object */
+    uint32_t goal;
+    bool matched; /* by a pattern of the schema that is being looked at */
+} hyb_extra;
+
+enum { HYB_MAX_EXTRAS = 64, HYB_MAX_CONDITIONS = 64 };
+
+typedef struct hyb_object {
+    hyb_form *f;
+    hyb_member *members;
+    size_t n, capacity;
+    uint32_t least, most;
+    bool impossible;
+    hyb_extra extras[HYB_MAX_EXTRAS];
+    const hyb_json *conditions[HYB_MAX_CONDITIONS];
+    uint32_t n_extras, n_conditions;
+} hyb_object;
+
+static void hyb_object_free(hyb_object *o)
+{
+    hybrid_runtime *rt = o->f->s->rt;
+    uint32_t i;
+    for (i = 0; i < o->n_extras; i++) hyb_dfa_free(rt, &o->extras[i].names);
+    hyb_free(rt, o->members);
+    hyb_free(rt, o);
+}
+
+/* A member of this name, with what is known of it. */
+static void hyb_object_member(hyb_object *o, const hyb_json *name, bool required, bool impossible)
+{
+    hyb_form *f = o->f;
+    size_t i;
+    for (i = 0; i < o->n && !hyb_json_same(o->members[i].name, name); i++) {}
+    HYB_STEPS(i);
+    if (i == o->n && !f->failed) {
+        f->failed = HYB_GROW(f->s->rt, o->members, o->capacity, o->n, o->n + 1, f->s->error);
+        if (f->failed) return;
+        memset(&o->members[o->n], 0, sizeof *o->members);
+        o->members[o->n++].name = name;
+    }
+    if (f->failed) return;
+    o->members[i].required = o->members[i].required || required;
+    o->members[i].impossible = o->members[i].impossible || impossible;
+}
+
+/* All names that are listed, in the order in which they are written: those of `properties`, then the others. */
+static void hyb_object_names(hyb_object *o)
+{
+    size_t i;
+    uint32_t k;
+    for (i = 0; i < o->f->n; i++) {
+        const hyb_term *t = &o->f->terms[i];
+        const bool literal = t->kind == HYB_TERM_LITERAL && t->node->type == HYB_JSON_OBJECT;
+        const hyb_json *from = literal                    ? t->node
+                               : t->kind == HYB_TERM_BASE ? hyb_json_get(t->node, "properties")
+                                                          : NULL;
+        const hyb_json *key = from ? hyb_json_first(from) : NULL;
+        for (k = 0; from && k < from->n; k++, key = hyb_json_next_member(key))
+            hyb_object_member(o, key, literal, false);
+    }
+    for (i = 0; i < o->f->n; i++) {
+        const hyb_term *t = &o->f->terms[i];
+        const hyb_json *list = t->kind == HYB_TERM_BASE ? hyb_json_get(t->node, "required") : NULL;
+        const hyb_json *name = list ? hyb_json_first(list) : NULL;
+        for (k = 0; list && k < list->n; k++, name = hyb_json_next(name)) hyb_object_member(o, name, true, false);
+        if (t->kind == HYB_TERM_HAS || t->kind == HYB_TERM_HAS_OTHER) hyb_object_member(o, t->node, true, false);
+        if (t->kind == HYB_TERM_LACKS) hyb_object_member(o, t->node, false, true);
+    }
+}
+
+/* The names that a schema of propertyNames allows. */
+static hybrid_result hyb_schema_names(hyb_schema *s, const hyb_json *schema, const hyb_dfa **out)
+{
+    const hyb_term whole = hyb_term_of(HYB_TERM_SCHEMA, schema, 0, 0);
+    hyb_term_lists lists;
+    hyb_dfa all, some;
+    hybrid_result r;
+    size_t i;
+    if ((*out = hyb_schema_known(s, schema)) != NULL) return HYBRID_OK;
+    memset(&all, 0, sizeof all);
+    r = hyb_schema_expand(s, &whole, 1, &lists);
+    if (!r) r = hyb_dfa_state_add(s->rt, &all, false, s->error); /* none yet */
+    for (i = 0; i < lists.count && !r; i++) {
+        hyb_form f;
+        hyb_form_begin(&f, s, lists.terms + lists.begin[i], hyb_term_lists_size(&lists, i));
+        if (!(f.types & HYB_IS_STRING)) continue;
+        hyb_form_strings(&f, &some);
+        if (!(r = f.failed) && !some.n) r = hyb_dfa_lengths(s->rt, 0, HYB_DFA_DEAD, &some, s->error);
+        if (!r && (f.types & HYB_IS_STRING))
+            r = hyb_dfa_narrow(s->rt, &all, &some, HYB_DFA_EITHER, s->error);
+        else
+            hyb_dfa_free(s->rt, &some);
+        hyb_form_end(&f);
+    }
+    hyb_term_lists_free(s, &lists);
+    if (!r) return hyb_schema_cached(s, schema, &all, out);
+    hyb_dfa_free(s->rt, &all);
+    return r;
+}
+
+/* What one schema says of the value of a member: adds it to the goal. */
+static void hyb_object_value_of(hyb_object *o, const hyb_json *schema, hyb_member *m)
+{
+    hyb_form *f = o->f;
+    const hyb_json *properties = hyb_json_get(schema, "properties"),
+                   *patterns = hyb_json_get(schema, "patternProperties");
+    const hyb_json *more = hyb_json_get(schema, "additionalProperties"), *names = hyb_json_get(schema, "propertyNames");
+    const hyb_json *key = hyb_json_key(properties, m->name->u.s, m->name->n);
+    const hyb_dfa *texts;
+    bool matched = key != NULL;
+    uint32_t i;
+    if (key) hyb_form_add(f, HYB_TERM_SCHEMA, key + 1);
+    if (patterns)
+        for (i = 0, key = hyb_json_first(patterns); i < patterns->n && !f->failed;
+             i++, key = hyb_json_next_member(key)) {
+            if ((f->failed = hyb_schema_pattern(f->s, key, &texts)) != HYBRID_OK) return;
+            if (!hyb_dfa_holds(texts, m->name->u.s, m->name->n)) continue;
+            hyb_form_add(f, HYB_TERM_SCHEMA, key + 1);
+            matched = true;
+        }
+    if (!matched && more) hyb_form_add(f, HYB_TERM_SCHEMA, more);
+    if (!names || f->failed) return;
+    f->failed = hyb_schema_names(f->s, names, &texts);
+    if (!f->failed && !hyb_dfa_holds(texts, m->name->u.s, m->name->n)) m->impossible = true;
+}
+
+/* What the value of a member must be, from all terms. */
+static void hyb_object_value(hyb_object *o, hyb_member *m)
+{
+    hyb_form *f = o->f;
+    size_t i;
+    for (i = 0; i < f->n && !f->failed; i++) {
+        const hyb_term *t = &f->terms[i];
+        const hyb_json *key;
+        if (t->kind == HYB_TERM_BASE) hyb_object_value_of(o, t->node, m);
+        if (t->kind == HYB_TERM_HAS_OTHER && hyb_json_same(t->node, m->name))
+            hyb_form_add(f, HYB_TERM_NOT, t->node + 1);
+        if (t->kind != HYB_TERM_LITERAL || t->node->type != HYB_JSON_OBJECT) continue;
+        if ((key = hyb_json_key(t->node, m->name->u.s, m->name->n)) != NULL)
+            hyb_form_add(f, HYB_TERM_LITERAL, key + 1);
+        else
+            m->impossible = true;
+    }
+    m->goal = hyb_form_goal(f);
+    if (!f->failed && hyb_goal_never(f->s, m->goal)) m->impossible = true;
+    if (m->impossible && m->required) o->impossible = true;
+}
+
+/* ---- other members ---- */
+
+static uint64_t hyb_object_condition(hyb_object *o, const hyb_json *schema)
+{
+    if (o->n_conditions == HYB_MAX_CONDITIONS) {
+        o->f->failed = hyb_fail(o->f->s->error, HYBRID_ERROR_LIMIT,
+                                "the schema has more than 64 patternProperties for one object");
+        return 0;
+    }
+    o->conditions[o->n_conditions] = schema;
+    return (uint64_t)1 << o->n_conditions++;
+}
+
+/* Every set of names is cut into those that a pattern holds, with one more condition, and the others. */
+static void hyb_object_cut(hyb_object *o, const hyb_dfa *texts, uint64_t condition)
+{
+    hyb_form *f = o->f;
+    const uint32_t n = o->n_extras;
+    uint32_t i;
+    for (i = 0; i < n && !f->failed; i++) {
+        hyb_extra *e = &o->extras[i], *inside = &o->extras[o->n_extras];
+        hyb_dfa others;
+        if (o->n_extras == HYB_MAX_EXTRAS) {
+            f->failed = hyb_fail(f->s->error, HYBRID_ERROR_LIMIT,
+                                 "the schema has patternProperties that cut names into "
+                                 "more than 64 sets");
+            return;
+        }
+        f->failed = hyb_dfa_join(f->s->rt, &e->names, texts, HYB_DFA_BOTH, &inside->names, f->s->error);
+        if (f->failed) return;
+        if (!hyb_dfa_any(&inside->names)) {
+            hyb_dfa_free(f->s->rt, &inside->names);
+            continue;
+        }
+        inside->conditions = e->conditions | condition;
+        inside->matched = true;
+        o->n_extras++;
+        f->failed = hyb_dfa_join(f->s->rt, &e->names, texts, HYB_DFA_BUT_NOT, &others, f->s->error);
+        if (f->failed) return;
+        hyb_dfa_free(f->s->rt, &e->names);
+        e->names = others;
+    }
+}
+
+/* Narrows the sets by what one schema says. */
+static void hyb_object_extras_of(hyb_object *o, const hyb_json *schema)
+{
+    hyb_form *f = o->f;
+    const hyb_json *patterns = hyb_json_get(schema, "patternProperties");
+    const hyb_json *more = hyb_json_get(schema, "additionalProperties"), *names = hyb_json_get(schema, "propertyNames");
+    const hyb_json *key;
+    const hyb_dfa *texts;
+    uint64_t condition;
+    uint32_t i;
+    hyb_dfa both;
+    for (i = 0; i < o->n_extras; i++) o->extras[i].matched = false;
+    if (patterns)
+        for (i = 0, key = hyb_json_first(patterns); i < patterns->n && !f->failed;
+             i++, key = hyb_json_next_member(key)) {
+            condition = hyb_object_condition(o, key + 1);
+            if (!f->failed) f->failed = hyb_schema_pattern(f->s, key, &texts);
+            if (!f->failed) hyb_object_cut(o, texts, condition);
+        }
+    condition = more && !f->failed ? hyb_object_condition(o, more) : 0;
+    for (i = 0; i < o->n_extras; i++)
+        if (!o->extras[i].matched) o->extras[i].conditions |= condition;
+    if (!names || f->failed) return;
+    f->failed = hyb_schema_names(f->s, names, &texts);
+    for (i = 0; i < o->n_extras && !f->failed; i++) {
+        f->failed = hyb_dfa_join(f->s->rt, &o->extras[i].names, texts, HYB_DFA_BOTH, &both, f->s->error);
+        if (f->failed) return;
+        hyb_dfa_free(f->s->rt, &o->extras[i].names);
+        o->extras[i].names = both;
+    }
+}
+
+/* Whether there is nothing but the members that are listed, at a glance. */
+static bool hyb_object_closed(const hyb_object *o)
+{
+    size_t i;
+    for (i = 0; i < o->f->n; i++) {
+        const hyb_term *t = &o->f->terms[i];
+        const hyb_json *more = t->kind == HYB_TERM_BASE ? hyb_json_get(t->node, "additionalProperties") : NULL;
+        if (t->kind == HYB_TERM_LITERAL && t->node->type == HYB_JSON_OBJECT) return true;
+        if (more && more->type == HYB_JSON_BOOL && !more->u.b && !hyb_json_get(t->node, "patternProperties"))
+            return true;
+    }
+    return false;
+}
+
+/* All names but those that are listed. */
+static void hyb_object_unlisted(hyb_object *o)
+{
+    hyb_form *f = o->f;
+    hyb_draft draft;
+    hyb_dfa listed;
+    uint32_t start, end, code = 0;
+    size_t i;
+    hyb_draft_begin(&draft, f->s->rt, f->s->error);
+    start = hyb_draft_positions(&draft, 2);
+    end = start + 1;
+    for (i = 0; i < o->n; i++) {
+        const char *p = o->members[i].name->u.s, *stop = p + o->members[i].name->n;
+        uint32_t at = start;
+        while (p < stop) {
+            p += hyb_utf8_read(p, stop, &code);
+            at = hyb_draft_then(&draft, at, HYB_EDGE_CHARS, code, code);
+        }
+        hyb_draft_empty(&draft, at, end);
+    }
+    f->failed = hyb_dfa_of(&draft, start, end, &listed, f->s->error);
+    hyb_draft_free(&draft);
+    if (f->failed) return;
+    o->n_extras = 1;
+    f->failed = hyb_dfa_narrow(f->s->rt, &o->extras[0].names, &listed, HYB_DFA_BUT_NOT, f->s->error);
+}
+
+static void hyb_object_extras(hyb_object *o)
+{
+    hyb_form *f = o->f;
+    size_t k;
+    uint32_t i, c, kept = 0;
+    if (f->failed || hyb_object_closed(o)) return;
+    hyb_object_unlisted(o);
+    for (k = 0; k < f->n && !f->failed; k++)
+        if (f->terms[k].kind == HYB_TERM_BASE) hyb_object_extras_of(o, f->terms[k].node);
+    for (i = 0; i < o->n_extras && !f->failed; i++) {
+        hyb_extra e = o->extras[i];
+        for (c = 0; c < o->n_conditions; c++)
+            if (e.conditions >> c & 1) hyb_form_add(f, HYB_TERM_SCHEMA, o->conditions[c]);
+        e.goal = hyb_form_goal(f);
+        if (f->failed) return;
+        if (!hyb_dfa_any(&e.names) || hyb_goal_never(f->s, e.goal)) {
+            hyb_dfa_free(f->s->rt, &o->extras[i].names);
+            continue;
+        }
+        memset(&o->extras[i], 0, sizeof e);
+        o->extras[kept++] = e;
+    }
+    if (!f->failed) o->n_extras = kept;
+}
+
+/* All that is said of objects; to be freed; NULL: it failed. */
+static hyb_object *hyb_form_object(hyb_form *f)
+{
+    hyb_object *o = f->failed ? NULL : (hyb_object *)hyb_calloc(f->s->rt, 1, sizeof *o);
+    size_t i;
+    uint32_t needed = 0;
+    if (!o) {
+        if (!f->failed) f->failed = hyb_fail_memory(f->s->error, sizeof *o);
+        return NULL;
+    }
+    o->f = f;
+    hyb_object_names(o);
+    for (i = 0; i < o->n && !f->failed; i++) hyb_object_value(o, &o->members[i]);
+    if (!o->impossible) hyb_object_extras(o);
+    hyb_form_count(f, "minProperties", "maxProperties", &o->least, &o->most);
+    for (i = 0; i < o->n; i++) needed += o->members[i].required;
+    if (!f->failed && !o->impossible && o->n_extras && o->least > 1 && o->least > needed)
+        f->failed = hyb_schema_refuse(f->s, f->terms[0].node, "minProperties",
+                                      "for members with any names: hybrid cannot see that they differ");
+    if (!f->failed) return o;
+    hyb_object_free(o);
+    return NULL;
+}
+/* ==== end src/text/grammar/parts.c ==== */
 
 /* ==== begin src/text/grammar/rules.c ==== */
 /* text/grammar/rules: the form in which rules are matched. Characters have become bytes; what no text can come of is
@@ -23477,6 +26287,511 @@ static hybrid_result hyb_rules_make(hyb_draft *draft, hyb_rules *rules, uint32_t
     return r;
 }
 /* ==== end src/text/grammar/rules.c ==== */
+
+/* ==== begin src/text/grammar/layout.c ==== */
+/* text/grammar/layout: how values are written, as a network; and the whole way from a schema to rules.
+ *
+ * One way to write each value, so that what can be written can be told: no space but one that may follow a comma or a
+ * colon; members in the order of the schema, those that it does not list after them; characters as themselves but for
+ * those that must not be, which have their shortest escape; numbers as bounds.c says. So nothing grows without end but
+ * lists, texts and objects that the schema lets grow. */
+
+/* ---- texts ---- */
+
+static void hyb_layout_bytes(hyb_draft *d, uint32_t from, const char *text, size_t n, uint32_t to)
+{
+    size_t i;
+    for (i = 0; i < n && !d->failed; i++)
+        if (i + 1 < n)
+            from = hyb_draft_then(d, from, HYB_EDGE_BYTES, (uint8_t)text[i], (uint8_t)text[i]);
+        else
+            hyb_draft_edge(d, from, HYB_EDGE_BYTES, (uint8_t)text[i], (uint8_t)text[i], to);
+}
+
+/* A sign, and one space that may follow. */
+static uint32_t hyb_layout_sign(hyb_draft *d, uint32_t from, char sign)
+{
+    const uint32_t after = hyb_draft_then(d, from, HYB_EDGE_BYTES, (uint8_t)sign, (uint8_t)sign);
+    const uint32_t to = hyb_draft_then(d, after, HYB_EDGE_BYTES, ' ', ' ');
+    hyb_draft_empty(d, after, to);
+    return to;
+}
+
+/* The letter of a short escape, 0: it has none. */
+static char hyb_layout_letter(uint32_t code)
+{
+    return (char)(code == '"'    ? '"'
+                  : code == '\\' ? '\\'
+                  : code == '\b' ? 'b'
+                  : code == '\t' ? 't'
+                  : code == '\n' ? 'n'
+                  : code == '\f' ? 'f'
+                  : code == '\r' ? 'r'
+                                 : 0);
+}
+
+/* The escapes that lead on from a position, as far as they have been needed. */
+typedef struct hyb_escapes {
+    uint32_t from, slash, zero, digit[2]; /* after \, \u00, \u000 and \u001 */
+} hyb_escapes;
+
+static void hyb_layout_escape(hyb_draft *d, hyb_escapes *e, uint32_t code, uint32_t to)
+{
+    const uint32_t letter = (uint8_t)hyb_layout_letter(code), hex = (uint32_t) "0123456789abcdef"[code & 15];
+    uint32_t *digit = &e->digit[code >> 4 & 1];
+    if (e->slash == HYB_DRAFT_NONE) e->slash = hyb_draft_then(d, e->from, HYB_EDGE_BYTES, '\\', '\\');
+    if (letter) {
+        hyb_draft_edge(d, e->slash, HYB_EDGE_BYTES, letter, letter, to);
+        return;
+    }
+    if (e->zero == HYB_DRAFT_NONE) {
+        e->zero = hyb_draft_then(d, e->slash, HYB_EDGE_BYTES, 'u', 'u');
+        e->zero = hyb_draft_then(d, e->zero, HYB_EDGE_BYTES, '0', '0');
+        e->zero = hyb_draft_then(d, e->zero, HYB_EDGE_BYTES, '0', '0');
+    }
+    if (*digit == HYB_DRAFT_NONE)
+        *digit = hyb_draft_then(d, e->zero, HYB_EDGE_BYTES, '0' + (code >> 4), '0' + (code >> 4));
+    hyb_draft_edge(d, *digit, HYB_EDGE_BYTES, hex, hex, to);
+}
+
+/* One character low..high of a text between quotes. */
+static void hyb_layout_characters(hyb_draft *d, hyb_escapes *e, uint32_t low, uint32_t high, uint32_t to)
+{
+    static const uint32_t plain[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, HYB_CHAR_LAST } };
+    uint32_t i;
+    for (i = 0; i < 3; i++)
+        if (low <= plain[i][1] && high >= plain[i][0])
+            hyb_draft_edge(d, e->from, HYB_EDGE_CHARS, HYB_MAX(low, plain[i][0]), HYB_MIN(high, plain[i][1]), to);
+    for (i = low; i <= high && i < 0x20; i++) hyb_layout_escape(d, e, i, to);
+    if (low <= '"' && '"' <= high) hyb_layout_escape(d, e, '"', to);
+    if (low <= '\\' && '\\' <= high) hyb_layout_escape(d, e, '\\', to);
+}
+
+/* A rule of its own; its number. */
+static uint32_t hyb_layout_rule(hyb_schema *s, uint32_t goal)
+{
+    hyb_draft *d = s->draft;
+    const size_t n = d->n_rules;
+    if (!d->failed) d->failed = HYB_GROW(s->rt, d->rules, d->rule_capacity, n, n + 1, s->error);
+    if (!d->failed) d->failed = HYB_GROW(s->rt, s->rule_goals, s->rule_capacity, n, n + 1, s->error);
+    if (d->failed) return 0;
+    d->rules[n].start = hyb_draft_positions(d, 2);
+    d->rules[n].end = d->rules[n].start + 1;
+    s->rule_goals[n] = goal;
+    d->n_rules++;
+    return (uint32_t)n;
+}
+
+/* Any character of a text between quotes: a rule. */
+static uint32_t hyb_layout_character(hyb_schema *s)
+{
+    hyb_escapes e;
+    if (s->character != HYB_DRAFT_NONE || s->draft->failed) return s->character;
+    s->character = hyb_layout_rule(s, HYB_DRAFT_NONE);
+    if (s->draft->failed) return 0;
+    memset(&e, 0xFF, sizeof e);
+    e.from = s->draft->rules[s->character].start;
+    hyb_layout_characters(s->draft, &e, 0, HYB_CHAR_LAST, s->draft->rules[s->character].end);
+    return s->character;
+}
+
+/* Any text in quotes: a rule. */
+static uint32_t hyb_layout_string(hyb_schema *s)
+{
+    hyb_draft *d = s->draft;
+    hyb_escapes e;
+    if (s->string != HYB_DRAFT_NONE || d->failed) return s->string;
+    s->string = hyb_layout_rule(s, HYB_DRAFT_NONE);
+    if (d->failed) return 0;
+    memset(&e, 0xFF, sizeof e);
+    e.from = hyb_draft_then(d, d->rules[s->string].start, HYB_EDGE_BYTES, '"', '"');
+    hyb_layout_characters(d, &e, 0, HYB_CHAR_LAST, e.from);
+    hyb_draft_edge(d, e.from, HYB_EDGE_BYTES, '"', '"', d->rules[s->string].end);
+    return s->string;
+}
+
+/* The texts of a set, from one position to another; quoted: as characters between quotes. No states: none. */
+static void hyb_layout_texts(hyb_schema *s, const hyb_dfa *texts, bool quoted, uint32_t from, uint32_t to)
+{
+    hyb_draft *d = s->draft;
+    const uint32_t base = hyb_draft_positions(d, texts->n);
+    size_t i, k;
+    if (texts->n) hyb_draft_empty(d, from, base);
+    for (i = 0; i < texts->n && !d->failed; i++) {
+        const size_t stop = hyb_dfa_arcs_end(texts, i);
+        hyb_escapes e;
+        memset(&e, 0xFF, sizeof e);
+        e.from = base + (uint32_t)i;
+        if (texts->states[i].end) hyb_draft_empty(d, e.from, to);
+        for (k = texts->states[i].first; k < stop && !d->failed; k++) {
+            const hyb_arc *arc = &texts->arcs[k];
+            if (quoted && !arc->low && arc->high == HYB_CHAR_LAST)
+                hyb_draft_edge(d, e.from, HYB_EDGE_CALL, hyb_layout_character(s), 0, base + arc->to);
+            else if (quoted)
+                hyb_layout_characters(d, &e, arc->low, arc->high, base + arc->to);
+            else
+                hyb_draft_edge(d, e.from, HYB_EDGE_CHARS, arc->low, arc->high, base + arc->to);
+        }
+    }
+}
+
+/* ---- values ---- */
+
+/* A value of a goal, whose rule is made when its turn comes. */
+static void hyb_layout_goal(hyb_schema *s, uint32_t from, uint32_t goal, uint32_t to)
+{
+    if (s->draft->failed) return;
+    if (s->goals[goal].rule == HYB_DRAFT_NONE) s->goals[goal].rule = hyb_layout_rule(s, goal);
+    hyb_draft_edge(s->draft, from, HYB_EDGE_CALL, s->goals[goal].rule, 0, to);
+}
+
+static void hyb_layout_numbers(hyb_form *f, uint32_t from, uint32_t to)
+{
+    hyb_dfa said, texts;
+    bool listed;
+    int kind;
+    hyb_form_numbers(f, &said, &listed);
+    if (listed && !f->failed) hyb_layout_texts(f->s, &said, false, from, to);
+    for (kind = 0; kind < HYB_NUMERAL_KINDS && !listed && !f->failed; kind++) {
+        hyb_form_numbers_of(f, &said, (hyb_numeral_kind)kind, &texts);
+        if (!f->failed) hyb_layout_texts(f->s, &texts, false, from, to);
+        hyb_dfa_free(f->s->rt, &texts);
+    }
+    hyb_dfa_free(f->s->rt, &said);
+}
+
+static void hyb_layout_strings(hyb_form *f, uint32_t from, uint32_t to)
+{
+    hyb_draft *d = f->s->draft;
+    hyb_dfa texts;
+    hyb_form_strings(f, &texts);
+    if (!f->failed && (f->types & HYB_IS_STRING)) {
+        if (!texts.n)
+            hyb_draft_edge(d, from, HYB_EDGE_CALL, hyb_layout_string(f->s), 0, to);
+        else {
+            const uint32_t first = hyb_draft_then(d, from, HYB_EDGE_BYTES, '"', '"'), last = hyb_draft_positions(d, 1);
+            hyb_layout_texts(f->s, &texts, true, first, last);
+            hyb_draft_edge(d, last, HYB_EDGE_BYTES, '"', '"', to);
+        }
+    }
+    hyb_dfa_free(f->s->rt, &texts);
+}
+
+static void hyb_layout_list(hyb_form *f, uint32_t from, uint32_t to)
+{
+    hyb_draft *d = f->s->draft;
+    uint32_t least, most, n_first, chain, i, at;
+    hyb_form_items(f, &least, &most, &n_first);
+    if (f->failed || least > most) return;
+    chain = most != HYB_DFA_DEAD ? most : HYB_MAX(HYB_MAX(least, n_first), 1);
+    at = hyb_draft_then(d, from, HYB_EDGE_BYTES, '[', '[');
+    for (i = 0; i <= chain && !d->failed && !f->failed; i++) {
+        uint32_t goal, next = at; /* behind the chain, round and round */
+        if (i >= least) hyb_draft_edge(d, at, HYB_EDGE_BYTES, ']', ']', to);
+        if (i == chain && most != HYB_DFA_DEAD) break;
+        goal = hyb_form_item(f, i);
+        if (f->failed || hyb_goal_never(f->s, goal)) break;
+        if (i < chain) next = hyb_draft_positions(d, 1);
+        hyb_layout_goal(f->s, i ? hyb_layout_sign(d, at, ',') : at, goal, next);
+        at = next;
+    }
+}
+
+/* ---- objects ---- */
+
+/* An object that is being written: where those stand who have written nothing yet, and those who have, by how many
+ * members they have written, as far as that matters. */
+typedef struct hyb_layout_object {
+    hyb_form *f;
+    hyb_draft *d;
+    const hyb_object *o;
+    uint32_t first;      /* HYB_DRAFT_NONE: nobody */
+    uint32_t *at, *next; /* (most + 1) after 1, 2, .. members; [0] is not used */
+    uint32_t most;       /* that are counted */
+    bool more;           /* there may be more than that */
+} hyb_layout_object;
+
+/* Where those stand who are about to write a member and have then written n, as far as that is counted. */
+static uint32_t hyb_layout_joined(hyb_layout_object *w, uint32_t n)
+{
+    hyb_draft *d = w->d;
+    const uint32_t start = hyb_draft_positions(d, 1);
+    if (n == 1 && w->first != HYB_DRAFT_NONE) hyb_draft_empty(d, w->first, start);
+    if (n > 1) hyb_draft_empty(d, hyb_layout_sign(d, w->at[n - 1], ','), start);
+    if (n == w->most && w->more) hyb_draft_empty(d, hyb_layout_sign(d, w->at[n], ','), start);
+    return start;
+}
+
+/* From a name to the value behind it. */
+static void hyb_layout_value(hyb_layout_object *w, uint32_t named, uint32_t goal, uint32_t to)
+{
+    hyb_layout_goal(w->f->s, hyb_layout_sign(w->d, named, ':'), goal, to);
+}
+
+typedef struct hyb_layout_quoted { /* a name, written into a buffer that grows */
+    hybrid_runtime *rt;
+    char *text;
+    size_t n, capacity;
+} hyb_layout_quoted;
+
+static bool hyb_layout_quote(void *user, const void *data, size_t n)
+{
+    hyb_layout_quoted *q = (hyb_layout_quoted *)user;
+    if (HYB_GROW(q->rt, q->text, q->capacity, q->n, q->n + n, NULL)) return false;
+    memcpy(q->text + q->n, data, n);
+    q->n += n;
+    return true;
+}
+
+/* All go on to the next member, those who may without it. */
+static void hyb_layout_member(hyb_layout_object *w, const hyb_member *m)
+{
+    hyb_draft *d = w->d;
+    hyb_layout_quoted q;
+    uint32_t i, *swap;
+    memset(&q, 0, sizeof q);
+    q.rt = w->f->s->rt;
+    if (!hyb_json_quote(m->name->u.s, m->name->n, false, hyb_layout_quote, &q))
+        w->f->failed = hyb_fail_memory(w->f->s->error, m->name->n);
+    for (i = 1; i <= w->most && !w->f->failed; i++) {
+        w->next[i] = hyb_draft_positions(d, 1);
+        if (!m->required) hyb_draft_empty(d, w->at[i], w->next[i]);
+    }
+    for (i = 1; i <= w->most && !w->f->failed && !d->failed; i++) {
+        const uint32_t start = hyb_layout_joined(w, i), named = hyb_draft_positions(d, 1);
+        hyb_layout_bytes(d, start, q.text, q.n, named);
+        hyb_layout_value(w, named, m->goal, w->next[i]);
+    }
+    if (m->required) w->first = HYB_DRAFT_NONE;
+    swap = w->at;
+    w->at = w->next;
+    w->next = swap;
+    hyb_free(q.rt, q.text);
+}
+
+/* Members that are not listed: any number, after all others. */
+static void hyb_layout_extras(hyb_layout_object *w)
+{
+    hyb_draft *d = w->d;
+    uint32_t i, k;
+    for (i = 1; i <= w->most && w->o->n_extras && !d->failed && !w->f->failed; i++) {
+        const uint32_t quoted = hyb_draft_then(d, hyb_layout_joined(w, i), HYB_EDGE_BYTES, '"', '"');
+        for (k = 0; k < w->o->n_extras && !d->failed; k++) {
+            const uint32_t last = hyb_draft_positions(d, 1);
+            hyb_layout_texts(w->f->s, &w->o->extras[k].names, true, quoted, last);
+            hyb_layout_value(w, hyb_draft_then(d, last, HYB_EDGE_BYTES, '"', '"'), w->o->extras[k].goal, w->at[i]);
+        }
+    }
+}
+
+static void hyb_layout_members(hyb_layout_object *w, uint32_t from, uint32_t to)
+{
+    uint32_t i;
+    size_t k;
+    w->first = hyb_draft_then(w->d, from, HYB_EDGE_BYTES, '{', '{');
+    for (i = 1; i <= w->most; i++) w->at[i] = hyb_draft_positions(w->d, 1); /* nobody yet */
+    for (k = 0; k < w->o->n && !w->f->failed && !w->d->failed; k++)
+        if (!w->o->members[k].impossible) hyb_layout_member(w, &w->o->members[k]);
+    hyb_layout_extras(w);
+    if (!w->o->least && w->first != HYB_DRAFT_NONE) hyb_draft_edge(w->d, w->first, HYB_EDGE_BYTES, '}', '}', to);
+    for (i = HYB_MAX(w->o->least, 1); i <= w->most; i++) hyb_draft_edge(w->d, w->at[i], HYB_EDGE_BYTES, '}', '}', to);
+}
+
+static void hyb_layout_objects(hyb_form *f, uint32_t from, uint32_t to)
+{
+    hyb_object *o = hyb_form_object(f);
+    hyb_layout_object w;
+    uint32_t *counts;
+    memset(&w, 0, sizeof w);
+    if (!o) return;
+    w.f = f;
+    w.d = f->s->draft;
+    w.o = o;
+    w.more = o->most == HYB_DFA_DEAD || (!o->n_extras && o->most >= o->n);
+    w.most = w.more ? HYB_MAX(o->least, 1) : o->most;
+    if (!o->impossible && o->least <= o->most && w.most < HYB_DRAFT_MAX_POSITIONS) {
+        counts = (uint32_t *)hyb_calloc(f->s->rt, 2 * ((size_t)w.most + 1), sizeof *counts);
+        w.at = counts;
+        w.next = counts ? counts + w.most + 1 : NULL;
+        if (counts)
+            hyb_layout_members(&w, from, to);
+        else
+            f->failed = hyb_fail_memory(f->s->error, 2 * ((size_t)w.most + 1) * sizeof *counts);
+        hyb_free(f->s->rt, counts);
+    } else if (w.most >= HYB_DRAFT_MAX_POSITIONS)
+        hyb_draft_too_large(w.d);
+    hyb_object_free(o);
+}
+
+/* ---- goals ---- */
+
+/* All that a list of flat terms leaves. */
+static hybrid_result hyb_layout_form(hyb_schema *s, const hyb_term *terms, size_t n, uint32_t from, uint32_t to)
+{
+    hyb_draft *d = s->draft;
+    hyb_form f;
+    hyb_form_begin(&f, s, terms, n);
+    if (f.types & HYB_IS_NULL) hyb_layout_bytes(d, from, "null", 4, to);
+    if (f.types & HYB_IS_FALSE) hyb_layout_bytes(d, from, "false", 5, to);
+    if (f.types & HYB_IS_TRUE) hyb_layout_bytes(d, from, "true", 4, to);
+    if (f.types & HYB_IS_NUMBER) hyb_layout_numbers(&f, from, to);
+    if (f.types & HYB_IS_STRING) hyb_layout_strings(&f, from, to);
+    if (!f.failed && (f.types & HYB_IS_ARRAY)) hyb_layout_list(&f, from, to);
+    if (!f.failed && (f.types & HYB_IS_OBJECT)) hyb_layout_objects(&f, from, to);
+    hyb_form_end(&f);
+    return f.failed ? f.failed : d->failed;
+}
+
+static hybrid_result hyb_layout_rule_of(hyb_schema *s, uint32_t rule)
+{
+    const hyb_goal goal = s->goals[s->rule_goals[rule]];
+    const uint32_t from = s->draft->rules[rule].start, to = s->draft->rules[rule].end;
+    hyb_term_lists lists;
+    hybrid_result r = hyb_schema_expand(s, s->terms + goal.first, goal.n, &lists);
+    size_t i;
+    for (i = 0; i < lists.count && !r; i++)
+        r = hyb_layout_form(s, lists.terms + lists.begin[i], hyb_term_lists_size(&lists, i), from, to);
+    hyb_term_lists_free(s, &lists);
+    return r;
+}
+
+/* ---- whether there is any value, as far as that is easy to see ---- */
+
+static hybrid_result hyb_goal_none(hyb_schema *s, uint32_t goal, bool *none)
+{
+    hybrid_result r;
+    *none = hyb_goal_never(s, goal);
+    if (*none || s->asking >= 4) return HYBRID_OK;
+    s->asking++;
+    r = hyb_alternatives_none(s, s->terms + s->goals[goal].first, s->goals[goal].n, none);
+    s->asking--;
+    return r;
+}
+
+/* No object: a member that must be there has no value. */
+static bool hyb_form_no_object(hyb_form *f)
+{
+    hyb_object *o = hyb_form_object(f);
+    bool none;
+    size_t i;
+    if (!o) return false;
+    none = o->impossible || o->least > o->most;
+    for (i = 0; i < o->n && !none && !f->failed; i++)
+        if (o->members[i].required) f->failed = hyb_goal_none(f->s, o->members[i].goal, &none);
+    hyb_object_free(o);
+    return none;
+}
+
+static bool hyb_form_no_list(hyb_form *f)
+{
+    uint32_t least, most, n_first, i;
+    bool none;
+    hyb_form_items(f, &least, &most, &n_first);
+    none = least > most;
+    for (i = 0; i < HYB_MIN(least, 16) && !none && !f->failed; i++) {
+        const uint32_t goal = hyb_form_item(f, i);
+        if (!f->failed) f->failed = hyb_goal_none(f->s, goal, &none);
+    }
+    return none;
+}
+
+static bool hyb_form_no_scalar(hyb_form *f)
+{
+    hyb_dfa said, texts;
+    bool listed, any = (f->types & 7) != 0;
+    int kind;
+    if (!any && (f->types & HYB_IS_NUMBER)) {
+        hyb_form_numbers(f, &said, &listed);
+        any = listed && hyb_dfa_any(&said);
+        for (kind = 0; kind < HYB_NUMERAL_KINDS && !any && !listed && !f->failed; kind++) {
+            hyb_form_numbers_of(f, &said, (hyb_numeral_kind)kind, &texts);
+            any = hyb_dfa_any(&texts);
+            hyb_dfa_free(f->s->rt, &texts);
+        }
+        hyb_dfa_free(f->s->rt, &said);
+    }
+    if (!any && (f->types & HYB_IS_STRING)) {
+        hyb_form_strings(f, &texts);
+        any = (f->types & HYB_IS_STRING) && (!texts.n || hyb_dfa_any(&texts));
+        hyb_dfa_free(f->s->rt, &texts);
+    }
+    return !any;
+}
+
+/* Whether no value fits all of these terms; *none is false where that is not plain. */
+static hybrid_result hyb_alternatives_none(hyb_schema *s, const hyb_term *terms, size_t n, bool *none)
+{
+    hyb_term_lists lists;
+    hybrid_result r;
+    size_t i;
+    *none = true;
+    r = hyb_schema_expand(s, terms, n, &lists);
+    for (i = 0; i < lists.count && !r && *none; i++) {
+        hyb_form f;
+        hyb_form_begin(&f, s, lists.terms + lists.begin[i], hyb_term_lists_size(&lists, i));
+        *none = hyb_form_no_scalar(&f) && (!(f.types & HYB_IS_ARRAY) || hyb_form_no_list(&f)) &&
+                (!(f.types & HYB_IS_OBJECT) || hyb_form_no_object(&f));
+        r = f.failed;
+        hyb_form_end(&f);
+    }
+    hyb_term_lists_free(s, &lists);
+    return r;
+}
+
+/* ---- the whole way ---- */
+
+/* Whether references end what stands beside them: so they do in drafts up to 7. */
+static bool hyb_schema_siblings(const hyb_json *root)
+{
+    static const char *const old[] = { "draft-03", "draft-04", "draft-06", "draft-07" };
+    const hyb_json *v = hyb_json_get(root, "$schema");
+    size_t i;
+    for (i = 0; i < HYB_COUNT(old) && v && v->type == HYB_JSON_STRING; i++)
+        if (strstr(v->u.s, old[i])) return false;
+    return true;
+}
+
+static void hyb_schema_free(hyb_schema *s)
+{
+    size_t i;
+    for (i = 0; i < s->n_cache; i++) hyb_dfa_free(s->rt, &s->cache[i].texts);
+    for (i = 0; i < HYB_NUMERAL_KINDS; i++) hyb_dfa_free(s->rt, &s->numbers[i]);
+    hyb_free(s->rt, s->cache);
+    hyb_free(s->rt, s->goals);
+    hyb_free(s->rt, s->terms);
+    hyb_free(s->rt, s->slots);
+    hyb_free(s->rt, s->rule_goals);
+    hyb_json_free(&s->doc);
+}
+
+/* Reads a schema into an empty network; rule 0 is the whole text. The result is in draft->failed. */
+static void hyb_schema_read(hyb_draft *draft, const char *text, size_t size)
+{
+    hyb_schema s;
+    hyb_term whole;
+    uint32_t goal = 0, rule;
+    memset(&s, 0, sizeof s);
+    s.rt = draft->rt;
+    s.error = draft->error;
+    s.draft = draft;
+    s.character = s.string = HYB_DRAFT_NONE;
+    if ((draft->failed = hyb_json_parse(s.rt, text, size, HYB_JSON_DEPTH, HYB_SCHEMA_MAX_NODES, &s.doc, s.error)) !=
+        HYBRID_OK)
+        return;
+    s.siblings = hyb_schema_siblings(s.doc.root);
+    whole = hyb_term_of(HYB_TERM_SCHEMA, s.doc.root, 0, 0);
+    draft->failed = hyb_goal_of(&s, &whole, 1, &goal);
+    if (!draft->failed) s.goals[goal].rule = hyb_layout_rule(&s, goal);
+    for (rule = 0; rule < draft->n_rules && !draft->failed; rule++)
+        if (s.rule_goals[rule] != HYB_DRAFT_NONE) {
+            const hybrid_result r = hyb_layout_rule_of(&s, rule);
+            if (!draft->failed) draft->failed = r;
+        }
+    hyb_schema_free(&s);
+}
+/* ==== end src/text/grammar/layout.c ==== */
+HYB_COLD_END
+HYB_TEPID_BEGIN
 
 /* ==== begin src/text/grammar/match.c ==== */
 /* text/grammar/match: where a text stands in a grammar.
@@ -24344,8 +27659,23 @@ static hybrid_result hyb_grammar_gbnf(hybrid_grammar *g, const char *text, size_
     return r;
 }
 
+static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, size_t size, hybrid_error *error)
+{
+    hyb_draft draft;
+    uint32_t circle = HYB_DRAFT_NONE; /* there is none: a value begins with a byte of its own */
+    bool empty = false;
+    hybrid_result r;
+    hyb_draft_begin(&draft, g->rt, error);
+    hyb_schema_read(&draft, text, size);
+    r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
+    if (!r && empty) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "no value fits the schema: it contradicts itself");
+    hyb_draft_free(&draft);
+    return r;
+}
+
 static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_desc *d, hybrid_error *error)
 {
+    if (d->schema) return hyb_grammar_schema(g, d->schema, d->schema_size ? d->schema_size : strlen(d->schema), error);
     return hyb_grammar_gbnf(g, d->gbnf, d->gbnf_size ? d->gbnf_size : strlen(d->gbnf), error);
 }
 
@@ -24359,7 +27689,9 @@ HYB_BORDER(hybrid_result, hybrid_grammar_create,
     if (grammar) *grammar = NULL;
     if (!desc || !grammar)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: %s is NULL", desc ? "grammar" : "desc");
-    if (!desc->gbnf) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: there is no gbnf to read");
+    if (!desc->gbnf == !desc->schema)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_grammar_create: there is %s to read: give one of them",
+                        desc->gbnf ? "both gbnf and schema" : "neither gbnf nor schema");
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(g = (hybrid_grammar *)hyb_calloc(rt, 1, sizeof *g))) {
         hyb_runtime_release(rt);
@@ -51682,6 +55014,8 @@ struct hybrid_session {
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
     hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
+    hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
+    hybrid_grammar *form_grammar, *once_grammar; /* those that the session made itself */
 #endif
     hybrid_utf8_stream utf8;
     hyb_dialog dialog;
@@ -51748,6 +55082,7 @@ static void hyb_session_form_end(hybrid_session *s)
 {
     if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
     hybrid_matcher_destroy(s->form);
+    hybrid_grammar_destroy(s->form_grammar);
     hybrid_lexicon_destroy(s->lexicon);
 }
 
@@ -51755,7 +55090,11 @@ static void hyb_session_form_begin(hybrid_session *s)
 {
     hybrid_sampler_set_mask(s->sampler, NULL, 0);
     if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
-    s->form = s->next_form;
+    hybrid_grammar_destroy(s->form_grammar);
+    s->form = s->once ? s->once : s->next_form;
+    s->form_grammar = s->once_grammar;
+    s->once = NULL;
+    s->once_grammar = NULL;
     hybrid_matcher_reset(s->form);
 }
 
@@ -51776,19 +55115,27 @@ static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybr
     return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
 }
 
-static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+/* A matcher of a grammar, and a lexicon if there is none yet. */
+static hybrid_result hyb_session_form(hybrid_session *s, const hybrid_grammar *grammar, hybrid_matcher **form,
+                                      hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_lexicon *lexicon = s->lexicon;
-    hybrid_matcher *form = NULL;
     hybrid_result r = HYBRID_OK;
-    if (grammar && !lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
-    if (!r && grammar) r = hybrid_matcher_create(grammar, &form, error);
-    if (r) {
-        if (lexicon != s->lexicon) hybrid_lexicon_destroy(lexicon);
-        return r;
-    }
-    s->lexicon = lexicon;
+    if (!lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
+    if (!r) r = hybrid_matcher_create(grammar, form, error);
+    if (r && lexicon != s->lexicon)
+        hybrid_lexicon_destroy(lexicon);
+    else
+        s->lexicon = lexicon;
+    return r;
+}
+
+static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
+{
+    hybrid_matcher *form = NULL;
+    hybrid_result r = grammar ? hyb_session_form(s, grammar, &form, error) : HYBRID_OK;
+    if (r) return r;
     if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
     s->next_form = form;
     return HYBRID_OK;
@@ -52052,6 +55399,33 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
     if (!session || !hyb_session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
     return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
 }
+
+#ifndef HYBRID_NO_GRAMMAR
+/* The form is made first; it is dropped when nothing is said. */
+static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, const char *schema, hybrid_error *error)
+{
+    hybrid_grammar_desc d;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    if (!(d.schema = schema)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say_json: schema is NULL");
+    r = hybrid_grammar_create(s->rt, &d, &s->once_grammar, error);
+    if (!r) r = hyb_session_form(s, s->once_grammar, &s->once, error);
+    if (!r) r = hyb_session_say(s, text, error);
+    hybrid_matcher_destroy(s->once); /* NULL: it is in use */
+    hybrid_grammar_destroy(s->once_grammar);
+    s->once = NULL;
+    s->once_grammar = NULL;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, const char *text, const char *schema),
+           (session, text, schema))
+{
+    hybrid_error error;
+    if (!session || !hyb_session_enter(session, "hybrid_session_say_json")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_say_json(session, text, schema, &error), &error);
+}
+#endif
 
 /* The tokens in the cache and in the batch, and after them those of a text. */
 static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
@@ -70207,6 +73581,7 @@ HYB_COOL_END
 #undef HYB_ARM_B
 #undef HYB_ARM_C
 #undef HYB_ARM_OFF
+#undef HYB_ATOM
 #undef HYB_AUDIT_DOUBT
 #undef HYB_AUDIT_WORTH
 #undef HYB_AVX512
@@ -70234,6 +73609,7 @@ HYB_COOL_END
 #undef HYB_BORDER_VOID
 #undef HYB_BPE_COUNTING
 #undef HYB_BUFFER_SCALE
+#undef HYB_BYTE
 #undef HYB_BYTE_KERNEL
 #undef HYB_BYTE_NIBBLES
 #undef HYB_BYTE_REDUCE
@@ -70243,6 +73619,7 @@ HYB_COOL_END
 #undef HYB_CASED_UP
 #undef HYB_CASELESS
 #undef HYB_CHARS
+#undef HYB_CHAR_LAST
 #undef HYB_CHECKPOINT_KEY
 #undef HYB_COLD_BEGIN
 #undef HYB_COLD_END
@@ -70255,7 +73632,11 @@ HYB_COOL_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_CPU_TRAIN_KERNELS
+#undef HYB_DATE
 #undef HYB_DEEPSEEK3
+#undef HYB_DFA_DEAD
+#undef HYB_DFA_MAX_ARCS
+#undef HYB_DFA_MAX_STATES
 #undef HYB_DOCUMENT_BLOCK
 #undef HYB_DOT256_AVX2
 #undef HYB_DOT32_AVX2
@@ -70325,6 +73706,17 @@ HYB_COOL_END
 #undef HYB_INT_KERNELS
 #undef HYB_IN_ORDER
 #undef HYB_ISSUE
+#undef HYB_IS_ANY
+#undef HYB_IS_ARRAY
+#undef HYB_IS_FALSE
+#undef HYB_IS_NULL
+#undef HYB_IS_NUMBER
+#undef HYB_IS_OBJECT
+#undef HYB_IS_POINT
+#undef HYB_IS_SPELLED
+#undef HYB_IS_STRING
+#undef HYB_IS_TRUE
+#undef HYB_IS_WHOLE
 #undef HYB_JCASE_IS
 #undef HYB_JCASE_MANY
 #undef HYB_JCASE_MAP
@@ -70339,6 +73731,7 @@ HYB_COOL_END
 #undef HYB_KL_FREE
 #undef HYB_KL_POSTERIOR
 #undef HYB_KL_PRIOR
+#undef HYB_LABEL
 #undef HYB_LABEL_MOST
 #undef HYB_LATENT_MIX
 #undef HYB_LAW_ALPHA
@@ -70396,7 +73789,9 @@ HYB_COOL_END
 #undef HYB_NOISE_NEW
 #undef HYB_NOMINMAX
 #undef HYB_NORM
+#undef HYB_NOT_BY_4
 #undef HYB_NO_CONTRACTIONS
+#undef HYB_NO_DATE
 #undef HYB_NO_LINE_ENDS
 #undef HYB_NO_NAME
 #undef HYB_NUMBER
@@ -70515,6 +73910,7 @@ HYB_COOL_END
 #undef HYB_TILE_LOAD
 #undef HYB_TILE_STORE
 #undef HYB_TILE_ZERO
+#undef HYB_TIME
 #undef HYB_TOKEN_END
 #undef HYB_TOKEN_FOREIGN
 #undef HYB_TOKEN_STRIP

@@ -113,14 +113,14 @@ static hybrid_result hyb_schema_pattern(hyb_schema *s, const hyb_json *node, con
 #define HYB_ATOM     "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 #define HYB_BYTE     "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 
-typedef struct hyb_format {
+typedef struct hyb_text_format {
     const char *name, *is, *out;
-} hyb_format;
+} hyb_text_format;
 
 /* Formats are narrower than the standards that they name where those allow what hardly anybody reads: no leap seconds,
  * at most 9 digits of a second, years from 0001, T and Z in capitals; addresses without quotes and without numbers for
  * hosts. `out`: what is taken out of `is`. */
-static const hyb_format hyb_formats[] = {
+static const hyb_text_format hyb_text_formats[] = {
     { "date", "^" HYB_DATE "$", HYB_NO_DATE },
     { "date-time", "^" HYB_DATE "T" HYB_TIME "$", HYB_NO_DATE },
     { "email", "^" HYB_ATOM "(?:\\." HYB_ATOM ")*@" HYB_LABEL "(?:\\." HYB_LABEL ")+$", "^[^@]{65}" },
@@ -135,14 +135,15 @@ static hybrid_result hyb_schema_format(hyb_schema *s, const hyb_json *node, cons
     hybrid_result r;
     size_t i;
     if ((*out = hyb_schema_known(s, node)) != NULL) return HYBRID_OK;
-    for (i = 0; i < HYB_COUNT(hyb_formats) && !hyb_json_is(node, hyb_formats[i].name); i++) {}
-    if (i == HYB_COUNT(hyb_formats))
+    for (i = 0; i < HYB_COUNT(hyb_text_formats) && !hyb_json_is(node, hyb_text_formats[i].name); i++) {}
+    if (i == HYB_COUNT(hyb_text_formats))
         return hyb_schema_refuse(s, node, "format",
                                  "and of formats hybrid knows date, date-time, time, email, ipv4 and "
                                  "uuid: others can be written as a pattern");
-    r = hyb_pattern_texts(s->rt, hyb_formats[i].is, strlen(hyb_formats[i].is), &texts, s->error);
-    if (r || !hyb_formats[i].out) return r ? r : hyb_schema_cached(s, node, &texts, out);
-    if ((r = hyb_pattern_texts(s->rt, hyb_formats[i].out, strlen(hyb_formats[i].out), &other, s->error)) == HYBRID_OK)
+    r = hyb_pattern_texts(s->rt, hyb_text_formats[i].is, strlen(hyb_text_formats[i].is), &texts, s->error);
+    if (r || !hyb_text_formats[i].out) return r ? r : hyb_schema_cached(s, node, &texts, out);
+    if ((r = hyb_pattern_texts(s->rt, hyb_text_formats[i].out, strlen(hyb_text_formats[i].out), &other, s->error)) ==
+        HYBRID_OK)
         r = hyb_dfa_narrow(s->rt, &texts, &other, HYB_DFA_BUT_NOT, s->error);
     if (!r) return hyb_schema_cached(s, node, &texts, out);
     hyb_dfa_free(s->rt, &texts);
