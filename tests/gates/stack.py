@@ -127,7 +127,7 @@ class Calls:
         for caller, place in pointers:
             name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
             line = lines[name][int(row) - 1]
-            if re.match(r"HYB_(TRAIN_)?OPS\(", line):         # calls that are made from the list of ops: any of them
+            if re.match(r"HYB_(\w+_)?OPS\(", line):         # calls that are made from the list of ops: any of them
                 line = " ".join("be->ops->%s(" % op for op in ops)
             members, end = re.findall(MEMBER, line), int(row)
             while not members and not line.endswith(";"):         # a call that begins on a later line of the statement
