@@ -16,10 +16,11 @@ here, so that it can do less.
 What was built is kept in build/tests until a source changes.
 Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a
 program does) or private.h (it also calls private functions) is linked with tests/library.c, which is compiled once for
-all of them in each of the three ways, with all kernels.
+all of them in each of the three ways, with all kernels. Those of the GPU's half are linked with both headers, which are
+compiled once without the kernels of this machine. The library's private functions are open to the tests (opened.py).
+The library just as a user compiles it, and what that computes, is for the gates: replay, examples, readme, cases.
 The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not
-compiled) and, under the sanitizers and where the first comment says [no-simd] or [emu], without the kernels of this
-machine.
+compiled) and, under the sanitizers and where the first comment says [no-simd], without the kernels of this machine.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
@@ -41,6 +42,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import costs
+import opened
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join("build", "tests")
@@ -57,8 +59,6 @@ EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache"
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]
 STATIC = ["-DHYBRID_STATIC"]
-# gcc warns of static functions in inline ones: that is how private.h leaves them out
-LINKED = ["-DTEST_LINKED", "-w"]
 lock = threading.Lock()
 
 
@@ -119,7 +119,7 @@ def stamp_of(source, command):
     """Changes when anything changes that the program is made of."""
     digest = hashlib.sha256(" ".join(command).encode())
     folder = os.path.dirname(source)
-    patterns = ("src/**/*", "hybrid*.h", folder + "/*.h", "tests/*.h", "tests/*.inc")
+    patterns = ("src/**/*", "hybrid*.h", folder + "/*.h", "tests/*.h", "tests/*.inc", "tests/opened.py")
     files = [source] + [path for pattern in patterns for path in glob.glob(pattern, recursive=True)]
     for path in sorted(set(files)):
         if os.path.isfile(path):
@@ -148,21 +148,23 @@ def library_lock(program):
     return threading.Lock()
 
 
-def build_library(variant, command):
+def build_library(kind, command):
     """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others
     wait."""
-    library = os.path.join(BUILD, "library-%s.o" % variant)
+    library = os.path.join(BUILD, "library-%s.o" % kind)
+    source = os.path.join(opened.HELD, "tests", "library_cuda.c" if kind == "emu" else "library.c")
     with library_lock(library):
-        return library, build(os.path.join("tests", "library.c"), command + ["-c"], library, ["-w"])
+        return library, build(source, command + ["-c"], library, ["-w"])
 
 
-def build_with_library(source, variant, command, program):
-    """The library is compiled as a user would; what a test holds itself at -O1, which takes two thirds of the time of
-    -O2, but where it is about the kernels and computes as much beside them ([simd])."""
-    library, words = build_library(variant, command)
+def build_with_library(source, kind, command, program):
+    """The library is compiled at -O2; a test itself at -O1, but where it is about the kernels and computes as much
+    beside them ([simd])."""
+    library, words = build_library(kind, command)
     with open(source, encoding="utf-8") as f:
-        own = [] if variant != "plain" or "[simd]" in f.read(2000) else ["-O1"]
-    return words or build(source, command + own + LINKED, program, [library, "-lm", "-lpthread"])
+        own = [] if kind != "plain" or "[simd]" in f.read(2000) else ["-O1"]
+    return words or build(os.path.join(opened.USED, source), command + own + ["-w"], program,
+                          [library, "-lm", "-lpthread"])
 
 
 def tail(text, lines=40):
@@ -189,11 +191,11 @@ def emulated(environment, mode):
 
 def run_test(job, total, environment):
     """Builds a test, and runs it in each of its modes."""
-    source, variant, command, prefix, modes, linked = job
+    source, variant, command, prefix, modes, kind = job
     name = os.path.basename(source)[:-2]
     program = os.path.join(BUILD, "%s-%s" % (name, variant))
     start = time.time()
-    words = build_with_library(source, variant, command, program) if linked else build(source, command, program)
+    words = build_with_library(source, kind, command, program) if kind else build(source, command, program)
     if words:
         say("FAILED %s (%s): it does not compile:\n%s" % (name, variant, tail(words)))
         return total.add(0, 1, 0)
@@ -308,8 +310,8 @@ def main():
 def turn(job):
     """The libraries first, what needs them last: nobody waits for them meanwhile. Of those the long ones first: at the
     end no processor waits for another. Tests of the GPU under a sanitizer when the kernels are compiled."""
-    source, variant, _, _, modes, linked = job
-    return linked, modes != [None] and variant != "plain", not any(name in source for name in LONG)
+    source, variant, _, _, modes, kind = job
+    return kind is not None, modes != [None] and variant != "plain", not any(name in source for name in LONG)
 
 
 def run_all(args, total, seconds):
@@ -330,7 +332,7 @@ def run_all(args, total, seconds):
             continue
         with open(source, encoding="utf-8") as f:
             head = f.read(2000)
-        linked = re.search(r'^#include "(interface|private)\.h"', head, re.M) is not None
+        linked = re.search(r'^#include "(interface|private|predict_own)\.h"', head, re.M) is not None
         modes = [mode for mode in EMU_MODES if "[%s]" % mode in head]
         if modes and not emulator:
             emulator.append(build_emulator())
@@ -338,9 +340,10 @@ def run_all(args, total, seconds):
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
         # what such a test looks at, the GPU's half, is told to be compiled quickly in any case (HYB_TEPID_BEGIN)
-        jobs.append((source, "plain", compiler + ["-O1" if modes else "-O2"] +
-                     (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
-                     modes or [None], linked))
+        cuda = not linked and "hybrid_cuda.h" in head
+        jobs.append((source, "plain", compiler + ["-O1" if modes or cuda else "-O2"] +
+                     (NO_SIMD if cuda else NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head)
+                      else []), [], modes or [None], "plain" if linked else "emu" if cuda else None))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue
@@ -348,12 +351,13 @@ def run_all(args, total, seconds):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
                 jobs.append((source, variant, offer[0] + ([] if linked else STATIC + NO_SIMD), offer[1],
-                             modes[:1] or [None], linked))
+                             modes[:1] or [None], variant if linked else None))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
-    commands = {job[1]: job[2] for job in jobs if job[5]}
-    run_jobs([functools.partial(build_library, variant, commands[variant]) for variant in sorted(commands)]
+    commands = {job[5]: job[2] for job in jobs if job[5]}
+    opened.make()
+    run_jobs([functools.partial(build_library, kind, commands[kind]) for kind in sorted(commands)]
              + ([] if args.names else fuzz_jobs(total, [], seconds))
              + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=turn)])
     if not args.names:

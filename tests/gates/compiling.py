@@ -3,6 +3,8 @@ import glob
 import os
 import re
 
+import opened
+
 from gates import LINKED, gate
 from house import in_declarations, in_header, replace
 from leaks import foreign_macros, left_behind
@@ -19,10 +21,10 @@ IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
 WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]
 UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
 MUSL = ["musl-gcc", "-O1", "-DHYBRID_NO_SIMD"]
-# with what tests call of it
+# with its private functions open to tests (opened.py)
 # -O1, and what -O2 adds that could change a bit: products and sums that are fused
 AARCH64 = (["aarch64-linux-gnu-gcc", "-O1", "-fexpensive-optimizations", "-std=c99"] + WARNINGS,
-           ALONE + '#include "tests/library.c"\n')
+           ALONE.replace("hybrid.h", "%s/hybrid.h" % opened.HELD.replace(os.sep, "/")))
 MINGW = ["x86_64-w64-mingw32-gcc", "-O1", "-std=c99"] + WARNINGS          # of BOTH
 DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_GOAL = 20.0        # seconds of processor time for cc -O2; said, not tested: a busy neighbour doubles it
@@ -278,6 +280,7 @@ def arm(box):
         return box.skipped("aarch64", "%s is not installed (tests/setup.sh installs it)" % cross)
     path = box.write("both.c", IMPLEMENTATION)
     box.compiles("both headers for aarch64", [cross, "-std=c99", "-fsyntax-only"] + WARNINGS + ["-I", box.root, path])
+    opened.make(box.root)
     library, _ = box.object("the header for aarch64", *AARCH64)
     if not library:
         return
@@ -286,8 +289,8 @@ def arm(box):
 
     def run_test(test):
         name = os.path.basename(test)[:-2]
-        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, library, "-o",
-                                   name, "-static", "-lm"]):
+        source = box.path(opened.USED, "tests", name + ".c")
+        if not box.compiles(name, [cross, "-O1", "-w", source, library, "-o", name, "-static", "-lm"]):
             return
         status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root,
                               env=dict(os.environ, HYBRID_SANITIZER="emulator", HYBRID_RUNS="3"))

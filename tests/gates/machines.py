@@ -5,6 +5,8 @@ choices. One that cannot run the library must say so in a sentence: when it comp
 import os
 import shutil
 
+import opened
+
 from compiling import AARCH64, ALONE, BOTH, MINGW, MUSL, WITHOUT_SIMD
 from gates import LINKED, gate
 from house import replace
@@ -80,6 +82,7 @@ def machines(box):
         return folder
 
     here = folder_of("here")
+    opened.make(box.root)
     held, _ = box.object("the implementation", WITHOUT_SIMD, ALONE)
     if not held or not box.compiles("this machine",
                                     WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], here):

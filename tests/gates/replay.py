@@ -2,7 +2,7 @@
 import os
 import re
 
-from compiling import ALONE, UNOPTIMIZED, optimized
+from compiling import ALONE, GRAPHED, UNOPTIMIZED, optimized
 from gates import gate
 from house import replace
 
@@ -26,6 +26,7 @@ def replay(box):
         fewer = [] if "avx512f" in f.read() else ["-DHYBRID_NO_AVX512"]
     builds = [("gcc -O3 -march=native", ["gcc", "-O3", "-march=native"] + fewer, None),
               ("cc -O0", UNOPTIMIZED + ["-no-pie"], lambda title: box.object(title, UNOPTIMIZED, ALONE)[0]),
+              ("gcc -O2", ["gcc", "-O2"], lambda title: optimized(box, *GRAPHED)),
               ("clang -O2", ["clang", "-O2"], lambda title: optimized(box, "clang", ["-std=c99"]))]
 
     def one(build):
