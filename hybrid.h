@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9dd54a1d222cf275): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2110b8e9a74e1d18): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2687,7 +2687,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9dd54a1d222cf275"
+#define HYBRID__SOURCE_ID "2110b8e9a74e1d18"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23212,7 +23212,7 @@ typedef struct hyb_dfa_reader {
 static void hyb_dfa_reader_begin(hyb_dfa_reader *r, const hyb_dfa *a, uint32_t state)
 {
     r->arc = r->end = NULL;
-    if (state != HYB_DFA_DEAD) {
+    if (state != HYB_DFA_DEAD && a->n_arcs) {
         r->arc = a->arcs + a->states[state].first;
         r->end = a->arcs + hyb_dfa_arcs_end(a, state);
     }

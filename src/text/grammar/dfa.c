@@ -155,7 +155,7 @@ typedef struct hyb_dfa_reader {
 static void hyb_dfa_reader_begin(hyb_dfa_reader *r, const hyb_dfa *a, uint32_t state)
 {
     r->arc = r->end = NULL;
-    if (state != HYB_DFA_DEAD) {
+    if (state != HYB_DFA_DEAD && a->n_arcs) {
         r->arc = a->arcs + a->states[state].first;
         r->end = a->arcs + hyb_dfa_arcs_end(a, state);
     }
