@@ -410,6 +410,7 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
 /* The form is made first; it is dropped when nothing is said. */
 static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, const char *schema, hybrid_error *error)
 {
+    hybrid_lexicon *before = s->lexicon;
     hybrid_grammar_desc d;
     hybrid_result r;
     memset(&d, 0, sizeof d);
@@ -421,6 +422,10 @@ static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, c
     hybrid_grammar_destroy(s->once_grammar);
     s->once = NULL;
     s->once_grammar = NULL;
+    if (r && s->lexicon != before) {
+        hybrid_lexicon_destroy(s->lexicon);
+        s->lexicon = before;
+    }
     return r;
 }
 
