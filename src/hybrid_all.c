@@ -10,6 +10,7 @@
 
 #include "core/base.c"
 #include "core/fpenv.c"
+#include "core/abi.c"
 #include "core/number.c"
 #include "core/fma.c"
 #include "core/utf8.c"

@@ -99,6 +99,41 @@ static void test_create(void)
     CHECK(strcmp(hybrid_source_id(), "dev") == 0 || strlen(hybrid_source_id()) == 16, "%s", hybrid_source_id());
 }
 
+/* ---- the caller's idea of the library --------------------------------------------------------------------------- */
+
+#define SIZE_OF(name) { #name, sizeof(name) },
+static void test_abi(void)
+{
+    static const hybrid_struct_size right[] = { HYBRID_STRUCTS(SIZE_OF) };
+    const int32_t version = HYBRID_VERSION_NUMBER;
+    hybrid_struct_size wrong[HYB_COUNT(right)];
+    hybrid_error e;
+    size_t i;
+    TEST("the sizes of structs, as a caller has them");
+    CHECK(HYB_COUNT(right) > 40 && !hybrid_abi_check(version, right, HYB_COUNT(right), &e), "%s", e.message);
+    CHECK(!hybrid_abi_check(version, NULL, 0, &e), "%s", e.message);
+    for (i = 0; i < HYB_COUNT(right); i++) { /* every size is looked at, and every name is known by itself */
+        memcpy(wrong, right, sizeof right);
+        wrong[i].size += i % 2 ? 8 : (size_t)-1;
+        CHECK(hybrid_abi_check(version, wrong, HYB_COUNT(right), &e) == HYBRID_ERROR_UNSUPPORTED &&
+                  strstr(e.message, right[i].name) == e.message && strstr(e.message, "bytes in this library"),
+              "%s: %s", right[i].name, e.message);
+        CHECK(hybrid_abi_check(version, wrong, i, NULL) == HYBRID_OK, "only the first %d are asked for", (int)i);
+    }
+    wrong[0].name = "hybrid_erro";
+    CHECK(hybrid_abi_check(version, wrong, 1, &e) == HYBRID_ERROR_NOT_FOUND && strstr(e.message, "'hybrid_erro'"), "%s",
+          e.message);
+    wrong[0].name = NULL;
+    CHECK(hybrid_abi_check(version, wrong, 1, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "NULL"), "%s",
+          e.message);
+    CHECK(hybrid_abi_check(version, NULL, 1, NULL) == HYBRID_ERROR_INVALID, "no structs");
+    CHECK(!hybrid_abi_check(version / 100 * 100 + 99, right, 1, &e), "another patch: %s", e.message);
+    CHECK(hybrid_abi_check(version + 100, right, 1, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "0.2"), "%s",
+          e.message);
+    CHECK(hybrid_abi_check(version + 10000, right, 1, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "1.1"), "%s",
+          e.message);
+}
+
 /* ---- the pool: every chunk once, no lane twice at a time --------------------------------------------------------- */
 
 enum { MOST_CHUNKS = 70000 };
@@ -558,6 +593,7 @@ static void test_device_names(void)
 int main(void)
 {
     test_create();
+    test_abi();
     test_grow();
     test_device_names();
     test_pool();

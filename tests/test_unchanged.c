@@ -588,7 +588,7 @@ static void read_api(void)
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
                                          "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict", "grammar" };
+                                         "predict", "grammar", "abi" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1114,6 +1114,8 @@ static void refused_bricks(world *w)
     /* the first failure is given again */
     REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_end(w->writer, &e));
     /* numbers: no objects; nothing is written either */
+    REFUSED(hybrid_abi_check, HYBRID_ERROR_INVALID, "structs is NULL",
+            hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 1, &e));
     REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "31 values",
             hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 31, NULL, &e));
     REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "99 is not a type",
@@ -1512,7 +1514,7 @@ static const char *const good_names[] = {
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
-    "hybrid_session_say_json", "hybrid_adapter_set_type"
+    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check"
 };
 /* clang-format on */
 
@@ -2017,6 +2019,7 @@ static int good(world *w, int which, hybrid_error *e)
     }
     if (strstr(good_names[which], "_json"))
         return told(w->base, hybrid_session_say_json(w->base, "How many?", "{\"type\":\"integer\",\"minimum\":7}"), e);
+    if (!strcmp(good_names[which], "hybrid_abi_check")) return hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 0, e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);

@@ -33,6 +33,7 @@
 #ifndef HYBRID_NO_TEXT
     #include "session.h"
 #endif
+#include "abi.h"
 
 #ifdef __cplusplus
 }
