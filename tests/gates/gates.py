@@ -220,15 +220,15 @@ def prove(entries, root):
 def main():
     sys.path.insert(0, HERE)
     # noqa: F401  (they register their gates)
-    import cases, compiling, cuda_abi, documents, house, kernels, leaks, machines, mpi, picture, places, replay, rooms
-    import stack, studying, training
+    import bindings, cases, compiling, cuda_abi, documents, house, kernels, leaks, machines, mpi, picture, places
+    import replay, rooms, stack, studying, training
     parser = argparse.ArgumentParser(description="Checks what must hold for the library as a whole.")
     parser.add_argument("--only", default="", help="gates whose name holds this word, or one of these: stack,cases")
     parser.add_argument("--prove", action="store_true",
                         help="inject faults into a copy and expect every gate to see them")
     args = parser.parse_args()
     order = ["house", "lines", "mutations", "machines", "arm", "training", "examples", "replay", "nvrtc", "rooms",
-             "readme", "standards", "stack", "places", "study", "cases", "mpi", "picture", "symbols", "cutouts",
+             "readme", "bindings", "standards", "stack", "places", "study", "cases", "mpi", "picture", "symbols", "cutouts",
              "windows", "units", "macros", "declarations", "cuda_abi"]
     # the long ones first
     entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0]))
