@@ -19,6 +19,11 @@ ASKS, OPENS = r"hyb_(stack_room|jarena_room|j\w+_enter)", "hyb_stack_open"
 LIBC = {"snprintf": 8192, "vsnprintf": 8192, "strtod": 8192, "qsort": 2048}
 # Recursions that do not ask: how many of its calls may be open at a time, whatever the input.
 BOUNDED = {
+    # whether a schema has any value: four questions in each other (hyb_schema.asking)
+    "hyb_alternatives_none": 5, "hyb_goal_none": 5, "hyb_form_no_list": 5, "hyb_form_no_object": 5,
+    "hyb_form_object": 6, "hyb_object_extras": 6, "hyb_object_extras_of": 6, "hyb_schema_names": 6,
+    "hyb_schema_expand": 6, "hyb_expand_term": 6, "hyb_expand_one": 6, "hyb_expand_apart": 5,
+    "hyb_dfa_narrow": 2,            # all texts without some
     "hyb_experts_run": 2,           # a batch too large for the scratch in two parts
     "hyb_file_read": 2,             # a file that is read out of a part of another (a checkpoint)
     "hyb_folder_expand": 8,         # a path with stars in it
@@ -78,8 +83,9 @@ HOLDS = [
     # kernels, rules of a tokenizer
     (r".*\w", r"(?!hyb_(cpu|cuda|slicer|own|transformer|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),
 ]
-# Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
-NOT_CALLED = r"hyb_(falling|bias_order|range_order|spelling_order|worker_entry|cuda_register|forked_\w+)"
+# Called by qsort, by a new thread, before main; by a child of fork in the driver's place; by JSON's writer in the place
+# of a host's function.
+NOT_CALLED = r"hyb_(falling|\w+_order|layout_quote|worker_entry|cuda_register|forked_\w+)"
 
 
 def plain(title):

@@ -376,8 +376,8 @@ HYB_KERNEL_VNNI(q5_1, 32, hyb_panel_q5_1, HYB_PANEL32, hyb_tile32_vnni_affine)
 HYB_KERNEL_VNNI(q8_0, 32, hyb_panel_q8_0, HYB_PANEL32, hyb_tile32_vnni_plain)
 HYB_KERNEL_VNNI(q2_K, 256, hyb_panel_q2_K, HYB_PANEL256, hyb_tile256_vnni_q2)
 HYB_KERNEL_VNNI(q3_K, 256, hyb_panel_q3_K, HYB_PANEL256, hyb_tile256_vnni_q3)
-HYB_KERNEL_VNNI(q4_K, 256, hyb_apart_q4_K, HYB_APART256, hyb_tile256_apart_q4)
-HYB_KERNEL_VNNI(q5_K, 256, hyb_apart_q5_K, HYB_APART256, hyb_tile256_apart_q5)
+HYB_KERNEL_VNNI(q4_K, 256, hyb_panel_q4_K_apart, HYB_APART256, hyb_tile256_apart_q4)
+HYB_KERNEL_VNNI(q5_K, 256, hyb_panel_q5_K_apart, HYB_APART256, hyb_tile256_apart_q5)
 HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K, HYB_PANEL256, hyb_tile256_vnni_q6)
     #undef HYB_KERNEL_VNNI
 

@@ -405,11 +405,11 @@ HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *pane
     hyb_panel_k45_avx512(rows, true, false, panel);
 }
 
-HYB_TARGET_AVX512 static void hyb_apart_q4_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q4_K_apart(const char *const *rows, char *panel)
 {
     hyb_panel_k45_avx512(rows, false, true, panel);
 }
-HYB_TARGET_AVX512 static void hyb_apart_q5_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, char *panel)
 {
     hyb_panel_k45_avx512(rows, true, true, panel);
 }
