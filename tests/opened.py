@@ -78,7 +78,7 @@ def write(path, text):
 def make(root="."):
     """Writes both copies of a repository's sources into its build/open."""
     with MAKING:
-        for pattern in ("hybrid.h", "hybrid_cuda.h", "src/**/*", "tests/*.[ch]", "tests/*.inc", "tests/emu/*.[ch]"):
+        for pattern in ("hybrid.h", "hybrid_cuda.h", "src/**/*", "tests/**/*.[ch]", "tests/**/*.inc"):
             for found in filter(os.path.isfile, glob.glob(os.path.join(root, pattern), recursive=True)):
                 path = os.path.relpath(found, root)
                 with open(found, encoding="utf-8") as f:
