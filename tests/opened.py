@@ -65,14 +65,16 @@ def opened(text, used):
 
 
 def write(path, text):
-    """A file that is there already is left alone."""
+    """A file that is there already, and the same, is left alone."""
     os.makedirs(os.path.dirname(path), exist_ok=True)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as f:
             if f.read() == text:
                 return
-    with open(path, "w", encoding="utf-8") as f:
+    whole = "%s.%d" % (path, os.getpid())                        # others may read it meanwhile
+    with open(whole, "w", encoding="utf-8") as f:
         f.write(text)
+    os.replace(whole, path)
 
 
 def make(root="."):

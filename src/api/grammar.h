@@ -54,8 +54,10 @@ HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
 
 typedef struct hybrid_matcher hybrid_matcher;
 
-/* A matcher at the beginning of a text. One thread at a time. It takes at most 16 MB, however long the text gets: what
- * it keeps grows with how deep the text nests (and with how many ways there are to read it), not with its length. */
+/* A matcher at the beginning of a text. One thread at a time. It takes at most 32 MB, and for masks 2 bytes for each
+ * token of the vocabulary, however long the text gets (8192 states with a place for each of 256 bytes, 524288 pairs of
+ * positions, and what one step needs): what it keeps grows with how deep the text nests, and with how many ways there
+ * are to read it, not with its length. Then it forgets what it can compute again, or says LIMIT. */
 HYBRID_API hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher,
                                                hybrid_error *error);
 HYBRID_API void hybrid_matcher_destroy(hybrid_matcher *matcher);

@@ -164,12 +164,13 @@ static hybrid_result hyb_form_values(hyb_form *f, const hyb_json *v, uint32_t n,
     start = hyb_draft_positions(&draft, 2);
     end = start + 1;
     for (i = 0; i < n && !r && !draft.failed; i++, v = hyb_json_next(v)) {
-        const char *p = v->u.s;
-        const char *stop;
+        const char *p, *stop;
         uint32_t at = start, code = 0;
         if (!(hyb_schema_type_of(v) & types)) continue;
-        stop = p + v->n;
-        if (v->type != HYB_JSON_STRING) {
+        if (v->type == HYB_JSON_STRING) {
+            p = v->u.s;
+            stop = p + v->n;
+        } else {
             if ((r = hyb_figures_of(v, digits, f->s->error)) != HYBRID_OK) break;
             p = number;
             stop = p + hyb_figures_write(digits, number);

@@ -20,6 +20,7 @@
 #define HYB_MATCH_MAX_SETS   32768 /* states and returns together */
 #define HYB_MATCH_MAX_PAIRS  524288
 #define HYB_MATCH_MAX_ITEMS  16384 /* in one step */
+#define HYB_MATCH_MAX_CALLS  65536
 #define HYB_MATCH_NEW        0x80000000u
 #define HYB_MATCH_UNKNOWN    0xFFFFFFFFu
 #define HYB_MATCH_DEAD       0u
@@ -209,6 +210,8 @@ static hybrid_result hyb_match_enter(hyb_match *m, uint32_t rule, uint32_t posit
     hybrid_result r = HYBRID_OK;
     if (callee->nullable) r = hyb_match_add(m, position, ret, error);
     if (r || (m->rules->at[position] & HYB_AT_LAST)) return r ? r : hyb_match_add(m, callee->start, ret, error);
+    if (m->n_calls == HYB_MATCH_MAX_CALLS)
+        return hyb_match_full(m, error, "at one byte more than 65536 rules can begin");
     if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + 1, error)) != HYBRID_OK ||
         (r = HYB_GROW(m->rt, m->call_next, m->call_next_capacity, m->n_calls, m->n_calls + 1, error)) != HYBRID_OK)
         return r;
@@ -312,7 +315,7 @@ static hybrid_result hyb_match_finish(hyb_match *m, uint32_t *state, hybrid_erro
     if (r) return r;
     for (i = 0; i < m->n_items; i++)
         if (m->rules->at[m->items[i].position] & HYB_AT_BYTES) n++;
-    if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + n, error)) != HYBRID_OK) return r;
+    if ((r = HYB_GROW(m->rt, m->calls, m->call_capacity, m->n_calls, m->n_calls + n + 1, error)) != HYBRID_OK) return r;
     for (i = n = 0; i < m->n_items; i++) {
         hyb_pair item = m->items[i];
         if (!(m->rules->at[item.position] & HYB_AT_BYTES)) continue;
