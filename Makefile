@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-adapter study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-adapter study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench-train         speed of training against PyTorch on this machine; ARGS='--rows 4x64 --threads 2'..."
 	@echo "make study-smoke         the study of prediction in small, under 3 minutes: that it works, not what it finds"
 	@echo "make study               does prediction save steps? tests/study/PROTOCOL.md; hours, resumable; ARGS='--models S --jobs 2'..."
+	@echo "make bench-grammar       how long the masks of grammars take, beside llama.cpp's; ARGS='--rounds 5'..."
 	@echo "make bench-adapter       how much longer a decode step is with an adapter; ARGS='--threads 1 --rank 32'..."
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
@@ -76,7 +77,7 @@ model:
 model-gemma:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py gemma --to $(MODELS)
 
-bench bench-train oracles:
+bench bench-train bench-grammar oracles:
 	@$(PYTHON) tests/venv.py $@ $(ARGS)
 
 study-smoke:

@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a2522a7594115eb0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4e444624c40f6441): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -168,8 +168,8 @@
  *    25587  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
  *    25964  grammar/rules.c          the form in which rules are matched
  *    26420  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    26925  grammar/match.c          where a text stands in a grammar
- *    27416  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    26924  grammar/match.c          where a text stands in a grammar
+ *    27415  grammar/mask.c           which tokens of a vocabulary a text may go on with
  *    27743  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
@@ -2769,7 +2769,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a2522a7594115eb0"
+#define HYBRID__SOURCE_ID "4e444624c40f6441"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -26920,7 +26920,6 @@ static void hyb_schema_read(hyb_draft *draft, const char *text, size_t size)
 }
 /* ==== end src/text/grammar/layout.c ==== */
 HYB_COLD_END
-HYB_TEPID_BEGIN
 
 /* ==== begin src/text/grammar/match.c ==== */
 /* text/grammar/match: where a text stands in a grammar.
@@ -27739,6 +27738,7 @@ static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_le
     return r;
 }
 /* ==== end src/text/grammar/mask.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/text/grammar/grammar.c ==== */
 /* text/grammar/grammar: what the program sees: grammars, and matchers of them. */

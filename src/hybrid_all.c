@@ -122,9 +122,9 @@ HYB_COLD_BEGIN
 #include "text/grammar/rules.c"
 #include "text/grammar/layout.c"
 HYB_COLD_END
-HYB_TEPID_BEGIN
 #include "text/grammar/match.c"
 #include "text/grammar/mask.c"
+HYB_TEPID_BEGIN
 #include "text/grammar/grammar.c"
 HYB_TEPID_END
 #endif

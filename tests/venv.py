@@ -4,6 +4,7 @@
     python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/make_*.py
     python3 tests/venv.py bench       runs tests/bench/bench.py (what follows are its options)
     python3 tests/venv.py bench-train runs tests/bench/bench_train.py
+    python3 tests/venv.py bench-grammar  runs tests/bench/bench_grammar.py
 
 The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the
 library nor its tests need it.
@@ -56,7 +57,8 @@ def main():
     goal = sys.argv[1] if len(sys.argv) > 1 else ""
     scripts = {"oracles": sorted(glob.glob(os.path.join(ROOT, "tests", "oracle", "make_*.py"))),
                "bench": glob.glob(os.path.join(ROOT, "tests", "bench", "bench.py")),
-               "bench-train": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_train.py"))}.get(goal)
+               "bench-train": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_train.py")),
+               "bench-grammar": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_grammar.py"))}.get(goal)
     if scripts is None:
         sys.exit(__doc__)
     if not scripts:
