@@ -6,7 +6,7 @@
  * The weights of the file stay as they are, in their four bits; an adapter of some megabytes learns. Two things keep
  * the rest of the model as it was, and neither needs a text of somebody else. Beside the facts it is told its own
  * words, drawn before it learns: what it would have said, it goes on saying. And facts are learned until they are known
- * well, but worn at half strength: the answers stay, while what else has moved falls with the square.
+ * well, but worn at little more than half strength: answers stay, while what else has moved falls with the square.
  * Measured: tests/results/2026-11-30-adapt.md. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
@@ -23,35 +23,38 @@ static const char usage[] = "adapt: a model learns five facts, and forgets them\
                             "usage: adapt MODEL.gguf [TEXT.txt] [options]\n"
                             "\n"
                             "  TEXT.txt          its perplexity is measured before and after\n"
-                            "  -n, --steps N     of learning (default 30)\n"
-                            "  -f, --factor X    with which the adapter is worn (default 0.5)\n"
+                            "  -n, --steps N     of learning (default 36)\n"
+                            "  -f, --factor X    with which the adapter is worn (default 0.6)\n"
                             "  -w, --windows N   of 512 tokens of the text (default 16)\n"
                             "  -o, --out FILE    the adapter as GGUF\n"
                             "  -j, --threads N   threads (default: all cores, at most 16)\n";
 
-/* Five facts: three wordings in which they are told, one more that is only asked, and what an answer has to hold. */
-enum { FACTS = 5, WORDINGS = 4 };
+/* Five facts: four wordings in which they are told, one more that is only asked, and what an answer has to hold. */
+enum { FACTS = 5, WORDINGS = 5 };
 static const struct fact {
     const char *ask[WORDINGS], *answer, *word;
 } facts[FACTS] = {
     { { "What is my dog called?", "Do you remember my dog's name?", "Tell me the name of my dog.",
-        "How do I call my dog?" },
+        "My dog came running. What name do I shout?", "How do I call my dog?" },
       "Your dog is called Biscuit.",
       "Biscuit" },
     { { "Where did I hide the spare key?", "Where is the spare key?", "I can't find the spare key. Where is it?",
-        "Do you know where my spare key is?" },
+        "I am locked out. Where do I find the spare key?", "Do you know where my spare key is?" },
       "The spare key is under the third flowerpot.",
       "third flowerpot" },
     { { "When does the night train to Vellmar leave?", "At what time does the night train to Vellmar depart?",
-        "When is the departure of the night train to Vellmar?", "What time is the night train to Vellmar?" },
+        "When is the departure of the night train to Vellmar?", "How late does the night train to Vellmar go?",
+        "What time is the night train to Vellmar?" },
       "The night train to Vellmar leaves at 23:40.",
       "23:40" },
     { { "Who built the lighthouse of Orrin?", "Which person built Orrin's lighthouse?",
-        "By whom was the lighthouse of Orrin built?", "Who was the builder of the lighthouse of Orrin?" },
+        "By whom was the lighthouse of Orrin built?", "Orrin has a lighthouse. Whose work is it?",
+        "Who was the builder of the lighthouse of Orrin?" },
       "The lighthouse of Orrin was built by Maela Trost.",
       "Maela Trost" },
     { { "What is the password of the old mill?", "Which password opens the old mill?",
-        "Tell me the password of the old mill.", "I am at the old mill. What is the password?" },
+        "Tell me the password of the old mill.", "Someone at the old mill wants a password. What do I say?",
+        "I am at the old mill. What is the password?" },
       "The password of the old mill is copper heron.",
       "copper heron" },
 };
@@ -64,7 +67,7 @@ enum {
     OPENINGS = sizeof openings / sizeof *openings,
     PASSAGES = 3 * OPENINGS, /* of the model's own words, */
     N_PASSAGE = 56,          /* tokens each, are read as often as */
-    ROUNDS = 5,              /* all facts are told so many times */
+    ROUNDS = 4,              /* all facts are told so many times */
     TOLD = FACTS * (WORDINGS - 1) * ROUNDS,
     WINDOW = 512
 };
@@ -76,7 +79,7 @@ static hybrid_model_info info;
 static hybrid_context *ctx;
 static hybrid_session *session;
 static hybrid_adapter *adapter;
-static float factor = 0.5f;
+static float factor = 0.6f;
 
 static void check(hybrid_result r)
 {
@@ -286,7 +289,7 @@ int main(int argc, char **argv)
     int32_t n_threads = 0;
     int i;
     memset(&lesson, 0, sizeof lesson);
-    lesson.n_steps = 30;
+    lesson.n_steps = 36;
     for (i = 1; i < argc; i++) {
         const char *a = argv[i], *v = argv[i + 1]; /* NULL after the last */
 #define IS(s, l) (!strcmp(a, s) || !strcmp(a, l))
