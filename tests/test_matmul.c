@@ -582,7 +582,7 @@ int main(void)
                 test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
             TEST("AMX");
             if (!hyb_amx_usable())
-                SKIP("this machine has no AMX");
+                SKIP_PROCESSOR("this machine has no AMX");
             else
                 for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
         }
