@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4e444624c40f6441): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a41c0cf64a42d1fd): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -2769,7 +2769,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4e444624c40f6441"
+#define HYBRID__SOURCE_ID "a41c0cf64a42d1fd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -2900,10 +2900,10 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #endif
 
 /* Cold rooms run once for a file or a message, cool ones once for a step of training, tepid ones once for a token or a
- * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is not
- * optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves out the
- * passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5, and stacks
- * do not grow). clang cannot leave out single passes. */
+ * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is
+ * not optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves
+ * out the passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5,
+ * and stacks do not grow). clang cannot leave out single passes. */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
     #define HYB_COLD_BEGIN  _Pragma("clang optimize off")
     #define HYB_COLD_END    _Pragma("clang optimize on")

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 0e707f82291af251): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id aaa4d87b95492ab2): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "0e707f82291af251"
+#define HYBRID_CUDA__SOURCE_ID "aaa4d87b95492ab2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -190,10 +190,10 @@
 #endif
 
 /* Cold rooms run once for a file or a message, cool ones once for a step of training, tepid ones once for a token or a
- * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is not
- * optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves out the
- * passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5, and stacks
- * do not grow). clang cannot leave out single passes. */
+ * layer, and none of them once for a value. Compilers that optimize are told to be quick about them. What is cold is
+ * not optimized at all: a chat is rendered in 1.5 times the time (0.2 ms for 200 messages). Of the others gcc leaves
+ * out the passes that are named: they cost the most and do the least for such code (all of them are older than gcc 5,
+ * and stacks do not grow). clang cannot leave out single passes. */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
     #define HYB_COLD_BEGIN  _Pragma("clang optimize off")
     #define HYB_COLD_END    _Pragma("clang optimize on")

@@ -148,6 +148,12 @@ def library_lock(program):
     return threading.Lock()
 
 
+@functools.lru_cache(None)
+def running_lock(name):
+    """One variant of a test runs at a time: they write the same files."""
+    return threading.Lock()
+
+
 def build_library(kind, command):
     """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others
     wait."""
@@ -202,7 +208,9 @@ def run_test(job, total, environment):
     for mode in modes:
         words = [w for w in (variant, mode) if w and w != "plain"]
         title = "%s (%s)" % (name, ", ".join(words)) if words else name
-        run_program(title, variant, program, prefix, start, total, emulated(environment, mode) if mode else environment)
+        with running_lock(name):
+            run_program(title, variant, program, prefix, start, total,
+                        emulated(environment, mode) if mode else environment)
         start = time.time()
 
 

@@ -1,5 +1,5 @@
-/* libFuzzer: any bytes as GBNF or as a JSON Schema, and (after a zero byte) as choices of a walk through the grammar, or
- * as a text for it. The first byte chooses which, and what allocation fails. A text that a walk through a schema's
+/* libFuzzer: any bytes as GBNF or as a JSON Schema, and (after a zero byte) as choices of a walk through the grammar,
+ * or as a text for it. The first byte chooses which, and what allocation fails. A text that a walk through a schema's
  * grammar has written must be JSON; what is refused must say why.
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_grammar.c -o fuzz_grammar -lm &&
  *     ./fuzz_grammar corpus tests/fuzz/fuzz_grammar */

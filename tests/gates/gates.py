@@ -228,8 +228,8 @@ def main():
                         help="inject faults into a copy and expect every gate to see them")
     args = parser.parse_args()
     order = ["house", "lines", "mutations", "machines", "arm", "training", "examples", "replay", "nvrtc", "rooms",
-             "readme", "bindings", "standards", "stack", "places", "study", "cases", "mpi", "picture", "symbols", "cutouts",
-             "windows", "units", "macros", "declarations", "cuda_abi"]
+             "readme", "bindings", "standards", "stack", "places", "study", "cases", "mpi", "picture", "symbols",
+             "cutouts", "windows", "units", "macros", "declarations", "cuda_abi"]
     # the long ones first
     entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0]))
                if any(word in e[0] for word in args.only.split(","))]

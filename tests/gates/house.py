@@ -125,7 +125,7 @@ def borders(box):
 
 
 # Public functions whose sentence is had from another call, so that the shortest program stays short.
-NO_ERROR = "hybrid_session_say hybrid_session_complete".split()
+NO_ERROR = "hybrid_session_say hybrid_session_say_json hybrid_session_complete".split()
 
 
 def interface(box):
@@ -211,6 +211,7 @@ def house(box):
 
 # Scripts with lines that are data: expressions, lists, programs in C and pages as they are written out.
 DATA = """
+    examples/python/hybrid.py
     tests/bench_tokenizer.py tests/gpu_check.py tests/gates/compiling.py tests/gates/documents.py tests/gates/places.py
     tests/gates/stack.py tests/oracle/check_files.py tests/oracle/crosscheck.py tests/oracle/make_case.py
     tests/oracle/make_jinja.py tests/oracle/make_json.py tests/oracle/make_real.py tests/oracle/make_tokenizer.py
