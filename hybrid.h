@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a41c0cf64a42d1fd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 313763d4fb30359e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,283 +53,287 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      340  base.h                   version, linkage, results, errors, allocator, log
- *      470  runtime.h                what models and sessions share: memory, log, worker threads
- *      541  quant.h                  names, sizes, encode, decode
- *      643  gguf.h                   what is in a model file, and writing one
- *      848  tokenizer.h              text to tokens and back
- *     1019  chat.h                   templates that make a prompt of a conversation
- *     1149  grammar.h                answers with a form
- *     1249  bpe_trainer.h            a vocabulary from raw text
- *     1321  train_data.h             batches out of texts, tokens or conversations
- *     1430  model.h                  load, describe
- *     1513  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1647  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1750  sampler.h                from logits to the next token
- *     1827  shape.h                  models from nothing
- *     1860  trainable.h              training somebody else's model
- *     1899  trainer.h                change the weights of a model so that it predicts given texts better
- *     2221  predict.h                a training that is watched, and moved along where it goes anyway
- *     2443  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2521  learn.h                  an adapter is told something, and can be made to forget it
- *     2600  session.h                a conversation
- *     2685  abi.h                    is the library that runs the one that its caller was made for?
+ *      344  base.h                   version, linkage, results, errors, allocator, log
+ *      474  runtime.h                what models and sessions share: memory, log, worker threads
+ *      545  quant.h                  names, sizes, encode, decode
+ *      647  gguf.h                   what is in a model file, and writing one
+ *      852  tokenizer.h              text to tokens and back
+ *     1023  chat.h                   templates that make a prompt of a conversation
+ *     1153  grammar.h                answers with a form
+ *     1253  bpe_trainer.h            a vocabulary from raw text
+ *     1325  train_data.h             batches out of texts, tokens or conversations
+ *     1434  model.h                  load, describe
+ *     1517  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1651  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1754  sampler.h                from logits to the next token
+ *     1831  shape.h                  models from nothing
+ *     1864  trainable.h              training somebody else's model
+ *     1903  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2225  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2447  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2525  learn.h                  an adapter is told something, and can be made to forget it
+ *     2604  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2746  session.h                a conversation
+ *     2878  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2774  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     2878  macros.h                 what compilers call things, and the macros that every room uses
- *     2963  base.c                   what every room uses: results, errors, checked sizes
- *     3044  fpenv.c                  the floating-point environment at the border of the library
- *     3273  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3319  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3398  fma.c                    a * b + c with one rounding
- *     3438  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3519  decimal.c                doubles as text, the same in every locale
- *     3651  thread.c                 atomics, threads, and the worker pool
- *     4148  cpu.c                    what this processor and its operating system can do
- *     4271  hash.c                   where a name belongs in a table
- *     4373  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4411  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4499  grow.c                   arrays that grow
- *     4523  stack.c                  how much of the thread's stack a recursion may take
- *     4571  device.c                 which GPU a runtime uses
- *     4687  lifetime.c               creates and ends runtimes
- *     4842  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5083  output.c                 a file that is written
- *     5603  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5641  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    73690  end.h                    closes what core/begin opened
+ *     2968  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3072  macros.h                 what compilers call things, and the macros that every room uses
+ *     3157  base.c                   what every room uses: results, errors, checked sizes
+ *     3238  fpenv.c                  the floating-point environment at the border of the library
+ *     3467  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3513  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3592  fma.c                    a * b + c with one rounding
+ *     3632  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3713  decimal.c                doubles as text, the same in every locale
+ *     3845  thread.c                 atomics, threads, and the worker pool
+ *     4342  cpu.c                    what this processor and its operating system can do
+ *     4465  hash.c                   where a name belongs in a table
+ *     4567  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4605  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4693  grow.c                   arrays that grow
+ *     4717  stack.c                  how much of the thread's stack a recursion may take
+ *     4765  device.c                 which GPU a runtime uses
+ *     4881  lifetime.c               creates and ends runtimes
+ *     5036  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5277  output.c                 a file that is written
+ *     5797  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5835  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    74841  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6075  names.c                  names that must differ, found by hash
- *     6172  value.c                  the 13 types of metadata values and their items
- *     6320  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6531  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     6868  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7388  write.c                  makes a GGUF file
+ *     6269  names.c                  names that must differ, found by hash
+ *     6366  value.c                  the 13 types of metadata values and their items
+ *     6514  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6725  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7062  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7582  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8102  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8221  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8556  floats.c                 the types that are plain numbers
- *     8596  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8795  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9031  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9179  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9453  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9578  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9657  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8296  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8415  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8750  floats.c                 the types that are plain numbers
+ *     8790  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     8989  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9225  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9373  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9647  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9772  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9851  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     9882  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    10833  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    10953  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11227  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11694  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12196  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12398  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12493  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13030  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13254  tokenizer/bpe.c          the merging
- *    13667  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13752  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14138  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14389  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14547  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14789  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15584  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    15980  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16364  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16706  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17547  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18403  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    18915  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    18955  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19198  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19509  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19555  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19716  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    19918  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20054  jinja/test.c             what follows 'is', and the functions that every template has
- *    20256  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20570  jinja/parse.c            tokens to a tree
- *    21278  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21585  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22168  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22382  chat.c                   a conversation as the variables that chat templates expect
- *    22598  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22770  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23188  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    23652  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24008  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24254  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    24721  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25210  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    25587  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    25964  grammar/rules.c          the form in which rules are matched
- *    26420  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    26924  grammar/match.c          where a text stands in a grammar
- *    27415  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    27743  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10076  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11027  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11147  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11421  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11888  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12390  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12592  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12687  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13224  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13448  tokenizer/bpe.c          the merging
+ *    13861  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    13946  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14332  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14583  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14741  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    14983  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15778  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16174  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16558  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16900  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17741  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18597  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19109  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19149  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19392  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19703  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19749  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19910  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20112  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20248  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20450  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20764  jinja/parse.c            tokens to a tree
+ *    21472  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21779  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22362  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22576  chat.c                   a conversation as the variables that chat templates expect
+ *    22792  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    22964  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23382  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    23846  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24202  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24448  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    24915  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25404  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    25781  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26158  grammar/rules.c          the form in which rules are matched
+ *    26614  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27118  grammar/match.c          where a text stands in a grammar
+ *    27609  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    27937  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28240  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    29303  backend.c                the seam between models and devices: one table of functions that every back en...
- *    29420  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    29536  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    29632  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    29824  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    29853  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    29891  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30019  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    30765  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    30994  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    31335  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    31373  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    31509  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    31580  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    31684  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32155  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    32613  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    32996  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33225  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    33981  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34181  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35245  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    35894  cpu/int/select.c         the table of integer-block kernels
- *    35954  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36030  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41144  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    43680  cpu/select.c             the kernels of an instruction set
- *    43733  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44141  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    44441  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    44483  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45144  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    45400  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    45591  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    45654  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28434  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    29497  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    29614  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    29730  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    29826  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30018  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30047  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30085  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30213  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    30959  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31188  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    31529  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    31567  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    31703  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    31774  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    31878  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32349  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    32807  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33190  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33419  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34175  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34375  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35439  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36088  cpu/int/select.c         the table of integer-block kernels
+ *    36148  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36224  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41338  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    43874  cpu/select.c             the kernels of an instruction set
+ *    43927  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44335  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    44635  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    44677  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45338  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    45594  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    45785  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    45848  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    46303  arch.c                   the table of architectures
- *    46429  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    46769  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47142  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    47404  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    47614  adapter_worn.c           the copy of an adapter that passes on the host read
- *    47826  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    48319  back.c                   the steps of a backward pass that several parts take
- *    48514  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    48759  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    48854  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49168  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    49307  parts/experts.c          a mixture of experts (Shazeer et al
- *    49690  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    49799  net.c                    which parts the layers of a model have, and which tensors
- *    49973  unused.c                 tensors of the file that the model is not computed with
- *    50147  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    50196  forward.c                one pass of a batch through any model, over the op table
- *    50468  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51067  place.c                  which layers run where
- *    51336  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    51422  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    51710  adapter_make.c           adapters from nothing, and what they are
- *    51960  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    46497  arch.c                   the table of architectures
+ *    46623  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    46963  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47336  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    47598  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    47808  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48020  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    48513  back.c                   the steps of a backward pass that several parts take
+ *    48708  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    48953  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49048  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49362  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    49501  parts/experts.c          a mixture of experts (Shazeer et al
+ *    49884  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    49993  net.c                    which parts the layers of a model have, and which tensors
+ *    50167  unused.c                 tensors of the file that the model is not computed with
+ *    50341  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    50390  forward.c                one pass of a batch through any model, over the op table
+ *    50662  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51261  place.c                  which layers run where
+ *    51530  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    51616  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    51904  adapter_make.c           adapters from nothing, and what they are
+ *    52154  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    52245  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    52593  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    52971  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    53276  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    53364  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    54237  adapters.c               a sequence puts adapters on, and takes them off
- *    54353  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    54720  next.c                   the next token of a sequence
- *    54825  plan.c                   the bytes of a model and a context before they are loaded
- *    54946  dialog.c                 the messages of a conversation, and the prompt that they make
- *    55137  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    52439  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    52787  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53165  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    53470  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    53558  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    54435  adapters.c               a sequence puts adapters on, and takes them off
+ *    54551  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    54918  next.c                   the next token of a sequence
+ *    55024  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    55599  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    55867  plan.c                   the bytes of a model and a context before they are loaded
+ *    55988  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    56176  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    56355  session.c                a conversation: a dialog, and the stream that answers it
  *
  *   src/train: training
- *    55789  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    55828  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    55893  documents.c              the texts of a corpus, one document after the other
- *    56132  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    56326  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    56826  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    57136  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    57450  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    57825  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    58282  shape.c                  models from nothing
- *    58599  schedule.c               the learning rate of a step
- *    58645  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    59161  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    59213  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    59665  format.c                 the number format of a training: to what the operands of its products are roun...
- *    59765  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    59803  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    60338  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    60523  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    60592  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    60629  own.c                    somebody else's model as an objective (api/trainable.h)
- *    60813  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    61606  lesson.c                 examples as tokens, and the batches of a step
- *    61965  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    62195  export.c                 the weights of a trainer as a model file
- *    62443  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    62555  checkpoint.c             everything that a training goes on with, in a file
- *    63449  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    64041  picture.c                the curve of a run as an SVG.
+ *    56935  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    56974  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    57039  documents.c              the texts of a corpus, one document after the other
+ *    57278  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    57472  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    57972  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    58282  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    58596  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    58971  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    59428  shape.c                  models from nothing
+ *    59745  schedule.c               the learning rate of a step
+ *    59791  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    60307  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    60359  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    60811  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    60911  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    60949  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    61484  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    61669  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    61738  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    61775  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    61959  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    62752  lesson.c                 examples as tokens, and the batches of a step
+ *    63116  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    63346  export.c                 the weights of a trainer as a model file
+ *    63594  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    63706  checkpoint.c             everything that a training goes on with, in a file
+ *    64600  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    65192  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    64878  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    64924  panel.c                  values of many ticks side by side, and products with them
- *    65047  gru.c                    a gated recurrent cell (Cho et al
- *    65128  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    65218  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    65278  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    65478  member.c                 the weights of one world model: how large, where, and how they begin
- *    65579  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    65802  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    65934  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    66113  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    66377  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    66551  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    66750  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    66853  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    67142  law.c                    the curve that the loss follows over many windows,
- *    67416  calibration.c            predictions that say how sure they are, held to what then happened
- *    67596  monitor.c                whether a run goes astray, and what should be done about it
- *    67848  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    67908  bandit.c                 which arm is worth it now
- *    68146  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    68290  phases.c                 which phase the next step belongs to, and for how long
- *    68529  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    68883  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    68952  residuals.c              what predictions got wrong
- *    69202  corrector.c              takes away what predicted coefficients get wrong again and again
- *    69361  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    69455  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    69553  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    69735  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    69823  plateau.c                whether a run stands still
- *    69908  horizons.c               how far ahead predictions are good for anything
- *    69997  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    70050  ramp.c                   how many batches a step should add up
- *    70115  tuning.c                 what could be made better while a run goes on
- *    70259  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    70374  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    70755  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    71082  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    71279  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    71618  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    71909  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    71984  moves.c                  how weights are moved, by each of the ways
- *    72190  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    72358  audit.c                  what a move is really worth: a trial
- *    72497  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    72772  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    72824  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    73229  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    66029  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    66075  panel.c                  values of many ticks side by side, and products with them
+ *    66198  gru.c                    a gated recurrent cell (Cho et al
+ *    66279  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    66369  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    66429  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    66629  member.c                 the weights of one world model: how large, where, and how they begin
+ *    66730  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    66953  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    67085  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    67264  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    67528  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    67702  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    67901  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    68004  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    68293  law.c                    the curve that the loss follows over many windows,
+ *    68567  calibration.c            predictions that say how sure they are, held to what then happened
+ *    68747  monitor.c                whether a run goes astray, and what should be done about it
+ *    68999  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    69059  bandit.c                 which arm is worth it now
+ *    69297  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    69441  phases.c                 which phase the next step belongs to, and for how long
+ *    69680  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    70034  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    70103  residuals.c              what predictions got wrong
+ *    70353  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    70512  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    70606  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    70704  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    70886  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    70974  plateau.c                whether a run stands still
+ *    71059  horizons.c               how far ahead predictions are good for anything
+ *    71148  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    71201  ramp.c                   how many batches a step should add up
+ *    71266  tuning.c                 what could be made better while a run goes on
+ *    71410  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    71525  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    71906  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    72233  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    72430  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    72769  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    73060  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    73135  moves.c                  how weights are moved, by each of the ways
+ *    73341  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    73509  audit.c                  what a move is really worth: a trial
+ *    73648  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    73923  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    73975  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    74380  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2597,9 +2601,153 @@ HYBRID_API hybrid_result hybrid_adapter_rollback(hybrid_adapter *adapter, hybrid
 #endif
 #ifndef HYBRID_NO_TEXT
 
+/* ==== begin src/api/stream.h ==== */
+/* ---- engine: prompts and streams: from messages to token ids, from a sequence to pieces of text ----------------- */
+
+/* What hybrid_session is made of, for programs that keep their own conversations, or none:
+ *
+ *     hybrid_ids ids = { 0 };
+ *     hybrid_chat_message talk[] = { { "system", "Be brief." }, { "user", "Hello!" } };
+ *     hybrid_prompt(model, &(hybrid_prompt_desc){ .messages = talk, .n_messages = 2 }, &ids, &err);
+ *     hybrid_stream_begin(stream, ids.data, ids.n, &err);
+ *     while (!hybrid_stream_next(stream, &piece, &err) && piece.size) fputs(piece.text, stdout);
+ */
+
+/* Token ids that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again;
+ * end with hybrid_ids_free. After a failure it is empty. */
+typedef struct hybrid_ids {
+    int32_t *data;
+    size_t n;
+    size_t capacity; /* yours to read only, like runtime: where the memory is from */
+    hybrid_runtime *runtime;
+} hybrid_ids;
+
+/* Gives the memory back and makes ids zero again. NULL is fine. */
+HYBRID_API void hybrid_ids_free(hybrid_ids *ids);
+
+typedef struct hybrid_prompt_desc {
+    const hybrid_chat_message *messages; /* a model without a template gets "User: ...", "Assistant: ..." lines */
+    size_t n_messages;
+    const char *text;      /* instead of messages: plain text without a template, zero-terminated */
+    bool follows;          /* text only: it goes on after other tokens, so nothing begins it */
+    const char *answer;    /* begins the assistant's answer, which goes on from there; NULL: it begins with nothing */
+    bool no_answer;        /* the prompt ends with the last message, and does not open the assistant's turn */
+    const char *tools;     /* as in hybrid_chat_desc: a JSON array of tool definitions, */
+    const char *variables; /* and a JSON object with more variables: {"enable_thinking": false} */
+    int64_t now;           /* and these */
+    int32_t utc_offset;
+    hybrid_template_limits limits;
+} hybrid_prompt_desc;
+
+/* The token ids of a conversation in the model's own template, or of plain text: BOS where the model wants one and the
+ * template has not written it (never twice), no EOS at the end of text that is to go on. A system message that the
+ * template refuses or drops goes before the first user message (hybrid_chat_desc.merge_system).
+ * Errors: INVALID (a NULL, a role that a model without template does not know, no token at all), those of
+ * hybrid_chat_render and hybrid_tokenize. Thread-safe. */
+HYBRID_API hybrid_result hybrid_prompt(const hybrid_model *model, const hybrid_prompt_desc *desc, hybrid_ids *ids,
+                                       hybrid_error *error);
+
+typedef enum hybrid_stop_reason {
+    HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
+    HYBRID_STOP_END,      /* the model said that it is done */
+    HYBRID_STOP_TEXT,     /* one of the stop texts */
+    HYBRID_STOP_LIMIT,    /* max_tokens */
+    HYBRID_STOP_CONTEXT,  /* the context is full */
+    HYBRID_STOP_ERROR,    /* the last call failed: see hybrid_session_result */
+    HYBRID_STOP_BROKEN    /* it was broken off: hybrid_session_stop, hybrid_stream_stop */
+} hybrid_stop_reason;
+
+/* What a piece of an answer is a part of. */
+typedef enum hybrid_piece_kind {
+    HYBRID_PIECE_ANSWER = 0,
+    HYBRID_PIECE_THINKING, /* for those who want to see how the model got there */
+    HYBRID_PIECE_TOOL_CALL /* for the program, not for the reader */
+} hybrid_piece_kind;
+
+/* A piece of an answer; its memory is the stream's, until the next call with it. */
+typedef struct hybrid_piece {
+    const char *text; /* valid UTF-8, zero-terminated; never NULL */
+    size_t size;      /* bytes of text; 0: nothing to show yet, or the answer has ended */
+    hybrid_piece_kind kind;
+    hybrid_stop_reason stop; /* why the answer ended with this piece; HYBRID_STOP_NONE: it goes on */
+    const int32_t *ids;      /* the tokens that were taken since the last piece, also those that are not shown, */
+    const float *logprobs; /* and ln of the probability that the model gave to each, before the sampler changed it; NULL
+                              unless asked for (hybrid_stream_desc.logprobs) */
+    size_t n_ids;
+} hybrid_piece;
+
+typedef struct hybrid_stream_desc {
+    int32_t seq;                 /* the sequence of the context that is the stream's alone; -1: the first free one */
+    int32_t max_positions;       /* that it may fill; 0: n_ctx */
+    hybrid_sampler_desc sampler; /* zero: greedy */
+    int32_t max_tokens;          /* per answer; 0: until the model ends it or the context is full */
+    const char *const *stops;    /* texts that end an answer; they are not shown */
+    size_t n_stops;
+    bool logprobs; /* pieces carry them; each costs a walk over all logits */
+} hybrid_stream_desc;
+
+typedef struct hybrid_stream_info {
+    hybrid_stop_reason stop;
+    int32_t seq, n_max;         /* its sequence; positions that it may fill */
+    int32_t n_used;             /* tokens of it that are in the cache */
+    int32_t n_prompt, n_cached; /* tokens of the last prompt, and how many of them needed no computing: they were in
+                                 * the cache, or were forked from another sequence of the context */
+    int32_t n_generated;        /* tokens of the last answer */
+    uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
+} hybrid_stream_info;
+
+/* A sequence of a context, its sampler, and the text that comes out of it. Several streams may share one context, in
+ * one thread: they are computed together where they run together, and a beginning that they have in common (32 tokens
+ * or more) is computed and stored once, whichever of them had it first. The context must outlive them; its sequences
+ * that belong to streams, and its batch while one runs, are not to be touched by other calls. */
+typedef struct hybrid_stream hybrid_stream;
+
+/* desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens), those of
+ * hybrid_sampler_create, MEMORY. All memory is taken here, but for that of grammars. */
+HYBRID_API hybrid_result hybrid_stream_create(hybrid_context *context, const hybrid_stream_desc *desc,
+                                              hybrid_stream **stream, hybrid_error *error);
+HYBRID_API void hybrid_stream_destroy(hybrid_stream *stream);
+
+/* Makes n token ids the content of the sequence, and begins an answer after them; nothing is computed yet. What the
+ * cache holds of them already is kept. An answer that still runs is broken off.
+ * Errors: INVALID (n is 0, a bad id), CONTEXT_FULL (n is not below n_max); the stream is as it was. */
+HYBRID_API hybrid_result hybrid_stream_begin(hybrid_stream *stream, const int32_t *ids, size_t n, hybrid_error *error);
+
+/* The next piece. An empty one: the answer has ended, piece->stop says why. When it fails, another call tries again,
+ * and the text will be the same. */
+HYBRID_API hybrid_result hybrid_stream_next(hybrid_stream *stream, hybrid_piece *piece, hybrid_error *error);
+
+/* The same in slices: works for about budget_us microseconds, on the prompt and on the answer alike, and returns with
+ * a piece as soon as there is one (else with an empty one, and piece->stop is HYBRID_STOP_NONE). The text is that of
+ * hybrid_stream_next, bit for bit. */
+HYBRID_API hybrid_result hybrid_stream_step(hybrid_stream *stream, uint64_t budget_us, hybrid_piece *piece,
+                                            hybrid_error *error);
+
+/* Breaks the answer off, at any moment, also inside the prompt. What was computed stays in the cache. */
+HYBRID_API void hybrid_stream_stop(hybrid_stream *stream);
+
+/* From the next answer on: another sampler (NULL: that of the descriptor again), and another limit (0: that of the
+ * descriptor). Errors: those of hybrid_sampler_create; nothing has changed then. */
+HYBRID_API hybrid_result hybrid_stream_set_sampler(hybrid_stream *stream, const hybrid_sampler_desc *sampler,
+                                                   int32_t max_tokens, hybrid_error *error);
+
+/* All tokens of the sequence and of the batch: *n of them, of the last prompt and of its answer. Valid until the next
+ * call. */
+HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t *n);
+HYBRID_API void hybrid_stream_describe(const hybrid_stream *stream, hybrid_stream_info *info);
+
+#ifndef HYBRID_NO_GRAMMAR
+/* Answers that begin from now on are texts of this grammar; as hybrid_session_set_grammar says it. */
+HYBRID_API hybrid_result hybrid_stream_set_grammar(hybrid_stream *stream, const hybrid_grammar *grammar,
+                                                   hybrid_error *error);
+#endif
+/* ==== end src/api/stream.h ==== */
+
 /* ==== begin src/api/session.h ==== */
 /* ---- easy: a conversation ---------------------------------------------------------------------------------------- */
 
+/* A stream and a dialog: the messages of a conversation, of which hybrid_prompt makes the ids that the stream goes on
+ * from. */
 typedef struct hybrid_session hybrid_session;
 
 typedef struct hybrid_session_desc {
@@ -2609,16 +2757,18 @@ typedef struct hybrid_session_desc {
     const char *const *stops;    /* texts that end an answer; they are not shown */
     size_t n_stops;
     hybrid_context_desc context; /* n_seq and n_logits are the session's business */
+    /* Instead of a context of its own: one that it shares with other sessions, in one thread, and that outlives them.
+     * It takes the first sequence that no stream has. What conversations begin with in common (a long system prompt) is
+     * computed and stored once. n_candidates, where there is a GPU, must be 0 or fit all their samplers. */
+    hybrid_context *context_shared;
+    int32_t max_positions; /* of a shared context that this session may fill; 0: all n_ctx */
+    /* A conversation that no longer fits drops its oldest messages until it takes at most this share of the positions,
+     * so that not every turn that follows drops some, and computes all others again. 0: 0.5; at most 1: only as many as
+     * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */
+    float keep;
+    bool logprobs; /* pieces carry log-probabilities (hybrid_piece) */
+    void *user;    /* yours: hybrid_session_user gives it back */
 } hybrid_session_desc;
-
-typedef enum hybrid_stop_reason {
-    HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
-    HYBRID_STOP_END,      /* the model said that it is done */
-    HYBRID_STOP_TEXT,     /* one of the stop texts */
-    HYBRID_STOP_LIMIT,    /* max_tokens */
-    HYBRID_STOP_CONTEXT,  /* the context is full */
-    HYBRID_STOP_ERROR     /* the last call failed: see hybrid_session_result */
-} hybrid_stop_reason;
 
 typedef struct hybrid_session_info {
     hybrid_stop_reason stop;
@@ -2629,7 +2779,7 @@ typedef struct hybrid_session_info {
     int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
 
-/* A session belongs to one thread at a time. desc may be NULL. */
+/* A session belongs to one thread at a time, and so do all sessions that share a context. desc may be NULL. */
 HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc,
                                                hybrid_session **session, hybrid_error *error);
 HYBRID_API void hybrid_session_destroy(hybrid_session *session);
@@ -2645,14 +2795,57 @@ HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char 
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
 
+/* How one answer is made. Zero: as the session makes its answers. */
+typedef struct hybrid_answer_desc {
+    const hybrid_sampler_desc *sampler; /* another sampler, of its own seed; NULL: that of the session goes on */
+    int32_t max_tokens;                 /* 0: the session's */
+    const char *begin; /* the answer begins with this text, as if the model had said it; it is no piece, but a part of
+                          the message. NULL: nothing */
+    const char *variables; /* of the template, a JSON object: {"enable_thinking": false} */
+    const char *tools;     /* a JSON array of tool definitions */
+} hybrid_answer_desc;
+
+/* hybrid_session_say with settings for this answer alone; how may be NULL. text NULL: nobody says anything, and the
+ * messages that are there are answered (after hybrid_session_add, _edit or _cut). */
+HYBRID_API hybrid_result hybrid_session_answer(hybrid_session *session, const char *text,
+                                               const hybrid_answer_desc *how);
+
 /* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or,
  * with a result that is not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text
  * will be the same. */
 HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 
-/* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
+/* The same for a frame of a program: works for about budget_us microseconds, on the prompt and on the answer alike, and
+ * returns as soon as there is a piece. piece->size 0 and piece->stop HYBRID_STOP_NONE: not yet, call again in the next
+ * frame. The text is that of hybrid_session_next, bit for bit.
+ *
+ *     while (frame() && !hybrid_session_step(npc, 2000, &piece) && !piece.stop) show(piece.text);
+ */
+HYBRID_API hybrid_result hybrid_session_step(hybrid_session *session, uint64_t budget_us, hybrid_piece *piece);
+
+/* Breaks the answer off, at any moment, also inside the prompt: what was shown of it stays as its message. */
+HYBRID_API void hybrid_session_stop(hybrid_session *session);
+
+/* Of the last call that starts, delivers or changes something: HYBRID_OK, or why it failed, with the sentence. error
+ * may be NULL. */
 HYBRID_API hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error);
 HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info);
+HYBRID_API void *hybrid_session_user(const hybrid_session *session);
+
+/* ---- the messages of a conversation; those of hybrid_session_complete are none ---- */
+
+/* How many there are, with the system prompt, and with what was shown of the last answer. */
+HYBRID_API size_t hybrid_session_count(const hybrid_session *session);
+/* Message i: its role ("system", "user", "assistant", "tool") and its text, valid until the next call; both NULL when
+ * there is no such message. */
+HYBRID_API hybrid_chat_message hybrid_session_message(const hybrid_session *session, size_t i);
+/* Adds a message without an answer. Errors of these three: INVALID (no such role or message), MEMORY; nothing has
+ * changed then, else an answer that runs is broken off. They compute nothing: the next answer does. */
+HYBRID_API hybrid_result hybrid_session_add(hybrid_session *session, const char *role, const char *text);
+/* Another text for message i. */
+HYBRID_API hybrid_result hybrid_session_edit(hybrid_session *session, size_t i, const char *text);
+/* Keeps the first n messages. */
+HYBRID_API hybrid_result hybrid_session_cut(hybrid_session *session, size_t n);
 
 #ifndef HYBRID_NO_GRAMMAR
 /* Answers that begin from now on (hybrid_session_say, _complete) are texts of this grammar, whatever the model would
@@ -2715,7 +2908,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #define HYBRID_STRUCTS_TEXT(X) \
         X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_template_desc) \
         X(hybrid_template_limits) X(hybrid_render_desc) X(hybrid_chat_message) X(hybrid_chat_desc) \
-        X(hybrid_session_desc) X(hybrid_session_info)
+        X(hybrid_ids) X(hybrid_prompt_desc) X(hybrid_piece) X(hybrid_stream_desc) X(hybrid_stream_info) \
+        X(hybrid_session_desc) X(hybrid_session_info) X(hybrid_answer_desc)
 #endif
 #if defined(HYBRID_NO_TEXT) || defined(HYBRID_NO_GRAMMAR)
     #define HYBRID_STRUCTS_GRAMMAR(X)
@@ -2769,7 +2963,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a41c0cf64a42d1fd"
+#define HYBRID__SOURCE_ID "313763d4fb30359e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -53378,6 +53572,8 @@ typedef struct hyb_progress {
     hyb_batch chunk;
 } hyb_progress;
 
+struct hybrid_stream;
+
 struct hybrid_context {
     hybrid_model *model;
     hybrid_runtime *rt;
@@ -53402,6 +53598,8 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    struct hybrid_stream *streams; /* those of its sequences (stream.c), and for all of them: */
+    uint64_t streams_clock, streams_us, streams_in_use; /* turns; microseconds of this decode; a call is under way */
     void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
     char *memory;                   /* everything else */
 };
@@ -54820,6 +55018,850 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
 }
 /* ==== end src/infer/next.c ==== */
 HYB_TEPID_END
+#ifndef HYBRID_NO_TEXT
+HYB_TEPID_BEGIN
+
+/* ==== begin src/infer/stream.c ==== */
+/* infer/stream: one sequence of a context, the sampler that chooses its tokens, and the text that comes out of them.
+ *
+ *     begin     ids are what the sequence is to hold; nothing is computed
+ *     queue     what the cache does not have of them goes into the batch (streams.c)
+ *     harvest   the decode is done: the next token is chosen (streams.c)
+ *     absorb    the token becomes text, and goes behind the ids
+ *
+ * Everything that can fail comes before a token is absorbed, so that a call that failed can be made again. */
+
+struct hybrid_stream {
+    hybrid_model *model;
+    hybrid_runtime *rt;
+    hybrid_context *ctx;
+    hybrid_stream *next; /* of the context */
+    int32_t seq;
+    hybrid_sampler *sampler;            /* of the last answer: one of the next two */
+    hybrid_sampler *own, *other, *made; /* the descriptor's; one that came later; and the next of those, or NULL */
+    bool other_next;                    /* the next answer takes what came later */
+    hybrid_stop_matcher *stops;
+#ifndef HYBRID_NO_GRAMMAR
+    hybrid_lexicon *lexicon;          /* made when a grammar is asked for the first time */
+    hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
+    hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
+    hybrid_grammar *form_grammar, *once_grammar; /* those that were made for one answer */
+#endif
+    hybrid_utf8_stream utf8;
+    int32_t *ids;    /* what the sequence is to hold: n_ids, n_max at most, and room for one more */
+    float *logprobs; /* of those that were generated, in the same places; NULL: not asked for */
+    int32_t n_ids, n_max;
+    int32_t n_same;          /* the cache has so many of them, unless it has been cut since */
+    int32_t n_queued;        /* so many of them are in the batch */
+    bool queued_last, stale; /* the last of them is; the answer that they were queued for was broken off */
+    int32_t length_before;   /* of the sequence, before it was queued */
+    int32_t chosen;          /* the next token, -1: not yet known */
+    float chosen_logprob;
+    hybrid_error why;              /* why none was chosen, until it is told */
+    int32_t piece_from, piece_end; /* tokens of the piece */
+    char *piece;
+    size_t piece_size; /* room for all the text that one token can complete */
+    int32_t own_max_tokens, next_max_tokens, max_tokens;
+    bool prompt_pending, fresh; /* the prompt is not computed; nor is any of it */
+    bool running;
+    uint64_t last_used; /* by the clock of the context's streams */
+    uint64_t in_use;    /* a call is under way: callbacks may not begin another */
+    hybrid_stream_info info;
+};
+
+/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ----------- */
+
+/* Streams of one context change each other's sequences: one call at a time for all of them. */
+static hybrid_result hyb_stream_enter(hybrid_stream *s, const char *function, hybrid_error *error)
+{
+    if (hyb_busy(s->in_use) || hyb_busy(s->ctx->streams_in_use) || hyb_busy(s->ctx->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the stream is in use: one of its callbacks called it again",
+                        function);
+    s->in_use = s->ctx->streams_in_use = hyb_process();
+    return HYBRID_OK;
+}
+static void hyb_stream_leave(hybrid_stream *s) { s->in_use = s->ctx->streams_in_use = 0; }
+
+/* ---- the form of an answer -------------------------------------------------------------------------------------- */
+
+#ifdef HYBRID_NO_GRAMMAR
+static void hyb_stream_form_end(hybrid_stream *s) { HYB_UNUSED(s); }
+static void hyb_stream_form_begin(hybrid_stream *s) { HYB_UNUSED(s); }
+static bool hyb_stream_form_complete(const hybrid_stream *s)
+{
+    HYB_UNUSED(s);
+    return false;
+}
+static hybrid_result hyb_stream_form_mask(hybrid_stream *s, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(id);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+#else
+static void hyb_stream_form_end(hybrid_stream *s)
+{
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    hybrid_matcher_destroy(s->form);
+    hybrid_grammar_destroy(s->form_grammar);
+    hybrid_lexicon_destroy(s->lexicon);
+}
+
+static void hyb_stream_form_begin(hybrid_stream *s)
+{
+    hybrid_sampler_set_mask(s->sampler, NULL, 0);
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
+    hybrid_grammar_destroy(s->form_grammar);
+    s->form = s->once ? s->once : s->next_form;
+    s->form_grammar = s->once_grammar;
+    s->once = NULL;
+    s->once_grammar = NULL;
+    hybrid_matcher_reset(s->form);
+}
+
+static bool hyb_stream_form_complete(const hybrid_stream *s) { return s->form && hyb_matcher_complete(s->form); }
+
+/* The sampler chooses among what the form allows. */
+static hybrid_result hyb_stream_form_mask(hybrid_stream *s, hybrid_error *error)
+{
+    const uint32_t *mask = NULL;
+    size_t n = 0;
+    hybrid_result r = s->form ? hybrid_matcher_mask(s->form, s->lexicon, &mask, &n, error) : HYBRID_OK;
+    if (!r) hybrid_sampler_set_mask(s->sampler, mask, n);
+    return r;
+}
+
+static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid_error *error)
+{
+    return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
+}
+
+/* A matcher of a grammar, and a lexicon if there is none yet. */
+static hybrid_result hyb_stream_form(hybrid_stream *s, const hybrid_grammar *grammar, hybrid_matcher **form,
+                                     hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    hybrid_lexicon *lexicon = s->lexicon;
+    hybrid_result r = HYBRID_OK;
+    if (!lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
+    if (!r) r = hybrid_matcher_create(grammar, form, error);
+    if (r && lexicon != s->lexicon)
+        hybrid_lexicon_destroy(lexicon);
+    else
+        s->lexicon = lexicon;
+    return r;
+}
+
+static hybrid_result hyb_stream_set_grammar(hybrid_stream *s, const hybrid_grammar *grammar, hybrid_error *error)
+{
+    hybrid_matcher *form = NULL;
+    hybrid_result r = grammar ? hyb_stream_form(s, grammar, &form, error) : HYBRID_OK;
+    if (r) return r;
+    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
+    s->next_form = form;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_set_grammar,
+           (hybrid_stream * stream, const hybrid_grammar *grammar, hybrid_error *error), (stream, grammar, error))
+{
+    hybrid_result r;
+    if (!stream) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_set_grammar: stream is NULL");
+    if ((r = hyb_stream_enter(stream, "hybrid_stream_set_grammar", error)) != HYBRID_OK) return r;
+    r = hyb_stream_set_grammar(stream, grammar, error);
+    hyb_stream_leave(stream);
+    return r;
+}
+#endif
+
+/* ---- creation --------------------------------------------------------------------------------------------------- */
+
+/* Nothing of the stream is in the batch afterwards, or it does not count. */
+static void hyb_stream_unqueue(hybrid_stream *s)
+{
+    hybrid_context *c = s->ctx;
+    if (!s->n_queued) return;
+    if (c->n_entries == 1 && c->entries[0].seq == s->seq) {
+        hyb_batch_give_up(c);
+        s->n_queued = 0;
+    } else
+        s->stale = true;
+}
+
+static void hyb_stream_free(hybrid_stream *s)
+{
+    hybrid_runtime *rt = s->rt;
+    hybrid_stream **at = &s->ctx->streams;
+    hyb_stream_unqueue(s);
+    while (*at && *at != s) at = &(*at)->next;
+    if (*at) {
+        *at = s->next;
+        if (s->stale) hyb_batch_give_up(s->ctx); /* the others' tokens are queued again */
+        if (s->stale)
+            for (at = &s->ctx->streams; *at; at = &(*at)->next) (*at)->n_queued = 0;
+        hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
+    }
+    hybrid_sampler_destroy(s->own);
+    hybrid_sampler_destroy(s->other);
+    hybrid_sampler_destroy(s->made);
+    hybrid_stop_matcher_destroy(s->stops);
+    hyb_stream_form_end(s);
+    hyb_free(rt, s->ids);
+    hyb_free(rt, s->logprobs);
+    hyb_free(rt, s->piece);
+    hyb_free(rt, s);
+}
+
+HYB_BORDER_VOID(hybrid_stream_destroy, (hybrid_stream * stream), (stream))
+{
+    hybrid_context *c;
+    hybrid_error error;
+    if (!stream) return;
+    c = stream->ctx;
+    if (hyb_stream_enter(stream, "hybrid_stream_destroy", &error)) {
+        hyb_log(stream->rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", error.message);
+        return;
+    }
+    hyb_stream_free(stream);
+    c->streams_in_use = 0;
+}
+
+/* The caller's stop texts, and for models without a template the head of the next turn. */
+static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc *desc, size_t *longest,
+                                      hybrid_error *error)
+{
+    static const char turn[] = "\nUser:";
+    const size_t extra = hybrid_model_template(s->model) == NULL;
+    hybrid_string *list = (hybrid_string *)hyb_calloc(s->rt, desc->n_stops + extra, sizeof *list);
+    hybrid_result r;
+    size_t i;
+    if (!list) return hyb_fail_memory(error, (desc->n_stops + extra) * sizeof *list);
+    for (i = 0; i < desc->n_stops; i++) {
+        list[i].data = desc->stops[i];
+        list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
+    }
+    if (extra) {
+        list[i].data = turn;
+        list[i].size = sizeof turn - 1;
+    }
+    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
+    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    hyb_free(s->rt, list);
+    return r;
+}
+
+/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
+ * token has been chosen. */
+static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const int32_t n_vocab = hybrid_vocab_size(tok);
+    hybrid_string safe;
+    size_t size = 0;
+    hybrid_result r;
+    int32_t which, id;
+    for (id = 0; id < n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
+    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
+    s->piece_size =
+        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
+    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
+    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
+        return r; /* the matcher's memory has grown, and stays */
+    hybrid_stop_matcher_reset(s->stops);
+    return HYBRID_OK;
+}
+
+static hybrid_stream *hyb_stream_of(const hybrid_context *c, int32_t seq)
+{
+    hybrid_stream *s = c->streams;
+    while (s && s->seq != seq) s = s->next;
+    return s;
+}
+
+static hybrid_result hyb_stream_seq(hybrid_stream *s, int32_t seq, hybrid_error *error)
+{
+    hybrid_context *c = s->ctx;
+    hybrid_result r;
+    for (s->seq = HYB_MAX(seq, 0); seq < 0 && s->seq < c->desc.n_seq && hyb_stream_of(c, s->seq); s->seq++) {}
+    if (s->seq == c->desc.n_seq && seq < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "all %d sequences of the context belong to streams: raise n_seq, or destroy one of them",
+                        c->desc.n_seq);
+    if ((r = hyb_check_seq(c, s->seq, error)) != HYBRID_OK) return r;
+    if (hyb_stream_of(c, s->seq))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d belongs to another stream", s->seq);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
+{
+    size_t longest_stop = 0;
+    hybrid_result r;
+    if (desc->max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
+    if (desc->max_positions < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_positions is %d, must not be negative", desc->max_positions);
+    if (desc->n_stops && !desc->stops)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
+                        (unsigned long long)desc->n_stops);
+    if ((r = hyb_stream_seq(s, desc->seq, error)) != HYBRID_OK) return r;
+    s->n_max = s->ctx->desc.n_ctx;
+    if (desc->max_positions) s->n_max = HYB_MIN(s->n_max, desc->max_positions);
+    s->own_max_tokens = s->next_max_tokens = desc->max_tokens;
+    if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->own, error)) != HYBRID_OK) return r;
+    s->sampler = s->own;
+    if ((r = hyb_stream_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_room(s, longest_stop, error)) != HYBRID_OK) return r;
+    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->ids)) ||
+        (desc->logprobs && !(s->logprobs = (float *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->logprobs))))
+        return hyb_fail_memory(error, ((size_t)s->n_max + 1) * sizeof *s->ids);
+    s->chosen = -1;
+    s->info.seq = s->seq;
+    s->info.n_max = s->n_max;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_create,
+           (hybrid_context * context, const hybrid_stream_desc *desc, hybrid_stream **stream, hybrid_error *error),
+           (context, desc, stream, error))
+{
+    hybrid_stream_desc zero;
+    hybrid_stream *s;
+    hybrid_result r;
+    if (stream) *stream = NULL;
+    if (!context || !stream)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_create: %s is NULL",
+                        context ? "stream" : "context");
+    if (hyb_busy(context->streams_in_use) || hyb_busy(context->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_stream_create: the context is in use: one of its callbacks called it again");
+    memset(&zero, 0, sizeof zero);
+    if (!(s = (hybrid_stream *)hyb_calloc(context->rt, 1, sizeof *s))) return hyb_fail_memory(error, sizeof *s);
+    s->ctx = context;
+    s->model = context->model;
+    s->rt = context->rt;
+    context->streams_in_use = hyb_process();
+    r = hyb_stream_build(s, desc ? desc : &zero, error);
+    if (r)
+        hyb_stream_free(s);
+    else {
+        s->next = context->streams;
+        context->streams = s;
+        *stream = s;
+    }
+    context->streams_in_use = 0;
+    return r;
+}
+
+/* ---- the beginning and the end of an answer --------------------------------------------------------------------- */
+
+static hybrid_result hyb_stream_check(const hybrid_stream *s, const int32_t *ids, size_t n, hybrid_error *error)
+{
+    size_t i;
+    if (!n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "there are no tokens to begin with (an empty prompt? give it at least the BOS token)");
+    if (!ids) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_begin: ids is NULL");
+    for (i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= s->model->hp.n_vocab)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "token %llu of the prompt is %d, but the model's tokens are 0..%d", (unsigned long long)i,
+                            ids[i], s->model->hp.n_vocab - 1);
+    if (n < (size_t)s->n_max) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                    "the prompt has %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+                    (unsigned long long)n, s->n_max);
+}
+
+/* The token at `at` of the cache, and those before it, are those of the ids: as many as can be kept. One token at least
+ * must run, for its logits. */
+static int32_t hyb_stream_kept(const hybrid_stream *s)
+{
+    const hyb_state *state = &s->ctx->state;
+    const hyb_seq *seq = &state->seqs[s->seq];
+    const int32_t same = HYB_MIN(HYB_MIN(s->n_same, seq->length), s->n_ids - 1);
+    return hyb_seq_cut_at(state, seq, HYB_MAX(same, 0));
+}
+
+static void hyb_stream_begin_sampler(hybrid_stream *s)
+{
+    if (s->made) {
+        hybrid_sampler_destroy(s->other);
+        s->other = s->made;
+        s->made = NULL;
+    }
+    s->sampler = s->other_next ? s->other : s->own;
+}
+
+/* ids: checked. Cannot fail. */
+static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
+{
+    int32_t same = 0, i;
+    hyb_stream_unqueue(s);
+    while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
+    memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
+    hyb_stream_begin_sampler(s);
+    for (i = s->sampler->position ? same : 0; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
+    s->max_tokens = s->next_max_tokens;
+    s->n_ids = n;
+    s->n_same = HYB_MIN(s->n_same, same);
+    s->n_same = hyb_stream_kept(s);
+    if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], s->n_same);
+    s->chosen = -1;
+    s->why.result = HYBRID_OK;
+    memset(&s->utf8, 0, sizeof s->utf8);
+    hybrid_stop_matcher_reset(s->stops);
+    hyb_stream_form_begin(s);
+    s->running = s->prompt_pending = s->fresh = true;
+    s->piece_from = s->piece_end = n;
+    s->info.stop = HYBRID_STOP_NONE;
+    s->info.n_prompt = n;
+    s->info.n_cached = s->n_same;
+    s->info.n_generated = 0;
+    s->info.prompt_us = s->info.generate_us = 0;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_begin,
+           (hybrid_stream * stream, const int32_t *ids, size_t n, hybrid_error *error), (stream, ids, n, error))
+{
+    hybrid_result r;
+    if (!stream) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_begin: stream is NULL");
+    if ((r = hyb_stream_enter(stream, "hybrid_stream_begin", error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_check(stream, ids, n, error)) == HYBRID_OK) hyb_stream_begin(stream, ids, (int32_t)n);
+    hyb_stream_leave(stream);
+    return r;
+}
+
+/* The answer ends here; what was held back of it is never shown. */
+static void hyb_stream_stop(hybrid_stream *s)
+{
+    if (!s->running) return;
+    hyb_stream_unqueue(s);
+    s->chosen = -1;
+    s->why.result = HYBRID_OK;
+    s->running = false;
+    s->info.stop = HYBRID_STOP_BROKEN;
+}
+
+HYB_BORDER_VOID(hybrid_stream_stop, (hybrid_stream * stream), (stream))
+{
+    hybrid_error error;
+    if (!stream) return;
+    if (hyb_stream_enter(stream, "hybrid_stream_stop", &error)) {
+        hyb_log(stream->rt, HYBRID_LOG_ERROR, "%s; nothing was stopped", error.message);
+        return;
+    }
+    hyb_stream_stop(stream);
+    hyb_stream_leave(stream);
+}
+
+/* Back to the beginning; grammars and settings stay. */
+static void hyb_stream_reset(hybrid_stream *s)
+{
+    hyb_stream_stop(s);
+    hyb_stream_unqueue(s);
+    if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
+    hybrid_sampler_reset(s->own);
+    s->n_ids = s->n_same = 0;
+    s->prompt_pending = false;
+    s->info.stop = HYBRID_STOP_NONE;
+}
+
+/* made: the sampler of the next answers, the stream's from now on; NULL: that of the descriptor. Cannot fail. */
+static void hyb_stream_take_sampler(hybrid_stream *s, hybrid_sampler *made, int32_t max_tokens)
+{
+    hybrid_sampler_destroy(s->made);
+    s->made = made;
+    s->other_next = made != NULL;
+    s->next_max_tokens = max_tokens ? max_tokens : s->own_max_tokens;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_set_sampler,
+           (hybrid_stream * stream, const hybrid_sampler_desc *sampler, int32_t max_tokens, hybrid_error *error),
+           (stream, sampler, max_tokens, error))
+{
+    hybrid_sampler *made = NULL;
+    hybrid_result r;
+    if (!stream) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_set_sampler: stream is NULL");
+    if (max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", max_tokens);
+    if ((r = hyb_stream_enter(stream, "hybrid_stream_set_sampler", error)) != HYBRID_OK) return r;
+    if (sampler) r = hybrid_sampler_create(stream->rt, sampler, &made, error);
+    if (!r) hyb_stream_take_sampler(stream, made, max_tokens);
+    hyb_stream_leave(stream);
+    return r;
+}
+
+/* ---- from a token to a piece ------------------------------------------------------------------------------------ */
+
+/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
+static void hyb_stream_show(hybrid_stream *s, hybrid_string bytes, size_t *at)
+{
+    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+}
+
+/* The answer is over: what was held back is shown, unless a stop text ended it. */
+static void hyb_stream_end(hybrid_stream *s, hybrid_stop_reason stop, size_t *at)
+{
+    if (stop != HYBRID_STOP_TEXT) hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), at);
+    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    s->info.stop = stop;
+    s->running = false;
+}
+
+/* Adds the token after the others if the answer goes on; else returns why it ends. It stands there for the piece in any
+ * case. */
+static hybrid_stop_reason hyb_stream_append(hybrid_stream *s, int32_t id, float logprob)
+{
+    s->ids[s->n_ids] = id;
+    if (s->logprobs) s->logprobs[s->n_ids] = logprob;
+    s->piece_end = s->n_ids + 1;
+    if (s->n_ids == s->n_max) return HYBRID_STOP_CONTEXT;
+    s->n_ids++; /* on a limit it is decoded with the next prompt */
+    return s->max_tokens && s->info.n_generated >= s->max_tokens ? HYBRID_STOP_LIMIT : HYBRID_STOP_NONE;
+}
+
+/* The chosen token becomes text; *at counts the bytes of the piece. Cannot fail. */
+static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const int32_t id = s->chosen;
+    const hybrid_token_type kind = hybrid_token_kind(tok, id);
+    hybrid_string bytes = { NULL, 0 };
+    hybrid_stop_reason stop;
+    int32_t which = -1;
+    s->chosen = -1;
+    if (hybrid_token_is_end(tok, id)) {
+        hyb_stream_end(s, HYBRID_STOP_END, at);
+        return;
+    }
+    hybrid_sampler_accept(s->sampler, id);
+    s->info.n_generated++;
+    if (kind != HYBRID_TOKEN_CONTROL && kind != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
+        bytes = hybrid_token_bytes(tok, id);
+        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
+                                 NULL); /* cannot fail: hyb_stream_room took its memory */
+        hyb_stream_show(s, bytes, at);
+    }
+    stop = hyb_stream_append(s, id, s->chosen_logprob);
+    if (which >= 0) {
+        if (stop != HYBRID_STOP_CONTEXT) s->n_ids--; /* it is not a part of the answer */
+        stop = HYBRID_STOP_TEXT;
+    } else if (!stop && hyb_stream_form_complete(s))
+        stop = HYBRID_STOP_END; /* nothing can follow: the token is decoded with the next prompt */
+    if (stop) hyb_stream_end(s, stop, at);
+}
+
+/* The piece of the last call: at bytes of text. */
+static void hyb_stream_piece(hybrid_stream *s, size_t at, hybrid_piece *piece)
+{
+    memset(piece, 0, sizeof *piece);
+    s->piece[at] = 0;
+    piece->text = s->piece;
+    piece->size = at;
+    piece->stop = s->running ? HYBRID_STOP_NONE : s->info.stop;
+    if (!at && s->running) return; /* tokens wait for their text */
+    piece->ids = s->ids + s->piece_from;
+    piece->logprobs = s->logprobs ? s->logprobs + s->piece_from : NULL;
+    piece->n_ids = (size_t)(s->piece_end - s->piece_from);
+    s->piece_from = s->piece_end;
+}
+
+/* ---- what a stream tells ---------------------------------------------------------------------------------------- */
+
+HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t *n)
+{
+    if (n) *n = stream ? (size_t)stream->n_ids : 0;
+    return stream ? stream->ids : NULL;
+}
+
+static void hyb_stream_describe(const hybrid_stream *s, hybrid_stream_info *info)
+{
+    *info = s->info;
+    info->n_used = s->ctx->state.seqs[s->seq].length;
+}
+
+HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_stream_info *info), (stream, info))
+{
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (stream) hyb_stream_describe(stream, info);
+}
+/* ==== end src/infer/stream.c ==== */
+
+/* ==== begin src/infer/streams.c ==== */
+/* infer/streams: the streams of one context take turns in its batch: which tokens of whom go in, and what becomes of a
+ * decode that is done.
+ *
+ *     stream 0   a b c d e f g h          ids; what the cache has of them: a b c
+ *     stream 1   a b c d e x y            the cache has nothing of it
+ *
+ * Stream 1 takes a b c from stream 0 by a fork, where that saves HYB_FORK_TOKENS or more. Both would compute d e: where
+ * that is as much, stream 1 waits until stream 0 has it, which stops there.
+ *
+ * Between two calls the batch is empty, or a decode of it is under way. */
+
+enum {
+    HYB_FORK_TOKENS = HYB_PAGE,
+    HYB_STREAM_PORTION = 64 /* tokens of a prompt that is computed in slices */
+};
+
+/* ---- beginnings in common --------------------------------------------------------------------------------------- */
+
+/* Tokens that a sequence begins with as the ids of a stream do, and that were read with what the stream wears. */
+static int32_t hyb_seq_common(const hybrid_context *c, const hyb_seq *seq, const hybrid_stream *s)
+{
+    const int32_t most = HYB_MIN(seq->length, s->n_ids - 1), set = c->worn.seq[s->seq];
+    int32_t i = 0;
+    while (i < most && *hyb_seq_id(&c->state, seq, i) == s->ids[i] && c->state.sets[hyb_seq_place(seq, i)] == set) i++;
+    return hyb_seq_cut_at(&c->state, seq, i);
+}
+
+/* Of the tokens of a stream the cache of another one may have more. Returns how many there are then. */
+static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+{
+    hybrid_context *c = s->ctx;
+    const hyb_seq *from = NULL;
+    int32_t most = kept + HYB_FORK_TOKENS, i;
+    for (i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
+        const hyb_seq *seq = &c->state.seqs[i];
+        const int32_t n = i == s->seq || seq->length < most ? 0 : hyb_seq_common(c, seq, s);
+        if (n < most || (from && n == most)) continue;
+        most = n;
+        from = seq;
+    }
+    if (!from) return kept;
+    hyb_seq_share(&c->state, from, &c->state.seqs[s->seq]);
+    hyb_seq_cut(&c->state, &c->state.seqs[s->seq], most);
+    return most;
+}
+
+/* Ids that two streams begin with. */
+static int32_t hyb_streams_common(const hybrid_stream *a, const hybrid_stream *b)
+{
+    const int32_t most = HYB_MIN(a->n_ids, b->n_ids);
+    int32_t i = 0;
+    while (i < most && a->ids[i] == b->ids[i]) i++;
+    return i;
+}
+
+/* ---- into the batch --------------------------------------------------------------------------------------------- */
+
+/* Pages that n more tokens of a sequence take, which shares its last page or not. */
+static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
+{
+    const int32_t open = hyb_seq_open_page(seq);
+    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
+}
+
+static int32_t hyb_streams_pages_queued(const hybrid_context *c)
+{
+    int32_t i, n = 0;
+    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
+    return n;
+}
+
+/* Forgets what the cache has of the stream that has rested longest, as that can be computed again. */
+static bool hyb_streams_make_room(hybrid_context *c, const hybrid_stream *but)
+{
+    hybrid_stream *s, *oldest = NULL;
+    for (s = c->streams; s; s = s->next)
+        if (s != but && !s->running && !s->n_queued && c->state.seqs[s->seq].n_pages &&
+            (!oldest || s->last_used < oldest->last_used))
+            oldest = s;
+    if (!oldest) return false;
+    hyb_seq_cut(&c->state, &c->state.seqs[oldest->seq], 0);
+    return true;
+}
+
+/* Puts what the cache does not have of a stream's tokens into the batch, `most` at most (0: all). CONTEXT_FULL: other
+ * sequences have taken the pages that it needs. */
+static hybrid_result hyb_stream_queue(hybrid_stream *s, int32_t most, hybrid_error *error)
+{
+    hybrid_context *c = s->ctx;
+    hyb_seq *seq = &c->state.seqs[s->seq];
+    int32_t kept = hyb_stream_kept(s), n;
+    hybrid_result r;
+    hyb_seq_cut(&c->state, seq, kept);
+    if (s->prompt_pending) kept = hyb_stream_fork(s, kept);
+    if (s->fresh) s->info.n_cached = kept;
+    n = s->n_ids - kept;
+    if (most && n > most) n = most;
+    while (hyb_streams_pages_queued(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
+        if (!hyb_streams_make_room(c, s))
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "%d more tokens of sequence %d do not fit beside the others: end some of them, or raise "
+                            "n_ctx, which is %d for all",
+                            n, s->seq, c->desc.n_ctx);
+    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, kept + n == s->n_ids, error);
+    if (r) return r;
+    s->n_queued = n;
+    s->queued_last = kept + n == s->n_ids;
+    s->stale = false;
+    s->length_before = kept;
+    s->last_used = ++c->streams_clock;
+    return HYBRID_OK;
+}
+
+/* ---- out of it -------------------------------------------------------------------------------------------------- */
+
+/* ln of the probability of a token, of those that the model has. */
+static float hyb_logprob(const float *logits, int32_t n, int32_t id)
+{
+    float most = logits[0];
+    double sum = 0;
+    int32_t i;
+    for (i = 1; i < n; i++) most = HYB_MAX(most, logits[i]);
+    for (i = 0; i < n; i++) {
+        const double z = (double)logits[i] - (double)most;
+        if (z > -700) sum += hyb_exp_negative(z);
+    }
+    return (float)((double)logits[id] - (double)most - log(sum));
+}
+
+/* The next token, from the logits of the last decode. */
+static hybrid_result hyb_stream_choose(hybrid_stream *s, hybrid_error *error)
+{
+    const uint64_t tries = s->sampler->tries;
+    hybrid_result r = hyb_stream_form_mask(s, error);
+    const int32_t id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, s->seq, error);
+    const float *logits;
+    if (id < 0) return (hybrid_result)id;
+    if ((r = hyb_stream_form_accept(s, id, error)) != HYBRID_OK) {
+        s->sampler->tries = tries; /* the same token is drawn again */
+        return r;
+    }
+    logits = s->logprobs ? hybrid_logits(s->ctx, s->seq) : NULL;
+    s->chosen_logprob = logits ? hyb_logprob(logits, s->ctx->forward.n_tokens, id) : 0;
+    s->chosen = id;
+    return HYBRID_OK;
+}
+
+/* A decode with tokens of this stream is done. If there is no next token, they are queued again later: what they left
+ * in the cache is as bad as their logits. */
+static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
+{
+    hybrid_context *c = s->ctx;
+    const bool stale = s->stale;
+    s->n_queued = 0;
+    s->stale = false;
+    if (stale) return;
+    if (s->prompt_pending)
+        s->info.prompt_us += us;
+    else
+        s->info.generate_us += us;
+    if (s->queued_last && hyb_stream_choose(s, &s->why) != HYBRID_OK) {
+        hyb_seq *seq = &c->state.seqs[s->seq];
+        s->n_same = hyb_seq_cut_at(&c->state, seq, s->length_before);
+        hyb_seq_cut(&c->state, seq, s->n_same);
+        return;
+    }
+    s->n_same = c->state.seqs[s->seq].length;
+    s->fresh = false;
+    s->prompt_pending = s->prompt_pending && !s->queued_last;
+}
+
+/* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
+static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
+{
+    const uint64_t since = hyb_now_us();
+    hybrid_stream *s;
+    bool done = false;
+    const hybrid_result r = hybrid_decode_step(c, budget_us, &done, error);
+    c->streams_us += hyb_now_us() - since;
+    if (!r && !done) return HYBRID_OK;
+    if (r) hyb_batch_give_up(c);
+    for (s = c->streams; s; s = s->next) {
+        if (!s->n_queued) continue;
+        if (r)
+            s->n_queued = 0;
+        else
+            hyb_stream_harvest(s, c->streams_us);
+    }
+    c->streams_us = 0;
+    return r;
+}
+
+/* ---- one stream alone ------------------------------------------------------------------------------------------- */
+
+/* Tokens that are computed together when there is a budget: what is done with them is kept when an answer is broken
+ * off in the middle of its prompt. */
+static int32_t hyb_stream_portion(const hybrid_stream *s, uint64_t budget_us)
+{
+    return budget_us == UINT64_MAX ? 0 : HYB_MIN(s->ctx->desc.n_batch, HYB_STREAM_PORTION);
+}
+
+/* Until there are bytes of text (*at), the answer ends, or the time is over. */
+static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_t *at, hybrid_error *error)
+{
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    uint64_t used = 0;
+    hybrid_result r;
+    while (s->running && !*at) {
+        if (s->why.result) {
+            r = hyb_kept(&s->why, error);
+            s->why.result = HYBRID_OK;
+            return r;
+        }
+        if (s->chosen >= 0) {
+            hyb_stream_absorb(s, at);
+            continue;
+        }
+        if (used && used >= budget_us) break;
+        r = s->ctx->progress.running ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
+        if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
+            hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);
+            continue;
+        }
+        if (r) return r;
+        r = hyb_streams_decode(s->ctx, budget_us == UINT64_MAX ? budget_us : budget_us - used, error);
+        if (r) return r;
+        if (budget_us != UINT64_MAX) used = HYB_MAX(hyb_now_us() - since, 1);
+    }
+    return HYBRID_OK;
+}
+
+/* A piece of the answer, if there is one. */
+static hybrid_result hyb_stream_step(hybrid_stream *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
+{
+    size_t at = 0;
+    const hybrid_result r = hyb_stream_work(s, budget_us, &at, error);
+    hyb_stream_piece(s, at, piece);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_step,
+           (hybrid_stream * stream, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error),
+           (stream, budget_us, piece, error))
+{
+    hybrid_result r;
+    if (piece) {
+        memset(piece, 0, sizeof *piece);
+        piece->text = "";
+    }
+    if (!stream || !piece)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_step: %s is NULL", stream ? "piece" : "stream");
+    if ((r = hyb_stream_enter(stream, "hybrid_stream_step", error)) != HYBRID_OK) return r;
+    r = hyb_stream_step(stream, budget_us, piece, error);
+    hyb_stream_leave(stream);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_next, (hybrid_stream * stream, hybrid_piece *piece, hybrid_error *error),
+           (stream, piece, error))
+{
+    return hybrid_stream_step(stream, UINT64_MAX, piece, error);
+}
+/* ==== end src/infer/streams.c ==== */
+HYB_TEPID_END
+#endif
 HYB_COLD_BEGIN
 
 /* ==== begin src/infer/plan.c ==== */
@@ -54943,13 +55985,202 @@ HYB_BORDER(hybrid_result, hybrid_plan,
 /* ==== end src/infer/plan.c ==== */
 #ifndef HYBRID_NO_TEXT
 
-/* ==== begin src/infer/dialog.c ==== */
-/* infer/dialog: the messages of a conversation, and the prompt that they make. */
+/* ==== begin src/infer/prompt.c ==== */
+/* infer/prompt: token ids of a conversation, in the model's own template, or of plain text. */
 
-enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT };
+/* ---- ids that are handed out ------------------------------------------------------------------------------------ */
+
+HYB_BORDER_VOID(hybrid_ids_free, (hybrid_ids * ids), (ids))
+{
+    if (!ids) return;
+    if (ids->runtime) {
+        hyb_free(ids->runtime, ids->data);
+        hyb_runtime_release(ids->runtime);
+    }
+    memset(ids, 0, sizeof *ids);
+}
+
+/* Room for n ids; what is there is kept. */
+static hybrid_result hyb_ids_room(hybrid_runtime *rt, hybrid_ids *ids, size_t n, hybrid_error *error)
+{
+    hybrid_result r;
+    if (ids->runtime && ids->runtime != rt) hybrid_ids_free(ids);
+    if ((r = HYB_GROW(rt, ids->data, ids->capacity, ids->n, n, error)) != HYBRID_OK || ids->runtime || !ids->data)
+        return r;
+    ids->runtime = rt;
+    hyb_atomic_add(&rt->references, 1);
+    return HYBRID_OK;
+}
+
+/* ---- text ------------------------------------------------------------------------------------------------------- */
+
+/* The name of a special token, zero-terminated, or NULL. */
+static const char *hyb_special_name(const hybrid_tokenizer *tok, hybrid_token_role role, char buffer[64])
+{
+    const hybrid_string s = hybrid_token_bytes(tok, hybrid_token_role_id(tok, role));
+    if (!s.size || s.size > 63) return NULL;
+    memcpy(buffer, s.data, s.size);
+    buffer[s.size] = 0;
+    return buffer;
+}
+
+static bool hyb_text_add(hybrid_runtime *rt, hybrid_text *out, const char *text, hybrid_error *error)
+{
+    const size_t size = strlen(text);
+    if (HYB_GROW(rt, out->data, out->capacity, out->size, out->size + size + 1, error)) return false;
+    if (!out->runtime) {
+        out->runtime = rt;
+        hyb_atomic_add(&rt->references, 1);
+    }
+    memcpy(out->data + out->size, text, size + 1);
+    out->size += size;
+    return true;
+}
+
+static const char *hyb_plain_head(const char *role)
+{
+    static const char *const heads[][2] = {
+        { "system", "" }, { "user", "User: " }, { "assistant", "Assistant: " }, { "tool", "Tool: " }
+    };
+    size_t i;
+    for (i = 0; role && i < HYB_COUNT(heads); i++)
+        if (!strcmp(heads[i][0], role)) return heads[i][1];
+    return NULL;
+}
+
+/* Without a template, the form that a model which only continues text understands best. out: empty. */
+static hybrid_result hyb_prompt_plain(hybrid_runtime *rt, const hybrid_prompt_desc *d, hybrid_text *out,
+                                      hybrid_error *error)
+{
+    size_t i;
+    for (i = 0; i < d->n_messages; i++) {
+        const hybrid_chat_message *m = &d->messages[i];
+        const char *head = hyb_plain_head(m->role);
+        if (!head)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "message %llu has the role '%.40s': the model has no template, so that roles are system, "
+                            "user, assistant and tool",
+                            (unsigned long long)i, m->role ? m->role : "");
+        if (!hyb_text_add(rt, out, head, error) || !hyb_text_add(rt, out, m->content ? m->content : "", error) ||
+            !hyb_text_add(rt, out, *head ? "\n" : "\n\n", error))
+            return HYBRID_ERROR_MEMORY;
+    }
+    if (!d->no_answer && !hyb_text_add(rt, out, "Assistant:", error)) return HYBRID_ERROR_MEMORY;
+    if (d->no_answer || !d->answer || !*d->answer || strchr(" \n", *d->answer)) return HYBRID_OK;
+    return hyb_text_add(rt, out, " ", error) ? HYBRID_OK : HYBRID_ERROR_MEMORY;
+}
+
+/* The prompt as text, without what begins the answer. out is empty before, and freed by the caller. */
+static hybrid_result hyb_prompt_messages(const hybrid_model *model, const hybrid_prompt_desc *d, hybrid_text *out,
+                                         hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    const hybrid_template *tmpl = hybrid_model_template(model);
+    hybrid_chat_desc desc;
+    char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
+    if (!tmpl) return hyb_prompt_plain(model->rt, d, out, error);
+    memset(&desc, 0, sizeof desc);
+    desc.merge_system = true;
+    desc.add_generation_prompt = !d->no_answer;
+    desc.tools = d->tools;
+    desc.extra = d->variables;
+    desc.now = d->now;
+    desc.utc_offset = d->utc_offset;
+    desc.limits = d->limits;
+    desc.bos_token = hyb_special_name(tok, HYBRID_ROLE_BOS, bos);
+    desc.eos_token = hyb_special_name(tok, HYBRID_ROLE_EOS, eos);
+    desc.unk_token = hyb_special_name(tok, HYBRID_ROLE_UNKNOWN, unk);
+    desc.sep_token = hyb_special_name(tok, HYBRID_ROLE_SEPARATOR, sep);
+    desc.pad_token = hyb_special_name(tok, HYBRID_ROLE_PADDING, pad);
+    desc.mask_token = hyb_special_name(tok, HYBRID_ROLE_MASK, mask);
+    return hybrid_chat_render(tmpl, d->messages, d->n_messages, &desc, out, error);
+}
+
+/* ---- ids -------------------------------------------------------------------------------------------------------- */
+
+/* The tokens of a text, after `ids`, which has room for one more afterwards. */
+static hybrid_result hyb_prompt_tokenize(const hybrid_model *model, const char *text, size_t size, unsigned flags,
+                                         hybrid_ids *ids, hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    size_t n = 0;
+    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, &n, error);
+    if (r && r != HYBRID_ERROR_LIMIT) return r;
+    if ((r = hyb_ids_room(model->rt, ids, ids->n + n + 1, error)) != HYBRID_OK) return r;
+    r = hybrid_tokenize(tok, text, size, flags, ids->data + ids->n, n, &n, error);
+    ids->n += r ? 0 : n;
+    return r;
+}
+
+/* BOS included where the model wants one and the template has none. */
+static hybrid_result hyb_prompt_dialog(const hybrid_model *model, const hybrid_prompt_desc *d, hybrid_ids *ids,
+                                       hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    hybrid_text text;
+    hybrid_result r;
+    memset(&text, 0, sizeof text);
+    r = hyb_prompt_messages(model, d, &text, error);
+    if (!r && d->answer && !d->no_answer && !hyb_text_add(model->rt, &text, d->answer, error)) r = HYBRID_ERROR_MEMORY;
+    if (!r)
+        r = hyb_prompt_tokenize(model, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids,
+                                error);
+    hybrid_text_free(&text);
+    if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!ids->n || ids->data[0] != bos)) {
+        if (ids->n) memmove(ids->data + 1, ids->data, ids->n * sizeof *ids->data);
+        ids->data[0] = bos;
+        ids->n++;
+    }
+    return r;
+}
+
+/* Plain text, which goes on: it has no end. */
+static hybrid_result hyb_prompt_text(const hybrid_model *model, const hybrid_prompt_desc *d, hybrid_ids *ids,
+                                     hybrid_error *error)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
+    const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (d->follows ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
+    const hybrid_result r = hyb_prompt_tokenize(model, d->text, strlen(d->text), flags, ids, error);
+    if (r || d->follows) return r;
+    if (ids->n > 1 && hybrid_tokenizer_adds_eos(tok)) ids->n--;
+    if (!ids->n && bos >= 0) ids->data[ids->n++] = bos;
+    if (ids->n) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the prompt is empty, and this model has no token to begin with: give it some text");
+}
+
+HYB_BORDER(hybrid_result, hybrid_prompt,
+           (const hybrid_model *model, const hybrid_prompt_desc *desc, hybrid_ids *ids, hybrid_error *error),
+           (model, desc, ids, error))
+{
+    hybrid_result r;
+    if (ids) ids->n = 0;
+    if (!model || !desc || !ids)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_prompt: %s is NULL",
+                        !model  ? "model"
+                        : !desc ? "desc"
+                                : "ids");
+    if (desc->n_messages && !desc->messages)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_prompt: n_messages is %llu, but messages is NULL",
+                        (unsigned long long)desc->n_messages);
+    if (desc->text && desc->n_messages)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_prompt: give either messages or text, not both");
+    r = desc->text ? hyb_prompt_text(model, desc, ids, error) : hyb_prompt_dialog(model, desc, ids, error);
+    if (r) ids->n = 0;
+    return r;
+}
+/* ==== end src/infer/prompt.c ==== */
+
+/* ==== begin src/infer/dialog.c ==== */
+/* infer/dialog: the messages of a conversation, and a turn of it that may yet be refused. */
+
+enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT, HYB_ROLE_TOOL, HYB_ROLES };
 
 typedef struct hyb_message {
     int role;
+    int from;   /* of a turn: the message of the dialog that it is, or the fresh text; see hyb_turn */
     char *text; /* zero-terminated, own */
 } hyb_message;
 
@@ -54958,6 +56189,20 @@ typedef struct hyb_dialog {
     hyb_message *messages;
     size_t n, capacity;
 } hyb_dialog;
+
+static const char *hyb_role_text(int role)
+{
+    static const char *const names[] = { "system", "user", "assistant", "tool" };
+    return names[role];
+}
+
+/* HYB_ROLES: there is no such role. */
+static int hyb_role_of(const char *name)
+{
+    int role = 0;
+    while (role < HYB_ROLES && (!name || strcmp(name, hyb_role_text(role)))) role++;
+    return role;
+}
 
 static void hyb_dialog_drop(hyb_dialog *d, size_t i)
 {
@@ -54978,6 +56223,7 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
     const hybrid_result r = HYB_GROW(d->rt, d->messages, d->capacity, d->n, d->n + 1, error);
     if (r) return r;
     m.role = role;
+    m.from = 0;
     if (!(m.text = (char *)hyb_alloc(d->rt, size + 1))) return hyb_fail_memory(error, size + 1);
     memcpy(m.text, text, size);
     m.text[size] = 0;
@@ -54986,43 +56232,48 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
 }
 
 /* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is
- * touched before the turn is taken. Texts belong to the dialog, except the two new ones. */
+ * touched before the turn is taken. Texts belong to the dialog (from: their number there), except the fresh ones (from:
+ * -1 and -2). */
 typedef struct hyb_turn {
     hyb_dialog view;
-    hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
-    char *answer, *said; /* own copies; NULL: there is none */
-    size_t n_dropped;    /* messages left out after the system prompt */
+    hyb_message *list; /* the view's block: view.messages lies in it */
+    char *fresh[2];
+    int n_fresh;
+    size_t n_dropped; /* messages left out after the system prompt */
 } hyb_turn;
 
 static void hyb_turn_drop(hyb_turn *t)
 {
     hybrid_runtime *rt = t->view.rt;
-    hyb_free(rt, t->answer);
-    hyb_free(rt, t->said);
+    hyb_free(rt, t->fresh[0]);
+    hyb_free(rt, t->fresh[1]);
     hyb_free(rt, t->list);
     memset(t, 0, sizeof *t);
 }
 
-/* A copy of a text becomes the last message of the view. */
-static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_t size, char **copy,
-                                  hybrid_error *error)
+/* A copy of a text for message i of the view: one that is there, or one more. */
+static hybrid_result hyb_turn_set(hyb_turn *t, size_t i, int role, const char *text, size_t size, hybrid_error *error)
 {
-    hyb_message *m = &t->view.messages[t->view.n];
-    if (!(*copy = (char *)hyb_alloc(t->view.rt, size + 1))) return hyb_fail_memory(error, size + 1);
-    if (size) memcpy(*copy, text, size);
-    (*copy)[size] = 0;
+    hyb_message *m = &t->view.messages[i];
+    char *copy = (char *)hyb_alloc(t->view.rt, size + 1);
+    if (!copy) return hyb_fail_memory(error, size + 1);
+    if (size) memcpy(copy, text, size);
+    copy[size] = 0;
+    t->fresh[t->n_fresh++] = copy;
     m->role = role;
-    m->text = *copy;
-    t->view.n++;
+    m->from = -t->n_fresh;
+    m->text = copy;
+    t->view.n = HYB_MAX(t->view.n, i + 1);
     return HYBRID_OK;
 }
 
-/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with
+/* The dialog, then the answer (answer_size bytes) unless it is NULL; there is room for one message more. Ends with
  * hyb_turn_take or hyb_turn_drop; on failure there is nothing to end. */
 static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char *answer, size_t answer_size,
-                                    const char *said, hybrid_error *error)
+                                    hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
+    size_t i;
     memset(t, 0, sizeof *t);
     t->view.rt = d->rt;
     t->view.capacity = HYB_MAX(8, d->n + d->n / 2 + 2);
@@ -55030,9 +56281,11 @@ static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char
         return hyb_fail_memory(error, t->view.capacity * sizeof *t->list);
     t->view.messages = t->list;
     t->view.n = d->n;
-    if (d->n) memcpy(t->list, d->messages, d->n * sizeof *t->list);
-    if (answer) r = hyb_turn_add(t, HYB_ROLE_ASSISTANT, answer, answer_size, &t->answer, error);
-    if (!r && said) r = hyb_turn_add(t, HYB_ROLE_USER, said, strlen(said), &t->said, error);
+    for (i = 0; i < d->n; i++) {
+        t->list[i] = d->messages[i];
+        t->list[i].from = (int)i;
+    }
+    if (answer) r = hyb_turn_set(t, d->n, HYB_ROLE_ASSISTANT, answer, answer_size, error);
     if (r) hyb_turn_drop(t);
     return r;
 }
@@ -55049,16 +56302,27 @@ static bool hyb_turn_forget(hyb_turn *t)
         v->messages++;
         v->n--;
         t->n_dropped++;
-    } while (v->n > first + 1 && v->messages[first].role == HYB_ROLE_ASSISTANT);
+    } while (v->n > first + 1 && v->messages[first].role >= HYB_ROLE_ASSISTANT);
     return true;
 }
 
 /* The dialog becomes what the view shows. Cannot fail. */
 static void hyb_turn_take(hyb_turn *t, hyb_dialog *d)
 {
-    const size_t first = d->n && d->messages[0].role == HYB_ROLE_SYSTEM;
+    bool kept[2] = { false, false };
     size_t i;
-    for (i = first; i < first + t->n_dropped; i++) hyb_free(d->rt, i < d->n ? d->messages[i].text : t->answer);
+    for (i = 0; i < d->n; i++) d->messages[i].from = 0;
+    for (i = 0; i < t->view.n; i++) {
+        const int from = t->view.messages[i].from;
+        if (from < 0)
+            kept[-1 - from] = true;
+        else
+            d->messages[from].from = 1;
+    }
+    for (i = 0; i < d->n; i++)
+        if (!d->messages[i].from) hyb_free(d->rt, d->messages[i].text);
+    for (i = 0; i < 2; i++)
+        if (!kept[i]) hyb_free(d->rt, t->fresh[i]);
     hyb_free(d->rt, d->messages);
     memmove(t->list, t->view.messages, t->view.n * sizeof *t->list);
     d->messages = t->list;
@@ -55067,324 +56331,164 @@ static void hyb_turn_take(hyb_turn *t, hyb_dialog *d)
     memset(t, 0, sizeof *t);
 }
 
-/* Without a template, the form that a model which only continues text understands best. */
-static hybrid_result hyb_dialog_plain(const hyb_dialog *d, hybrid_text *out, hybrid_error *error)
+/* The token ids of a dialog; of d only what is beside its messages is read. */
+static hybrid_result hyb_dialog_ids(const hyb_dialog *dialog, const hybrid_model *model, const hybrid_prompt_desc *d,
+                                    hybrid_ids *ids, hybrid_error *error)
 {
-    static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
-    size_t i, n = sizeof end;
+    hybrid_prompt_desc desc = *d;
+    hybrid_chat_message *list = (hybrid_chat_message *)hyb_calloc(dialog->rt, dialog->n, sizeof *list);
     hybrid_result r;
-    char *text, *p;
-    for (i = 0; i < d->n; i++) n += strlen(heads[d->messages[i].role]) + strlen(d->messages[i].text) + 2;
-    if (!(text = p = (char *)hyb_alloc(d->rt, n))) return hyb_fail_memory(error, n);
-    for (i = 0; i < d->n; i++) {
-        const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
-        memcpy(p, head, strlen(head));
-        p += strlen(head);
-        memcpy(p, body, strlen(body));
-        p += strlen(body);
-        *p++ = '\n';
-        if (d->messages[i].role == HYB_ROLE_SYSTEM) *p++ = '\n';
-    }
-    memcpy(p, end, sizeof end - 1);
-    p += sizeof end - 1;
-    r = hyb_text_set(d->rt, out, text, (size_t)(p - text), error);
-    hyb_free(d->rt, text);
-    return r;
-}
-
-/* The name of a special token, zero-terminated, or NULL. */
-static const char *hyb_special_name(const hybrid_tokenizer *tok, hybrid_token_role role, char buffer[64])
-{
-    const hybrid_string s = hybrid_token_bytes(tok, hybrid_token_role_id(tok, role));
-    if (!s.size || s.size > 63) return NULL;
-    memcpy(buffer, s.data, s.size);
-    buffer[s.size] = 0;
-    return buffer;
-}
-
-/* The prompt of the whole dialog; out is empty before, and freed by the caller. */
-static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *model, hybrid_text *out,
-                                       hybrid_error *error)
-{
-    static const char *const roles[] = { "system", "user", "assistant" };
-    const hybrid_template *tmpl = hybrid_model_template(model);
-    hybrid_chat_message *list;
-    hybrid_chat_desc desc;
-    hybrid_result r;
-    char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
     size_t i;
-    if (!tmpl) return hyb_dialog_plain(d, out, error);
-    if (!(list = (hybrid_chat_message *)hyb_calloc(d->rt, d->n, sizeof *list)))
-        return hyb_fail_memory(error, d->n * sizeof *list);
-    for (i = 0; i < d->n; i++) {
-        list[i].role = roles[d->messages[i].role];
-        list[i].content = d->messages[i].text;
+    if (!list) return hyb_fail_memory(error, dialog->n * sizeof *list);
+    for (i = 0; i < dialog->n; i++) {
+        list[i].role = hyb_role_text(dialog->messages[i].role);
+        list[i].content = dialog->messages[i].text;
     }
-    memset(&desc, 0, sizeof desc);
-    desc.add_generation_prompt = desc.merge_system = true;
-    desc.bos_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_BOS, bos);
-    desc.eos_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_EOS, eos);
-    desc.unk_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_UNKNOWN, unk);
-    desc.sep_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_SEPARATOR, sep);
-    desc.pad_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_PADDING, pad);
-    desc.mask_token = hyb_special_name(hybrid_model_tokenizer(model), HYBRID_ROLE_MASK, mask);
-    r = hybrid_chat_render(tmpl, list, d->n, &desc, out, error);
-    hyb_free(d->rt, list);
+    desc.messages = list;
+    desc.n_messages = dialog->n;
+    r = hybrid_prompt(model, &desc, ids, error);
+    hyb_free(dialog->rt, list);
     return r;
 }
 /* ==== end src/infer/dialog.c ==== */
 
 /* ==== begin src/infer/session.c ==== */
-/* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
+/* infer/session: a conversation: a dialog, and the stream that answers it. */
 
 struct hybrid_session {
     hybrid_model *model;
     hybrid_runtime *rt;
-    hybrid_context *ctx;
-    hybrid_sampler *sampler;
-    hybrid_stop_matcher *stops;
-#ifndef HYBRID_NO_GRAMMAR
-    hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
-    hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
-    hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
-    hybrid_grammar *form_grammar, *once_grammar; /* those that the session made itself */
-#endif
-    hybrid_utf8_stream utf8;
+    hybrid_context *ctx, *own_ctx; /* the same, or own_ctx is NULL: it is shared */
+    hybrid_stream *stream;
     hyb_dialog dialog;
-    bool is_chat; /* the running answer belongs to the dialog */
-    int32_t *ids;
-    int32_t n_ids; /* tokens in the cache and in the batch, n_ctx at most */
-    char *answer;
-    size_t answer_size, answer_capacity; /* of the running answer, as shown */
-    char *piece;
-    size_t piece_size; /* room for all the text that one token can complete */
-    int32_t max_tokens, n_vocab;
-    bool prompt_pending; /* the batch holds a prompt */
-    bool running;
-    uint64_t in_use; /* a call is under way: callbacks may not begin another */
-    hybrid_session_info info;
+    bool is_chat;                        /* the last answer belongs to the dialog */
+    char *answer;                        /* zero-terminated as soon as there is room */
+    size_t answer_size, answer_capacity; /* of the last answer, as shown */
+    float keep;
+    int32_t n_forgotten;
+    void *user;
+    uint64_t in_use;      /* a call is under way: callbacks may not begin another */
     hybrid_error failure; /* of the last call, if it failed */
 };
 
-/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
+/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ----------- */
+
+static hybrid_result hyb_session_begin(hybrid_session *s, const char *function, hybrid_error *error)
+{
+    if (hyb_busy(s->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
+                        function);
+    if (hyb_busy(s->ctx->streams_in_use) || hyb_busy(s->ctx->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "%s: the context that the session shares is in use: one of its callbacks called it again",
+                        function);
+    s->in_use = s->ctx->streams_in_use = hyb_process();
+    return HYBRID_OK;
+}
+
+static void hyb_session_end(hybrid_session *s) { s->in_use = s->ctx->streams_in_use = 0; }
 
 /* False: the call is refused, and the result says so until the call under way ends. */
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
-    if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
-             function);
-    return false;
+    return hyb_session_begin(s, function, &s->failure) == HYBRID_OK;
 }
 
 /* Only the failure of a call that failed is new: everything else is as it was. */
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
-    s->in_use = 0;
+    hyb_session_end(s);
     if (r) s->failure = *error;
     s->failure.result = r;
     return r;
 }
 
-/* ---- the form of an answer ---- */
+/* ---- creation --------------------------------------------------------------------------------------------------- */
 
-#ifdef HYBRID_NO_GRAMMAR
-static void hyb_session_form_end(hybrid_session *s) { HYB_UNUSED(s); }
-static void hyb_session_form_begin(hybrid_session *s) { HYB_UNUSED(s); }
-static bool hyb_session_form_complete(const hybrid_session *s)
-{
-    HYB_UNUSED(s);
-    return false;
-}
-static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
-{
-    HYB_UNUSED(s);
-    HYB_UNUSED(error);
-    return HYBRID_OK;
-}
-static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
-{
-    HYB_UNUSED(s);
-    HYB_UNUSED(id);
-    HYB_UNUSED(error);
-    return HYBRID_OK;
-}
-#else
-static void hyb_session_form_end(hybrid_session *s)
-{
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
-    hybrid_matcher_destroy(s->form);
-    hybrid_grammar_destroy(s->form_grammar);
-    hybrid_lexicon_destroy(s->lexicon);
-}
-
-static void hyb_session_form_begin(hybrid_session *s)
-{
-    hybrid_sampler_set_mask(s->sampler, NULL, 0);
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
-    hybrid_grammar_destroy(s->form_grammar);
-    s->form = s->once ? s->once : s->next_form;
-    s->form_grammar = s->once_grammar;
-    s->once = NULL;
-    s->once_grammar = NULL;
-    hybrid_matcher_reset(s->form);
-}
-
-static bool hyb_session_form_complete(const hybrid_session *s) { return s->form && hyb_matcher_complete(s->form); }
-
-/* The sampler chooses among what the form allows. */
-static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
-{
-    const uint32_t *mask = NULL;
-    size_t n = 0;
-    hybrid_result r = s->form ? hybrid_matcher_mask(s->form, s->lexicon, &mask, &n, error) : HYBRID_OK;
-    if (!r) hybrid_sampler_set_mask(s->sampler, mask, n);
-    return r;
-}
-
-static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
-{
-    return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
-}
-
-/* A matcher of a grammar, and a lexicon if there is none yet. */
-static hybrid_result hyb_session_form(hybrid_session *s, const hybrid_grammar *grammar, hybrid_matcher **form,
-                                      hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_lexicon *lexicon = s->lexicon;
-    hybrid_result r = HYBRID_OK;
-    if (!lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
-    if (!r) r = hybrid_matcher_create(grammar, form, error);
-    if (r && lexicon != s->lexicon)
-        hybrid_lexicon_destroy(lexicon);
-    else
-        s->lexicon = lexicon;
-    return r;
-}
-
-static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
-{
-    hybrid_matcher *form = NULL;
-    hybrid_result r = grammar ? hyb_session_form(s, grammar, &form, error) : HYBRID_OK;
-    if (r) return r;
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
-    s->next_form = form;
-    return HYBRID_OK;
-}
-
+#ifndef HYBRID_NO_GRAMMAR
 HYB_BORDER(hybrid_result, hybrid_session_set_grammar,
-           (hybrid_session *session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
+           (hybrid_session * session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
 {
     hybrid_result r;
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_grammar: session is NULL");
-    if (hyb_busy(session->in_use))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_session_set_grammar: the session is in use: one of its callbacks called it again");
-    session->in_use = hyb_process();
-    r = hyb_session_set_grammar(session, grammar, error);
-    session->in_use = 0;
+    if ((r = hyb_session_begin(session, "hybrid_session_set_grammar", error)) != HYBRID_OK) return r;
+    r = hyb_stream_set_grammar(session->stream, grammar, error);
+    hyb_session_end(session);
     return r;
 }
 #endif
 
-HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
+/* What callbacks of free see is a session without a stream. */
+static void hyb_session_free(hybrid_session *s)
 {
-    hybrid_runtime *rt;
-    hybrid_context *ctx;
+    hybrid_stream *stream = s->stream;
+    s->stream = NULL;
+    if (stream) hyb_stream_free(stream);
+    if (s->own_ctx) s->own_ctx->streams_in_use = 0;
+    hybrid_context_destroy(s->own_ctx);
+    hyb_dialog_free(&s->dialog);
+    hyb_free(s->rt, s->answer);
+    hyb_free(s->rt, s);
+}
+
+HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session * session), (session))
+{
+    hybrid_context *shared;
     if (!session) return;
-    rt = session->rt;
     if (!hyb_session_enter(session, "hybrid_session_destroy")) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
         return;
     }
-    ctx = session->ctx;
-    session->ctx = NULL; /* free may call hybrid_session_describe */
-    hybrid_context_destroy(ctx);
-    hybrid_sampler_destroy(session->sampler);
-    hybrid_stop_matcher_destroy(session->stops);
-    hyb_session_form_end(session);
-    hyb_dialog_free(&session->dialog);
-    hyb_free(rt, session->ids);
-    hyb_free(rt, session->answer);
-    hyb_free(rt, session->piece);
-    hyb_free(rt, session);
+    shared = session->own_ctx ? NULL : session->ctx;
+    hyb_session_free(session);
+    if (shared) shared->streams_in_use = 0;
 }
 
-/* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest,
-                                       hybrid_error *error)
+static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
-    static const char turn[] = "\nUser:";
-    const size_t extra = hybrid_model_template(s->model) == NULL;
-    hybrid_string *list = (hybrid_string *)hyb_calloc(s->rt, desc->n_stops + extra, sizeof *list);
+    hybrid_context_desc cd = desc->context;
     hybrid_result r;
-    size_t i;
-    if (!list) return hyb_fail_memory(error, (desc->n_stops + extra) * sizeof *list);
-    for (i = 0; i < desc->n_stops; i++) {
-        list[i].data = desc->stops[i];
-        list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
-    }
-    if (extra) {
-        list[i].data = turn;
-        list[i].size = sizeof turn - 1;
-    }
-    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
-    hyb_free(s->rt, list);
+    if (desc->context_shared && desc->context_shared->model != s->model)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
+    if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
+    cd.n_seq = 1;
+    cd.n_logits = 1;
+    cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
+    r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
+    s->ctx = s->own_ctx;
     return r;
-}
-
-/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
- * token has been chosen. */
-static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_string safe;
-    size_t size = 0;
-    hybrid_result r;
-    int32_t which, id;
-    for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
-    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size =
-        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
-    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory has grown, and stays */
-    hybrid_stop_matcher_reset(s->stops);
-    return HYBRID_OK;
 }
 
 static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
-    hybrid_context_desc cd = desc->context;
-    size_t longest_stop = 0;
+    hybrid_stream_desc sd;
     hybrid_result r;
+    if (!(desc->keep >= 0 && desc->keep <= 1))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "keep is %g, must be 0 to 1", (double)desc->keep);
     if (desc->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
-    cd.n_seq = 1;
-    cd.n_logits = 1;
-    cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
-    if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
-    hybrid_context_describe(s->ctx, &cd);
-    if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
-    if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    s->n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s->model));
-    if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
-    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
-        return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
-    s->max_tokens = desc->max_tokens;
-    s->info.n_ctx = cd.n_ctx;
+    if ((r = hyb_session_context(s, desc, error)) != HYBRID_OK) return r;
+    memset(&sd, 0, sizeof sd);
+    sd.seq = -1;
+    sd.sampler = desc->sampler;
+    sd.max_positions = desc->max_positions;
+    sd.max_tokens = desc->max_tokens;
+    sd.stops = desc->stops;
+    sd.n_stops = desc->n_stops;
+    sd.logprobs = desc->logprobs;
+    if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
+    s->keep = desc->keep > 0 ? desc->keep : 0.5f;
+    s->user = desc->user;
     return desc->system && desc->system[0]
                ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
                : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_create,
-           (hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
+           (hybrid_model * model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
            (model, desc, session, error))
 {
     hybrid_session_desc zero;
@@ -55398,164 +56502,164 @@ HYB_BORDER(hybrid_result, hybrid_session_create,
     s->model = model;
     s->rt = s->dialog.rt = model->rt;
     if ((r = hyb_session_build(s, desc ? desc : &zero, error)) != HYBRID_OK) {
-        hybrid_session_destroy(s);
+        hyb_session_free(s);
         return r;
     }
     *session = s;
     return HYBRID_OK;
 }
 
-/* ---- prompts ---- */
+/* ---- prompts ---------------------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags,
-                                          int32_t **ids, size_t *n, hybrid_error *error)
+/* What was shown of the last answer is not among the messages yet. */
+static bool hyb_session_answered(const hybrid_session *s) { return s->is_chat && s->stream; }
+
+/* The dialog as it will be: what has been shown of the last answer becomes a message, and so does what is said (unless
+ * it is NULL). */
+static hybrid_result hyb_session_turn(hybrid_session *s, int role, const char *said, hyb_turn *turn,
+                                      hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
-    *ids = NULL;
-    if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids)))
-        return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
-    if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
-        hyb_free(s->rt, *ids);
-        *ids = NULL;
+    const bool answered = hyb_session_answered(s);
+    hybrid_result r = hyb_turn_begin(turn, &s->dialog, answered ? s->answer ? s->answer : "" : NULL,
+                                     answered ? s->answer_size : 0, error);
+    if (!r && said) {
+        r = hyb_turn_set(turn, turn->view.n, role, said, strlen(said), error);
+        if (r) hyb_turn_drop(turn);
     }
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: tokens that the cache already begins with are kept, the others
- * go into the batch. */
-static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
+/* The messages are those of the turn, and no answer belongs to them yet. */
+static void hyb_session_take(hybrid_session *s, hyb_turn *turn)
 {
-    const int32_t length = hybrid_seq_length(s->ctx, 0);
-    int32_t same = 0, i;
-    hybrid_result r;
-    hybrid_batch_clear(s->ctx);
-    while (same < length && same < n - 1 && s->ids[same] == ids[same])
-        same++; /* one token at least must run, for its logits */
-    same = hybrid_seq_back(s->ctx, 0, same);
-    if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
-    s->n_ids = same;
-    if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
-    memcpy(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
-    s->n_ids = n;
-    for (i = same; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
-    memset(&s->utf8, 0, sizeof s->utf8);
-    hybrid_stop_matcher_reset(s->stops);
+    s->n_forgotten += (int32_t)turn->n_dropped;
+    hyb_turn_take(turn, &s->dialog);
     s->answer_size = 0;
-    hyb_session_form_begin(s);
-    s->running = s->prompt_pending = true;
-    s->info.stop = HYBRID_STOP_NONE;
-    s->info.n_prompt = n;
-    s->info.n_cached = same;
-    s->info.n_generated = 0;
-    s->info.prompt_us = s->info.generate_us = 0;
-    return HYBRID_OK;
+    s->is_chat = false;
 }
 
-/* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n,
-                                            hybrid_error *error)
+/* The prompt of a turn. When it does not fit beside an answer (an eighth of the positions, or what max_tokens asks), as
+ * many of the oldest messages are left out as it takes to fit it into its share. */
+static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, const hybrid_prompt_desc *desc,
+                                          int32_t max_tokens, hybrid_ids *ids, hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    hybrid_text text;
-    hybrid_result r;
-    memset(&text, 0, sizeof text);
-    r = hyb_dialog_render(dialog, s->model, &text, error);
-    if (!r)
-        r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n,
-                                 error);
-    hybrid_text_free(&text);
-    if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
-        memmove(*ids + 1, *ids, *n * sizeof **ids); /* hyb_session_tokenize leaves room for one more */
-        (*ids)[0] = bos;
-        ++*n;
-    }
-    return r;
-}
-
-/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says
- * (unless it is NULL). */
-static hybrid_result hyb_session_turn(hybrid_session *s, const char *said, hyb_turn *turn, hybrid_error *error)
-{
-    const hyb_dialog *d = &s->dialog;
-    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYB_ROLE_USER;
-    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said,
-                          error);
-}
-
-/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth
- * of the context, or what max_tokens asks. */
-static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n,
-                                          hybrid_error *error)
-{
-    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYB_MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
+    const int32_t n_max = s->stream->n_max, room = max_tokens ? HYB_MIN(max_tokens, n_max / 2) : n_max / 8,
+                  share = (int32_t)((double)s->keep * n_max);
+    size_t most = (size_t)(n_max - room);
     hybrid_result r;
     for (;;) {
-        *ids = NULL;
-        if ((r = hyb_session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
-        if (*n + (size_t)room <= (size_t)n_ctx || !hyb_turn_forget(turn)) break;
-        hyb_free(s->rt, *ids);
+        if ((r = hyb_dialog_ids(&turn->view, s->model, desc, ids, error)) != HYBRID_OK) return r;
+        if (ids->n <= most || !hyb_turn_forget(turn)) break;
+        most = HYB_MIN(most, (size_t)share);
     }
-    if (*n < (size_t)n_ctx) return HYBRID_OK;
+    if (ids->n < (size_t)n_max) return HYBRID_OK;
     return hyb_fail(
         error, HYBRID_ERROR_CONTEXT_FULL,
         "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
-        (unsigned long long)*n, n_ctx);
+        (unsigned long long)ids->n, n_max);
 }
 
-static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid_error *error)
+/* What one answer needs beside the prompt: a sampler of its own, and room for how it begins. */
+static hybrid_result hyb_session_prepare(hybrid_session *s, const hybrid_answer_desc *a, hybrid_sampler **sampler,
+                                         hybrid_error *error)
 {
+    const size_t size = a->begin ? strlen(a->begin) : 0;
+    *sampler = NULL;
+    if (a->max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", a->max_tokens);
+    if (size && HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, size + 1, error))
+        return HYBRID_ERROR_MEMORY;
+    return a->sampler ? hybrid_sampler_create(s->rt, a->sampler, sampler, error) : HYBRID_OK;
+}
+
+static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *ids, const hybrid_answer_desc *a,
+                           hybrid_sampler *sampler)
+{
+    hyb_session_take(s, turn);
+    hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
+    hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
+    if (!a->begin || !*a->begin) return;
+    s->answer_size = strlen(a->begin);
+    memcpy(s->answer, a->begin, s->answer_size + 1);
+}
+
+static hybrid_result hyb_session_answer(hybrid_session *s, const char *text, const hybrid_answer_desc *a,
+                                        hybrid_error *error)
+{
+    const int32_t max_tokens = a->max_tokens ? a->max_tokens : s->stream->own_max_tokens;
+    hybrid_prompt_desc desc;
+    hybrid_sampler *sampler = NULL;
+    hybrid_ids ids;
     hyb_turn turn;
-    int32_t *ids = NULL;
-    size_t n = 0;
     hybrid_result r;
-    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
-    if ((r = hyb_session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
-    r = hyb_session_turn_ids(s, &turn, &ids, &n, error);
-    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
+    memset(&ids, 0, sizeof ids);
+    memset(&desc, 0, sizeof desc);
+    desc.answer = a->begin;
+    desc.variables = a->variables;
+    desc.tools = a->tools;
+    if ((r = hyb_session_turn(s, HYB_ROLE_USER, text, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_turn_ids(s, &turn, &desc, max_tokens, &ids, error);
+    if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);
+    if (!r) r = hyb_session_prepare(s, a, &sampler, error);
     if (!r) {
-        s->info.n_forgotten += (int32_t)turn.n_dropped;
-        hyb_turn_take(&turn, &s->dialog);
+        hyb_session_go(s, &turn, &ids, a, sampler);
         s->is_chat = true;
     } else
         hyb_turn_drop(&turn);
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
+static hybrid_result hyb_session_say(hybrid_session *s, const char *function, const char *text, hybrid_error *error)
+{
+    hybrid_answer_desc as_always;
+    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: text is NULL", function);
+    memset(&as_always, 0, sizeof as_always);
+    return hyb_session_answer(s, text, &as_always, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session * session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hyb_session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
-    return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
+    return hyb_session_leave(session, hyb_session_say(session, "hybrid_session_say", text, &error), &error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_answer,
+           (hybrid_session * session, const char *text, const hybrid_answer_desc *how), (session, text, how))
+{
+    hybrid_answer_desc as_always;
+    hybrid_error error;
+    memset(&as_always, 0, sizeof as_always);
+    if (!session || !hyb_session_enter(session, "hybrid_session_answer")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_answer(session, text, how ? how : &as_always, &error), &error);
 }
 
 #ifndef HYBRID_NO_GRAMMAR
 /* The form is made first; it is dropped when nothing is said. */
 static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, const char *schema, hybrid_error *error)
 {
-    hybrid_lexicon *before = s->lexicon;
+    hybrid_stream *stream = s->stream;
+    hybrid_lexicon *before = stream->lexicon;
     hybrid_grammar_desc d;
     hybrid_result r;
     memset(&d, 0, sizeof d);
     if (!(d.schema = schema)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say_json: schema is NULL");
-    r = hybrid_grammar_create(s->rt, &d, &s->once_grammar, error);
-    if (!r) r = hyb_session_form(s, s->once_grammar, &s->once, error);
-    if (!r) r = hyb_session_say(s, text, error);
-    hybrid_matcher_destroy(s->once); /* NULL: it is in use */
-    hybrid_grammar_destroy(s->once_grammar);
-    s->once = NULL;
-    s->once_grammar = NULL;
-    if (r && s->lexicon != before) {
-        hybrid_lexicon_destroy(s->lexicon);
-        s->lexicon = before;
+    r = hybrid_grammar_create(s->rt, &d, &stream->once_grammar, error);
+    if (!r) r = hyb_stream_form(stream, stream->once_grammar, &stream->once, error);
+    if (!r) r = hyb_session_say(s, "hybrid_session_say_json", text, error);
+    hybrid_matcher_destroy(stream->once); /* NULL: it is in use */
+    hybrid_grammar_destroy(stream->once_grammar);
+    stream->once = NULL;
+    stream->once_grammar = NULL;
+    if (r && stream->lexicon != before) {
+        hybrid_lexicon_destroy(stream->lexicon);
+        stream->lexicon = before;
     }
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, const char *text, const char *schema),
+HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session * session, const char *text, const char *schema),
            (session, text, schema))
 {
     hybrid_error error;
@@ -55564,167 +56668,110 @@ HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, con
 }
 #endif
 
-/* The tokens in the cache and in the batch, and after them those of a text. */
-static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
-                                          hybrid_error *error)
+/* The tokens in the cache and those that follow, and after them those of a text. */
+static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, hybrid_ids *all, hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
-    int32_t *ids;
-    size_t n = 0;
-    hybrid_result r = hyb_session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
-    *all = NULL;
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--; /* text that goes on has no end */
-    if (!r && !n && !length && bos >= 0) ids[n++] = bos;
-    if (!r && !n && !length)
-        r = hyb_fail(error, HYBRID_ERROR_INVALID,
-                     "the prompt is empty, and this model has no token to begin with: give it some text");
-    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
+    const hybrid_stream *stream = s->stream;
+    const int32_t length = stream->n_ids;
+    hybrid_prompt_desc d;
+    hybrid_ids ids;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    memset(&ids, 0, sizeof ids);
+    d.text = text;
+    d.follows = length > 0;
+    r = hybrid_prompt(s->model, &d, &ids, error);
+    if (!r && ids.n + (size_t)length >= (size_t)stream->n_max)
         r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                      "%llu tokens of text after the %d that are there do not fit the context of %d",
-                     (unsigned long long)n, length, s->info.n_ctx);
-    *n_all = n + (size_t)length;
-    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
-        r = hyb_fail_memory(error, *n_all * sizeof **all);
+                     (unsigned long long)ids.n, length, stream->n_max);
+    if (!r) r = hyb_ids_room(s->rt, all, (size_t)length + ids.n, error);
     if (!r) {
-        if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
-        if (n) memcpy(*all + length, ids, n * sizeof **all);
+        if (length) memcpy(all->data, stream->ids, (size_t)length * sizeof *all->data);
+        if (ids.n) memcpy(all->data + length, ids.data, ids.n * sizeof *ids.data);
+        all->n = (size_t)length + ids.n;
     }
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
 static hybrid_result hyb_session_complete(hybrid_session *s, const char *text, hybrid_error *error)
 {
+    hybrid_answer_desc as_always;
     hyb_turn turn;
-    int32_t *ids = NULL;
-    size_t n;
+    hybrid_ids ids;
     hybrid_result r;
     if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
-    if ((r = hyb_session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
-    r = hyb_session_text_ids(s, text, &ids, &n, error);
-    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
-    if (!r) {
-        hyb_turn_take(&turn, &s->dialog);
-        s->is_chat = false;
-    } else
+    memset(&ids, 0, sizeof ids);
+    memset(&as_always, 0, sizeof as_always);
+    if ((r = hyb_session_turn(s, HYB_ROLE_USER, NULL, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_text_ids(s, text, &ids, error);
+    if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);
+    if (!r)
+        hyb_session_go(s, &turn, &ids, &as_always, NULL);
+    else
         hyb_turn_drop(&turn);
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
+HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session * session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hyb_session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
     return hyb_session_leave(session, hyb_session_complete(session, text, &error), &error);
 }
 
-/* ---- answers ---- */
+/* ---- answers ---------------------------------------------------------------------------------------------------- */
 
-/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
-static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+/* A piece, whose text is added to the answer: there is room for it before anything is done. */
+static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
-    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
-}
-
-/* The answer is over: what was held back is shown, unless a stop text ended it. */
-static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t *at)
-{
-    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_matcher_flush(s->stops), at);
-    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
-    s->info.stop = stop;
-    s->running = false;
-}
-
-/* Runs the model on what is queued and chooses the next token. If there is none, the tokens are queued again: what they
- * left in the cache is as bad as their logits. */
-static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
-{
-    const uint64_t since = hyb_now_us();
-    const int32_t length = hybrid_seq_length(s->ctx, 0);
-    const uint64_t tries = s->sampler->tries;
-    uint64_t decoded;
-    hybrid_result r;
-    if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
-    decoded = hyb_now_us();
-    r = hyb_session_form_mask(s, error);
-    *id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, 0, error);
-    if (*id >= 0 && (r = hyb_session_form_accept(s, *id, error)) != HYBRID_OK) {
-        s->sampler->tries = tries; /* the same token is drawn again */
-        *id = (int32_t)r;
-    }
-    if (*id < 0) {
-        hybrid_seq_remove(s->ctx, 0, length, NULL);
-        hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
-        return (hybrid_result)*id;
-    }
-    if (s->prompt_pending)
-        s->info.prompt_us += decoded - since;
-    else
-        s->info.generate_us += hyb_now_us() - since;
-    s->prompt_pending = false;
+    const size_t need = s->answer_size + s->stream->piece_size;
+    hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
+    if (!r) r = hyb_stream_step(s->stream, budget_us, piece, error);
+    if (r) return r;
+    memcpy(s->answer + s->answer_size, piece->text, piece->size + 1);
+    s->answer_size += piece->size;
     return HYBRID_OK;
 }
 
-/* Adds the token after the others if the answer goes on; else returns why it ends. */
-static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
+HYB_BORDER(hybrid_result, hybrid_session_step, (hybrid_session * session, uint64_t budget_us, hybrid_piece *piece),
+           (session, budget_us, piece))
 {
-    if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
-    s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens)
-        return HYBRID_STOP_LIMIT;              /* it is decoded with the next prompt */
-    hybrid_batch_add(s->ctx, 0, &id, 1, NULL); /* there is room */
-    return HYBRID_STOP_NONE;
-}
-
-/* Takes one more token; *at counts the bytes of the piece. Everything that can fail comes before the first change. */
-static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const size_t need = s->answer_size + s->piece_size;
-    hybrid_string bytes = { NULL, 0 };
-    hybrid_stop_reason stop;
+    hybrid_error error;
     hybrid_result r;
-    int32_t id, which = -1;
-    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
-    if (hybrid_token_is_end(tok, id)) {
-        hyb_session_stop(s, HYBRID_STOP_END, at);
-        return HYBRID_OK;
+    if (piece) {
+        memset(piece, 0, sizeof *piece);
+        piece->text = "";
     }
-    hybrid_sampler_accept(s->sampler, id);
-    s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
-        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
-        bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
-                                 NULL); /* cannot fail: hyb_session_room took its memory */
-        hyb_session_show(s, bytes, at);
-    }
-    stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
-    if (!stop && hyb_session_form_complete(s)) { /* nothing can follow: the token is decoded with the next prompt */
-        hybrid_batch_clear(s->ctx);
-        stop = HYBRID_STOP_END;
-    }
-    if (stop) hyb_session_stop(s, stop, at);
-    return HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_step")) return HYBRID_ERROR_INVALID;
+    r = piece ? hyb_session_step(session, budget_us, piece, &error)
+              : hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_step: piece is NULL");
+    return hyb_session_leave(session, r, &error);
 }
 
-HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
+HYB_BORDER(const char *, hybrid_session_next, (hybrid_session * session), (session))
 {
     hybrid_session *s = session;
+    hybrid_piece piece;
     hybrid_error error;
-    size_t at = 0;
-    hybrid_result r = HYBRID_OK;
-    if (!s || (!s->running && !hyb_busy(s->in_use)) || !hyb_session_enter(s, "hybrid_session_next")) return NULL;
-    while (!r && s->running && !at) r = hyb_session_token(s, &at, &error);
-    if (hyb_session_leave(s, r, &error) || !at) return NULL;
-    memcpy(s->answer + s->answer_size, s->piece, at);
-    s->answer_size += at;
-    s->piece[at] = 0;
-    return s->piece;
+    if (!s || (!hyb_busy(s->in_use) && !s->stream->running) || !hyb_session_enter(s, "hybrid_session_next"))
+        return NULL;
+    memset(&piece, 0, sizeof piece);
+    if (hyb_session_leave(s, hyb_session_step(s, UINT64_MAX, &piece, &error), &error) || !piece.size) return NULL;
+    return piece.text;
+}
+
+HYB_BORDER_VOID(hybrid_session_stop, (hybrid_session * session), (session))
+{
+    if (!session) return;
+    if (!hyb_session_enter(session, "hybrid_session_stop")) {
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was stopped", session->failure.message);
+        return;
+    }
+    hyb_stream_stop(session->stream);
+    hyb_session_leave(session, HYBRID_OK, NULL);
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
@@ -55735,31 +56782,133 @@ HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session,
 
 HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
 {
+    hybrid_stream_info stream;
     if (!info) return;
     memset(info, 0, sizeof *info);
-    if (!session) return;
-    *info = session->info;
-    if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
-    info->n_used = hybrid_seq_length(session->ctx, 0);
+    if (!session || !session->stream) return;
+    hyb_stream_describe(session->stream, &stream);
+    info->stop = session->failure.result ? HYBRID_STOP_ERROR : stream.stop;
+    info->n_ctx = stream.n_max;
+    info->n_used = stream.n_used;
+    info->n_prompt = stream.n_prompt;
+    info->n_cached = stream.n_cached;
+    info->n_generated = stream.n_generated;
+    info->prompt_us = stream.prompt_us;
+    info->generate_us = stream.generate_us;
+    info->n_forgotten = session->n_forgotten;
+}
+
+HYBRID_API void *hybrid_session_user(const hybrid_session *session) { return session ? session->user : NULL; }
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+HYBRID_API size_t hybrid_session_count(const hybrid_session *session)
+{
+    return session ? session->dialog.n + hyb_session_answered(session) : 0;
+}
+
+HYB_BORDER(hybrid_chat_message, hybrid_session_message, (const hybrid_session *session, size_t i), (session, i))
+{
+    hybrid_chat_message m = { NULL, NULL };
+    if (i >= hybrid_session_count(session)) return m;
+    m.role = hyb_role_text(i < session->dialog.n ? session->dialog.messages[i].role : (int)HYB_ROLE_ASSISTANT);
+    m.content = i < session->dialog.n ? session->dialog.messages[i].text : session->answer_size ? session->answer : "";
+    return m;
+}
+
+/* Ends a call that changes messages: the turn is taken, and an answer that still runs is broken off. */
+static hybrid_result hyb_session_change(hybrid_session *s, hyb_turn *turn, hybrid_result r, hybrid_error *error)
+{
+    if (r)
+        hyb_turn_drop(turn);
+    else {
+        hyb_stream_stop(s->stream);
+        hyb_session_take(s, turn);
+    }
+    return hyb_session_leave(s, r, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_add, (hybrid_session * session, const char *role, const char *text),
+           (session, role, text))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r = HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_add")) return HYBRID_ERROR_INVALID;
+    memset(&turn, 0, sizeof turn);
+    if (!text) r = hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_add: text is NULL");
+    if (!r && hyb_role_of(role) == HYB_ROLES)
+        r = hyb_fail(&error, HYBRID_ERROR_INVALID,
+                     "hybrid_session_add: the role is '%.40s'; roles are system, user, assistant and tool",
+                     role ? role : "");
+    if (!r) r = hyb_session_turn(session, hyb_role_of(role), text, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    return hyb_session_change(session, &turn, r, &error);
+}
+
+/* The messages as they are, for a change of message i, which must be there. */
+static hybrid_result hyb_session_edit_begin(hybrid_session *s, const char *function, size_t i, hyb_turn *turn,
+                                            hybrid_error *error)
+{
+    const size_t n = hybrid_session_count(s);
+    if (i < n) return hyb_session_turn(s, HYB_ROLE_USER, NULL, turn, error);
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: there is no message %llu: there are %llu", function,
+                    (unsigned long long)i, (unsigned long long)n);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_edit, (hybrid_session * session, size_t i, const char *text),
+           (session, i, text))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r = HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_edit")) return HYBRID_ERROR_INVALID;
+    if (!text) r = hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_edit: text is NULL");
+    if (!r) r = hyb_session_edit_begin(session, "hybrid_session_edit", i, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    r = hyb_turn_set(&turn, i, turn.view.messages[i].role, text, strlen(text), &error);
+    return hyb_session_change(session, &turn, r, &error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t n), (session, n))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r;
+    if (!session || !hyb_session_enter(session, "hybrid_session_cut")) return HYBRID_ERROR_INVALID;
+    if (n == hybrid_session_count(session)) return hyb_session_leave(session, HYBRID_OK, NULL);
+    r = hyb_session_edit_begin(session, "hybrid_session_cut", n, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    turn.view.n = n;
+    return hyb_session_change(session, &turn, HYBRID_OK, &error);
+}
+
+/* ---- the rest --------------------------------------------------------------------------------------------------- */
+
+/* No decode is under way afterwards: what only this session waits for is given up, what others do is done. */
+static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
+{
+    hyb_stream_unqueue(s->stream);
+    return s->ctx->progress.running ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_set_adapters,
-           (hybrid_session *session, hybrid_adapter *const *adapters, const float *scales, size_t n,
+           (hybrid_session * session, hybrid_adapter *const *adapters, const float *scales, size_t n,
             hybrid_error *error),
            (session, adapters, scales, n, error))
 {
+    hyb_adapter_set set;
     hybrid_result r;
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_adapters: session is NULL");
-    if (hyb_busy(session->in_use))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_session_set_adapters: the session is in use: one of its callbacks called it again");
-    session->in_use = hyb_process();
-    r = hybrid_seq_set_adapters(session->ctx, 0, adapters, scales, n, error);
-    session->in_use = 0;
+    if ((r = hyb_session_begin(session, "hybrid_session_set_adapters", error)) != HYBRID_OK) return r;
+    r = hyb_adapters_check(session->model, adapters, scales, n, &set, error);
+    if (!r) r = hyb_session_settle(session, error);
+    if (!r) r = hybrid_seq_set_adapters(session->ctx, session->stream->seq, adapters, scales, n, error);
+    hyb_session_end(session);
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
+HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
 {
     hyb_dialog *d;
     if (!session) return;
@@ -55768,14 +56917,11 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
         return;
     }
     d = &session->dialog;
-    hybrid_batch_clear(session->ctx);
-    hybrid_seq_remove(session->ctx, 0, 0, NULL);
-    hybrid_sampler_reset(session->sampler);
+    hyb_stream_reset(session->stream);
     while (d->n && d->messages[d->n - 1].role != HYB_ROLE_SYSTEM) hyb_dialog_drop(d, d->n - 1);
-    session->n_ids = 0;
-    session->running = session->is_chat = session->prompt_pending = false;
-    session->info.stop = HYBRID_STOP_NONE;
-    session->info.n_forgotten = 0;
+    session->is_chat = false;
+    session->answer_size = 0;
+    session->n_forgotten = 0;
     hyb_session_leave(session, HYBRID_OK, NULL);
 }
 /* ==== end src/infer/session.c ==== */
@@ -61757,17 +62903,22 @@ static hybrid_result hyb_lesson_rendered(hyb_conversation *c, const hybrid_examp
 static hybrid_result hyb_lesson_plain(hyb_conversation *c, const hybrid_example *e, hybrid_error *error)
 {
     static const char next[] = "\nUser:";
-    hyb_dialog d;
-    hybrid_result r = HYBRID_OK;
-    size_t begin;
+    hybrid_chat_message list[2];
+    hybrid_prompt_desc d;
+    hybrid_result r;
+    size_t begin, n = 0;
     memset(&d, 0, sizeof d);
-    d.rt = c->rt;
     c->n_spans = 0;
-    if (e->system) r = hyb_dialog_add(&d, HYB_ROLE_SYSTEM, e->system, strlen(e->system), error);
-    if (!r && e->prompt) r = hyb_dialog_add(&d, HYB_ROLE_USER, e->prompt, strlen(e->prompt), error);
-    if (!r) r = hyb_dialog_plain(&d, &c->prompt, error);
-    hyb_dialog_free(&d);
-    if (r) return r;
+    list[0].role = "system";
+    list[0].content = e->system;
+    n += e->system != NULL;
+    list[n].role = "user";
+    list[n].content = e->prompt;
+    n += e->prompt != NULL;
+    d.messages = list;
+    d.n_messages = n;
+    c->prompt.size = 0;
+    if ((r = hyb_prompt_plain(c->rt, &d, &c->prompt, error)) != HYBRID_OK) return r;
     c->json_size = 0;
     begin = c->prompt.size;
     if (!hyb_conversation_write(c, c->prompt.data, begin) || !hyb_conversation_write(c, " ", 1) ||

@@ -218,9 +218,16 @@ HYB_TEPID_BEGIN
 #include "infer/saved.c"
 #include "infer/next.c"
 HYB_TEPID_END
+#ifndef HYBRID_NO_TEXT
+HYB_TEPID_BEGIN
+#include "infer/stream.c"
+#include "infer/streams.c"
+HYB_TEPID_END
+#endif
 HYB_COLD_BEGIN
 #include "infer/plan.c"
 #ifndef HYBRID_NO_TEXT
+#include "infer/prompt.c"
 #include "infer/dialog.c"
 #include "infer/session.c"
 #endif

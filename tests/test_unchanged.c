@@ -124,6 +124,8 @@ typedef struct world {
     hybrid_runtime *rt;
     hybrid_model *model;
     hybrid_context *ctx[3];      /* with a batch queued; with an empty one; in the middle of a decode */
+    hybrid_context *shared;      /* of two sequences, */
+    hybrid_stream *stream;       /* of which one is in the middle of an answer */
     hybrid_session *talk, *base; /* in the middle of an answer of the template's model; at the end of one */
     hybrid_sampler *sampler;
     hybrid_gguf *gguf;                 /* by way of a reader */
@@ -243,6 +245,28 @@ static void make_sessions(world *w)
     while (hybrid_session_next(w->base)) {}
 }
 
+static void make_streams(world *w)
+{
+    hybrid_context_desc d;
+    hybrid_stream_desc sd;
+    hybrid_piece piece;
+    hybrid_error e;
+    int32_t ids[6];
+    memset(&d, 0, sizeof d);
+    memset(&sd, 0, sizeof sd);
+    d.n_ctx = 96;
+    d.n_seq = 2;
+    d.trace = host_trace;
+    d.trace_user = &w->host;
+    sd.seq = 1;
+    sd.logprobs = true;
+    ids_of(ids, 6, 3);
+    CHECK(!hybrid_context_create(w->model, &d, &w->shared, &e), "%s", e.message);
+    CHECK(!hybrid_stream_create(w->shared, &sd, &w->stream, &e), "%s", e.message);
+    CHECK(!hybrid_stream_begin(w->stream, ids, 6, &e) && !hybrid_stream_next(w->stream, &piece, &e), "%s", e.message);
+    CHECK(piece.size && piece.n_ids && piece.logprobs && piece.logprobs[0] < 0, "a piece");
+}
+
 static void make_files(world *w)
 {
     static const uint64_t ne[2] = { 32, 2 };
@@ -329,6 +353,7 @@ static world *world_make(void)
         (uint32_t *)(uintptr_t)hybrid_gguf_find_tensor(hybrid_model_gguf(w->model), "blk.1.ffn_down.weight")->data;
     make_contexts(w);
     make_sessions(w);
+    make_streams(w);
     make_files(w);
     make_others(w);
     return w;
@@ -348,6 +373,8 @@ static void world_end(world *w)
     hybrid_sampler_destroy(w->sampler);
     hybrid_session_destroy(w->talk);
     hybrid_session_destroy(w->base);
+    hybrid_stream_destroy(w->stream);
+    hybrid_context_destroy(w->shared);
     for (i = 0; i < 3; i++) hybrid_context_destroy(w->ctx[i]);
     hybrid_model_destroy(w->model);
     hybrid_runtime_destroy(w->rt);
@@ -486,18 +513,38 @@ static void dump_matcher(dump *d, const hybrid_matcher *m)
     PART(m->in_use);
 }
 
-static void dump_session(dump *d, const hybrid_session *s)
+static void dump_stream(dump *d, const hybrid_stream *s)
 {
-    hybrid_session_info info = s->info; /* as it is kept: hybrid_session_describe also tells of the last failure */
-    size_t i;
+    hybrid_stream_info info = s->info;
     info.prompt_us = info.generate_us = 0;
     PART(info);
     PART_N(s->ids, s->n_ids);
-    PART_N(s->answer, s->answer_size);
+    PART(s->n_same);
+    PART(s->n_queued);
+    PART(s->stale);
+    PART(s->chosen);
+    PART(s->why.result);
     PART(s->utf8.size);
     PART_N(s->utf8.pending, s->utf8.size);
     PART(s->prompt_pending);
+    PART(s->fresh);
     PART(s->running);
+    PART(s->other_next);
+    PART(s->next_max_tokens);
+    PART(s->max_tokens);
+    PART(s->piece_from);
+    PART(s->piece_end);
+    PART(s->in_use);
+    dump_sampler(d, s->sampler);
+    dump_stops(d, s->stops);
+    dump_context(d, s->ctx, false);
+}
+
+static void dump_session(dump *d, const hybrid_session *s)
+{
+    size_t i;
+    PART_N(s->answer, s->answer_size);
+    PART(s->n_forgotten);
     PART(s->is_chat);
     PART(s->in_use);
     PART(s->dialog.n);
@@ -505,9 +552,7 @@ static void dump_session(dump *d, const hybrid_session *s)
         PART(s->dialog.messages[i].role);
         PART_N(s->dialog.messages[i].text, strlen(s->dialog.messages[i].text));
     }
-    dump_sampler(d, s->sampler);
-    dump_stops(d, s->stops);
-    dump_context(d, s->ctx, false);
+    dump_stream(d, s->stream);
 }
 
 static void dump_writer(dump *d, const hybrid_gguf_writer *w)
@@ -562,6 +607,9 @@ static void dump_world(dump *d, world *w)
         one.n = 0;
         dump_session(&one, w->base);
         part(d, "the session of a text", one.hash, (size_t)one.n * sizeof *one.hash);
+        one.n = 0;
+        dump_stream(&one, w->stream);
+        part(d, "the stream", one.hash, (size_t)one.n * sizeof *one.hash);
     }
 }
 
@@ -578,7 +626,7 @@ static const char *difference(const dump *a, const dump *b)
 
 /* ---- which functions there are, and which a table has ------------------------------------------------------------ */
 
-enum { NAMES = 128 };
+enum { NAMES = 192 };
 static char fallible[NAMES][64];
 static bool was_refused[NAMES], was_short[NAMES];
 static int n_fallible;
@@ -588,7 +636,7 @@ static void read_api(void)
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
                                          "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict", "grammar", "abi" };
+                                         "predict", "grammar", "abi",     "stream" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -812,6 +860,140 @@ static void refused_sessions(world *w)
     CHECK(!hybrid_session_next(NULL), "no session");
     REFUSED(hybrid_session_result, HYBRID_ERROR_INVALID, "NULL", hybrid_session_result(NULL, &e));
     free(much);
+}
+
+/* What changes messages, and what a stream refuses. */
+static void refused_messages(world *w)
+{
+    hybrid_session_desc d;
+    hybrid_session *made = POISON(hybrid_session), *s[2];
+    hybrid_answer_desc a;
+    hybrid_sampler_desc sampler;
+    hybrid_piece piece;
+    hybrid_error e;
+    int i;
+    TEST("refused: messages");
+    memset(&d, 0, sizeof d);
+    memset(&sampler, 0, sizeof sampler);
+    d.keep = 1.5f;
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "keep", hybrid_session_create(w->model, &d, &made, &e));
+    EMPTY(!made);
+    d.keep = 0;
+    d.max_positions = -1;
+    d.context_shared = w->shared;
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "max_positions",
+            hybrid_session_create(w->model, &d, &made, &e));
+    s[0] = w->talk;
+    s[1] = w->base;
+    for (i = 0; i < 2; i++) {
+        memset(&a, 0, sizeof a);
+        a.max_tokens = -1;
+        REFUSED(hybrid_session_answer, HYBRID_ERROR_INVALID, "max_tokens",
+                told(s[i], hybrid_session_answer(s[i], "x", &a), &e));
+        a.max_tokens = 0;
+        a.begin = "Once";
+        a.sampler = &sampler;
+        sampler.top_p = 2;
+        REFUSED(hybrid_session_answer, HYBRID_ERROR_INVALID, "top_p",
+                told(s[i], hybrid_session_answer(s[i], "x", &a), &e));
+        a.variables = "[]";
+        REFUSED(hybrid_session_answer, HYBRID_ERROR_FORMAT, "", told(s[i], hybrid_session_answer(s[i], NULL, &a), &e));
+        REFUSED(hybrid_session_add, HYBRID_ERROR_INVALID, "text",
+                told(s[i], hybrid_session_add(s[i], "user", NULL), &e));
+        REFUSED(hybrid_session_add, HYBRID_ERROR_INVALID, "'wizard'",
+                told(s[i], hybrid_session_add(s[i], "wizard", "x"), &e));
+        REFUSED(hybrid_session_edit, HYBRID_ERROR_INVALID, "text", told(s[i], hybrid_session_edit(s[i], 0, NULL), &e));
+        REFUSED(hybrid_session_edit, HYBRID_ERROR_INVALID, "no message 99",
+                told(s[i], hybrid_session_edit(s[i], 99, "x"), &e));
+        REFUSED(hybrid_session_cut, HYBRID_ERROR_INVALID, "no message 99",
+                told(s[i], hybrid_session_cut(s[i], 99), &e));
+        REFUSED(hybrid_session_step, HYBRID_ERROR_INVALID, "piece is NULL",
+                told(s[i], hybrid_session_step(s[i], 100, NULL), &e));
+    }
+    CHECK(hybrid_session_answer(NULL, "x", NULL) == HYBRID_ERROR_INVALID, "no session");
+    CHECK(hybrid_session_step(NULL, 1, &piece) == HYBRID_ERROR_INVALID && !*piece.text, "no session");
+    CHECK(hybrid_session_add(NULL, "user", "x") == HYBRID_ERROR_INVALID, "no session");
+    CHECK(hybrid_session_edit(NULL, 0, "x") == HYBRID_ERROR_INVALID, "no session");
+    CHECK(hybrid_session_cut(NULL, 0) == HYBRID_ERROR_INVALID, "no session");
+}
+
+static void refused_prompts(world *w)
+{
+    const hybrid_chat_message bad = { "user", "RAISE" };
+    hybrid_prompt_desc d;
+    hybrid_ids ids;
+    hybrid_error e;
+    TEST("refused: prompts");
+    memset(&d, 0, sizeof d);
+    memset(&ids, 0, sizeof ids);
+    d.text = "Once upon a time";
+    CHECK(!hybrid_prompt(w->model, &d, &ids, &e) && ids.n, "%s", e.message);
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "model is NULL", hybrid_prompt(NULL, &d, &ids, &e));
+    EMPTY(!ids.n);
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_prompt(w->model, NULL, &ids, &e));
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "ids is NULL", hybrid_prompt(w->model, &d, NULL, &e));
+    d.n_messages = 1;
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "messages is NULL", hybrid_prompt(w->model, &d, &ids, &e));
+    d.messages = &bad;
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "not both", hybrid_prompt(w->model, &d, &ids, &e));
+    d.text = NULL;
+    REFUSED(hybrid_prompt, HYBRID_ERROR_INVALID, "not this", hybrid_prompt(w->model, &d, &ids, &e));
+    EMPTY(!ids.n);
+    hybrid_ids_free(&ids);
+}
+
+static void refused_streams(world *w)
+{
+    const uint32_t good = *w->weight, nan = 0x7FC00000u;
+    hybrid_stream_desc d;
+    hybrid_stream *made = POISON(hybrid_stream);
+    hybrid_sampler_desc sampler;
+    hybrid_piece piece;
+    hybrid_error e;
+    int32_t ids[200];
+    TEST("refused: streams");
+    memset(&d, 0, sizeof d);
+    memset(&sampler, 0, sizeof sampler);
+    ids_of(ids, 200, 1);
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "context is NULL", hybrid_stream_create(NULL, &d, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "stream is NULL",
+            hybrid_stream_create(w->shared, &d, NULL, &e));
+    d.seq = 1;
+    made = POISON(hybrid_stream);
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "another stream",
+            hybrid_stream_create(w->shared, &d, &made, &e));
+    EMPTY(!made);
+    d.seq = 2;
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "does not exist",
+            hybrid_stream_create(w->shared, &d, &made, &e));
+    d.seq = 0;
+    d.max_tokens = -1;
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "max_tokens", hybrid_stream_create(w->shared, &d, &made, &e));
+    d.max_tokens = 0;
+    d.n_stops = 1;
+    REFUSED(hybrid_stream_create, HYBRID_ERROR_INVALID, "stops is NULL",
+            hybrid_stream_create(w->shared, &d, &made, &e));
+    REFUSED(hybrid_stream_begin, HYBRID_ERROR_INVALID, "stream is NULL", hybrid_stream_begin(NULL, ids, 3, &e));
+    REFUSED(hybrid_stream_begin, HYBRID_ERROR_INVALID, "no tokens", hybrid_stream_begin(w->stream, ids, 0, &e));
+    REFUSED(hybrid_stream_begin, HYBRID_ERROR_INVALID, "ids is NULL", hybrid_stream_begin(w->stream, NULL, 3, &e));
+    REFUSED(hybrid_stream_begin, HYBRID_ERROR_CONTEXT_FULL, "n_ctx", hybrid_stream_begin(w->stream, ids, 96, &e));
+    ids[1] = -1;
+    REFUSED(hybrid_stream_begin, HYBRID_ERROR_INVALID, "is -1", hybrid_stream_begin(w->stream, ids, 3, &e));
+    REFUSED(hybrid_stream_next, HYBRID_ERROR_INVALID, "stream is NULL", hybrid_stream_next(NULL, &piece, &e));
+    REFUSED(hybrid_stream_step, HYBRID_ERROR_INVALID, "piece is NULL", hybrid_stream_step(w->stream, 9, NULL, &e));
+    REFUSED(hybrid_stream_set_sampler, HYBRID_ERROR_INVALID, "stream", hybrid_stream_set_sampler(NULL, NULL, 0, &e));
+    REFUSED(hybrid_stream_set_sampler, HYBRID_ERROR_INVALID, "max_tokens",
+            hybrid_stream_set_sampler(w->stream, NULL, -1, &e));
+    sampler.top_p = 3;
+    REFUSED(hybrid_stream_set_sampler, HYBRID_ERROR_INVALID, "top_p",
+            hybrid_stream_set_sampler(w->stream, &sampler, 0, &e));
+    REFUSED(hybrid_stream_set_grammar, HYBRID_ERROR_INVALID, "stream", hybrid_stream_set_grammar(NULL, NULL, &e));
+    *w->weight = nan;
+    REFUSED(hybrid_stream_next, HYBRID_ERROR_NUMERIC, "not a number", hybrid_stream_next(w->stream, &piece, &e));
+    EMPTY(!piece.size && !*piece.text);
+    *w->weight = good;
+    CHECK(!hybrid_stream_next(w->stream, &piece, &e) && piece.size, "it goes on as soon as the weights are right");
 }
 
 static void refused_samplers(world *w)
@@ -1514,7 +1696,10 @@ static const char *const good_names[] = {
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
-    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check"
+    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check",
+    "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
+    "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
+    "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut"
 };
 /* clang-format on */
 
@@ -1947,6 +2132,74 @@ static int good_adapter(world *w, const char *name, hybrid_error *e)
     return r;
 }
 
+static int good_stream(world *w, const char *name, hybrid_error *e)
+{
+    static const char *const stops[] = { "stop here" };
+    const hybrid_chat_message hello = { "user", "Hello." };
+    hybrid_stream_desc d;
+    hybrid_prompt_desc pd;
+    hybrid_sampler_desc sampler;
+    hybrid_stream *made = POISON(hybrid_stream);
+    hybrid_piece piece;
+    hybrid_ids ids;
+    int r;
+    memset(&d, 0, sizeof d);
+    memset(&pd, 0, sizeof pd);
+    memset(&ids, 0, sizeof ids);
+    memset(&sampler, 0, sizeof sampler);
+    pd.messages = &hello;
+    pd.n_messages = 1;
+    pd.answer = "Hello";
+    d.stops = stops;
+    d.n_stops = 1;
+    d.logprobs = true;
+    sampler.repetition_penalty = 1.5f;
+    if (!strcmp(name, "hybrid_prompt")) {
+        r = hybrid_prompt(w->model, &pd, &ids, e);
+        CHECK(!ids.n == !!r, "ids or none");
+        hybrid_ids_free(&ids);
+        return r;
+    }
+    if (!strcmp(name, "hybrid_stream_create")) {
+        r = hybrid_stream_create(w->shared, &d, &made, e);
+        CHECK(!made == !!r, "a handle");
+        hybrid_stream_destroy(made);
+        return r;
+    }
+    if (!strcmp(name, "hybrid_stream_next")) return hybrid_stream_next(w->stream, &piece, e);
+    if (!strcmp(name, "hybrid_stream_step")) return hybrid_stream_step(w->stream, 1, &piece, e);
+    if (!strcmp(name, "hybrid_stream_set_sampler")) {
+        r = hybrid_stream_set_sampler(w->stream, &sampler, 5, e);
+        return r ? r : hybrid_stream_set_sampler(w->stream, NULL, 0, e);
+    }
+    if (!strcmp(name, "hybrid_stream_set_grammar")) {
+        r = hybrid_stream_set_grammar(w->stream, w->grammar, e);
+        return r ? r : hybrid_stream_set_grammar(w->stream, NULL, NULL);
+    }
+    {
+        int32_t some[9];
+        ids_of(some, 9, 3);
+        return hybrid_stream_begin(w->stream, some, 9, e);
+    }
+}
+
+static int good_messages(world *w, const char *name, hybrid_error *e)
+{
+    hybrid_sampler_desc sampler;
+    hybrid_answer_desc a;
+    hybrid_piece piece;
+    memset(&a, 0, sizeof a);
+    memset(&sampler, 0, sizeof sampler);
+    a.sampler = &sampler;
+    a.begin = "It is";
+    a.max_tokens = 3;
+    if (strstr(name, "_add")) return told(w->talk, hybrid_session_add(w->talk, "user", "And this?"), e);
+    if (strstr(name, "_edit")) return told(w->talk, hybrid_session_edit(w->talk, 1, "Not that."), e);
+    if (strstr(name, "_cut")) return told(w->talk, hybrid_session_cut(w->talk, 2), e);
+    if (strstr(name, "_step")) return told(w->talk, hybrid_session_step(w->talk, 1, &piece), e);
+    return told(w->talk, hybrid_session_answer(w->talk, "What is it?", &a), e);
+}
+
 static int good_curve(world *w, const char *name, hybrid_error *e)
 {
     const hybrid_train_metrics first = { 1, 5, 2.5, 1, 1, 1 };
@@ -1981,8 +2234,8 @@ static int good_grammar(world *w, const char *name, hybrid_error *e)
     if (!strcmp(name, "hybrid_matcher_accept")) return hybrid_matcher_accept(w->matcher, text, sizeof text - 1, e);
     if (!strcmp(name, "hybrid_matcher_mask")) return hybrid_matcher_mask(w->matcher, w->lexicon, &mask, &n, e);
     if (!strcmp(name, "hybrid_matcher_accept_token"))
-        return hybrid_matcher_accept_token(
-            w->matcher, w->lexicon, hybrid_token_find(hybrid_model_tokenizer(w->model), "[", 1), e);
+        return hybrid_matcher_accept_token(w->matcher, w->lexicon,
+                                           hybrid_token_find(hybrid_model_tokenizer(w->model), "[", 1), e);
     if (!strcmp(name, "hybrid_session_set_grammar")) {
         r = hybrid_session_set_grammar(w->base, w->grammar, e);
         if (!r) r = hybrid_session_set_grammar(w->base, NULL, NULL);
@@ -2011,6 +2264,12 @@ static int good(world *w, int which, hybrid_error *e)
     unsigned char block[68];
     float back[64];
     size_t n;
+    if (strstr(good_names[which], "hybrid_stream_") || !strcmp(good_names[which], "hybrid_prompt"))
+        return good_stream(w, good_names[which], e);
+    if (which > 90 &&
+        (strstr(good_names[which], "_answer") || strstr(good_names[which], "_session_step") ||
+         strstr(good_names[which], "_add") || strstr(good_names[which], "_edit") || strstr(good_names[which], "_cut")))
+        return good_messages(w, good_names[which], e);
     if (strstr(good_names[which], "hybrid_curve_")) return good_curve(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_data_next_weighted")) return good_data(w, which, e);
     if (strstr(good_names[which], "_grammar") || strstr(good_names[which], "_lexicon") ||
@@ -2152,13 +2411,13 @@ static void refuse_something(world *w)
         r = hybrid_session_complete(w->talk, " never read");
         break;
     default:
-        if (!w->talk->running) break;
+        if (!w->talk->stream->running) break;
         *w->weight = nan;
         r = hybrid_session_next(w->talk) ? 0 : (int)hybrid_session_result(w->talk, NULL);
         *w->weight = good_weight;
     }
     CHECK(r < 0, "kind %d was not refused", kind);
-    if (r < 0 && kind < 6) CHECK(w->talk->info.stop != HYBRID_STOP_ERROR, "the last failure is no state");
+    if (r < 0 && kind < 6) CHECK(w->talk->stream->info.stop != HYBRID_STOP_ERROR, "the last failure is no state");
     w->host.fail_at = 0;
 }
 
@@ -2227,8 +2486,8 @@ static void histlost(void)
     CHECK(y.stop == HYBRID_STOP_ERROR, "the last call failed");
     y.stop = x.stop;
     CHECK(!memcmp(&x, &y, sizeof x), "nothing else is to be seen of it");
-    CHECK(!hybrid_session_say(w->talk, "Go on.") && w->talk->info.n_prompt > x.n_prompt,
-          "a prompt of %d behind one of %d", w->talk->info.n_prompt, x.n_prompt);
+    CHECK(!hybrid_session_say(w->talk, "Go on.") && w->talk->stream->info.n_prompt > x.n_prompt,
+          "a prompt of %d behind one of %d", w->talk->stream->info.n_prompt, x.n_prompt);
     hybrid_session_describe(w->talk, &y);
     CHECK(y.stop == HYBRID_STOP_NONE && !hybrid_session_result(w->talk, NULL), "and that one did not");
     world_end(w);
@@ -2440,6 +2699,9 @@ int main(void)
     refused_contexts(w);
     refused_decodes(w);
     refused_sessions(w);
+    refused_messages(w);
+    refused_prompts(w);
+    refused_streams(w);
     refused_samplers(w);
     refused_models(w);
     refused_bricks(w);

@@ -572,7 +572,8 @@ static void test_lessons_text(const char *name)
 {
     hybrid_runtime *rt = lesson_runtime(NULL, 1);
     hybrid_model *m = lesson_model(rt, name, false);
-    hyb_dialog dialog;
+    hybrid_chat_message talk[2];
+    hybrid_prompt_desc said;
     hyb_lesson *l = NULL;
     hybrid_example ex;
     hybrid_learn_desc d;
@@ -583,17 +584,20 @@ static void test_lessons_text(const char *name)
     TEST("lessons: texts");
     memset(&ex, 0, sizeof ex);
     memset(&d, 0, sizeof d);
-    memset(&dialog, 0, sizeof dialog);
+    memset(&said, 0, sizeof said);
     memset(&prompt, 0, sizeof prompt);
     ex.system = "be brief";
     ex.prompt = "where is it \"now\"?";
     ex.answer = "under the stone";
     d.examples = &ex;
     d.n_examples = 1;
-    dialog.rt = rt;
-    CHECK(!hyb_dialog_add(&dialog, HYB_ROLE_SYSTEM, ex.system, strlen(ex.system), &e), "%s", e.message);
-    CHECK(!hyb_dialog_add(&dialog, HYB_ROLE_USER, ex.prompt, strlen(ex.prompt), &e), "%s", e.message);
-    CHECK(!hyb_dialog_render(&dialog, m, &prompt, &e), "%s", e.message);
+    talk[0].role = "system";
+    talk[0].content = ex.system;
+    talk[1].role = "user";
+    talk[1].content = ex.prompt;
+    said.messages = talk;
+    said.n_messages = 2;
+    CHECK(!hyb_prompt_messages(m, &said, &prompt, &e), "%s", e.message);
     CHECK(!hybrid_tokenize(m->tokenizer, prompt.data, prompt.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 256, &n, &e),
           "%s", e.message);
     CHECK(!hyb_lesson_create(rt, m, &d, &l, &e), "%s: %s", name, e.message);
@@ -611,7 +615,6 @@ static void test_lessons_text(const char *name)
     }
     hyb_lesson_free(l);
     hybrid_text_free(&prompt);
-    hyb_dialog_free(&dialog);
     hybrid_model_destroy(m);
     hybrid_runtime_destroy(rt);
 }

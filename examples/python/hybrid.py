@@ -170,6 +170,10 @@ HYBRID_STOP_TEXT = 2
 HYBRID_STOP_LIMIT = 3
 HYBRID_STOP_CONTEXT = 4
 HYBRID_STOP_ERROR = 5
+HYBRID_STOP_BROKEN = 6
+HYBRID_PIECE_ANSWER = 0
+HYBRID_PIECE_THINKING = 1
+HYBRID_PIECE_TOOL_CALL = 2
 
 
 class hybrid_error(Structure):
@@ -1005,8 +1009,73 @@ class hybrid_learn_info(Structure):
     uint64_t bytes: of memory that learning holds"""
 
 
+class hybrid_ids(Structure):
+    """Token ids that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again;
+    end with hybrid_ids_free. After a failure it is empty.
+    int32_t *data
+    size_t n
+    size_t capacity: yours to read only, like runtime: where the memory is from
+    hybrid_runtime *runtime"""
+
+
+class hybrid_prompt_desc(Structure):
+    """const hybrid_chat_message *messages: a model without a template gets "User: ...", "Assistant: ..." lines
+    size_t n_messages
+    const char *text: instead of messages: plain text without a template, zero-terminated
+    bool follows: text only: it goes on after other tokens, so nothing begins it
+    const char *answer: begins the assistant's answer, which goes on from there; NULL: it begins with nothing
+    bool no_answer: the prompt ends with the last message, and does not open the assistant's turn
+    const char *tools: as in hybrid_chat_desc: a JSON array of tool definitions,
+    const char *variables: and a JSON object with more variables: {"enable_thinking": false}
+    int64_t now: and these
+    int32_t utc_offset
+    hybrid_template_limits limits"""
+
+
+class hybrid_piece(Structure):
+    """A piece of an answer; its memory is the stream's, until the next call with it.
+    const char *text: valid UTF-8, zero-terminated; never NULL
+    size_t size: bytes of text; 0: nothing to show yet, or the answer has ended
+    hybrid_piece_kind kind
+    hybrid_stop_reason stop: why the answer ended with this piece; HYBRID_STOP_NONE: it goes on
+    const int32_t *ids: the tokens that were taken since the last piece, also those that are not shown,
+    const float *logprobs: and ln of the probability that the model gave to each, before the sampler changed it; NULL
+                                  unless asked for (hybrid_stream_desc.logprobs)
+    size_t n_ids"""
+
+
+class hybrid_stream_desc(Structure):
+    """int32_t seq: the sequence of the context that is the stream's alone; -1: the first free one
+    int32_t max_positions: that it may fill; 0: n_ctx
+    hybrid_sampler_desc sampler: zero: greedy
+    int32_t max_tokens: per answer; 0: until the model ends it or the context is full
+    const char *const *stops: texts that end an answer; they are not shown
+    size_t n_stops
+    bool logprobs: pieces carry them; each costs a walk over all logits"""
+
+
+class hybrid_stream_info(Structure):
+    """hybrid_stop_reason stop
+    int32_t seq, n_max: its sequence; positions that it may fill
+    int32_t n_used: tokens of it that are in the cache
+    int32_t n_prompt, n_cached: tokens of the last prompt, and how many of them needed no computing: they were in
+    the cache, or were forked from another sequence of the context
+    int32_t n_generated: tokens of the last answer
+    uint64_t prompt_us, generate_us: time that they took, in microseconds"""
+
+
+class hybrid_stream(Structure):
+    """A sequence of a context, its sampler, and the text that comes out of it. Several streams may share one context, in
+    one thread: they are computed together where they run together, and a beginning that they have in common (32 tokens
+    or more) is computed and stored once, whichever of them had it first. The context must outlive them; its sequences
+    that belong to streams, and its batch while one runs, are not to be touched by other calls.
+    A handle: its members are the library's."""
+
+
 class hybrid_session(Structure):
-    """A handle: its members are the library's."""
+    """A stream and a dialog: the messages of a conversation, of which hybrid_prompt makes the ids that the stream goes on
+    from.
+    A handle: its members are the library's."""
 
 
 class hybrid_session_desc(Structure):
@@ -1015,7 +1084,15 @@ class hybrid_session_desc(Structure):
     int32_t max_tokens: per answer; 0: until the model ends it or the context is full
     const char *const *stops: texts that end an answer; they are not shown
     size_t n_stops
-    hybrid_context_desc context: n_seq and n_logits are the session's business"""
+    hybrid_context_desc context: n_seq and n_logits are the session's business
+    hybrid_context *context_shared: Instead of a context of its own: one that it shares with other sessions, in one thread, and that outlives them.
+    It takes the first sequence that no stream has. What conversations begin with in common (a long system prompt) is
+    computed and stored once. n_candidates, where there is a GPU, must be 0 or fit all their samplers.
+    int32_t max_positions: of a shared context that this session may fill; 0: all n_ctx
+    /* A conversation that no longer fits drops its oldest messages until it takes at most this share of the positions, * so that not every turn that follows drops some, and computes all others again. 0: 0.5
+    at most 1: only as many as * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */ float keep
+    bool logprobs: pieces carry log-probabilities (hybrid_piece)
+    void *user: yours: hybrid_session_user gives it back"""
 
 
 class hybrid_session_info(Structure):
@@ -1025,6 +1102,16 @@ class hybrid_session_info(Structure):
     int32_t n_generated: tokens of the last answer
     uint64_t prompt_us, generate_us: time that they took, in microseconds
     int32_t n_forgotten: messages dropped from the front so that the conversation fits"""
+
+
+class hybrid_answer_desc(Structure):
+    """How one answer is made. Zero: as the session makes its answers.
+    const hybrid_sampler_desc *sampler: another sampler, of its own seed; NULL: that of the session goes on
+    int32_t max_tokens: 0: the session's
+    const char *begin: the answer begins with this text, as if the model had said it; it is no piece, but a part of
+                              the message. NULL: nothing
+    const char *variables: of the template, a JSON object: {"enable_thinking": false}
+    const char *tools: a JSON array of tool definitions"""
 
 
 class hybrid_struct_size(Structure):
@@ -1614,6 +1701,54 @@ hybrid_learn_info._fields_ = [
     ("n_steps", c_int64),
     ("bytes", c_uint64),
 ]
+hybrid_ids._fields_ = [
+    ("data", POINTER(c_int32)),
+    ("n", c_size_t),
+    ("capacity", c_size_t),
+    ("runtime", POINTER(hybrid_runtime)),
+]
+hybrid_prompt_desc._fields_ = [
+    ("messages", POINTER(hybrid_chat_message)),
+    ("n_messages", c_size_t),
+    ("text", c_char_p),
+    ("follows", c_bool),
+    ("answer", c_char_p),
+    ("no_answer", c_bool),
+    ("tools", c_char_p),
+    ("variables", c_char_p),
+    ("now", c_int64),
+    ("utc_offset", c_int32),
+    ("limits", hybrid_template_limits),
+]
+hybrid_piece._fields_ = [
+    ("text", c_char_p),
+    ("size", c_size_t),
+    ("kind", c_int),
+    ("stop", c_int),
+    ("ids", POINTER(c_int32)),
+    ("logprobs", POINTER(c_float)),
+    ("n_ids", c_size_t),
+]
+hybrid_stream_desc._fields_ = [
+    ("seq", c_int32),
+    ("max_positions", c_int32),
+    ("sampler", hybrid_sampler_desc),
+    ("max_tokens", c_int32),
+    ("stops", POINTER(c_char_p)),
+    ("n_stops", c_size_t),
+    ("logprobs", c_bool),
+]
+hybrid_stream_info._fields_ = [
+    ("stop", c_int),
+    ("seq", c_int32),
+    ("n_max", c_int32),
+    ("n_used", c_int32),
+    ("n_prompt", c_int32),
+    ("n_cached", c_int32),
+    ("n_generated", c_int32),
+    ("prompt_us", c_uint64),
+    ("generate_us", c_uint64),
+]
 hybrid_session_desc._fields_ = [
     ("system", c_char_p),
     ("sampler", hybrid_sampler_desc),
@@ -1621,6 +1756,11 @@ hybrid_session_desc._fields_ = [
     ("stops", POINTER(c_char_p)),
     ("n_stops", c_size_t),
     ("context", hybrid_context_desc),
+    ("context_shared", POINTER(hybrid_context)),
+    ("max_positions", c_int32),
+    ("keep", c_float),
+    ("logprobs", c_bool),
+    ("user", c_void_p),
 ]
 hybrid_session_info._fields_ = [
     ("stop", c_int),
@@ -1632,6 +1772,13 @@ hybrid_session_info._fields_ = [
     ("prompt_us", c_uint64),
     ("generate_us", c_uint64),
     ("n_forgotten", c_int32),
+]
+hybrid_answer_desc._fields_ = [
+    ("sampler", POINTER(hybrid_sampler_desc)),
+    ("max_tokens", c_int32),
+    ("begin", c_char_p),
+    ("variables", c_char_p),
+    ("tools", c_char_p),
 ]
 hybrid_struct_size._fields_ = [
     ("name", c_char_p),
@@ -2769,10 +2916,78 @@ hybrid_adapter_rollback = _function('hybrid_adapter_rollback', c_int, [POINTER(h
     moments and of the number of steps of its lessons. A lesson under way ends. A hybrid_trainer of this adapter keeps
     its own moments. Needs no memory. HYBRID_ERROR_INVALID; _DEVICE, where the model is on a GPU.""")
 
+hybrid_ids_free = _function('hybrid_ids_free', None, [POINTER(hybrid_ids)],
+    """void hybrid_ids_free(hybrid_ids *ids)
+
+    Gives the memory back and makes ids zero again. NULL is fine.""")
+
+hybrid_prompt = _function('hybrid_prompt', c_int, [POINTER(hybrid_model), POINTER(hybrid_prompt_desc), POINTER(hybrid_ids), POINTER(hybrid_error)],
+    """hybrid_result hybrid_prompt(const hybrid_model *model, const hybrid_prompt_desc *desc, hybrid_ids *ids, hybrid_error *error)
+
+    The token ids of a conversation in the model's own template, or of plain text: BOS where the model wants one and the
+    template has not written it (never twice), no EOS at the end of text that is to go on. A system message that the
+    template refuses or drops goes before the first user message (hybrid_chat_desc.merge_system).
+    Errors: INVALID (a NULL, a role that a model without template does not know, no token at all), those of
+    hybrid_chat_render and hybrid_tokenize. Thread-safe.""")
+
+hybrid_stream_create = _function('hybrid_stream_create', c_int, [POINTER(hybrid_context), POINTER(hybrid_stream_desc), POINTER(POINTER(hybrid_stream)), POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_create(hybrid_context *context, const hybrid_stream_desc *desc, hybrid_stream **stream, hybrid_error *error)
+
+    desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens), those of
+    hybrid_sampler_create, MEMORY. All memory is taken here, but for that of grammars.""")
+
+hybrid_stream_destroy = _function('hybrid_stream_destroy', None, [POINTER(hybrid_stream)],
+    """void hybrid_stream_destroy(hybrid_stream *stream)""")
+
+hybrid_stream_begin = _function('hybrid_stream_begin', c_int, [POINTER(hybrid_stream), POINTER(c_int32), c_size_t, POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_begin(hybrid_stream *stream, const int32_t *ids, size_t n, hybrid_error *error)
+
+    Makes n token ids the content of the sequence, and begins an answer after them; nothing is computed yet. What the
+    cache holds of them already is kept. An answer that still runs is broken off.
+    Errors: INVALID (n is 0, a bad id), CONTEXT_FULL (n is not below n_max); the stream is as it was.""")
+
+hybrid_stream_next = _function('hybrid_stream_next', c_int, [POINTER(hybrid_stream), POINTER(hybrid_piece), POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_next(hybrid_stream *stream, hybrid_piece *piece, hybrid_error *error)
+
+    The next piece. An empty one: the answer has ended, piece->stop says why. When it fails, another call tries again,
+    and the text will be the same.""")
+
+hybrid_stream_step = _function('hybrid_stream_step', c_int, [POINTER(hybrid_stream), c_uint64, POINTER(hybrid_piece), POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_step(hybrid_stream *stream, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
+
+    The same in slices: works for about budget_us microseconds, on the prompt and on the answer alike, and returns with
+    a piece as soon as there is one (else with an empty one, and piece->stop is HYBRID_STOP_NONE). The text is that of
+    hybrid_stream_next, bit for bit.""")
+
+hybrid_stream_stop = _function('hybrid_stream_stop', None, [POINTER(hybrid_stream)],
+    """void hybrid_stream_stop(hybrid_stream *stream)
+
+    Breaks the answer off, at any moment, also inside the prompt. What was computed stays in the cache.""")
+
+hybrid_stream_set_sampler = _function('hybrid_stream_set_sampler', c_int, [POINTER(hybrid_stream), POINTER(hybrid_sampler_desc), c_int32, POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_set_sampler(hybrid_stream *stream, const hybrid_sampler_desc *sampler, int32_t max_tokens, hybrid_error *error)
+
+    From the next answer on: another sampler (NULL: that of the descriptor again), and another limit (0: that of the
+    descriptor). Errors: those of hybrid_sampler_create; nothing has changed then.""")
+
+hybrid_stream_ids = _function('hybrid_stream_ids', POINTER(c_int32), [POINTER(hybrid_stream), POINTER(c_size_t)],
+    """const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t *n)
+
+    All tokens of the sequence and of the batch: *n of them, of the last prompt and of its answer. Valid until the next
+    call.""")
+
+hybrid_stream_describe = _function('hybrid_stream_describe', None, [POINTER(hybrid_stream), POINTER(hybrid_stream_info)],
+    """void hybrid_stream_describe(const hybrid_stream *stream, hybrid_stream_info *info)""")
+
+hybrid_stream_set_grammar = _function('hybrid_stream_set_grammar', c_int, [POINTER(hybrid_stream), POINTER(hybrid_grammar), POINTER(hybrid_error)],
+    """hybrid_result hybrid_stream_set_grammar(hybrid_stream *stream, const hybrid_grammar *grammar, hybrid_error *error)
+
+    Answers that begin from now on are texts of this grammar; as hybrid_session_set_grammar says it.""")
+
 hybrid_session_create = _function('hybrid_session_create', c_int, [POINTER(hybrid_model), POINTER(hybrid_session_desc), POINTER(POINTER(hybrid_session)), POINTER(hybrid_error)],
     """hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error)
 
-    A session belongs to one thread at a time. desc may be NULL.""")
+    A session belongs to one thread at a time, and so do all sessions that share a context. desc may be NULL.""")
 
 hybrid_session_destroy = _function('hybrid_session_destroy', None, [POINTER(hybrid_session)],
     """void hybrid_session_destroy(hybrid_session *session)""")
@@ -2793,6 +3008,12 @@ hybrid_session_complete = _function('hybrid_session_complete', c_int, [POINTER(h
 
     Starts a continuation of plain text, without any template; it follows what is there already.""")
 
+hybrid_session_answer = _function('hybrid_session_answer', c_int, [POINTER(hybrid_session), c_char_p, POINTER(hybrid_answer_desc)],
+    """hybrid_result hybrid_session_answer(hybrid_session *session, const char *text, const hybrid_answer_desc *how)
+
+    hybrid_session_say with settings for this answer alone; how may be NULL. text NULL: nobody says anything, and the
+    messages that are there are answered (after hybrid_session_add, _edit or _cut).""")
+
 hybrid_session_next = _function('hybrid_session_next', c_char_p, [POINTER(hybrid_session)],
     """const char *hybrid_session_next(hybrid_session *session)
 
@@ -2800,13 +3021,58 @@ hybrid_session_next = _function('hybrid_session_next', c_char_p, [POINTER(hybrid
     with a result that is not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text
     will be the same.""")
 
+hybrid_session_step = _function('hybrid_session_step', c_int, [POINTER(hybrid_session), c_uint64, POINTER(hybrid_piece)],
+    """hybrid_result hybrid_session_step(hybrid_session *session, uint64_t budget_us, hybrid_piece *piece)
+
+    The same for a frame of a program: works for about budget_us microseconds, on the prompt and on the answer alike, and
+    returns as soon as there is a piece. piece->size 0 and piece->stop HYBRID_STOP_NONE: not yet, call again in the next
+    frame. The text is that of hybrid_session_next, bit for bit.
+
+        while (frame() && !hybrid_session_step(npc, 2000, &piece) && !piece.stop) show(piece.text);""")
+
+hybrid_session_stop = _function('hybrid_session_stop', None, [POINTER(hybrid_session)],
+    """void hybrid_session_stop(hybrid_session *session)
+
+    Breaks the answer off, at any moment, also inside the prompt: what was shown of it stays as its message.""")
+
 hybrid_session_result = _function('hybrid_session_result', c_int, [POINTER(hybrid_session), POINTER(hybrid_error)],
     """hybrid_result hybrid_session_result(const hybrid_session *session, hybrid_error *error)
 
-    Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL.""")
+    Of the last call that starts, delivers or changes something: HYBRID_OK, or why it failed, with the sentence. error
+    may be NULL.""")
 
 hybrid_session_describe = _function('hybrid_session_describe', None, [POINTER(hybrid_session), POINTER(hybrid_session_info)],
     """void hybrid_session_describe(const hybrid_session *session, hybrid_session_info *info)""")
+
+hybrid_session_user = _function('hybrid_session_user', c_void_p, [POINTER(hybrid_session)],
+    """void *hybrid_session_user(const hybrid_session *session)""")
+
+hybrid_session_count = _function('hybrid_session_count', c_size_t, [POINTER(hybrid_session)],
+    """size_t hybrid_session_count(const hybrid_session *session)
+
+    How many there are, with the system prompt, and with what was shown of the last answer.""")
+
+hybrid_session_message = _function('hybrid_session_message', hybrid_chat_message, [POINTER(hybrid_session), c_size_t],
+    """hybrid_chat_message hybrid_session_message(const hybrid_session *session, size_t i)
+
+    Message i: its role ("system", "user", "assistant", "tool") and its text, valid until the next call; both NULL when
+    there is no such message.""")
+
+hybrid_session_add = _function('hybrid_session_add', c_int, [POINTER(hybrid_session), c_char_p, c_char_p],
+    """hybrid_result hybrid_session_add(hybrid_session *session, const char *role, const char *text)
+
+    Adds a message without an answer. Errors of these three: INVALID (no such role or message), MEMORY; nothing has
+    changed then, else an answer that runs is broken off. They compute nothing: the next answer does.""")
+
+hybrid_session_edit = _function('hybrid_session_edit', c_int, [POINTER(hybrid_session), c_size_t, c_char_p],
+    """hybrid_result hybrid_session_edit(hybrid_session *session, size_t i, const char *text)
+
+    Another text for message i.""")
+
+hybrid_session_cut = _function('hybrid_session_cut', c_int, [POINTER(hybrid_session), c_size_t],
+    """hybrid_result hybrid_session_cut(hybrid_session *session, size_t n)
+
+    Keeps the first n messages.""")
 
 hybrid_session_set_grammar = _function('hybrid_session_set_grammar', c_int, [POINTER(hybrid_session), POINTER(hybrid_grammar), POINTER(hybrid_error)],
     """hybrid_result hybrid_session_set_grammar(hybrid_session *session, const hybrid_grammar *grammar, hybrid_error *error)
@@ -2853,6 +3119,7 @@ STRUCTS = [
     hybrid_adapter_desc,
     hybrid_adapter_info,
     hybrid_allocator,
+    hybrid_answer_desc,
     hybrid_bpe_desc,
     hybrid_bpe_info,
     hybrid_chat_desc,
@@ -2869,6 +3136,7 @@ STRUCTS = [
     hybrid_gguf_tensor,
     hybrid_gguf_value,
     hybrid_grammar_desc,
+    hybrid_ids,
     hybrid_kernel_cache,
     hybrid_learn_desc,
     hybrid_learn_info,
@@ -2879,9 +3147,11 @@ STRUCTS = [
     hybrid_model_desc,
     hybrid_model_info,
     hybrid_model_shape,
+    hybrid_piece,
     hybrid_predict_desc,
     hybrid_predict_metrics,
     hybrid_predict_step,
+    hybrid_prompt_desc,
     hybrid_reader,
     hybrid_render_desc,
     hybrid_runtime_desc,
@@ -2889,6 +3159,8 @@ STRUCTS = [
     hybrid_session_desc,
     hybrid_session_info,
     hybrid_source,
+    hybrid_stream_desc,
+    hybrid_stream_info,
     hybrid_string,
     hybrid_struct_size,
     hybrid_template_desc,

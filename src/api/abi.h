@@ -33,7 +33,8 @@
     #define HYBRID_STRUCTS_TEXT(X) \
         X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_template_desc) \
         X(hybrid_template_limits) X(hybrid_render_desc) X(hybrid_chat_message) X(hybrid_chat_desc) \
-        X(hybrid_session_desc) X(hybrid_session_info)
+        X(hybrid_ids) X(hybrid_prompt_desc) X(hybrid_piece) X(hybrid_stream_desc) X(hybrid_stream_info) \
+        X(hybrid_session_desc) X(hybrid_session_info) X(hybrid_answer_desc)
 #endif
 #if defined(HYBRID_NO_TEXT) || defined(HYBRID_NO_GRAMMAR)
     #define HYBRID_STRUCTS_GRAMMAR(X)

@@ -31,6 +31,7 @@
     #include "learn.h"
 #endif
 #ifndef HYBRID_NO_TEXT
+    #include "stream.h"
     #include "session.h"
 #endif
 #include "abi.h"

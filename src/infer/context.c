@@ -18,6 +18,8 @@ typedef struct hyb_progress {
     hyb_batch chunk;
 } hyb_progress;
 
+struct hybrid_stream;
+
 struct hybrid_context {
     hybrid_model *model;
     hybrid_runtime *rt;
@@ -42,6 +44,8 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    struct hybrid_stream *streams; /* those of its sequences (stream.c), and for all of them: */
+    uint64_t streams_clock, streams_us, streams_in_use; /* turns; microseconds of this decode; a call is under way */
     void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
     char *memory;                   /* everything else */
 };

@@ -1,4 +1,4 @@
-/* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
+/* infer/session: a conversation: a dialog, and the stream that answers it. */
 #ifndef HYB_INFER_SESSION_C
 #define HYB_INFER_SESSION_C
 #include "../api/session.h"
@@ -6,259 +6,142 @@
 #include "../model/model.c"
 #include "adapters.c"
 #include "dialog.c"
-#include "sampler.c"
-#ifndef HYBRID_NO_GRAMMAR
-    #include "../text/grammar/grammar.c"
-#endif
+#include "streams.c"
 
 struct hybrid_session {
     hybrid_model *model;
     hybrid_runtime *rt;
-    hybrid_context *ctx;
-    hybrid_sampler *sampler;
-    hybrid_stop_matcher *stops;
-#ifndef HYBRID_NO_GRAMMAR
-    hybrid_lexicon *lexicon; /* made when a grammar is asked for the first time */
-    hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
-    hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
-    hybrid_grammar *form_grammar, *once_grammar; /* those that the session made itself */
-#endif
-    hybrid_utf8_stream utf8;
+    hybrid_context *ctx, *own_ctx; /* the same, or own_ctx is NULL: it is shared */
+    hybrid_stream *stream;
     hyb_dialog dialog;
-    bool is_chat; /* the running answer belongs to the dialog */
-    int32_t *ids;
-    int32_t n_ids; /* tokens in the cache and in the batch, n_ctx at most */
-    char *answer;
-    size_t answer_size, answer_capacity; /* of the running answer, as shown */
-    char *piece;
-    size_t piece_size; /* room for all the text that one token can complete */
-    int32_t max_tokens, n_vocab;
-    bool prompt_pending; /* the batch holds a prompt */
-    bool running;
-    uint64_t in_use; /* a call is under way: callbacks may not begin another */
-    hybrid_session_info info;
+    bool is_chat;                        /* the last answer belongs to the dialog */
+    char *answer;                        /* zero-terminated as soon as there is room */
+    size_t answer_size, answer_capacity; /* of the last answer, as shown */
+    float keep;
+    int32_t n_forgotten;
+    void *user;
+    uint64_t in_use;      /* a call is under way: callbacks may not begin another */
     hybrid_error failure; /* of the last call, if it failed */
 };
 
-/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
+/* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ----------- */
+
+static hybrid_result hyb_session_begin(hybrid_session *s, const char *function, hybrid_error *error)
+{
+    if (hyb_busy(s->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
+                        function);
+    if (hyb_busy(s->ctx->streams_in_use) || hyb_busy(s->ctx->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "%s: the context that the session shares is in use: one of its callbacks called it again",
+                        function);
+    s->in_use = s->ctx->streams_in_use = hyb_process();
+    return HYBRID_OK;
+}
+
+static void hyb_session_end(hybrid_session *s) { s->in_use = s->ctx->streams_in_use = 0; }
 
 /* False: the call is refused, and the result says so until the call under way ends. */
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
-    if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
-             function);
-    return false;
+    return hyb_session_begin(s, function, &s->failure) == HYBRID_OK;
 }
 
 /* Only the failure of a call that failed is new: everything else is as it was. */
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
-    s->in_use = 0;
+    hyb_session_end(s);
     if (r) s->failure = *error;
     s->failure.result = r;
     return r;
 }
 
-/* ---- the form of an answer ---- */
+/* ---- creation --------------------------------------------------------------------------------------------------- */
 
-#ifdef HYBRID_NO_GRAMMAR
-static void hyb_session_form_end(hybrid_session *s) { HYB_UNUSED(s); }
-static void hyb_session_form_begin(hybrid_session *s) { HYB_UNUSED(s); }
-static bool hyb_session_form_complete(const hybrid_session *s)
-{
-    HYB_UNUSED(s);
-    return false;
-}
-static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
-{
-    HYB_UNUSED(s);
-    HYB_UNUSED(error);
-    return HYBRID_OK;
-}
-static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
-{
-    HYB_UNUSED(s);
-    HYB_UNUSED(id);
-    HYB_UNUSED(error);
-    return HYBRID_OK;
-}
-#else
-static void hyb_session_form_end(hybrid_session *s)
-{
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
-    hybrid_matcher_destroy(s->form);
-    hybrid_grammar_destroy(s->form_grammar);
-    hybrid_lexicon_destroy(s->lexicon);
-}
-
-static void hyb_session_form_begin(hybrid_session *s)
-{
-    hybrid_sampler_set_mask(s->sampler, NULL, 0);
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->form);
-    hybrid_grammar_destroy(s->form_grammar);
-    s->form = s->once ? s->once : s->next_form;
-    s->form_grammar = s->once_grammar;
-    s->once = NULL;
-    s->once_grammar = NULL;
-    hybrid_matcher_reset(s->form);
-}
-
-static bool hyb_session_form_complete(const hybrid_session *s) { return s->form && hyb_matcher_complete(s->form); }
-
-/* The sampler chooses among what the form allows. */
-static hybrid_result hyb_session_form_mask(hybrid_session *s, hybrid_error *error)
-{
-    const uint32_t *mask = NULL;
-    size_t n = 0;
-    hybrid_result r = s->form ? hybrid_matcher_mask(s->form, s->lexicon, &mask, &n, error) : HYBRID_OK;
-    if (!r) hybrid_sampler_set_mask(s->sampler, mask, n);
-    return r;
-}
-
-static hybrid_result hyb_session_form_accept(hybrid_session *s, int32_t id, hybrid_error *error)
-{
-    return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
-}
-
-/* A matcher of a grammar, and a lexicon if there is none yet. */
-static hybrid_result hyb_session_form(hybrid_session *s, const hybrid_grammar *grammar, hybrid_matcher **form,
-                                      hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_lexicon *lexicon = s->lexicon;
-    hybrid_result r = HYBRID_OK;
-    if (!lexicon) r = hybrid_lexicon_create(tok, &lexicon, error);
-    if (!r) r = hybrid_matcher_create(grammar, form, error);
-    if (r && lexicon != s->lexicon)
-        hybrid_lexicon_destroy(lexicon);
-    else
-        s->lexicon = lexicon;
-    return r;
-}
-
-static hybrid_result hyb_session_set_grammar(hybrid_session *s, const hybrid_grammar *grammar, hybrid_error *error)
-{
-    hybrid_matcher *form = NULL;
-    hybrid_result r = grammar ? hyb_session_form(s, grammar, &form, error) : HYBRID_OK;
-    if (r) return r;
-    if (s->next_form != s->form) hybrid_matcher_destroy(s->next_form);
-    s->next_form = form;
-    return HYBRID_OK;
-}
-
+#ifndef HYBRID_NO_GRAMMAR
 HYB_BORDER(hybrid_result, hybrid_session_set_grammar,
-           (hybrid_session *session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
+           (hybrid_session * session, const hybrid_grammar *grammar, hybrid_error *error), (session, grammar, error))
 {
     hybrid_result r;
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_grammar: session is NULL");
-    if (hyb_busy(session->in_use))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_session_set_grammar: the session is in use: one of its callbacks called it again");
-    session->in_use = hyb_process();
-    r = hyb_session_set_grammar(session, grammar, error);
-    session->in_use = 0;
+    if ((r = hyb_session_begin(session, "hybrid_session_set_grammar", error)) != HYBRID_OK) return r;
+    r = hyb_stream_set_grammar(session->stream, grammar, error);
+    hyb_session_end(session);
     return r;
 }
 #endif
 
-HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
+/* What callbacks of free see is a session without a stream. */
+static void hyb_session_free(hybrid_session *s)
 {
-    hybrid_runtime *rt;
-    hybrid_context *ctx;
+    hybrid_stream *stream = s->stream;
+    s->stream = NULL;
+    if (stream) hyb_stream_free(stream);
+    if (s->own_ctx) s->own_ctx->streams_in_use = 0;
+    hybrid_context_destroy(s->own_ctx);
+    hyb_dialog_free(&s->dialog);
+    hyb_free(s->rt, s->answer);
+    hyb_free(s->rt, s);
+}
+
+HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session * session), (session))
+{
+    hybrid_context *shared;
     if (!session) return;
-    rt = session->rt;
     if (!hyb_session_enter(session, "hybrid_session_destroy")) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
         return;
     }
-    ctx = session->ctx;
-    session->ctx = NULL; /* free may call hybrid_session_describe */
-    hybrid_context_destroy(ctx);
-    hybrid_sampler_destroy(session->sampler);
-    hybrid_stop_matcher_destroy(session->stops);
-    hyb_session_form_end(session);
-    hyb_dialog_free(&session->dialog);
-    hyb_free(rt, session->ids);
-    hyb_free(rt, session->answer);
-    hyb_free(rt, session->piece);
-    hyb_free(rt, session);
+    shared = session->own_ctx ? NULL : session->ctx;
+    hyb_session_free(session);
+    if (shared) shared->streams_in_use = 0;
 }
 
-/* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest,
-                                       hybrid_error *error)
+static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
-    static const char turn[] = "\nUser:";
-    const size_t extra = hybrid_model_template(s->model) == NULL;
-    hybrid_string *list = (hybrid_string *)hyb_calloc(s->rt, desc->n_stops + extra, sizeof *list);
+    hybrid_context_desc cd = desc->context;
     hybrid_result r;
-    size_t i;
-    if (!list) return hyb_fail_memory(error, (desc->n_stops + extra) * sizeof *list);
-    for (i = 0; i < desc->n_stops; i++) {
-        list[i].data = desc->stops[i];
-        list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
-    }
-    if (extra) {
-        list[i].data = turn;
-        list[i].size = sizeof turn - 1;
-    }
-    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
-    hyb_free(s->rt, list);
+    if (desc->context_shared && desc->context_shared->model != s->model)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
+    if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
+    cd.n_seq = 1;
+    cd.n_logits = 1;
+    cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
+    r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
+    s->ctx = s->own_ctx;
     return r;
-}
-
-/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
- * token has been chosen. */
-static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_string safe;
-    size_t size = 0;
-    hybrid_result r;
-    int32_t which, id;
-    for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
-    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size =
-        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
-    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory has grown, and stays */
-    hybrid_stop_matcher_reset(s->stops);
-    return HYBRID_OK;
 }
 
 static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
-    hybrid_context_desc cd = desc->context;
-    size_t longest_stop = 0;
+    hybrid_stream_desc sd;
     hybrid_result r;
+    if (!(desc->keep >= 0 && desc->keep <= 1))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "keep is %g, must be 0 to 1", (double)desc->keep);
     if (desc->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
-    cd.n_seq = 1;
-    cd.n_logits = 1;
-    cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
-    if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
-    hybrid_context_describe(s->ctx, &cd);
-    if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
-    if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    s->n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s->model));
-    if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
-    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
-        return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
-    s->max_tokens = desc->max_tokens;
-    s->info.n_ctx = cd.n_ctx;
+    if ((r = hyb_session_context(s, desc, error)) != HYBRID_OK) return r;
+    memset(&sd, 0, sizeof sd);
+    sd.seq = -1;
+    sd.sampler = desc->sampler;
+    sd.max_positions = desc->max_positions;
+    sd.max_tokens = desc->max_tokens;
+    sd.stops = desc->stops;
+    sd.n_stops = desc->n_stops;
+    sd.logprobs = desc->logprobs;
+    if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
+    s->keep = desc->keep > 0 ? desc->keep : 0.5f;
+    s->user = desc->user;
     return desc->system && desc->system[0]
                ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
                : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_create,
-           (hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
+           (hybrid_model * model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
            (model, desc, session, error))
 {
     hybrid_session_desc zero;
@@ -272,164 +155,164 @@ HYB_BORDER(hybrid_result, hybrid_session_create,
     s->model = model;
     s->rt = s->dialog.rt = model->rt;
     if ((r = hyb_session_build(s, desc ? desc : &zero, error)) != HYBRID_OK) {
-        hybrid_session_destroy(s);
+        hyb_session_free(s);
         return r;
     }
     *session = s;
     return HYBRID_OK;
 }
 
-/* ---- prompts ---- */
+/* ---- prompts ---------------------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags,
-                                          int32_t **ids, size_t *n, hybrid_error *error)
+/* What was shown of the last answer is not among the messages yet. */
+static bool hyb_session_answered(const hybrid_session *s) { return s->is_chat && s->stream; }
+
+/* The dialog as it will be: what has been shown of the last answer becomes a message, and so does what is said (unless
+ * it is NULL). */
+static hybrid_result hyb_session_turn(hybrid_session *s, int role, const char *said, hyb_turn *turn,
+                                      hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
-    *ids = NULL;
-    if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids)))
-        return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
-    if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
-        hyb_free(s->rt, *ids);
-        *ids = NULL;
+    const bool answered = hyb_session_answered(s);
+    hybrid_result r = hyb_turn_begin(turn, &s->dialog, answered ? s->answer ? s->answer : "" : NULL,
+                                     answered ? s->answer_size : 0, error);
+    if (!r && said) {
+        r = hyb_turn_set(turn, turn->view.n, role, said, strlen(said), error);
+        if (r) hyb_turn_drop(turn);
     }
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: tokens that the cache already begins with are kept, the others
- * go into the batch. */
-static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
+/* The messages are those of the turn, and no answer belongs to them yet. */
+static void hyb_session_take(hybrid_session *s, hyb_turn *turn)
 {
-    const int32_t length = hybrid_seq_length(s->ctx, 0);
-    int32_t same = 0, i;
-    hybrid_result r;
-    hybrid_batch_clear(s->ctx);
-    while (same < length && same < n - 1 && s->ids[same] == ids[same])
-        same++; /* one token at least must run, for its logits */
-    same = hybrid_seq_back(s->ctx, 0, same);
-    if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
-    s->n_ids = same;
-    if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
-    memcpy(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
-    s->n_ids = n;
-    for (i = same; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
-    memset(&s->utf8, 0, sizeof s->utf8);
-    hybrid_stop_matcher_reset(s->stops);
+    s->n_forgotten += (int32_t)turn->n_dropped;
+    hyb_turn_take(turn, &s->dialog);
     s->answer_size = 0;
-    hyb_session_form_begin(s);
-    s->running = s->prompt_pending = true;
-    s->info.stop = HYBRID_STOP_NONE;
-    s->info.n_prompt = n;
-    s->info.n_cached = same;
-    s->info.n_generated = 0;
-    s->info.prompt_us = s->info.generate_us = 0;
-    return HYBRID_OK;
+    s->is_chat = false;
 }
 
-/* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n,
-                                            hybrid_error *error)
+/* The prompt of a turn. When it does not fit beside an answer (an eighth of the positions, or what max_tokens asks), as
+ * many of the oldest messages are left out as it takes to fit it into its share. */
+static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, const hybrid_prompt_desc *desc,
+                                          int32_t max_tokens, hybrid_ids *ids, hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    hybrid_text text;
-    hybrid_result r;
-    memset(&text, 0, sizeof text);
-    r = hyb_dialog_render(dialog, s->model, &text, error);
-    if (!r)
-        r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n,
-                                 error);
-    hybrid_text_free(&text);
-    if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
-        memmove(*ids + 1, *ids, *n * sizeof **ids); /* hyb_session_tokenize leaves room for one more */
-        (*ids)[0] = bos;
-        ++*n;
-    }
-    return r;
-}
-
-/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says
- * (unless it is NULL). */
-static hybrid_result hyb_session_turn(hybrid_session *s, const char *said, hyb_turn *turn, hybrid_error *error)
-{
-    const hyb_dialog *d = &s->dialog;
-    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYB_ROLE_USER;
-    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said,
-                          error);
-}
-
-/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth
- * of the context, or what max_tokens asks. */
-static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n,
-                                          hybrid_error *error)
-{
-    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYB_MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
+    const int32_t n_max = s->stream->n_max, room = max_tokens ? HYB_MIN(max_tokens, n_max / 2) : n_max / 8,
+                  share = (int32_t)((double)s->keep * n_max);
+    size_t most = (size_t)(n_max - room);
     hybrid_result r;
     for (;;) {
-        *ids = NULL;
-        if ((r = hyb_session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
-        if (*n + (size_t)room <= (size_t)n_ctx || !hyb_turn_forget(turn)) break;
-        hyb_free(s->rt, *ids);
+        if ((r = hyb_dialog_ids(&turn->view, s->model, desc, ids, error)) != HYBRID_OK) return r;
+        if (ids->n <= most || !hyb_turn_forget(turn)) break;
+        most = HYB_MIN(most, (size_t)share);
     }
-    if (*n < (size_t)n_ctx) return HYBRID_OK;
+    if (ids->n < (size_t)n_max) return HYBRID_OK;
     return hyb_fail(
         error, HYBRID_ERROR_CONTEXT_FULL,
         "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
-        (unsigned long long)*n, n_ctx);
+        (unsigned long long)ids->n, n_max);
 }
 
-static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid_error *error)
+/* What one answer needs beside the prompt: a sampler of its own, and room for how it begins. */
+static hybrid_result hyb_session_prepare(hybrid_session *s, const hybrid_answer_desc *a, hybrid_sampler **sampler,
+                                         hybrid_error *error)
 {
+    const size_t size = a->begin ? strlen(a->begin) : 0;
+    *sampler = NULL;
+    if (a->max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", a->max_tokens);
+    if (size && HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, size + 1, error))
+        return HYBRID_ERROR_MEMORY;
+    return a->sampler ? hybrid_sampler_create(s->rt, a->sampler, sampler, error) : HYBRID_OK;
+}
+
+static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *ids, const hybrid_answer_desc *a,
+                           hybrid_sampler *sampler)
+{
+    hyb_session_take(s, turn);
+    hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
+    hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
+    if (!a->begin || !*a->begin) return;
+    s->answer_size = strlen(a->begin);
+    memcpy(s->answer, a->begin, s->answer_size + 1);
+}
+
+static hybrid_result hyb_session_answer(hybrid_session *s, const char *text, const hybrid_answer_desc *a,
+                                        hybrid_error *error)
+{
+    const int32_t max_tokens = a->max_tokens ? a->max_tokens : s->stream->own_max_tokens;
+    hybrid_prompt_desc desc;
+    hybrid_sampler *sampler = NULL;
+    hybrid_ids ids;
     hyb_turn turn;
-    int32_t *ids = NULL;
-    size_t n = 0;
     hybrid_result r;
-    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
-    if ((r = hyb_session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
-    r = hyb_session_turn_ids(s, &turn, &ids, &n, error);
-    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
+    memset(&ids, 0, sizeof ids);
+    memset(&desc, 0, sizeof desc);
+    desc.answer = a->begin;
+    desc.variables = a->variables;
+    desc.tools = a->tools;
+    if ((r = hyb_session_turn(s, HYB_ROLE_USER, text, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_turn_ids(s, &turn, &desc, max_tokens, &ids, error);
+    if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);
+    if (!r) r = hyb_session_prepare(s, a, &sampler, error);
     if (!r) {
-        s->info.n_forgotten += (int32_t)turn.n_dropped;
-        hyb_turn_take(&turn, &s->dialog);
+        hyb_session_go(s, &turn, &ids, a, sampler);
         s->is_chat = true;
     } else
         hyb_turn_drop(&turn);
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
+static hybrid_result hyb_session_say(hybrid_session *s, const char *function, const char *text, hybrid_error *error)
+{
+    hybrid_answer_desc as_always;
+    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: text is NULL", function);
+    memset(&as_always, 0, sizeof as_always);
+    return hyb_session_answer(s, text, &as_always, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session * session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hyb_session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
-    return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
+    return hyb_session_leave(session, hyb_session_say(session, "hybrid_session_say", text, &error), &error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_answer,
+           (hybrid_session * session, const char *text, const hybrid_answer_desc *how), (session, text, how))
+{
+    hybrid_answer_desc as_always;
+    hybrid_error error;
+    memset(&as_always, 0, sizeof as_always);
+    if (!session || !hyb_session_enter(session, "hybrid_session_answer")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_answer(session, text, how ? how : &as_always, &error), &error);
 }
 
 #ifndef HYBRID_NO_GRAMMAR
 /* The form is made first; it is dropped when nothing is said. */
 static hybrid_result hyb_session_say_json(hybrid_session *s, const char *text, const char *schema, hybrid_error *error)
 {
-    hybrid_lexicon *before = s->lexicon;
+    hybrid_stream *stream = s->stream;
+    hybrid_lexicon *before = stream->lexicon;
     hybrid_grammar_desc d;
     hybrid_result r;
     memset(&d, 0, sizeof d);
     if (!(d.schema = schema)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say_json: schema is NULL");
-    r = hybrid_grammar_create(s->rt, &d, &s->once_grammar, error);
-    if (!r) r = hyb_session_form(s, s->once_grammar, &s->once, error);
-    if (!r) r = hyb_session_say(s, text, error);
-    hybrid_matcher_destroy(s->once); /* NULL: it is in use */
-    hybrid_grammar_destroy(s->once_grammar);
-    s->once = NULL;
-    s->once_grammar = NULL;
-    if (r && s->lexicon != before) {
-        hybrid_lexicon_destroy(s->lexicon);
-        s->lexicon = before;
+    r = hybrid_grammar_create(s->rt, &d, &stream->once_grammar, error);
+    if (!r) r = hyb_stream_form(stream, stream->once_grammar, &stream->once, error);
+    if (!r) r = hyb_session_say(s, "hybrid_session_say_json", text, error);
+    hybrid_matcher_destroy(stream->once); /* NULL: it is in use */
+    hybrid_grammar_destroy(stream->once_grammar);
+    stream->once = NULL;
+    stream->once_grammar = NULL;
+    if (r && stream->lexicon != before) {
+        hybrid_lexicon_destroy(stream->lexicon);
+        stream->lexicon = before;
     }
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, const char *text, const char *schema),
+HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session * session, const char *text, const char *schema),
            (session, text, schema))
 {
     hybrid_error error;
@@ -438,167 +321,110 @@ HYB_BORDER(hybrid_result, hybrid_session_say_json, (hybrid_session *session, con
 }
 #endif
 
-/* The tokens in the cache and in the batch, and after them those of a text. */
-static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
-                                          hybrid_error *error)
+/* The tokens in the cache and those that follow, and after them those of a text. */
+static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, hybrid_ids *all, hybrid_error *error)
 {
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
-    const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
-    int32_t *ids;
-    size_t n = 0;
-    hybrid_result r = hyb_session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
-    *all = NULL;
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--; /* text that goes on has no end */
-    if (!r && !n && !length && bos >= 0) ids[n++] = bos;
-    if (!r && !n && !length)
-        r = hyb_fail(error, HYBRID_ERROR_INVALID,
-                     "the prompt is empty, and this model has no token to begin with: give it some text");
-    if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
+    const hybrid_stream *stream = s->stream;
+    const int32_t length = stream->n_ids;
+    hybrid_prompt_desc d;
+    hybrid_ids ids;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    memset(&ids, 0, sizeof ids);
+    d.text = text;
+    d.follows = length > 0;
+    r = hybrid_prompt(s->model, &d, &ids, error);
+    if (!r && ids.n + (size_t)length >= (size_t)stream->n_max)
         r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                      "%llu tokens of text after the %d that are there do not fit the context of %d",
-                     (unsigned long long)n, length, s->info.n_ctx);
-    *n_all = n + (size_t)length;
-    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
-        r = hyb_fail_memory(error, *n_all * sizeof **all);
+                     (unsigned long long)ids.n, length, stream->n_max);
+    if (!r) r = hyb_ids_room(s->rt, all, (size_t)length + ids.n, error);
     if (!r) {
-        if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
-        if (n) memcpy(*all + length, ids, n * sizeof **all);
+        if (length) memcpy(all->data, stream->ids, (size_t)length * sizeof *all->data);
+        if (ids.n) memcpy(all->data + length, ids.data, ids.n * sizeof *ids.data);
+        all->n = (size_t)length + ids.n;
     }
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
 static hybrid_result hyb_session_complete(hybrid_session *s, const char *text, hybrid_error *error)
 {
+    hybrid_answer_desc as_always;
     hyb_turn turn;
-    int32_t *ids = NULL;
-    size_t n;
+    hybrid_ids ids;
     hybrid_result r;
     if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
-    if ((r = hyb_session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
-    r = hyb_session_text_ids(s, text, &ids, &n, error);
-    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
-    if (!r) {
-        hyb_turn_take(&turn, &s->dialog);
-        s->is_chat = false;
-    } else
+    memset(&ids, 0, sizeof ids);
+    memset(&as_always, 0, sizeof as_always);
+    if ((r = hyb_session_turn(s, HYB_ROLE_USER, NULL, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_text_ids(s, text, &ids, error);
+    if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);
+    if (!r)
+        hyb_session_go(s, &turn, &ids, &as_always, NULL);
+    else
         hyb_turn_drop(&turn);
-    hyb_free(s->rt, ids);
+    hybrid_ids_free(&ids);
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
+HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session * session, const char *text), (session, text))
 {
     hybrid_error error;
     if (!session || !hyb_session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
     return hyb_session_leave(session, hyb_session_complete(session, text, &error), &error);
 }
 
-/* ---- answers ---- */
+/* ---- answers ---------------------------------------------------------------------------------------------------- */
 
-/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
-static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+/* A piece, whose text is added to the answer: there is room for it before anything is done. */
+static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
-    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
-}
-
-/* The answer is over: what was held back is shown, unless a stop text ended it. */
-static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t *at)
-{
-    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_matcher_flush(s->stops), at);
-    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
-    s->info.stop = stop;
-    s->running = false;
-}
-
-/* Runs the model on what is queued and chooses the next token. If there is none, the tokens are queued again: what they
- * left in the cache is as bad as their logits. */
-static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
-{
-    const uint64_t since = hyb_now_us();
-    const int32_t length = hybrid_seq_length(s->ctx, 0);
-    const uint64_t tries = s->sampler->tries;
-    uint64_t decoded;
-    hybrid_result r;
-    if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
-    decoded = hyb_now_us();
-    r = hyb_session_form_mask(s, error);
-    *id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, 0, error);
-    if (*id >= 0 && (r = hyb_session_form_accept(s, *id, error)) != HYBRID_OK) {
-        s->sampler->tries = tries; /* the same token is drawn again */
-        *id = (int32_t)r;
-    }
-    if (*id < 0) {
-        hybrid_seq_remove(s->ctx, 0, length, NULL);
-        hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
-        return (hybrid_result)*id;
-    }
-    if (s->prompt_pending)
-        s->info.prompt_us += decoded - since;
-    else
-        s->info.generate_us += hyb_now_us() - since;
-    s->prompt_pending = false;
+    const size_t need = s->answer_size + s->stream->piece_size;
+    hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
+    if (!r) r = hyb_stream_step(s->stream, budget_us, piece, error);
+    if (r) return r;
+    memcpy(s->answer + s->answer_size, piece->text, piece->size + 1);
+    s->answer_size += piece->size;
     return HYBRID_OK;
 }
 
-/* Adds the token after the others if the answer goes on; else returns why it ends. */
-static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
+HYB_BORDER(hybrid_result, hybrid_session_step, (hybrid_session * session, uint64_t budget_us, hybrid_piece *piece),
+           (session, budget_us, piece))
 {
-    if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
-    s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens)
-        return HYBRID_STOP_LIMIT;              /* it is decoded with the next prompt */
-    hybrid_batch_add(s->ctx, 0, &id, 1, NULL); /* there is room */
-    return HYBRID_STOP_NONE;
-}
-
-/* Takes one more token; *at counts the bytes of the piece. Everything that can fail comes before the first change. */
-static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_error *error)
-{
-    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
-    const size_t need = s->answer_size + s->piece_size;
-    hybrid_string bytes = { NULL, 0 };
-    hybrid_stop_reason stop;
+    hybrid_error error;
     hybrid_result r;
-    int32_t id, which = -1;
-    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
-    if (hybrid_token_is_end(tok, id)) {
-        hyb_session_stop(s, HYBRID_STOP_END, at);
-        return HYBRID_OK;
+    if (piece) {
+        memset(piece, 0, sizeof *piece);
+        piece->text = "";
     }
-    hybrid_sampler_accept(s->sampler, id);
-    s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
-        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
-        bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
-                                 NULL); /* cannot fail: hyb_session_room took its memory */
-        hyb_session_show(s, bytes, at);
-    }
-    stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
-    if (!stop && hyb_session_form_complete(s)) { /* nothing can follow: the token is decoded with the next prompt */
-        hybrid_batch_clear(s->ctx);
-        stop = HYBRID_STOP_END;
-    }
-    if (stop) hyb_session_stop(s, stop, at);
-    return HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_step")) return HYBRID_ERROR_INVALID;
+    r = piece ? hyb_session_step(session, budget_us, piece, &error)
+              : hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_step: piece is NULL");
+    return hyb_session_leave(session, r, &error);
 }
 
-HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
+HYB_BORDER(const char *, hybrid_session_next, (hybrid_session * session), (session))
 {
     hybrid_session *s = session;
+    hybrid_piece piece;
     hybrid_error error;
-    size_t at = 0;
-    hybrid_result r = HYBRID_OK;
-    if (!s || (!s->running && !hyb_busy(s->in_use)) || !hyb_session_enter(s, "hybrid_session_next")) return NULL;
-    while (!r && s->running && !at) r = hyb_session_token(s, &at, &error);
-    if (hyb_session_leave(s, r, &error) || !at) return NULL;
-    memcpy(s->answer + s->answer_size, s->piece, at);
-    s->answer_size += at;
-    s->piece[at] = 0;
-    return s->piece;
+    if (!s || (!hyb_busy(s->in_use) && !s->stream->running) || !hyb_session_enter(s, "hybrid_session_next"))
+        return NULL;
+    memset(&piece, 0, sizeof piece);
+    if (hyb_session_leave(s, hyb_session_step(s, UINT64_MAX, &piece, &error), &error) || !piece.size) return NULL;
+    return piece.text;
+}
+
+HYB_BORDER_VOID(hybrid_session_stop, (hybrid_session * session), (session))
+{
+    if (!session) return;
+    if (!hyb_session_enter(session, "hybrid_session_stop")) {
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was stopped", session->failure.message);
+        return;
+    }
+    hyb_stream_stop(session->stream);
+    hyb_session_leave(session, HYBRID_OK, NULL);
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
@@ -609,31 +435,133 @@ HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session,
 
 HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
 {
+    hybrid_stream_info stream;
     if (!info) return;
     memset(info, 0, sizeof *info);
-    if (!session) return;
-    *info = session->info;
-    if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
-    info->n_used = hybrid_seq_length(session->ctx, 0);
+    if (!session || !session->stream) return;
+    hyb_stream_describe(session->stream, &stream);
+    info->stop = session->failure.result ? HYBRID_STOP_ERROR : stream.stop;
+    info->n_ctx = stream.n_max;
+    info->n_used = stream.n_used;
+    info->n_prompt = stream.n_prompt;
+    info->n_cached = stream.n_cached;
+    info->n_generated = stream.n_generated;
+    info->prompt_us = stream.prompt_us;
+    info->generate_us = stream.generate_us;
+    info->n_forgotten = session->n_forgotten;
+}
+
+HYBRID_API void *hybrid_session_user(const hybrid_session *session) { return session ? session->user : NULL; }
+
+/* ---- messages --------------------------------------------------------------------------------------------------- */
+
+HYBRID_API size_t hybrid_session_count(const hybrid_session *session)
+{
+    return session ? session->dialog.n + hyb_session_answered(session) : 0;
+}
+
+HYB_BORDER(hybrid_chat_message, hybrid_session_message, (const hybrid_session *session, size_t i), (session, i))
+{
+    hybrid_chat_message m = { NULL, NULL };
+    if (i >= hybrid_session_count(session)) return m;
+    m.role = hyb_role_text(i < session->dialog.n ? session->dialog.messages[i].role : (int)HYB_ROLE_ASSISTANT);
+    m.content = i < session->dialog.n ? session->dialog.messages[i].text : session->answer_size ? session->answer : "";
+    return m;
+}
+
+/* Ends a call that changes messages: the turn is taken, and an answer that still runs is broken off. */
+static hybrid_result hyb_session_change(hybrid_session *s, hyb_turn *turn, hybrid_result r, hybrid_error *error)
+{
+    if (r)
+        hyb_turn_drop(turn);
+    else {
+        hyb_stream_stop(s->stream);
+        hyb_session_take(s, turn);
+    }
+    return hyb_session_leave(s, r, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_add, (hybrid_session * session, const char *role, const char *text),
+           (session, role, text))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r = HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_add")) return HYBRID_ERROR_INVALID;
+    memset(&turn, 0, sizeof turn);
+    if (!text) r = hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_add: text is NULL");
+    if (!r && hyb_role_of(role) == HYB_ROLES)
+        r = hyb_fail(&error, HYBRID_ERROR_INVALID,
+                     "hybrid_session_add: the role is '%.40s'; roles are system, user, assistant and tool",
+                     role ? role : "");
+    if (!r) r = hyb_session_turn(session, hyb_role_of(role), text, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    return hyb_session_change(session, &turn, r, &error);
+}
+
+/* The messages as they are, for a change of message i, which must be there. */
+static hybrid_result hyb_session_edit_begin(hybrid_session *s, const char *function, size_t i, hyb_turn *turn,
+                                            hybrid_error *error)
+{
+    const size_t n = hybrid_session_count(s);
+    if (i < n) return hyb_session_turn(s, HYB_ROLE_USER, NULL, turn, error);
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: there is no message %llu: there are %llu", function,
+                    (unsigned long long)i, (unsigned long long)n);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_edit, (hybrid_session * session, size_t i, const char *text),
+           (session, i, text))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r = HYBRID_OK;
+    if (!session || !hyb_session_enter(session, "hybrid_session_edit")) return HYBRID_ERROR_INVALID;
+    if (!text) r = hyb_fail(&error, HYBRID_ERROR_INVALID, "hybrid_session_edit: text is NULL");
+    if (!r) r = hyb_session_edit_begin(session, "hybrid_session_edit", i, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    r = hyb_turn_set(&turn, i, turn.view.messages[i].role, text, strlen(text), &error);
+    return hyb_session_change(session, &turn, r, &error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t n), (session, n))
+{
+    hybrid_error error;
+    hyb_turn turn;
+    hybrid_result r;
+    if (!session || !hyb_session_enter(session, "hybrid_session_cut")) return HYBRID_ERROR_INVALID;
+    if (n == hybrid_session_count(session)) return hyb_session_leave(session, HYBRID_OK, NULL);
+    r = hyb_session_edit_begin(session, "hybrid_session_cut", n, &turn, &error);
+    if (r) return hyb_session_leave(session, r, &error);
+    turn.view.n = n;
+    return hyb_session_change(session, &turn, HYBRID_OK, &error);
+}
+
+/* ---- the rest --------------------------------------------------------------------------------------------------- */
+
+/* No decode is under way afterwards: what only this session waits for is given up, what others do is done. */
+static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
+{
+    hyb_stream_unqueue(s->stream);
+    return s->ctx->progress.running ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_set_adapters,
-           (hybrid_session *session, hybrid_adapter *const *adapters, const float *scales, size_t n,
+           (hybrid_session * session, hybrid_adapter *const *adapters, const float *scales, size_t n,
             hybrid_error *error),
            (session, adapters, scales, n, error))
 {
+    hyb_adapter_set set;
     hybrid_result r;
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_set_adapters: session is NULL");
-    if (hyb_busy(session->in_use))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_session_set_adapters: the session is in use: one of its callbacks called it again");
-    session->in_use = hyb_process();
-    r = hybrid_seq_set_adapters(session->ctx, 0, adapters, scales, n, error);
-    session->in_use = 0;
+    if ((r = hyb_session_begin(session, "hybrid_session_set_adapters", error)) != HYBRID_OK) return r;
+    r = hyb_adapters_check(session->model, adapters, scales, n, &set, error);
+    if (!r) r = hyb_session_settle(session, error);
+    if (!r) r = hybrid_seq_set_adapters(session->ctx, session->stream->seq, adapters, scales, n, error);
+    hyb_session_end(session);
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
+HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
 {
     hyb_dialog *d;
     if (!session) return;
@@ -642,14 +570,11 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
         return;
     }
     d = &session->dialog;
-    hybrid_batch_clear(session->ctx);
-    hybrid_seq_remove(session->ctx, 0, 0, NULL);
-    hybrid_sampler_reset(session->sampler);
+    hyb_stream_reset(session->stream);
     while (d->n && d->messages[d->n - 1].role != HYB_ROLE_SYSTEM) hyb_dialog_drop(d, d->n - 1);
-    session->n_ids = 0;
-    session->running = session->is_chat = session->prompt_pending = false;
-    session->info.stop = HYBRID_STOP_NONE;
-    session->info.n_forgotten = 0;
+    session->is_chat = false;
+    session->answer_size = 0;
+    session->n_forgotten = 0;
     hyb_session_leave(session, HYBRID_OK, NULL);
 }
 #endif

@@ -10,7 +10,7 @@
 #ifndef HYB_TRAIN_CONVERSATION_C
 #define HYB_TRAIN_CONVERSATION_C
 #include "../core/grow.c"
-#include "../infer/dialog.c"
+#include "../infer/prompt.c"
 #include "../text/chat.c"
 #include "../text/tokenizer/tokenizer.c"
 #include "corpus.c"

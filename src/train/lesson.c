@@ -160,17 +160,22 @@ static hybrid_result hyb_lesson_rendered(hyb_conversation *c, const hybrid_examp
 static hybrid_result hyb_lesson_plain(hyb_conversation *c, const hybrid_example *e, hybrid_error *error)
 {
     static const char next[] = "\nUser:";
-    hyb_dialog d;
-    hybrid_result r = HYBRID_OK;
-    size_t begin;
+    hybrid_chat_message list[2];
+    hybrid_prompt_desc d;
+    hybrid_result r;
+    size_t begin, n = 0;
     memset(&d, 0, sizeof d);
-    d.rt = c->rt;
     c->n_spans = 0;
-    if (e->system) r = hyb_dialog_add(&d, HYB_ROLE_SYSTEM, e->system, strlen(e->system), error);
-    if (!r && e->prompt) r = hyb_dialog_add(&d, HYB_ROLE_USER, e->prompt, strlen(e->prompt), error);
-    if (!r) r = hyb_dialog_plain(&d, &c->prompt, error);
-    hyb_dialog_free(&d);
-    if (r) return r;
+    list[0].role = "system";
+    list[0].content = e->system;
+    n += e->system != NULL;
+    list[n].role = "user";
+    list[n].content = e->prompt;
+    n += e->prompt != NULL;
+    d.messages = list;
+    d.n_messages = n;
+    c->prompt.size = 0;
+    if ((r = hyb_prompt_plain(c->rt, &d, &c->prompt, error)) != HYBRID_OK) return r;
     c->json_size = 0;
     begin = c->prompt.size;
     if (!hyb_conversation_write(c, c->prompt.data, begin) || !hyb_conversation_write(c, " ", 1) ||

@@ -96,7 +96,7 @@ NO_BORDER = """
     hybrid_gguf_key_count hybrid_gguf_tensor_count hybrid_gguf_tensor_at hybrid_model_tokenizer hybrid_model_template
     hybrid_model_gguf hybrid_model_runtime hybrid_vocab_size hybrid_tokenizer_adds_bos hybrid_tokenizer_adds_eos
     hybrid_type_name hybrid_type_block_size hybrid_type_block_bytes hybrid_type_row_bytes hybrid_mix_name
-    hybrid_context_room hybrid_seq_length hybrid_seq_back
+    hybrid_context_room hybrid_seq_length hybrid_seq_back hybrid_stream_ids hybrid_session_count hybrid_session_user
 """.split()
 
 
@@ -125,7 +125,8 @@ def borders(box):
 
 
 # Public functions whose sentence is had from another call, so that the shortest program stays short.
-NO_ERROR = "hybrid_session_say hybrid_session_say_json hybrid_session_complete".split()
+NO_ERROR = """hybrid_session_say hybrid_session_say_json hybrid_session_complete hybrid_session_answer hybrid_session_step
+    hybrid_session_add hybrid_session_edit hybrid_session_cut""".split()
 
 
 def interface(box):

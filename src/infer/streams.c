@@ -1,0 +1,267 @@
+/* infer/streams: the streams of one context take turns in its batch: which tokens of whom go in, and what becomes of a
+ * decode that is done.
+ *
+ *     stream 0   a b c d e f g h          ids; what the cache has of them: a b c
+ *     stream 1   a b c d e x y            the cache has nothing of it
+ *
+ * Stream 1 takes a b c from stream 0 by a fork, where that saves HYB_FORK_TOKENS or more. Both would compute d e: where
+ * that is as much, stream 1 waits until stream 0 has it, which stops there.
+ *
+ * Between two calls the batch is empty, or a decode of it is under way. */
+#ifndef HYB_INFER_STREAMS_C
+#define HYB_INFER_STREAMS_C
+#include "next.c"
+#include "stream.c"
+
+enum {
+    HYB_FORK_TOKENS = HYB_PAGE,
+    HYB_STREAM_PORTION = 64 /* tokens of a prompt that is computed in slices */
+};
+
+/* ---- beginnings in common --------------------------------------------------------------------------------------- */
+
+/* Tokens that a sequence begins with as the ids of a stream do, and that were read with what the stream wears. */
+static int32_t hyb_seq_common(const hybrid_context *c, const hyb_seq *seq, const hybrid_stream *s)
+{
+    const int32_t most = HYB_MIN(seq->length, s->n_ids - 1), set = c->worn.seq[s->seq];
+    int32_t i = 0;
+    while (i < most && *hyb_seq_id(&c->state, seq, i) == s->ids[i] && c->state.sets[hyb_seq_place(seq, i)] == set) i++;
+    return hyb_seq_cut_at(&c->state, seq, i);
+}
+
+/* Of the tokens of a stream the cache of another one may have more. Returns how many there are then. */
+static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+{
+    hybrid_context *c = s->ctx;
+    const hyb_seq *from = NULL;
+    int32_t most = kept + HYB_FORK_TOKENS, i;
+    for (i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
+        const hyb_seq *seq = &c->state.seqs[i];
+        const int32_t n = i == s->seq || seq->length < most ? 0 : hyb_seq_common(c, seq, s);
+        if (n < most || (from && n == most)) continue;
+        most = n;
+        from = seq;
+    }
+    if (!from) return kept;
+    hyb_seq_share(&c->state, from, &c->state.seqs[s->seq]);
+    hyb_seq_cut(&c->state, &c->state.seqs[s->seq], most);
+    return most;
+}
+
+/* Ids that two streams begin with. */
+static int32_t hyb_streams_common(const hybrid_stream *a, const hybrid_stream *b)
+{
+    const int32_t most = HYB_MIN(a->n_ids, b->n_ids);
+    int32_t i = 0;
+    while (i < most && a->ids[i] == b->ids[i]) i++;
+    return i;
+}
+
+/* ---- into the batch --------------------------------------------------------------------------------------------- */
+
+/* Pages that n more tokens of a sequence take, which shares its last page or not. */
+static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
+{
+    const int32_t open = hyb_seq_open_page(seq);
+    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
+}
+
+static int32_t hyb_streams_pages_queued(const hybrid_context *c)
+{
+    int32_t i, n = 0;
+    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
+    return n;
+}
+
+/* Forgets what the cache has of the stream that has rested longest, as that can be computed again. */
+static bool hyb_streams_make_room(hybrid_context *c, const hybrid_stream *but)
+{
+    hybrid_stream *s, *oldest = NULL;
+    for (s = c->streams; s; s = s->next)
+        if (s != but && !s->running && !s->n_queued && c->state.seqs[s->seq].n_pages &&
+            (!oldest || s->last_used < oldest->last_used))
+            oldest = s;
+    if (!oldest) return false;
+    hyb_seq_cut(&c->state, &c->state.seqs[oldest->seq], 0);
+    return true;
+}
+
+/* Puts what the cache does not have of a stream's tokens into the batch, `most` at most (0: all). CONTEXT_FULL: other
+ * sequences have taken the pages that it needs. */
+static hybrid_result hyb_stream_queue(hybrid_stream *s, int32_t most, hybrid_error *error)
+{
+    hybrid_context *c = s->ctx;
+    hyb_seq *seq = &c->state.seqs[s->seq];
+    int32_t kept = hyb_stream_kept(s), n;
+    hybrid_result r;
+    hyb_seq_cut(&c->state, seq, kept);
+    if (s->prompt_pending) kept = hyb_stream_fork(s, kept);
+    if (s->fresh) s->info.n_cached = kept;
+    n = s->n_ids - kept;
+    if (most && n > most) n = most;
+    while (hyb_streams_pages_queued(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
+        if (!hyb_streams_make_room(c, s))
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "%d more tokens of sequence %d do not fit beside the others: end some of them, or raise "
+                            "n_ctx, which is %d for all",
+                            n, s->seq, c->desc.n_ctx);
+    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, kept + n == s->n_ids, error);
+    if (r) return r;
+    s->n_queued = n;
+    s->queued_last = kept + n == s->n_ids;
+    s->stale = false;
+    s->length_before = kept;
+    s->last_used = ++c->streams_clock;
+    return HYBRID_OK;
+}
+
+/* ---- out of it -------------------------------------------------------------------------------------------------- */
+
+/* ln of the probability of a token, of those that the model has. */
+static float hyb_logprob(const float *logits, int32_t n, int32_t id)
+{
+    float most = logits[0];
+    double sum = 0;
+    int32_t i;
+    for (i = 1; i < n; i++) most = HYB_MAX(most, logits[i]);
+    for (i = 0; i < n; i++) {
+        const double z = (double)logits[i] - (double)most;
+        if (z > -700) sum += hyb_exp_negative(z);
+    }
+    return (float)((double)logits[id] - (double)most - log(sum));
+}
+
+/* The next token, from the logits of the last decode. */
+static hybrid_result hyb_stream_choose(hybrid_stream *s, hybrid_error *error)
+{
+    const uint64_t tries = s->sampler->tries;
+    hybrid_result r = hyb_stream_form_mask(s, error);
+    const int32_t id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, s->seq, error);
+    const float *logits;
+    if (id < 0) return (hybrid_result)id;
+    if ((r = hyb_stream_form_accept(s, id, error)) != HYBRID_OK) {
+        s->sampler->tries = tries; /* the same token is drawn again */
+        return r;
+    }
+    logits = s->logprobs ? hybrid_logits(s->ctx, s->seq) : NULL;
+    s->chosen_logprob = logits ? hyb_logprob(logits, s->ctx->forward.n_tokens, id) : 0;
+    s->chosen = id;
+    return HYBRID_OK;
+}
+
+/* A decode with tokens of this stream is done. If there is no next token, they are queued again later: what they left
+ * in the cache is as bad as their logits. */
+static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
+{
+    hybrid_context *c = s->ctx;
+    const bool stale = s->stale;
+    s->n_queued = 0;
+    s->stale = false;
+    if (stale) return;
+    if (s->prompt_pending)
+        s->info.prompt_us += us;
+    else
+        s->info.generate_us += us;
+    if (s->queued_last && hyb_stream_choose(s, &s->why) != HYBRID_OK) {
+        hyb_seq *seq = &c->state.seqs[s->seq];
+        s->n_same = hyb_seq_cut_at(&c->state, seq, s->length_before);
+        hyb_seq_cut(&c->state, seq, s->n_same);
+        return;
+    }
+    s->n_same = c->state.seqs[s->seq].length;
+    s->fresh = false;
+    s->prompt_pending = s->prompt_pending && !s->queued_last;
+}
+
+/* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
+static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
+{
+    const uint64_t since = hyb_now_us();
+    hybrid_stream *s;
+    bool done = false;
+    const hybrid_result r = hybrid_decode_step(c, budget_us, &done, error);
+    c->streams_us += hyb_now_us() - since;
+    if (!r && !done) return HYBRID_OK;
+    if (r) hyb_batch_give_up(c);
+    for (s = c->streams; s; s = s->next) {
+        if (!s->n_queued) continue;
+        if (r)
+            s->n_queued = 0;
+        else
+            hyb_stream_harvest(s, c->streams_us);
+    }
+    c->streams_us = 0;
+    return r;
+}
+
+/* ---- one stream alone ------------------------------------------------------------------------------------------- */
+
+/* Tokens that are computed together when there is a budget: what is done with them is kept when an answer is broken
+ * off in the middle of its prompt. */
+static int32_t hyb_stream_portion(const hybrid_stream *s, uint64_t budget_us)
+{
+    return budget_us == UINT64_MAX ? 0 : HYB_MIN(s->ctx->desc.n_batch, HYB_STREAM_PORTION);
+}
+
+/* Until there are bytes of text (*at), the answer ends, or the time is over. */
+static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_t *at, hybrid_error *error)
+{
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    uint64_t used = 0;
+    hybrid_result r;
+    while (s->running && !*at) {
+        if (s->why.result) {
+            r = hyb_kept(&s->why, error);
+            s->why.result = HYBRID_OK;
+            return r;
+        }
+        if (s->chosen >= 0) {
+            hyb_stream_absorb(s, at);
+            continue;
+        }
+        if (used && used >= budget_us) break;
+        r = s->ctx->progress.running ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
+        if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
+            hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);
+            continue;
+        }
+        if (r) return r;
+        r = hyb_streams_decode(s->ctx, budget_us == UINT64_MAX ? budget_us : budget_us - used, error);
+        if (r) return r;
+        if (budget_us != UINT64_MAX) used = HYB_MAX(hyb_now_us() - since, 1);
+    }
+    return HYBRID_OK;
+}
+
+/* A piece of the answer, if there is one. */
+static hybrid_result hyb_stream_step(hybrid_stream *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
+{
+    size_t at = 0;
+    const hybrid_result r = hyb_stream_work(s, budget_us, &at, error);
+    hyb_stream_piece(s, at, piece);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_step,
+           (hybrid_stream * stream, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error),
+           (stream, budget_us, piece, error))
+{
+    hybrid_result r;
+    if (piece) {
+        memset(piece, 0, sizeof *piece);
+        piece->text = "";
+    }
+    if (!stream || !piece)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stream_step: %s is NULL", stream ? "piece" : "stream");
+    if ((r = hyb_stream_enter(stream, "hybrid_stream_step", error)) != HYBRID_OK) return r;
+    r = hyb_stream_step(stream, budget_us, piece, error);
+    hyb_stream_leave(stream);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_stream_next, (hybrid_stream * stream, hybrid_piece *piece, hybrid_error *error),
+           (stream, piece, error))
+{
+    return hybrid_stream_step(stream, UINT64_MAX, piece, error);
+}
+#endif
