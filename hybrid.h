@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 313763d4fb30359e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d6cee3c173e29bfd): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,287 +53,290 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      344  base.h                   version, linkage, results, errors, allocator, log
- *      474  runtime.h                what models and sessions share: memory, log, worker threads
- *      545  quant.h                  names, sizes, encode, decode
- *      647  gguf.h                   what is in a model file, and writing one
- *      852  tokenizer.h              text to tokens and back
- *     1023  chat.h                   templates that make a prompt of a conversation
- *     1153  grammar.h                answers with a form
- *     1253  bpe_trainer.h            a vocabulary from raw text
- *     1325  train_data.h             batches out of texts, tokens or conversations
- *     1434  model.h                  load, describe
- *     1517  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1651  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1754  sampler.h                from logits to the next token
- *     1831  shape.h                  models from nothing
- *     1864  trainable.h              training somebody else's model
- *     1903  trainer.h                change the weights of a model so that it predicts given texts better
- *     2225  predict.h                a training that is watched, and moved along where it goes anyway
- *     2447  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2525  learn.h                  an adapter is told something, and can be made to forget it
- *     2604  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2746  session.h                a conversation
- *     2878  abi.h                    is the library that runs the one that its caller was made for?
+ *      347  base.h                   version, linkage, results, errors, allocator, log
+ *      477  runtime.h                what models and sessions share: memory, log, worker threads
+ *      548  quant.h                  names, sizes, encode, decode
+ *      650  gguf.h                   what is in a model file, and writing one
+ *      855  tokenizer.h              text to tokens and back
+ *     1026  chat.h                   templates that make a prompt of a conversation
+ *     1156  grammar.h                answers with a form
+ *     1256  bpe_trainer.h            a vocabulary from raw text
+ *     1328  train_data.h             batches out of texts, tokens or conversations
+ *     1437  model.h                  load, describe
+ *     1520  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1654  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1757  sampler.h                from logits to the next token
+ *     1833  score.h                  how likely a model finds texts
+ *     1894  shape.h                  models from nothing
+ *     1927  trainable.h              training somebody else's model
+ *     1966  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2288  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2510  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2588  learn.h                  an adapter is told something, and can be made to forget it
+ *     2667  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2809  session.h                a conversation
+ *     2941  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     2968  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3072  macros.h                 what compilers call things, and the macros that every room uses
- *     3157  base.c                   what every room uses: results, errors, checked sizes
- *     3238  fpenv.c                  the floating-point environment at the border of the library
- *     3467  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3513  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3592  fma.c                    a * b + c with one rounding
- *     3632  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3713  decimal.c                doubles as text, the same in every locale
- *     3845  thread.c                 atomics, threads, and the worker pool
- *     4342  cpu.c                    what this processor and its operating system can do
- *     4465  hash.c                   where a name belongs in a table
- *     4567  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4605  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4693  grow.c                   arrays that grow
- *     4717  stack.c                  how much of the thread's stack a recursion may take
- *     4765  device.c                 which GPU a runtime uses
- *     4881  lifetime.c               creates and ends runtimes
- *     5036  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5277  output.c                 a file that is written
- *     5797  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5835  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    74841  end.h                    closes what core/begin opened
+ *     3032  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3136  macros.h                 what compilers call things, and the macros that every room uses
+ *     3221  base.c                   what every room uses: results, errors, checked sizes
+ *     3302  fpenv.c                  the floating-point environment at the border of the library
+ *     3531  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3577  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3656  fma.c                    a * b + c with one rounding
+ *     3696  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3777  decimal.c                doubles as text, the same in every locale
+ *     3909  thread.c                 atomics, threads, and the worker pool
+ *     4406  cpu.c                    what this processor and its operating system can do
+ *     4529  hash.c                   where a name belongs in a table
+ *     4631  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4669  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4757  grow.c                   arrays that grow
+ *     4781  stack.c                  how much of the thread's stack a recursion may take
+ *     4829  device.c                 which GPU a runtime uses
+ *     4945  lifetime.c               creates and ends runtimes
+ *     5100  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5341  output.c                 a file that is written
+ *     5861  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5899  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    75319  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6269  names.c                  names that must differ, found by hash
- *     6366  value.c                  the 13 types of metadata values and their items
- *     6514  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6725  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7062  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7582  write.c                  makes a GGUF file
+ *     6333  names.c                  names that must differ, found by hash
+ *     6430  value.c                  the 13 types of metadata values and their items
+ *     6578  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6789  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7126  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7646  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8296  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8415  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8750  floats.c                 the types that are plain numbers
- *     8790  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     8989  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9225  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9373  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9647  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9772  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9851  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8360  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8479  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8814  floats.c                 the types that are plain numbers
+ *     8854  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9053  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9289  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9437  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9711  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9836  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9915  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10076  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11027  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11147  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11421  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11888  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12390  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12592  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12687  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13224  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13448  tokenizer/bpe.c          the merging
- *    13861  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    13946  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14332  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14583  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14741  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    14983  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15778  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16174  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16558  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16900  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17741  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18597  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19109  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19149  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19392  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19703  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19749  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19910  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20112  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20248  jinja/test.c             what follows 'is', and the functions that every template has
- *    20450  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20764  jinja/parse.c            tokens to a tree
- *    21472  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21779  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22362  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22576  chat.c                   a conversation as the variables that chat templates expect
- *    22792  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    22964  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23382  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    23846  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24202  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24448  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    24915  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25404  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    25781  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26158  grammar/rules.c          the form in which rules are matched
- *    26614  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27118  grammar/match.c          where a text stands in a grammar
- *    27609  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    27937  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10140  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11091  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11211  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11485  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11952  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12454  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12656  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12751  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13288  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13512  tokenizer/bpe.c          the merging
+ *    13925  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14010  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14396  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14647  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14805  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15047  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    15842  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16238  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16622  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    16964  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    17805  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18661  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19173  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19213  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19456  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    19767  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    19813  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    19974  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20176  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20312  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20514  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    20828  jinja/parse.c            tokens to a tree
+ *    21536  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    21843  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22426  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22640  chat.c                   a conversation as the variables that chat templates expect
+ *    22856  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23028  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23446  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    23910  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24266  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24512  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    24979  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25468  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    25845  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26222  grammar/rules.c          the form in which rules are matched
+ *    26678  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27182  grammar/match.c          where a text stands in a grammar
+ *    27673  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28001  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28434  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    29497  backend.c                the seam between models and devices: one table of functions that every back en...
- *    29614  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    29730  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    29826  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30018  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30047  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30085  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30213  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    30959  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31188  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    31529  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    31567  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    31703  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    31774  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    31878  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32349  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    32807  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33190  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33419  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34175  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34375  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35439  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36088  cpu/int/select.c         the table of integer-block kernels
- *    36148  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36224  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41338  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    43874  cpu/select.c             the kernels of an instruction set
- *    43927  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44335  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    44635  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    44677  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45338  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    45594  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    45785  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    45848  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28498  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    29561  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    29678  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    29794  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    29890  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30082  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30111  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30149  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30277  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31023  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31252  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    31593  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    31631  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    31767  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    31838  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    31942  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32413  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    32871  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33254  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33483  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34239  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34439  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35503  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36152  cpu/int/select.c         the table of integer-block kernels
+ *    36212  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36288  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41402  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    43938  cpu/select.c             the kernels of an instruction set
+ *    43991  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44399  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    44699  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    44741  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45402  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    45658  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    45849  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    45912  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    46497  arch.c                   the table of architectures
- *    46623  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    46963  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47336  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    47598  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    47808  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48020  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    48513  back.c                   the steps of a backward pass that several parts take
- *    48708  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    48953  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49048  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49362  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    49501  parts/experts.c          a mixture of experts (Shazeer et al
- *    49884  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    49993  net.c                    which parts the layers of a model have, and which tensors
- *    50167  unused.c                 tensors of the file that the model is not computed with
- *    50341  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    50390  forward.c                one pass of a batch through any model, over the op table
- *    50662  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51261  place.c                  which layers run where
- *    51530  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    51616  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    51904  adapter_make.c           adapters from nothing, and what they are
- *    52154  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    46561  arch.c                   the table of architectures
+ *    46687  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47027  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47400  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    47662  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    47872  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48084  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    48577  back.c                   the steps of a backward pass that several parts take
+ *    48772  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49017  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49112  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49426  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    49565  parts/experts.c          a mixture of experts (Shazeer et al
+ *    49948  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50057  net.c                    which parts the layers of a model have, and which tensors
+ *    50231  unused.c                 tensors of the file that the model is not computed with
+ *    50405  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    50454  forward.c                one pass of a batch through any model, over the op table
+ *    50726  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51325  place.c                  which layers run where
+ *    51594  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    51680  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    51968  adapter_make.c           adapters from nothing, and what they are
+ *    52218  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    52439  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    52787  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53165  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    53470  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    53558  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    54435  adapters.c               a sequence puts adapters on, and takes them off
- *    54551  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    54918  next.c                   the next token of a sequence
- *    55024  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    55599  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    55867  plan.c                   the bytes of a model and a context before they are loaded
- *    55988  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    56176  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    56355  session.c                a conversation: a dialog, and the stream that answers it
+ *    52503  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    52851  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53229  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    53534  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    53622  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    54499  adapters.c               a sequence puts adapters on, and takes them off
+ *    54615  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    54982  next.c                   the next token of a sequence
+ *    55085  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    55166  score.c                  how likely a model finds texts after a prompt
+ *    55502  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    56077  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    56345  plan.c                   the bytes of a model and a context before they are loaded
+ *    56466  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    56654  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    56833  session.c                a conversation: a dialog, and the stream that answers it
  *
  *   src/train: training
- *    56935  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    56974  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    57039  documents.c              the texts of a corpus, one document after the other
- *    57278  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    57472  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    57972  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    58282  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    58596  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    58971  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    59428  shape.c                  models from nothing
- *    59745  schedule.c               the learning rate of a step
- *    59791  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    60307  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    60359  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    60811  format.c                 the number format of a training: to what the operands of its products are roun...
- *    60911  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    60949  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    61484  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    61669  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    61738  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    61775  own.c                    somebody else's model as an objective (api/trainable.h)
- *    61959  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    62752  lesson.c                 examples as tokens, and the batches of a step
- *    63116  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    63346  export.c                 the weights of a trainer as a model file
- *    63594  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    63706  checkpoint.c             everything that a training goes on with, in a file
- *    64600  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    65192  picture.c                the curve of a run as an SVG.
+ *    57413  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    57452  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    57517  documents.c              the texts of a corpus, one document after the other
+ *    57756  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    57950  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    58450  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    58760  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    59074  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    59449  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    59906  shape.c                  models from nothing
+ *    60223  schedule.c               the learning rate of a step
+ *    60269  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    60785  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    60837  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    61289  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    61389  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    61427  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    61962  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    62147  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    62216  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    62253  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    62437  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    63230  lesson.c                 examples as tokens, and the batches of a step
+ *    63594  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    63824  export.c                 the weights of a trainer as a model file
+ *    64072  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    64184  checkpoint.c             everything that a training goes on with, in a file
+ *    65078  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    65670  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    66029  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    66075  panel.c                  values of many ticks side by side, and products with them
- *    66198  gru.c                    a gated recurrent cell (Cho et al
- *    66279  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    66369  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    66429  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    66629  member.c                 the weights of one world model: how large, where, and how they begin
- *    66730  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    66953  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    67085  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    67264  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    67528  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    67702  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    67901  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    68004  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    68293  law.c                    the curve that the loss follows over many windows,
- *    68567  calibration.c            predictions that say how sure they are, held to what then happened
- *    68747  monitor.c                whether a run goes astray, and what should be done about it
- *    68999  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    69059  bandit.c                 which arm is worth it now
- *    69297  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    69441  phases.c                 which phase the next step belongs to, and for how long
- *    69680  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    70034  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    70103  residuals.c              what predictions got wrong
- *    70353  corrector.c              takes away what predicted coefficients get wrong again and again
- *    70512  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    70606  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    70704  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    70886  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    70974  plateau.c                whether a run stands still
- *    71059  horizons.c               how far ahead predictions are good for anything
- *    71148  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    71201  ramp.c                   how many batches a step should add up
- *    71266  tuning.c                 what could be made better while a run goes on
- *    71410  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    71525  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    71906  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    72233  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    72430  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    72769  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    73060  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    73135  moves.c                  how weights are moved, by each of the ways
- *    73341  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    73509  audit.c                  what a move is really worth: a trial
- *    73648  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    73923  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    73975  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    74380  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    66507  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    66553  panel.c                  values of many ticks side by side, and products with them
+ *    66676  gru.c                    a gated recurrent cell (Cho et al
+ *    66757  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    66847  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    66907  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    67107  member.c                 the weights of one world model: how large, where, and how they begin
+ *    67208  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    67431  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    67563  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    67742  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    68006  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    68180  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    68379  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    68482  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    68771  law.c                    the curve that the loss follows over many windows,
+ *    69045  calibration.c            predictions that say how sure they are, held to what then happened
+ *    69225  monitor.c                whether a run goes astray, and what should be done about it
+ *    69477  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    69537  bandit.c                 which arm is worth it now
+ *    69775  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    69919  phases.c                 which phase the next step belongs to, and for how long
+ *    70158  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    70512  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    70581  residuals.c              what predictions got wrong
+ *    70831  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    70990  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    71084  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    71182  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    71364  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    71452  plateau.c                whether a run stands still
+ *    71537  horizons.c               how far ahead predictions are good for anything
+ *    71626  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    71679  ramp.c                   how many batches a step should add up
+ *    71744  tuning.c                 what could be made better while a run goes on
+ *    71888  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    72003  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    72384  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    72711  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    72908  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    73247  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    73538  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    73613  moves.c                  how weights are moved, by each of the ways
+ *    73819  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    73987  audit.c                  what a move is really worth: a trial
+ *    74126  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    74401  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    74453  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    74858  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1826,6 +1829,66 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 /* ==== end src/api/sampler.h ==== */
+
+/* ==== begin src/api/score.h ==== */
+/* ---- score: how likely a model finds texts -----------------------------------------------------------------------
+ *
+ *     const char *const answers[] = { " Paris", " Rome" };
+ *     hybrid_score_desc what = { 0 };
+ *     hybrid_score_info scores[2] = { { 0 } };
+ *     what.prompt = "The capital of France is";
+ *     what.texts = answers;
+ *     what.n_texts = 2;
+ *     hybrid_score(context, &what, scores, &error);             // scores[0].sum > scores[1].sum
+ */
+
+/* A prompt, and texts that may follow it: as texts (zero-terminated), or as tokens. */
+typedef struct hybrid_score_desc {
+    const char *prompt; /* NULL or "": a text begins, after the vocabulary's BOS */
+    const char *const *texts;
+    size_t n_texts;
+    bool special; /* control tokens that are spelled out become tokens: for a prompt of a chat template; off for text of
+                     strangers */
+    /* Without texts: n_texts times n_text_ids[i] tokens, one at least, after n_prompt_ids tokens, one at least. */
+    const int32_t *prompt_ids;
+    size_t n_prompt_ids;
+    const int32_t *const *text_ids;
+    const size_t *n_text_ids;
+} hybrid_score_desc;
+
+/* How likely a text is after the prompt: the logarithm of its probability, in nats (natural logarithm; never above 0).
+ */
+typedef struct hybrid_score_info {
+    float *each;     /* set it before the call: room for n_room values, or NULL. One for each token of the text, in
+                      * their order: ln of its probability, given the prompt and the tokens before it */
+    size_t n_room;   /* of a longer text the first n_room are written */
+    double sum;      /* of all tokens: ln of the probability of the whole text. The longer a text, the lower: */
+    double mean;     /* sum / n_tokens: compares texts of different lengths; exp(-mean) is the perplexity */
+    size_t n_tokens; /* tokens that were counted */
+    size_t n_best;   /* of those, the ones that the model finds likeliest where they stand: all of them when it would
+                      * have said the text itself */
+} hybrid_score_info;
+
+/* scores (n_texts): what the model thinks of each text after the prompt. The prompt is computed once; texts share it,
+ * and go through the model side by side.
+ *
+ * The context runs in sequences of it that are empty: one for the prompt, whose adapters count
+ * (hybrid_seq_set_adapters; the one with the lowest number), and others for texts, so it has at least two. They are
+ * empty again afterwards. More sequences (n_seq) and rows of logits (n_logits: one for each token that is computed at a
+ * time) make it faster; results are the same to the bit. Logits of earlier decodes are gone.
+ *
+ * Texts are tokenized together with the prompt, as if they had been written after it; what is counted begins at the
+ * first token in which any of them differs from the prompt alone, so that all of them count the same bytes (a prompt
+ * should end before a space rather than after it). The distribution is that over all tokens of the vocabulary, as
+ * samplers see it at temperature 1.
+ *
+ * HYBRID_ERROR_INVALID: nothing to score, an empty text or prompt, a bad token id, tokens in the batch, fewer than two
+ * empty sequences; _CONTEXT_FULL: the prompt and a text need more positions than are free; _UNSUPPORTED: texts in a
+ * build without them (HYBRID_NO_TEXT); _NUMERIC: logits that are not finite; _MEMORY, _DEVICE. A call that fails leaves
+ * scores and sequences as they were. One thread at a time for each context. */
+HYBRID_API hybrid_result hybrid_score(hybrid_context *context, const hybrid_score_desc *desc, hybrid_score_info *scores,
+                                      hybrid_error *error);
+/* ==== end src/api/score.h ==== */
 #ifndef HYBRID_NO_TRAIN
 
 /* ==== begin src/api/shape.h ==== */
@@ -2901,7 +2964,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     X(hybrid_error) X(hybrid_struct_size) X(hybrid_allocator) X(hybrid_logger) X(hybrid_reader) X(hybrid_source) \
     X(hybrid_kernel_cache) X(hybrid_runtime_desc) X(hybrid_device_info) X(hybrid_mix_model) X(hybrid_string) \
     X(hybrid_gguf_value) X(hybrid_gguf_tensor) X(hybrid_model_desc) X(hybrid_model_info) X(hybrid_context_desc) \
-    X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc)
+    X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc) \
+    X(hybrid_score_desc) X(hybrid_score_info)
 #if defined(HYBRID_NO_TEXT)
     #define HYBRID_STRUCTS_TEXT(X)
 #else
@@ -2963,7 +3027,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "313763d4fb30359e"
+#define HYBRID__SOURCE_ID "d6cee3c173e29bfd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -55017,6 +55081,420 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
     return id;
 }
 /* ==== end src/infer/next.c ==== */
+
+/* ==== begin src/infer/texts.c ==== */
+/* infer/texts: what calls share that read many texts in one context, and leave it as it was: the sequences that are
+ * empty, and texts as tokens. */
+
+/* Sequences of a context that such a call works in. */
+typedef struct hyb_lent {
+    hybrid_context *c;
+    int32_t *seqs; /* n of them, in the order of their numbers, */
+    int32_t *sets; /* and which adapters each wore: places in the context's table */
+    int32_t n;
+} hyb_lent;
+
+static void hyb_lent_free(hyb_lent *lent)
+{
+    hyb_free(lent->c->rt, lent->seqs);
+    lent->seqs = NULL;
+}
+
+/* The empty sequences; at least `least`. caller: the public function, for its sentences. */
+static hybrid_result hyb_lent_take(hyb_lent *lent, hybrid_context *c, int32_t least, const char *caller,
+                                   hybrid_error *error)
+{
+    const size_t n = (size_t)c->desc.n_seq, bytes = n * 2 * sizeof(int32_t);
+    hybrid_result r = hyb_check_idle(c, error);
+    int32_t i;
+    memset(lent, 0, sizeof *lent);
+    lent->c = c;
+    if (r) return r;
+    if (c->n_entries)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: tokens are queued in the batch: decode or clear it first",
+                        caller);
+    if (!(lent->seqs = (int32_t *)hyb_alloc(c->rt, bytes))) return hyb_fail_memory(error, bytes);
+    lent->sets = lent->seqs + n;
+    for (i = 0; i < c->desc.n_seq; i++) {
+        if (c->state.seqs[i].length) continue;
+        lent->seqs[lent->n] = i;
+        lent->sets[lent->n++] = c->worn.seq[i];
+    }
+    if (lent->n >= least) return HYBRID_OK;
+    hyb_lent_free(lent);
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s works in %d empty sequence%s, but %d of the context's %d are empty: make it with a larger "
+                    "n_seq, or remove sequences",
+                    caller, least, least > 1 ? "s or more" : " or more", lent->n, c->desc.n_seq);
+}
+
+/* Empties the sequences from number `from` of the list on; they wear what they wore. */
+static void hyb_lent_clear(const hyb_lent *lent, int32_t from)
+{
+    hybrid_context *c = lent->c;
+    int32_t i;
+    hyb_batch_give_up(c);
+    for (i = from; i < lent->n; i++) {
+        hyb_seq_cut(&c->state, &c->state.seqs[lent->seqs[i]], 0);
+        c->worn.seq[lent->seqs[i]] = lent->sets[i];
+    }
+}
+
+/* Pages that n more tokens of a sequence of this length take, once it shares what it has with another. */
+static int32_t hyb_pages_more(int32_t length, int32_t n)
+{
+    return (length + n + HYB_PAGE - 1) / HYB_PAGE - length / HYB_PAGE;
+}
+
+#ifndef HYBRID_NO_TEXT
+/* The tokens of a text, in a block of *n that the caller frees (NULL: none). */
+static hybrid_result hyb_text_ids(const hybrid_model *m, hybrid_string text, unsigned flags, int32_t **ids, size_t *n,
+                                  hybrid_error *error)
+{
+    hybrid_result r = hybrid_tokenize(m->tokenizer, text.data, text.size, flags, NULL, 0, n, error);
+    *ids = NULL;
+    if (r != HYBRID_ERROR_LIMIT || !*n) return r;
+    if (!(*ids = (int32_t *)hyb_alloc(m->rt, *n * sizeof **ids))) return hyb_fail_memory(error, *n * sizeof **ids);
+    if ((r = hybrid_tokenize(m->tokenizer, text.data, text.size, flags, *ids, *n, n, error)) == HYBRID_OK) return r;
+    hyb_free(m->rt, *ids);
+    *ids = NULL;
+    return r;
+}
+#endif
+/* ==== end src/infer/texts.c ==== */
+
+/* ==== begin src/infer/score.c ==== */
+/* infer/score: how likely a model finds texts after a prompt.
+ *
+ *     prompt   The capital of France is |           computed once, in the first of the empty sequences
+ *     text 0                            | Paris .   forks of it, as many as there are sequences and room for,
+ *     text 1                            | Rome .    token by token the logarithm of its probability:
+ *                                         row of `is`  row of `Paris`
+ *
+ * The first token of every text is judged by the prompt's last row, and the last token of a text is not computed: no
+ * row is wanted after it. */
+
+/* What is to be scored, as tokens. */
+typedef struct hyb_score_text {
+    const int32_t *ids;
+    int32_t n, done, seq; /* tokens, those that have been computed, and in which sequence; -1: none yet */
+    size_t first;         /* of its places in `each` */
+} hyb_score_text;
+
+typedef struct hyb_score_token {
+    double log_p;
+    bool is_best;
+} hyb_score_token;
+
+typedef struct hyb_scorer {
+    hybrid_context *c;
+    hyb_lent lent; /* the first holds the prompt */
+    const int32_t *prompt;
+    int32_t n_prompt;
+    hyb_score_text *texts;
+    size_t n_texts;
+    hyb_score_token *each; /* of all tokens of all texts */
+} hyb_scorer;
+
+/* ---- one token --------------------------------------------------------------------------------------------------- */
+
+/* ln of the share of token id in a row of n logits. */
+static hybrid_result hyb_score_row(const float *row, int32_t n, int32_t id, hyb_score_token *token, hybrid_error *error)
+{
+    double sum = 0;
+    float most = row[0];
+    int32_t i;
+    for (i = 1; i < n; i++) most = HYB_MAX(most, row[i]);
+    for (i = 0; i < n; i++) {
+        const double z = (double)row[i] - (double)most;
+        if (z != z)
+            return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                            "hybrid_score: logit %d is not a number, or infinite: the model is damaged", i);
+        if (z > -HYB_SELECT_NOTHING) sum += hyb_exp_negative(z);
+    }
+    token->log_p = (double)row[id] - (double)most - log(sum);
+    token->is_best = row[id] == most;
+    return HYBRID_OK;
+}
+
+/* Token `at` of a text, by row `row` of a sequence. */
+static hybrid_result hyb_score_at(hyb_scorer *s, const hyb_score_text *t, int32_t at, int32_t seq, int32_t row,
+                                  hybrid_error *error)
+{
+    const float *logits = hybrid_logits_at(s->c, seq, row);
+    if (logits)
+        return hyb_score_row(logits, s->c->forward.n_tokens, t->ids[at], &s->each[t->first + (size_t)at], error);
+    return hyb_fail(error, HYBRID_ERROR_DEVICE, "hybrid_score: the logits went with the GPU, which failed: call again");
+}
+
+/* ---- the texts --------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_score_prompt(hyb_scorer *s, hybrid_error *error)
+{
+    const int32_t seq = s->lent.seqs[0];
+    hybrid_result r = hybrid_batch_add(s->c, seq, s->prompt, (size_t)s->n_prompt, error);
+    size_t i;
+    if (!r) r = hybrid_decode(s->c, error);
+    for (i = 0; i < s->n_texts && !r; i++) r = hyb_score_at(s, &s->texts[i], 0, seq, 0, error);
+    return r;
+}
+
+/* Forks the prompt for texts from `from` on, as many as there are sequences and pages for, and one at least. Returns
+ * the text after the last of them. */
+static size_t hyb_score_fork(hyb_scorer *s, size_t from, hybrid_error *error)
+{
+    hybrid_context *c = s->c;
+    int32_t room = c->state.pages.n_free, used = 1;
+    for (; from < s->n_texts && used < s->lent.n; from++) {
+        hyb_score_text *t = &s->texts[from];
+        const int32_t need = hyb_pages_more(s->n_prompt, t->n - 1);
+        if (t->n == 1) continue;
+        if (need > room && used > 1) break;
+        room -= need;
+        t->seq = s->lent.seqs[used++];
+        hybrid_seq_fork(c, s->lent.seqs[0], t->seq, error);
+    }
+    return from;
+}
+
+/* Queues what has been forked and is not computed yet, as far as there are rows for logits. Returns how many rows. */
+static int32_t hyb_score_queue(hyb_scorer *s, size_t from, size_t end, int32_t *queued, hybrid_result *r,
+                               hybrid_error *error)
+{
+    int32_t rows = HYB_MIN(s->c->desc.n_logits, s->c->desc.n_ctx), used = 0;
+    for (; from < end && !*r; from++) {
+        const hyb_score_text *t = &s->texts[from];
+        const int32_t n = HYB_MIN(t->n - 1 - t->done, rows - used);
+        queued[from] = 0;
+        if (t->seq < 0 || n <= 0) continue;
+        *r = hybrid_batch_add_logits(s->c, t->seq, t->ids + t->done, (size_t)n, n, error);
+        queued[from] = n;
+        used += n;
+    }
+    return used;
+}
+
+/* Texts from..end, which have their sequences. */
+static hybrid_result hyb_score_round(hyb_scorer *s, size_t from, size_t end, int32_t *queued, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    int32_t k;
+    while (hyb_score_queue(s, from, end, queued, &r, error) && !r) {
+        r = hybrid_decode(s->c, error);
+        for (i = from; i < end && !r; i++) {
+            hyb_score_text *t = &s->texts[i];
+            for (k = 0; k < queued[i] && !r; k++) r = hyb_score_at(s, t, t->done + k + 1, t->seq, k, error);
+            t->done += queued[i];
+        }
+    }
+    return r;
+}
+
+static void hyb_score_tell(const hyb_scorer *s, hybrid_score_info *scores)
+{
+    size_t i;
+    int32_t k;
+    for (i = 0; i < s->n_texts; i++) {
+        const hyb_score_text *t = &s->texts[i];
+        hybrid_score_info *info = &scores[i];
+        info->sum = 0;
+        info->n_tokens = (size_t)t->n;
+        info->n_best = 0;
+        for (k = 0; k < t->n; k++) {
+            const hyb_score_token *token = &s->each[t->first + (size_t)k];
+            info->sum += token->log_p;
+            info->n_best += token->is_best;
+            if (info->each && (size_t)k < info->n_room) info->each[k] = (float)token->log_p;
+        }
+        info->mean = info->sum / (double)t->n;
+    }
+}
+
+/* Everything is allocated before the first decode. */
+static hybrid_result hyb_score_all(hyb_scorer *s, hybrid_score_info *scores, hybrid_error *error)
+{
+    const size_t n = s->texts[s->n_texts - 1].first + (size_t)s->texts[s->n_texts - 1].n, bytes = n * sizeof *s->each;
+    int32_t *queued = (int32_t *)hyb_calloc(s->c->rt, s->n_texts, sizeof *queued);
+    hybrid_result r = HYBRID_OK;
+    size_t from, end;
+    s->each = (hyb_score_token *)hyb_alloc(s->c->rt, bytes);
+    if (!s->each || !queued) r = hyb_fail_memory(error, bytes);
+    if (!r) r = hyb_score_prompt(s, error);
+    for (from = 0; from < s->n_texts && !r; from = end) {
+        end = hyb_score_fork(s, from, error);
+        r = hyb_score_round(s, from, end, queued, error);
+        hyb_lent_clear(&s->lent, 1);
+    }
+    if (s->each && queued) hyb_lent_clear(&s->lent, 0);
+    if (!r) hyb_score_tell(s, scores);
+    hyb_free(s->c->rt, queued);
+    hyb_free(s->c->rt, s->each);
+    return r;
+}
+
+/* ---- what is asked ----------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_score_check_ids(const hyb_scorer *s, const int32_t *ids, size_t n, int32_t n_ids,
+                                         const char *what, size_t which, hybrid_error *error)
+{
+    size_t i;
+    if (!ids || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_score: %s %.0f has no tokens, and must have one or more",
+                        what, (double)which);
+    if (n > (size_t)s->c->desc.n_ctx)
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "hybrid_score: %s %.0f has %.0f tokens, but the context has n_ctx = %d", what, (double)which,
+                        (double)n, s->c->desc.n_ctx);
+    for (i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= n_ids)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_score: token %.0f of %s %.0f is %d, but the model's tokens are 0..%d", (double)i,
+                            what, (double)which, ids[i], n_ids - 1);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_score_ids(hyb_scorer *s, const int32_t *prompt, size_t n_prompt, const int32_t *const *ids,
+                                   const size_t *n_ids, hybrid_score_info *scores, hybrid_error *error)
+{
+    const size_t bytes = s->n_texts * sizeof *s->texts;
+    hybrid_result r = hyb_score_check_ids(s, prompt, n_prompt, s->c->model->hp.n_vocab, "prompt", 0, error);
+    size_t i, first = 0;
+    for (i = 0; i < s->n_texts && !r; i++)
+        r = hyb_score_check_ids(s, ids[i], n_ids[i], s->c->forward.n_tokens, "text", i, error);
+    if (r) return r;
+    if (!(s->texts = (hyb_score_text *)hyb_calloc(s->c->rt, s->n_texts, sizeof *s->texts)))
+        return hyb_fail_memory(error, bytes);
+    s->prompt = prompt;
+    s->n_prompt = (int32_t)n_prompt;
+    for (i = 0; i < s->n_texts; i++) {
+        s->texts[i].ids = ids[i];
+        s->texts[i].n = (int32_t)n_ids[i];
+        s->texts[i].seq = -1;
+        s->texts[i].first = first;
+        first += n_ids[i];
+    }
+    if ((r = hyb_lent_take(&s->lent, s->c, 2, "hybrid_score", error)) == HYBRID_OK) {
+        r = hyb_score_all(s, scores, error);
+        hyb_lent_free(&s->lent);
+    }
+    hyb_free(s->c->rt, s->texts);
+    return r;
+}
+
+#ifndef HYBRID_NO_TEXT
+/* The prompt alone, and followed by each text: n_texts + 1 arrays of tokens. */
+typedef struct hyb_score_words {
+    int32_t **ids;
+    size_t *n, n_arrays;
+    char *joined; /* the prompt and a text */
+} hyb_score_words;
+
+static void hyb_score_words_free(hyb_score_words *w, hybrid_runtime *rt)
+{
+    size_t i;
+    for (i = 0; w->ids && i < w->n_arrays; i++) hyb_free(rt, w->ids[i]);
+    hyb_free(rt, w->ids);
+    hyb_free(rt, w->n);
+    hyb_free(rt, w->joined);
+}
+
+static hybrid_result hyb_score_words_make(hyb_score_words *w, const hybrid_model *m, const hybrid_score_desc *desc,
+                                          hybrid_error *error)
+{
+    const hybrid_string prompt = hyb_string(desc->prompt ? desc->prompt : "");
+    const unsigned flags = HYBRID_TOKENIZE_ADD_SPECIAL | (desc->special ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0);
+    hybrid_result r = HYBRID_OK;
+    hybrid_string whole;
+    size_t i, most = 0;
+    for (i = 0; i < desc->n_texts; i++) {
+        if (!desc->texts[i] || !desc->texts[i][0])
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_score: text %.0f is empty", (double)i);
+        most = HYB_MAX(most, strlen(desc->texts[i]));
+    }
+    w->n_arrays = desc->n_texts + 1;
+    w->ids = (int32_t **)hyb_calloc(m->rt, w->n_arrays, sizeof *w->ids);
+    w->n = (size_t *)hyb_calloc(m->rt, w->n_arrays, sizeof *w->n);
+    w->joined = (char *)hyb_alloc(m->rt, prompt.size + most);
+    if (!w->ids || !w->n || !w->joined) return hyb_fail_memory(error, prompt.size + most);
+    memcpy(w->joined, prompt.data, prompt.size);
+    whole.data = w->joined;
+    for (i = 0; i < w->n_arrays && !r; i++) {
+        const hybrid_string text = hyb_string(i ? desc->texts[i - 1] : "");
+        memcpy(w->joined + prompt.size, text.data, text.size);
+        whole.size = prompt.size + text.size;
+        r = hyb_text_ids(m, whole, flags, &w->ids[i], &w->n[i], error);
+        if (!r && w->n[i] && hybrid_tokenizer_adds_eos(m->tokenizer)) w->n[i]--; /* the text goes on */
+    }
+    return r;
+}
+
+/* Tokens that the prompt has in common with all of the texts, so that each has one left at least. */
+static size_t hyb_score_common(const hyb_score_words *w)
+{
+    size_t common = w->n[0], i, k;
+    for (i = 1; i < w->n_arrays; i++) {
+        common = HYB_MIN(common, w->n[i] ? w->n[i] - 1 : 0);
+        for (k = 0; k < common && w->ids[i][k] == w->ids[0][k]; k++) {}
+        common = k;
+    }
+    return common;
+}
+
+static hybrid_result hyb_score_texts(hyb_scorer *s, const hybrid_score_desc *desc, hybrid_score_info *scores,
+                                     hybrid_error *error)
+{
+    hybrid_runtime *rt = s->c->rt;
+    hyb_score_words w;
+    hybrid_result r;
+    size_t common, i;
+    memset(&w, 0, sizeof w);
+    r = hyb_score_words_make(&w, s->c->model, desc, error);
+    if (!r && (common = hyb_score_common(&w)) == 0)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID,
+                     "hybrid_score: the texts have no token before them that all of them share: give a prompt");
+    else if (!r) {
+        const int32_t **tails = (const int32_t **)hyb_alloc(rt, s->n_texts * sizeof *tails);
+        for (i = 0; i < s->n_texts && tails; i++) {
+            tails[i] = w.ids[i + 1] + common;
+            w.n[i + 1] -= common;
+        }
+        r = tails ? hyb_score_ids(s, w.ids[0], common, tails, w.n + 1, scores, error)
+                  : hyb_fail_memory(error, s->n_texts * sizeof *tails);
+        hyb_free(rt, tails);
+    }
+    hyb_score_words_free(&w, rt);
+    return r;
+}
+#endif
+
+HYB_BORDER(hybrid_result, hybrid_score,
+           (hybrid_context * context, const hybrid_score_desc *desc, hybrid_score_info *scores, hybrid_error *error),
+           (context, desc, scores, error))
+{
+    hyb_scorer s;
+    hybrid_result r;
+    if (!context || !desc || !scores)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_score: %s is NULL",
+                        !context ? "context"
+                        : desc   ? "scores"
+                                 : "desc");
+    if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
+    if (!desc->n_texts || (!desc->texts && (!desc->text_ids || !desc->n_text_ids)))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_score: there are no texts to score");
+    memset(&s, 0, sizeof s);
+    s.c = context;
+    s.n_texts = desc->n_texts;
+    if (!desc->texts)
+        return hyb_score_ids(&s, desc->prompt_ids, desc->n_prompt_ids, desc->text_ids, desc->n_text_ids, scores, error);
+#ifndef HYBRID_NO_TEXT
+    return hyb_score_texts(&s, desc, scores, error);
+#else
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "hybrid_score: this build has no tokenizers (HYBRID_NO_TEXT): give tokens");
+#endif
+}
+/* ==== end src/infer/score.c ==== */
 HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN

@@ -217,6 +217,8 @@ HYB_TEPID_BEGIN
 #include "infer/adapters.c"
 #include "infer/saved.c"
 #include "infer/next.c"
+#include "infer/texts.c"
+#include "infer/score.c"
 HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN

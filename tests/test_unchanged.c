@@ -636,7 +636,7 @@ static void read_api(void)
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
                                          "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict", "grammar", "abi",     "stream" };
+                                         "predict", "grammar", "score",   "abi",     "stream" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -771,6 +771,30 @@ static void refused_contexts(world *w)
     }
     REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "others after", hybrid_batch_add(w->ctx[0], 1, &one, 1, &e));
     REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "tokens in the batch", hybrid_seq_fork(w->ctx[0], 0, 1, &e));
+}
+
+static void refused_meaning(world *w)
+{
+    static const char *const texts[] = { "a", "" };
+    hybrid_score_desc sd;
+    hybrid_score_info scores[2];
+    hybrid_error e;
+    memset(&sd, 0, sizeof sd);
+    memset(scores, 0, sizeof scores);
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "NULL", hybrid_score(NULL, &sd, scores, &e));
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "NULL", hybrid_score(w->ctx[1], NULL, scores, &e));
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "NULL", hybrid_score(w->ctx[1], &sd, NULL, &e));
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "no texts", hybrid_score(w->ctx[1], &sd, scores, &e));
+    sd.prompt = "a mouse and";
+    sd.texts = texts;
+    sd.n_texts = 2;
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "text 1 is empty", hybrid_score(w->ctx[1], &sd, scores, &e));
+    sd.n_texts = 1;
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "queued", hybrid_score(w->ctx[0], &sd, scores, &e));
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "under way", hybrid_score(w->ctx[SLICED], &sd, scores, &e));
+    REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "1 of the context's 3 are empty",
+            hybrid_score(w->ctx[1], &sd, scores, &e));
+    CHECK(!scores[0].n_tokens, "refused scores were written");
 }
 
 /* CONTEXT_FULL by the length of one sequence, and by pages, from either call. */
@@ -1696,7 +1720,7 @@ static const char *const good_names[] = {
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
-    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check",
+    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check", "hybrid_score",
     "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
     "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
     "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut"
@@ -2259,6 +2283,30 @@ static int good_grammar(world *w, const char *name, hybrid_error *e)
     return r;
 }
 
+static int good_meaning(world *w, const char *name, hybrid_error *e)
+{
+    static const char *const texts[] = { "and a cat", "and the dog", "x" };
+    hybrid_context_desc cd;
+    hybrid_context *c = POISON(hybrid_context);
+    hybrid_score_desc sd;
+    hybrid_score_info scores[3];
+    int r;
+    memset(&cd, 0, sizeof cd);
+    memset(&sd, 0, sizeof sd);
+    memset(scores, 0, sizeof scores);
+    cd.n_ctx = 96;
+    cd.n_seq = 2;
+    r = hybrid_context_create(w->model, &cd, &c, e);
+    CHECK(!c == !!r, "a handle");
+    sd.prompt = "a mouse ";
+    sd.texts = texts;
+    sd.n_texts = 3;
+    if (!r && !strcmp(name, "hybrid_score")) r = hybrid_score(c, &sd, scores, e);
+    CHECK(!r == (scores[0].sum < 0), "scores were %swritten", r ? "" : "not ");
+    hybrid_context_destroy(c);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -2280,6 +2328,7 @@ static int good(world *w, int which, hybrid_error *e)
         return told(w->base, hybrid_session_say_json(w->base, "How many?", "{\"type\":\"integer\",\"minimum\":7}"), e);
     if (!strcmp(good_names[which], "hybrid_abi_check")) return hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 0, e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
+    if (!strcmp(good_names[which], "hybrid_score")) return good_meaning(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
     if (which < 22) return good_write(w, which, e);
@@ -2515,10 +2564,13 @@ static void inside_context(void *user)
     world *w = (world *)user;
     hybrid_context *c = w->ctx[0];
     hybrid_context_desc d;
+    hybrid_score_desc sd;
+    hybrid_score_info score;
     hybrid_error e;
     int32_t id = 5;
     bool done = true;
     e.message[0] = 0;
+    memset(&sd, 0, sizeof sd);
     IN_USE("hybrid_decode", hybrid_decode(c, &e));
     IN_USE("hybrid_decode_step", hybrid_decode_step(c, 0, &done, &e));
     CHECK(!done, "done");
@@ -2527,6 +2579,7 @@ static void inside_context(void *user)
     IN_USE("hybrid_seq_remove", hybrid_seq_remove(c, 0, 0, &e));
     IN_USE("hybrid_seq_fork", hybrid_seq_fork(c, 0, 2, &e));
     IN_USE("hybrid_warmup", hybrid_warmup(c, NULL, NULL, &e));
+    IN_USE("hybrid_score", hybrid_score(c, &sd, &score, &e));
     IN_USE("hybrid_seq_set_adapters", hybrid_seq_set_adapters(c, 0, NULL, NULL, 0, &e));
     LOGGED(w, "hybrid_batch_clear", hybrid_batch_clear(c));
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
@@ -2697,6 +2750,7 @@ int main(void)
     if (!model_bytes) return test_end();
     w = world_make();
     refused_contexts(w);
+    refused_meaning(w);
     refused_decodes(w);
     refused_sessions(w);
     refused_messages(w);

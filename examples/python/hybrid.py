@@ -674,6 +674,31 @@ class hybrid_sampler_desc(Structure):
     uint64_t seed: the same seed gives the same tokens, on every machine; 0 is a seed like any other"""
 
 
+class hybrid_score_desc(Structure):
+    """A prompt, and texts that may follow it: as texts (zero-terminated), or as tokens.
+    const char *prompt: NULL or "": a text begins, after the vocabulary's BOS
+    const char *const *texts
+    size_t n_texts
+    bool special: control tokens that are spelled out become tokens: for a prompt of a chat template; off for text of
+                         strangers
+    const int32_t *prompt_ids: Without texts: n_texts times n_text_ids[i] tokens, one at least, after n_prompt_ids tokens, one at least.
+    size_t n_prompt_ids
+    const int32_t *const *text_ids
+    const size_t *n_text_ids"""
+
+
+class hybrid_score_info(Structure):
+    """How likely a text is after the prompt: the logarithm of its probability, in nats (natural logarithm; never above 0).
+    float *each: set it before the call: room for n_room values, or NULL. One for each token of the text, in
+    their order: ln of its probability, given the prompt and the tokens before it
+    size_t n_room: of a longer text the first n_room are written
+    double sum: of all tokens: ln of the probability of the whole text. The longer a text, the lower:
+    double mean: sum / n_tokens: compares texts of different lengths; exp(-mean) is the perplexity
+    size_t n_tokens: tokens that were counted
+    size_t n_best: of those, the ones that the model finds likeliest where they stand: all of them when it would
+    have said the text itself"""
+
+
 class hybrid_model_shape(Structure):
     """Zero is a sensible default for every field but the tokenizer.
     /* "gpt2": learned positions, LayerNorm, biases, GELU (Radford et al. 2019)
@@ -1430,6 +1455,24 @@ hybrid_sampler_desc._fields_ = [
     ("min_p", c_float),
     ("typical_p", c_float),
     ("seed", c_uint64),
+]
+hybrid_score_desc._fields_ = [
+    ("prompt", c_char_p),
+    ("texts", POINTER(c_char_p)),
+    ("n_texts", c_size_t),
+    ("special", c_bool),
+    ("prompt_ids", POINTER(c_int32)),
+    ("n_prompt_ids", c_size_t),
+    ("text_ids", POINTER(POINTER(c_int32))),
+    ("n_text_ids", POINTER(c_size_t)),
+]
+hybrid_score_info._fields_ = [
+    ("each", POINTER(c_float)),
+    ("n_room", c_size_t),
+    ("sum", c_double),
+    ("mean", c_double),
+    ("n_tokens", c_size_t),
+    ("n_best", c_size_t),
 ]
 hybrid_model_shape._fields_ = [
     ("architecture", c_char_p),
@@ -2653,6 +2696,27 @@ hybrid_sampler_reset = _function('hybrid_sampler_reset', None, [POINTER(hybrid_s
 
     Back to the state after create: no tokens accepted, the random numbers from the start.""")
 
+hybrid_score = _function('hybrid_score', c_int, [POINTER(hybrid_context), POINTER(hybrid_score_desc), POINTER(hybrid_score_info), POINTER(hybrid_error)],
+    """hybrid_result hybrid_score(hybrid_context *context, const hybrid_score_desc *desc, hybrid_score_info *scores, hybrid_error *error)
+
+    scores (n_texts): what the model thinks of each text after the prompt. The prompt is computed once; texts share it,
+    and go through the model side by side.
+
+    The context runs in sequences of it that are empty: one for the prompt, whose adapters count
+    (hybrid_seq_set_adapters; the one with the lowest number), and others for texts, so it has at least two. They are
+    empty again afterwards. More sequences (n_seq) and rows of logits (n_logits: one for each token that is computed at a
+    time) make it faster; results are the same to the bit. Logits of earlier decodes are gone.
+
+    Texts are tokenized together with the prompt, as if they had been written after it; what is counted begins at the
+    first token in which any of them differs from the prompt alone, so that all of them count the same bytes (a prompt
+    should end before a space rather than after it). The distribution is that over all tokens of the vocabulary, as
+    samplers see it at temperature 1.
+
+    HYBRID_ERROR_INVALID: nothing to score, an empty text or prompt, a bad token id, tokens in the batch, fewer than two
+    empty sequences; _CONTEXT_FULL: the prompt and a text need more positions than are free; _UNSUPPORTED: texts in a
+    build without them (HYBRID_NO_TEXT); _NUMERIC: logits that are not finite; _MEMORY, _DEVICE. A call that fails leaves
+    scores and sequences as they were. One thread at a time for each context.""")
+
 hybrid_model_create = _function('hybrid_model_create', c_int, [POINTER(hybrid_runtime), POINTER(hybrid_model_shape), POINTER(POINTER(hybrid_model)), POINTER(hybrid_error)],
     """hybrid_result hybrid_model_create(hybrid_runtime *runtime, const hybrid_model_shape *shape, hybrid_model **model, hybrid_error *error)
 
@@ -3156,6 +3220,8 @@ STRUCTS = [
     hybrid_render_desc,
     hybrid_runtime_desc,
     hybrid_sampler_desc,
+    hybrid_score_desc,
+    hybrid_score_info,
     hybrid_session_desc,
     hybrid_session_info,
     hybrid_source,

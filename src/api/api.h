@@ -20,6 +20,7 @@
 #include "context.h"
 #include "adapter.h"
 #include "sampler.h"
+#include "score.h"
 #ifndef HYBRID_NO_TRAIN
     #include "shape.h"
     #include "trainable.h"
