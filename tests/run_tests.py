@@ -16,8 +16,8 @@ here, so that it can do less.
 What was built is kept in build/tests until a source changes.
 Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a
 program does) or private.h (it also calls private functions) is linked with tests/library.c, which is compiled once for
-all of them in each of the three ways, with all kernels. Those of the GPU's half are linked with both headers, which are
-compiled once without the kernels of this machine. The library's private functions are open to the tests (opened.py).
+all of them in each of the three ways, with all kernels and the GPU's half; and so is one that includes hybrid_cuda.h.
+The library's private functions are open to the tests (opened.py).
 The library just as a user compiles it, and what that computes, is for the gates: replay, examples, readme, cases.
 The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not
 compiled) and, under the sanitizers and where the first comment says [no-simd], without the kernels of this machine.
@@ -158,7 +158,7 @@ def build_library(kind, command):
     """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others
     wait."""
     library = os.path.join(BUILD, "library-%s.o" % kind)
-    source = os.path.join(opened.HELD, "tests", "library_cuda.c" if kind == "emu" else "library.c")
+    source = os.path.join(opened.HELD, "tests", "library.c")
     with library_lock(library):
         return library, build(source, command + ["-c"], library, ["-w"])
 
@@ -340,18 +340,16 @@ def run_all(args, total, seconds):
             continue
         with open(source, encoding="utf-8") as f:
             head = f.read(2000)
-        linked = re.search(r'^#include "(interface|private|predict_own)\.h"', head, re.M) is not None
+        linked = re.search(r'^#include "(interface|private|predict_own|\.\./hybrid_cuda)\.h"', head, re.M) is not None
         modes = [mode for mode in EMU_MODES if "[%s]" % mode in head]
         if modes and not emulator:
             emulator.append(build_emulator())
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        # what such a test looks at, the GPU's half, is told to be compiled quickly in any case (HYB_TEPID_BEGIN)
-        cuda = not linked and "hybrid_cuda.h" in head
-        jobs.append((source, "plain", compiler + ["-O1" if modes or cuda else "-O2"] +
-                     (NO_SIMD if cuda else NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head)
-                      else []), [], modes or [None], "plain" if linked else "emu" if cuda else None))
+        jobs.append((source, "plain", compiler + ["-O2" if linked or not modes else "-O1"] +
+                     (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
+                     modes or [None], "plain" if linked else None))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
                 continue

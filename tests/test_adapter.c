@@ -1,5 +1,5 @@
 /* Adapters (LoRA): the bits of sequences that wear different ones in one batch, swaps between two tokens, forks; what
- * they add, against a model into which they were merged, and against PEFT; files, and spoilt files. [no-simd] */
+ * they add, against a model into which they were merged, and against PEFT; files, and spoilt files. */
 #include "private.h"
 #include <math.h>
 

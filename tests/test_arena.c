@@ -1,4 +1,4 @@
-/* The arena of device memory, against a model that is an array of bytes; no GPU is needed. [no-simd] */
+/* The arena of device memory, against a model that is an array of bytes; no GPU is needed. */
 #define HYBRID_IMPLEMENTATION
 #ifndef HYBRID_NO_SIMD
     #define HYBRID_NO_SIMD /* the processor computes nothing here, and compiles fast */

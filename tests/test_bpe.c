@@ -1,13 +1,8 @@
 /* Vocabularies from raw text: merges of HF tokenizers and of the algorithm word for word (tests/oracle/make_bpe.py),
  * Stanford CS336's reference, a slow trainer on random texts; documents out of files, readers and memory; work and
- * memory on hostile texts; failures; files for other tools. [no-simd] */
-static unsigned long long all_steps;
-#define HYB_STEPS(n)       (all_steps += (unsigned long long)(n))
-#define HYB_DOCUMENT_BLOCK ((size_t)7) /* so that every border of blocks lies somewhere */
-#define HYB_WORDS_REPORT   ((size_t)64)
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * memory on hostile texts; failures; files for other tools. */
+#include "chosen.h"
+#include "private.h"
 #include "meter.h"
 
 static uint32_t seed = 1;
@@ -941,6 +936,8 @@ static void test_real_vocabulary(void)
 
 int main(void)
 {
+    document_block = 7; /* so that every border of blocks lies somewhere */
+    words_report = 64;
     test_lines();
     test_reference();
     test_random();

@@ -1,5 +1,5 @@
 /* What hybrid_cuda.h does before a device is needed: folders and libraries found, the choice of an architecture, the
- * cache of binaries, and NVRTC itself where one is installed. No GPU is needed. [no-simd] */
+ * cache of binaries, and NVRTC itself where one is installed. No GPU is needed. */
 #define HYBRID_IMPLEMENTATION
 #ifndef HYBRID_NO_SIMD
     #define HYBRID_NO_SIMD /* the processor computes nothing here, and compiles fast */

@@ -1,12 +1,7 @@
 /* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged
- * files. [no-simd] */
-static int pretend_big_endian;
-#define HYB_BIG_ENDIAN pretend_big_endian
-static unsigned long long all_steps; /* of work whose amount the file chooses */
-#define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * files. */
+#include "chosen.h"
+#include "private.h"
 #include "split.h"
 #if !defined(_WIN32)
     #include <dirent.h>

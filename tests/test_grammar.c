@@ -1,8 +1,6 @@
 /* Grammars: which texts they match, against a recognizer in Python (random grammars, all short texts) and llama.cpp's
- * cases; what is refused, and where; limits; memory that runs out. [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * cases; what is refused, and where; limits; memory that runs out. */
+#include "private.h"
 
 static hybrid_runtime *rt;
 

@@ -1,6 +1,6 @@
 /* [tsan] Chat templates against the vectors of shared/data/jinja (huggingface.js and llama.cpp) and of
  * tests/oracle/data/jinja.json (jinja2 and transformers, made by tests/oracle/make_jinja.py), limits, errors, and
- * memory that runs out at every allocation. [no-simd] */
+ * memory that runs out at every allocation. */
 #include "private.h"
 
 enum { FROZEN = 1752148800 }; /* 2025-07-10T12:00:00Z */

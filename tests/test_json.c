@@ -1,8 +1,6 @@
 /* JSON: what is accepted, what it becomes, where an error is; doubles as text against Python's; limits; memory that
- * runs out. [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * runs out. */
+#include "private.h"
 #include <locale.h>
 
 static hybrid_runtime *rt;

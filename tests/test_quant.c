@@ -1,5 +1,5 @@
 /* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant),
- * gguf-py's values and llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
+ * gguf-py's values and llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. */
 #include "private.h"
 
 #define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,

@@ -1,6 +1,6 @@
 /* The foundation: runtime, worker pool, host hooks, files, half floats, random numbers. The thread tests mean most
  * under ThreadSanitizer.
- * [tsan] [aarch64] [no-simd] */
+ * [tsan] [aarch64] */
 #include "private.h"
 
 /* ---- an allocator that counts, and fails when told --------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 /* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py),
- * and against chance (chi squared). [no-simd] */
+ * and against chance (chi squared). */
 #include "private.h"
 #include <time.h>
 

@@ -1,6 +1,6 @@
 /* The state of a sequence as bytes (infer/saved.c): into another context, of other threads, another instruction set,
  * other pages; the bits with which both go on are those of a context that reads all tokens at once. And bytes that are
- * cut, damaged or another model's, sources that fail: nothing has changed then. [no-simd] */
+ * cut, damaged or another model's, sources that fail: nothing has changed then. */
 #include "private.h"
 #include <math.h>
 #include "saved.h"

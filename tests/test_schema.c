@@ -1,10 +1,8 @@
 /* JSON Schema: which texts a schema allows, against the cases of the JSON Schema Test Suite (every group that compiles:
  * what is valid is accepted in the documented layout, what is not is refused in any order of its members), against own
  * cases, and (tests/oracle/check_schema.py) against the validator of Python on random walks; what is refused, and
- * where; limits; memory that runs out; answers of a session. [no-simd] */
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * where; limits; memory that runs out; answers of a session. */
+#include "private.h"
 
 static hybrid_runtime *rt;
 

@@ -1,12 +1,8 @@
 /* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp
  * and HF's regular expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips,
- * streams, limits, no memory. [no-simd] */
-/* of work whose amount a file or a text chooses; each thread counts its own */
-static __thread unsigned long long all_steps;
-#define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
-#define HYBRID_IMPLEMENTATION
-#include "../src/hybrid_all.c"
-#include "check.h"
+ * streams, limits, no memory. */
+#include "chosen.h"
+#include "private.h"
 #include "meter.h"
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* A call that fails has changed nothing: every fallible function of src/api, refused in every way that it knows and
  * with each of its allocations failing, between two dumps of all that there is; conversations with refused calls in
  * between beside conversations without; and no call begins inside of a callback of its own object. A function that
- * is new in src/api must be added to both tables, or the test fails. [no-simd] */
+ * is new in src/api must be added to both tables, or the test fails. */
 #include "private.h"
 
 static const char model_path[] = "tests/oracle/data/models/llama.gguf";
