@@ -23,7 +23,7 @@ static bool append(void *user, const void *data, size_t n)
 /* A part of a JSON document as JSON text again. Freed by free(). */
 static char *json_text(const hyb_json *v)
 {
-    hybrid_text t = { NULL, 0, 0, NULL };
+    hybrid_text t = { NULL, 0, 0, NULL, NULL, 0, 0 };
     if (!v || !hyb_json_write(v, append, &t)) return NULL;
     return t.data;
 }
@@ -76,7 +76,7 @@ static void difference(const char *got, const char *want, char out[300])
 
 static void check_case(const char *name, const hybrid_template_desc *td, const char *context, const hyb_json *want)
 {
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     char text[300] = "";
     hybrid_result r = render_with(td, context, &out, &err);
@@ -193,7 +193,7 @@ static void vectors_llamacpp(void)
                    *bos = str(c, "bos_token"), *eos = str(c, "eos_token"), *p;
         bool agrees = flag(c, "plain_jinja_agrees");
         hybrid_template *t;
-        hybrid_text out = { NULL, 0, 0, NULL };
+        hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
         hybrid_error err;
         hybrid_result r;
         memset(&d, 0, sizeof d);
@@ -241,7 +241,7 @@ static void vectors_jinja2(const char *path)
     for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
         hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
         const hyb_json *line = hyb_json_get(c, "line");
-        hybrid_text out = { NULL, 0, 0, NULL };
+        hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
         hybrid_error err;
         char place[40];
         hybrid_result r;
@@ -280,7 +280,7 @@ static void vectors_chats(const char *path)
                                           HYBRID_TEMPLATE_PYTHON, true, true);
         hybrid_chat_desc d;
         hybrid_template *t;
-        hybrid_text out = { NULL, 0, 0, NULL };
+        hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
         hybrid_error err;
         char *messages, text[300] = "";
         hybrid_result r;
@@ -337,7 +337,7 @@ static hybrid_result quick_with(const char *text, const char *context, const hyb
 }
 static hybrid_result quick(const char *text, hybrid_error *err)
 {
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_template_limits l;
     hybrid_result r;
     memset(&l, 0, sizeof l);
@@ -541,7 +541,7 @@ typedef struct rendering {
 static void render_on_stack(void *arg)
 {
     rendering *r = (rendering *)arg;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_template *t;
     hybrid_render_desc rd;
     memset(&rd, 0, sizeof rd);
@@ -694,7 +694,7 @@ static void stack_real(void) {}
 static void limits(void)
 {
     hybrid_template_limits l;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     TEST("limits");
     memset(&l, 0, sizeof l);
@@ -756,7 +756,7 @@ static void bytes(void)
     hybrid_chat_message m[1];
     hybrid_template_desc td;
     hybrid_template *t;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     TEST("bytes");
     m[0].role = "user";
@@ -781,7 +781,7 @@ static void bytes(void)
 static hybrid_template *template_of_file(const char *text)
 {
     hybrid_gguf_writer *w = NULL;
-    hybrid_text file = { NULL, 0, 0, NULL };
+    hybrid_text file = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_source source;
     hybrid_model m;
     hybrid_error err;
@@ -809,7 +809,7 @@ static void named(void)
     };
     static const char *const unknown[] = { "rwkv", "rwkv-world ", "llama2", "chatm" };
     hybrid_template *t = template_of_file("rwkv-world");
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_chat_desc d;
     hybrid_error err;
     size_t i;
@@ -844,7 +844,7 @@ static void chat(void)
     hybrid_template_desc td;
     hybrid_chat_desc d;
     hybrid_template *t;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     char *before;
     TEST("chat");
@@ -928,7 +928,7 @@ static void like_python(void)
     hybrid_template_desc td;
     hybrid_chat_desc d;
     hybrid_template *t;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     size_t i;
     TEST("like Python");
@@ -1009,7 +1009,7 @@ static void render_one(void *arg, int index, int lane)
     hybrid_chat_message m[2] = { { "system", "\xC3\xA4"
                                              "b" },
                                  { "user", "x" } };
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     shared *s = (shared *)arg;
     HYB_UNUSED(lane);
     s->good[index] = !hybrid_chat_render(s->t, m, 2, NULL, &out, NULL) && !strcmp(out.data, "\xC3\xA4"
@@ -1081,7 +1081,7 @@ static void memory(void)
     hybrid_chat_desc d;
     hybrid_runtime *poor;
     hybrid_template *t;
-    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     hybrid_result r = HYBRID_ERROR_MEMORY;
     size_t n, before;

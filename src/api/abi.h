@@ -27,12 +27,12 @@
     X(hybrid_kernel_cache) X(hybrid_runtime_desc) X(hybrid_device_info) X(hybrid_mix_model) X(hybrid_string) \
     X(hybrid_gguf_value) X(hybrid_gguf_tensor) X(hybrid_model_desc) X(hybrid_model_info) X(hybrid_context_desc) \
     X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc) \
-    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_target) X(hybrid_named_adapter) X(hybrid_save_desc)
+    X(hybrid_score_desc) X(hybrid_score_info)
 #if defined(HYBRID_NO_TEXT)
     #define HYBRID_STRUCTS_TEXT(X)
 #else
     #define HYBRID_STRUCTS_TEXT(X) \
-        X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_template_desc) \
+        X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_span) X(hybrid_template_desc) \
         X(hybrid_template_limits) X(hybrid_render_desc) X(hybrid_chat_message) X(hybrid_chat_desc) \
         X(hybrid_ids) X(hybrid_prompt_desc) X(hybrid_piece) X(hybrid_stream_desc) X(hybrid_stream_info) \
         X(hybrid_session_desc) X(hybrid_session_info) X(hybrid_answer_desc)

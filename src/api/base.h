@@ -110,6 +110,11 @@ typedef struct hybrid_reader {
     void *user;
 } hybrid_reader;
 
+/* The bytes [begin, end) of a text. */
+typedef struct hybrid_span {
+    size_t begin, end;
+} hybrid_span;
+
 /* Receives bytes in order; returns false to stop. */
 typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
 

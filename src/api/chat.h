@@ -13,6 +13,7 @@
  *     hybrid_template_create(NULL, NULL, &chatml, &err);
  *     hybrid_chat_render(chatml, talk, 2, &(hybrid_chat_desc){ .add_generation_prompt = true }, &prompt, &err);
  *     puts(prompt.data);
+ *     hybrid_tokenize_spans(tok, prompt.data, prompt.size, prompt.own, prompt.n_own, 0, ids, room, &n_ids, &err);
  *     hybrid_text_free(&prompt);
  *     hybrid_template_destroy(chatml);
  *
@@ -22,7 +23,15 @@
  * translate), and those of list and dict that change nothing. Values are what they are in Python: ranges and generators
  * are not lists, text can be marked safe.
  * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of
- * the template. */
+ * the template.
+ *
+ * Whose words are whose: a prompt is made of the template's own words and of those of strangers (the values of
+ * messages, tools and other variables), and only the former may become control tokens: whoever writes "<|im_end|>" in a
+ * message has written ten letters. Every rendering says which of its bytes are the template's own, however the template
+ * cut, joined, escaped or recased what it was given; in doubt, a byte is a stranger's. Beside what stands in the
+ * template, its own are the values of bos_token and the other special tokens, numbers that it counted, and the role of
+ * a message when it is a usual one (system, developer, user, assistant, tool, function, ipython, model,
+ * observation...), as templates make tokens of roles: '<|' + role + '|>'. hybrid_tokenize_spans reads that. */
 
 /* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end
  * with hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is
@@ -32,6 +41,8 @@ typedef struct hybrid_text {
     size_t size;
     size_t capacity; /* yours to read only, like runtime: where the memory is from */
     hybrid_runtime *runtime;
+    hybrid_span *own; /* n_own, in their order and apart from each other: the words of the template itself */
+    size_t n_own, own_capacity;
 } hybrid_text;
 
 /* Gives the memory back and makes text zero again. NULL is fine. */
@@ -123,8 +134,10 @@ typedef struct hybrid_chat_desc {
 /* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools,
  * documents (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not
  * passed on, and what was thought ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content"
- * and "thinking". The text holds the special tokens in writing (often bos_token first): encode it with special
- * tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
+ * and "thinking". The text holds the special tokens in writing (often bos_token first): hybrid_tokenize_spans makes
+ * tokens of those that out->own covers; hybrid_tokenize with HYBRID_TOKENIZE_PARSE_SPECIAL, as transformers does it, of
+ * all, those in the words of strangers included. Add none. n may be 0; desc may be NULL. Errors: as
+ * hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
                                             const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 #endif

@@ -24,8 +24,9 @@ typedef struct hybrid_session_desc {
      * so that not every turn that follows drops some, and computes all others again. 0: 0.5; at most 1: only as many as
      * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */
     float keep;
-    bool logprobs; /* pieces carry log-probabilities (hybrid_piece) */
-    void *user;    /* yours: hybrid_session_user gives it back */
+    bool logprobs;      /* pieces carry log-probabilities (hybrid_piece) */
+    void *user;         /* yours: hybrid_session_user gives it back */
+    bool parse_special; /* as in hybrid_prompt_desc: control tokens that messages spell out become tokens */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -44,8 +45,8 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model
  * without one gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the
- * conversation no longer fits. Special tokens that are spelled out in a text ("<|im_end|>") become tokens, as in
- * transformers: take them out of the words of strangers.
+ * conversation no longer fits. What a text spells out ("<|im_end|>") stays words: only the template itself writes
+ * control tokens (but see parse_special).
  * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
  * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
  * are as they were. The sentence of a failure is to be had from hybrid_session_result. */

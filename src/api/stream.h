@@ -37,7 +37,11 @@ typedef struct hybrid_prompt_desc {
     bool no_answer;        /* the prompt ends with the last message, and does not open the assistant's turn */
     const char *tools;     /* as in hybrid_chat_desc: a JSON array of tool definitions, */
     const char *variables; /* and a JSON object with more variables: {"enable_thinking": false} */
-    int64_t now;           /* and these */
+    /* Control tokens that messages, tools, variables or the answer spell out ("<|im_end|>") become tokens, as in
+     * transformers. Else they are the letters that they are written with, and only the template's own become tokens:
+     * see hybrid_tokenize_spans. In text they always do. */
+    bool parse_special;
+    int64_t now; /* and these */
     int32_t utc_offset;
     hybrid_template_limits limits;
 } hybrid_prompt_desc;

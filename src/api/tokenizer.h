@@ -100,7 +100,8 @@ HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenize
                                                 hybrid_write_fn write, void *user, hybrid_error *error);
 
 #define HYBRID_TOKENIZE_ADD_SPECIAL 1u /* BOS before and EOS after, where the vocabulary says so */
-/* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
+/* control tokens that are spelled out in the text become tokens; leave it off for text of strangers (and see
+ * hybrid_tokenize_spans for a text that only some of is theirs) */
 #define HYBRID_TOKENIZE_PARSE_SPECIAL 2u
 
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the
@@ -110,6 +111,17 @@ HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenize
  * with the text, whatever the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
                                          unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
+
+/* hybrid_tokenize of a text with more than one author: control tokens that are spelled out become tokens where all of
+ * their bytes lie in one of the n_spans spans (begin < end, in their order, apart from each other: what
+ * hybrid_text.own holds), and are letters elsewhere, whatever flags says of HYBRID_TOKENIZE_PARSE_SPECIAL. User-defined
+ * tokens are text and found everywhere, but those that are written as control tokens are ("<|user|>",
+ * "<start_of_turn>"; files are not at one about their type) count as such here. Where no token is spelled out by a
+ * stranger, the ids are those of HYBRID_TOKENIZE_PARSE_SPECIAL. Errors and sizes: as hybrid_tokenize; INVALID also:
+ * spans that are none. Thread-safe. */
+HYBRID_API hybrid_result hybrid_tokenize_spans(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
+                                               const hybrid_span *spans, size_t n_spans, unsigned flags, int32_t *ids,
+                                               size_t capacity, size_t *n, hybrid_error *error);
 
 #define HYBRID_DETOKENIZE_SPECIAL 1u /* show control and unknown tokens by their names; else they are nothing */
 

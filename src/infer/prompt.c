@@ -116,18 +116,27 @@ static hybrid_result hyb_prompt_messages(const hybrid_model *model, const hybrid
 
 /* ---- ids -------------------------------------------------------------------------------------------------------- */
 
-/* The tokens of a text, after `ids`, which has room for one more afterwards. */
-static hybrid_result hyb_prompt_tokenize(const hybrid_model *model, const char *text, size_t size, unsigned flags,
+/* The tokens of a text, after `ids`, which has room for one more afterwards. flags with PARSE_SPECIAL: control tokens
+ * may stand everywhere; else in the words of the template only. */
+static hybrid_result hyb_prompt_tokenize(const hybrid_model *model, const hybrid_text *text, unsigned flags,
                                          hybrid_ids *ids, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    const char *p = text->data ? text->data : "";
+    const bool all = (flags & HYBRID_TOKENIZE_PARSE_SPECIAL) != 0;
+    hybrid_result r = HYBRID_OK;
     size_t n = 0;
-    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, &n, error);
-    if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if ((r = hyb_ids_room(model->rt, ids, ids->n + n + 1, error)) != HYBRID_OK) return r;
-    r = hybrid_tokenize(tok, text, size, flags, ids->data + ids->n, n, &n, error);
-    ids->n += r ? 0 : n;
-    return r;
+    int pass;
+    for (pass = 0; pass < 2; pass++) { /* how many, then which */
+        int32_t *to = pass ? ids->data + ids->n : NULL;
+        const size_t room = n;
+        r = all ? hybrid_tokenize(tok, p, text->size, flags, to, room, &n, error)
+                : hybrid_tokenize_spans(tok, p, text->size, text->own, text->n_own, flags, to, room, &n, error);
+        if (r && (pass || r != HYBRID_ERROR_LIMIT)) return r;
+        if (!pass && (r = hyb_ids_room(model->rt, ids, ids->n + n + 1, error)) != HYBRID_OK) return r;
+    }
+    ids->n += n;
+    return HYBRID_OK;
 }
 
 /* BOS included where the model wants one and the template has none. */
@@ -141,9 +150,7 @@ static hybrid_result hyb_prompt_dialog(const hybrid_model *model, const hybrid_p
     memset(&text, 0, sizeof text);
     r = hyb_prompt_messages(model, d, &text, error);
     if (!r && d->answer && !d->no_answer && !hyb_text_add(model->rt, &text, d->answer, error)) r = HYBRID_ERROR_MEMORY;
-    if (!r)
-        r = hyb_prompt_tokenize(model, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids,
-                                error);
+    if (!r) r = hyb_prompt_tokenize(model, &text, d->parse_special ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0, ids, error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!ids->n || ids->data[0] != bos)) {
         if (ids->n) memmove(ids->data + 1, ids->data, ids->n * sizeof *ids->data);
@@ -160,7 +167,12 @@ static hybrid_result hyb_prompt_text(const hybrid_model *model, const hybrid_pro
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (d->follows ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
-    const hybrid_result r = hyb_prompt_tokenize(model, d->text, strlen(d->text), flags, ids, error);
+    hybrid_text text;
+    hybrid_result r;
+    memset(&text, 0, sizeof text);
+    r = hyb_text_add(model->rt, &text, d->text, error) ? hyb_prompt_tokenize(model, &text, flags, ids, error)
+                                                       : HYBRID_ERROR_MEMORY;
+    hybrid_text_free(&text);
     if (r || d->follows) return r;
     if (ids->n > 1 && hybrid_tokenizer_adds_eos(tok)) ids->n--;
     if (!ids->n && bos >= 0) ids->data[ids->n++] = bos;

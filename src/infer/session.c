@@ -18,6 +18,7 @@ struct hybrid_session {
     char *answer;                        /* zero-terminated as soon as there is room */
     size_t answer_size, answer_capacity; /* of the last answer, as shown */
     float keep;
+    bool parse_special;
     int32_t n_forgotten;
     void *user;
     uint64_t in_use;      /* a call is under way: callbacks may not begin another */
@@ -135,6 +136,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
+    s->parse_special = desc->parse_special;
     return desc->system && desc->system[0]
                ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
                : HYBRID_OK;
@@ -250,6 +252,7 @@ static hybrid_result hyb_session_answer(hybrid_session *s, const char *text, con
     desc.answer = a->begin;
     desc.variables = a->variables;
     desc.tools = a->tools;
+    desc.parse_special = s->parse_special;
     if ((r = hyb_session_turn(s, HYB_ROLE_USER, text, &turn, error)) != HYBRID_OK) return r;
     r = hyb_session_turn_ids(s, &turn, &desc, max_tokens, &ids, error);
     if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);

@@ -19,8 +19,8 @@ typedef struct hyb_automaton {
     uint32_t *child; /* n + 1 */
     uint32_t *fail;  /* n */
     uint32_t *depth; /* n: bytes of the state */
-    /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
-    int32_t *best[2];
+    /* n: the longest whole string that the state ends with, -1: none; [1], [2]: only of those that are marked 1, 2 */
+    int32_t *best[3];
     uint8_t *byte;      /* n: the last one of the state */
     uint32_t root[256]; /* from state 0 */
 } hyb_automaton;
@@ -35,13 +35,14 @@ static void hyb_automaton_free(hybrid_runtime *rt, hyb_automaton *a)
 static bool hyb_automaton_alloc(hybrid_runtime *rt, hyb_automaton *a, uint32_t n)
 {
     size_t bytes;
-    if (!hyb_mul_size((size_t)n + 1, 5 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hyb_alloc(rt, bytes))) return false;
+    if (!hyb_mul_size((size_t)n + 1, 6 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hyb_alloc(rt, bytes))) return false;
     a->n = n;
     a->fail = a->child + n + 1;
     a->depth = a->fail + n;
     a->best[0] = (int32_t *)(a->depth + n);
     a->best[1] = a->best[0] + n;
-    a->byte = (uint8_t *)(a->best[1] + n);
+    a->best[2] = a->best[1] + n;
+    a->byte = (uint8_t *)(a->best[2] + n);
     memset(a->root, 0, sizeof a->root);
     return true;
 }
@@ -74,7 +75,7 @@ HYB_INLINE uint32_t hyb_automaton_next(const hyb_automaton *a, uint32_t s, uint8
 
 typedef struct hyb_automaton_source {
     const hybrid_string *strings;
-    const uint8_t *marked; /* of each string, or NULL */
+    const uint8_t *marked; /* of each string: 1, 2, or both; or NULL */
     size_t n;
     bool backwards; /* the strings are read from their ends, for texts that are */
 } hyb_automaton_source;
@@ -136,14 +137,14 @@ static void hyb_automaton_expand(hyb_automaton_work *w, uint32_t s)
 {
     hyb_automaton *a = &w->a;
     uint32_t i = w->low[s];
-    int key, k;
+    int key, k, seen;
     hyb_automaton_sort(w, i, w->high[s], a->depth[s]);
-    for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
-    for (k = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
-        const bool marked = w->source->marked && w->source->marked[w->order[i]];
-        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i]; /* of equal strings the first */
-        if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
-        k |= marked ? 3 : 1;
+    for (k = 0; k < 3; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
+    for (seen = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
+        const int marked = 1 | (w->source->marked ? w->source->marked[w->order[i]] << 1 : 0);
+        for (k = 0; k < 3; k++)
+            if (marked & ~seen & 1 << k) a->best[k][s] = (int32_t)w->order[i]; /* of equal strings the first */
+        seen |= marked;
     }
     a->child[s] = a->n;
     for (; i < w->high[s]; i = w->high[a->n++]) {
@@ -166,6 +167,7 @@ static bool hyb_automaton_fit(hybrid_runtime *rt, const hyb_automaton *from, hyb
     memcpy(to->depth, from->depth, (size_t)from->n * sizeof *to->depth);
     memcpy(to->best[0], from->best[0], (size_t)from->n * sizeof *to->best[0]);
     memcpy(to->best[1], from->best[1], (size_t)from->n * sizeof *to->best[1]);
+    memcpy(to->best[2], from->best[2], (size_t)from->n * sizeof *to->best[2]);
     memcpy(to->byte, from->byte, from->n);
     memcpy(to->root, from->root, sizeof to->root);
     return true;

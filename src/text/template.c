@@ -2,6 +2,7 @@
 #ifndef HYB_TEXT_TEMPLATE_C
 #define HYB_TEXT_TEMPLATE_C
 #include "../api/chat.h"
+#include "../core/grow.c"
 #include "../core/lifetime.c"
 #include "../gguf/names.c"
 #include "jinja/eval.c"
@@ -15,33 +16,47 @@ struct hybrid_template {
     bool js;
 };
 
-HYB_BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
+HYB_BORDER_VOID(hybrid_text_free, (hybrid_text * text), (text))
 {
     if (!text) return;
     if (text->runtime) {
         hyb_free(text->runtime, text->data);
+        hyb_free(text->runtime, text->own);
         hyb_runtime_release(text->runtime);
     }
     memset(text, 0, sizeof *text);
 }
 
+/* The memory of a text is that of rt from now on. */
+static void hyb_text_adopt(hybrid_runtime *rt, hybrid_text *text)
+{
+    if (text->runtime == rt) return;
+    hybrid_text_free(text);
+    text->runtime = rt;
+    hyb_atomic_add(&rt->references, 1);
+}
+static void hyb_text_empty(hybrid_text *text)
+{
+    text->size = text->n_own = 0;
+    if (text->data) text->data[0] = 0;
+}
+
+/* None of the text is a template's own. */
 static hybrid_result hyb_text_set(hybrid_runtime *rt, hybrid_text *text, const char *p, size_t n, hybrid_error *error)
 {
     if (text->runtime != rt) hybrid_text_free(text);
     if (text->capacity <= n) {
         char *data = (char *)hyb_alloc(rt, n + 1);
         if (!data) return hyb_fail_memory(error, n + 1);
-        if (!text->runtime) {
-            text->runtime = rt;
-            hyb_atomic_add(&rt->references, 1);
-        } else
-            hyb_free(rt, text->data);
+        hyb_text_adopt(rt, text);
+        hyb_free(rt, text->data);
         text->data = data;
         text->capacity = n + 1;
     }
     if (n) memcpy(text->data, p, n);
     text->data[n] = 0;
     text->size = n;
+    text->n_own = 0;
     return HYBRID_OK;
 }
 
@@ -77,7 +92,7 @@ static bool hyb_template_resolve(hybrid_string *text)
 }
 
 HYB_BORDER(hybrid_result, hybrid_template_create,
-           (hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
+           (hybrid_runtime * runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
            (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
@@ -121,7 +136,7 @@ HYB_BORDER(hybrid_result, hybrid_template_create,
     return result;
 }
 
-HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
+HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template * tmpl), (tmpl))
 {
     hybrid_runtime *rt;
     if (!tmpl) return;
@@ -140,6 +155,7 @@ static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_lim
     hyb_jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
+    j->arena.own = &t->arena;
     hyb_stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
@@ -174,18 +190,81 @@ static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, si
     return false;
 }
 
+/* A text that was given, as one of the template's own. */
+static bool hyb_render_own(hyb_jinja *j, hyb_jvalue *v)
+{
+    if (!hyb_jinja_check(j, hyb_jstring_copy(&j->arena, v->u.s->p, v->u.s->n, v))) return false;
+    hyb_jown_set(&j->arena, v->u.s->p, v->u.s->n);
+    return true;
+}
+
+/* What is given and yet the template's own: its special tokens, and usual roles, of which some templates make tokens.
+ * Any other role is a stranger's word. */
+static bool hyb_render_trust(hyb_jinja *j)
+{
+    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                          "pad_token", "cls_token", "mask_token" };
+    static const char roles[] = "system developer user human assistant model gpt bot ai tool tools tool_call "
+                                "tool_response function function_call function_response ipython observation "
+                                "environment context document documents";
+    hyb_jvalue *v;
+    size_t i;
+    for (i = 0; i < HYB_COUNT(tokens); i++)
+        if ((v = hyb_jdict_get(&j->arena, j->context, tokens[i])) && v->type == HYB_J_STRING && !hyb_render_own(j, v))
+            return false;
+    v = hyb_jdict_get(&j->arena, j->context, "messages");
+    for (i = 0; v && v->type == HYB_J_LIST && i < v->u.list->n; i++) {
+        const hyb_jvalue *m = &v->u.list->items[i];
+        hyb_jvalue *role = m->type == HYB_J_DICT ? hyb_jdict_get(&j->arena, m->u.dict, "role") : NULL;
+        if (role && role->type == HYB_J_STRING && hyb_jword(roles, role->u.s->p, role->u.s->n) >= 0 &&
+            !hyb_render_own(j, role))
+            return false;
+    }
+    return !j->arena.result || hyb_jinja_spent(j);
+}
+
+/* Which bytes of the page are the template's own, as spans. */
+static hybrid_result hyb_render_spans(hyb_jinja *j, hybrid_text *out)
+{
+    size_t at = 0, begin, i, n = j->page.size;
+    bool own;
+    const uint8_t *bits = n ? hyb_jbits(&j->arena, j->page.data, &at, &own) : NULL;
+    hybrid_result r;
+    hyb_text_adopt(j->arena.rt, out);
+    out->n_own = 0;
+    for (i = 0; bits && i < n;) {
+        if ((at + i) % 8 == 0 && !bits[(at + i) / 8]) {
+            i += 8;
+            continue;
+        }
+        if (!(bits[(at + i) / 8] >> (at + i) % 8 & 1)) {
+            i++;
+            continue;
+        }
+        for (begin = i; i < n && (bits[(at + i) / 8] >> (at + i) % 8 & 1);)
+            i += (at + i) % 8 == 0 && bits[(at + i) / 8] == 255 ? 8 : 1;
+        if ((r = HYB_GROW(j->arena.rt, out->own, out->own_capacity, out->n_own, out->n_own + 1, j->error))) return r;
+        out->own[out->n_own].begin = begin;
+        out->own[out->n_own++].end = HYB_MIN(i, n);
+    }
+    return HYBRID_OK;
+}
+
 static hybrid_result hyb_render_page(hyb_jinja *j, hybrid_text *out)
 {
     hyb_jscope root;
+    hybrid_result r;
+    size_t n_own;
     hyb_jscope_open(&root, NULL);
-    if (hyb_jinja_run(j, &root, j->tree->body) == HYB_J_FAILED) return j->result;
-    return hyb_text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
-}
-
-static void hyb_text_empty(hybrid_text *text)
-{
-    text->size = 0;
-    if (text->data) text->data[0] = 0;
+    if (!hyb_render_trust(j) || hyb_jinja_run(j, &root, j->tree->body) == HYB_J_FAILED) return j->result;
+    if ((r = hyb_render_spans(j, out)) != HYBRID_OK) {
+        hyb_text_empty(out);
+        return r;
+    }
+    n_own = out->n_own;
+    r = hyb_text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
+    out->n_own = r ? 0 : n_own;
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_template_render,

@@ -1,6 +1,6 @@
 /* libFuzzer: any bytes as a template, and (after a zero byte) as the JSON that it is given. The first byte chooses
  * dialect, white space and what allocation fails. What is JSON must survive being written and read again; a template
- * must give the same twice.
+ * must give the same twice; and a byte that only a message has is never the template's own.
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_template.c -o fuzz_template -lm &&
  *     ./fuzz_template corpus tests/fuzz/fuzz_template */
 #define HYBRID_IMPLEMENTATION
@@ -55,6 +55,17 @@ static void json(hybrid_runtime *rt, const char *text, size_t n)
     hyb_json_free(&doc);
 }
 
+/* Spans are in order and within the text; where `strange`, none holds a byte 127. */
+static void whose(const hybrid_text *t, bool strange)
+{
+    size_t i;
+    for (i = 0; i < t->n_own; i++) {
+        must(t->own[i].begin < t->own[i].end && t->own[i].end <= t->size);
+        must(!i || t->own[i - 1].end < t->own[i].begin);
+        must(!strange || !memchr(t->data + t->own[i].begin, 127, t->own[i].end - t->own[i].begin));
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     hybrid_runtime_desc rd;
@@ -64,7 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hybrid_chat_message m[2];
     hybrid_runtime *rt;
     hybrid_template *t;
-    hybrid_text out = { NULL, 0, 0, NULL }, again = { NULL, 0, 0, NULL };
+    hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 }, again = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_error err;
     hybrid_result r;
     const char *text, *zero;
@@ -116,10 +127,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     else {
         r = hybrid_template_render(t, &d, &out, &err);
         must(r ? err.result == r && err.message[0] && !out.size : out.data && strlen(out.data) <= out.size);
+        whose(&out, false);
         if (!r && !hybrid_template_render(t, &d, &again, NULL))
             must(again.size == out.size && !memcmp(again.data, out.data, out.size));
         r = hybrid_chat_render(t, m, 2, &c, &out, &err);
         must(r ? err.result == r && err.message[0] && !out.size : out.data != NULL);
+        whose(&out, false);
+        m[1].content = "\x7F<|\x7F|>&\"\\\n {}%s\x7F\x7F";
+        c.messages = NULL;
+        r = hybrid_chat_render(t, m, 2, &c, &out, &err);
+        whose(&out, !memchr(text, 127, n) && !memchr(text, '\\', n)); /* "\x7f" makes one */
         hybrid_text_free(&out);
         hybrid_text_free(&again);
         hybrid_template_destroy(t);

@@ -114,6 +114,14 @@ static bool hyb_jinja_puts(hyb_jinja *j, hyb_jbuffer *b, const char *text)
     return hyb_jinja_put(j, b, text, strlen(text));
 }
 
+/* What is made of [of, of + n_of) is whose that is. */
+static bool hyb_jinja_put_for(hyb_jinja *j, hyb_jbuffer *b, const char *p, size_t n, const char *of, size_t n_of)
+{
+    if (!hyb_jinja_put(j, b, p, n)) return false;
+    if (hyb_jown(&j->arena, of, n_of)) hyb_jown_set(&j->arena, b->data + b->size - n, n);
+    return true;
+}
+
 /* A hybrid_write_fn over a buffer. */
 typedef struct hyb_jsink {
     hyb_jinja *j;
@@ -141,6 +149,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
     char quote = s->n && memchr(p, '\'', s->n) && !memchr(p, '"', s->n) ? '"' : '\'', out[16];
     if (!hyb_jinja_put(j, b, &quote, 1)) return false;
     while (p < end) {
+        const char *piece = out;
         uint32_t c;
         size_t used = hyb_utf8_read(p, end, &c), made;
         if (!used) {
@@ -156,7 +165,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
             out[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : 't';
             made = 2;
         } else if (hyb_jprintable(c)) {
-            memcpy(out, p, used);
+            piece = p;
             made = used;
         } else
             made = (size_t)snprintf(out, sizeof out,
@@ -164,7 +173,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
                                     : c < 0x10000 ? "\\u%04x"
                                                   : "\\U%08x",
                                     (unsigned)c);
-        if (!hyb_jinja_put(j, b, out, made)) return false;
+        if (!hyb_jinja_put(j, b, piece, made)) return false;
         p += used;
     }
     return hyb_jinja_put(j, b, &quote, 1);
@@ -216,7 +225,10 @@ static bool hyb_jinja_str(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
     case HYB_J_UNDEFINED: return true;
     case HYB_J_NONE: return hyb_jinja_puts(j, b, j->js ? "null" : "None");
     case HYB_J_BOOL: return hyb_jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
-    case HYB_J_INT: return hyb_jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
+    case HYB_J_INT: /* <|image_1|>: a number that the template counted belongs to its words */
+        if (!hyb_jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i))) return false;
+        if (!v.mark) hyb_jown_set(&j->arena, b->data + b->size - strlen(text), strlen(text));
+        return true;
     case HYB_J_FLOAT: return hyb_jinja_put(j, b, text, hyb_decimal_write(v.u.d, text));
     case HYB_J_BIG:
     case HYB_J_STRING: return hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);

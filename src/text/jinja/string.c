@@ -171,7 +171,7 @@ static bool hyb_jinja_cased(hyb_jinja *j, hyb_jbuffer *b, const char *p, const c
             n = hyb_jcase_of(c, one, to);
         if (c == 0x3A3 && one == HYB_J_LOWER && after && !hyb_jletter_follows(p + used, end)) to[0] = 0x3C2;
         for (i = 0; i < n; i++)
-            if (!hyb_jinja_put(j, b, made, hyb_utf8_write(to[i], made))) return false;
+            if (!hyb_jinja_put_for(j, b, made, hyb_utf8_write(to[i], made), p, used)) return false;
         if (c < 0x80 ? !strchr("'.:^`", (int)c) || !c : !HYB_JCASE_IS(ignorable, c)) after = cased;
         word = cased;
         p += used;

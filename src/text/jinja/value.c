@@ -6,16 +6,17 @@
 #include "../../core/json.c"
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
- * allocation fails. */
+ * allocation fails. A chunk is this head, size bytes, and (in a render) a bit for each of them: see "whose words". */
 typedef struct hyb_jchunk {
     struct hyb_jchunk *next;
-    size_t size, used;
+    size_t size, used; /* size: a multiple of 16 */
 } hyb_jchunk;
 typedef struct hyb_jarena {
     hybrid_runtime *rt;
-    hyb_jchunk *chunks;      /* the newest first; that is the one with room */
-    size_t bytes, max_bytes; /* of all chunks */
-    uint64_t steps;          /* left */
+    const struct hyb_jarena *own; /* of a render: the template's, whose bytes are its own words */
+    hyb_jchunk *chunks;           /* the newest first; that is the one with room */
+    size_t bytes, max_bytes;      /* of all chunks */
+    uint64_t steps;               /* left */
     hyb_stack stack;
     hybrid_result result;
     bool deep; /* the result is a limit of depth */
@@ -45,7 +46,9 @@ typedef struct hyb_jloop hyb_jloop;
 
 typedef struct hyb_jvalue {
     uint8_t type;
-    uint8_t mark; /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
+    /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup); of an integer:
+     * a stranger wrote it */
+    uint8_t mark;
     union {
         bool b;
         int64_t i;
@@ -99,9 +102,33 @@ struct hyb_jdict {
 
 /* ---- arena ------------------------------------------------------------------------------------------------------- */
 
+enum { HYB_J_HEAD = (sizeof(hyb_jchunk) + 15) / 16 * 16 };
+
+HYB_INLINE char *hyb_jchunk_data(const hyb_jchunk *c) { return (char *)(uintptr_t)c + HYB_J_HEAD; }
+
+/* A chunk with room for so many bytes, in no list yet. NULL: no memory, or more than there may be. */
+static hyb_jchunk *hyb_jchunk_new(hyb_jarena *arena, size_t room)
+{
+    const size_t bits = arena->own ? room / 8 : 0, left = arena->max_bytes - arena->bytes;
+    hyb_jchunk *c;
+    if (left < HYB_J_HEAD || room > left - HYB_J_HEAD || bits > left - HYB_J_HEAD - room) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return NULL;
+    }
+    if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, HYB_J_HEAD + room + bits))) {
+        arena->result = HYBRID_ERROR_MEMORY;
+        return NULL;
+    }
+    arena->bytes += HYB_J_HEAD + room + bits;
+    c->size = room;
+    c->used = 0;
+    memset(hyb_jchunk_data(c) + room, 0, bits);
+    return c;
+}
+
 static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
 {
-    enum { FIRST = 8192, LARGEST = 1 << 20, HEAD = (sizeof(hyb_jchunk) + 15) / 16 * 16 };
+    enum { FIRST = 8192, LARGEST = 1 << 20 };
     hyb_jchunk *c = arena->chunks;
     size_t room;
     if (arena->result) return NULL;
@@ -113,18 +140,8 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     if (!c || c->size - c->used < size) {
         bool alone = c && size > c->size / 4; /* a big block must not end a chunk that still has room */
         room = alone ? size : HYB_MAX(size, c ? HYB_MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
-        if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
-        if (room + HEAD > arena->max_bytes - arena->bytes) {
-            arena->result = HYBRID_ERROR_LIMIT;
-            return NULL;
-        }
-        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) {
-            arena->result = HYBRID_ERROR_MEMORY;
-            return NULL;
-        }
-        arena->bytes += room + HEAD;
-        c->size = room;
-        c->used = 0;
+        if (room + room / 8 + HYB_J_HEAD > arena->max_bytes - arena->bytes) room = size;
+        if (!(c = hyb_jchunk_new(arena, room))) return NULL;
         if (alone && arena->chunks) {
             c->next = arena->chunks->next;
             arena->chunks->next = c;
@@ -134,7 +151,7 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
         }
     }
     c->used += size;
-    return (char *)c + HEAD + c->used - size;
+    return hyb_jchunk_data(c) + c->used - size;
 }
 
 /* Room for `to` items of `size` bytes in place of *items, a pointer of any type; the first `used` are kept. The old
@@ -184,8 +201,88 @@ static bool hyb_jarena_room(hyb_jarena *arena, int depth)
     return false;
 }
 
+/* ---- whose words -------------------------------------------------------------------------------------------------
+ *
+ * A prompt is made of the template's own words and of those of strangers: messages, tools, variables. Only the former
+ * may become control tokens. Every byte in a render's arena has a bit, 1: it is the template's own. A part of a text
+ * (what trim, split, a slice or a loop gives) lies where the whole lies, and has its bits without being told; what is
+ * copied takes its bits along. Whatever else there is, in other memory, is a stranger's: a value of a message, but
+ * also what is made on the way, such as the entities of escape. */
+
+/* Where the bit of the byte at p is: bit *at of what is returned. NULL: it has none, and *own says whose it is. */
+static uint8_t *hyb_jbits(hyb_jarena *arena, const char *p, size_t *at, bool *own)
+{
+    const hyb_jchunk *c;
+    size_t walked = 0;
+    *own = false;
+    for (c = arena->chunks; c; c = c->next, walked++) {
+        *at = (size_t)((uintptr_t)p - (uintptr_t)hyb_jchunk_data(c));
+        if (*at < c->size) break;
+    }
+    if (walked > 16) hyb_jarena_work(arena, walked / 16);
+    if (c) return (uint8_t *)hyb_jchunk_data(c) + c->size;
+    for (c = arena->own->chunks; c && !*own; c = c->next) *own = (uintptr_t)p - (uintptr_t)hyb_jchunk_data(c) < c->size;
+    return NULL;
+}
+
+/* n bits from bit `at` on. */
+static void hyb_jbits_set(uint8_t *bits, size_t at, size_t n, bool own)
+{
+    for (; n && at % 8; at++, n--) bits[at / 8] = (uint8_t)((bits[at / 8] & ~(1u << at % 8)) | (unsigned)own << at % 8);
+    memset(bits + at / 8, own ? 255 : 0, n / 8);
+    for (at += n / 8 * 8, n %= 8; n; at++, n--)
+        bits[at / 8] = (uint8_t)((bits[at / 8] & ~(1u << at % 8)) | (unsigned)own << at % 8);
+}
+/* n bits from bit `at` on become those from bit `place` of others on. */
+static void hyb_jbits_copy(uint8_t *bits, size_t at, const uint8_t *from, size_t place, size_t n)
+{
+    while (n) {
+        const unsigned low = at % 8, shift = place % 8, k = (unsigned)HYB_MIN(n, (size_t)(8 - low));
+        const unsigned mask = ((1u << k) - 1) << low;
+        unsigned byte = (unsigned)from[place / 8] >> shift;
+        if (shift + k > 8) byte |= (unsigned)from[place / 8 + 1] << (8 - shift);
+        bits[at / 8] = (uint8_t)((bits[at / 8] & ~mask) | (byte << low & mask));
+        at += k;
+        place += k;
+        n -= k;
+    }
+}
+
+/* Whether n bytes, at least one, are all the template's own. */
+static bool hyb_jown(hyb_jarena *arena, const char *p, size_t n)
+{
+    size_t at;
+    bool own;
+    const uint8_t *bits = hyb_jbits(arena, p, &at, &own);
+    if (!bits) return own;
+    for (own = true; n && own; at++, n--) own = bits[at / 8] >> at % 8 & 1;
+    return own;
+}
+/* n bytes at `to`, in the arena of a render, are a copy of those at p. */
+static void hyb_jown_copy(hyb_jarena *arena, const char *to, const char *p, size_t n)
+{
+    size_t at, place;
+    bool own, all;
+    uint8_t *bits;
+    const uint8_t *from;
+    if (!arena->own || !n || !(bits = hyb_jbits(arena, to, &at, &own))) return;
+    if ((from = hyb_jbits(arena, p, &place, &all)) != NULL)
+        hyb_jbits_copy(bits, at, from, place, n);
+    else
+        hyb_jbits_set(bits, at, n, all);
+}
+/* n bytes of a render's arena are the template's own from now on. */
+static void hyb_jown_set(hyb_jarena *arena, const char *p, size_t n)
+{
+    size_t at;
+    bool own;
+    uint8_t *bits = n ? hyb_jbits(arena, p, &at, &own) : NULL;
+    if (bits) hyb_jbits_set(bits, at, n, true);
+}
+
 static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p, size_t n)
 {
+    const char *old = b->data;
     if (!hyb_jarena_work(arena, n / 16)) return false;
     if (n > b->capacity - b->size) {
         size_t total, capacity;
@@ -195,9 +292,11 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
         }
         capacity = HYB_MAX(total * 2, (size_t)64);
         if (!hyb_jarena_grow(arena, &b->data, b->size, capacity, 1)) return false;
+        hyb_jown_copy(arena, b->data, old, b->size);
         b->capacity = capacity;
     }
     if (n) memcpy(b->data + b->size, p, n);
+    hyb_jown_copy(arena, b->data + b->size, p, n);
     b->size += n;
     return true;
 }
@@ -260,6 +359,7 @@ static bool hyb_jstring_copy(hyb_jarena *arena, const char *p, size_t n, hyb_jva
     char *copy = (char *)hyb_jarena_alloc(arena, n);
     if (!copy || !hyb_jarena_work(arena, n / 16)) return false;
     if (n) memcpy(copy, p, n);
+    hyb_jown_copy(arena, copy, p, n);
     return hyb_jstring_view(arena, copy, n, out);
 }
 static bool hyb_jstring_buffer(hyb_jarena *arena, const hyb_jbuffer *b, hyb_jvalue *out)
@@ -733,7 +833,10 @@ static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jval
     switch (json->type) {
     case HYB_JSON_NULL: *out = hyb_jnone(); return true;
     case HYB_JSON_BOOL: *out = hyb_jbool(json->u.b); return true;
-    case HYB_JSON_INT: *out = hyb_jint(json->u.i); return true;
+    case HYB_JSON_INT:
+        *out = hyb_jint(json->u.i);
+        out->mark = 1;
+        return true;
     case HYB_JSON_REAL: *out = hyb_jfloat(json->u.d); return true;
     case HYB_JSON_STRING: return hyb_jstring_view(arena, json->u.s, json->n, out);
     case HYB_JSON_BIG:

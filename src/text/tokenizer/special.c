@@ -68,11 +68,26 @@ static void hyb_special_roles(hybrid_tokenizer *t)
 /* Tokens after which nothing more is to be said: those with a role that says so, and those with a name that does. */
 static void hyb_special_ends(hybrid_tokenizer *t)
 {
-    static const char *const names[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
-        "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
-        "<end_of_utterance>", "<eos>", "<turn|>", "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
-    };
+    static const char *const names[] = { "<|eot_id|>",
+                                         "<|im_end|>",
+                                         "<|end|>",
+                                         "<|return|>",
+                                         "<|call|>",
+                                         "<|flush|>",
+                                         "<|calls|>",
+                                         "<end_of_turn>",
+                                         "<|endoftext|>",
+                                         "</s>",
+                                         "<|eom_id|>",
+                                         "<EOT>",
+                                         "_<EOT>",
+                                         "[EOT]",
+                                         "[EOS]",
+                                         "<|end_of_text|>",
+                                         "<end_of_utterance>",
+                                         "<eos>",
+                                         "<turn|>",
+                                         "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" };
     static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS,     HYBRID_ROLE_EOT,      HYBRID_ROLE_EOM,
                                                HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
     bool call = hyb_find_name(t, "<|call|>") >= 0 || hyb_find_name(t, "<|calls|>") >= 0;
@@ -104,6 +119,19 @@ static bool hyb_keeps_space(const uint8_t *p, size_t n)
            (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
+/* Names that only control tokens have, whatever their type says: "<|...|>", with such bars of full width too, and
+ * Gemma's. */
+static bool hyb_looks_control(const char *p, size_t n)
+{
+    static const char *const names[] = { "<start_of_turn>", "<end_of_turn>" };
+    size_t i;
+    if (n > 4 && !memcmp(p, "<|", 2) && !memcmp(p + n - 2, "|>", 2)) return true;
+    if (n > 8 && !memcmp(p, "<\xEF\xBD\x9C", 4) && !memcmp(p + n - 4, "\xEF\xBD\x9C>", 4)) return true;
+    for (i = 0; i < HYB_COUNT(names); i++)
+        if (n == strlen(names[i]) && !memcmp(p, names[i], n)) return true;
+    return false;
+}
+
 /* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token
  * that begins there. */
 static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
@@ -118,7 +146,10 @@ static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hy
         if (!hyb_is_special(t, (int32_t)i)) continue;
         strings[n].data = (const char *)t->bytes + t->offsets[i];
         strings[n].size = t->offsets[i + 1] - t->offsets[i];
-        marked[n++] = hyb_token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
+        marked[n] = 0;
+        if (hyb_token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED)
+            marked[n] = hyb_looks_control(strings[n].data, strings[n].size) ? 1 : 1 | 2;
+        n++;
     }
     memset(&source, 0, sizeof source);
     source.strings = strings;
@@ -178,6 +209,16 @@ static hybrid_result hyb_vocab_make_specials(hybrid_tokenizer *t, bool strip_rig
 
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
 
+enum { HYB_SPECIAL_WORDS = 2 }; /* the mark of user-defined tokens that do not look as control tokens do */
+
+/* What may be found where: user-defined tokens everywhere (HYB_SPECIAL_TEXT), control tokens too (HYB_SPECIAL_CONTROL),
+ * or (spans is not NULL) only where all of their bytes lie in one span. */
+typedef struct hyb_special_where {
+    unsigned which;
+    const hybrid_span *spans;
+    size_t n_spans;
+} hyb_special_where;
+
 typedef struct hyb_special_match {
     size_t at;
     int32_t id;
@@ -196,12 +237,33 @@ static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t 
     return true;
 }
 
-/* All special tokens of a text that count (HYB_SPECIAL_...). false: no memory. The list is emptied by
- * hyb_special_list_free. */
-static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which,
-                             hyb_special_list *list)
+/* The longest token at `at` that may be one there, -1: none. state: what the automaton knows there; span: the last one
+ * that begins at or before `at`, or NULL. */
+static int32_t hyb_special_allowed(const hybrid_tokenizer *t, uint32_t state, size_t at, const hybrid_span *span)
 {
+    const hyb_automaton *a = &t->special;
+    const int32_t text = a->best[HYB_SPECIAL_WORDS][state];
+    int32_t best = span && at < span->end ? a->best[0][state] : text;
+    while (best != text && best >= 0) { /* the span's end cuts the longest one off: a shorter one */
+        const int32_t id = t->specials[best];
+        const uint32_t n = t->offsets[id + 1] - t->offsets[id];
+        if (n <= span->end - at) break;
+        if (text >= 0 && n <= t->offsets[t->specials[text] + 1] - t->offsets[t->specials[text]]) best = text;
+        if (best == text) break;
+        while (a->depth[state] > n) state = a->fail[state];
+        state = a->fail[state];
+        best = a->best[0][state];
+    }
+    return best < 0 ? text < 0 ? -1 : t->specials[text] : t->specials[best];
+}
+
+/* All special tokens of a text that count. false: no memory. The list is emptied by hyb_special_list_free. */
+static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size,
+                             const hyb_special_where *where, hyb_special_list *list)
+{
+    const unsigned which = where->which;
     const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
+    size_t n_spans = where->n_spans;
     uint32_t state = 0;
     size_t i;
     list->items = NULL;
@@ -217,7 +279,14 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
             }
         }
         state = hyb_automaton_next(&t->special, state, text[i]);
-        if (best[state] >= 0 && !hyb_special_push(t->rt, list, i, t->specials[best[state]])) return false;
+        if (best[state] >= 0) {
+            int32_t id = t->specials[best[state]];
+            if (where->spans) {
+                while (n_spans && where->spans[n_spans - 1].begin > i) n_spans--;
+                id = hyb_special_allowed(t, state, i, n_spans ? &where->spans[n_spans - 1] : NULL);
+            }
+            if (id >= 0 && !hyb_special_push(t->rt, list, i, id)) return false;
+        }
     }
     return true;
 }

@@ -65,7 +65,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -103,7 +103,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {
@@ -234,14 +234,13 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
 }
 
 /* The leftmost special token, there the longest, and what lies before it; and so on. */
-static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t size, unsigned flags)
+static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t size, const hyb_special_where *where)
 {
     const hybrid_tokenizer *t = job->t;
-    const unsigned which = HYB_SPECIAL_TEXT | (flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYB_SPECIAL_CONTROL : 0);
     const uint8_t *p = text, *end = text + size;
     hyb_special_list list;
     size_t k;
-    if (!hyb_special_find(t, text, size, which, &list)) job->out_of_memory = true;
+    if (!hyb_special_find(t, text, size, where, &list)) job->out_of_memory = true;
     for (k = list.n; k-- > 0 && !job->out_of_memory;) {
         const uint8_t *q = text + list.items[k].at;
         const int32_t id = list.items[k].id;
@@ -256,18 +255,13 @@ static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t
     hyb_special_list_free(t->rt, &list);
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenize,
-           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
-            size_t capacity, size_t *n, hybrid_error *error),
-           (tokenizer, text, size, flags, ids, capacity, n, error))
+static hybrid_result hyb_tokenize(const hybrid_tokenizer *t, const char *text, size_t size,
+                                  const hyb_special_where *where, unsigned flags, int32_t *ids, size_t capacity,
+                                  size_t *n, hybrid_error *error)
 {
-    const hybrid_tokenizer *t = tokenizer;
     hyb_tokenize_job job;
     hyb_cached_word few[64];
     size_t words = HYB_COUNT(few);
-    if (n) *n = 0;
-    if (!t || (!text && size) || (!ids && capacity) || !n)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -285,7 +279,7 @@ HYB_BORDER(hybrid_result, hybrid_tokenize,
     job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0)
         hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
-    hyb_tokenize_text(&job, (const uint8_t *)text, size, flags);
+    hyb_tokenize_text(&job, (const uint8_t *)text, size, where);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0)
         hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hyb_free_aligned(t->rt, job.cache);
@@ -297,6 +291,42 @@ HYB_BORDER(hybrid_result, hybrid_tokenize,
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu",
                         (unsigned long long)job.n, (unsigned long long)capacity);
     return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenize,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
+            size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, flags, ids, capacity, n, error))
+{
+    hyb_special_where where = { HYB_SPECIAL_TEXT, NULL, 0 };
+    if (n) *n = 0;
+    if (!tokenizer || (!text && size) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    if (flags & HYBRID_TOKENIZE_PARSE_SPECIAL) where.which |= HYB_SPECIAL_CONTROL;
+    return hyb_tokenize(tokenizer, text, size, &where, flags, ids, capacity, n, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenize_spans,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, const hybrid_span *spans, size_t n_spans,
+            unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, spans, n_spans, flags, ids, capacity, n, error))
+{
+    static const hybrid_span none = { 0, 0 };
+    hyb_special_where where;
+    size_t i, end = 0;
+    if (n) *n = 0;
+    if (!tokenizer || (!text && size) || (!spans && n_spans) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize_spans: tokenizer, text, spans, ids or n is NULL");
+    for (i = 0; i < n_spans; end = spans[i++].end)
+        if (spans[i].begin < end || spans[i].end <= spans[i].begin || spans[i].end > size)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_tokenize_spans: spans[%llu] is empty, or lies outside of the text or before the "
+                            "end of the one before",
+                            (unsigned long long)i);
+    where.which = HYB_SPECIAL_TEXT | HYB_SPECIAL_CONTROL;
+    where.spans = spans ? spans : &none;
+    where.n_spans = n_spans;
+    return hyb_tokenize(tokenizer, text, size, &where, flags, ids, capacity, n, error);
 }
 
 /* ---- ids to text ------------------------------------------------------------------------------------------------- */
