@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d6cee3c173e29bfd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 86758bacd2b4d9ee): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -54,289 +54,289 @@
  *
  *   src/api: the public interface, documented
  *      347  base.h                   version, linkage, results, errors, allocator, log
- *      477  runtime.h                what models and sessions share: memory, log, worker threads
- *      548  quant.h                  names, sizes, encode, decode
- *      650  gguf.h                   what is in a model file, and writing one
- *      855  tokenizer.h              text to tokens and back
- *     1026  chat.h                   templates that make a prompt of a conversation
- *     1156  grammar.h                answers with a form
- *     1256  bpe_trainer.h            a vocabulary from raw text
- *     1328  train_data.h             batches out of texts, tokens or conversations
- *     1437  model.h                  load, describe
- *     1520  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1654  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1757  sampler.h                from logits to the next token
- *     1833  score.h                  how likely a model finds texts
- *     1894  shape.h                  models from nothing
- *     1927  trainable.h              training somebody else's model
- *     1966  trainer.h                change the weights of a model so that it predicts given texts better
- *     2288  predict.h                a training that is watched, and moved along where it goes anyway
- *     2510  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2588  learn.h                  an adapter is told something, and can be made to forget it
- *     2667  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2809  session.h                a conversation
- *     2941  abi.h                    is the library that runs the one that its caller was made for?
+ *      482  runtime.h                what models and sessions share: memory, log, worker threads
+ *      553  quant.h                  names, sizes, encode, decode
+ *      655  gguf.h                   what is in a model file, and writing one
+ *      860  tokenizer.h              text to tokens and back
+ *     1043  chat.h                   templates that make a prompt of a conversation
+ *     1186  grammar.h                answers with a form
+ *     1286  bpe_trainer.h            a vocabulary from raw text
+ *     1358  train_data.h             batches out of texts, tokens or conversations
+ *     1467  model.h                  load, describe
+ *     1550  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1684  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1787  sampler.h                from logits to the next token
+ *     1863  score.h                  how likely a model finds texts
+ *     1924  shape.h                  models from nothing
+ *     1957  trainable.h              training somebody else's model
+ *     1996  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2318  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2540  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2618  learn.h                  an adapter is told something, and can be made to forget it
+ *     2697  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2843  session.h                a conversation
+ *     2976  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3032  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3136  macros.h                 what compilers call things, and the macros that every room uses
- *     3221  base.c                   what every room uses: results, errors, checked sizes
- *     3302  fpenv.c                  the floating-point environment at the border of the library
- *     3531  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3577  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3656  fma.c                    a * b + c with one rounding
- *     3696  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3777  decimal.c                doubles as text, the same in every locale
- *     3909  thread.c                 atomics, threads, and the worker pool
- *     4406  cpu.c                    what this processor and its operating system can do
- *     4529  hash.c                   where a name belongs in a table
- *     4631  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4669  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4757  grow.c                   arrays that grow
- *     4781  stack.c                  how much of the thread's stack a recursion may take
- *     4829  device.c                 which GPU a runtime uses
- *     4945  lifetime.c               creates and ends runtimes
- *     5100  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5341  output.c                 a file that is written
- *     5861  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5899  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    75319  end.h                    closes what core/begin opened
+ *     3067  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3171  macros.h                 what compilers call things, and the macros that every room uses
+ *     3256  base.c                   what every room uses: results, errors, checked sizes
+ *     3337  fpenv.c                  the floating-point environment at the border of the library
+ *     3566  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3612  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3691  fma.c                    a * b + c with one rounding
+ *     3731  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3812  decimal.c                doubles as text, the same in every locale
+ *     3944  thread.c                 atomics, threads, and the worker pool
+ *     4441  cpu.c                    what this processor and its operating system can do
+ *     4564  hash.c                   where a name belongs in a table
+ *     4666  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4704  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4792  grow.c                   arrays that grow
+ *     4816  stack.c                  how much of the thread's stack a recursion may take
+ *     4864  device.c                 which GPU a runtime uses
+ *     4980  lifetime.c               creates and ends runtimes
+ *     5135  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5376  output.c                 a file that is written
+ *     5896  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5934  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    75663  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6333  names.c                  names that must differ, found by hash
- *     6430  value.c                  the 13 types of metadata values and their items
- *     6578  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6789  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7126  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7646  write.c                  makes a GGUF file
+ *     6368  names.c                  names that must differ, found by hash
+ *     6465  value.c                  the 13 types of metadata values and their items
+ *     6613  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6824  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7161  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7681  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8360  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8479  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8814  floats.c                 the types that are plain numbers
- *     8854  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9053  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9289  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9437  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9711  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9836  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9915  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8395  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8514  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8849  floats.c                 the types that are plain numbers
+ *     8889  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9088  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9324  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9472  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9746  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9871  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9950  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10140  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11091  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11211  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11485  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11952  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12454  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12656  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12751  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13288  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13512  tokenizer/bpe.c          the merging
- *    13925  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14010  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14396  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14647  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14805  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15047  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    15842  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16238  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16622  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    16964  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    17805  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18661  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19173  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19213  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19456  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    19767  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    19813  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    19974  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20176  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20312  jinja/test.c             what follows 'is', and the functions that every template has
- *    20514  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    20828  jinja/parse.c            tokens to a tree
- *    21536  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    21843  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22426  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22640  chat.c                   a conversation as the variables that chat templates expect
- *    22856  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23028  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23446  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    23910  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24266  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24512  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    24979  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25468  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    25845  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26222  grammar/rules.c          the form in which rules are matched
- *    26678  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27182  grammar/match.c          where a text stands in a grammar
- *    27673  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28001  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10175  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11126  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11246  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11520  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11987  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12489  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12693  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12788  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13325  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13618  tokenizer/bpe.c          the merging
+ *    14031  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14116  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14532  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14783  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14941  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15183  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16081  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16489  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16873  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17215  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18056  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18912  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19424  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19464  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19707  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20018  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20064  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20225  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20427  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20563  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20765  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21079  jinja/parse.c            tokens to a tree
+ *    21787  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22094  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22677  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22969  chat.c                   a conversation as the variables that chat templates expect
+ *    23185  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23357  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23775  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24239  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24595  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24841  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25308  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25797  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26174  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26551  grammar/rules.c          the form in which rules are matched
+ *    27007  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27511  grammar/match.c          where a text stands in a grammar
+ *    28002  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28330  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28498  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    29561  backend.c                the seam between models and devices: one table of functions that every back en...
- *    29678  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    29794  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    29890  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30082  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30111  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30149  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30277  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31023  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31252  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    31593  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    31631  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    31767  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    31838  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    31942  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32413  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    32871  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33254  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33483  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34239  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34439  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35503  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36152  cpu/int/select.c         the table of integer-block kernels
- *    36212  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36288  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41402  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    43938  cpu/select.c             the kernels of an instruction set
- *    43991  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44399  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    44699  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    44741  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45402  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    45658  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    45849  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    45912  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28827  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    29890  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30007  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30123  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30219  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30411  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30440  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30478  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30606  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31352  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31581  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    31922  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    31960  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32096  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32167  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32271  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32742  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33200  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33583  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33812  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34568  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34768  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35832  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36481  cpu/int/select.c         the table of integer-block kernels
+ *    36541  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36617  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41731  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44267  cpu/select.c             the kernels of an instruction set
+ *    44320  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44728  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45028  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45070  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45731  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    45987  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46178  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46241  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    46561  arch.c                   the table of architectures
- *    46687  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47027  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47400  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    47662  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    47872  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48084  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    48577  back.c                   the steps of a backward pass that several parts take
- *    48772  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49017  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49112  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49426  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    49565  parts/experts.c          a mixture of experts (Shazeer et al
- *    49948  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50057  net.c                    which parts the layers of a model have, and which tensors
- *    50231  unused.c                 tensors of the file that the model is not computed with
- *    50405  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    50454  forward.c                one pass of a batch through any model, over the op table
- *    50726  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51325  place.c                  which layers run where
- *    51594  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    51680  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    51968  adapter_make.c           adapters from nothing, and what they are
- *    52218  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    46890  arch.c                   the table of architectures
+ *    47016  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47356  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47729  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    47991  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48201  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48413  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    48906  back.c                   the steps of a backward pass that several parts take
+ *    49101  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49346  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49441  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49755  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    49894  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50277  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50386  net.c                    which parts the layers of a model have, and which tensors
+ *    50560  unused.c                 tensors of the file that the model is not computed with
+ *    50734  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    50783  forward.c                one pass of a batch through any model, over the op table
+ *    51055  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51654  place.c                  which layers run where
+ *    51923  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52009  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    52297  adapter_make.c           adapters from nothing, and what they are
+ *    52547  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    52503  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    52851  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53229  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    53534  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    53622  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    54499  adapters.c               a sequence puts adapters on, and takes them off
- *    54615  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    54982  next.c                   the next token of a sequence
- *    55085  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    55166  score.c                  how likely a model finds texts after a prompt
- *    55502  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    56077  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    56345  plan.c                   the bytes of a model and a context before they are loaded
- *    56466  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    56654  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    56833  session.c                a conversation: a dialog, and the stream that answers it
+ *    52832  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    53180  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53558  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    53863  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    53951  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    54828  adapters.c               a sequence puts adapters on, and takes them off
+ *    54944  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    55311  next.c                   the next token of a sequence
+ *    55414  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    55495  score.c                  how likely a model finds texts after a prompt
+ *    55831  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    56406  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    56674  plan.c                   the bytes of a model and a context before they are loaded
+ *    56795  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    56995  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    57174  session.c                a conversation: a dialog, and the stream that answers it
  *
  *   src/train: training
- *    57413  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    57452  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    57517  documents.c              the texts of a corpus, one document after the other
- *    57756  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    57950  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    58450  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    58760  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    59074  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    59449  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    59906  shape.c                  models from nothing
- *    60223  schedule.c               the learning rate of a step
- *    60269  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    60785  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    60837  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    61289  format.c                 the number format of a training: to what the operands of its products are roun...
- *    61389  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    61427  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    61962  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    62147  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    62216  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    62253  own.c                    somebody else's model as an objective (api/trainable.h)
- *    62437  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    63230  lesson.c                 examples as tokens, and the batches of a step
- *    63594  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    63824  export.c                 the weights of a trainer as a model file
- *    64072  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    64184  checkpoint.c             everything that a training goes on with, in a file
- *    65078  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    65670  picture.c                the curve of a run as an SVG.
+ *    57757  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    57796  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    57861  documents.c              the texts of a corpus, one document after the other
+ *    58100  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    58294  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    58794  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    59104  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    59418  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    59793  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    60250  shape.c                  models from nothing
+ *    60567  schedule.c               the learning rate of a step
+ *    60613  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    61129  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    61181  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    61633  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    61733  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    61771  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    62306  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    62491  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    62560  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    62597  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    62781  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    63574  lesson.c                 examples as tokens, and the batches of a step
+ *    63938  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    64168  export.c                 the weights of a trainer as a model file
+ *    64416  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    64528  checkpoint.c             everything that a training goes on with, in a file
+ *    65422  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    66014  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    66507  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    66553  panel.c                  values of many ticks side by side, and products with them
- *    66676  gru.c                    a gated recurrent cell (Cho et al
- *    66757  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    66847  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    66907  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    67107  member.c                 the weights of one world model: how large, where, and how they begin
- *    67208  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    67431  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    67563  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    67742  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    68006  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    68180  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    68379  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    68482  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    68771  law.c                    the curve that the loss follows over many windows,
- *    69045  calibration.c            predictions that say how sure they are, held to what then happened
- *    69225  monitor.c                whether a run goes astray, and what should be done about it
- *    69477  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    69537  bandit.c                 which arm is worth it now
- *    69775  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    69919  phases.c                 which phase the next step belongs to, and for how long
- *    70158  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    70512  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    70581  residuals.c              what predictions got wrong
- *    70831  corrector.c              takes away what predicted coefficients get wrong again and again
- *    70990  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    71084  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    71182  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    71364  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    71452  plateau.c                whether a run stands still
- *    71537  horizons.c               how far ahead predictions are good for anything
- *    71626  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    71679  ramp.c                   how many batches a step should add up
- *    71744  tuning.c                 what could be made better while a run goes on
- *    71888  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    72003  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    72384  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    72711  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    72908  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    73247  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    73538  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    73613  moves.c                  how weights are moved, by each of the ways
- *    73819  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    73987  audit.c                  what a move is really worth: a trial
- *    74126  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    74401  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    74453  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    74858  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    66851  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    66897  panel.c                  values of many ticks side by side, and products with them
+ *    67020  gru.c                    a gated recurrent cell (Cho et al
+ *    67101  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    67191  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    67251  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    67451  member.c                 the weights of one world model: how large, where, and how they begin
+ *    67552  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    67775  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    67907  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    68086  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    68350  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    68524  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    68723  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    68826  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    69115  law.c                    the curve that the loss follows over many windows,
+ *    69389  calibration.c            predictions that say how sure they are, held to what then happened
+ *    69569  monitor.c                whether a run goes astray, and what should be done about it
+ *    69821  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    69881  bandit.c                 which arm is worth it now
+ *    70119  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    70263  phases.c                 which phase the next step belongs to, and for how long
+ *    70502  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    70856  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    70925  residuals.c              what predictions got wrong
+ *    71175  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    71334  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    71428  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    71526  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    71708  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    71796  plateau.c                whether a run stands still
+ *    71881  horizons.c               how far ahead predictions are good for anything
+ *    71970  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    72023  ramp.c                   how many batches a step should add up
+ *    72088  tuning.c                 what could be made better while a run goes on
+ *    72232  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    72347  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    72728  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    73055  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    73252  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    73591  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    73882  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    73957  moves.c                  how weights are moved, by each of the ways
+ *    74163  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    74331  audit.c                  what a move is really worth: a trial
+ *    74470  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    74745  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    74797  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    75202  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -454,6 +454,11 @@ typedef struct hybrid_reader {
     uint64_t size;
     void *user;
 } hybrid_reader;
+
+/* The bytes [begin, end) of a text. */
+typedef struct hybrid_span {
+    size_t begin, end;
+} hybrid_span;
 
 /* Receives bytes in order; returns false to stop. */
 typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
@@ -952,7 +957,8 @@ HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenize
                                                 hybrid_write_fn write, void *user, hybrid_error *error);
 
 #define HYBRID_TOKENIZE_ADD_SPECIAL 1u /* BOS before and EOS after, where the vocabulary says so */
-/* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
+/* control tokens that are spelled out in the text become tokens; leave it off for text of strangers (and see
+ * hybrid_tokenize_spans for a text that only some of is theirs) */
 #define HYBRID_TOKENIZE_PARSE_SPECIAL 2u
 
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the
@@ -962,6 +968,17 @@ HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenize
  * with the text, whatever the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
                                          unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
+
+/* hybrid_tokenize of a text with more than one author: control tokens that are spelled out become tokens where all of
+ * their bytes lie in one of the n_spans spans (begin < end, in their order, apart from each other: what
+ * hybrid_text.own holds), and are letters elsewhere, whatever flags says of HYBRID_TOKENIZE_PARSE_SPECIAL. User-defined
+ * tokens are text and found everywhere, but those that are written as control tokens are ("<|user|>",
+ * "<start_of_turn>"; files are not at one about their type) count as such here. Where no token is spelled out by a
+ * stranger, the ids are those of HYBRID_TOKENIZE_PARSE_SPECIAL. Errors and sizes: as hybrid_tokenize; INVALID also:
+ * spans that are none. Thread-safe. */
+HYBRID_API hybrid_result hybrid_tokenize_spans(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
+                                               const hybrid_span *spans, size_t n_spans, unsigned flags, int32_t *ids,
+                                               size_t capacity, size_t *n, hybrid_error *error);
 
 #define HYBRID_DETOKENIZE_SPECIAL 1u /* show control and unknown tokens by their names; else they are nothing */
 
@@ -1036,6 +1053,7 @@ HYBRID_API void hybrid_stop_matcher_reset(hybrid_stop_matcher *matcher);
  *     hybrid_template_create(NULL, NULL, &chatml, &err);
  *     hybrid_chat_render(chatml, talk, 2, &(hybrid_chat_desc){ .add_generation_prompt = true }, &prompt, &err);
  *     puts(prompt.data);
+ *     hybrid_tokenize_spans(tok, prompt.data, prompt.size, prompt.own, prompt.n_own, 0, ids, room, &n_ids, &err);
  *     hybrid_text_free(&prompt);
  *     hybrid_template_destroy(chatml);
  *
@@ -1045,7 +1063,15 @@ HYBRID_API void hybrid_stop_matcher_reset(hybrid_stop_matcher *matcher);
  * translate), and those of list and dict that change nothing. Values are what they are in Python: ranges and generators
  * are not lists, text can be marked safe.
  * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of
- * the template. */
+ * the template.
+ *
+ * Whose words are whose: a prompt is made of the template's own words and of those of strangers (the values of
+ * messages, tools and other variables), and only the former may become control tokens: whoever writes "<|im_end|>" in a
+ * message has written ten letters. Every rendering says which of its bytes are the template's own, however the template
+ * cut, joined, escaped or recased what it was given; in doubt, a byte is a stranger's. Beside what stands in the
+ * template, its own are the values of bos_token and the other special tokens, numbers that it counted, and the role of
+ * a message when it is a usual one (system, developer, user, assistant, tool, function, ipython, model,
+ * observation...), as templates make tokens of roles: '<|' + role + '|>'. hybrid_tokenize_spans reads that. */
 
 /* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end
  * with hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is
@@ -1055,6 +1081,8 @@ typedef struct hybrid_text {
     size_t size;
     size_t capacity; /* yours to read only, like runtime: where the memory is from */
     hybrid_runtime *runtime;
+    hybrid_span *own; /* n_own, in their order and apart from each other: the words of the template itself */
+    size_t n_own, own_capacity;
 } hybrid_text;
 
 /* Gives the memory back and makes text zero again. NULL is fine. */
@@ -1146,8 +1174,10 @@ typedef struct hybrid_chat_desc {
 /* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools,
  * documents (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not
  * passed on, and what was thought ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content"
- * and "thinking". The text holds the special tokens in writing (often bos_token first): encode it with special
- * tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
+ * and "thinking". The text holds the special tokens in writing (often bos_token first): hybrid_tokenize_spans makes
+ * tokens of those that out->own covers; hybrid_tokenize with HYBRID_TOKENIZE_PARSE_SPECIAL, as transformers does it, of
+ * all, those in the words of strangers included. Add none. n may be 0; desc may be NULL. Errors: as
+ * hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
                                             const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 /* ==== end src/api/chat.h ==== */
@@ -2697,7 +2727,11 @@ typedef struct hybrid_prompt_desc {
     bool no_answer;        /* the prompt ends with the last message, and does not open the assistant's turn */
     const char *tools;     /* as in hybrid_chat_desc: a JSON array of tool definitions, */
     const char *variables; /* and a JSON object with more variables: {"enable_thinking": false} */
-    int64_t now;           /* and these */
+    /* Control tokens that messages, tools, variables or the answer spell out ("<|im_end|>") become tokens, as in
+     * transformers. Else they are the letters that they are written with, and only the template's own become tokens:
+     * see hybrid_tokenize_spans. In text they always do. */
+    bool parse_special;
+    int64_t now; /* and these */
     int32_t utc_offset;
     hybrid_template_limits limits;
 } hybrid_prompt_desc;
@@ -2829,8 +2863,9 @@ typedef struct hybrid_session_desc {
      * so that not every turn that follows drops some, and computes all others again. 0: 0.5; at most 1: only as many as
      * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */
     float keep;
-    bool logprobs; /* pieces carry log-probabilities (hybrid_piece) */
-    void *user;    /* yours: hybrid_session_user gives it back */
+    bool logprobs;      /* pieces carry log-probabilities (hybrid_piece) */
+    void *user;         /* yours: hybrid_session_user gives it back */
+    bool parse_special; /* as in hybrid_prompt_desc: control tokens that messages spell out become tokens */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -2849,8 +2884,8 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
 /* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model
  * without one gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the
- * conversation no longer fits. Special tokens that are spelled out in a text ("<|im_end|>") become tokens, as in
- * transformers: take them out of the words of strangers.
+ * conversation no longer fits. What a text spells out ("<|im_end|>") stays words: only the template itself writes
+ * control tokens (but see parse_special).
  * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
  * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
  * are as they were. The sentence of a failure is to be had from hybrid_session_result. */
@@ -2970,7 +3005,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #define HYBRID_STRUCTS_TEXT(X)
 #else
     #define HYBRID_STRUCTS_TEXT(X) \
-        X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_template_desc) \
+        X(hybrid_tokenizer_desc) X(hybrid_utf8_stream) X(hybrid_text) X(hybrid_span) X(hybrid_template_desc) \
         X(hybrid_template_limits) X(hybrid_render_desc) X(hybrid_chat_message) X(hybrid_chat_desc) \
         X(hybrid_ids) X(hybrid_prompt_desc) X(hybrid_piece) X(hybrid_stream_desc) X(hybrid_stream_info) \
         X(hybrid_session_desc) X(hybrid_session_info) X(hybrid_answer_desc)
@@ -3027,7 +3062,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d6cee3c173e29bfd"
+#define HYBRID__SOURCE_ID "86758bacd2b4d9ee"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -12469,8 +12504,8 @@ typedef struct hyb_automaton {
     uint32_t *child; /* n + 1 */
     uint32_t *fail;  /* n */
     uint32_t *depth; /* n: bytes of the state */
-    /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
-    int32_t *best[2];
+    /* n: the longest whole string that the state ends with, -1: none; [1], [2]: only of those that are marked 1, 2 */
+    int32_t *best[3];
     uint8_t *byte;      /* n: the last one of the state */
     uint32_t root[256]; /* from state 0 */
 } hyb_automaton;
@@ -12485,13 +12520,14 @@ static void hyb_automaton_free(hybrid_runtime *rt, hyb_automaton *a)
 static bool hyb_automaton_alloc(hybrid_runtime *rt, hyb_automaton *a, uint32_t n)
 {
     size_t bytes;
-    if (!hyb_mul_size((size_t)n + 1, 5 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hyb_alloc(rt, bytes))) return false;
+    if (!hyb_mul_size((size_t)n + 1, 6 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hyb_alloc(rt, bytes))) return false;
     a->n = n;
     a->fail = a->child + n + 1;
     a->depth = a->fail + n;
     a->best[0] = (int32_t *)(a->depth + n);
     a->best[1] = a->best[0] + n;
-    a->byte = (uint8_t *)(a->best[1] + n);
+    a->best[2] = a->best[1] + n;
+    a->byte = (uint8_t *)(a->best[2] + n);
     memset(a->root, 0, sizeof a->root);
     return true;
 }
@@ -12524,7 +12560,7 @@ HYB_INLINE uint32_t hyb_automaton_next(const hyb_automaton *a, uint32_t s, uint8
 
 typedef struct hyb_automaton_source {
     const hybrid_string *strings;
-    const uint8_t *marked; /* of each string, or NULL */
+    const uint8_t *marked; /* of each string: 1, 2, or both; or NULL */
     size_t n;
     bool backwards; /* the strings are read from their ends, for texts that are */
 } hyb_automaton_source;
@@ -12586,14 +12622,14 @@ static void hyb_automaton_expand(hyb_automaton_work *w, uint32_t s)
 {
     hyb_automaton *a = &w->a;
     uint32_t i = w->low[s];
-    int key, k;
+    int key, k, seen;
     hyb_automaton_sort(w, i, w->high[s], a->depth[s]);
-    for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
-    for (k = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
-        const bool marked = w->source->marked && w->source->marked[w->order[i]];
-        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i]; /* of equal strings the first */
-        if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
-        k |= marked ? 3 : 1;
+    for (k = 0; k < 3; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
+    for (seen = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
+        const int marked = 1 | (w->source->marked ? w->source->marked[w->order[i]] << 1 : 0);
+        for (k = 0; k < 3; k++)
+            if (marked & ~seen & 1 << k) a->best[k][s] = (int32_t)w->order[i]; /* of equal strings the first */
+        seen |= marked;
     }
     a->child[s] = a->n;
     for (; i < w->high[s]; i = w->high[a->n++]) {
@@ -12616,6 +12652,7 @@ static bool hyb_automaton_fit(hybrid_runtime *rt, const hyb_automaton *from, hyb
     memcpy(to->depth, from->depth, (size_t)from->n * sizeof *to->depth);
     memcpy(to->best[0], from->best[0], (size_t)from->n * sizeof *to->best[0]);
     memcpy(to->best[1], from->best[1], (size_t)from->n * sizeof *to->best[1]);
+    memcpy(to->best[2], from->best[2], (size_t)from->n * sizeof *to->best[2]);
     memcpy(to->byte, from->byte, from->n);
     memcpy(to->root, from->root, sizeof to->root);
     return true;
@@ -13352,11 +13389,26 @@ static void hyb_special_roles(hybrid_tokenizer *t)
 /* Tokens after which nothing more is to be said: those with a role that says so, and those with a name that does. */
 static void hyb_special_ends(hybrid_tokenizer *t)
 {
-    static const char *const names[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
-        "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
-        "<end_of_utterance>", "<eos>", "<turn|>", "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
-    };
+    static const char *const names[] = { "<|eot_id|>",
+                                         "<|im_end|>",
+                                         "<|end|>",
+                                         "<|return|>",
+                                         "<|call|>",
+                                         "<|flush|>",
+                                         "<|calls|>",
+                                         "<end_of_turn>",
+                                         "<|endoftext|>",
+                                         "</s>",
+                                         "<|eom_id|>",
+                                         "<EOT>",
+                                         "_<EOT>",
+                                         "[EOT]",
+                                         "[EOS]",
+                                         "<|end_of_text|>",
+                                         "<end_of_utterance>",
+                                         "<eos>",
+                                         "<turn|>",
+                                         "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" };
     static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS,     HYBRID_ROLE_EOT,      HYBRID_ROLE_EOM,
                                                HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
     bool call = hyb_find_name(t, "<|call|>") >= 0 || hyb_find_name(t, "<|calls|>") >= 0;
@@ -13388,6 +13440,19 @@ static bool hyb_keeps_space(const uint8_t *p, size_t n)
            (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
+/* Names that only control tokens have, whatever their type says: "<|...|>", with such bars of full width too, and
+ * Gemma's. */
+static bool hyb_looks_control(const char *p, size_t n)
+{
+    static const char *const names[] = { "<start_of_turn>", "<end_of_turn>" };
+    size_t i;
+    if (n > 4 && !memcmp(p, "<|", 2) && !memcmp(p + n - 2, "|>", 2)) return true;
+    if (n > 8 && !memcmp(p, "<\xEF\xBD\x9C", 4) && !memcmp(p + n - 4, "\xEF\xBD\x9C>", 4)) return true;
+    for (i = 0; i < HYB_COUNT(names); i++)
+        if (n == strlen(names[i]) && !memcmp(p, names[i], n)) return true;
+    return false;
+}
+
 /* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token
  * that begins there. */
 static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
@@ -13402,7 +13467,10 @@ static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hy
         if (!hyb_is_special(t, (int32_t)i)) continue;
         strings[n].data = (const char *)t->bytes + t->offsets[i];
         strings[n].size = t->offsets[i + 1] - t->offsets[i];
-        marked[n++] = hyb_token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
+        marked[n] = 0;
+        if (hyb_token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED)
+            marked[n] = hyb_looks_control(strings[n].data, strings[n].size) ? 1 : 1 | 2;
+        n++;
     }
     memset(&source, 0, sizeof source);
     source.strings = strings;
@@ -13462,6 +13530,16 @@ static hybrid_result hyb_vocab_make_specials(hybrid_tokenizer *t, bool strip_rig
 
 /* ---- finding ----------------------------------------------------------------------------------------------------- */
 
+enum { HYB_SPECIAL_WORDS = 2 }; /* the mark of user-defined tokens that do not look as control tokens do */
+
+/* What may be found where: user-defined tokens everywhere (HYB_SPECIAL_TEXT), control tokens too (HYB_SPECIAL_CONTROL),
+ * or (spans is not NULL) only where all of their bytes lie in one span. */
+typedef struct hyb_special_where {
+    unsigned which;
+    const hybrid_span *spans;
+    size_t n_spans;
+} hyb_special_where;
+
 typedef struct hyb_special_match {
     size_t at;
     int32_t id;
@@ -13480,12 +13558,33 @@ static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t 
     return true;
 }
 
-/* All special tokens of a text that count (HYB_SPECIAL_...). false: no memory. The list is emptied by
- * hyb_special_list_free. */
-static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which,
-                             hyb_special_list *list)
+/* The longest token at `at` that may be one there, -1: none. state: what the automaton knows there; span: the last one
+ * that begins at or before `at`, or NULL. */
+static int32_t hyb_special_allowed(const hybrid_tokenizer *t, uint32_t state, size_t at, const hybrid_span *span)
 {
+    const hyb_automaton *a = &t->special;
+    const int32_t text = a->best[HYB_SPECIAL_WORDS][state];
+    int32_t best = span && at < span->end ? a->best[0][state] : text;
+    while (best != text && best >= 0) { /* the span's end cuts the longest one off: a shorter one */
+        const int32_t id = t->specials[best];
+        const uint32_t n = t->offsets[id + 1] - t->offsets[id];
+        if (n <= span->end - at) break;
+        if (text >= 0 && n <= t->offsets[t->specials[text] + 1] - t->offsets[t->specials[text]]) best = text;
+        if (best == text) break;
+        while (a->depth[state] > n) state = a->fail[state];
+        state = a->fail[state];
+        best = a->best[0][state];
+    }
+    return best < 0 ? text < 0 ? -1 : t->specials[text] : t->specials[best];
+}
+
+/* All special tokens of a text that count. false: no memory. The list is emptied by hyb_special_list_free. */
+static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size,
+                             const hyb_special_where *where, hyb_special_list *list)
+{
+    const unsigned which = where->which;
     const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
+    size_t n_spans = where->n_spans;
     uint32_t state = 0;
     size_t i;
     list->items = NULL;
@@ -13501,7 +13600,14 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
             }
         }
         state = hyb_automaton_next(&t->special, state, text[i]);
-        if (best[state] >= 0 && !hyb_special_push(t->rt, list, i, t->specials[best[state]])) return false;
+        if (best[state] >= 0) {
+            int32_t id = t->specials[best[state]];
+            if (where->spans) {
+                while (n_spans && where->spans[n_spans - 1].begin > i) n_spans--;
+                id = hyb_special_allowed(t, state, i, n_spans ? &where->spans[n_spans - 1] : NULL);
+            }
+            if (id >= 0 && !hyb_special_push(t->rt, list, i, id)) return false;
+        }
     }
     return true;
 }
@@ -14069,7 +14175,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -14107,7 +14213,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {
@@ -14238,14 +14344,13 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
 }
 
 /* The leftmost special token, there the longest, and what lies before it; and so on. */
-static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t size, unsigned flags)
+static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t size, const hyb_special_where *where)
 {
     const hybrid_tokenizer *t = job->t;
-    const unsigned which = HYB_SPECIAL_TEXT | (flags & HYBRID_TOKENIZE_PARSE_SPECIAL ? HYB_SPECIAL_CONTROL : 0);
     const uint8_t *p = text, *end = text + size;
     hyb_special_list list;
     size_t k;
-    if (!hyb_special_find(t, text, size, which, &list)) job->out_of_memory = true;
+    if (!hyb_special_find(t, text, size, where, &list)) job->out_of_memory = true;
     for (k = list.n; k-- > 0 && !job->out_of_memory;) {
         const uint8_t *q = text + list.items[k].at;
         const int32_t id = list.items[k].id;
@@ -14260,18 +14365,13 @@ static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t
     hyb_special_list_free(t->rt, &list);
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenize,
-           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
-            size_t capacity, size_t *n, hybrid_error *error),
-           (tokenizer, text, size, flags, ids, capacity, n, error))
+static hybrid_result hyb_tokenize(const hybrid_tokenizer *t, const char *text, size_t size,
+                                  const hyb_special_where *where, unsigned flags, int32_t *ids, size_t capacity,
+                                  size_t *n, hybrid_error *error)
 {
-    const hybrid_tokenizer *t = tokenizer;
     hyb_tokenize_job job;
     hyb_cached_word few[64];
     size_t words = HYB_COUNT(few);
-    if (n) *n = 0;
-    if (!t || (!text && size) || (!ids && capacity) || !n)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -14289,7 +14389,7 @@ HYB_BORDER(hybrid_result, hybrid_tokenize,
     job.cache_mask = words / 2 - 1;
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0)
         hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
-    hyb_tokenize_text(&job, (const uint8_t *)text, size, flags);
+    hyb_tokenize_text(&job, (const uint8_t *)text, size, where);
     if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0)
         hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hyb_free_aligned(t->rt, job.cache);
@@ -14301,6 +14401,42 @@ HYB_BORDER(hybrid_result, hybrid_tokenize,
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu",
                         (unsigned long long)job.n, (unsigned long long)capacity);
     return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenize,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
+            size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, flags, ids, capacity, n, error))
+{
+    hyb_special_where where = { HYB_SPECIAL_TEXT, NULL, 0 };
+    if (n) *n = 0;
+    if (!tokenizer || (!text && size) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    if (flags & HYBRID_TOKENIZE_PARSE_SPECIAL) where.which |= HYB_SPECIAL_CONTROL;
+    return hyb_tokenize(tokenizer, text, size, &where, flags, ids, capacity, n, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenize_spans,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, const hybrid_span *spans, size_t n_spans,
+            unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, spans, n_spans, flags, ids, capacity, n, error))
+{
+    static const hybrid_span none = { 0, 0 };
+    hyb_special_where where;
+    size_t i, end = 0;
+    if (n) *n = 0;
+    if (!tokenizer || (!text && size) || (!spans && n_spans) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize_spans: tokenizer, text, spans, ids or n is NULL");
+    for (i = 0; i < n_spans; end = spans[i++].end)
+        if (spans[i].begin < end || spans[i].end <= spans[i].begin || spans[i].end > size)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_tokenize_spans: spans[%llu] is empty, or lies outside of the text or before the "
+                            "end of the one before",
+                            (unsigned long long)i);
+    where.which = HYB_SPECIAL_TEXT | HYB_SPECIAL_CONTROL;
+    where.spans = spans ? spans : &none;
+    where.n_spans = n_spans;
+    return hyb_tokenize(tokenizer, text, size, &where, flags, ids, capacity, n, error);
 }
 
 /* ---- ids to text ------------------------------------------------------------------------------------------------- */
@@ -15049,16 +15185,17 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_write,
  * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
- * allocation fails. */
+ * allocation fails. A chunk is this head, size bytes, and (in a render) a bit for each of them: see "whose words". */
 typedef struct hyb_jchunk {
     struct hyb_jchunk *next;
-    size_t size, used;
+    size_t size, used; /* size: a multiple of 16 */
 } hyb_jchunk;
 typedef struct hyb_jarena {
     hybrid_runtime *rt;
-    hyb_jchunk *chunks;      /* the newest first; that is the one with room */
-    size_t bytes, max_bytes; /* of all chunks */
-    uint64_t steps;          /* left */
+    const struct hyb_jarena *own; /* of a render: the template's, whose bytes are its own words */
+    hyb_jchunk *chunks;           /* the newest first; that is the one with room */
+    size_t bytes, max_bytes;      /* of all chunks */
+    uint64_t steps;               /* left */
     hyb_stack stack;
     hybrid_result result;
     bool deep; /* the result is a limit of depth */
@@ -15088,7 +15225,9 @@ typedef struct hyb_jloop hyb_jloop;
 
 typedef struct hyb_jvalue {
     uint8_t type;
-    uint8_t mark; /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
+    /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup); of an integer:
+     * a stranger wrote it */
+    uint8_t mark;
     union {
         bool b;
         int64_t i;
@@ -15142,9 +15281,33 @@ struct hyb_jdict {
 
 /* ---- arena ------------------------------------------------------------------------------------------------------- */
 
+enum { HYB_J_HEAD = (sizeof(hyb_jchunk) + 15) / 16 * 16 };
+
+HYB_INLINE char *hyb_jchunk_data(const hyb_jchunk *c) { return (char *)(uintptr_t)c + HYB_J_HEAD; }
+
+/* A chunk with room for so many bytes, in no list yet. NULL: no memory, or more than there may be. */
+static hyb_jchunk *hyb_jchunk_new(hyb_jarena *arena, size_t room)
+{
+    const size_t bits = arena->own ? room / 8 : 0, left = arena->max_bytes - arena->bytes;
+    hyb_jchunk *c;
+    if (left < HYB_J_HEAD || room > left - HYB_J_HEAD || bits > left - HYB_J_HEAD - room) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return NULL;
+    }
+    if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, HYB_J_HEAD + room + bits))) {
+        arena->result = HYBRID_ERROR_MEMORY;
+        return NULL;
+    }
+    arena->bytes += HYB_J_HEAD + room + bits;
+    c->size = room;
+    c->used = 0;
+    memset(hyb_jchunk_data(c) + room, 0, bits);
+    return c;
+}
+
 static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
 {
-    enum { FIRST = 8192, LARGEST = 1 << 20, HEAD = (sizeof(hyb_jchunk) + 15) / 16 * 16 };
+    enum { FIRST = 8192, LARGEST = 1 << 20 };
     hyb_jchunk *c = arena->chunks;
     size_t room;
     if (arena->result) return NULL;
@@ -15156,18 +15319,8 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     if (!c || c->size - c->used < size) {
         bool alone = c && size > c->size / 4; /* a big block must not end a chunk that still has room */
         room = alone ? size : HYB_MAX(size, c ? HYB_MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
-        if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
-        if (room + HEAD > arena->max_bytes - arena->bytes) {
-            arena->result = HYBRID_ERROR_LIMIT;
-            return NULL;
-        }
-        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) {
-            arena->result = HYBRID_ERROR_MEMORY;
-            return NULL;
-        }
-        arena->bytes += room + HEAD;
-        c->size = room;
-        c->used = 0;
+        if (room + room / 8 + HYB_J_HEAD > arena->max_bytes - arena->bytes) room = size;
+        if (!(c = hyb_jchunk_new(arena, room))) return NULL;
         if (alone && arena->chunks) {
             c->next = arena->chunks->next;
             arena->chunks->next = c;
@@ -15177,7 +15330,7 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
         }
     }
     c->used += size;
-    return (char *)c + HEAD + c->used - size;
+    return hyb_jchunk_data(c) + c->used - size;
 }
 
 /* Room for `to` items of `size` bytes in place of *items, a pointer of any type; the first `used` are kept. The old
@@ -15227,8 +15380,88 @@ static bool hyb_jarena_room(hyb_jarena *arena, int depth)
     return false;
 }
 
+/* ---- whose words -------------------------------------------------------------------------------------------------
+ *
+ * A prompt is made of the template's own words and of those of strangers: messages, tools, variables. Only the former
+ * may become control tokens. Every byte in a render's arena has a bit, 1: it is the template's own. A part of a text
+ * (what trim, split, a slice or a loop gives) lies where the whole lies, and has its bits without being told; what is
+ * copied takes its bits along. Whatever else there is, in other memory, is a stranger's: a value of a message, but
+ * also what is made on the way, such as the entities of escape. */
+
+/* Where the bit of the byte at p is: bit *at of what is returned. NULL: it has none, and *own says whose it is. */
+static uint8_t *hyb_jbits(hyb_jarena *arena, const char *p, size_t *at, bool *own)
+{
+    const hyb_jchunk *c;
+    size_t walked = 0;
+    *own = false;
+    for (c = arena->chunks; c; c = c->next, walked++) {
+        *at = (size_t)((uintptr_t)p - (uintptr_t)hyb_jchunk_data(c));
+        if (*at < c->size) break;
+    }
+    if (walked > 16) hyb_jarena_work(arena, walked / 16);
+    if (c) return (uint8_t *)hyb_jchunk_data(c) + c->size;
+    for (c = arena->own->chunks; c && !*own; c = c->next) *own = (uintptr_t)p - (uintptr_t)hyb_jchunk_data(c) < c->size;
+    return NULL;
+}
+
+/* n bits from bit `at` on. */
+static void hyb_jbits_set(uint8_t *bits, size_t at, size_t n, bool own)
+{
+    for (; n && at % 8; at++, n--) bits[at / 8] = (uint8_t)((bits[at / 8] & ~(1u << at % 8)) | (unsigned)own << at % 8);
+    memset(bits + at / 8, own ? 255 : 0, n / 8);
+    for (at += n / 8 * 8, n %= 8; n; at++, n--)
+        bits[at / 8] = (uint8_t)((bits[at / 8] & ~(1u << at % 8)) | (unsigned)own << at % 8);
+}
+/* n bits from bit `at` on become those from bit `place` of others on. */
+static void hyb_jbits_copy(uint8_t *bits, size_t at, const uint8_t *from, size_t place, size_t n)
+{
+    while (n) {
+        const unsigned low = at % 8, shift = place % 8, k = (unsigned)HYB_MIN(n, (size_t)(8 - low));
+        const unsigned mask = ((1u << k) - 1) << low;
+        unsigned byte = (unsigned)from[place / 8] >> shift;
+        if (shift + k > 8) byte |= (unsigned)from[place / 8 + 1] << (8 - shift);
+        bits[at / 8] = (uint8_t)((bits[at / 8] & ~mask) | (byte << low & mask));
+        at += k;
+        place += k;
+        n -= k;
+    }
+}
+
+/* Whether n bytes, at least one, are all the template's own. */
+static bool hyb_jown(hyb_jarena *arena, const char *p, size_t n)
+{
+    size_t at;
+    bool own;
+    const uint8_t *bits = hyb_jbits(arena, p, &at, &own);
+    if (!bits) return own;
+    for (own = true; n && own; at++, n--) own = bits[at / 8] >> at % 8 & 1;
+    return own;
+}
+/* n bytes at `to`, in the arena of a render, are a copy of those at p. */
+static void hyb_jown_copy(hyb_jarena *arena, const char *to, const char *p, size_t n)
+{
+    size_t at, place;
+    bool own, all;
+    uint8_t *bits;
+    const uint8_t *from;
+    if (!arena->own || !n || !(bits = hyb_jbits(arena, to, &at, &own))) return;
+    if ((from = hyb_jbits(arena, p, &place, &all)) != NULL)
+        hyb_jbits_copy(bits, at, from, place, n);
+    else
+        hyb_jbits_set(bits, at, n, all);
+}
+/* n bytes of a render's arena are the template's own from now on. */
+static void hyb_jown_set(hyb_jarena *arena, const char *p, size_t n)
+{
+    size_t at;
+    bool own;
+    uint8_t *bits = n ? hyb_jbits(arena, p, &at, &own) : NULL;
+    if (bits) hyb_jbits_set(bits, at, n, true);
+}
+
 static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p, size_t n)
 {
+    const char *old = b->data;
     if (!hyb_jarena_work(arena, n / 16)) return false;
     if (n > b->capacity - b->size) {
         size_t total, capacity;
@@ -15238,9 +15471,11 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
         }
         capacity = HYB_MAX(total * 2, (size_t)64);
         if (!hyb_jarena_grow(arena, &b->data, b->size, capacity, 1)) return false;
+        hyb_jown_copy(arena, b->data, old, b->size);
         b->capacity = capacity;
     }
     if (n) memcpy(b->data + b->size, p, n);
+    hyb_jown_copy(arena, b->data + b->size, p, n);
     b->size += n;
     return true;
 }
@@ -15303,6 +15538,7 @@ static bool hyb_jstring_copy(hyb_jarena *arena, const char *p, size_t n, hyb_jva
     char *copy = (char *)hyb_jarena_alloc(arena, n);
     if (!copy || !hyb_jarena_work(arena, n / 16)) return false;
     if (n) memcpy(copy, p, n);
+    hyb_jown_copy(arena, copy, p, n);
     return hyb_jstring_view(arena, copy, n, out);
 }
 static bool hyb_jstring_buffer(hyb_jarena *arena, const hyb_jbuffer *b, hyb_jvalue *out)
@@ -15776,7 +16012,10 @@ static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jval
     switch (json->type) {
     case HYB_JSON_NULL: *out = hyb_jnone(); return true;
     case HYB_JSON_BOOL: *out = hyb_jbool(json->u.b); return true;
-    case HYB_JSON_INT: *out = hyb_jint(json->u.i); return true;
+    case HYB_JSON_INT:
+        *out = hyb_jint(json->u.i);
+        out->mark = 1;
+        return true;
     case HYB_JSON_REAL: *out = hyb_jfloat(json->u.d); return true;
     case HYB_JSON_STRING: return hyb_jstring_view(arena, json->u.s, json->n, out);
     case HYB_JSON_BIG:
@@ -15952,6 +16191,14 @@ static bool hyb_jinja_puts(hyb_jinja *j, hyb_jbuffer *b, const char *text)
     return hyb_jinja_put(j, b, text, strlen(text));
 }
 
+/* What is made of [of, of + n_of) is whose that is. */
+static bool hyb_jinja_put_for(hyb_jinja *j, hyb_jbuffer *b, const char *p, size_t n, const char *of, size_t n_of)
+{
+    if (!hyb_jinja_put(j, b, p, n)) return false;
+    if (hyb_jown(&j->arena, of, n_of)) hyb_jown_set(&j->arena, b->data + b->size - n, n);
+    return true;
+}
+
 /* A hybrid_write_fn over a buffer. */
 typedef struct hyb_jsink {
     hyb_jinja *j;
@@ -15979,6 +16226,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
     char quote = s->n && memchr(p, '\'', s->n) && !memchr(p, '"', s->n) ? '"' : '\'', out[16];
     if (!hyb_jinja_put(j, b, &quote, 1)) return false;
     while (p < end) {
+        const char *piece = out;
         uint32_t c;
         size_t used = hyb_utf8_read(p, end, &c), made;
         if (!used) {
@@ -15994,7 +16242,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
             out[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : 't';
             made = 2;
         } else if (hyb_jprintable(c)) {
-            memcpy(out, p, used);
+            piece = p;
             made = used;
         } else
             made = (size_t)snprintf(out, sizeof out,
@@ -16002,7 +16250,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
                                     : c < 0x10000 ? "\\u%04x"
                                                   : "\\U%08x",
                                     (unsigned)c);
-        if (!hyb_jinja_put(j, b, out, made)) return false;
+        if (!hyb_jinja_put(j, b, piece, made)) return false;
         p += used;
     }
     return hyb_jinja_put(j, b, &quote, 1);
@@ -16054,7 +16302,10 @@ static bool hyb_jinja_str(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
     case HYB_J_UNDEFINED: return true;
     case HYB_J_NONE: return hyb_jinja_puts(j, b, j->js ? "null" : "None");
     case HYB_J_BOOL: return hyb_jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
-    case HYB_J_INT: return hyb_jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
+    case HYB_J_INT: /* <|image_1|>: a number that the template counted belongs to its words */
+        if (!hyb_jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i))) return false;
+        if (!v.mark) hyb_jown_set(&j->arena, b->data + b->size - strlen(text), strlen(text));
+        return true;
     case HYB_J_FLOAT: return hyb_jinja_put(j, b, text, hyb_decimal_write(v.u.d, text));
     case HYB_J_BIG:
     case HYB_J_STRING: return hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);
@@ -17131,7 +17382,7 @@ static bool hyb_jinja_cased(hyb_jinja *j, hyb_jbuffer *b, const char *p, const c
             n = hyb_jcase_of(c, one, to);
         if (c == 0x3A3 && one == HYB_J_LOWER && after && !hyb_jletter_follows(p + used, end)) to[0] = 0x3C2;
         for (i = 0; i < n; i++)
-            if (!hyb_jinja_put(j, b, made, hyb_utf8_write(to[i], made))) return false;
+            if (!hyb_jinja_put_for(j, b, made, hyb_utf8_write(to[i], made), p, used)) return false;
         if (c < 0x80 ? !strchr("'.:^`", (int)c) || !c : !HYB_JCASE_IS(ignorable, c)) after = cased;
         word = cased;
         p += used;
@@ -22435,33 +22686,47 @@ struct hybrid_template {
     bool js;
 };
 
-HYB_BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
+HYB_BORDER_VOID(hybrid_text_free, (hybrid_text * text), (text))
 {
     if (!text) return;
     if (text->runtime) {
         hyb_free(text->runtime, text->data);
+        hyb_free(text->runtime, text->own);
         hyb_runtime_release(text->runtime);
     }
     memset(text, 0, sizeof *text);
 }
 
+/* The memory of a text is that of rt from now on. */
+static void hyb_text_adopt(hybrid_runtime *rt, hybrid_text *text)
+{
+    if (text->runtime == rt) return;
+    hybrid_text_free(text);
+    text->runtime = rt;
+    hyb_atomic_add(&rt->references, 1);
+}
+static void hyb_text_empty(hybrid_text *text)
+{
+    text->size = text->n_own = 0;
+    if (text->data) text->data[0] = 0;
+}
+
+/* None of the text is a template's own. */
 static hybrid_result hyb_text_set(hybrid_runtime *rt, hybrid_text *text, const char *p, size_t n, hybrid_error *error)
 {
     if (text->runtime != rt) hybrid_text_free(text);
     if (text->capacity <= n) {
         char *data = (char *)hyb_alloc(rt, n + 1);
         if (!data) return hyb_fail_memory(error, n + 1);
-        if (!text->runtime) {
-            text->runtime = rt;
-            hyb_atomic_add(&rt->references, 1);
-        } else
-            hyb_free(rt, text->data);
+        hyb_text_adopt(rt, text);
+        hyb_free(rt, text->data);
         text->data = data;
         text->capacity = n + 1;
     }
     if (n) memcpy(text->data, p, n);
     text->data[n] = 0;
     text->size = n;
+    text->n_own = 0;
     return HYBRID_OK;
 }
 
@@ -22497,7 +22762,7 @@ static bool hyb_template_resolve(hybrid_string *text)
 }
 
 HYB_BORDER(hybrid_result, hybrid_template_create,
-           (hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
+           (hybrid_runtime * runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
            (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
@@ -22541,7 +22806,7 @@ HYB_BORDER(hybrid_result, hybrid_template_create,
     return result;
 }
 
-HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
+HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template * tmpl), (tmpl))
 {
     hybrid_runtime *rt;
     if (!tmpl) return;
@@ -22560,6 +22825,7 @@ static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_lim
     hyb_jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
+    j->arena.own = &t->arena;
     hyb_stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
@@ -22594,18 +22860,81 @@ static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, si
     return false;
 }
 
+/* A text that was given, as one of the template's own. */
+static bool hyb_render_own(hyb_jinja *j, hyb_jvalue *v)
+{
+    if (!hyb_jinja_check(j, hyb_jstring_copy(&j->arena, v->u.s->p, v->u.s->n, v))) return false;
+    hyb_jown_set(&j->arena, v->u.s->p, v->u.s->n);
+    return true;
+}
+
+/* What is given and yet the template's own: its special tokens, and usual roles, of which some templates make tokens.
+ * Any other role is a stranger's word. */
+static bool hyb_render_trust(hyb_jinja *j)
+{
+    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                          "pad_token", "cls_token", "mask_token" };
+    static const char roles[] = "system developer user human assistant model gpt bot ai tool tools tool_call "
+                                "tool_response function function_call function_response ipython observation "
+                                "environment context document documents";
+    hyb_jvalue *v;
+    size_t i;
+    for (i = 0; i < HYB_COUNT(tokens); i++)
+        if ((v = hyb_jdict_get(&j->arena, j->context, tokens[i])) && v->type == HYB_J_STRING && !hyb_render_own(j, v))
+            return false;
+    v = hyb_jdict_get(&j->arena, j->context, "messages");
+    for (i = 0; v && v->type == HYB_J_LIST && i < v->u.list->n; i++) {
+        const hyb_jvalue *m = &v->u.list->items[i];
+        hyb_jvalue *role = m->type == HYB_J_DICT ? hyb_jdict_get(&j->arena, m->u.dict, "role") : NULL;
+        if (role && role->type == HYB_J_STRING && hyb_jword(roles, role->u.s->p, role->u.s->n) >= 0 &&
+            !hyb_render_own(j, role))
+            return false;
+    }
+    return !j->arena.result || hyb_jinja_spent(j);
+}
+
+/* Which bytes of the page are the template's own, as spans. */
+static hybrid_result hyb_render_spans(hyb_jinja *j, hybrid_text *out)
+{
+    size_t at = 0, begin, i, n = j->page.size;
+    bool own;
+    const uint8_t *bits = n ? hyb_jbits(&j->arena, j->page.data, &at, &own) : NULL;
+    hybrid_result r;
+    hyb_text_adopt(j->arena.rt, out);
+    out->n_own = 0;
+    for (i = 0; bits && i < n;) {
+        if ((at + i) % 8 == 0 && !bits[(at + i) / 8]) {
+            i += 8;
+            continue;
+        }
+        if (!(bits[(at + i) / 8] >> (at + i) % 8 & 1)) {
+            i++;
+            continue;
+        }
+        for (begin = i; i < n && (bits[(at + i) / 8] >> (at + i) % 8 & 1);)
+            i += (at + i) % 8 == 0 && bits[(at + i) / 8] == 255 ? 8 : 1;
+        if ((r = HYB_GROW(j->arena.rt, out->own, out->own_capacity, out->n_own, out->n_own + 1, j->error))) return r;
+        out->own[out->n_own].begin = begin;
+        out->own[out->n_own++].end = HYB_MIN(i, n);
+    }
+    return HYBRID_OK;
+}
+
 static hybrid_result hyb_render_page(hyb_jinja *j, hybrid_text *out)
 {
     hyb_jscope root;
+    hybrid_result r;
+    size_t n_own;
     hyb_jscope_open(&root, NULL);
-    if (hyb_jinja_run(j, &root, j->tree->body) == HYB_J_FAILED) return j->result;
-    return hyb_text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
-}
-
-static void hyb_text_empty(hybrid_text *text)
-{
-    text->size = 0;
-    if (text->data) text->data[0] = 0;
+    if (!hyb_render_trust(j) || hyb_jinja_run(j, &root, j->tree->body) == HYB_J_FAILED) return j->result;
+    if ((r = hyb_render_spans(j, out)) != HYBRID_OK) {
+        hyb_text_empty(out);
+        return r;
+    }
+    n_own = out->n_own;
+    r = hyb_text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
+    out->n_own = r ? 0 : n_own;
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_template_render,
@@ -56576,18 +56905,27 @@ static hybrid_result hyb_prompt_messages(const hybrid_model *model, const hybrid
 
 /* ---- ids -------------------------------------------------------------------------------------------------------- */
 
-/* The tokens of a text, after `ids`, which has room for one more afterwards. */
-static hybrid_result hyb_prompt_tokenize(const hybrid_model *model, const char *text, size_t size, unsigned flags,
+/* The tokens of a text, after `ids`, which has room for one more afterwards. flags with PARSE_SPECIAL: control tokens
+ * may stand everywhere; else in the words of the template only. */
+static hybrid_result hyb_prompt_tokenize(const hybrid_model *model, const hybrid_text *text, unsigned flags,
                                          hybrid_ids *ids, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
+    const char *p = text->data ? text->data : "";
+    const bool all = (flags & HYBRID_TOKENIZE_PARSE_SPECIAL) != 0;
+    hybrid_result r = HYBRID_OK;
     size_t n = 0;
-    hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, &n, error);
-    if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if ((r = hyb_ids_room(model->rt, ids, ids->n + n + 1, error)) != HYBRID_OK) return r;
-    r = hybrid_tokenize(tok, text, size, flags, ids->data + ids->n, n, &n, error);
-    ids->n += r ? 0 : n;
-    return r;
+    int pass;
+    for (pass = 0; pass < 2; pass++) { /* how many, then which */
+        int32_t *to = pass ? ids->data + ids->n : NULL;
+        const size_t room = n;
+        r = all ? hybrid_tokenize(tok, p, text->size, flags, to, room, &n, error)
+                : hybrid_tokenize_spans(tok, p, text->size, text->own, text->n_own, flags, to, room, &n, error);
+        if (r && (pass || r != HYBRID_ERROR_LIMIT)) return r;
+        if (!pass && (r = hyb_ids_room(model->rt, ids, ids->n + n + 1, error)) != HYBRID_OK) return r;
+    }
+    ids->n += n;
+    return HYBRID_OK;
 }
 
 /* BOS included where the model wants one and the template has none. */
@@ -56601,9 +56939,7 @@ static hybrid_result hyb_prompt_dialog(const hybrid_model *model, const hybrid_p
     memset(&text, 0, sizeof text);
     r = hyb_prompt_messages(model, d, &text, error);
     if (!r && d->answer && !d->no_answer && !hyb_text_add(model->rt, &text, d->answer, error)) r = HYBRID_ERROR_MEMORY;
-    if (!r)
-        r = hyb_prompt_tokenize(model, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids,
-                                error);
+    if (!r) r = hyb_prompt_tokenize(model, &text, d->parse_special ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0, ids, error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!ids->n || ids->data[0] != bos)) {
         if (ids->n) memmove(ids->data + 1, ids->data, ids->n * sizeof *ids->data);
@@ -56620,7 +56956,12 @@ static hybrid_result hyb_prompt_text(const hybrid_model *model, const hybrid_pro
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (d->follows ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
-    const hybrid_result r = hyb_prompt_tokenize(model, d->text, strlen(d->text), flags, ids, error);
+    hybrid_text text;
+    hybrid_result r;
+    memset(&text, 0, sizeof text);
+    r = hyb_text_add(model->rt, &text, d->text, error) ? hyb_prompt_tokenize(model, &text, flags, ids, error)
+                                                       : HYBRID_ERROR_MEMORY;
+    hybrid_text_free(&text);
     if (r || d->follows) return r;
     if (ids->n > 1 && hybrid_tokenizer_adds_eos(tok)) ids->n--;
     if (!ids->n && bos >= 0) ids->data[ids->n++] = bos;
@@ -56843,6 +57184,7 @@ struct hybrid_session {
     char *answer;                        /* zero-terminated as soon as there is room */
     size_t answer_size, answer_capacity; /* of the last answer, as shown */
     float keep;
+    bool parse_special;
     int32_t n_forgotten;
     void *user;
     uint64_t in_use;      /* a call is under way: callbacks may not begin another */
@@ -56960,6 +57302,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
+    s->parse_special = desc->parse_special;
     return desc->system && desc->system[0]
                ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
                : HYBRID_OK;
@@ -57075,6 +57418,7 @@ static hybrid_result hyb_session_answer(hybrid_session *s, const char *text, con
     desc.answer = a->begin;
     desc.variables = a->variables;
     desc.tools = a->tools;
+    desc.parse_special = s->parse_special;
     if ((r = hyb_session_turn(s, HYB_ROLE_USER, text, &turn, error)) != HYBRID_OK) return r;
     r = hyb_session_turn_ids(s, &turn, &desc, max_tokens, &ids, error);
     if (!r) r = hyb_stream_check(s->stream, ids.data, ids.n, error);

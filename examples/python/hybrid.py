@@ -210,6 +210,11 @@ class hybrid_reader(Structure):
     void *user"""
 
 
+class hybrid_span(Structure):
+    """The bytes [begin, end) of a text.
+    size_t begin, end"""
+
+
 class hybrid_source(Structure):
     """Where bytes come from: exactly one of the four. Zero-terminated UTF-8 path, memory that outlives the object, a
     reader, or (where a model is asked for) the parts of a file that was split, each a source of its own, in any
@@ -379,7 +384,9 @@ class hybrid_text(Structure):
     char *data
     size_t size
     size_t capacity: yours to read only, like runtime: where the memory is from
-    hybrid_runtime *runtime"""
+    hybrid_runtime *runtime
+    hybrid_span *own: n_own, in their order and apart from each other: the words of the template itself
+    size_t n_own, own_capacity"""
 
 
 class hybrid_template(Structure):
@@ -1052,6 +1059,9 @@ class hybrid_prompt_desc(Structure):
     bool no_answer: the prompt ends with the last message, and does not open the assistant's turn
     const char *tools: as in hybrid_chat_desc: a JSON array of tool definitions,
     const char *variables: and a JSON object with more variables: {"enable_thinking": false}
+    bool parse_special: Control tokens that messages, tools, variables or the answer spell out ("<|im_end|>") become tokens, as in
+    transformers. Else they are the letters that they are written with, and only the template's own become tokens:
+    see hybrid_tokenize_spans. In text they always do.
     int64_t now: and these
     int32_t utc_offset
     hybrid_template_limits limits"""
@@ -1117,7 +1127,8 @@ class hybrid_session_desc(Structure):
     /* A conversation that no longer fits drops its oldest messages until it takes at most this share of the positions, * so that not every turn that follows drops some, and computes all others again. 0: 0.5
     at most 1: only as many as * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */ float keep
     bool logprobs: pieces carry log-probabilities (hybrid_piece)
-    void *user: yours: hybrid_session_user gives it back"""
+    void *user: yours: hybrid_session_user gives it back
+    bool parse_special: as in hybrid_prompt_desc: control tokens that messages spell out become tokens"""
 
 
 class hybrid_session_info(Structure):
@@ -1163,6 +1174,10 @@ hybrid_reader._fields_ = [
     ("close", CFUNCTYPE(None, c_void_p)),
     ("size", c_uint64),
     ("user", c_void_p),
+]
+hybrid_span._fields_ = [
+    ("begin", c_size_t),
+    ("end", c_size_t),
 ]
 hybrid_write_fn = CFUNCTYPE(c_bool, c_void_p, c_void_p, c_size_t)
 hybrid_progress_fn = CFUNCTYPE(c_bool, c_void_p, c_float)
@@ -1256,6 +1271,9 @@ hybrid_text._fields_ = [
     ("size", c_size_t),
     ("capacity", c_size_t),
     ("runtime", POINTER(hybrid_runtime)),
+    ("own", POINTER(hybrid_span)),
+    ("n_own", c_size_t),
+    ("own_capacity", c_size_t),
 ]
 hybrid_template_desc._fields_ = [
     ("text", c_char_p),
@@ -1759,6 +1777,7 @@ hybrid_prompt_desc._fields_ = [
     ("no_answer", c_bool),
     ("tools", c_char_p),
     ("variables", c_char_p),
+    ("parse_special", c_bool),
     ("now", c_int64),
     ("utc_offset", c_int32),
     ("limits", hybrid_template_limits),
@@ -1804,6 +1823,7 @@ hybrid_session_desc._fields_ = [
     ("keep", c_float),
     ("logprobs", c_bool),
     ("user", c_void_p),
+    ("parse_special", c_bool),
 ]
 hybrid_session_info._fields_ = [
     ("stop", c_int),
@@ -2173,6 +2193,17 @@ hybrid_tokenize = _function('hybrid_tokenize', c_int, [POINTER(hybrid_tokenizer)
     3 * size + 3 ids are always enough, size + 2 for rwkv and for bpe without normalization. The time grows
     with the text, whatever the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe.""")
 
+hybrid_tokenize_spans = _function('hybrid_tokenize_spans', c_int, [POINTER(hybrid_tokenizer), c_char_p, c_size_t, POINTER(hybrid_span), c_size_t, c_uint, POINTER(c_int32), c_size_t, POINTER(c_size_t), POINTER(hybrid_error)],
+    """hybrid_result hybrid_tokenize_spans(const hybrid_tokenizer *tokenizer, const char *text, size_t size, const hybrid_span *spans, size_t n_spans, unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error)
+
+    hybrid_tokenize of a text with more than one author: control tokens that are spelled out become tokens where all of
+    their bytes lie in one of the n_spans spans (begin < end, in their order, apart from each other: what
+    hybrid_text.own holds), and are letters elsewhere, whatever flags says of HYBRID_TOKENIZE_PARSE_SPECIAL. User-defined
+    tokens are text and found everywhere, but those that are written as control tokens are ("<|user|>",
+    "<start_of_turn>"; files are not at one about their type) count as such here. Where no token is spelled out by a
+    stranger, the ids are those of HYBRID_TOKENIZE_PARSE_SPECIAL. Errors and sizes: as hybrid_tokenize; INVALID also:
+    spans that are none. Thread-safe.""")
+
 hybrid_detokenize = _function('hybrid_detokenize', c_int, [POINTER(hybrid_tokenizer), POINTER(c_int32), c_size_t, c_uint, c_char_p, c_size_t, POINTER(c_size_t), POINTER(hybrid_error)],
     """hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags, char *text, size_t capacity, size_t *size, hybrid_error *error)
 
@@ -2283,8 +2314,10 @@ hybrid_chat_render = _function('hybrid_chat_render', c_int, [POINTER(hybrid_temp
     Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools,
     documents (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not
     passed on, and what was thought ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content"
-    and "thinking". The text holds the special tokens in writing (often bos_token first): encode it with special
-    tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render.""")
+    and "thinking". The text holds the special tokens in writing (often bos_token first): hybrid_tokenize_spans makes
+    tokens of those that out->own covers; hybrid_tokenize with HYBRID_TOKENIZE_PARSE_SPECIAL, as transformers does it, of
+    all, those in the words of strangers included. Add none. n may be 0; desc may be NULL. Errors: as
+    hybrid_template_render.""")
 
 hybrid_grammar_create = _function('hybrid_grammar_create', c_int, [POINTER(hybrid_runtime), POINTER(hybrid_grammar_desc), POINTER(POINTER(hybrid_grammar)), POINTER(hybrid_error)],
     """hybrid_result hybrid_grammar_create(hybrid_runtime *runtime, const hybrid_grammar_desc *desc, hybrid_grammar **grammar, hybrid_error *error)
@@ -3061,8 +3094,8 @@ hybrid_session_say = _function('hybrid_session_say', c_int, [POINTER(hybrid_sess
 
     Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model
     without one gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the
-    conversation no longer fits. Special tokens that are spelled out in a text ("<|im_end|>") become tokens, as in
-    transformers: take them out of the words of strangers.
+    conversation no longer fits. What a text spells out ("<|im_end|>") stays words: only the template itself writes
+    control tokens (but see parse_special).
     An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
     long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
     are as they were. The sentence of a failure is to be had from hybrid_session_result.""")
@@ -3225,6 +3258,7 @@ STRUCTS = [
     hybrid_session_desc,
     hybrid_session_info,
     hybrid_source,
+    hybrid_span,
     hybrid_stream_desc,
     hybrid_stream_info,
     hybrid_string,
