@@ -162,6 +162,7 @@ HYB_COLD_END
 #include "compute/cpu/x86.c"
 #include "compute/cpu/arm.c"
 #include "compute/cpu/select.c"
+#include "compute/cpu/pace.c"
 #include "compute/cpu/matmul.c"
 #include "compute/cpu/experts.c"
 #include "compute/cpu/job.c"

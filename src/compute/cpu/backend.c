@@ -317,7 +317,7 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     job.rows = HYB_ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
     for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
-    hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
+    hyb_cpu_parallel(be, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
 /* ---- recurrence: a run's rows follow each other, so columns or heads are split ----------------------------------- */
@@ -337,7 +337,7 @@ static void hyb_cpu_columns(hyb_backend *be, const void *op, int64_t width, int 
     job.op = op;
     job.width = width;
     job.piece = (int64_t)hyb_align((size_t)HYB_MAX(HYB_CPU_SPLIT / (rows * each), 1), 64);
-    hyb_parallel(be->rt, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
+    hyb_cpu_parallel(be, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
 }
 
 /* The run and the first column of a chunk. */
@@ -388,7 +388,7 @@ static void hyb_cpu_wkv7(hyb_backend *be, const hyb_op_wkv7 *op)
     memset(&job, 0, sizeof job);
     job.cpu = hyb_cpu_of(be);
     job.op = op;
-    hyb_parallel(be->rt, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
+    hyb_cpu_parallel(be, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
 }
 
 /* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
@@ -428,13 +428,13 @@ static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
     if (op->in_chunks && hyb_cpu_matmul_in_chunks(be, op)) return;
-    hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_matmul_run_paced(be->rt, &cpu->pace, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_experts_run(be->rt, &cpu->pace, cpu->isa, cpu->scratch, op);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #define HYB_COMPUTE_CPU_EXPERTS_C
 #include "../backend.c"
 #include "matmul.c"
+#include "pace.c"
 
 /* Scalar, in one order: 32 partial sums over the index % 32, halved, as for every sum over a row. */
 static void hyb_route_row(const hyb_op_route *op, int64_t row)
@@ -112,7 +113,7 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     job->tile_at = kernel_bytes + decoded_bytes;
     /* of one row at most n choices are of one expert */
     job->lane_bytes = job->tile_at + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
-    HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
+    HYB_PLACE(lane_scratch, char, job->lane_bytes *(size_t)lanes);
 #undef HYB_PLACE
     return at;
 }
@@ -266,7 +267,7 @@ static void hyb_experts_turn(void *arg, int turn, int lane)
 }
 
 /* scratch: hyb_experts_layout's bytes for each matrix alone. */
-static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_experts *op)
+static void hyb_experts_run(hybrid_runtime *rt, hyb_pace *pace, hyb_isa isa, void *scratch, const hyb_op_experts *op)
 {
     hyb_experts_job job;
     int rows;
@@ -274,17 +275,17 @@ static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, cons
                                             hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
         hyb_op_experts one = *op; /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
-        hyb_experts_run(rt, isa, scratch, &one);
+        hyb_experts_run(rt, pace, isa, scratch, &one);
         one.out[0] = op->out[1];
-        hyb_experts_run(rt, isa, scratch, &one);
+        hyb_experts_run(rt, pace, isa, scratch, &one);
         return;
     }
-    if (op->n < 1) return;
+    if (op->n < 1 || hyb_pace_skip(pace, 2)) return; /* what is in scratch may be another op's */
     hyb_experts_layout(&job, isa, hyb_lanes(rt), (char *)scratch, op);
     hyb_experts_group(&job, hyb_lanes(rt));
     rows = op->each_own ? job.n_choices : op->n;
-    hyb_parallel(rt, (rows + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_experts_prepare, &job);
-    hyb_parallel(rt, (job.n_chunks + job.chunks_a_turn - 1) / job.chunks_a_turn, hyb_experts_turn, &job);
+    hyb_pace_run(pace, rt, (rows + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_experts_prepare, &job);
+    hyb_pace_run(pace, rt, (job.n_chunks + job.chunks_a_turn - 1) / job.chunks_a_turn, hyb_experts_turn, &job);
 }
 
 /* Scratch of the largest op with the matrices w. */

@@ -4,6 +4,7 @@
 #include "../../core/runtime.c"
 #include "../backend.c"
 #include "kernels.c"
+#include "pace.c"
 
 enum {
     HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
@@ -16,6 +17,7 @@ typedef struct hyb_cpu {
     char *scratch;      /* of the op in progress: shared by all ops */
     size_t lane_bytes;  /* attention's part of it for one lane */
     size_t train_bytes; /* and that of the ops that only training asks for */
+    hyb_pace pace;
 } hyb_cpu;
 
 /* What the chunks of one op read. rows_a_chunk or pieces: see each. */
@@ -27,6 +29,12 @@ typedef struct hyb_cpu_job {
 
 static hyb_cpu *hyb_cpu_of(hyb_backend *be) { return (hyb_cpu *)be; }
 
+/* The chunks of an op: all that ops of a forward pass do, they do in here. */
+static void hyb_cpu_parallel(hyb_backend *be, int n, hyb_chunk_fn fn, void *job)
+{
+    hyb_pace_run(&hyb_cpu_of(be)->pace, be->rt, n, fn, job);
+}
+
 /* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
 static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_t n, hyb_chunk_fn fn)
 {
@@ -35,7 +43,7 @@ static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_
     job.op = op;
     job.n_rows = n_rows;
     job.rows_a_chunk = HYB_MAX(HYB_CPU_SPLIT / HYB_MAX(n, 1), 1);
-    hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
+    hyb_cpu_parallel(be, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
 }
 static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
 static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)

@@ -17,6 +17,7 @@
 #include "../backend.c"
 #include "int/repack.c"
 #include "int/select.c"
+#include "pace.c"
 #include "select.c"
 
 enum {
@@ -400,15 +401,24 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
 
 /* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
  * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
-static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
+static void hyb_matmul_run_paced(hybrid_runtime *rt, hyb_pace *pace, hyb_isa isa, void *scratch,
+                                 const hyb_op_matmul *op)
 {
     hyb_matmul_job job;
     int i;
     hyb_matmul_plan(&job, isa, hyb_lanes(rt), (char *)scratch, op);
-    if (!job.n_chunks) return;
+    if (!job.n_chunks || hyb_pace_skip(pace, 2)) return;
     for (i = 0; i < job.n_parts && hyb_lanes(rt) == 1; i++) /* to its cache, while W is read */
         if (job.part[i].does != HYB_MATMUL_W) hyb_matmul_fetch(&job.part[i], 0, job.part[i].out->w->ne[1]);
-    hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
-    hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
+    hyb_pace_run(pace, rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
+    job.done = (uint64_t)HYB_MIN(hyb_pace_chunks(pace), job.before_b); /* those of an earlier slice */
+    hyb_pace_run(pace, rt, job.n_chunks, hyb_matmul_chunk, &job);
+}
+
+static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
+{
+    hyb_pace at_once;
+    memset(&at_once, 0, sizeof at_once);
+    hyb_matmul_run_paced(rt, &at_once, isa, scratch, op);
 }
 #endif
