@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 86758bacd2b4d9ee): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d28dcfa4b8d568bb): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,290 +53,291 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      347  base.h                   version, linkage, results, errors, allocator, log
- *      482  runtime.h                what models and sessions share: memory, log, worker threads
- *      553  quant.h                  names, sizes, encode, decode
- *      655  gguf.h                   what is in a model file, and writing one
- *      860  tokenizer.h              text to tokens and back
- *     1043  chat.h                   templates that make a prompt of a conversation
- *     1186  grammar.h                answers with a form
- *     1286  bpe_trainer.h            a vocabulary from raw text
- *     1358  train_data.h             batches out of texts, tokens or conversations
- *     1467  model.h                  load, describe
- *     1550  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1684  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1787  sampler.h                from logits to the next token
- *     1863  score.h                  how likely a model finds texts
- *     1924  shape.h                  models from nothing
- *     1957  trainable.h              training somebody else's model
- *     1996  trainer.h                change the weights of a model so that it predicts given texts better
- *     2318  predict.h                a training that is watched, and moved along where it goes anyway
- *     2540  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2618  learn.h                  an adapter is told something, and can be made to forget it
- *     2697  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2843  session.h                a conversation
- *     2976  abi.h                    is the library that runs the one that its caller was made for?
+ *      348  base.h                   version, linkage, results, errors, allocator, log
+ *      483  runtime.h                what models and sessions share: memory, log, worker threads
+ *      554  quant.h                  names, sizes, encode, decode
+ *      656  gguf.h                   what is in a model file, and writing one
+ *      861  tokenizer.h              text to tokens and back
+ *     1044  chat.h                   templates that make a prompt of a conversation
+ *     1187  grammar.h                answers with a form
+ *     1287  bpe_trainer.h            a vocabulary from raw text
+ *     1359  train_data.h             batches out of texts, tokens or conversations
+ *     1468  model.h                  load, describe
+ *     1551  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1685  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1788  sampler.h                from logits to the next token
+ *     1864  score.h                  how likely a model finds texts
+ *     1925  shape.h                  models from nothing
+ *     1958  trainable.h              training somebody else's model
+ *     1997  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2319  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2541  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2619  learn.h                  an adapter is told something, and can be made to forget it
+ *     2698  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2844  session.h                a conversation
+ *     2977  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3067  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3171  macros.h                 what compilers call things, and the macros that every room uses
- *     3256  base.c                   what every room uses: results, errors, checked sizes
- *     3337  fpenv.c                  the floating-point environment at the border of the library
- *     3566  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3612  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3691  fma.c                    a * b + c with one rounding
- *     3731  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3812  decimal.c                doubles as text, the same in every locale
- *     3944  thread.c                 atomics, threads, and the worker pool
- *     4441  cpu.c                    what this processor and its operating system can do
- *     4564  hash.c                   where a name belongs in a table
- *     4666  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4704  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4792  grow.c                   arrays that grow
- *     4816  stack.c                  how much of the thread's stack a recursion may take
- *     4864  device.c                 which GPU a runtime uses
- *     4980  lifetime.c               creates and ends runtimes
- *     5135  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5376  output.c                 a file that is written
- *     5896  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5934  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    75663  end.h                    closes what core/begin opened
+ *     3068  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3172  macros.h                 what compilers call things, and the macros that every room uses
+ *     3257  base.c                   what every room uses: results, errors, checked sizes
+ *     3338  fpenv.c                  the floating-point environment at the border of the library
+ *     3567  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3613  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3692  fma.c                    a * b + c with one rounding
+ *     3732  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3813  decimal.c                doubles as text, the same in every locale
+ *     3945  thread.c                 atomics, threads, and the worker pool
+ *     4442  cpu.c                    what this processor and its operating system can do
+ *     4565  hash.c                   where a name belongs in a table
+ *     4667  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4705  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4793  grow.c                   arrays that grow
+ *     4817  stack.c                  how much of the thread's stack a recursion may take
+ *     4865  device.c                 which GPU a runtime uses
+ *     4981  lifetime.c               creates and ends runtimes
+ *     5136  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5377  output.c                 a file that is written
+ *     5897  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     5935  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    75853  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6368  names.c                  names that must differ, found by hash
- *     6465  value.c                  the 13 types of metadata values and their items
- *     6613  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6824  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7161  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7681  write.c                  makes a GGUF file
+ *     6369  names.c                  names that must differ, found by hash
+ *     6466  value.c                  the 13 types of metadata values and their items
+ *     6614  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6825  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7162  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7682  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8395  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8514  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8849  floats.c                 the types that are plain numbers
- *     8889  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9088  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9324  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9472  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9746  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9871  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9950  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8396  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8515  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8850  floats.c                 the types that are plain numbers
+ *     8890  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9089  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9325  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9473  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9747  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9872  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     9951  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10175  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11126  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11246  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11520  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11987  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12489  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12693  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12788  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13325  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13618  tokenizer/bpe.c          the merging
- *    14031  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14116  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14532  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14783  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14941  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15183  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16081  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16489  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16873  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17215  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18056  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18912  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19424  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19464  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19707  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20018  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20064  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20225  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20427  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20563  jinja/test.c             what follows 'is', and the functions that every template has
- *    20765  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21079  jinja/parse.c            tokens to a tree
- *    21787  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22094  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22677  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22969  chat.c                   a conversation as the variables that chat templates expect
- *    23185  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23357  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23775  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24239  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24595  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24841  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25308  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25797  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26174  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26551  grammar/rules.c          the form in which rules are matched
- *    27007  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27511  grammar/match.c          where a text stands in a grammar
- *    28002  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28330  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10176  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11127  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11247  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11521  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    11988  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12490  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12694  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12789  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13326  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13619  tokenizer/bpe.c          the merging
+ *    14032  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14117  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14533  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14784  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    14942  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15184  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16082  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16490  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16874  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17216  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18057  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    18913  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19425  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19465  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19708  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20019  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20065  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20226  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20428  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20564  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20766  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21080  jinja/parse.c            tokens to a tree
+ *    21788  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22095  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22678  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    22970  chat.c                   a conversation as the variables that chat templates expect
+ *    23186  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23358  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23776  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24240  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24596  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24842  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25309  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25798  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26175  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26552  grammar/rules.c          the form in which rules are matched
+ *    27008  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27512  grammar/match.c          where a text stands in a grammar
+ *    28003  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28331  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28827  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    29890  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30007  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30123  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30219  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30411  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30440  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30478  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30606  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31352  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31581  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    31922  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    31960  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32096  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32167  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32271  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32742  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33200  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33583  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33812  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34568  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34768  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35832  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36481  cpu/int/select.c         the table of integer-block kernels
- *    36541  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36617  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41731  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44267  cpu/select.c             the kernels of an instruction set
- *    44320  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44728  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45028  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45070  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45731  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    45987  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46178  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46241  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28828  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    29891  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30008  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30124  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30220  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30412  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30441  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30479  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30607  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31353  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31582  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    31923  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    31961  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32097  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32168  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32272  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32743  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33201  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33584  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33813  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34569  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34769  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35833  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36482  cpu/int/select.c         the table of integer-block kernels
+ *    36542  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36618  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41732  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44268  cpu/select.c             the kernels of an instruction set
+ *    44321  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    44429  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44846  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45146  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45195  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45856  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46112  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46303  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46366  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    46890  arch.c                   the table of architectures
- *    47016  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47356  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47729  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    47991  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48201  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48413  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    48906  back.c                   the steps of a backward pass that several parts take
- *    49101  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49346  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49441  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49755  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    49894  parts/experts.c          a mixture of experts (Shazeer et al
- *    50277  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50386  net.c                    which parts the layers of a model have, and which tensors
- *    50560  unused.c                 tensors of the file that the model is not computed with
- *    50734  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    50783  forward.c                one pass of a batch through any model, over the op table
- *    51055  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51654  place.c                  which layers run where
- *    51923  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52009  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    52297  adapter_make.c           adapters from nothing, and what they are
- *    52547  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    47015  arch.c                   the table of architectures
+ *    47141  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47481  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47854  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48116  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48326  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48538  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49031  back.c                   the steps of a backward pass that several parts take
+ *    49226  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49471  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49566  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49880  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50019  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50402  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50511  net.c                    which parts the layers of a model have, and which tensors
+ *    50685  unused.c                 tensors of the file that the model is not computed with
+ *    50859  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    50908  forward.c                one pass of a batch through any model, over the op table
+ *    51180  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51779  place.c                  which layers run where
+ *    52048  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52134  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    52422  adapter_make.c           adapters from nothing, and what they are
+ *    52672  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    52832  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    53180  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53558  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    53863  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    53951  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    54828  adapters.c               a sequence puts adapters on, and takes them off
- *    54944  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    55311  next.c                   the next token of a sequence
- *    55414  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    55495  score.c                  how likely a model finds texts after a prompt
- *    55831  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    56406  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    56674  plan.c                   the bytes of a model and a context before they are loaded
- *    56795  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    56995  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    57174  session.c                a conversation: a dialog, and the stream that answers it
+ *    52957  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    53305  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53683  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    53988  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    54076  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    54999  adapters.c               a sequence puts adapters on, and takes them off
+ *    55115  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    55482  next.c                   the next token of a sequence
+ *    55585  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    55666  score.c                  how likely a model finds texts after a prompt
+ *    56002  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    56579  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    56864  plan.c                   the bytes of a model and a context before they are loaded
+ *    56985  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    57185  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    57364  session.c                a conversation: a dialog, and the stream that answers it
  *
  *   src/train: training
- *    57757  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    57796  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    57861  documents.c              the texts of a corpus, one document after the other
- *    58100  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    58294  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    58794  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    59104  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    59418  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    59793  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    60250  shape.c                  models from nothing
- *    60567  schedule.c               the learning rate of a step
- *    60613  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    61129  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    61181  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    61633  format.c                 the number format of a training: to what the operands of its products are roun...
- *    61733  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    61771  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    62306  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    62491  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    62560  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    62597  own.c                    somebody else's model as an objective (api/trainable.h)
- *    62781  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    63574  lesson.c                 examples as tokens, and the batches of a step
- *    63938  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    64168  export.c                 the weights of a trainer as a model file
- *    64416  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    64528  checkpoint.c             everything that a training goes on with, in a file
- *    65422  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    66014  picture.c                the curve of a run as an SVG.
+ *    57947  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    57986  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    58051  documents.c              the texts of a corpus, one document after the other
+ *    58290  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    58484  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    58984  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    59294  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    59608  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    59983  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    60440  shape.c                  models from nothing
+ *    60757  schedule.c               the learning rate of a step
+ *    60803  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    61319  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    61371  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    61823  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    61923  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    61961  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    62496  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    62681  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    62750  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    62787  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    62971  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    63764  lesson.c                 examples as tokens, and the batches of a step
+ *    64128  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    64358  export.c                 the weights of a trainer as a model file
+ *    64606  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    64718  checkpoint.c             everything that a training goes on with, in a file
+ *    65612  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    66204  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    66851  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    66897  panel.c                  values of many ticks side by side, and products with them
- *    67020  gru.c                    a gated recurrent cell (Cho et al
- *    67101  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    67191  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    67251  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    67451  member.c                 the weights of one world model: how large, where, and how they begin
- *    67552  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    67775  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    67907  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    68086  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    68350  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    68524  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    68723  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    68826  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    69115  law.c                    the curve that the loss follows over many windows,
- *    69389  calibration.c            predictions that say how sure they are, held to what then happened
- *    69569  monitor.c                whether a run goes astray, and what should be done about it
- *    69821  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    69881  bandit.c                 which arm is worth it now
- *    70119  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    70263  phases.c                 which phase the next step belongs to, and for how long
- *    70502  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    70856  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    70925  residuals.c              what predictions got wrong
- *    71175  corrector.c              takes away what predicted coefficients get wrong again and again
- *    71334  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    71428  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    71526  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    71708  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    71796  plateau.c                whether a run stands still
- *    71881  horizons.c               how far ahead predictions are good for anything
- *    71970  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    72023  ramp.c                   how many batches a step should add up
- *    72088  tuning.c                 what could be made better while a run goes on
- *    72232  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    72347  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    72728  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    73055  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    73252  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    73591  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    73882  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    73957  moves.c                  how weights are moved, by each of the ways
- *    74163  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    74331  audit.c                  what a move is really worth: a trial
- *    74470  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    74745  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    74797  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    75202  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    67041  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    67087  panel.c                  values of many ticks side by side, and products with them
+ *    67210  gru.c                    a gated recurrent cell (Cho et al
+ *    67291  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    67381  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    67441  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    67641  member.c                 the weights of one world model: how large, where, and how they begin
+ *    67742  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    67965  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    68097  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    68276  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    68540  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    68714  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    68913  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    69016  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    69305  law.c                    the curve that the loss follows over many windows,
+ *    69579  calibration.c            predictions that say how sure they are, held to what then happened
+ *    69759  monitor.c                whether a run goes astray, and what should be done about it
+ *    70011  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    70071  bandit.c                 which arm is worth it now
+ *    70309  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    70453  phases.c                 which phase the next step belongs to, and for how long
+ *    70692  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    71046  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    71115  residuals.c              what predictions got wrong
+ *    71365  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    71524  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    71618  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    71716  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    71898  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    71986  plateau.c                whether a run stands still
+ *    72071  horizons.c               how far ahead predictions are good for anything
+ *    72160  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    72213  ramp.c                   how many batches a step should add up
+ *    72278  tuning.c                 what could be made better while a run goes on
+ *    72422  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    72537  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    72918  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    73245  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    73442  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    73781  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    74072  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    74147  moves.c                  how weights are moved, by each of the ways
+ *    74353  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    74521  audit.c                  what a move is really worth: a trial
+ *    74660  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    74935  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    74987  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    75392  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1617,8 +1618,8 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context);
  * case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
-/* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with
- * *done false; call again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode
+/* The same in slices: works for about budget_us microseconds (at least a part of an operation for each thread; a layer
+ * where a trace looks on), then returns OK with *done false; call again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode
  * that is under way; there are no logits then.
  * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose
  * a small n_batch there. */
@@ -3062,7 +3063,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "86758bacd2b4d9ee"
+#define HYBRID__SOURCE_ID "d28dcfa4b8d568bb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -44317,6 +44318,114 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
 }
 /* ==== end src/compute/cpu/select.c ==== */
 
+/* ==== begin src/compute/cpu/pace.c ==== */
+/* compute/cpu/pace: sections of chunks that are done as long as there is time. What is left of them is done when the
+ * unit of work that they belong to is called again: it must make the same sections in the same order every time, all
+ * its work must be in their chunks, and nothing else may touch their memory in between.
+ *
+ *     a unit, first time     [ 0 1 2 3 ]  [ 0 1 2 3 4 (late) 5 6 7 ]  [ 0 1 ]
+ *     the same once more         -                           5 6 7    [ 0 1 ]      done: all sections were
+ *
+ * The chunks are those of the whole section, so the bits are, too. How long a chunk takes is known from the last time
+ * that a unit of its kind was done: no more chunks are begun than there is time for. */
+
+enum { HYB_PACE_KINDS = 24, HYB_PACE_SECTIONS = 24, HYB_PACE_SIZES = 4 };
+
+typedef struct hyb_pace {
+    bool is_on;       /* in a unit: else sections are done at once */
+    bool began, late; /* something was done in this slice, which does at least that; the unit was left */
+    uint64_t until;   /* the end of the slice, microseconds of hyb_now_us; UINT64_MAX: there is none */
+    int kind, size;   /* of the unit */
+    int seen, done;   /* sections of it */
+    int chunk;        /* so many of the next section are done */
+    uint32_t cost[HYB_PACE_SIZES][HYB_PACE_KINDS][HYB_PACE_SECTIONS]; /* nanoseconds of a chunk; 0: not known */
+} hyb_pace;
+
+typedef struct hyb_pace_part { /* chunks of a section from one on */
+    hyb_chunk_fn fn;
+    void *arg;
+    int from;
+} hyb_pace_part;
+
+static void hyb_pace_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_pace_part *part = (const hyb_pace_part *)arg;
+    part->fn(part->arg, part->from + chunk, lane);
+}
+
+/* Of the n chunks that a section has left, as many as there is time for; of a cost that is not known, one a lane. */
+static int hyb_pace_fit(const hyb_pace *p, uint32_t cost, int n, int lanes, uint64_t now)
+{
+    const uint64_t left = now < p->until ? p->until - now : 0;
+    uint64_t fit = cost ? left * 1000 / cost : left ? (uint64_t)lanes : 0;
+    if (fit >= (uint64_t)n) return n;
+    fit -= fit % (uint64_t)lanes; /* no lane waits for the others */
+    if (!p->began && fit < (uint64_t)lanes) fit = (uint64_t)lanes;
+    return (int)HYB_MIN(fit, (uint64_t)n);
+}
+
+/* hyb_parallel, or as much of it as there is time for. */
+static void hyb_pace_run(hyb_pace *p, hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg)
+{
+    const int lanes = hyb_lanes(rt), i = p->seen;
+    uint32_t none = 0, *cost = i < HYB_PACE_SECTIONS ? &p->cost[p->size][p->kind][i] : &none;
+    hyb_pace_part part;
+    if (p->is_on && (p->seen++ < p->done || p->late)) return;
+    if (!p->is_on || (p->until == UINT64_MAX && !p->chunk)) {
+        hyb_parallel(rt, n, fn, arg);
+        p->done += p->is_on;
+        return;
+    }
+    part.fn = fn;
+    part.arg = arg;
+    while (p->chunk < n) {
+        const uint64_t now = p->until == UINT64_MAX ? 0 : hyb_now_us();
+        const int m = p->until == UINT64_MAX ? n - p->chunk : hyb_pace_fit(p, *cost, n - p->chunk, lanes, now);
+        if ((p->late = !m) != false) return;
+        part.from = p->chunk;
+        hyb_parallel(rt, m, hyb_pace_chunk, &part);
+        p->chunk += m;
+        p->began = true;
+        if (now) {
+            const uint64_t took = (hyb_now_us() - now) * 1000 / (uint64_t)m;
+            *cost =
+                (uint32_t)HYB_MIN(HYB_MAX(*cost ? (3 * (uint64_t)*cost + took) / 4 : took, 1), (uint64_t)UINT32_MAX);
+        }
+    }
+    p->chunk = 0;
+    p->done++;
+}
+
+/* Whether the next n sections are left out, since they are done, or it is too late for them. */
+static bool hyb_pace_skip(hyb_pace *p, int n)
+{
+    if (!p->is_on || (!p->late && p->seen + n > p->done)) return false;
+    p->seen += n;
+    return true;
+}
+
+/* Chunks of the next section that were done in earlier slices. */
+static int hyb_pace_chunks(const hyb_pace *p) { return p->is_on && p->seen == p->done ? p->chunk : 0; }
+
+/* Before a unit and after it: whether all of it was done. n_rows: units of other batches take another time. until: the
+ * end of the slice. again: the unit is called once more. */
+static void hyb_pace_enter(hyb_pace *p, int kind, int n_rows, uint64_t until, bool again)
+{
+    p->is_on = true;
+    p->late = false;
+    p->until = until;
+    p->kind = kind;
+    p->size = n_rows == 1 ? 0 : n_rows <= 8 ? 1 : n_rows <= 32 ? 2 : 3;
+    p->seen = 0;
+    if (!again) p->done = p->chunk = 0;
+}
+static bool hyb_pace_leave(hyb_pace *p)
+{
+    p->is_on = false;
+    return !p->late;
+}
+/* ==== end src/compute/cpu/pace.c ==== */
+
 /* ==== begin src/compute/cpu/matmul.c ==== */
 /* compute/cpu/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and
  * accumulation.
@@ -44712,16 +44821,25 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
 
 /* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
  * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
-static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
+static void hyb_matmul_run_paced(hybrid_runtime *rt, hyb_pace *pace, hyb_isa isa, void *scratch,
+                                 const hyb_op_matmul *op)
 {
     hyb_matmul_job job;
     int i;
     hyb_matmul_plan(&job, isa, hyb_lanes(rt), (char *)scratch, op);
-    if (!job.n_chunks) return;
+    if (!job.n_chunks || hyb_pace_skip(pace, 2)) return;
     for (i = 0; i < job.n_parts && hyb_lanes(rt) == 1; i++) /* to its cache, while W is read */
         if (job.part[i].does != HYB_MATMUL_W) hyb_matmul_fetch(&job.part[i], 0, job.part[i].out->w->ne[1]);
-    hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
-    hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
+    hyb_pace_run(pace, rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
+    job.done = (uint64_t)HYB_MIN(hyb_pace_chunks(pace), job.before_b); /* those of an earlier slice */
+    hyb_pace_run(pace, rt, job.n_chunks, hyb_matmul_chunk, &job);
+}
+
+static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
+{
+    hyb_pace at_once;
+    memset(&at_once, 0, sizeof at_once);
+    hyb_matmul_run_paced(rt, &at_once, isa, scratch, op);
 }
 /* ==== end src/compute/cpu/matmul.c ==== */
 
@@ -44836,7 +44954,7 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     job->tile_at = kernel_bytes + decoded_bytes;
     /* of one row at most n choices are of one expert */
     job->lane_bytes = job->tile_at + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
-    HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
+    HYB_PLACE(lane_scratch, char, job->lane_bytes *(size_t)lanes);
 #undef HYB_PLACE
     return at;
 }
@@ -44990,7 +45108,7 @@ static void hyb_experts_turn(void *arg, int turn, int lane)
 }
 
 /* scratch: hyb_experts_layout's bytes for each matrix alone. */
-static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_experts *op)
+static void hyb_experts_run(hybrid_runtime *rt, hyb_pace *pace, hyb_isa isa, void *scratch, const hyb_op_experts *op)
 {
     hyb_experts_job job;
     int rows;
@@ -44998,17 +45116,17 @@ static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, cons
                                             hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
         hyb_op_experts one = *op; /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
-        hyb_experts_run(rt, isa, scratch, &one);
+        hyb_experts_run(rt, pace, isa, scratch, &one);
         one.out[0] = op->out[1];
-        hyb_experts_run(rt, isa, scratch, &one);
+        hyb_experts_run(rt, pace, isa, scratch, &one);
         return;
     }
-    if (op->n < 1) return;
+    if (op->n < 1 || hyb_pace_skip(pace, 2)) return; /* what is in scratch may be another op's */
     hyb_experts_layout(&job, isa, hyb_lanes(rt), (char *)scratch, op);
     hyb_experts_group(&job, hyb_lanes(rt));
     rows = op->each_own ? job.n_choices : op->n;
-    hyb_parallel(rt, (rows + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_experts_prepare, &job);
-    hyb_parallel(rt, (job.n_chunks + job.chunks_a_turn - 1) / job.chunks_a_turn, hyb_experts_turn, &job);
+    hyb_pace_run(pace, rt, (rows + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_experts_prepare, &job);
+    hyb_pace_run(pace, rt, (job.n_chunks + job.chunks_a_turn - 1) / job.chunks_a_turn, hyb_experts_turn, &job);
 }
 
 /* Scratch of the largest op with the matrices w. */
@@ -45039,6 +45157,7 @@ typedef struct hyb_cpu {
     char *scratch;      /* of the op in progress: shared by all ops */
     size_t lane_bytes;  /* attention's part of it for one lane */
     size_t train_bytes; /* and that of the ops that only training asks for */
+    hyb_pace pace;
 } hyb_cpu;
 
 /* What the chunks of one op read. rows_a_chunk or pieces: see each. */
@@ -45050,6 +45169,12 @@ typedef struct hyb_cpu_job {
 
 static hyb_cpu *hyb_cpu_of(hyb_backend *be) { return (hyb_cpu *)be; }
 
+/* The chunks of an op: all that ops of a forward pass do, they do in here. */
+static void hyb_cpu_parallel(hyb_backend *be, int n, hyb_chunk_fn fn, void *job)
+{
+    hyb_pace_run(&hyb_cpu_of(be)->pace, be->rt, n, fn, job);
+}
+
 /* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
 static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_t n, hyb_chunk_fn fn)
 {
@@ -45058,7 +45183,7 @@ static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_
     job.op = op;
     job.n_rows = n_rows;
     job.rows_a_chunk = HYB_MAX(HYB_CPU_SPLIT / HYB_MAX(n, 1), 1);
-    hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
+    hyb_cpu_parallel(be, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
 }
 static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
 static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
@@ -46552,7 +46677,7 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     job.rows = HYB_ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
     for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
-    hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
+    hyb_cpu_parallel(be, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
 /* ---- recurrence: a run's rows follow each other, so columns or heads are split ----------------------------------- */
@@ -46572,7 +46697,7 @@ static void hyb_cpu_columns(hyb_backend *be, const void *op, int64_t width, int 
     job.op = op;
     job.width = width;
     job.piece = (int64_t)hyb_align((size_t)HYB_MAX(HYB_CPU_SPLIT / (rows * each), 1), 64);
-    hyb_parallel(be->rt, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
+    hyb_cpu_parallel(be, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
 }
 
 /* The run and the first column of a chunk. */
@@ -46623,7 +46748,7 @@ static void hyb_cpu_wkv7(hyb_backend *be, const hyb_op_wkv7 *op)
     memset(&job, 0, sizeof job);
     job.cpu = hyb_cpu_of(be);
     job.op = op;
-    hyb_parallel(be->rt, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
+    hyb_cpu_parallel(be, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
 }
 
 /* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
@@ -46663,13 +46788,13 @@ static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
     if (op->in_chunks && hyb_cpu_matmul_in_chunks(be, op)) return;
-    hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_matmul_run_paced(be->rt, &cpu->pace, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_experts_run(be->rt, &cpu->pace, cpu->isa, cpu->scratch, op);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -53951,6 +54076,8 @@ static void hyb_worn_begin(const hyb_worn *w, hyb_forward *f, int32_t n_runs)
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
+enum { HYB_CHUNK_NEXT = -2, HYB_CHUNK_OPEN = -1 }; /* the chunk is not filled; it is, but its embedding is not done */
+
 typedef struct hyb_entry { /* the tokens that are queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
@@ -53960,8 +54087,11 @@ typedef struct hyb_progress {
     bool running;
     int32_t entry, offset; /* first token of the chunk: entry, and token in it */
     int32_t next_entry, next_offset;
-    int32_t layer;       /* next layer of the chunk; -1: the chunk has not begun */
+    int32_t layer;       /* of the chunk, the next one; or HYB_CHUNK_NEXT, HYB_CHUNK_OPEN, and n_layer is the head */
     int32_t n_rows_done; /* rows of logits made by earlier chunks */
+    bool again;          /* the unit was begun and left, */
+    const hyb_stream *s; /* and before it the pass went on with these rows: */
+    int n;
     hyb_batch chunk;
 } hyb_progress;
 
@@ -53991,10 +54121,12 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    struct hybrid_stream *streams; /* those of its sequences (stream.c), and for all of them: */
-    uint64_t streams_clock, streams_us, streams_in_use; /* turns; microseconds of this decode; a call is under way */
-    void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
-    char *memory;                   /* everything else */
+    struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
+    uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
+    bool streams_due;                                      /* a decode is done, and not all have chosen */
+    uint64_t streams_in_use;                               /* a call of one of them is under way */
+    void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
+    char *memory;                                          /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
@@ -54066,7 +54198,7 @@ static void hyb_context_stages_free(hybrid_context *c)
     c->forward.n_stages = 0;
 }
 
-HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context * context), (context))
 {
     if (!context) return;
     if (hyb_busy(context->in_use)) {
@@ -54208,7 +54340,7 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
 }
 
 HYB_BORDER(hybrid_result, hybrid_context_create,
-           (hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
+           (hybrid_model * model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
            (model, desc, context, error))
 {
     hybrid_context *c;
@@ -54273,7 +54405,7 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
-           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
+           (hybrid_context * c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
            (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
@@ -54324,7 +54456,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add,
-           (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
+           (hybrid_context * context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
            (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
@@ -54353,7 +54485,7 @@ static void hyb_batch_give_up(hybrid_context *c)
     hyb_batch_forget(c);
 }
 
-HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context * context), (context))
 {
     if (!context) return;
     if (!hyb_busy(context->in_use))
@@ -54383,7 +54515,7 @@ static void hyb_decode_rewind(hybrid_context *c)
     c->n_top = c->n_logits_here = c->n_logits_made = 0;
     memset(&c->progress, 0, sizeof c->progress);
     c->progress.running = true;
-    c->progress.layer = -1;
+    c->progress.layer = HYB_CHUNK_NEXT;
 }
 
 static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
@@ -54480,28 +54612,63 @@ static const hyb_results *hyb_chunk_results(const hybrid_context *c, hyb_results
     return out;
 }
 
-/* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
-static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
+/* The chunk is through. */
+static void hyb_chunk_end(hybrid_context *c, bool later)
 {
     hyb_progress *p = &c->progress;
-    hyb_results out;
-    hybrid_result r;
-    if (p->layer < 0) {
-        hyb_chunk_next(c);
-        hyb_forward_begin(&c->forward, &p->chunk);
-        p->layer = 0;
-    }
-    hyb_forward_layer(&c->forward, &p->chunk, p->layer);
-    if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hyb_forward_end(&c->forward, &p->chunk, hyb_chunk_results(c, &out), error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
     c->n_logits_made = p->n_rows_done;
-    if (!out.later) c->n_logits_here = p->n_rows_done;
+    if (!later) c->n_logits_here = p->n_rows_done;
     if (c->forward.n_top && !c->forward.at->device->ops->is_host) c->n_top = p->n_rows_done;
     p->entry = p->next_entry;
     p->offset = p->next_offset;
-    p->layer = -1;
+    p->layer = HYB_CHUNK_NEXT;
     if (p->entry == c->n_entries) hyb_decode_finish(c);
+}
+
+/* The pace of the stage on which the next unit runs; NULL: a device's, or all of the unit is traced. */
+static hyb_pace *hyb_decode_pace(const hybrid_context *c)
+{
+    const hyb_progress *p = &c->progress;
+    const hyb_forward *f = &c->forward;
+    const hyb_stage *stage = p->layer == HYB_CHUNK_OPEN ? f->stages : f->at;
+    if (p->layer >= 0 && p->layer < f->hp->n_layer && p->layer == stage->layer_end) stage++;
+    return f->trace || !stage->device->ops->is_host ? NULL : &hyb_cpu_of(stage->be)->pace;
+}
+
+/* Units that take about as long: openings, heads, and layers by their number. */
+static int hyb_decode_kind(const hyb_progress *p, const hyb_forward *f)
+{
+    if (p->layer == HYB_CHUNK_OPEN) return 0;
+    return p->layer == f->hp->n_layer ? 1 : 2 + p->layer % (HYB_PACE_KINDS - 2);
+}
+
+/* One unit of work: opens a chunk, or runs a layer of it, or the head; or as much of that as its pace has time for. */
+static hybrid_result hyb_decode_unit(hybrid_context *c, uint64_t until, hybrid_error *error)
+{
+    hyb_progress *p = &c->progress;
+    hyb_forward *f = &c->forward;
+    hyb_results out;
+    hyb_pace *pace;
+    hybrid_result r = HYBRID_OK;
+    if (p->layer == HYB_CHUNK_NEXT) hyb_chunk_next(c);
+    if (p->layer == HYB_CHUNK_NEXT) p->layer = HYB_CHUNK_OPEN;
+    if ((pace = hyb_decode_pace(c)) != NULL) hyb_pace_enter(pace, hyb_decode_kind(p, f), p->chunk.n, until, p->again);
+    if (p->again) {
+        f->s = p->s;
+        f->n = p->n;
+    }
+    p->s = f->s;
+    p->n = f->n;
+    if (p->layer == HYB_CHUNK_OPEN)
+        hyb_forward_begin(f, &p->chunk);
+    else if (p->layer < f->hp->n_layer)
+        hyb_forward_layer(f, &p->chunk, p->layer);
+    else
+        r = hyb_forward_end(f, &p->chunk, hyb_chunk_results(c, &out), error);
+    p->again = pace && !hyb_pace_leave(pace);
+    if (r || p->again) return r;
+    if (p->layer++ == f->hp->n_layer) hyb_chunk_end(c, out.later);
     return HYBRID_OK;
 }
 
@@ -54634,7 +54801,7 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
 }
 
 HYB_BORDER(hybrid_result, hybrid_warmup,
-           (hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error),
+           (hybrid_context * c, hybrid_progress_fn progress, void *user, hybrid_error *error),
            (c, progress, user, error))
 {
     hybrid_result r;
@@ -54648,10 +54815,10 @@ HYB_BORDER(hybrid_result, hybrid_warmup,
 }
 
 /* Runs a unit. If a GPU fails in it, the context falls back to the CPU, and the batch begins anew. */
-static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_decode_unit_any(hybrid_context *c, uint64_t until, hybrid_error *error)
 {
     hybrid_error why;
-    hybrid_result r = hyb_decode_unit(c, &why);
+    hybrid_result r = hyb_decode_unit(c, until, &why);
     if (r == HYBRID_ERROR_DEVICE && (r = hyb_context_fall_back(c, &why, &why)) == HYBRID_OK) hyb_decode_rewind(c);
     if (r && error) *error = why;
     return r;
@@ -54660,23 +54827,27 @@ static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
 /* On failure the batch stays queued, and the sequences are as they were. */
 static hybrid_result hyb_decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    const uint64_t now = budget_us == UINT64_MAX ? 0 : hyb_now_us(),
+                   until = budget_us < UINT64_MAX - now ? now + budget_us : UINT64_MAX;
     hybrid_result r;
+    int i;
     if (!c->forward.n_stages && (r = hyb_context_again(c, error)) != HYBRID_OK) return r;
     if (!c->progress.running && (r = hyb_decode_begin(c, error)) != HYBRID_OK) return r;
+    for (i = 0; i < c->forward.n_stages; i++)
+        if (c->forward.stages[i].device->ops->is_host) hyb_cpu_of(c->forward.stages[i].be)->pace.began = false;
     do {
-        if ((r = hyb_decode_unit_any(c, error)) != HYBRID_OK) {
+        if ((r = hyb_decode_unit_any(c, until, error)) != HYBRID_OK) {
             memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
             hyb_batch_stop(c);
             return r;
         }
-    } while (c->progress.running &&
-             (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
+    } while (c->progress.running && !c->progress.again &&
+             (until == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() < until));
     return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_decode_step,
-           (hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error),
+           (hybrid_context * context, uint64_t budget_us, bool *done, hybrid_error *error),
            (context, budget_us, done, error))
 {
     hybrid_result r;
@@ -54691,7 +54862,7 @@ HYB_BORDER(hybrid_result, hybrid_decode_step,
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
+HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context * context, hybrid_error *error), (context, error))
 {
     bool done;
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
@@ -54718,14 +54889,14 @@ static bool hyb_logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context *context, int32_t seq, int32_t i), (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context * context, int32_t seq, int32_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
     if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch(context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYB_BORDER(const float *, hybrid_logits, (hybrid_context *context, int32_t seq), (context, seq))
+HYB_BORDER(const float *, hybrid_logits, (hybrid_context * context, int32_t seq), (context, seq))
 {
     if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, context->logits_n[seq] - 1);
@@ -54738,7 +54909,7 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context * context, int32_t seq, int32_t from, hybrid_error *error),
            (context, seq, from, error))
 {
     hyb_seq *s;
@@ -54766,7 +54937,7 @@ HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, i
     return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context * context, int32_t from, int32_t to, hybrid_error *error),
            (context, from, to, error))
 {
     hybrid_result r;
@@ -54813,7 +54984,7 @@ HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char 
 #endif
 }
 
-HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context * context), (context))
 {
 #if defined(HYBRID_PROFILE)
     int i;
@@ -56010,9 +56181,11 @@ static void hyb_stream_free(hybrid_stream *s)
     while (*at && *at != s) at = &(*at)->next;
     if (*at) {
         *at = s->next;
-        if (s->stale) hyb_batch_give_up(s->ctx); /* the others' tokens are queued again */
-        if (s->stale)
+        if (s->stale) { /* the others' tokens are queued again */
+            hyb_batch_give_up(s->ctx);
+            s->ctx->streams_due = false;
             for (at = &s->ctx->streams; *at; at = &(*at)->next) (*at)->n_queued = 0;
+        }
         hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     }
     hybrid_sampler_destroy(s->own);
@@ -56575,23 +56748,40 @@ static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
     s->prompt_pending = s->prompt_pending && !s->queued_last;
 }
 
+/* The batch is not to be touched: a decode is under way, or not all have their next token of it. */
+static bool hyb_streams_busy(const hybrid_context *c) { return c->progress.running || c->streams_due; }
+
+/* The streams of a decode that is done choose their tokens, as long as there is time: at least one of them, if nothing
+ * else was done in this slice. */
+static void hyb_streams_harvest(hybrid_context *c, uint64_t until, bool any)
+{
+    hybrid_stream *s;
+    for (s = c->streams; s; s = s->next) {
+        const uint64_t since = hyb_now_us();
+        if (!s->n_queued) continue;
+        if (any && until != UINT64_MAX && since + c->streams_choice_us > until) return;
+        hyb_stream_harvest(s, c->streams_us);
+        c->streams_choice_us = (3 * c->streams_choice_us + (hyb_now_us() - since)) / 4;
+        any = true;
+    }
+    c->streams_due = false;
+    c->streams_us = 0;
+}
+
 /* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
 static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = hyb_now_us();
+    const uint64_t since = hyb_now_us(), until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
+    const bool due = c->streams_due;
     hybrid_stream *s;
-    bool done = false;
-    const hybrid_result r = hybrid_decode_step(c, budget_us, &done, error);
+    bool done = due;
+    const hybrid_result r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
     c->streams_us += hyb_now_us() - since;
-    if (!r && !done) return HYBRID_OK;
-    if (r) hyb_batch_give_up(c);
-    for (s = c->streams; s; s = s->next) {
-        if (!s->n_queued) continue;
-        if (r)
-            s->n_queued = 0;
-        else
-            hyb_stream_harvest(s, c->streams_us);
-    }
+    c->streams_due = !r && done;
+    if (c->streams_due) hyb_streams_harvest(c, until, !due);
+    if (!r) return HYBRID_OK;
+    hyb_batch_give_up(c);
+    for (s = c->streams; s; s = s->next) s->n_queued = 0;
     c->streams_us = 0;
     return r;
 }
@@ -56622,7 +56812,7 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             continue;
         }
         if (used && used >= budget_us) break;
-        r = s->ctx->progress.running ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
+        r = hyb_streams_busy(s->ctx) ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
         if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
             hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);
             continue;
@@ -57711,7 +57901,7 @@ HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t 
 static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
 {
     hyb_stream_unqueue(s->stream);
-    return s->ctx->progress.running ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
+    return hyb_streams_busy(s->ctx) ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_set_adapters,

@@ -49,10 +49,12 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    struct hybrid_stream *streams;                      /* those of its sequences (stream.c), and for all of them: */
-    uint64_t streams_clock, streams_us, streams_in_use; /* turns; microseconds of this decode; a call is under way */
-    void *memory_state[HYB_STAGES];                     /* of the layers of each stage, on its device */
-    char *memory;                                       /* everything else */
+    struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
+    uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
+    bool streams_due;                                      /* a decode is done, and not all have chosen */
+    uint64_t streams_in_use;                               /* a call of one of them is under way */
+    void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
+    char *memory;                                          /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */

@@ -545,7 +545,7 @@ HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t 
 static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
 {
     hyb_stream_unqueue(s->stream);
-    return s->ctx->progress.running ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
+    return hyb_streams_busy(s->ctx) ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_session_set_adapters,

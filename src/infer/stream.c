@@ -190,9 +190,11 @@ static void hyb_stream_free(hybrid_stream *s)
     while (*at && *at != s) at = &(*at)->next;
     if (*at) {
         *at = s->next;
-        if (s->stale) hyb_batch_give_up(s->ctx); /* the others' tokens are queued again */
-        if (s->stale)
+        if (s->stale) { /* the others' tokens are queued again */
+            hyb_batch_give_up(s->ctx);
+            s->ctx->streams_due = false;
             for (at = &s->ctx->streams; *at; at = &(*at)->next) (*at)->n_queued = 0;
+        }
         hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     }
     hybrid_sampler_destroy(s->own);

@@ -173,23 +173,40 @@ static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
     s->prompt_pending = s->prompt_pending && !s->queued_last;
 }
 
+/* The batch is not to be touched: a decode is under way, or not all have their next token of it. */
+static bool hyb_streams_busy(const hybrid_context *c) { return c->progress.running || c->streams_due; }
+
+/* The streams of a decode that is done choose their tokens, as long as there is time: at least one of them, if nothing
+ * else was done in this slice. */
+static void hyb_streams_harvest(hybrid_context *c, uint64_t until, bool any)
+{
+    hybrid_stream *s;
+    for (s = c->streams; s; s = s->next) {
+        const uint64_t since = hyb_now_us();
+        if (!s->n_queued) continue;
+        if (any && until != UINT64_MAX && since + c->streams_choice_us > until) return;
+        hyb_stream_harvest(s, c->streams_us);
+        c->streams_choice_us = (3 * c->streams_choice_us + (hyb_now_us() - since)) / 4;
+        any = true;
+    }
+    c->streams_due = false;
+    c->streams_us = 0;
+}
+
 /* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
 static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = hyb_now_us();
+    const uint64_t since = hyb_now_us(), until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
+    const bool due = c->streams_due;
     hybrid_stream *s;
-    bool done = false;
-    const hybrid_result r = hybrid_decode_step(c, budget_us, &done, error);
+    bool done = due;
+    const hybrid_result r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
     c->streams_us += hyb_now_us() - since;
-    if (!r && !done) return HYBRID_OK;
-    if (r) hyb_batch_give_up(c);
-    for (s = c->streams; s; s = s->next) {
-        if (!s->n_queued) continue;
-        if (r)
-            s->n_queued = 0;
-        else
-            hyb_stream_harvest(s, c->streams_us);
-    }
+    c->streams_due = !r && done;
+    if (c->streams_due) hyb_streams_harvest(c, until, !due);
+    if (!r) return HYBRID_OK;
+    hyb_batch_give_up(c);
+    for (s = c->streams; s; s = s->next) s->n_queued = 0;
     c->streams_us = 0;
     return r;
 }
@@ -220,7 +237,7 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             continue;
         }
         if (used && used >= budget_us) break;
-        r = s->ctx->progress.running ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
+        r = hyb_streams_busy(s->ctx) ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
         if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
             hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);
             continue;
