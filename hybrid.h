@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d28dcfa4b8d568bb): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 959098be4879d9ed): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,291 +53,296 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      348  base.h                   version, linkage, results, errors, allocator, log
- *      483  runtime.h                what models and sessions share: memory, log, worker threads
- *      554  quant.h                  names, sizes, encode, decode
- *      656  gguf.h                   what is in a model file, and writing one
- *      861  tokenizer.h              text to tokens and back
- *     1044  chat.h                   templates that make a prompt of a conversation
- *     1187  grammar.h                answers with a form
- *     1287  bpe_trainer.h            a vocabulary from raw text
- *     1359  train_data.h             batches out of texts, tokens or conversations
- *     1468  model.h                  load, describe
- *     1551  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1685  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1788  sampler.h                from logits to the next token
- *     1864  score.h                  how likely a model finds texts
- *     1925  shape.h                  models from nothing
- *     1958  trainable.h              training somebody else's model
- *     1997  trainer.h                change the weights of a model so that it predicts given texts better
- *     2319  predict.h                a training that is watched, and moved along where it goes anyway
- *     2541  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2619  learn.h                  an adapter is told something, and can be made to forget it
- *     2698  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2844  session.h                a conversation
- *     2977  abi.h                    is the library that runs the one that its caller was made for?
+ *      353  base.h                   version, linkage, results, errors, allocator, log
+ *      488  runtime.h                what models and sessions share: memory, log, worker threads
+ *      559  quant.h                  names, sizes, encode, decode
+ *      661  gguf.h                   what is in a model file, and writing one
+ *      866  tokenizer.h              text to tokens and back
+ *     1049  chat.h                   templates that make a prompt of a conversation
+ *     1192  grammar.h                answers with a form
+ *     1292  bpe_trainer.h            a vocabulary from raw text
+ *     1364  train_data.h             batches out of texts, tokens or conversations
+ *     1473  model.h                  load, describe
+ *     1556  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1690  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1794  saved.h                  sequences as bytes, and back
+ *     1853  sampler.h                from logits to the next token
+ *     1929  score.h                  how likely a model finds texts
+ *     1990  shape.h                  models from nothing
+ *     2023  trainable.h              training somebody else's model
+ *     2062  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2384  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2606  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2684  learn.h                  an adapter is told something, and can be made to forget it
+ *     2763  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2909  session.h                a conversation
+ *     3042  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3068  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3172  macros.h                 what compilers call things, and the macros that every room uses
- *     3257  base.c                   what every room uses: results, errors, checked sizes
- *     3338  fpenv.c                  the floating-point environment at the border of the library
- *     3567  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3613  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3692  fma.c                    a * b + c with one rounding
- *     3732  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3813  decimal.c                doubles as text, the same in every locale
- *     3945  thread.c                 atomics, threads, and the worker pool
- *     4442  cpu.c                    what this processor and its operating system can do
- *     4565  hash.c                   where a name belongs in a table
- *     4667  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4705  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4793  grow.c                   arrays that grow
- *     4817  stack.c                  how much of the thread's stack a recursion may take
- *     4865  device.c                 which GPU a runtime uses
- *     4981  lifetime.c               creates and ends runtimes
- *     5136  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5377  output.c                 a file that is written
- *     5897  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     5935  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    75853  end.h                    closes what core/begin opened
+ *     3133  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3237  macros.h                 what compilers call things, and the macros that every room uses
+ *     3322  base.c                   what every room uses: results, errors, checked sizes
+ *     3403  fpenv.c                  the floating-point environment at the border of the library
+ *     3632  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3678  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3758  fma.c                    a * b + c with one rounding
+ *     3798  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3879  decimal.c                doubles as text, the same in every locale
+ *     4011  thread.c                 atomics, threads, and the worker pool
+ *     4508  cpu.c                    what this processor and its operating system can do
+ *     4631  hash.c                   where a name belongs in a table
+ *     4733  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4771  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4859  grow.c                   arrays that grow
+ *     4883  stack.c                  how much of the thread's stack a recursion may take
+ *     4931  device.c                 which GPU a runtime uses
+ *     5047  lifetime.c               creates and ends runtimes
+ *     5202  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5443  output.c                 a file that is written
+ *     5963  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6010  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6048  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    76769  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6369  names.c                  names that must differ, found by hash
- *     6466  value.c                  the 13 types of metadata values and their items
- *     6614  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6825  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7162  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7682  write.c                  makes a GGUF file
+ *     6482  names.c                  names that must differ, found by hash
+ *     6579  value.c                  the 13 types of metadata values and their items
+ *     6727  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6938  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7275  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7795  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8396  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8515  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8850  floats.c                 the types that are plain numbers
- *     8890  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9089  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9325  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9473  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9747  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9872  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     9951  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8509  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8628  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8963  floats.c                 the types that are plain numbers
+ *     9003  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9202  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9438  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9586  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9860  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     9985  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10064  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10176  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11127  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11247  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11521  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    11988  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12490  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12694  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12789  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13326  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13619  tokenizer/bpe.c          the merging
- *    14032  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14117  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14533  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14784  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    14942  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15184  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16082  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16490  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16874  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17216  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18057  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    18913  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19425  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19465  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19708  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20019  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20065  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20226  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20428  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20564  jinja/test.c             what follows 'is', and the functions that every template has
- *    20766  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21080  jinja/parse.c            tokens to a tree
- *    21788  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22095  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22678  template.c               the public face of the template interpreter: create, render, and text that is...
- *    22970  chat.c                   a conversation as the variables that chat templates expect
- *    23186  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23358  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23776  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24240  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24596  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24842  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25309  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25798  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26175  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26552  grammar/rules.c          the form in which rules are matched
- *    27008  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27512  grammar/match.c          where a text stands in a grammar
- *    28003  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28331  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10289  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11240  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11360  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11634  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12101  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12603  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12807  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12902  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13439  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13732  tokenizer/bpe.c          the merging
+ *    14145  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14230  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14646  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14897  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15055  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15297  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16195  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16603  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    16987  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17329  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18170  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19026  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19538  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19578  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19821  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20132  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20178  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20339  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20541  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20677  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20879  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21193  jinja/parse.c            tokens to a tree
+ *    21901  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22208  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22791  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23083  chat.c                   a conversation as the variables that chat templates expect
+ *    23299  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23471  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23889  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24353  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24709  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24955  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25422  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25911  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26288  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26665  grammar/rules.c          the form in which rules are matched
+ *    27121  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27625  grammar/match.c          where a text stands in a grammar
+ *    28116  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28444  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28828  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    29891  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30008  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30124  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30220  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30412  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30441  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30479  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30607  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31353  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31582  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    31923  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    31961  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32097  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32168  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32272  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32743  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33201  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33584  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33813  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34569  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34769  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35833  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36482  cpu/int/select.c         the table of integer-block kernels
- *    36542  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36618  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41732  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44268  cpu/select.c             the kernels of an instruction set
- *    44321  cpu/pace.c               sections of chunks that are done as long as there is time
- *    44429  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44846  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45146  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45195  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45856  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46112  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46303  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46366  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28941  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30004  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30121  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30237  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30333  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30525  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30554  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30592  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30720  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31466  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31695  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32036  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32074  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32210  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32281  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32385  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32856  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33314  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33697  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33926  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34682  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34882  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35946  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36595  cpu/int/select.c         the table of integer-block kernels
+ *    36655  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36731  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41845  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44381  cpu/select.c             the kernels of an instruction set
+ *    44434  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    44542  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44959  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45259  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45308  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    45969  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46225  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46416  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46479  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47015  arch.c                   the table of architectures
- *    47141  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47481  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47854  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48116  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48326  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48538  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49031  back.c                   the steps of a backward pass that several parts take
- *    49226  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49471  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49566  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49880  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50019  parts/experts.c          a mixture of experts (Shazeer et al
- *    50402  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50511  net.c                    which parts the layers of a model have, and which tensors
- *    50685  unused.c                 tensors of the file that the model is not computed with
- *    50859  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    50908  forward.c                one pass of a batch through any model, over the op table
- *    51180  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51779  place.c                  which layers run where
- *    52048  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52134  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    52422  adapter_make.c           adapters from nothing, and what they are
- *    52672  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    47128  arch.c                   the table of architectures
+ *    47254  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47594  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    47967  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48229  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48439  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48651  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49144  back.c                   the steps of a backward pass that several parts take
+ *    49339  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49584  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49679  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    49993  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50132  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50515  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50624  net.c                    which parts the layers of a model have, and which tensors
+ *    50798  unused.c                 tensors of the file that the model is not computed with
+ *    50972  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51021  forward.c                one pass of a batch through any model, over the op table
+ *    51293  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51892  place.c                  which layers run where
+ *    52161  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52247  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    52536  adapter_make.c           adapters from nothing, and what they are
+ *    52786  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53068  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    52957  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    53305  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53683  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    53988  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    54076  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    54999  adapters.c               a sequence puts adapters on, and takes them off
- *    55115  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    55482  next.c                   the next token of a sequence
- *    55585  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    55666  score.c                  how likely a model finds texts after a prompt
- *    56002  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    56579  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    56864  plan.c                   the bytes of a model and a context before they are loaded
- *    56985  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    57185  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    57364  session.c                a conversation: a dialog, and the stream that answers it
+ *    53163  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    53511  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53889  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    54194  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    54293  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    55216  adapters.c               a sequence puts adapters on, and takes them off
+ *    55332  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    55686  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    56088  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    56432  next.c                   the next token of a sequence
+ *    56535  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    56616  score.c                  how likely a model finds texts after a prompt
+ *    56952  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    57529  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    57814  plan.c                   the bytes of a model and a context before they are loaded
+ *    57935  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    58135  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    58314  session.c                a conversation: a dialog, and the stream that answers it
  *
  *   src/train: training
- *    57947  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    57986  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    58051  documents.c              the texts of a corpus, one document after the other
- *    58290  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    58484  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    58984  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    59294  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    59608  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    59983  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    60440  shape.c                  models from nothing
- *    60757  schedule.c               the learning rate of a step
- *    60803  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    61319  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    61371  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    61823  format.c                 the number format of a training: to what the operands of its products are roun...
- *    61923  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    61961  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    62496  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    62681  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    62750  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    62787  own.c                    somebody else's model as an objective (api/trainable.h)
- *    62971  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    63764  lesson.c                 examples as tokens, and the batches of a step
- *    64128  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    64358  export.c                 the weights of a trainer as a model file
- *    64606  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    64718  checkpoint.c             everything that a training goes on with, in a file
- *    65612  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    66204  picture.c                the curve of a run as an SVG.
+ *    58897  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    58936  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    59001  documents.c              the texts of a corpus, one document after the other
+ *    59240  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    59434  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    59934  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    60244  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    60558  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    60933  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    61390  shape.c                  models from nothing
+ *    61707  schedule.c               the learning rate of a step
+ *    61753  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    62269  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    62321  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    62773  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    62873  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    62911  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    63446  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    63631  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    63700  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    63737  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    63921  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    64714  lesson.c                 examples as tokens, and the batches of a step
+ *    65078  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    65308  export.c                 the weights of a trainer as a model file
+ *    65556  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    65668  checkpoint.c             everything that a training goes on with, in a file
+ *    66528  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    67120  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    67041  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    67087  panel.c                  values of many ticks side by side, and products with them
- *    67210  gru.c                    a gated recurrent cell (Cho et al
- *    67291  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    67381  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    67441  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    67641  member.c                 the weights of one world model: how large, where, and how they begin
- *    67742  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    67965  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    68097  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    68276  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    68540  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    68714  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    68913  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    69016  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    69305  law.c                    the curve that the loss follows over many windows,
- *    69579  calibration.c            predictions that say how sure they are, held to what then happened
- *    69759  monitor.c                whether a run goes astray, and what should be done about it
- *    70011  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    70071  bandit.c                 which arm is worth it now
- *    70309  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    70453  phases.c                 which phase the next step belongs to, and for how long
- *    70692  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    71046  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    71115  residuals.c              what predictions got wrong
- *    71365  corrector.c              takes away what predicted coefficients get wrong again and again
- *    71524  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    71618  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    71716  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    71898  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    71986  plateau.c                whether a run stands still
- *    72071  horizons.c               how far ahead predictions are good for anything
- *    72160  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    72213  ramp.c                   how many batches a step should add up
- *    72278  tuning.c                 what could be made better while a run goes on
- *    72422  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    72537  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    72918  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    73245  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    73442  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    73781  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    74072  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    74147  moves.c                  how weights are moved, by each of the ways
- *    74353  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    74521  audit.c                  what a move is really worth: a trial
- *    74660  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    74935  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    74987  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    75392  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    67957  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    68003  panel.c                  values of many ticks side by side, and products with them
+ *    68126  gru.c                    a gated recurrent cell (Cho et al
+ *    68207  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    68297  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    68357  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    68557  member.c                 the weights of one world model: how large, where, and how they begin
+ *    68658  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    68881  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    69013  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    69192  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    69456  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    69630  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    69829  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    69932  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    70221  law.c                    the curve that the loss follows over many windows,
+ *    70495  calibration.c            predictions that say how sure they are, held to what then happened
+ *    70675  monitor.c                whether a run goes astray, and what should be done about it
+ *    70927  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    70987  bandit.c                 which arm is worth it now
+ *    71225  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    71369  phases.c                 which phase the next step belongs to, and for how long
+ *    71608  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    71962  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    72031  residuals.c              what predictions got wrong
+ *    72281  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    72440  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    72534  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    72632  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    72814  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    72902  plateau.c                whether a run stands still
+ *    72987  horizons.c               how far ahead predictions are good for anything
+ *    73076  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    73129  ramp.c                   how many batches a step should add up
+ *    73194  tuning.c                 what could be made better while a run goes on
+ *    73338  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    73453  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    73834  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    74161  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    74358  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    74697  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    74988  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    75063  moves.c                  how weights are moved, by each of the ways
+ *    75269  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    75437  audit.c                  what a move is really worth: a trial
+ *    75576  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    75851  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    75903  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    76308  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1761,7 +1766,8 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
  * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
 HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
 
-/* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
+/* Gives up the caller's hold. Sequences that wear it, or have tokens that were read with it, keep it: it ends with the
+ * last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 
 typedef struct hybrid_adapter_info {
@@ -1784,6 +1790,65 @@ HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_ad
 HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters,
                                                  const float *scales, size_t n, hybrid_error *error);
 /* ==== end src/api/adapter.h ==== */
+
+/* ==== begin src/api/saved.h ==== */
+/* ---- saved games: sequences as bytes, and back ------------------------------------------------------------------- */
+
+/* What is loaded goes on with the bits with which the saved one would have gone on: in another process, with other
+ * threads, on another instruction set. From and to a GPU it is as near as the GPU is to the CPU.
+ *
+ * Bytes: a head of 32, parts of 16 and what is in them, a checksum of 8: a damaged byte is found wherever it is. All
+ * numbers are little-endian. A token costs 8 bytes and its keys and values: hybrid_seq_save_size tells, and for layers
+ * with attention it is 2 * kv heads * head size values each, of 2 bytes (F16), 34 bytes for 32 values (Q8_0) or 4 bytes
+ * (F32): with SmolLM2-135M 23 KB, 12.2 KB, 46 KB a token. A recurrent state is of one size, however long the text.
+ *
+ * A version of hybrid reads what versions before it have written. */
+
+/* Where bytes go: exactly one of the three. */
+typedef struct hybrid_target {
+    const char *path;      /* a file: it gets its name when it is complete and on the disk. A failure leaves the old one */
+    hybrid_write_fn write; /* gets the bytes in order; what it got before a failure is worth nothing */
+    void *user;            /* of write */
+    void *data;            /* memory of `capacity` bytes */
+    size_t capacity;       /* of data. LIMIT, with the number that is needed, when it is too small */
+} hybrid_target;
+
+/* An adapter that a saved sequence wears, or that its tokens were read with. It is known by its values; the name is for
+ * people. */
+typedef struct hybrid_named_adapter {
+    const char *id; /* zero-terminated, at most 255 bytes; NULL: "" */
+    hybrid_adapter *adapter;
+} hybrid_named_adapter;
+
+/* Zero keeps everything. */
+typedef struct hybrid_save_desc {
+    /* To save: only the tokens, 8 bytes each; loading computes the rest from them, and takes the time of a prompt. A
+     * recurrent state cannot be cut then where its last decode began. */
+    bool recompute;
+    /* To save: the names of adapters, where they have any. To load: those that saved sequences may have worn. */
+    const hybrid_named_adapter *adapters;
+    size_t n_adapters;
+} hybrid_save_desc;
+
+/* Saves a sequence: its tokens, what the cache holds of them, and which adapters it wears. desc may be NULL. What is
+ * queued in a batch is not part of it; a decode that is under way goes on after it, the sequence is saved as it was
+ * before. The context is in use meanwhile. Errors: INVALID; LIMIT (memory too small, a name too long); IO; MEMORY;
+ * DEVICE: the GPU failed, the next decode goes on without. */
+HYBRID_API hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                         const hybrid_target *to, hybrid_error *error);
+/* The bytes that it would write; 0 for a bad id. */
+HYBRID_API uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc);
+
+/* Loads what hybrid_seq_save has saved into a sequence that is empty (hybrid_seq_remove from 0). There are no logits
+ * yet: to go on after its last token, cut that one (hybrid_seq_back says where that is possible), and add it to a
+ * batch again. A reader is closed when the call returns.
+ * Everything is checked before anything is done: a failure has changed nothing. FORMAT: these are no such bytes, or
+ * some are damaged or missing. UNSUPPORTED: a newer version wrote them. INVALID: of another model, of another type of
+ * keys and values (hybrid_context_desc.kv), into a sequence with tokens, while a decode is under way. NOT_FOUND: an
+ * adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above. */
+HYBRID_API hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                         const hybrid_source *from, hybrid_error *error);
+/* ==== end src/api/saved.h ==== */
 
 /* ==== begin src/api/sampler.h ==== */
 /* ---- sampler: from logits to the next token ---------------------------------------------------------------------- */
@@ -3001,7 +3066,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     X(hybrid_kernel_cache) X(hybrid_runtime_desc) X(hybrid_device_info) X(hybrid_mix_model) X(hybrid_string) \
     X(hybrid_gguf_value) X(hybrid_gguf_tensor) X(hybrid_model_desc) X(hybrid_model_info) X(hybrid_context_desc) \
     X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc) \
-    X(hybrid_score_desc) X(hybrid_score_info)
+    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_target) X(hybrid_named_adapter) X(hybrid_save_desc)
 #if defined(HYBRID_NO_TEXT)
     #define HYBRID_STRUCTS_TEXT(X)
 #else
@@ -3063,7 +3128,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d28dcfa4b8d568bb"
+#define HYBRID__SOURCE_ID "959098be4879d9ed"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -3687,6 +3752,7 @@ HYB_INLINE float hyb_load_f32(const void *p)
 }
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
+HYB_INLINE void hyb_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
 /* ==== end src/core/number.c ==== */
 
 /* ==== begin src/core/fma.c ==== */
@@ -5893,6 +5959,53 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
 
 #endif
 /* ==== end src/core/output.c ==== */
+
+/* ==== begin src/core/checksum.c ==== */
+/* core/checksum: whether all bytes of a file of our own are those that were written: each block's hash is the key of the
+ * next one's. It finds damage; it does not keep out those who know the formula. */
+
+enum { HYB_CHECKSUM_BLOCK = 1 << 16 };
+
+/* Zero is a new one. Larger than a stack can be asked for. */
+typedef struct hyb_checksum {
+    unsigned char block[HYB_CHECKSUM_BLOCK];
+    size_t have;
+    uint64_t hash, n_blocks;
+} hyb_checksum;
+
+static void hyb_checksum_fold(hyb_checksum *s, const void *data, size_t n)
+{
+    hyb_hash_key key;
+    key.k0 = s->hash;
+    key.k1 = s->n_blocks++;
+    s->hash = hyb_hash(&key, data, n);
+}
+
+static void hyb_checksum_add(hyb_checksum *s, const void *data, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    while (n) {
+        const size_t part = HYB_MIN(n, sizeof s->block - s->have);
+        if (part == sizeof s->block)
+            hyb_checksum_fold(s, p, part);
+        else {
+            memcpy(s->block + s->have, p, part);
+            if ((s->have += part) == sizeof s->block) {
+                hyb_checksum_fold(s, s->block, s->have);
+                s->have = 0;
+            }
+        }
+        p += part;
+        n -= part;
+    }
+}
+
+static uint64_t hyb_checksum_end(hyb_checksum *s)
+{
+    hyb_checksum_fold(s, s->block, s->have);
+    return s->hash;
+}
+/* ==== end src/core/checksum.c ==== */
 
 /* ==== begin src/core/random.c ==== */
 /* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number
@@ -52144,6 +52257,7 @@ struct hybrid_model {
     hyb_place place;       /* of those that are on a GPU as well */
     bool trainable;        /* the weights are floats in own memory, which a trainer may change */
     hyb_repacked repacked; /* of those that are there once more for decode */
+    volatile uint64_t identity; /* model/identity.c; 0: not known yet */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template *chat; /* NULL: none fits */
@@ -52950,6 +53064,98 @@ HYB_BORDER(hybrid_result, hybrid_adapter_save,
     return r;
 }
 /* ==== end src/model/adapter_file.c ==== */
+
+/* ==== begin src/model/identity.c ==== */
+/* model/identity: by what a saved game knows its model and its adapters again. Sums of hashes, one a key or tensor, so
+ * that the order of a file does not count; a file that was split, or copied to another place, is the same model. */
+
+/* One more thing for a hash that has seen others. */
+static uint64_t hyb_identity_add(uint64_t hash, const void *data, size_t n)
+{
+    hyb_hash_key key;
+    key.k0 = hash;
+    key.k1 = n;
+    return hyb_hash(&key, data, n);
+}
+
+/* Bytes of a tensor: all of a small one; of others a few from beginning to end, since a file of gigabytes is not read
+ * to save a game. Whoever trains a model changes nearly all of its values. */
+static uint64_t hyb_identity_samples(uint64_t hash, const void *data, size_t bytes)
+{
+    enum { SPANS = 8, SPAN = 64, SMALL = 4096 };
+    size_t i;
+    if (bytes <= SMALL) return hyb_identity_add(hash, data, bytes);
+    for (i = 0; i < SPANS; i++)
+        hash = hyb_identity_add(hash, (const char *)data + (bytes - SPAN) / (SPANS - 1) * i, SPAN);
+    return hash;
+}
+
+static uint64_t hyb_identity_tensor(const hybrid_gguf *gguf, const hyb_tensor *t)
+{
+    const hybrid_string name = hyb_weights_source(gguf, t)->name;
+    uint64_t numbers[5], hash = hyb_identity_add(1, name.data, name.size);
+    int i;
+    for (i = 0; i < 4; i++) numbers[i] = (uint64_t)t->ne[i];
+    numbers[4] = (uint64_t)t->type;
+    hash = hyb_identity_add(hash, numbers, sizeof numbers);
+    return hyb_identity_samples(hash, t->data, hyb_weight_bytes(t));
+}
+
+/* Whether a key says something about what the model computes. */
+static bool hyb_identity_counts(hybrid_string key)
+{
+    static const char general[] = "general.", architecture[] = "general.architecture";
+    if (key.size < sizeof general - 1 || memcmp(key.data, general, sizeof general - 1)) return true;
+    return key.size == sizeof architecture - 1 && !memcmp(key.data, architecture, key.size);
+}
+
+static uint64_t hyb_identity_keys(const hybrid_gguf *gguf)
+{
+    const size_t n = hybrid_gguf_key_count(gguf);
+    uint64_t sum = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        hybrid_gguf_value value;
+        const hybrid_string key = hybrid_gguf_key(gguf, i, &value);
+        uint64_t hash = hyb_identity_add(2, key.data, key.size), type = (uint64_t)value.type;
+        if (!hyb_identity_counts(key)) continue;
+        hash = hyb_identity_add(hash, &type, sizeof type);
+        sum += hyb_identity_add(hash, value.data, (size_t)value.size);
+    }
+    return sum;
+}
+
+/* Never 0. Computed once, unless the weights are trained. */
+static uint64_t hyb_model_identity(hybrid_model *m)
+{
+    uint64_t sum = hyb_atomic_load(&m->identity);
+    int32_t i;
+    if (sum) return sum;
+    sum = hyb_identity_keys(m->gguf);
+    for (i = 1; i < m->weights.n_tensors; i++)
+        if (!m->weights.tensors[i].same_as) sum += hyb_identity_tensor(m->gguf, &m->weights.tensors[i]);
+    sum += !sum;
+    if (!m->trainable) hyb_atomic_store(&m->identity, sum);
+    return sum;
+}
+
+/* All values of an adapter, which is small, and what they are for. */
+static uint64_t hyb_adapter_identity(const hybrid_adapter *adapter)
+{
+    uint64_t sum = 0;
+    int32_t i;
+    for (i = 0; i < adapter->n_pairs; i++) {
+        const hyb_adapter_pair *p = &adapter->pairs[i];
+        const hybrid_string name =
+            hyb_weights_source(adapter->model->gguf, &adapter->model->weights.tensors[p->w])->name;
+        uint64_t hash = hyb_identity_add(3, name.data, name.size);
+        hash = hyb_identity_add(hash, &p->scale, sizeof p->scale);
+        hash = hyb_identity_add(hash, adapter->values + p->a_at, sizeof(float) * (size_t)(p->a.ne[0] * p->a.ne[1]));
+        sum += hyb_identity_add(hash, adapter->values + p->b_at, sizeof(float) * (size_t)(p->b.ne[0] * p->b.ne[1]));
+    }
+    return sum;
+}
+/* ==== end src/model/identity.c ==== */
 HYB_COLD_END
 
 /* infer */
@@ -53992,8 +54198,9 @@ static void hyb_seq_share(hyb_state *s, const hyb_seq *from, hyb_seq *to)
  *     sets    [ none | - | a | - | - | a + 0.5 b ]
  *
  * Equal sets have one place, so that runs which wear the same are known by a number. A place is free again when neither
- * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets where a
- * GPU may be lost: what the cache held is then computed again, each position with what it was read with. */
+ * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets because what
+ * the cache holds may be computed again, each position with what it was read with: when a GPU is lost, and when a game
+ * was saved without it. */
 
 typedef struct hyb_worn {
     hyb_adapter_set *sets; /* the first is none; n < 0: free */
@@ -54047,17 +54254,27 @@ static int32_t hyb_worn_place(hyb_worn *w, hybrid_runtime *rt, const hyb_adapter
     return at;
 }
 
-/* Frees the places that neither a sequence nor, where positions count, one of its positions refers to. */
-static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s, bool positions)
+/* Marks the places that a sequence and its positions refer to. */
+static void hyb_worn_mark(hyb_worn *w, const hyb_state *s, int32_t seq)
 {
-    int32_t i, p;
+    int32_t p;
     if (!w->n_sets) return;
+    w->sets[w->seq[seq]].used = true;
+    for (p = 0; p < s->seqs[seq].length; p++) w->sets[s->sets[hyb_seq_place(&s->seqs[seq], p)]].used = true;
+}
+
+static void hyb_worn_unmark(hyb_worn *w)
+{
+    int32_t i;
     for (i = 0; i < w->n_sets; i++) w->sets[i].used = false;
-    for (i = 0; i < s->n_seq; i++) {
-        w->sets[w->seq[i]].used = true;
-        for (p = 0; positions && p < s->seqs[i].length; p++)
-            w->sets[s->sets[hyb_seq_place(&s->seqs[i], p)]].used = true;
-    }
+}
+
+/* Frees the places that neither a sequence nor one of its positions refers to. */
+static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s)
+{
+    int32_t i;
+    hyb_worn_unmark(w);
+    for (i = 0; i < s->n_seq; i++) hyb_worn_mark(w, s, i);
     for (i = 1; i < w->n_sets; i++)
         if (w->sets[i].n > 0 && !w->sets[i].used) hyb_worn_drop(&w->sets[i]);
 }
@@ -55089,7 +55306,7 @@ static hybrid_result hyb_seq_set_adapters(hybrid_context *c, int32_t seq, const 
     if (place < 0) return (hybrid_result)place;
     r = hyb_adapters_room(c, hyb_adapters_rank(set), error);
     if (!r) c->worn.seq[seq] = place;
-    hyb_worn_sweep(&c->worn, &c->state, c->model->place.gpu != NULL);
+    hyb_worn_sweep(&c->worn, &c->state);
     return r;
 }
 
@@ -55112,14 +55329,368 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
 }
 /* ==== end src/infer/adapters.c ==== */
 
+/* ==== begin src/infer/archive.c ==== */
+/* infer/archive: the bytes around a saved game: who they belong to, parts, a checksum. All numbers are little-endian,
+ * and so is every machine that gets this far.
+ *
+ *      0   "hybsaved"
+ *      8   version (u32), kind (u32)
+ *     16   bytes of all, from the first to the checksum's last (u64)
+ *     24   the model's hash (u64, model/identity.c)
+ *     32   parts, one after another: name (4 bytes), zero (u32), bytes of what follows (u64), what follows
+ *    end   checksum of all bytes before it (u64)
+ *
+ * All sizes are known before the first byte goes out, so that it can go anywhere. What comes in is read twice: first to
+ * see that every byte is what was written, then into objects. Whoever knows the formula of the checksum can write what
+ * he likes: parts are a stranger's all the same. */
+
+enum { HYB_ARCHIVE_VERSION = 1, HYB_ARCHIVE_HEAD = 32, HYB_ARCHIVE_PART = 16, HYB_ARCHIVE_SUM = 8, HYB_ARCHIVE_PARTS = 16 };
+typedef enum hyb_archive_kind { HYB_ARCHIVE_SEQ = 1, HYB_ARCHIVE_SESSION = 2 } hyb_archive_kind;
+
+/* ---- small parts, put together in memory ---- */
+
+typedef struct hyb_pack {
+    hybrid_runtime *rt;
+    unsigned char *data;
+    size_t n, capacity;
+    hybrid_result result; /* of the first failure; what comes after it is left out */
+    hybrid_error *error;
+} hyb_pack;
+
+static void hyb_pack_bytes(hyb_pack *p, const void *data, size_t n)
+{
+    size_t need;
+    if (p->result) return;
+    if (!hyb_add_size(p->n, n, &need))
+        p->result = hyb_fail_memory(p->error, n);
+    else
+        p->result = HYB_GROW(p->rt, p->data, p->capacity, p->n, need, p->error);
+    if (p->result || !n) return;
+    memcpy(p->data + p->n, data, n);
+    p->n = need;
+}
+static void hyb_pack_u32(hyb_pack *p, uint32_t v) { hyb_pack_bytes(p, &v, sizeof v); }
+static void hyb_pack_u64(hyb_pack *p, uint64_t v) { hyb_pack_bytes(p, &v, sizeof v); }
+static void hyb_pack_f32(hyb_pack *p, float v) { hyb_pack_bytes(p, &v, sizeof v); }
+/* A text, or bytes: their number before them. */
+static void hyb_pack_text(hyb_pack *p, const char *text, size_t n)
+{
+    hyb_pack_u64(p, n);
+    hyb_pack_bytes(p, text, n);
+}
+
+/* What was put together, taken apart. Beyond the end there are zeros, and `bad` says so. */
+typedef struct hyb_unpack {
+    unsigned char *data; /* own; NULL: there is nothing */
+    size_t n, at;
+    bool bad;
+} hyb_unpack;
+
+static const void *hyb_unpack_bytes(hyb_unpack *u, uint64_t n)
+{
+    u->bad = u->bad || !u->data || n > u->n - u->at;
+    if (u->bad) return NULL;
+    u->at += (size_t)n;
+    return u->data + u->at - n;
+}
+static uint32_t hyb_unpack_u32(hyb_unpack *u)
+{
+    const void *p = hyb_unpack_bytes(u, 4);
+    return p ? hyb_load_u32(p) : 0;
+}
+static uint64_t hyb_unpack_u64(hyb_unpack *u)
+{
+    const void *p = hyb_unpack_bytes(u, 8);
+    return p ? hyb_load_u64(p) : 0;
+}
+static float hyb_unpack_f32(hyb_unpack *u)
+{
+    const void *p = hyb_unpack_bytes(u, 4);
+    return p ? hyb_load_f32(p) : 0;
+}
+static hybrid_string hyb_unpack_text(hyb_unpack *u)
+{
+    const uint64_t n = hyb_unpack_u64(u);
+    hybrid_string s = { NULL, 0 };
+    s.data = (const char *)hyb_unpack_bytes(u, n);
+    s.size = s.data ? (size_t)n : 0;
+    return s;
+}
+/* Whether everything was there, and nothing is left. */
+static bool hyb_unpack_done(const hyb_unpack *u) { return !u->bad && u->at == u->n; }
+
+/* ---- out ---- */
+
+typedef struct hyb_archive_out {
+    hybrid_runtime *rt;
+    const hybrid_target *to; /* NULL: nothing goes anywhere, the bytes are counted */
+    hyb_output file;
+    hyb_checksum *sum;
+    uint64_t written;
+    int why; /* errno of a failure */
+} hyb_archive_out;
+
+/* Bytes of an archive around n_parts parts of n bytes together. */
+static uint64_t hyb_archive_size(int n_parts, uint64_t n)
+{
+    return HYB_ARCHIVE_HEAD + (uint64_t)n_parts * HYB_ARCHIVE_PART + n + HYB_ARCHIVE_SUM;
+}
+
+/* A hybrid_write_fn: the next bytes. */
+static bool hyb_archive_put(void *user, const void *data, size_t n)
+{
+    hyb_archive_out *out = (hyb_archive_out *)user;
+    bool good = true;
+    hyb_checksum_add(out->sum, data, n);
+    errno = 0;
+    if (out->to->write) {
+        good = out->to->write(out->to->user, data, n);
+        hyb_fp_plain();
+    } else if (out->to->path)
+        good = hyb_output_write(&out->file, data, n);
+    else
+        memcpy((char *)out->to->data + out->written, data, n); /* there is room: hyb_archive_begin */
+    if (!good) out->why = errno;
+    out->written += n;
+    return good;
+}
+
+static hybrid_result hyb_archive_write(hyb_archive_out *out, const void *data, size_t n, hybrid_error *error)
+{
+    if (!n || hyb_archive_put(out, data, n)) return HYBRID_OK;
+    if (out->to->path)
+        return hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", out->to->path, strerror(out->why));
+    return hyb_fail(error, HYBRID_ERROR_IO, "nothing was saved: the function that takes the bytes refused them");
+}
+
+static hybrid_result hyb_archive_target(const hybrid_target *to, uint64_t size, hybrid_error *error)
+{
+    const int given = !!to->path + !!to->write + !!to->data;
+    if (given != 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, write and data, not %d of them", given);
+    if (to->path && !*to->path) return hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a file");
+    if (to->data && to->capacity < size)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%llu bytes are needed to save this, and there are %llu",
+                        (unsigned long long)size, (unsigned long long)to->capacity);
+    return HYBRID_OK;
+}
+
+/* The head. After this, hyb_archive_end, whether it fails or not. */
+static hybrid_result hyb_archive_begin(hyb_archive_out *out, hybrid_runtime *rt, const hybrid_target *to,
+                                       hyb_archive_kind kind, uint64_t model, uint64_t size, hybrid_error *error)
+{
+    unsigned char head[HYB_ARCHIVE_HEAD];
+    hybrid_result r;
+    memset(out, 0, sizeof *out);
+    out->rt = rt;
+    out->to = to;
+    if ((r = hyb_archive_target(to, size, error)) != HYBRID_OK) return r;
+    if (!(out->sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out->sum)))
+        return hyb_fail_memory(error, sizeof *out->sum);
+    if (to->path && (r = hyb_output_open(rt, to->path, true, &out->file, error)) != HYBRID_OK) {
+        hyb_free(rt, out->sum);
+        out->sum = NULL; /* nothing is open */
+        return r;
+    }
+    memcpy(head, "hybsaved", 8);
+    hyb_store_u32(head + 8, HYB_ARCHIVE_VERSION);
+    hyb_store_u32(head + 12, (uint32_t)kind);
+    hyb_store_u64(head + 16, size);
+    hyb_store_u64(head + 24, model);
+    return hyb_archive_write(out, head, sizeof head, error);
+}
+
+/* A part of n bytes follows. */
+static hybrid_result hyb_archive_part(hyb_archive_out *out, const char *name, uint64_t n, hybrid_error *error)
+{
+    unsigned char head[HYB_ARCHIVE_PART];
+    memset(head, 0, sizeof head);
+    memcpy(head, name, 4);
+    hyb_store_u64(head + 8, n);
+    return hyb_archive_write(out, head, sizeof head, error);
+}
+
+/* A part that was put together. */
+static hybrid_result hyb_archive_packed(hyb_archive_out *out, const char *name, const hyb_pack *p, hybrid_error *error)
+{
+    const hybrid_result r = hyb_archive_part(out, name, p->n, error);
+    return r ? r : hyb_archive_write(out, p->data, p->n, error);
+}
+
+/* The checksum, and the file's name; or, when r says that it failed, nothing remains. */
+static hybrid_result hyb_archive_end(hyb_archive_out *out, hybrid_result r, hybrid_error *error)
+{
+    uint64_t sum;
+    if (!out->sum) return r;
+    sum = r ? 0 : hyb_checksum_end(out->sum);
+    if (!r) r = hyb_archive_write(out, &sum, sizeof sum, error);
+    if (r && out->to->path) hyb_output_abandon(out->rt, &out->file);
+    if (!r && out->to->path) r = hyb_output_finish(out->rt, &out->file, error);
+    hyb_free(out->rt, out->sum);
+    return r;
+}
+
+/* ---- in ---- */
+
+typedef struct hyb_archive_in {
+    hybrid_runtime *rt;
+    hyb_file file;
+    struct {
+        char name[4];
+        bool asked; /* for it */
+        uint64_t at, size;
+    } parts[HYB_ARCHIVE_PARTS];
+    int n_parts;
+} hyb_archive_in;
+
+static hybrid_result hyb_archive_check_head(const hyb_archive_in *in, const unsigned char *head, hyb_archive_kind kind,
+                                            hybrid_error *error)
+{
+    static const char *const names[] = { "something else", "a sequence", "a session" };
+    const uint32_t version = hyb_load_u32(head + 8), found = hyb_load_u32(head + 12);
+    const uint64_t size = hyb_load_u64(head + 16);
+    if (memcmp(head, "hybsaved", 8))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are no saved game: they do not begin with 'hybsaved'");
+    if (version > HYB_ARCHIVE_VERSION)
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, 8,
+                           "the saved game has version %lu, and this hybrid reads those up to %d: take a newer hybrid",
+                           (unsigned long)version, HYB_ARCHIVE_VERSION);
+    if (size != in->file.size)
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, 16,
+                           "the saved game is %s: it says that it has %llu bytes, and there are %llu",
+                           size > in->file.size ? "truncated" : "damaged", (unsigned long long)size,
+                           (unsigned long long)in->file.size);
+    if (!version || found != (uint32_t)kind)
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, 12, "these bytes are %s that was saved, and not %s",
+                           names[found < HYB_COUNT(names) ? found : 0], names[kind]);
+    return HYBRID_OK;
+}
+
+/* Whether all bytes give the checksum at their end. */
+static hybrid_result hyb_archive_check_sum(hyb_archive_in *in, hybrid_error *error)
+{
+    enum { BLOCK = HYB_CHECKSUM_BLOCK };
+    const uint64_t end = in->file.size - HYB_ARCHIVE_SUM;
+    hyb_checksum *sum = (hyb_checksum *)hyb_calloc(in->rt, 1, sizeof *sum + BLOCK);
+    unsigned char *block = (unsigned char *)(sum + 1);
+    uint64_t at, n, expected = 0;
+    hybrid_result r = HYBRID_OK;
+    if (!sum) return hyb_fail_memory(error, sizeof *sum + BLOCK);
+    for (at = 0; at < end && !r; at += n) {
+        n = HYB_MIN(end - at, (uint64_t)BLOCK);
+        if (in->file.data)
+            hyb_checksum_add(sum, in->file.data + at, (size_t)n);
+        else if ((r = hyb_file_read(&in->file, at, block, (size_t)n, error)) == HYBRID_OK)
+            hyb_checksum_add(sum, block, (size_t)n);
+    }
+    if (!r) r = hyb_file_read(&in->file, end, &expected, sizeof expected, error);
+    if (!r && hyb_checksum_end(sum) != expected)
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                     "the saved game is damaged: its bytes do not give the checksum at their end");
+    hyb_free(in->rt, sum);
+    return r;
+}
+
+static hybrid_result hyb_archive_find_parts(hyb_archive_in *in, hybrid_error *error)
+{
+    const uint64_t end = in->file.size - HYB_ARCHIVE_SUM;
+    unsigned char head[HYB_ARCHIVE_PART];
+    uint64_t at = HYB_ARCHIVE_HEAD, n;
+    hybrid_result r;
+    for (in->n_parts = 0; at < end; in->n_parts++) {
+        if (end - at < sizeof head || in->n_parts == HYB_ARCHIVE_PARTS) break;
+        if ((r = hyb_file_read(&in->file, at, head, sizeof head, error)) != HYBRID_OK) return r;
+        at += sizeof head;
+        n = hyb_load_u64(head + 8);
+        if (n > end - at || hyb_load_u32(head + 4)) break;
+        memcpy(in->parts[in->n_parts].name, head, 4);
+        in->parts[in->n_parts].asked = false;
+        in->parts[in->n_parts].at = at;
+        in->parts[in->n_parts].size = n;
+        at += n;
+    }
+    if (at == end) return HYBRID_OK;
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, at, "the saved game is damaged: its parts do not fill it");
+}
+
+static hybrid_result hyb_archive_check(hyb_archive_in *in, hyb_archive_kind kind, uint64_t model, hybrid_error *error)
+{
+    unsigned char head[HYB_ARCHIVE_HEAD];
+    hybrid_result r;
+    if (in->file.size < HYB_ARCHIVE_HEAD + HYB_ARCHIVE_SUM)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are no saved game: they are too few");
+    if ((r = hyb_file_read(&in->file, 0, head, sizeof head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_archive_check_head(in, head, kind, error)) != HYBRID_OK) return r;
+    if ((r = hyb_archive_check_sum(in, error)) != HYBRID_OK) return r;
+    if (hyb_load_u64(head + 24) != model)
+        return hyb_fail_at(error, HYBRID_ERROR_INVALID, 24,
+                           "the saved game is another model's: its keys and weights are not those of this model");
+    return hyb_archive_find_parts(in, error);
+}
+
+static void hyb_archive_close(hyb_archive_in *in) { hyb_file_close(&in->file); }
+
+/* Opens and checks. On failure nothing is open. */
+static hybrid_result hyb_archive_open(hyb_archive_in *in, hybrid_runtime *rt, const hybrid_source *from,
+                                      hyb_archive_kind kind, uint64_t model, hybrid_error *error)
+{
+    hybrid_result r;
+    memset(in, 0, sizeof *in);
+    in->rt = rt;
+    /* not mapped: a file that somebody makes shorter would kill the program */
+    if ((r = hyb_file_open_as(from, false, &in->file, error)) != HYBRID_OK) return r;
+    if ((r = hyb_archive_check(in, kind, model, error)) != HYBRID_OK) hyb_archive_close(in);
+    return r;
+}
+
+/* The place of a part, or -1. */
+static int hyb_archive_find(hyb_archive_in *in, const char *name)
+{
+    int i;
+    for (i = 0; i < in->n_parts; i++)
+        if (!memcmp(in->parts[i].name, name, 4) && !in->parts[i].asked) {
+            in->parts[i].asked = true;
+            return i;
+        }
+    return -1;
+}
+
+/* A whole part in memory. One that is not there is empty. u->data is freed by the caller. */
+static hybrid_result hyb_archive_take(hyb_archive_in *in, const char *name, hyb_unpack *u, hybrid_error *error)
+{
+    const int i = hyb_archive_find(in, name);
+    hybrid_result r;
+    memset(u, 0, sizeof *u);
+    if (i < 0 || !in->parts[i].size) return HYBRID_OK;
+    if (in->parts[i].size > SIZE_MAX || !(u->data = (unsigned char *)hyb_alloc(in->rt, (size_t)in->parts[i].size)))
+        return hyb_fail_memory(error, in->parts[i].size);
+    u->n = (size_t)in->parts[i].size;
+    if ((r = hyb_file_read(&in->file, in->parts[i].at, u->data, u->n, error)) == HYBRID_OK) return HYBRID_OK;
+    hyb_free(in->rt, u->data);
+    memset(u, 0, sizeof *u);
+    return r;
+}
+
+/* After all parts that this version knows have been asked for. */
+static hybrid_result hyb_archive_all(const hyb_archive_in *in, hybrid_error *error)
+{
+    int i;
+    for (i = 0; i < in->n_parts; i++)
+        if (!in->parts[i].asked)
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, in->parts[i].at,
+                               "the saved game is damaged: it has a part too many");
+    return HYBRID_OK;
+}
+/* ==== end src/infer/archive.c ==== */
+
 /* ==== begin src/infer/saved.c ==== */
 /* infer/saved: the state of a sequence as bytes, and a sequence from such bytes: bit for bit, in any context that keeps
  * the same layers in the same types, whatever its pages, threads, instruction set or device. What a saved game is made
- * of; who it belongs to, the adapters' names and a checksum are for the file around it.
+ * of; who it belongs to, the adapters' names and a checksum are in the archive around it.
  *
- *     head    what it is, of what shape, how long
+ *     head    what it is, of what shape, how long: hyb_saved_head, little-endian, without gaps
  *     ids     int32 (length): the tokens
- *     sets    int32 (length): which adapters each was read with, as places in the table of the context that wrote it
+ *     sets    int32 (length): which adapters each was read with: 0 none, else one of those that the sequence refers to
  *     layers  of each layer: of each page the rows of K, then those of V, (kv heads, positions, row), positions that
  * are not in use left out; then the values of the slot, and of the one before, where there are such
  *
@@ -55128,22 +55699,27 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
  * One walk serves both directions, so that they cannot disagree. Bytes that are read are a stranger's: whatever they
  * are, the context stays usable, and a read that fails has changed nothing. */
 
-enum { HYB_SAVED_VERSION = 1 };
+enum { HYB_SAVED_VERSION = 1, HYB_SAVED_TOKENS = -1 };
 
 typedef struct hyb_saved_head {
     char magic[8]; /* "hybstate" */
     uint32_t version, page;
     uint64_t shape; /* hyb_saved_shape */
-    int32_t type;   /* of keys and values */
+    int32_t type;   /* of keys and values; HYB_SAVED_TOKENS: there are no layers, they are computed again */
     int32_t length, length_before, n_slots;
+    int32_t zero[2];
 } hyb_saved_head;
+typedef char hyb_saved_head_has_no_gaps[sizeof(hyb_saved_head) == 48 ? 1 : -1];
 
 /* Bytes on their way, in one direction: from a sequence to `write`, or from `source` into a sequence. */
 typedef struct hyb_carrier {
     hybrid_write_fn write; /* NULL: the other direction */
     void *user;
-    const hybrid_reader *source;
-    uint64_t at;      /* the next byte of the source */
+    hyb_file *source;
+    uint64_t at, end;     /* the next byte of the source, and where the state ends */
+    bool tokens_only;     /* to write */
+    const int32_t *known; /* to read: for the number of each set of adapters its place in this context's table */
+    int32_t n_known, rank; /* the largest of their ranks */
     char *room;       /* for memory that the host cannot reach */
     size_t room_size; /* a page's K or V, or a slot: whichever is largest */
 } hyb_carrier;
@@ -55168,15 +55744,16 @@ static uint64_t hyb_saved_shape(const hyb_state *s)
     return key.k0;
 }
 
-static void hyb_saved_head_of(const hyb_state *s, const hyb_seq *seq, hyb_saved_head *head)
+static void hyb_saved_head_of(const hyb_state *s, const hyb_seq *seq, bool tokens_only, hyb_saved_head *head)
 {
     memset(head, 0, sizeof *head);
     memcpy(head->magic, "hybstate", 8);
     head->version = HYB_SAVED_VERSION;
     head->page = HYB_PAGE;
     head->shape = hyb_saved_shape(s);
-    head->type = (int32_t)s->type;
+    head->type = tokens_only ? HYB_SAVED_TOKENS : (int32_t)s->type;
     head->length = seq->length;
+    if (tokens_only) return;
     head->length_before = seq->before >= 0 ? seq->length_before : 0;
     head->n_slots = (seq->slot >= 0) + (seq->before >= 0);
 }
@@ -55186,7 +55763,7 @@ static uint64_t hyb_saved_size(const hyb_state *s, const hyb_saved_head *head)
 {
     uint64_t position = 2 * sizeof(int32_t), slot = 0;
     int32_t i;
-    for (i = 0; i < s->n_layer; i++) {
+    for (i = 0; i < s->n_layer && head->type != HYB_SAVED_TOKENS; i++) {
         const hyb_kv_view *v = &s->layers[i].kv;
         position += (uint64_t)v->n_head_kv * (v->row_bytes_k + v->row_bytes_v);
         slot += (uint64_t)hyb_layer_slot(s->hp, i) * sizeof(float);
@@ -55198,17 +55775,16 @@ static uint64_t hyb_saved_size(const hyb_state *s, const hyb_saved_head *head)
 
 static hybrid_result hyb_carry(hyb_carrier *c, void *host, size_t n, hybrid_error *error)
 {
+    hybrid_result r;
     if (c->write) {
         if (c->write(c->user, host, n)) return HYBRID_OK;
         return hyb_fail(error, HYBRID_ERROR_IO,
-                        "the state of a sequence could not be written: the function that takes "
-                        "its bytes refused them");
+                        "the state of a sequence could not be written: the function that takes its bytes refused them, "
+                        "or the disk is full");
     }
-    if (c->source->read_at(c->source->user, c->at, host, n)) {
-        c->at += n;
-        return HYBRID_OK;
-    }
-    return hyb_fail_at(error, HYBRID_ERROR_IO, c->at, "the state of a sequence could not be read: its source failed");
+    r = hyb_file_read(c->source, c->at, host, n, error);
+    c->at += n;
+    return r;
 }
 
 /* n bytes of a stage's memory, room_size of them at most. */
@@ -55292,56 +55868,71 @@ static hybrid_result hyb_carrier_begin(hyb_carrier *c, hybrid_context *context, 
 
 /* ---- from a sequence ---- */
 
+/* Positions of a sequence in the page of position i, from there on. */
+static size_t hyb_saved_in_page(const hyb_seq *seq, int32_t i)
+{
+    return (size_t)HYB_MIN(seq->length - i, (int32_t)HYB_PAGE);
+}
+
+/* The number of a set among those that are marked. */
+static int32_t hyb_saved_number(const hyb_worn *w, int32_t place)
+{
+    int32_t i, number = place > 0;
+    for (i = 1; i < place; i++) number += w->sets[i].used;
+    return number;
+}
+
+/* The sets of a page's positions, by their numbers. */
+static hybrid_result hyb_saved_write_sets(const hybrid_context *context, const hyb_seq *seq, int32_t at, hyb_carrier *c,
+                                          hybrid_error *error)
+{
+    const int32_t *places = context->state.sets + hyb_seq_place(seq, at);
+    const size_t n = hyb_saved_in_page(seq, at);
+    int32_t numbers[HYB_PAGE];
+    size_t i;
+    for (i = 0; i < n; i++)
+        numbers[i] = i && places[i] == places[i - 1] ? numbers[i - 1] : hyb_saved_number(&context->worn, places[i]);
+    return hyb_carry(c, numbers, n * sizeof *numbers, error);
+}
+
 static hybrid_result hyb_saved_write_to(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
                                         hybrid_error *error)
 {
     hyb_state *s = &context->state;
     hyb_saved_head head;
     hybrid_result r;
-    int which;
     int32_t i;
-    hyb_saved_head_of(s, seq, &head);
+    hyb_saved_head_of(s, seq, c->tokens_only, &head);
     r = hyb_carry(c, &head, sizeof head, error);
-    for (which = 0; which < 2; which++)
-        for (i = 0; i < seq->length && !r; i += HYB_PAGE)
-            r = hyb_carry(c, (which ? s->sets : s->ids) + hyb_seq_place(seq, i),
-                          (size_t)HYB_MIN(seq->length - i, (int32_t)HYB_PAGE) * sizeof(int32_t), error);
-    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, seq->length, error);
+    for (i = 0; i < seq->length && !r; i += HYB_PAGE)
+        r = hyb_carry(c, s->ids + hyb_seq_place(seq, i), sizeof(int32_t) * hyb_saved_in_page(seq, i), error);
+    for (i = 0; i < seq->length && !r; i += HYB_PAGE) r = hyb_saved_write_sets(context, seq, i, c, error);
+    return r || c->tokens_only ? r : hyb_carry_layers(c, s, &context->forward, seq, seq->length, error);
 }
 
-/* Whether a call may walk over a sequence now. */
-static hybrid_result hyb_saved_check(const hybrid_context *context, int32_t seq, hybrid_error *error)
-{
-    hybrid_result r = hyb_check_free(context, error);
-    if (!r) r = hyb_check_seq(context, seq, error);
-    return r ? r : hyb_check_idle(context, error);
-}
-
-/* Bytes that hyb_seq_write will write. */
-static uint64_t hyb_seq_write_size(const hybrid_context *context, int32_t seq)
+/* Bytes that hyb_saved_write will write. */
+static uint64_t hyb_saved_write_size(const hybrid_context *context, int32_t seq, bool tokens_only)
 {
     hyb_saved_head head;
-    hyb_saved_head_of(&context->state, &context->state.seqs[seq], &head);
+    hyb_saved_head_of(&context->state, &context->state.seqs[seq], tokens_only, &head);
     return hyb_saved_size(&context->state, &head);
 }
 
-/* The state of a sequence, piece by piece. The numbers of adapters' sets are places in this context's table; a place
- * that nothing refers to any more may since have been given to others (hyb_worn_sweep says what counts), so a saver
- * that names adapters reads the names now. If a GPU fails, that is the result, and the next decode goes on without. */
-static hybrid_result hyb_seq_write(hybrid_context *context, int32_t seq, hybrid_write_fn write, void *user,
-                                   hybrid_error *error)
+/* The state of a sequence, piece by piece; the sets that it refers to, and no others, are marked. A decode may be under
+ * way: until it is done, it writes only what is not part of the sequence yet. If a GPU fails, that is the result, and
+ * the next decode goes on without. */
+static hybrid_result hyb_saved_write(hybrid_context *context, int32_t seq, bool tokens_only, hybrid_write_fn write,
+                                     void *user, hybrid_error *error)
 {
     hyb_carrier c;
-    hybrid_result r = hyb_saved_check(context, seq, error);
-    if (r) return r;
+    hybrid_result r;
     memset(&c, 0, sizeof c);
     c.write = write;
     c.user = user;
-    context->in_use = hyb_process();
+    c.tokens_only = tokens_only;
     if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
         r = hyb_saved_write_to(context, &context->state.seqs[seq], &c, error);
     hyb_free(context->rt, c.room);
-    context->in_use = 0;
     return r;
 }
 
@@ -55359,7 +55950,7 @@ static hybrid_result hyb_saved_check_kind(const hyb_state *s, const hyb_saved_he
     if (head->shape != hyb_saved_shape(s))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the state of a sequence is another model's: its layers keep other sizes than this model's");
-    if (head->type == (int32_t)s->type) return HYBRID_OK;
+    if (head->type == (int32_t)s->type || head->type == HYB_SAVED_TOKENS) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "the state of a sequence has keys and values of another type; this context keeps them as %s: "
                     "create it with the kv that the saved one had",
@@ -55371,8 +55962,8 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
 {
     const bool learned = (context->model->hp.arch->has & HYB_HAS_POS_EMBD) != 0;
     const int32_t n_ctx = context->desc.n_ctx, n = head->length;
-    const int32_t slots = context->state.slots.n ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
-    if (n < 0 || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
+    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
+    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
         (head->n_slots < 2 ? head->length_before != 0 : head->length_before < 1 || head->length_before >= n))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
                         "the state of a sequence is damaged: it says %d tokens, %d slots, the last decode after %d", n,
@@ -55390,44 +55981,60 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
     return HYBRID_OK;
 }
 
-/* Tokens, or numbers of sets, of one page after the other; each is checked. known: of sets, the place of each here. */
+/* Tokens, or numbers of sets, of one page after the other; each is checked. */
 static hybrid_result hyb_saved_read_row(const hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
-                                        const int32_t *known, int32_t n_known, int32_t length, int32_t *table,
-                                        hybrid_error *error)
+                                        int32_t length, bool sets, hybrid_error *error)
 {
+    const int32_t most = sets ? c->n_known : context->model->hp.n_vocab;
     int32_t i, k;
     hybrid_result r;
     for (i = 0; i < length; i += HYB_PAGE) {
-        int32_t *values = table + hyb_seq_place(seq, i);
+        int32_t *values = (sets ? context->state.sets : context->state.ids) + hyb_seq_place(seq, i);
         const int32_t n = HYB_MIN(length - i, (int32_t)HYB_PAGE);
         if ((r = hyb_carry(c, values, (size_t)n * sizeof *values, error)) != HYBRID_OK) return r;
         for (k = 0; k < n; k++) {
             const int32_t value = values[k];
-            if (value < 0 || value >= (table == context->state.ids ? context->model->hp.n_vocab : n_known))
+            if (value < 0 || value >= most)
                 return hyb_fail_at(error, HYBRID_ERROR_FORMAT, c->at,
                                    "the state of a sequence is damaged: position %d has the %s %d", i + k,
-                                   known ? "adapters" : "token", value);
-            if (known) values[k] = known[value];
+                                   sets ? "adapters" : "token", value);
+            if (sets) values[k] = c->known[value];
         }
     }
     return HYBRID_OK;
 }
 
-/* Into pages and slots that the sequence, which was empty, has taken. */
-static hybrid_result hyb_saved_fill(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c, const int32_t *known,
-                                    int32_t n_known, int32_t length, hybrid_error *error)
+/* What the layers keep of tokens that are known, computed from them. */
+static hybrid_result hyb_saved_compute(hybrid_context *context, hyb_seq *seq, int32_t length, hybrid_error *error)
 {
-    hyb_state *s = &context->state;
-    hybrid_result r = hyb_saved_read_row(context, seq, c, NULL, 0, length, s->ids, error);
-    if (!r) r = hyb_saved_read_row(context, seq, c, known, n_known, length, s->sets, error);
-    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, length, error);
+    const hybrid_trace_fn trace = context->forward.trace;
+    hybrid_result r = HYBRID_OK;
+    if (context->n_logits_here < context->n_logits_made && !hyb_logits_fetch(context))
+        return hyb_fail(error, HYBRID_ERROR_DEVICE, "the GPU failed; the next decode goes on without it");
+    if (context->state.slots.n && length) seq->slot = hyb_counted_take(&context->state.slots);
+    seq->length = length;
+    context->forward.trace = NULL;
+    r = hyb_seq_again(context, seq, error);
+    context->forward.trace = trace;
+    return r;
 }
 
-static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, const int32_t *known,
-                                         int32_t n_known, hybrid_error *error)
+/* Into pages and slots that the sequence, which was empty, has taken. */
+static hybrid_result hyb_saved_fill(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, const hyb_saved_head *head,
+                                    hybrid_error *error)
+{
+    const bool compute = head->type == HYB_SAVED_TOKENS;
+    hybrid_result r = hyb_saved_read_row(context, seq, c, head->length, false, error);
+    if (!r) r = hyb_saved_read_row(context, seq, c, head->length, true, error);
+    if (!r && !compute) r = hyb_carry_layers(c, &context->state, &context->forward, seq, head->length, error);
+    if (!r) r = hyb_adapters_room(context, c->rank, error);
+    return r || !compute ? r : hyb_saved_compute(context, seq, head->length, error);
+}
+
+static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, hybrid_error *error)
 {
     hyb_state *s = &context->state;
-    const uint64_t left = c->source->size - c->at;
+    const uint64_t left = c->end - c->at;
     hyb_saved_head head;
     hybrid_result r;
     if (left < sizeof head)
@@ -55435,13 +56042,14 @@ static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, 
     if ((r = hyb_carry(c, &head, sizeof head, error)) != HYBRID_OK) return r;
     if ((r = hyb_saved_check_kind(s, &head, error)) != HYBRID_OK) return r;
     if ((r = hyb_saved_check_sizes(context, &head, error)) != HYBRID_OK) return r;
-    if (left < hyb_saved_size(s, &head))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is truncated: it has %llu of %llu bytes",
-                        (unsigned long long)left, (unsigned long long)hyb_saved_size(s, &head));
+    if (left != hyb_saved_size(s, &head))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
+                        left < hyb_saved_size(s, &head) ? "truncated" : "damaged", (unsigned long long)left,
+                        (unsigned long long)hyb_saved_size(s, &head));
     while (seq->n_pages * HYB_PAGE < head.length) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
     if (head.n_slots > 0) seq->slot = hyb_counted_take(&s->slots);
     if (head.n_slots > 1) seq->before = hyb_counted_take(&s->slots);
-    if ((r = hyb_saved_fill(context, seq, c, known, n_known, head.length, error)) == HYBRID_OK) {
+    if ((r = hyb_saved_fill(context, seq, c, &head, error)) == HYBRID_OK) {
         seq->length = head.length;
         seq->length_before = head.length_before;
         return HYBRID_OK;
@@ -55449,35 +56057,377 @@ static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, 
     hyb_seq_drop_before(s, seq);
     hyb_counted_drop(&s->slots, seq->slot);
     seq->slot = -1;
+    seq->length = 0;
     hyb_seq_trim(s, seq, 0);
     return r;
 }
 
-/* What hyb_seq_write wrote, from byte `at` of a source on, into a sequence that is empty (hyb_seq_cut to 0): two slots
- * are always free for it, and a failure leaves it empty. known: for the number of each set of adapters in the bytes,
- * its place in this context's table; {0}: no position was read with any. What the sequence wears from now on is not
- * said here. */
-static hybrid_result hyb_seq_read(hybrid_context *context, int32_t seq, const hybrid_reader *source, uint64_t at,
-                                  const int32_t *known, int32_t n_known, hybrid_error *error)
+/* What hyb_saved_write wrote, bytes at..end of a source, into a sequence that is empty (hyb_seq_cut to 0): two slots
+ * are always free for it, and a failure leaves it empty. known: for the number of each set of adapters in the bytes its
+ * place in this context's table; {0}: no position was read with any; rank: the largest of their ranks. What the
+ * sequence wears from now on is not said here. No decode is under way. */
+static hybrid_result hyb_saved_read(hybrid_context *context, int32_t seq, hyb_file *source, uint64_t at, uint64_t end,
+                                    const int32_t *known, int32_t n_known, int32_t rank, hybrid_error *error)
 {
     hyb_carrier c;
-    hybrid_result r = hyb_saved_check(context, seq, error);
-    if (r) return r;
-    if (context->state.seqs[seq].length)
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "sequence %d has %d tokens: remove them before a saved state takes their place", seq,
-                        context->state.seqs[seq].length);
+    hybrid_result r;
     memset(&c, 0, sizeof c);
     c.source = source;
-    c.at = HYB_MIN(at, source->size);
-    context->in_use = hyb_process();
+    c.at = at;
+    c.end = end;
+    c.known = known;
+    c.n_known = n_known;
+    c.rank = rank;
     if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
-        r = hyb_saved_read_from(context, &context->state.seqs[seq], &c, known, n_known, error);
+        r = hyb_saved_read_from(context, &context->state.seqs[seq], &c, error);
     hyb_free(context->rt, c.room);
-    context->in_use = 0;
     return r;
 }
 /* ==== end src/infer/saved.c ==== */
+
+/* ==== begin src/infer/seq_saved.c ==== */
+/* infer/seq_saved: a sequence as a saved game: its state, and the adapters that it wears or was read with.
+ *
+ *     "wear"   adapters: how many (u32), and of each its hash (u64), rank (u32) and name (u64 of bytes, the bytes);
+ *              sets of them: how many (u32), and of each how many adapters (u32) and their places (u32) and factors
+ *              (f32); the number of the set that the sequence wears (u32): 0 is none, the first set is 1
+ *     "stat"   infer/saved.c */
+
+enum { HYB_SAVED_MAX_ID = 255 };
+
+static hybrid_result hyb_save_check(const hybrid_context *context, const hybrid_save_desc *desc, hybrid_error *error)
+{
+    size_t i;
+    if (desc->n_adapters && !desc->adapters)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_adapters is %llu, but adapters is NULL",
+                        (unsigned long long)desc->n_adapters);
+    for (i = 0; i < desc->n_adapters; i++) {
+        const hybrid_named_adapter *a = &desc->adapters[i];
+        if (!a->adapter || a->adapter->model != context->model)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "adapter %llu %s", (unsigned long long)i,
+                            a->adapter ? "belongs to another model" : "is NULL");
+        if (a->id && strlen(a->id) > HYB_SAVED_MAX_ID)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "the name of adapter %llu is longer than %d bytes",
+                            (unsigned long long)i, HYB_SAVED_MAX_ID);
+    }
+    return HYBRID_OK;
+}
+
+/* ---- out ---- */
+
+static const char *hyb_save_id(const hybrid_save_desc *desc, const hybrid_adapter *adapter)
+{
+    size_t i;
+    for (i = 0; i < desc->n_adapters; i++)
+        if (desc->adapters[i].adapter == adapter && desc->adapters[i].id) return desc->adapters[i].id;
+    return "";
+}
+
+/* The place of an adapter in a list, to which it is added if it is new. */
+static uint32_t hyb_save_adapter(hyb_pack *list, const hybrid_adapter *adapter)
+{
+    const size_t n = list->n / sizeof adapter;
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!memcmp(list->data + i * sizeof adapter, &adapter, sizeof adapter)) return (uint32_t)i;
+    hyb_pack_bytes(list, &adapter, sizeof adapter);
+    return (uint32_t)n;
+}
+
+/* The marked sets; their adapters come into the list. */
+static void hyb_save_sets(const hyb_worn *w, hyb_pack *list, hyb_pack *out)
+{
+    int32_t i, k;
+    uint32_t n = 0;
+    for (i = 1; i < w->n_sets; i++) n += w->sets[i].used;
+    hyb_pack_u32(out, n);
+    for (i = 1; i < w->n_sets; i++) {
+        const hyb_adapter_set *set = &w->sets[i];
+        if (!set->used) continue;
+        hyb_pack_u32(out, (uint32_t)set->n);
+        for (k = 0; k < set->n; k++) {
+            hyb_pack_u32(out, hyb_save_adapter(list, set->use[k].adapter));
+            hyb_pack_f32(out, set->use[k].scale);
+        }
+    }
+}
+
+static void hyb_save_list(const hyb_pack *list, const hybrid_save_desc *desc, bool hash, hyb_pack *out)
+{
+    const hybrid_adapter *a;
+    const size_t n = list->n / sizeof a;
+    size_t i;
+    hyb_pack_u32(out, (uint32_t)n);
+    for (i = 0; i < n; i++) {
+        const char *id;
+        memcpy(&a, list->data + i * sizeof a, sizeof a);
+        id = hyb_save_id(desc, a);
+        hyb_pack_u64(out, hash ? hyb_adapter_identity(a) : 0);
+        hyb_pack_u32(out, (uint32_t)a->max_rank);
+        hyb_pack_text(out, id, strlen(id));
+    }
+}
+
+/* What a sequence wears and its positions were read with, which is then marked. hash: without it only the size counts.
+ * out->data is freed by the caller. */
+static hybrid_result hyb_save_worn(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, bool hash,
+                                   hyb_pack *out, hybrid_error *error)
+{
+    hyb_worn *w = (hyb_worn *)&context->worn; /* only its marks change */
+    hyb_pack list, sets;
+    memset(&list, 0, sizeof list);
+    list.rt = context->rt;
+    list.error = error;
+    sets = *out = list;
+    hyb_worn_unmark(w);
+    hyb_worn_mark(w, &context->state, seq);
+    hyb_save_sets(w, &list, &sets);
+    hyb_save_list(&list, desc, hash, out);
+    hyb_pack_bytes(out, sets.data, sets.n);
+    hyb_pack_u32(out, (uint32_t)hyb_saved_number(w, w->seq[seq]));
+    if (list.result || sets.result) out->result = list.result ? list.result : sets.result;
+    hyb_free(context->rt, list.data);
+    hyb_free(context->rt, sets.data);
+    return out->result;
+}
+
+/* Bytes of both parts. */
+static uint64_t hyb_save_seq_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                  const hyb_pack *worn)
+{
+    return worn->n + hyb_saved_write_size(context, seq, desc->recompute);
+}
+
+/* Both parts. */
+static hybrid_result hyb_save_seq_parts(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                        const hyb_pack *worn, hyb_archive_out *out, hybrid_error *error)
+{
+    hybrid_result r = hyb_archive_packed(out, "wear", worn, error);
+    if (!r) r = hyb_archive_part(out, "stat", hyb_saved_write_size(context, seq, desc->recompute), error);
+    return r ? r : hyb_saved_write(context, seq, desc->recompute, hyb_archive_put, out, error);
+}
+
+static hybrid_result hyb_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                  const hybrid_target *to, hybrid_error *error)
+{
+    hyb_archive_out out;
+    hyb_pack worn;
+    hybrid_result r = hyb_save_worn(context, seq, desc, true, &worn, error);
+    if (!r) {
+        const uint64_t size = hyb_archive_size(2, hyb_save_seq_size(context, seq, desc, &worn));
+        r = hyb_archive_begin(&out, context->rt, to, HYB_ARCHIVE_SEQ, hyb_model_identity(context->model), size, error);
+        if (!r) r = hyb_save_seq_parts(context, seq, desc, &worn, &out, error);
+        r = hyb_archive_end(&out, r, error);
+    }
+    hyb_free(context->rt, worn.data);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_seq_save,
+           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to,
+            hybrid_error *error),
+           (context, seq, desc, to, error))
+{
+    hybrid_save_desc zero;
+    hybrid_result r;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!context || !to)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_save: %s is NULL", context ? "to" : "context");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK ||
+        (r = hyb_save_check(context, desc, error)) != HYBRID_OK)
+        return r;
+    context->in_use = hyb_process();
+    r = hyb_seq_save(context, seq, desc, to, error);
+    context->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(uint64_t, hybrid_seq_save_size,
+           (const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc), (context, seq, desc))
+{
+    hybrid_save_desc zero;
+    hyb_pack worn;
+    uint64_t size = 0;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!context || hyb_busy(context->in_use) || hyb_check_seq(context, seq, NULL) ||
+        hyb_save_check(context, desc, NULL))
+        return 0;
+    if (!hyb_save_worn(context, seq, desc, false, &worn, NULL))
+        size = hyb_archive_size(2, hyb_save_seq_size(context, seq, desc, &worn));
+    hyb_free(context->rt, worn.data);
+    return size;
+}
+
+/* ---- in ---- */
+
+/* What the part "wear" says, in terms of this context. */
+typedef struct hyb_load_worn {
+    hybrid_adapter **list; /* (n_list) */
+    int32_t *known;        /* (n_known): the place of each set in the context's table; the first is none's */
+    uint32_t n_list, n_known;
+    int32_t rank, worn; /* the largest rank; the place of what the sequence wears */
+} hyb_load_worn;
+
+static hybrid_result hyb_load_damaged(hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: what it says of adapters makes no sense");
+}
+
+/* The adapter with these values; where several have them, the one of that name. */
+static hybrid_result hyb_load_adapter(const hybrid_save_desc *desc, uint64_t hash, uint32_t rank, hybrid_string id,
+                                      hybrid_adapter **found, hybrid_error *error)
+{
+    const bool named = id.size != 0;
+    bool same_name = false;
+    char text[64];
+    size_t i;
+    *found = NULL;
+    for (i = 0; i < desc->n_adapters; i++) {
+        const hybrid_named_adapter *a = &desc->adapters[i];
+        const bool same = named && a->id && strlen(a->id) == id.size && !memcmp(a->id, id.data, id.size);
+        same_name = same_name || same;
+        if ((*found && !same) || hyb_adapter_identity(a->adapter) != hash) continue;
+        *found = a->adapter;
+    }
+    if (*found) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "the saved game needs the adapter '%s' of rank %lu: %s", hyb_printable(id, text),
+                    (unsigned long)rank,
+                    same_name ? "the one of that name has other values than it had when the game was saved"
+                              : "give it in adapters");
+}
+
+static hybrid_result hyb_load_list(const hybrid_context *context, const hybrid_save_desc *desc, hyb_unpack *u,
+                                   hyb_load_worn *w, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    uint32_t i;
+    w->n_list = hyb_unpack_u32(u);
+    if (w->n_list > u->n / 20) return hyb_load_damaged(error); /* bytes of one at least */
+    if (!(w->list = (hybrid_adapter **)hyb_calloc(context->rt, w->n_list, sizeof *w->list)))
+        return hyb_fail_memory(error, w->n_list * sizeof *w->list);
+    for (i = 0; i < w->n_list && !r; i++) {
+        const uint64_t hash = hyb_unpack_u64(u);
+        const uint32_t rank = hyb_unpack_u32(u);
+        const hybrid_string id = hyb_unpack_text(u);
+        r = u->bad ? hyb_load_damaged(error) : hyb_load_adapter(desc, hash, rank, id, &w->list[i], error);
+    }
+    return r;
+}
+
+/* The next set, and its place in the table. */
+static hybrid_result hyb_load_set(hybrid_context *context, hyb_unpack *u, hyb_load_worn *w, int32_t *place,
+                                  hybrid_error *error)
+{
+    hybrid_adapter *adapters[HYBRID_SEQ_MAX_ADAPTERS];
+    float scales[HYBRID_SEQ_MAX_ADAPTERS];
+    hyb_adapter_set set;
+    hybrid_result r;
+    const uint32_t n = hyb_unpack_u32(u);
+    uint32_t i, at;
+    if (u->bad || !n || n > HYBRID_SEQ_MAX_ADAPTERS) return hyb_load_damaged(error);
+    for (i = 0; i < n; i++) {
+        at = hyb_unpack_u32(u);
+        scales[i] = hyb_unpack_f32(u);
+        if (u->bad || at >= w->n_list) return hyb_load_damaged(error);
+        adapters[i] = w->list[at];
+    }
+    if ((r = hyb_adapters_check(context->model, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
+    w->rank = HYB_MAX(w->rank, hyb_adapters_rank(&set));
+    *place = hyb_worn_place(&context->worn, context->rt, &set, error);
+    return *place < 0 ? (hybrid_result)*place : HYBRID_OK;
+}
+
+static hybrid_result hyb_load_sets(hybrid_context *context, hyb_unpack *u, hyb_load_worn *w, hybrid_error *error)
+{
+    const uint32_t n = hyb_unpack_u32(u);
+    hybrid_result r = HYBRID_OK;
+    uint32_t i, worn;
+    if (n > u->n / 12) return hyb_load_damaged(error); /* bytes of one at least */
+    if (!(w->known = (int32_t *)hyb_calloc(context->rt, (size_t)n + 1, sizeof *w->known)))
+        return hyb_fail_memory(error, ((size_t)n + 1) * sizeof *w->known);
+    w->n_known = n + 1;
+    for (i = 1; i < w->n_known && !r; i++) r = hyb_load_set(context, u, w, &w->known[i], error);
+    if (r) return r;
+    worn = hyb_unpack_u32(u);
+    if (!hyb_unpack_done(u) || worn >= w->n_known) return hyb_load_damaged(error);
+    w->worn = w->known[worn];
+    return HYBRID_OK;
+}
+
+/* The two parts of an archive that is open, into a sequence that is empty. On failure it is as it was. */
+static hybrid_result hyb_load_seq_parts(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                        hyb_archive_in *in, hybrid_error *error)
+{
+    const int state = hyb_archive_find(in, "stat");
+    hyb_load_worn w;
+    hyb_unpack u;
+    hybrid_result r = hyb_archive_take(in, "wear", &u, error);
+    memset(&w, 0, sizeof w);
+    if (!r) r = hyb_load_list(context, desc, &u, &w, error);
+    if (!r) r = hyb_load_sets(context, &u, &w, error);
+    if (!r) r = hyb_archive_all(in, error);
+    if (!r && state < 0) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: it has no sequence");
+    if (!r)
+        r = hyb_saved_read(context, seq, &in->file, in->parts[state].at, in->parts[state].at + in->parts[state].size,
+                           w.known, (int32_t)w.n_known, w.rank, error);
+    if (!r) context->worn.seq[seq] = w.worn;
+    hyb_worn_sweep(&context->worn, &context->state);
+    hyb_free(context->rt, w.list);
+    hyb_free(context->rt, w.known);
+    hyb_free(context->rt, u.data);
+    return r;
+}
+
+/* Whether something can be loaded into a sequence now. */
+static hybrid_result hyb_load_check(hybrid_context *context, int32_t seq, hybrid_error *error)
+{
+    hybrid_result r = hyb_check_free(context, error);
+    if (!r) r = hyb_check_seq(context, seq, error);
+    if (!r) r = hyb_check_idle(context, error);
+    if (r) return r;
+    if (context->state.seqs[seq].length)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has %d tokens: remove them before a saved one takes their place", seq,
+                        context->state.seqs[seq].length);
+    if (hyb_entry_of(context, seq))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has tokens in the batch: decode or clear it before a saved one is loaded", seq);
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_seq_load,
+           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from,
+            hybrid_error *error),
+           (context, seq, desc, from, error))
+{
+    hybrid_save_desc zero;
+    hyb_archive_in in;
+    hybrid_result r;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!context || !from) {
+        if (from && from->reader.close) from->reader.close(from->reader.user);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_load: %s is NULL", context ? "from" : "context");
+    }
+    r = hyb_load_check(context, seq, error);
+    if (!r) r = hyb_save_check(context, desc, error);
+    if (r) {
+        if (from->reader.close) from->reader.close(from->reader.user);
+        return r;
+    }
+    context->in_use = hyb_process();
+    r = hyb_archive_open(&in, context->rt, from, HYB_ARCHIVE_SEQ, hyb_model_identity(context->model), error);
+    if (!r) {
+        r = hyb_load_seq_parts(context, seq, desc, &in, error);
+        hyb_archive_close(&in);
+    }
+    context->in_use = 0;
+    return r;
+}
+/* ==== end src/infer/seq_saved.c ==== */
 
 /* ==== begin src/infer/next.c ==== */
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
@@ -64737,49 +65687,15 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
  * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
  * the trainer. Between the two nothing of it is needed in memory. */
 
-enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKPOINT_BLOCK = 1 << 16, HYB_CHECKSUM_VALUES = 4 };
+enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKSUM_VALUES = 4 };
 #define HYB_CHECKPOINT_KEY(name) "hybrid.checkpoint." name
 
-/* ---- checksum: each block's hash is the key of the next one's ---------------------------------------------------- */
-
-typedef struct hyb_checksum {
-    unsigned char block[HYB_CHECKPOINT_BLOCK];
-    size_t have;
-    uint64_t hash, n_blocks;
-} hyb_checksum;
-
-static void hyb_checksum_fold(hyb_checksum *s, const void *data, size_t n)
+/* The checksum as values of a tensor. */
+static void hyb_checkpoint_sum(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
 {
-    hyb_hash_key key;
-    key.k0 = s->hash;
-    key.k1 = s->n_blocks++;
-    s->hash = hyb_hash(&key, data, n);
-}
-
-static void hyb_checksum_add(hyb_checksum *s, const void *data, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)data;
-    while (n) {
-        const size_t part = HYB_MIN(n, sizeof s->block - s->have);
-        if (part == sizeof s->block)
-            hyb_checksum_fold(s, p, part);
-        else {
-            memcpy(s->block + s->have, p, part);
-            if ((s->have += part) == sizeof s->block) {
-                hyb_checksum_fold(s, s->block, s->have);
-                s->have = 0;
-            }
-        }
-        p += part;
-        n -= part;
-    }
-}
-
-static void hyb_checksum_end(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
-{
+    const uint64_t sum = hyb_checksum_end(s);
     int i;
-    hyb_checksum_fold(s, s->block, s->have);
-    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(s->hash >> 16 * i & 0xFFFF);
+    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(sum >> 16 * i & 0xFFFF);
 }
 
 /* ---- the numbers of a descriptor --------------------------------------------------------------------------------- */
@@ -65080,7 +65996,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, hybrid_trainer *t, hyb_
             r = hyb_checkpoint_give_state(e, t, &t->store.params[i], a - 1, error);
     if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
-    hyb_checksum_end(sum, values);
+    hyb_checkpoint_sum(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
     return r ? r : hybrid_gguf_end(e->out, error);
 }
@@ -65196,7 +66112,7 @@ static hybrid_result hyb_checkpoint_verify(hyb_checkpoint_in *in, hybrid_error *
     }
     if (good) {
         if ((r = hyb_file_read(&in->file, t->offset, got, sizeof got, error)) != HYBRID_OK) return r;
-        hyb_checksum_end(in->sum, want);
+        hyb_checkpoint_sum(in->sum, want);
         end = t->offset + t->size;
         n = (size_t)hybrid_gguf_alignment(in->gguf);
         good = !memcmp(want, got, sizeof want) && in->file.size == (end + n - 1) / n * n;

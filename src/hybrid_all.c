@@ -29,6 +29,7 @@ HYB_TEPID_BEGIN
 #include "core/lifetime.c"
 #include "core/file.c"
 #include "core/output.c"
+#include "core/checksum.c"
 #include "core/random.c"
 HYB_TEPID_END
 HYB_COLD_BEGIN
@@ -206,6 +207,7 @@ HYB_COLD_BEGIN
 #include "model/model.c"
 #include "model/adapter_make.c"
 #include "model/adapter_file.c"
+#include "model/identity.c"
 HYB_COLD_END
 
 /* infer */
@@ -216,7 +218,9 @@ HYB_TEPID_BEGIN
 #include "infer/worn.c"
 #include "infer/context.c"
 #include "infer/adapters.c"
+#include "infer/archive.c"
 #include "infer/saved.c"
+#include "infer/seq_saved.c"
 #include "infer/next.c"
 #include "infer/texts.c"
 #include "infer/score.c"

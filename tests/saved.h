@@ -37,22 +37,29 @@ static saved_blob saved_of(hybrid_context *c, int32_t seq)
     saved_blob b;
     hybrid_error e;
     memset(&b, 0, sizeof b);
-    CHECK(!hyb_seq_write(c, seq, saved_put, &b, &e), "%s", e.message);
-    CHECK(b.size == hyb_seq_write_size(c, seq), "%llu bytes, not %llu", (unsigned long long)b.size,
-          (unsigned long long)hyb_seq_write_size(c, seq));
+    CHECK(!hyb_saved_write(c, seq, false, saved_put, &b, &e), "%s", e.message);
+    CHECK(b.size == hyb_saved_write_size(c, seq, false), "%llu bytes, not %llu", (unsigned long long)b.size,
+          (unsigned long long)hyb_saved_write_size(c, seq, false));
     return b;
 }
 
-static hybrid_result saved_read(hybrid_context *c, int32_t seq, saved_blob *b, size_t at, hybrid_error *e)
+static hybrid_result saved_read_known(hybrid_context *c, int32_t seq, saved_blob *b, const int32_t *known, int32_t n,
+                                      hybrid_error *e)
+{
+    hyb_file file;
+    hybrid_result r = hyb_load_check(c, seq, e);
+    if (r) return r;
+    memset(&file, 0, sizeof file);
+    file.reader.read_at = saved_get;
+    file.reader.user = b;
+    file.size = b->size;
+    b->calls = 0;
+    return hyb_saved_read(c, seq, &file, 0, b->size, known, n, 0, e);
+}
+static hybrid_result saved_read(hybrid_context *c, int32_t seq, saved_blob *b, hybrid_error *e)
 {
     static const int32_t none = 0;
-    hybrid_reader source;
-    memset(&source, 0, sizeof source);
-    source.read_at = saved_get;
-    source.user = b;
-    source.size = b->size;
-    b->calls = 0;
-    return hyb_seq_read(c, seq, &source, at, &none, 1, e);
+    return saved_read_known(c, seq, b, &none, 1, e);
 }
 
 static void saved_decode(hybrid_context *c, int32_t seq, int first, int n)
@@ -88,7 +95,7 @@ static void saved_move(hybrid_context *a, hybrid_context *b, int n_vocab)
     CHECK(!hybrid_seq_remove(b, 0, 0, &e), "%s", e.message);
     CHECK(!hybrid_seq_remove(b, 1, 0, &e), "%s", e.message);
     one = saved_of(a, 0);
-    CHECK(!saved_read(b, 1, &one, 0, &e), "%s", e.message);
+    CHECK(!saved_read(b, 1, &one, &e), "%s", e.message);
     CHECK(hybrid_seq_length(b, 1) == 75, "%d", hybrid_seq_length(b, 1));
     two = saved_of(b, 1);
     CHECK(one.size == two.size && !memcmp(one.bytes, two.bytes, one.size), "written again, %llu bytes are others",

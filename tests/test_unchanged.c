@@ -636,7 +636,8 @@ static void read_api(void)
     static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
                                          "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
                                          "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict", "grammar", "score",   "abi",     "stream" };
+                                         "predict", "grammar", "score",   "abi",     "stream",
+                                         "saved" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1686,6 +1687,43 @@ static void refused_curves(world *w)
 }
 
 /* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
+static void refused_saved(world *w)
+{
+    static char data[64];
+    hybrid_target to;
+    hybrid_source from;
+    hybrid_save_desc d;
+    hybrid_named_adapter none = { "x", NULL };
+    hybrid_error e;
+    memset(&to, 0, sizeof to);
+    memset(&from, 0, sizeof from);
+    memset(&d, 0, sizeof d);
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "context is NULL", hybrid_seq_save(NULL, 0, NULL, &to, &e));
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "to is NULL", hybrid_seq_save(w->ctx[1], 0, NULL, NULL, &e));
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "exactly one", hybrid_seq_save(w->ctx[1], 0, NULL, &to, &e));
+    to.path = "";
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "empty", hybrid_seq_save(w->ctx[1], 0, NULL, &to, &e));
+    to.path = "/nowhere/at all/x";
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_IO, "/nowhere", hybrid_seq_save(w->ctx[1], 0, NULL, &to, &e));
+    to.path = NULL;
+    to.data = data;
+    to.capacity = sizeof data;
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_LIMIT, "bytes are needed", hybrid_seq_save(w->ctx[1], 0, NULL, &to, &e));
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "sequence 3", hybrid_seq_save(w->ctx[1], 3, NULL, &to, &e));
+    d.n_adapters = 1;
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "adapters is NULL", hybrid_seq_save(w->ctx[1], 0, &d, &to, &e));
+    d.adapters = &none;
+    REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "adapter 0 is NULL", hybrid_seq_save(w->ctx[1], 0, &d, &to, &e));
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "context is NULL", hybrid_seq_load(NULL, 2, NULL, &from, &e));
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "from is NULL", hybrid_seq_load(w->ctx[1], 2, NULL, NULL, &e));
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "exactly one", hybrid_seq_load(w->ctx[1], 2, NULL, &from, &e));
+    from.data = data;
+    from.size = sizeof data;
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_FORMAT, "no saved game", hybrid_seq_load(w->ctx[1], 2, NULL, &from, &e));
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "tokens: remove", hybrid_seq_load(w->ctx[1], 1, NULL, &from, &e));
+    REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "under way", hybrid_seq_load(w->ctx[SLICED], 2, NULL, &from, &e));
+}
+
 static void refused_beginnings(void)
 {
     world *w = world_make();
@@ -1733,7 +1771,8 @@ static const char *const good_names[] = {
     "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check", "hybrid_score",
     "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
     "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
-    "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut", "hybrid_tokenize_spans"
+    "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut",
+    "hybrid_seq_save", "hybrid_seq_load", "hybrid_tokenize_spans"
 };
 /* clang-format on */
 
@@ -2317,6 +2356,31 @@ static int good_meaning(world *w, const char *name, hybrid_error *e)
     return r;
 }
 
+/* A sequence into memory, and into an empty one of another context, with its cache and without; that is then removed. */
+static int good_saved(world *w, const char *name, hybrid_error *e)
+{
+    static char data[1 << 20];
+    hybrid_target to;
+    hybrid_source from;
+    hybrid_save_desc d;
+    int r = 0, k;
+    memset(&to, 0, sizeof to);
+    memset(&from, 0, sizeof from);
+    memset(&d, 0, sizeof d);
+    to.data = data;
+    to.capacity = sizeof data;
+    from.data = data;
+    for (k = 0; k < 2 && !r; k++) {
+        d.recompute = k == 1;
+        r = hybrid_seq_save(w->ctx[1], 0, &d, &to, e);
+        if (r || strcmp(name, "hybrid_seq_load")) continue;
+        from.size = (size_t)hyb_load_u64(data + 16);
+        r = hybrid_seq_load(w->ctx[0], 2, &d, &from, e);
+        if (!r) r = hybrid_seq_remove(w->ctx[0], 2, 0, e);
+    }
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -2336,6 +2400,8 @@ static int good(world *w, int which, hybrid_error *e)
     }
     if (strstr(good_names[which], "_json"))
         return told(w->base, hybrid_session_say_json(w->base, "How many?", "{\"type\":\"integer\",\"minimum\":7}"), e);
+    if (strstr(good_names[which], "hybrid_seq_save") || strstr(good_names[which], "hybrid_seq_load"))
+        return good_saved(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_abi_check")) return hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 0, e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_score")) return good_meaning(w, good_names[which], e);
@@ -2584,6 +2650,8 @@ static void inside_context(void *user)
     hybrid_context_desc d;
     hybrid_score_desc sd;
     hybrid_score_info score;
+    hybrid_target to;
+    hybrid_source from;
     hybrid_error e;
     int32_t id = 5;
     bool done = true;
@@ -2599,6 +2667,10 @@ static void inside_context(void *user)
     IN_USE("hybrid_warmup", hybrid_warmup(c, NULL, NULL, &e));
     IN_USE("hybrid_score", hybrid_score(c, &sd, &score, &e));
     IN_USE("hybrid_seq_set_adapters", hybrid_seq_set_adapters(c, 0, NULL, NULL, 0, &e));
+    memset(&to, 0, sizeof to);
+    memset(&from, 0, sizeof from);
+    IN_USE("hybrid_seq_save", hybrid_seq_save(c, 0, NULL, &to, &e));
+    IN_USE("hybrid_seq_load", hybrid_seq_load(c, 2, NULL, &from, &e));
     LOGGED(w, "hybrid_batch_clear", hybrid_batch_clear(c));
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
     CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
@@ -2780,6 +2852,7 @@ int main(void)
     refused_trainers(w);
     refused_adapters(w);
     refused_curves(w);
+    refused_saved(w);
     world_end(w);
     refused_beginnings();
     check_marks(was_refused, "refusals");

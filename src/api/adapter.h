@@ -79,7 +79,8 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
  * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
 HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
 
-/* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
+/* Gives up the caller's hold. Sequences that wear it, or have tokens that were read with it, keep it: it ends with the
+ * last of them. */
 HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
 
 typedef struct hybrid_adapter_info {

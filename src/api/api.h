@@ -19,6 +19,7 @@
 #include "model.h"
 #include "context.h"
 #include "adapter.h"
+#include "saved.h"
 #include "sampler.h"
 #include "score.h"
 #ifndef HYBRID_NO_TRAIN

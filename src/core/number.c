@@ -77,4 +77,5 @@ HYB_INLINE float hyb_load_f32(const void *p)
 }
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
+HYB_INLINE void hyb_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
 #endif

@@ -93,7 +93,7 @@ static hybrid_result hyb_seq_set_adapters(hybrid_context *c, int32_t seq, const 
     if (place < 0) return (hybrid_result)place;
     r = hyb_adapters_room(c, hyb_adapters_rank(set), error);
     if (!r) c->worn.seq[seq] = place;
-    hyb_worn_sweep(&c->worn, &c->state, c->model->place.gpu != NULL);
+    hyb_worn_sweep(&c->worn, &c->state);
     return r;
 }
 

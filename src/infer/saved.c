@@ -1,10 +1,10 @@
 /* infer/saved: the state of a sequence as bytes, and a sequence from such bytes: bit for bit, in any context that keeps
  * the same layers in the same types, whatever its pages, threads, instruction set or device. What a saved game is made
- * of; who it belongs to, the adapters' names and a checksum are for the file around it.
+ * of; who it belongs to, the adapters' names and a checksum are in the archive around it.
  *
- *     head    what it is, of what shape, how long
+ *     head    what it is, of what shape, how long: hyb_saved_head, little-endian, without gaps
  *     ids     int32 (length): the tokens
- *     sets    int32 (length): which adapters each was read with, as places in the table of the context that wrote it
+ *     sets    int32 (length): which adapters each was read with: 0 none, else one of those that the sequence refers to
  *     layers  of each layer: of each page the rows of K, then those of V, (kv heads, positions, row), positions that
  * are not in use left out; then the values of the slot, and of the one before, where there are such
  *
@@ -14,24 +14,30 @@
  * are, the context stays usable, and a read that fails has changed nothing. */
 #ifndef HYB_INFER_SAVED_C
 #define HYB_INFER_SAVED_C
-#include "context.c"
+#include "../core/file.c"
+#include "adapters.c"
 
-enum { HYB_SAVED_VERSION = 1 };
+enum { HYB_SAVED_VERSION = 1, HYB_SAVED_TOKENS = -1 };
 
 typedef struct hyb_saved_head {
     char magic[8]; /* "hybstate" */
     uint32_t version, page;
     uint64_t shape; /* hyb_saved_shape */
-    int32_t type;   /* of keys and values */
+    int32_t type;   /* of keys and values; HYB_SAVED_TOKENS: there are no layers, they are computed again */
     int32_t length, length_before, n_slots;
+    int32_t zero[2];
 } hyb_saved_head;
+typedef char hyb_saved_head_has_no_gaps[sizeof(hyb_saved_head) == 48 ? 1 : -1];
 
 /* Bytes on their way, in one direction: from a sequence to `write`, or from `source` into a sequence. */
 typedef struct hyb_carrier {
     hybrid_write_fn write; /* NULL: the other direction */
     void *user;
-    const hybrid_reader *source;
-    uint64_t at;      /* the next byte of the source */
+    hyb_file *source;
+    uint64_t at, end;     /* the next byte of the source, and where the state ends */
+    bool tokens_only;     /* to write */
+    const int32_t *known; /* to read: for the number of each set of adapters its place in this context's table */
+    int32_t n_known, rank; /* the largest of their ranks */
     char *room;       /* for memory that the host cannot reach */
     size_t room_size; /* a page's K or V, or a slot: whichever is largest */
 } hyb_carrier;
@@ -56,15 +62,16 @@ static uint64_t hyb_saved_shape(const hyb_state *s)
     return key.k0;
 }
 
-static void hyb_saved_head_of(const hyb_state *s, const hyb_seq *seq, hyb_saved_head *head)
+static void hyb_saved_head_of(const hyb_state *s, const hyb_seq *seq, bool tokens_only, hyb_saved_head *head)
 {
     memset(head, 0, sizeof *head);
     memcpy(head->magic, "hybstate", 8);
     head->version = HYB_SAVED_VERSION;
     head->page = HYB_PAGE;
     head->shape = hyb_saved_shape(s);
-    head->type = (int32_t)s->type;
+    head->type = tokens_only ? HYB_SAVED_TOKENS : (int32_t)s->type;
     head->length = seq->length;
+    if (tokens_only) return;
     head->length_before = seq->before >= 0 ? seq->length_before : 0;
     head->n_slots = (seq->slot >= 0) + (seq->before >= 0);
 }
@@ -74,7 +81,7 @@ static uint64_t hyb_saved_size(const hyb_state *s, const hyb_saved_head *head)
 {
     uint64_t position = 2 * sizeof(int32_t), slot = 0;
     int32_t i;
-    for (i = 0; i < s->n_layer; i++) {
+    for (i = 0; i < s->n_layer && head->type != HYB_SAVED_TOKENS; i++) {
         const hyb_kv_view *v = &s->layers[i].kv;
         position += (uint64_t)v->n_head_kv * (v->row_bytes_k + v->row_bytes_v);
         slot += (uint64_t)hyb_layer_slot(s->hp, i) * sizeof(float);
@@ -86,17 +93,16 @@ static uint64_t hyb_saved_size(const hyb_state *s, const hyb_saved_head *head)
 
 static hybrid_result hyb_carry(hyb_carrier *c, void *host, size_t n, hybrid_error *error)
 {
+    hybrid_result r;
     if (c->write) {
         if (c->write(c->user, host, n)) return HYBRID_OK;
         return hyb_fail(error, HYBRID_ERROR_IO,
-                        "the state of a sequence could not be written: the function that takes "
-                        "its bytes refused them");
+                        "the state of a sequence could not be written: the function that takes its bytes refused them, "
+                        "or the disk is full");
     }
-    if (c->source->read_at(c->source->user, c->at, host, n)) {
-        c->at += n;
-        return HYBRID_OK;
-    }
-    return hyb_fail_at(error, HYBRID_ERROR_IO, c->at, "the state of a sequence could not be read: its source failed");
+    r = hyb_file_read(c->source, c->at, host, n, error);
+    c->at += n;
+    return r;
 }
 
 /* n bytes of a stage's memory, room_size of them at most. */
@@ -180,56 +186,71 @@ static hybrid_result hyb_carrier_begin(hyb_carrier *c, hybrid_context *context, 
 
 /* ---- from a sequence ---- */
 
+/* Positions of a sequence in the page of position i, from there on. */
+static size_t hyb_saved_in_page(const hyb_seq *seq, int32_t i)
+{
+    return (size_t)HYB_MIN(seq->length - i, (int32_t)HYB_PAGE);
+}
+
+/* The number of a set among those that are marked. */
+static int32_t hyb_saved_number(const hyb_worn *w, int32_t place)
+{
+    int32_t i, number = place > 0;
+    for (i = 1; i < place; i++) number += w->sets[i].used;
+    return number;
+}
+
+/* The sets of a page's positions, by their numbers. */
+static hybrid_result hyb_saved_write_sets(const hybrid_context *context, const hyb_seq *seq, int32_t at, hyb_carrier *c,
+                                          hybrid_error *error)
+{
+    const int32_t *places = context->state.sets + hyb_seq_place(seq, at);
+    const size_t n = hyb_saved_in_page(seq, at);
+    int32_t numbers[HYB_PAGE];
+    size_t i;
+    for (i = 0; i < n; i++)
+        numbers[i] = i && places[i] == places[i - 1] ? numbers[i - 1] : hyb_saved_number(&context->worn, places[i]);
+    return hyb_carry(c, numbers, n * sizeof *numbers, error);
+}
+
 static hybrid_result hyb_saved_write_to(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
                                         hybrid_error *error)
 {
     hyb_state *s = &context->state;
     hyb_saved_head head;
     hybrid_result r;
-    int which;
     int32_t i;
-    hyb_saved_head_of(s, seq, &head);
+    hyb_saved_head_of(s, seq, c->tokens_only, &head);
     r = hyb_carry(c, &head, sizeof head, error);
-    for (which = 0; which < 2; which++)
-        for (i = 0; i < seq->length && !r; i += HYB_PAGE)
-            r = hyb_carry(c, (which ? s->sets : s->ids) + hyb_seq_place(seq, i),
-                          (size_t)HYB_MIN(seq->length - i, (int32_t)HYB_PAGE) * sizeof(int32_t), error);
-    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, seq->length, error);
+    for (i = 0; i < seq->length && !r; i += HYB_PAGE)
+        r = hyb_carry(c, s->ids + hyb_seq_place(seq, i), sizeof(int32_t) * hyb_saved_in_page(seq, i), error);
+    for (i = 0; i < seq->length && !r; i += HYB_PAGE) r = hyb_saved_write_sets(context, seq, i, c, error);
+    return r || c->tokens_only ? r : hyb_carry_layers(c, s, &context->forward, seq, seq->length, error);
 }
 
-/* Whether a call may walk over a sequence now. */
-static hybrid_result hyb_saved_check(const hybrid_context *context, int32_t seq, hybrid_error *error)
-{
-    hybrid_result r = hyb_check_free(context, error);
-    if (!r) r = hyb_check_seq(context, seq, error);
-    return r ? r : hyb_check_idle(context, error);
-}
-
-/* Bytes that hyb_seq_write will write. */
-static uint64_t hyb_seq_write_size(const hybrid_context *context, int32_t seq)
+/* Bytes that hyb_saved_write will write. */
+static uint64_t hyb_saved_write_size(const hybrid_context *context, int32_t seq, bool tokens_only)
 {
     hyb_saved_head head;
-    hyb_saved_head_of(&context->state, &context->state.seqs[seq], &head);
+    hyb_saved_head_of(&context->state, &context->state.seqs[seq], tokens_only, &head);
     return hyb_saved_size(&context->state, &head);
 }
 
-/* The state of a sequence, piece by piece. The numbers of adapters' sets are places in this context's table; a place
- * that nothing refers to any more may since have been given to others (hyb_worn_sweep says what counts), so a saver
- * that names adapters reads the names now. If a GPU fails, that is the result, and the next decode goes on without. */
-static hybrid_result hyb_seq_write(hybrid_context *context, int32_t seq, hybrid_write_fn write, void *user,
-                                   hybrid_error *error)
+/* The state of a sequence, piece by piece; the sets that it refers to, and no others, are marked. A decode may be under
+ * way: until it is done, it writes only what is not part of the sequence yet. If a GPU fails, that is the result, and
+ * the next decode goes on without. */
+static hybrid_result hyb_saved_write(hybrid_context *context, int32_t seq, bool tokens_only, hybrid_write_fn write,
+                                     void *user, hybrid_error *error)
 {
     hyb_carrier c;
-    hybrid_result r = hyb_saved_check(context, seq, error);
-    if (r) return r;
+    hybrid_result r;
     memset(&c, 0, sizeof c);
     c.write = write;
     c.user = user;
-    context->in_use = hyb_process();
+    c.tokens_only = tokens_only;
     if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
         r = hyb_saved_write_to(context, &context->state.seqs[seq], &c, error);
     hyb_free(context->rt, c.room);
-    context->in_use = 0;
     return r;
 }
 
@@ -247,7 +268,7 @@ static hybrid_result hyb_saved_check_kind(const hyb_state *s, const hyb_saved_he
     if (head->shape != hyb_saved_shape(s))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "the state of a sequence is another model's: its layers keep other sizes than this model's");
-    if (head->type == (int32_t)s->type) return HYBRID_OK;
+    if (head->type == (int32_t)s->type || head->type == HYB_SAVED_TOKENS) return HYBRID_OK;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "the state of a sequence has keys and values of another type; this context keeps them as %s: "
                     "create it with the kv that the saved one had",
@@ -259,8 +280,8 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
 {
     const bool learned = (context->model->hp.arch->has & HYB_HAS_POS_EMBD) != 0;
     const int32_t n_ctx = context->desc.n_ctx, n = head->length;
-    const int32_t slots = context->state.slots.n ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
-    if (n < 0 || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
+    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
+    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
         (head->n_slots < 2 ? head->length_before != 0 : head->length_before < 1 || head->length_before >= n))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
                         "the state of a sequence is damaged: it says %d tokens, %d slots, the last decode after %d", n,
@@ -278,44 +299,60 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
     return HYBRID_OK;
 }
 
-/* Tokens, or numbers of sets, of one page after the other; each is checked. known: of sets, the place of each here. */
+/* Tokens, or numbers of sets, of one page after the other; each is checked. */
 static hybrid_result hyb_saved_read_row(const hybrid_context *context, const hyb_seq *seq, hyb_carrier *c,
-                                        const int32_t *known, int32_t n_known, int32_t length, int32_t *table,
-                                        hybrid_error *error)
+                                        int32_t length, bool sets, hybrid_error *error)
 {
+    const int32_t most = sets ? c->n_known : context->model->hp.n_vocab;
     int32_t i, k;
     hybrid_result r;
     for (i = 0; i < length; i += HYB_PAGE) {
-        int32_t *values = table + hyb_seq_place(seq, i);
+        int32_t *values = (sets ? context->state.sets : context->state.ids) + hyb_seq_place(seq, i);
         const int32_t n = HYB_MIN(length - i, (int32_t)HYB_PAGE);
         if ((r = hyb_carry(c, values, (size_t)n * sizeof *values, error)) != HYBRID_OK) return r;
         for (k = 0; k < n; k++) {
             const int32_t value = values[k];
-            if (value < 0 || value >= (table == context->state.ids ? context->model->hp.n_vocab : n_known))
+            if (value < 0 || value >= most)
                 return hyb_fail_at(error, HYBRID_ERROR_FORMAT, c->at,
                                    "the state of a sequence is damaged: position %d has the %s %d", i + k,
-                                   known ? "adapters" : "token", value);
-            if (known) values[k] = known[value];
+                                   sets ? "adapters" : "token", value);
+            if (sets) values[k] = c->known[value];
         }
     }
     return HYBRID_OK;
 }
 
-/* Into pages and slots that the sequence, which was empty, has taken. */
-static hybrid_result hyb_saved_fill(hybrid_context *context, const hyb_seq *seq, hyb_carrier *c, const int32_t *known,
-                                    int32_t n_known, int32_t length, hybrid_error *error)
+/* What the layers keep of tokens that are known, computed from them. */
+static hybrid_result hyb_saved_compute(hybrid_context *context, hyb_seq *seq, int32_t length, hybrid_error *error)
 {
-    hyb_state *s = &context->state;
-    hybrid_result r = hyb_saved_read_row(context, seq, c, NULL, 0, length, s->ids, error);
-    if (!r) r = hyb_saved_read_row(context, seq, c, known, n_known, length, s->sets, error);
-    return r ? r : hyb_carry_layers(c, s, &context->forward, seq, length, error);
+    const hybrid_trace_fn trace = context->forward.trace;
+    hybrid_result r = HYBRID_OK;
+    if (context->n_logits_here < context->n_logits_made && !hyb_logits_fetch(context))
+        return hyb_fail(error, HYBRID_ERROR_DEVICE, "the GPU failed; the next decode goes on without it");
+    if (context->state.slots.n && length) seq->slot = hyb_counted_take(&context->state.slots);
+    seq->length = length;
+    context->forward.trace = NULL;
+    r = hyb_seq_again(context, seq, error);
+    context->forward.trace = trace;
+    return r;
 }
 
-static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, const int32_t *known,
-                                         int32_t n_known, hybrid_error *error)
+/* Into pages and slots that the sequence, which was empty, has taken. */
+static hybrid_result hyb_saved_fill(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, const hyb_saved_head *head,
+                                    hybrid_error *error)
+{
+    const bool compute = head->type == HYB_SAVED_TOKENS;
+    hybrid_result r = hyb_saved_read_row(context, seq, c, head->length, false, error);
+    if (!r) r = hyb_saved_read_row(context, seq, c, head->length, true, error);
+    if (!r && !compute) r = hyb_carry_layers(c, &context->state, &context->forward, seq, head->length, error);
+    if (!r) r = hyb_adapters_room(context, c->rank, error);
+    return r || !compute ? r : hyb_saved_compute(context, seq, head->length, error);
+}
+
+static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, hybrid_error *error)
 {
     hyb_state *s = &context->state;
-    const uint64_t left = c->source->size - c->at;
+    const uint64_t left = c->end - c->at;
     hyb_saved_head head;
     hybrid_result r;
     if (left < sizeof head)
@@ -323,13 +360,14 @@ static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, 
     if ((r = hyb_carry(c, &head, sizeof head, error)) != HYBRID_OK) return r;
     if ((r = hyb_saved_check_kind(s, &head, error)) != HYBRID_OK) return r;
     if ((r = hyb_saved_check_sizes(context, &head, error)) != HYBRID_OK) return r;
-    if (left < hyb_saved_size(s, &head))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is truncated: it has %llu of %llu bytes",
-                        (unsigned long long)left, (unsigned long long)hyb_saved_size(s, &head));
+    if (left != hyb_saved_size(s, &head))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
+                        left < hyb_saved_size(s, &head) ? "truncated" : "damaged", (unsigned long long)left,
+                        (unsigned long long)hyb_saved_size(s, &head));
     while (seq->n_pages * HYB_PAGE < head.length) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
     if (head.n_slots > 0) seq->slot = hyb_counted_take(&s->slots);
     if (head.n_slots > 1) seq->before = hyb_counted_take(&s->slots);
-    if ((r = hyb_saved_fill(context, seq, c, known, n_known, head.length, error)) == HYBRID_OK) {
+    if ((r = hyb_saved_fill(context, seq, c, &head, error)) == HYBRID_OK) {
         seq->length = head.length;
         seq->length_before = head.length_before;
         return HYBRID_OK;
@@ -337,32 +375,30 @@ static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, 
     hyb_seq_drop_before(s, seq);
     hyb_counted_drop(&s->slots, seq->slot);
     seq->slot = -1;
+    seq->length = 0;
     hyb_seq_trim(s, seq, 0);
     return r;
 }
 
-/* What hyb_seq_write wrote, from byte `at` of a source on, into a sequence that is empty (hyb_seq_cut to 0): two slots
- * are always free for it, and a failure leaves it empty. known: for the number of each set of adapters in the bytes,
- * its place in this context's table; {0}: no position was read with any. What the sequence wears from now on is not
- * said here. */
-static hybrid_result hyb_seq_read(hybrid_context *context, int32_t seq, const hybrid_reader *source, uint64_t at,
-                                  const int32_t *known, int32_t n_known, hybrid_error *error)
+/* What hyb_saved_write wrote, bytes at..end of a source, into a sequence that is empty (hyb_seq_cut to 0): two slots
+ * are always free for it, and a failure leaves it empty. known: for the number of each set of adapters in the bytes its
+ * place in this context's table; {0}: no position was read with any; rank: the largest of their ranks. What the
+ * sequence wears from now on is not said here. No decode is under way. */
+static hybrid_result hyb_saved_read(hybrid_context *context, int32_t seq, hyb_file *source, uint64_t at, uint64_t end,
+                                    const int32_t *known, int32_t n_known, int32_t rank, hybrid_error *error)
 {
     hyb_carrier c;
-    hybrid_result r = hyb_saved_check(context, seq, error);
-    if (r) return r;
-    if (context->state.seqs[seq].length)
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "sequence %d has %d tokens: remove them before a saved state takes their place", seq,
-                        context->state.seqs[seq].length);
+    hybrid_result r;
     memset(&c, 0, sizeof c);
     c.source = source;
-    c.at = HYB_MIN(at, source->size);
-    context->in_use = hyb_process();
+    c.at = at;
+    c.end = end;
+    c.known = known;
+    c.n_known = n_known;
+    c.rank = rank;
     if ((r = hyb_carrier_begin(&c, context, error)) == HYBRID_OK)
-        r = hyb_saved_read_from(context, &context->state.seqs[seq], &c, known, n_known, error);
+        r = hyb_saved_read_from(context, &context->state.seqs[seq], &c, error);
     hyb_free(context->rt, c.room);
-    context->in_use = 0;
     return r;
 }
 #endif

@@ -4,8 +4,9 @@
  *     sets    [ none | - | a | - | - | a + 0.5 b ]
  *
  * Equal sets have one place, so that runs which wear the same are known by a number. A place is free again when neither
- * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets where a
- * GPU may be lost: what the cache held is then computed again, each position with what it was read with. */
+ * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets because what
+ * the cache holds may be computed again, each position with what it was read with: when a GPU is lost, and when a game
+ * was saved without it. */
 #ifndef HYB_INFER_WORN_C
 #define HYB_INFER_WORN_C
 #include "../model/model.c"
@@ -63,17 +64,27 @@ static int32_t hyb_worn_place(hyb_worn *w, hybrid_runtime *rt, const hyb_adapter
     return at;
 }
 
-/* Frees the places that neither a sequence nor, where positions count, one of its positions refers to. */
-static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s, bool positions)
+/* Marks the places that a sequence and its positions refer to. */
+static void hyb_worn_mark(hyb_worn *w, const hyb_state *s, int32_t seq)
 {
-    int32_t i, p;
+    int32_t p;
     if (!w->n_sets) return;
+    w->sets[w->seq[seq]].used = true;
+    for (p = 0; p < s->seqs[seq].length; p++) w->sets[s->sets[hyb_seq_place(&s->seqs[seq], p)]].used = true;
+}
+
+static void hyb_worn_unmark(hyb_worn *w)
+{
+    int32_t i;
     for (i = 0; i < w->n_sets; i++) w->sets[i].used = false;
-    for (i = 0; i < s->n_seq; i++) {
-        w->sets[w->seq[i]].used = true;
-        for (p = 0; positions && p < s->seqs[i].length; p++)
-            w->sets[s->sets[hyb_seq_place(&s->seqs[i], p)]].used = true;
-    }
+}
+
+/* Frees the places that neither a sequence nor one of its positions refers to. */
+static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s)
+{
+    int32_t i;
+    hyb_worn_unmark(w);
+    for (i = 0; i < s->n_seq; i++) hyb_worn_mark(w, s, i);
     for (i = 1; i < w->n_sets; i++)
         if (w->sets[i].n > 0 && !w->sets[i].used) hyb_worn_drop(&w->sets[i]);
 }

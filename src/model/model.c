@@ -18,6 +18,7 @@ struct hybrid_model {
     hyb_place place;       /* of those that are on a GPU as well */
     bool trainable;        /* the weights are floats in own memory, which a trainer may change */
     hyb_repacked repacked; /* of those that are there once more for decode */
+    volatile uint64_t identity; /* model/identity.c; 0: not known yet */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template *chat; /* NULL: none fits */

@@ -20,52 +20,18 @@
  * the trainer. Between the two nothing of it is needed in memory. */
 #ifndef HYB_TRAIN_CHECKPOINT_C
 #define HYB_TRAIN_CHECKPOINT_C
-#include "../core/hash.c"
+#include "../core/checksum.c"
 #include "export.c"
 
-enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKPOINT_BLOCK = 1 << 16, HYB_CHECKSUM_VALUES = 4 };
+enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKSUM_VALUES = 4 };
 #define HYB_CHECKPOINT_KEY(name) "hybrid.checkpoint." name
 
-/* ---- checksum: each block's hash is the key of the next one's ---------------------------------------------------- */
-
-typedef struct hyb_checksum {
-    unsigned char block[HYB_CHECKPOINT_BLOCK];
-    size_t have;
-    uint64_t hash, n_blocks;
-} hyb_checksum;
-
-static void hyb_checksum_fold(hyb_checksum *s, const void *data, size_t n)
+/* The checksum as values of a tensor. */
+static void hyb_checkpoint_sum(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
 {
-    hyb_hash_key key;
-    key.k0 = s->hash;
-    key.k1 = s->n_blocks++;
-    s->hash = hyb_hash(&key, data, n);
-}
-
-static void hyb_checksum_add(hyb_checksum *s, const void *data, size_t n)
-{
-    const unsigned char *p = (const unsigned char *)data;
-    while (n) {
-        const size_t part = HYB_MIN(n, sizeof s->block - s->have);
-        if (part == sizeof s->block)
-            hyb_checksum_fold(s, p, part);
-        else {
-            memcpy(s->block + s->have, p, part);
-            if ((s->have += part) == sizeof s->block) {
-                hyb_checksum_fold(s, s->block, s->have);
-                s->have = 0;
-            }
-        }
-        p += part;
-        n -= part;
-    }
-}
-
-static void hyb_checksum_end(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
-{
+    const uint64_t sum = hyb_checksum_end(s);
     int i;
-    hyb_checksum_fold(s, s->block, s->have);
-    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(s->hash >> 16 * i & 0xFFFF);
+    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(sum >> 16 * i & 0xFFFF);
 }
 
 /* ---- the numbers of a descriptor --------------------------------------------------------------------------------- */
@@ -366,7 +332,7 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, hybrid_trainer *t, hyb_
             r = hyb_checkpoint_give_state(e, t, &t->store.params[i], a - 1, error);
     if (!r) r = hyb_checkpoint_give_rider(e, t, error);
     if (r) return r;
-    hyb_checksum_end(sum, values);
+    hyb_checkpoint_sum(sum, values);
     r = hybrid_gguf_write(e->out, values, sizeof values, error);
     return r ? r : hybrid_gguf_end(e->out, error);
 }
@@ -482,7 +448,7 @@ static hybrid_result hyb_checkpoint_verify(hyb_checkpoint_in *in, hybrid_error *
     }
     if (good) {
         if ((r = hyb_file_read(&in->file, t->offset, got, sizeof got, error)) != HYBRID_OK) return r;
-        hyb_checksum_end(in->sum, want);
+        hyb_checkpoint_sum(in->sum, want);
         end = t->offset + t->size;
         n = (size_t)hybrid_gguf_alignment(in->gguf);
         good = !memcmp(want, got, sizeof want) && in->file.size == (end + n - 1) / n * n;
