@@ -2,7 +2,8 @@
  * the sum.
  * With HYBRID_NO_SKIP in the environment (set by .ci/run) a skip counts as a failure. HYBRID_FIRST_FAILURE: the first
  * failure ends the program, and HYBRID_ONLY=word leaves out the parts whose names do not hold it, where a test asks
- * test_wanted: for those who look for one fault. */
+ * test_wanted: for those who look for one fault. HYBRID_SHARE=k/n is of a program that has run whole and runs once more
+ * in a slower way: of the parts about one in n, by their names, another one for each k. */
 #ifndef CHECK_H
 #define CHECK_H
 #include <stdio.h>
@@ -47,8 +48,13 @@ static const char *check_name = "?";
 
 static inline int test_wanted(const char *part)
 {
-    const char *only = getenv("HYBRID_ONLY");
-    return !only || strstr(part, only) != NULL;
+    const char *only = getenv("HYBRID_ONLY"), *share = getenv("HYBRID_SHARE");
+    unsigned k, n, hash = 2166136261u; /* FNV-1a */
+    const char *c;
+    if (only && !strstr(part, only)) return 0;
+    if (!share || sscanf(share, "%u/%u", &k, &n) != 2 || !n) return 1;
+    for (c = part; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
+    return (hash >> 8) % n == k;
 }
 
 static inline int test_end(void)

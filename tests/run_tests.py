@@ -25,6 +25,7 @@ compiled) and, under the sanitizers and where the first comment says [no-simd], 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
 HYBRID_FUZZ_SECONDS   how long each fuzzer runs (default 5)
+HYBRID_SHARE     0/1: tests run whole under the sanitizers, under qemu and in each mode of the emulator, too
 """
 import argparse
 import functools
@@ -59,6 +60,9 @@ EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache"
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]
 STATIC = ["-DHYBRID_STATIC"]
+# Tests run whole as a user would build them, and in the emulator's first mode; of those that say what their parts are
+# (test_wanted) a share runs in the other ways, one that changes with the sources. HYBRID_SHARE=0/1: everything in each.
+SHARES = 3
 lock = threading.Lock()
 
 
@@ -185,6 +189,16 @@ def build_emulator():
     return out.decode("utf-8", "replace") if status else None
 
 
+@functools.lru_cache(None)
+def share():
+    """The part of a test's parts that runs in ways that are slower."""
+    digest = hashlib.sha256()
+    for path in ("hybrid.h", "hybrid_cuda.h"):
+        with open(os.path.join(ROOT, path), "rb") as f:
+            digest.update(f.read())
+    return os.environ.get("HYBRID_SHARE", "%d/%d" % (int(digest.hexdigest(), 16) % SHARES, SHARES))
+
+
 def emulated(environment, mode):
     """The environment of a test on the emulated GPU. Kernels that one run compiled serve the next, in the same mode, of
     the same emulator."""
@@ -210,13 +224,14 @@ def run_test(job, total, environment):
         title = "%s (%s)" % (name, ", ".join(words)) if words else name
         with running_lock(name):
             run_program(title, variant, program, prefix, start, total,
-                        emulated(environment, mode) if mode else environment)
+                        emulated(environment, mode) if mode else environment,
+                        share() if variant != "plain" or mode not in (None, "emu") else "0/1")
         start = time.time()
 
 
-def run_program(title, variant, program, prefix, start, total, environment):
+def run_program(title, variant, program, prefix, start, total, environment, of_parts):
     built = time.time()
-    env = dict(environment)
+    env = dict(environment, HYBRID_SHARE=of_parts)
     if variant != "plain":
         env["HYBRID_SANITIZER"] = {"asan": "address", "tsan": "thread"}[variant]
         env.setdefault("ASAN_OPTIONS", "allocator_may_return_null=1:detect_stack_use_after_return=0")
@@ -361,6 +376,7 @@ def run_all(args, total, seconds):
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
+    say("in slower ways those run of a test's parts that are in the share %s (HYBRID_SHARE=0/1: all)" % share())
     commands = {job[5]: job[2] for job in jobs if job[5]}
     opened.make()
     run_jobs([functools.partial(build_library, kind, commands[kind]) for kind in sorted(commands)]

@@ -549,6 +549,14 @@ static void test_emulated(void)
 }
 #endif
 
+/* Of the kernels those of this run's share. */
+static bool test_wanted_kernel(const char *isa, hybrid_type type)
+{
+    char name[96];
+    snprintf(name, sizeof name, "%s %s", isa, hybrid_type_name(type));
+    return test_wanted(name) != 0;
+}
+
 int main(void)
 {
     static const int ns[] = { 1, 2, 5, 16, 37 };
@@ -574,24 +582,30 @@ int main(void)
         }
         if (emulator && isa == HYB_ISA_GENERIC && best != HYB_ISA_GENERIC) continue;
         TEST(hyb_isa_name(isa));
-        for (t = 0; t < N_TYPES; t++) test_kernel(hyb_isa_name(isa), hyb_int_kernel_for(isa, types[t]), types[t]);
+        for (t = 0; t < N_TYPES; t++)
+            if (test_wanted_kernel(hyb_isa_name(isa), types[t]))
+                test_kernel(hyb_isa_name(isa), hyb_int_kernel_for(isa, types[t]), types[t]);
 #if defined(HYB_AMX)
         if (isa == HYB_ISA_AVX512) { /* above: what the machine takes; here: both sets */
             TEST("avx512 without AMX");
             for (t = 0; t < N_TYPES; t++)
-                test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
+                if (test_wanted_kernel("avx512 without AMX", types[t]))
+                    test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
             TEST("AMX");
             if (!hyb_amx_usable())
                 SKIP_PROCESSOR("this machine has no AMX");
             else
-                for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
+                for (t = 0; t < N_TYPES; t++)
+                    if (test_wanted_kernel("AMX", types[t]))
+                        test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
         }
 #endif
 #if defined(HYB_NEON_DOT)
         if (isa == HYB_ISA_NEON) { /* as above */
             TEST("neon without dot products");
             for (t = 0; t < N_TYPES; t++)
-                test_kernel("neon without dot products", hyb_int_kernel_of(isa, false, types[t]), types[t]);
+                if (test_wanted_kernel("neon without dot products", types[t]))
+                    test_kernel("neon without dot products", hyb_int_kernel_of(isa, false, types[t]), types[t]);
         }
 #endif
 #if defined(HYB_X86)

@@ -4,6 +4,7 @@ import os
 import re
 
 import opened
+import run_tests
 
 from gates import LINKED, gate
 from house import in_declarations, in_header, replace
@@ -20,7 +21,7 @@ IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
 # of ALONE: what gates link with that run something small
 WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]
 UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
-MUSL = ["musl-gcc", "-O1", "-DHYBRID_NO_SIMD"]
+MUSL = ["musl-gcc", "-O0", "-DHYBRID_NO_SIMD"]
 # with its private functions open to tests (opened.py)
 # -O1, and what -O2 adds that could change a bit: products and sums that are fused
 AARCH64 = (["aarch64-linux-gnu-gcc", "-O1", "-fexpensive-optimizations", "-std=c99"] + WARNINGS,
@@ -293,7 +294,8 @@ def arm(box):
         if not box.compiles(name, [cross, "-O1", "-w", source, library, "-o", name, "-static", "-lm"]):
             return
         status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root,
-                              env=dict(os.environ, HYBRID_SANITIZER="emulator", HYBRID_RUNS="3"))
+                              env=dict(os.environ, HYBRID_SANITIZER="emulator", HYBRID_RUNS="3",
+                                       HYBRID_SHARE=run_tests.share()))
         last = out.strip().split("\n")[-1]
         box.expect("%s under qemu" % name, status == 0 and re.match(r"\d+ passed, 0 failed", last), out[-2000:])
     tests = []

@@ -2,7 +2,7 @@
 import os
 import re
 
-from compiling import ALONE, GRAPHED, UNOPTIMIZED, optimized
+from compiling import ALONE, UNOPTIMIZED, optimized
 from gates import gate
 from house import replace
 
@@ -19,14 +19,13 @@ def change_hash(path):
     ("a hash that is not the library's", lambda root: change_hash(os.path.join(root, "tests", "test_replay.c"))),
 ])
 def replay(box):
-    """The sources by gcc at -O3 for this very machine; the header as the gates symbols and standards compile it. Four
-    runs a model and instruction set: make test has made all of them, of the library at -O2."""
+    """The sources by gcc at -O3 for this very machine; the header as other gates compile it. Three runs a model and
+    instruction set: make test has made all of them, of the library by cc at -O2."""
     # what it could not run it need not compile
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         fewer = [] if "avx512f" in f.read() else ["-DHYBRID_NO_AVX512"]
     builds = [("gcc -O3 -march=native", ["gcc", "-O3", "-march=native"] + fewer, None),
               ("cc -O0", UNOPTIMIZED + ["-no-pie"], lambda title: box.object(title, UNOPTIMIZED, ALONE)[0]),
-              ("gcc -O2", ["gcc", "-O2"], lambda title: optimized(box, *GRAPHED)),
               ("clang -O2", ["clang", "-O2"], lambda title: optimized(box, "clang", ["-std=c99"]))]
 
     def one(build):
@@ -39,9 +38,9 @@ def replay(box):
         whole = command + with_it + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"]
         if None in with_it or not box.compiles(title, whole, box.root):
             return None
-        status, out = box.run([program], box.root, 400, env=dict(os.environ, HYBRID_DEVICE="cpu", HYBRID_RUNS="4"))
+        status, out = box.run([program], box.root, 400, env=dict(os.environ, HYBRID_DEVICE="cpu", HYBRID_RUNS="3"))
         ran = re.findall(r"(\d+) runs, one hash", out)
         return box.expect("%s gives the same hashes" % title,
-                          status == 0 and len(ran) >= 3 and all(int(n) >= 7 for n in ran), out)
+                          status == 0 and len(ran) >= 3 and all(int(n) >= 6 for n in ran), out)
 
     box.parallel(one, builds)
