@@ -1714,7 +1714,12 @@ int main(void)
         "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-falcon.gguf", "ggml-vocab-deepseek-coder.gguf",
         "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf"
     };
+    const char *sanitizer = getenv("HYBRID_SANITIZER");
     size_t i;
+    if (sanitizer && !strcmp(sanitizer, "thread")) { /* what has no threads has nothing to show it */
+        test_threads();
+        return test_end();
+    }
     for (i = 0; i < HYB_COUNT(vocabs); i++) {
         TEST("llama.cpp's vocabulary tests");
         test_llamacpp_vocab(vocabs[i]);

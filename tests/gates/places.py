@@ -239,7 +239,7 @@ def runs_as_a_model(run, root):
     env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
     cc = os.environ.get("CC", "cc").split()
     for step in ([sys.executable, "amalgamate.py"],
-                 cc + ["-O1", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-w", "-I.", "tests/test_models.c", "-o",
+                 cc + ["-O0", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-w", "-I.", "tests/test_models.c", "-o",
                        "models", "-lm", "-lpthread"],
                  ["./models"]):
         status, out = run(step, cwd=root, env=env)
