@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 959098be4879d9ed): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ea66b4bc88445072): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,296 +53,298 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      353  base.h                   version, linkage, results, errors, allocator, log
- *      488  runtime.h                what models and sessions share: memory, log, worker threads
- *      559  quant.h                  names, sizes, encode, decode
- *      661  gguf.h                   what is in a model file, and writing one
- *      866  tokenizer.h              text to tokens and back
- *     1049  chat.h                   templates that make a prompt of a conversation
- *     1192  grammar.h                answers with a form
- *     1292  bpe_trainer.h            a vocabulary from raw text
- *     1364  train_data.h             batches out of texts, tokens or conversations
- *     1473  model.h                  load, describe
- *     1556  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1690  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1794  saved.h                  sequences as bytes, and back
- *     1853  sampler.h                from logits to the next token
- *     1929  score.h                  how likely a model finds texts
- *     1990  shape.h                  models from nothing
- *     2023  trainable.h              training somebody else's model
- *     2062  trainer.h                change the weights of a model so that it predicts given texts better
- *     2384  predict.h                a training that is watched, and moved along where it goes anyway
- *     2606  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2684  learn.h                  an adapter is told something, and can be made to forget it
- *     2763  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2909  session.h                a conversation
- *     3042  abi.h                    is the library that runs the one that its caller was made for?
+ *      355  base.h                   version, linkage, results, errors, allocator, log
+ *      490  runtime.h                what models and sessions share: memory, log, worker threads
+ *      561  quant.h                  names, sizes, encode, decode
+ *      663  gguf.h                   what is in a model file, and writing one
+ *      868  tokenizer.h              text to tokens and back
+ *     1051  chat.h                   templates that make a prompt of a conversation
+ *     1194  grammar.h                answers with a form
+ *     1294  bpe_trainer.h            a vocabulary from raw text
+ *     1366  train_data.h             batches out of texts, tokens or conversations
+ *     1475  model.h                  load, describe
+ *     1558  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1692  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1796  sampler.h                from logits to the next token
+ *     1872  score.h                  how likely a model finds texts
+ *     1933  shape.h                  models from nothing
+ *     1966  trainable.h              training somebody else's model
+ *     2005  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2327  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2549  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2627  learn.h                  an adapter is told something, and can be made to forget it
+ *     2706  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2852  session.h                a conversation
+ *     2985  saved.h                  sequences and conversations as bytes, and back
+ *     3071  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3133  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3237  macros.h                 what compilers call things, and the macros that every room uses
- *     3322  base.c                   what every room uses: results, errors, checked sizes
- *     3403  fpenv.c                  the floating-point environment at the border of the library
- *     3632  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3678  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3758  fma.c                    a * b + c with one rounding
- *     3798  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3879  decimal.c                doubles as text, the same in every locale
- *     4011  thread.c                 atomics, threads, and the worker pool
- *     4508  cpu.c                    what this processor and its operating system can do
- *     4631  hash.c                   where a name belongs in a table
- *     4733  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4771  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4859  grow.c                   arrays that grow
- *     4883  stack.c                  how much of the thread's stack a recursion may take
- *     4931  device.c                 which GPU a runtime uses
- *     5047  lifetime.c               creates and ends runtimes
- *     5202  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5443  output.c                 a file that is written
- *     5963  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6010  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6048  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    76769  end.h                    closes what core/begin opened
+ *     3162  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3266  macros.h                 what compilers call things, and the macros that every room uses
+ *     3351  base.c                   what every room uses: results, errors, checked sizes
+ *     3432  fpenv.c                  the floating-point environment at the border of the library
+ *     3661  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3707  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3787  fma.c                    a * b + c with one rounding
+ *     3827  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3908  decimal.c                doubles as text, the same in every locale
+ *     4040  thread.c                 atomics, threads, and the worker pool
+ *     4537  cpu.c                    what this processor and its operating system can do
+ *     4660  hash.c                   where a name belongs in a table
+ *     4762  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4800  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4888  grow.c                   arrays that grow
+ *     4912  stack.c                  how much of the thread's stack a recursion may take
+ *     4960  device.c                 which GPU a runtime uses
+ *     5076  lifetime.c               creates and ends runtimes
+ *     5231  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5472  output.c                 a file that is written
+ *     5992  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6039  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6077  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    77591  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6482  names.c                  names that must differ, found by hash
- *     6579  value.c                  the 13 types of metadata values and their items
- *     6727  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6938  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7275  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7795  write.c                  makes a GGUF file
+ *     6511  names.c                  names that must differ, found by hash
+ *     6608  value.c                  the 13 types of metadata values and their items
+ *     6756  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     6967  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7304  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7824  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8509  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8628  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8963  floats.c                 the types that are plain numbers
- *     9003  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9202  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9438  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9586  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9860  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     9985  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10064  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8538  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8657  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     8992  floats.c                 the types that are plain numbers
+ *     9032  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9231  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9467  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9615  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9889  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10014  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10093  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10289  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11240  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11360  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11634  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12101  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12603  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12807  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12902  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13439  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13732  tokenizer/bpe.c          the merging
- *    14145  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14230  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14646  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14897  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15055  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15297  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16195  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16603  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    16987  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17329  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18170  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19026  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19538  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19578  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19821  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20132  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20178  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20339  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20541  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20677  jinja/test.c             what follows 'is', and the functions that every template has
- *    20879  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21193  jinja/parse.c            tokens to a tree
- *    21901  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22208  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22791  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23083  chat.c                   a conversation as the variables that chat templates expect
- *    23299  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23471  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23889  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24353  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24709  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24955  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25422  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25911  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26288  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26665  grammar/rules.c          the form in which rules are matched
- *    27121  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27625  grammar/match.c          where a text stands in a grammar
- *    28116  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28444  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10318  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11269  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11389  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11663  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12130  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12632  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12836  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12931  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13468  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13761  tokenizer/bpe.c          the merging
+ *    14174  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14259  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14675  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14926  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15084  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15326  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16224  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16632  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17016  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17358  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18199  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19055  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19567  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19607  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19850  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20161  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20207  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20368  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20570  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20706  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20908  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21222  jinja/parse.c            tokens to a tree
+ *    21930  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22237  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22820  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23112  chat.c                   a conversation as the variables that chat templates expect
+ *    23328  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23500  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23918  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24382  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24738  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    24984  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25451  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25940  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26317  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26694  grammar/rules.c          the form in which rules are matched
+ *    27150  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27654  grammar/match.c          where a text stands in a grammar
+ *    28145  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28473  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28941  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30004  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30121  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30237  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30333  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30525  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30554  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30592  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30720  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31466  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31695  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32036  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32074  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32210  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32281  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32385  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32856  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33314  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33697  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33926  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34682  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34882  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35946  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36595  cpu/int/select.c         the table of integer-block kernels
- *    36655  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36731  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41845  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44381  cpu/select.c             the kernels of an instruction set
- *    44434  cpu/pace.c               sections of chunks that are done as long as there is time
- *    44542  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44959  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45259  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45308  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    45969  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46225  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46416  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46479  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    28979  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30042  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30159  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30275  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30371  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30563  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30592  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30630  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30758  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31504  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31733  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32074  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32112  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32248  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32319  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32423  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32894  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33352  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33735  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    33964  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34720  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34920  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    35984  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36633  cpu/int/select.c         the table of integer-block kernels
+ *    36693  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36769  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41883  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44419  cpu/select.c             the kernels of an instruction set
+ *    44472  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    44580  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    44997  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45297  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45346  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46007  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46263  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46454  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46517  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47128  arch.c                   the table of architectures
- *    47254  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47594  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    47967  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48229  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48439  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48651  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49144  back.c                   the steps of a backward pass that several parts take
- *    49339  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49584  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49679  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    49993  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50132  parts/experts.c          a mixture of experts (Shazeer et al
- *    50515  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50624  net.c                    which parts the layers of a model have, and which tensors
- *    50798  unused.c                 tensors of the file that the model is not computed with
- *    50972  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51021  forward.c                one pass of a batch through any model, over the op table
- *    51293  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51892  place.c                  which layers run where
- *    52161  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52247  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    52536  adapter_make.c           adapters from nothing, and what they are
- *    52786  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53068  identity.c               by what a saved game knows its model and its adapters again
+ *    47166  arch.c                   the table of architectures
+ *    47292  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47632  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48005  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48267  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48477  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48689  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49182  back.c                   the steps of a backward pass that several parts take
+ *    49377  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49622  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49717  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50031  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50170  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50553  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50662  net.c                    which parts the layers of a model have, and which tensors
+ *    50836  unused.c                 tensors of the file that the model is not computed with
+ *    51010  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51059  forward.c                one pass of a batch through any model, over the op table
+ *    51331  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51930  place.c                  which layers run where
+ *    52199  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52285  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    52574  adapter_make.c           adapters from nothing, and what they are
+ *    52824  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53106  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    53163  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    53511  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53889  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    54194  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    54293  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    55216  adapters.c               a sequence puts adapters on, and takes them off
- *    55332  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    55686  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    56088  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    56432  next.c                   the next token of a sequence
- *    56535  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    56616  score.c                  how likely a model finds texts after a prompt
- *    56952  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    57529  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    57814  plan.c                   the bytes of a model and a context before they are loaded
- *    57935  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    58135  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    58314  session.c                a conversation: a dialog, and the stream that answers it
+ *    53201  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    53549  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53927  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    54232  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    54331  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    55254  adapters.c               a sequence puts adapters on, and takes them off
+ *    55370  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    55731  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    56161  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    56532  next.c                   the next token of a sequence
+ *    56635  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    56716  score.c                  how likely a model finds texts after a prompt
+ *    57052  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    57629  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    57914  plan.c                   the bytes of a model and a context before they are loaded
+ *    58035  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    58235  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    58414  session.c                a conversation: a dialog, and the stream that answers it
+ *    58991  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    59162  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
  *
  *   src/train: training
- *    58897  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    58936  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    59001  documents.c              the texts of a corpus, one document after the other
- *    59240  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    59434  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    59934  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    60244  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    60558  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    60933  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    61390  shape.c                  models from nothing
- *    61707  schedule.c               the learning rate of a step
- *    61753  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    62269  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    62321  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    62773  format.c                 the number format of a training: to what the operands of its products are roun...
- *    62873  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    62911  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    63446  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    63631  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    63700  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    63737  own.c                    somebody else's model as an objective (api/trainable.h)
- *    63921  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    64714  lesson.c                 examples as tokens, and the batches of a step
- *    65078  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    65308  export.c                 the weights of a trainer as a model file
- *    65556  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    65668  checkpoint.c             everything that a training goes on with, in a file
- *    66528  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    67120  picture.c                the curve of a run as an SVG.
+ *    59719  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    59758  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    59823  documents.c              the texts of a corpus, one document after the other
+ *    60062  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    60256  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    60756  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    61066  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    61380  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    61755  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    62212  shape.c                  models from nothing
+ *    62529  schedule.c               the learning rate of a step
+ *    62575  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    63091  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    63143  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    63595  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    63695  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    63733  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    64268  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    64453  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    64522  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    64559  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    64743  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    65536  lesson.c                 examples as tokens, and the batches of a step
+ *    65900  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    66130  export.c                 the weights of a trainer as a model file
+ *    66378  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    66490  checkpoint.c             everything that a training goes on with, in a file
+ *    67350  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    67942  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    67957  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    68003  panel.c                  values of many ticks side by side, and products with them
- *    68126  gru.c                    a gated recurrent cell (Cho et al
- *    68207  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    68297  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    68357  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    68557  member.c                 the weights of one world model: how large, where, and how they begin
- *    68658  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    68881  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    69013  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    69192  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    69456  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    69630  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    69829  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    69932  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    70221  law.c                    the curve that the loss follows over many windows,
- *    70495  calibration.c            predictions that say how sure they are, held to what then happened
- *    70675  monitor.c                whether a run goes astray, and what should be done about it
- *    70927  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    70987  bandit.c                 which arm is worth it now
- *    71225  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    71369  phases.c                 which phase the next step belongs to, and for how long
- *    71608  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    71962  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    72031  residuals.c              what predictions got wrong
- *    72281  corrector.c              takes away what predicted coefficients get wrong again and again
- *    72440  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    72534  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    72632  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    72814  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    72902  plateau.c                whether a run stands still
- *    72987  horizons.c               how far ahead predictions are good for anything
- *    73076  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    73129  ramp.c                   how many batches a step should add up
- *    73194  tuning.c                 what could be made better while a run goes on
- *    73338  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    73453  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    73834  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    74161  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    74358  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    74697  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    74988  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    75063  moves.c                  how weights are moved, by each of the ways
- *    75269  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    75437  audit.c                  what a move is really worth: a trial
- *    75576  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    75851  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    75903  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    76308  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    68779  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    68825  panel.c                  values of many ticks side by side, and products with them
+ *    68948  gru.c                    a gated recurrent cell (Cho et al
+ *    69029  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    69119  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    69179  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    69379  member.c                 the weights of one world model: how large, where, and how they begin
+ *    69480  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    69703  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    69835  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    70014  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    70278  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    70452  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    70651  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    70754  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    71043  law.c                    the curve that the loss follows over many windows,
+ *    71317  calibration.c            predictions that say how sure they are, held to what then happened
+ *    71497  monitor.c                whether a run goes astray, and what should be done about it
+ *    71749  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    71809  bandit.c                 which arm is worth it now
+ *    72047  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    72191  phases.c                 which phase the next step belongs to, and for how long
+ *    72430  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    72784  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    72853  residuals.c              what predictions got wrong
+ *    73103  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    73262  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    73356  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    73454  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    73636  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    73724  plateau.c                whether a run stands still
+ *    73809  horizons.c               how far ahead predictions are good for anything
+ *    73898  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    73951  ramp.c                   how many batches a step should add up
+ *    74016  tuning.c                 what could be made better while a run goes on
+ *    74160  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    74275  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    74656  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    74983  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    75180  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    75519  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    75810  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    75885  moves.c                  how weights are moved, by each of the ways
+ *    76091  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    76259  audit.c                  what a move is really worth: a trial
+ *    76398  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    76673  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    76725  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    77130  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1791,65 +1793,6 @@ HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_
                                                  const float *scales, size_t n, hybrid_error *error);
 /* ==== end src/api/adapter.h ==== */
 
-/* ==== begin src/api/saved.h ==== */
-/* ---- saved games: sequences as bytes, and back ------------------------------------------------------------------- */
-
-/* What is loaded goes on with the bits with which the saved one would have gone on: in another process, with other
- * threads, on another instruction set. From and to a GPU it is as near as the GPU is to the CPU.
- *
- * Bytes: a head of 32, parts of 16 and what is in them, a checksum of 8: a damaged byte is found wherever it is. All
- * numbers are little-endian. A token costs 8 bytes and its keys and values: hybrid_seq_save_size tells, and for layers
- * with attention it is 2 * kv heads * head size values each, of 2 bytes (F16), 34 bytes for 32 values (Q8_0) or 4 bytes
- * (F32): with SmolLM2-135M 23 KB, 12.2 KB, 46 KB a token. A recurrent state is of one size, however long the text.
- *
- * A version of hybrid reads what versions before it have written. */
-
-/* Where bytes go: exactly one of the three. */
-typedef struct hybrid_target {
-    const char *path;      /* a file: it gets its name when it is complete and on the disk. A failure leaves the old one */
-    hybrid_write_fn write; /* gets the bytes in order; what it got before a failure is worth nothing */
-    void *user;            /* of write */
-    void *data;            /* memory of `capacity` bytes */
-    size_t capacity;       /* of data. LIMIT, with the number that is needed, when it is too small */
-} hybrid_target;
-
-/* An adapter that a saved sequence wears, or that its tokens were read with. It is known by its values; the name is for
- * people. */
-typedef struct hybrid_named_adapter {
-    const char *id; /* zero-terminated, at most 255 bytes; NULL: "" */
-    hybrid_adapter *adapter;
-} hybrid_named_adapter;
-
-/* Zero keeps everything. */
-typedef struct hybrid_save_desc {
-    /* To save: only the tokens, 8 bytes each; loading computes the rest from them, and takes the time of a prompt. A
-     * recurrent state cannot be cut then where its last decode began. */
-    bool recompute;
-    /* To save: the names of adapters, where they have any. To load: those that saved sequences may have worn. */
-    const hybrid_named_adapter *adapters;
-    size_t n_adapters;
-} hybrid_save_desc;
-
-/* Saves a sequence: its tokens, what the cache holds of them, and which adapters it wears. desc may be NULL. What is
- * queued in a batch is not part of it; a decode that is under way goes on after it, the sequence is saved as it was
- * before. The context is in use meanwhile. Errors: INVALID; LIMIT (memory too small, a name too long); IO; MEMORY;
- * DEVICE: the GPU failed, the next decode goes on without. */
-HYBRID_API hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
-                                         const hybrid_target *to, hybrid_error *error);
-/* The bytes that it would write; 0 for a bad id. */
-HYBRID_API uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc);
-
-/* Loads what hybrid_seq_save has saved into a sequence that is empty (hybrid_seq_remove from 0). There are no logits
- * yet: to go on after its last token, cut that one (hybrid_seq_back says where that is possible), and add it to a
- * batch again. A reader is closed when the call returns.
- * Everything is checked before anything is done: a failure has changed nothing. FORMAT: these are no such bytes, or
- * some are damaged or missing. UNSUPPORTED: a newer version wrote them. INVALID: of another model, of another type of
- * keys and values (hybrid_context_desc.kv), into a sequence with tokens, while a decode is under way. NOT_FOUND: an
- * adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above. */
-HYBRID_API hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
-                                         const hybrid_source *from, hybrid_error *error);
-/* ==== end src/api/saved.h ==== */
-
 /* ==== begin src/api/sampler.h ==== */
 /* ---- sampler: from logits to the next token ---------------------------------------------------------------------- */
 
@@ -3039,6 +2982,92 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* ==== end src/api/session.h ==== */
 #endif
 
+/* ==== begin src/api/saved.h ==== */
+/* ---- saved games: sequences and conversations as bytes, and back ------------------------------------------------- */
+
+/* What is loaded goes on with the bits with which the saved one would have gone on: in another process, with other
+ * threads, on another instruction set. From and to a GPU it is as near as the GPU is to the CPU.
+ *
+ * Bytes: a head of 32, parts of 16 and what is in them, a checksum of 8: a damaged byte is found wherever it is. All
+ * numbers are little-endian. A token costs 8 bytes and its keys and values: hybrid_seq_save_size tells, and for layers
+ * with attention it is 2 * kv heads * head size values each, of 2 bytes (F16), 34 bytes for 32 values (Q8_0) or 4 bytes
+ * (F32): with SmolLM2-135M 23 KB, 12.2 KB, 46 KB a token. A recurrent state is of one size, however long the text.
+ *
+ * A version of hybrid reads what versions before it have written. */
+
+/* Where bytes go: exactly one of the three. */
+typedef struct hybrid_target {
+    const char *path; /* a file: it gets its name when it is complete and on the disk. A failure leaves the old one */
+    hybrid_write_fn write; /* gets the bytes in order; what it got before a failure is worth nothing */
+    void *user;            /* of write */
+    void *data;            /* memory of `capacity` bytes */
+    size_t capacity;       /* of data. LIMIT, with the number that is needed, when it is too small */
+} hybrid_target;
+
+/* An adapter that a saved sequence wears, or that its tokens were read with. It is known by its values; the name is for
+ * people. */
+typedef struct hybrid_named_adapter {
+    const char *id; /* zero-terminated, at most 255 bytes; NULL: "" */
+    hybrid_adapter *adapter;
+} hybrid_named_adapter;
+
+/* Zero keeps everything. */
+typedef struct hybrid_save_desc {
+    /* To save: only the tokens, 8 bytes each; loading computes the rest from them, and takes the time of a prompt. A
+     * recurrent state cannot be cut then where its last decode began. */
+    bool recompute;
+    /* To save: the names of adapters, where they have any. To load: those that saved sequences may have worn. */
+    const hybrid_named_adapter *adapters;
+    size_t n_adapters;
+} hybrid_save_desc;
+
+/* Saves a sequence: its tokens, what the cache holds of them, and which adapters it wears. desc may be NULL. What is
+ * queued in a batch is not part of it; a decode that is under way goes on after it, the sequence is saved as it was
+ * before. The context is in use meanwhile. Errors: INVALID; LIMIT (memory too small, a name too long); IO; MEMORY;
+ * DEVICE: the GPU failed, the next decode goes on without. */
+HYBRID_API hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                         const hybrid_target *to, hybrid_error *error);
+/* The bytes that it would write; 0 for a bad id. */
+HYBRID_API uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc);
+
+/* Loads what hybrid_seq_save has saved into a sequence that is empty (hybrid_seq_remove from 0). There are no logits
+ * yet: to go on after its last token, cut that one (hybrid_seq_back says where that is possible), and add it to a
+ * batch again. A reader is closed when the call returns.
+ * Everything is checked before anything is done: a failure has changed nothing. FORMAT: these are no such bytes, or
+ * some are damaged or missing. UNSUPPORTED: a newer version wrote them. INVALID: of another model, of another type of
+ * keys and values (hybrid_context_desc.kv), into a sequence with tokens, while a decode is under way. NOT_FOUND: an
+ * adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above. */
+HYBRID_API hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
+                                         const hybrid_source *from, hybrid_error *error);
+
+#ifndef HYBRID_NO_TEXT
+/* Saves a conversation, at any moment, also in the middle of an answer or of its prompt: beside its sequence the
+ * messages, what was shown of the answer, the samplers with their random numbers, and where an answer that has a form
+ * (hybrid_session_say_json, _set_grammar) stands in it. desc may be NULL. Errors: as hybrid_seq_save. */
+HYBRID_API hybrid_result hybrid_session_save(hybrid_session *session, const hybrid_save_desc *desc,
+                                             const hybrid_target *to, hybrid_error *error);
+/* The bytes that it would write; 0 while a call is under way. */
+HYBRID_API uint64_t hybrid_session_save_size(const hybrid_session *session, const hybrid_save_desc *desc);
+
+/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
+ * own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
+ * are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
+ * or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
+ * again.
+ *
+ *     hybrid_target to = { 0 };
+ *     to.path = "talk.game";
+ *     hybrid_session_save(npc, NULL, &to, &error);
+ *
+ *     hybrid_source from = { 0 };
+ *     from.path = "talk.game";
+ *     if (!hybrid_session_load(npc, NULL, &from, &error)) puts(hybrid_session_next(npc));
+ */
+HYBRID_API hybrid_result hybrid_session_load(hybrid_session *session, const hybrid_save_desc *desc,
+                                             const hybrid_source *from, hybrid_error *error);
+#endif
+/* ==== end src/api/saved.h ==== */
+
 /* ==== begin src/api/abi.h ==== */
 /* ---- abi: is the library that runs the one that its caller was made for? ----------------------------------------- */
 
@@ -3128,7 +3157,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "959098be4879d9ed"
+#define HYBRID__SOURCE_ID "ea66b4bc88445072"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5961,8 +5990,8 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
 /* ==== end src/core/output.c ==== */
 
 /* ==== begin src/core/checksum.c ==== */
-/* core/checksum: whether all bytes of a file of our own are those that were written: each block's hash is the key of the
- * next one's. It finds damage; it does not keep out those who know the formula. */
+/* core/checksum: whether all bytes of a file of our own are those that were written: each block's hash is the key of
+ * the next one's. It finds damage; it does not keep out those who know the formula. */
 
 enum { HYB_CHECKSUM_BLOCK = 1 << 16 };
 
@@ -28447,6 +28476,9 @@ HYB_TEPID_BEGIN
 struct hybrid_grammar {
     hybrid_runtime *rt;
     hyb_rules rules;
+    char *text; /* that it was read from, for saved games */
+    size_t size;
+    bool schema;
 };
 
 enum { HYB_MASKS = 16 };
@@ -28508,8 +28540,13 @@ static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, siz
 
 static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_desc *d, hybrid_error *error)
 {
-    if (d->schema) return hyb_grammar_schema(g, d->schema, d->schema_size ? d->schema_size : strlen(d->schema), error);
-    return hyb_grammar_gbnf(g, d->gbnf, d->gbnf_size ? d->gbnf_size : strlen(d->gbnf), error);
+    const char *text = d->schema ? d->schema : d->gbnf;
+    const size_t size = d->schema ? d->schema_size : d->gbnf_size;
+    g->schema = d->schema != NULL;
+    g->size = size ? size : strlen(text);
+    if (!(g->text = (char *)hyb_alloc(g->rt, g->size))) return hyb_fail_memory(error, g->size);
+    if (g->size) memcpy(g->text, text, g->size);
+    return g->schema ? hyb_grammar_schema(g, text, g->size, error) : hyb_grammar_gbnf(g, text, g->size, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_grammar_create,
@@ -28545,6 +28582,7 @@ HYB_BORDER_VOID(hybrid_grammar_destroy, (hybrid_grammar * grammar), (grammar))
     if (!grammar) return;
     rt = grammar->rt;
     if (grammar->rules.rt) hyb_rules_free(&grammar->rules);
+    hyb_free(rt, grammar->text);
     hyb_free(rt, grammar);
     hyb_runtime_release(rt);
 }
@@ -55344,7 +55382,13 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
  * see that every byte is what was written, then into objects. Whoever knows the formula of the checksum can write what
  * he likes: parts are a stranger's all the same. */
 
-enum { HYB_ARCHIVE_VERSION = 1, HYB_ARCHIVE_HEAD = 32, HYB_ARCHIVE_PART = 16, HYB_ARCHIVE_SUM = 8, HYB_ARCHIVE_PARTS = 16 };
+enum {
+    HYB_ARCHIVE_VERSION = 1,
+    HYB_ARCHIVE_HEAD = 32,
+    HYB_ARCHIVE_PART = 16,
+    HYB_ARCHIVE_SUM = 8,
+    HYB_ARCHIVE_PARTS = 16
+};
 typedef enum hyb_archive_kind { HYB_ARCHIVE_SEQ = 1, HYB_ARCHIVE_SESSION = 2 } hyb_archive_kind;
 
 /* ---- small parts, put together in memory ---- */
@@ -55572,10 +55616,11 @@ static hybrid_result hyb_archive_check_sum(hyb_archive_in *in, hybrid_error *err
     enum { BLOCK = HYB_CHECKSUM_BLOCK };
     const uint64_t end = in->file.size - HYB_ARCHIVE_SUM;
     hyb_checksum *sum = (hyb_checksum *)hyb_calloc(in->rt, 1, sizeof *sum + BLOCK);
-    unsigned char *block = (unsigned char *)(sum + 1);
+    unsigned char *block;
     uint64_t at, n, expected = 0;
     hybrid_result r = HYBRID_OK;
     if (!sum) return hyb_fail_memory(error, sizeof *sum + BLOCK);
+    block = (unsigned char *)(sum + 1);
     for (at = 0; at < end && !r; at += n) {
         n = HYB_MIN(end - at, (uint64_t)BLOCK);
         if (in->file.data)
@@ -55716,12 +55761,12 @@ typedef struct hyb_carrier {
     hybrid_write_fn write; /* NULL: the other direction */
     void *user;
     hyb_file *source;
-    uint64_t at, end;     /* the next byte of the source, and where the state ends */
-    bool tokens_only;     /* to write */
-    const int32_t *known; /* to read: for the number of each set of adapters its place in this context's table */
+    uint64_t at, end;      /* the next byte of the source, and where the state ends */
+    bool tokens_only;      /* to write */
+    const int32_t *known;  /* to read: for the number of each set of adapters its place in this context's table */
     int32_t n_known, rank; /* the largest of their ranks */
-    char *room;       /* for memory that the host cannot reach */
-    size_t room_size; /* a page's K or V, or a slot: whichever is largest */
+    char *room;            /* for memory that the host cannot reach */
+    size_t room_size;      /* a page's K or V, or a slot: whichever is largest */
 } hyb_carrier;
 
 /* What two contexts must agree on. */
@@ -55957,13 +56002,16 @@ static hybrid_result hyb_saved_check_kind(const hyb_state *s, const hyb_saved_he
                     hybrid_type_name(s->type));
 }
 
-static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const hyb_saved_head *head,
+/* n_free: pages that it can have. */
+static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const hyb_saved_head *head, int32_t n_free,
                                            hybrid_error *error)
 {
     const bool learned = (context->model->hp.arch->has & HYB_HAS_POS_EMBD) != 0;
     const int32_t n_ctx = context->desc.n_ctx, n = head->length;
-    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
-    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
+    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0,
+                  pages = (n + HYB_PAGE - 1) / HYB_PAGE;
+    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots ||
+        head->length_before < 0 ||
         (head->n_slots < 2 ? head->length_before != 0 : head->length_before < 1 || head->length_before >= n))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
                         "the state of a sequence is damaged: it says %d tokens, %d slots, the last decode after %d", n,
@@ -55973,12 +56021,46 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
                         "the state of a sequence has %d tokens, and the context has room for %d: create it with a "
                         "larger n_ctx",
                         n, n > n_ctx ? n_ctx : context->model->hp.n_ctx_train);
-    if (pages > context->state.pages.n_free)
+    if (pages > n_free)
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "the state of a sequence needs %d pages of %d positions, but only %d are free: remove "
                         "sequences, or create a context with a larger n_ctx",
-                        pages, HYB_PAGE, context->state.pages.n_free);
+                        pages, HYB_PAGE, n_free);
     return HYBRID_OK;
+}
+
+/* Reads the head of a state, whose bytes end at c->end, and checks it. */
+static hybrid_result hyb_saved_read_head(hybrid_context *context, hyb_carrier *c, int32_t n_free, hyb_saved_head *head,
+                                         hybrid_error *error)
+{
+    const hyb_state *s = &context->state;
+    const uint64_t left = c->end - c->at;
+    hybrid_result r;
+    if (left < sizeof *head)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence: they are too few");
+    if ((r = hyb_carry(c, head, sizeof *head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_kind(s, head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_sizes(context, head, n_free, error)) != HYBRID_OK) return r;
+    if (left == hyb_saved_size(s, head)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
+                    left < hyb_saved_size(s, head) ? "truncated" : "damaged", (unsigned long long)left,
+                    (unsigned long long)hyb_saved_size(s, head));
+}
+
+/* Whether a state can take the place of what a sequence holds now. */
+static hybrid_result hyb_saved_look(hybrid_context *context, int32_t seq, hyb_file *source, uint64_t at, uint64_t end,
+                                    hybrid_error *error)
+{
+    const hyb_seq *old = &context->state.seqs[seq];
+    int32_t n_free = context->state.pages.n_free, i;
+    hyb_saved_head head;
+    hyb_carrier c;
+    memset(&c, 0, sizeof c);
+    c.source = source;
+    c.at = at;
+    c.end = end;
+    for (i = 0; i < old->n_pages; i++) n_free += context->state.pages.refs[old->pages[i]] == 1;
+    return hyb_saved_read_head(context, &c, n_free, &head, error);
 }
 
 /* Tokens, or numbers of sets, of one page after the other; each is checked. */
@@ -56034,18 +56116,9 @@ static hybrid_result hyb_saved_fill(hybrid_context *context, hyb_seq *seq, hyb_c
 static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, hybrid_error *error)
 {
     hyb_state *s = &context->state;
-    const uint64_t left = c->end - c->at;
     hyb_saved_head head;
-    hybrid_result r;
-    if (left < sizeof head)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence: they are too few");
-    if ((r = hyb_carry(c, &head, sizeof head, error)) != HYBRID_OK) return r;
-    if ((r = hyb_saved_check_kind(s, &head, error)) != HYBRID_OK) return r;
-    if ((r = hyb_saved_check_sizes(context, &head, error)) != HYBRID_OK) return r;
-    if (left != hyb_saved_size(s, &head))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
-                        left < hyb_saved_size(s, &head) ? "truncated" : "damaged", (unsigned long long)left,
-                        (unsigned long long)hyb_saved_size(s, &head));
+    hybrid_result r = hyb_saved_read_head(context, c, s->pages.n_free, &head, error);
+    if (r) return r;
     while (seq->n_pages * HYB_PAGE < head.length) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
     if (head.n_slots > 0) seq->slot = hyb_counted_take(&s->slots);
     if (head.n_slots > 1) seq->before = hyb_counted_take(&s->slots);
@@ -56224,7 +56297,7 @@ static hybrid_result hyb_seq_save(hybrid_context *context, int32_t seq, const hy
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_save,
-           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to,
+           (hybrid_context * context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to,
             hybrid_error *error),
            (context, seq, desc, to, error))
 {
@@ -56243,8 +56316,8 @@ HYB_BORDER(hybrid_result, hybrid_seq_save,
     return r;
 }
 
-HYB_BORDER(uint64_t, hybrid_seq_save_size,
-           (const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc), (context, seq, desc))
+HYB_BORDER(uint64_t, hybrid_seq_save_size, (const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc),
+           (context, seq, desc))
 {
     hybrid_save_desc zero;
     hyb_pack worn;
@@ -56292,9 +56365,8 @@ static hybrid_result hyb_load_adapter(const hybrid_save_desc *desc, uint64_t has
         *found = a->adapter;
     }
     if (*found) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
-                    "the saved game needs the adapter '%s' of rank %lu: %s", hyb_printable(id, text),
-                    (unsigned long)rank,
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the saved game needs the adapter '%s' of rank %lu: %s",
+                    hyb_printable(id, text), (unsigned long)rank,
                     same_name ? "the one of that name has other values than it had when the game was saved"
                               : "give it in adapters");
 }
@@ -56357,27 +56429,55 @@ static hybrid_result hyb_load_sets(hybrid_context *context, hyb_unpack *u, hyb_l
     return HYBRID_OK;
 }
 
+static void hyb_load_worn_free(hybrid_context *context, hyb_load_worn *w)
+{
+    hyb_worn_sweep(&context->worn, &context->state);
+    hyb_free(context->rt, w->list);
+    hyb_free(context->rt, w->known);
+}
+
+/* The part "wear". After this, hyb_load_worn_free, whether it fails or not. */
+static hybrid_result hyb_load_worn_read(hybrid_context *context, const hybrid_save_desc *desc, hyb_archive_in *in,
+                                        hyb_load_worn *w, hybrid_error *error)
+{
+    hyb_unpack u;
+    hybrid_result r = hyb_archive_take(in, "wear", &u, error);
+    memset(w, 0, sizeof *w);
+    if (!r) r = hyb_load_list(context, desc, &u, w, error);
+    if (!r) r = hyb_load_sets(context, &u, w, error);
+    hyb_free(context->rt, u.data);
+    return r;
+}
+
+/* The part "stat" into a sequence that is empty. */
+static hybrid_result hyb_load_state(hybrid_context *context, int32_t seq, hyb_archive_in *in, int state,
+                                    const hyb_load_worn *w, hybrid_error *error)
+{
+    const uint64_t at = in->parts[state].at;
+    const hybrid_result r = hyb_saved_read(context, seq, &in->file, at, at + in->parts[state].size, w->known,
+                                           (int32_t)w->n_known, w->rank, error);
+    if (!r) context->worn.seq[seq] = w->worn;
+    return r;
+}
+
+static hybrid_result hyb_load_find_state(hyb_archive_in *in, int *state, hybrid_error *error)
+{
+    *state = hyb_archive_find(in, "stat");
+    if (*state >= 0) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: it has no sequence");
+}
+
 /* The two parts of an archive that is open, into a sequence that is empty. On failure it is as it was. */
 static hybrid_result hyb_load_seq_parts(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
                                         hyb_archive_in *in, hybrid_error *error)
 {
-    const int state = hyb_archive_find(in, "stat");
     hyb_load_worn w;
-    hyb_unpack u;
-    hybrid_result r = hyb_archive_take(in, "wear", &u, error);
-    memset(&w, 0, sizeof w);
-    if (!r) r = hyb_load_list(context, desc, &u, &w, error);
-    if (!r) r = hyb_load_sets(context, &u, &w, error);
+    int state;
+    hybrid_result r = hyb_load_worn_read(context, desc, in, &w, error);
+    if (!r) r = hyb_load_find_state(in, &state, error);
     if (!r) r = hyb_archive_all(in, error);
-    if (!r && state < 0) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: it has no sequence");
-    if (!r)
-        r = hyb_saved_read(context, seq, &in->file, in->parts[state].at, in->parts[state].at + in->parts[state].size,
-                           w.known, (int32_t)w.n_known, w.rank, error);
-    if (!r) context->worn.seq[seq] = w.worn;
-    hyb_worn_sweep(&context->worn, &context->state);
-    hyb_free(context->rt, w.list);
-    hyb_free(context->rt, w.known);
-    hyb_free(context->rt, u.data);
+    if (!r) r = hyb_load_state(context, seq, in, state, &w, error);
+    hyb_load_worn_free(context, &w);
     return r;
 }
 
@@ -56399,7 +56499,7 @@ static hybrid_result hyb_load_check(hybrid_context *context, int32_t seq, hybrid
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_load,
-           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from,
+           (hybrid_context * context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from,
             hybrid_error *error),
            (context, seq, desc, from, error))
 {
@@ -58887,6 +58987,728 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
     hyb_session_leave(session, HYBRID_OK, NULL);
 }
 /* ==== end src/infer/session.c ==== */
+
+/* ==== begin src/infer/sampler_saved.c ==== */
+/* infer/sampler_saved: a sampler as bytes: its settings by their names, so that a later version reads what an earlier
+ * one wrote, and where it stands in its random numbers and among the accepted tokens.
+ *
+ *     settings   how many (u32), and of each its name (u64 of bytes, the bytes) and value (f64)
+ *     bias       how many (u64), and of each the id (i32) and the value (f32)
+ *     state      seed, position, tries (u64 each), mu (f64), drawn (i32), surprise (f64): the last three are mirostat's
+ *     history    how many (u64): the last accepted ids (i32) */
+
+typedef struct hyb_sampler_number {
+    const char *name;
+    size_t at; /* in hybrid_sampler_desc */
+    bool whole;
+} hyb_sampler_number;
+
+static const hyb_sampler_number *hyb_sampler_numbers(size_t *count)
+{
+#define HYB_NUMBER(field, whole) \
+    { \
+        #field, offsetof(hybrid_sampler_desc, field), whole \
+    }
+    static const hyb_sampler_number rows[] = { HYB_NUMBER(repetition_penalty, false),
+                                               HYB_NUMBER(frequency_penalty, false),
+                                               HYB_NUMBER(presence_penalty, false),
+                                               HYB_NUMBER(penalty_last_n, true),
+                                               HYB_NUMBER(temperature, false),
+                                               HYB_NUMBER(top_k, true),
+                                               HYB_NUMBER(top_p, false),
+                                               HYB_NUMBER(min_p, false),
+                                               HYB_NUMBER(typical_p, false) };
+#undef HYB_NUMBER
+    *count = HYB_COUNT(rows);
+    return rows;
+}
+
+static double hyb_sampler_number_of(const hyb_sampler_number *row, const hybrid_sampler_desc *d)
+{
+    int32_t whole;
+    float value;
+    if (row->whole) {
+        memcpy(&whole, (const char *)d + row->at, sizeof whole);
+        return whole;
+    }
+    memcpy(&value, (const char *)d + row->at, sizeof value);
+    return (double)value;
+}
+
+/* False: it is no value that the field can have. */
+static bool hyb_sampler_set_number(const hyb_sampler_number *row, hybrid_sampler_desc *d, double value)
+{
+    int32_t whole;
+    float single;
+    if (!(value >= -3.4e38 && value <= 3.4e38) || (row->whole && !(value >= 0 && value <= 2147483647.0))) return false;
+    whole = row->whole ? (int32_t)value : 0;
+    single = (float)value;
+    memcpy((char *)d + row->at, row->whole ? (const void *)&whole : (const void *)&single, 4);
+    return true;
+}
+
+static void hyb_pack_f64(hyb_pack *p, double v) { hyb_pack_bytes(p, &v, sizeof v); }
+static double hyb_unpack_f64(hyb_unpack *u)
+{
+    const void *p = hyb_unpack_bytes(u, 8);
+    double v = 0;
+    if (p) memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static void hyb_sampler_pack(const hybrid_sampler *s, hyb_pack *out)
+{
+    size_t n, i;
+    const hyb_sampler_number *rows = hyb_sampler_numbers(&n);
+    hyb_pack_u32(out, (uint32_t)n);
+    for (i = 0; i < n; i++) {
+        hyb_pack_text(out, rows[i].name, strlen(rows[i].name));
+        hyb_pack_f64(out, hyb_sampler_number_of(&rows[i], &s->desc));
+    }
+    hyb_pack_u64(out, s->desc.n_bias);
+    for (i = 0; i < s->desc.n_bias; i++) {
+        hyb_pack_u32(out, (uint32_t)s->bias[i].id);
+        hyb_pack_f32(out, s->bias[i].bias);
+    }
+    hyb_pack_u64(out, s->desc.seed);
+    hyb_pack_u64(out, s->position);
+    hyb_pack_u64(out, s->tries);
+    hyb_pack_f64(out, 0);
+    hyb_pack_u32(out, (uint32_t)-1);
+    hyb_pack_f64(out, 0);
+    hyb_pack_u64(out, s->n_history);
+    for (i = s->n_history; i > 0; i--)
+        hyb_pack_u32(out, (uint32_t)s->history[(s->position - i) % (uint64_t)s->desc.penalty_last_n]);
+}
+
+static hybrid_result hyb_sampler_damaged(hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: what it says of a sampler makes no sense");
+}
+
+static hybrid_result hyb_sampler_unpack_settings(hyb_unpack *u, hybrid_sampler_desc *d, hybrid_error *error)
+{
+    size_t n_rows, k;
+    const hyb_sampler_number *rows = hyb_sampler_numbers(&n_rows);
+    uint32_t i, n = hyb_unpack_u32(u);
+    char text[64];
+    for (i = 0; i < n && !u->bad; i++) {
+        const hybrid_string name = hyb_unpack_text(u);
+        const double value = hyb_unpack_f64(u);
+        for (k = 0; k < n_rows; k++)
+            if (strlen(rows[k].name) == name.size && name.data && !memcmp(rows[k].name, name.data, name.size)) break;
+        if (u->bad) break;
+        if (k == n_rows && value != 0)
+            return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                            "the saved game has a sampler with '%s', which this hybrid does not know",
+                            hyb_printable(name, text));
+        if (k < n_rows && !hyb_sampler_set_number(&rows[k], d, value)) return hyb_sampler_damaged(error);
+    }
+    return u->bad ? hyb_sampler_damaged(error) : HYBRID_OK;
+}
+
+/* The random numbers and the accepted tokens of a sampler that was just created. */
+static hybrid_result hyb_sampler_unpack_state(hyb_unpack *u, hybrid_sampler *s, uint64_t position, uint64_t tries,
+                                              hybrid_error *error)
+{
+    uint64_t n;
+    hyb_unpack_f64(u);
+    hyb_unpack_u32(u);
+    hyb_unpack_f64(u);
+    n = hyb_unpack_u64(u);
+    if (u->bad || n > (u->n - u->at) / 4 || n > position) return hyb_sampler_damaged(error);
+    s->position = position - n;
+    for (; n > 0; n--) {
+        const uint32_t id = hyb_unpack_u32(u);
+        if (id > INT32_MAX) return hyb_sampler_damaged(error);
+        hybrid_sampler_accept(s, (int32_t)id);
+    }
+    s->tries = tries;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_sampler_unpack(hyb_unpack *u, hybrid_runtime *rt, hybrid_sampler **sampler,
+                                        hybrid_error *error)
+{
+    hybrid_sampler_desc d;
+    hybrid_logit_bias *bias = NULL;
+    uint64_t n, i, position, tries;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    if ((r = hyb_sampler_unpack_settings(u, &d, error)) != HYBRID_OK) return r;
+    n = hyb_unpack_u64(u);
+    if (u->bad || n > (u->n - u->at) / 8) return hyb_sampler_damaged(error);
+    if (!(bias = (hybrid_logit_bias *)hyb_calloc(rt, (size_t)n, sizeof *bias)))
+        return hyb_fail_memory(error, n * sizeof *bias);
+    for (i = 0; i < n; i++) {
+        bias[i].id = (int32_t)hyb_unpack_u32(u);
+        bias[i].bias = hyb_unpack_f32(u);
+    }
+    d.bias = bias;
+    d.n_bias = (size_t)n;
+    d.seed = hyb_unpack_u64(u);
+    position = hyb_unpack_u64(u);
+    tries = hyb_unpack_u64(u);
+    r = u->bad ? hyb_sampler_damaged(error) : hybrid_sampler_create(rt, &d, sampler, error);
+    hyb_free(rt, bias);
+    if (!r && (r = hyb_sampler_unpack_state(u, *sampler, position, tries, error)) != HYBRID_OK) {
+        hybrid_sampler_destroy(*sampler);
+        *sampler = NULL;
+    }
+    return r;
+}
+/* ==== end src/infer/sampler_saved.c ==== */
+
+/* ==== begin src/infer/session_saved.c ==== */
+/* infer/session_saved: a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *
+ *     "talk"   the messages: how many (u32), and of each its role (u32) and text (u64 of bytes, the bytes); whether the
+ *              last answer belongs to them (u32), what was shown of it (a text), messages that were forgotten (u32)
+ *     "strm"   the numbers of the stream (hyb_saved_numbers, u32 each), the times of prompt and answer (u64 each), the
+ * ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
+ *              probabilities of those that no piece has told yet (u32), and those (f32 each)
+ *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
+ *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema), and its text
+ *
+ * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text, the
+ * place in a grammar) is made again from the tokens of the answer. */
+
+enum { HYB_SAVED_SAMPLERS = 3 }; /* the descriptor's, one that came later, and the next of those */
+
+typedef struct hyb_saved_numbers {
+    int32_t n_ids, n_stored; /* n_stored: with a token that ended the answer and is not part of the sequence */
+    int32_t n_prompt, n_generated, n_cached, max_tokens, next_max_tokens, chosen, piece_from, piece_end, stop;
+    int32_t running, prompt_pending, fresh, other, other_next; /* 0, 1 */
+} hyb_saved_numbers;
+enum { HYB_SAVED_NUMBERS = sizeof(hyb_saved_numbers) / sizeof(int32_t) };
+
+/* ---- out ---- */
+
+static void hyb_save_talk(const hybrid_session *s, hyb_pack *out)
+{
+    size_t i;
+    hyb_pack_u32(out, (uint32_t)s->dialog.n);
+    for (i = 0; i < s->dialog.n; i++) {
+        hyb_pack_u32(out, (uint32_t)s->dialog.messages[i].role);
+        hyb_pack_text(out, s->dialog.messages[i].text, strlen(s->dialog.messages[i].text));
+    }
+    hyb_pack_u32(out, s->is_chat);
+    hyb_pack_text(out, s->answer, s->answer_size);
+    hyb_pack_u32(out, (uint32_t)s->n_forgotten);
+}
+
+static hyb_saved_numbers hyb_save_numbers(const hybrid_stream *s)
+{
+    hyb_saved_numbers n;
+    n.n_ids = s->n_ids;
+    n.n_stored = HYB_MAX(s->n_ids, s->piece_end);
+    n.n_prompt = s->info.n_prompt;
+    n.n_generated = s->info.n_generated;
+    n.n_cached = s->info.n_cached;
+    n.max_tokens = s->max_tokens;
+    n.next_max_tokens = s->next_max_tokens;
+    n.chosen = s->chosen;
+    n.piece_from = s->piece_from;
+    n.piece_end = s->piece_end;
+    n.stop = (int32_t)s->info.stop;
+    n.running = s->running;
+    n.prompt_pending = s->prompt_pending;
+    n.fresh = s->fresh;
+    n.other = s->sampler == s->other && s->other;
+    n.other_next = s->other_next;
+    return n;
+}
+
+static void hyb_save_stream(const hybrid_stream *s, hyb_pack *out)
+{
+    const hyb_saved_numbers n = hyb_save_numbers(s);
+    hyb_pack_bytes(out, &n, sizeof n);
+    hyb_pack_u64(out, s->info.prompt_us);
+    hyb_pack_u64(out, s->info.generate_us);
+    hyb_pack_f32(out, s->chosen_logprob);
+    hyb_pack_bytes(out, s->ids, (size_t)n.n_stored * sizeof *s->ids);
+    hyb_pack_u32(out, s->logprobs != NULL);
+    if (s->logprobs)
+        hyb_pack_bytes(out, s->logprobs + n.piece_from, (size_t)(n.piece_end - n.piece_from) * sizeof *s->logprobs);
+}
+
+static void hyb_save_samplers(const hybrid_stream *s, hyb_pack *out)
+{
+    const hybrid_sampler *list[HYB_SAVED_SAMPLERS];
+    int i;
+    list[0] = s->own;
+    list[1] = s->other;
+    list[2] = s->made;
+    for (i = 0; i < HYB_SAVED_SAMPLERS; i++) hyb_pack_u32(out, list[i] != NULL);
+    for (i = 0; i < HYB_SAVED_SAMPLERS; i++)
+        if (list[i]) hyb_sampler_pack(list[i], out);
+}
+
+static void hyb_save_form(const hybrid_stream *s, hyb_pack *out)
+{
+#ifndef HYBRID_NO_GRAMMAR
+    const hybrid_grammar *g = s->running && s->form ? s->form->grammar : NULL;
+    hyb_pack_u32(out, g ? 1 + (uint32_t)g->schema : 0);
+    if (g) hyb_pack_text(out, g->text, g->size);
+#else
+    HYB_UNUSED(s);
+    hyb_pack_u32(out, 0);
+#endif
+}
+
+enum { HYB_SAVED_SMALL = 5 };
+static const char *hyb_saved_part(int i)
+{
+    static const char *const names[HYB_SAVED_SMALL] = { "talk", "strm", "samp", "form", "wear" };
+    return names[i];
+}
+
+/* All small parts. They are freed by the caller, whether it fails or not. */
+static hybrid_result hyb_save_small(const hybrid_session *s, const hybrid_save_desc *desc, bool hash,
+                                    hyb_pack parts[HYB_SAVED_SMALL], hybrid_error *error)
+{
+    int i;
+    memset(parts, 0, HYB_SAVED_SMALL * sizeof *parts);
+    for (i = 0; i < HYB_SAVED_SMALL; i++) {
+        parts[i].rt = s->rt;
+        parts[i].error = error;
+    }
+    hyb_save_talk(s, &parts[0]);
+    hyb_save_stream(s->stream, &parts[1]);
+    hyb_save_samplers(s->stream, &parts[2]);
+    hyb_save_form(s->stream, &parts[3]);
+    for (i = 0; i < HYB_SAVED_SMALL - 1; i++)
+        if (parts[i].result) return parts[i].result;
+    return hyb_save_worn(s->ctx, s->stream->seq, desc, hash, &parts[HYB_SAVED_SMALL - 1], error);
+}
+
+static uint64_t hyb_save_session_size(const hybrid_session *s, const hybrid_save_desc *desc, const hyb_pack *parts)
+{
+    uint64_t n = hyb_saved_write_size(s->ctx, s->stream->seq, desc->recompute);
+    int i;
+    for (i = 0; i < HYB_SAVED_SMALL; i++) n += parts[i].n;
+    return hyb_archive_size(HYB_SAVED_SMALL + 1, n);
+}
+
+static hybrid_result hyb_save_session(hybrid_session *s, const hybrid_save_desc *desc, const hybrid_target *to,
+                                      hybrid_error *error)
+{
+    const int32_t seq = s->stream->seq;
+    hyb_pack parts[HYB_SAVED_SMALL];
+    hyb_archive_out out;
+    hybrid_result r = hyb_save_small(s, desc, true, parts, error);
+    int i;
+    if (!r) {
+        const uint64_t size = hyb_save_session_size(s, desc, parts);
+        r = hyb_archive_begin(&out, s->rt, to, HYB_ARCHIVE_SESSION, hyb_model_identity(s->model), size, error);
+        for (i = 0; i < HYB_SAVED_SMALL && !r; i++) r = hyb_archive_packed(&out, hyb_saved_part(i), &parts[i], error);
+        if (!r) r = hyb_archive_part(&out, "stat", hyb_saved_write_size(s->ctx, seq, desc->recompute), error);
+        if (!r) r = hyb_saved_write(s->ctx, seq, desc->recompute, hyb_archive_put, &out, error);
+        r = hyb_archive_end(&out, r, error);
+    }
+    for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(s->rt, parts[i].data);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_save,
+           (hybrid_session * session, const hybrid_save_desc *desc, const hybrid_target *to, hybrid_error *error),
+           (session, desc, to, error))
+{
+    hybrid_save_desc zero;
+    hybrid_result r;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!session || !to)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_save: %s is NULL", session ? "to" : "session");
+    if ((r = hyb_session_begin(session, "hybrid_session_save", error)) != HYBRID_OK) return r;
+    session->ctx->in_use = hyb_process();
+    if ((r = hyb_save_check(session->ctx, desc, error)) == HYBRID_OK) r = hyb_save_session(session, desc, to, error);
+    session->ctx->in_use = 0;
+    hyb_session_end(session);
+    return r;
+}
+
+HYB_BORDER(uint64_t, hybrid_session_save_size, (const hybrid_session *session, const hybrid_save_desc *desc),
+           (session, desc))
+{
+    hyb_pack parts[HYB_SAVED_SMALL];
+    hybrid_save_desc zero;
+    uint64_t size = 0;
+    int i;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!session || hyb_busy(session->in_use) || hyb_busy(session->ctx->in_use) ||
+        hyb_save_check(session->ctx, desc, NULL))
+        return 0;
+    if (!hyb_save_small(session, desc, false, parts, NULL)) size = hyb_save_session_size(session, desc, parts);
+    for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(session->rt, parts[i].data);
+    return size;
+}
+
+/* ---- in ---- */
+
+/* All that is read, before anything changes. */
+typedef struct hyb_loaded {
+    hyb_dialog dialog;
+    char *answer;
+    size_t answer_size, answer_capacity;
+    bool is_chat;
+    int32_t n_forgotten;
+    hyb_saved_numbers n;
+    uint64_t prompt_us, generate_us;
+    float chosen_logprob;
+    int32_t *ids;
+    float *logprobs; /* of piece_from .. piece_end; NULL: none */
+    hybrid_sampler *samplers[HYB_SAVED_SAMPLERS];
+#ifndef HYBRID_NO_GRAMMAR
+    hybrid_lexicon *before; /* the stream's, which may have got one meanwhile */
+    hybrid_grammar *grammar;
+    hybrid_matcher *form;
+#endif
+} hyb_loaded;
+
+static hybrid_result hyb_loaded_damaged(const char *what, hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: what it says of %s makes no sense", what);
+}
+
+static void hyb_loaded_free(hybrid_session *s, hyb_loaded *l)
+{
+    int i;
+    hyb_dialog_free(&l->dialog);
+    hyb_free(s->rt, l->answer);
+    hyb_free(s->rt, l->ids);
+    hyb_free(s->rt, l->logprobs);
+    for (i = 0; i < HYB_SAVED_SAMPLERS; i++) hybrid_sampler_destroy(l->samplers[i]);
+#ifndef HYBRID_NO_GRAMMAR
+    hybrid_matcher_destroy(l->form);
+    hybrid_grammar_destroy(l->grammar);
+    if (s->stream->lexicon != l->before) { /* nothing was loaded */
+        hybrid_lexicon_destroy(s->stream->lexicon);
+        s->stream->lexicon = l->before;
+    }
+#endif
+}
+
+static hybrid_result hyb_load_talk(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    uint32_t i, n = hyb_unpack_u32(u), role;
+    hybrid_string text;
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i < n && !r; i++) {
+        role = hyb_unpack_u32(u);
+        text = hyb_unpack_text(u);
+        if (u->bad || role >= HYB_ROLES || (text.size && memchr(text.data, 0, text.size)))
+            return hyb_loaded_damaged("messages", error);
+        r = hyb_dialog_add(&l->dialog, (int)role, text.size ? text.data : "", text.size, error);
+    }
+    if (r) return r;
+    l->is_chat = hyb_unpack_u32(u) != 0;
+    text = hyb_unpack_text(u);
+    l->n_forgotten = (int32_t)hyb_unpack_u32(u);
+    if (!hyb_unpack_done(u) || l->n_forgotten < 0) return hyb_loaded_damaged("messages", error);
+    if ((r = HYB_GROW(s->rt, l->answer, l->answer_capacity, 0, text.size + 1, error)) != HYBRID_OK) return r;
+    if (text.size) memcpy(l->answer, text.data, text.size);
+    l->answer[text.size] = 0;
+    l->answer_size = text.size;
+    return HYBRID_OK;
+}
+
+static bool hyb_loaded_sound(const hyb_saved_numbers *n, int32_t n_vocab)
+{
+    const int32_t flags[] = { n->running, n->prompt_pending, n->fresh, n->other, n->other_next };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(flags); i++)
+        if (flags[i] < 0 || flags[i] > 1) return false;
+    return n->n_ids >= 0 && n->n_stored >= n->n_ids && n->n_stored <= n->n_ids + 1 && n->n_prompt >= 0 &&
+           n->n_prompt <= n->n_ids + (n->running ? 0 : 1) && n->n_generated >= 0 && n->n_cached >= 0 &&
+           n->max_tokens >= 0 && n->next_max_tokens >= 0 && n->chosen >= -1 && n->chosen < n_vocab &&
+           n->piece_from >= 0 && n->piece_from <= n->piece_end && n->piece_end <= n->n_stored && n->stop >= 0 &&
+           n->stop <= (int32_t)HYBRID_STOP_BROKEN && (!n->running || (n->stop == 0 && n->n_ids > 0));
+}
+
+static hybrid_result hyb_load_stream(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    const int32_t n_vocab = s->model->hp.n_vocab;
+    const void *p = hyb_unpack_bytes(u, sizeof l->n);
+    int32_t i, n;
+    if (p) memcpy(&l->n, p, sizeof l->n);
+    l->prompt_us = hyb_unpack_u64(u);
+    l->generate_us = hyb_unpack_u64(u);
+    l->chosen_logprob = hyb_unpack_f32(u);
+    if (u->bad || !hyb_loaded_sound(&l->n, n_vocab)) return hyb_loaded_damaged("the answer", error);
+    if (l->n.n_ids > s->stream->n_max)
+        return hyb_fail(
+            error, HYBRID_ERROR_CONTEXT_FULL,
+            "the saved conversation has %d tokens, and the session has room for %d: create it with a larger "
+            "n_ctx",
+            l->n.n_ids, s->stream->n_max);
+    if (!(p = hyb_unpack_bytes(u, 4 * (uint64_t)l->n.n_stored))) return hyb_loaded_damaged("the answer", error);
+    if (!(l->ids = (int32_t *)hyb_calloc(s->rt, (size_t)l->n.n_stored, sizeof *l->ids)))
+        return hyb_fail_memory(error, (size_t)l->n.n_stored * sizeof *l->ids);
+    if (l->n.n_stored) memcpy(l->ids, p, (size_t)l->n.n_stored * sizeof *l->ids);
+    for (i = 0; i < l->n.n_stored; i++)
+        if (l->ids[i] < 0 || l->ids[i] >= n_vocab) return hyb_loaded_damaged("the answer's tokens", error);
+    n = hyb_unpack_u32(u) ? l->n.piece_end - l->n.piece_from : 0;
+    p = hyb_unpack_bytes(u, 4 * (uint64_t)n);
+    if (!hyb_unpack_done(u)) return hyb_loaded_damaged("the answer", error);
+    if (!n) return HYBRID_OK;
+    if (!(l->logprobs = (float *)hyb_alloc(s->rt, (size_t)n * sizeof *l->logprobs)))
+        return hyb_fail_memory(error, (size_t)n * sizeof *l->logprobs);
+    memcpy(l->logprobs, p, (size_t)n * sizeof *l->logprobs);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_load_samplers(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    bool is[HYB_SAVED_SAMPLERS];
+    hybrid_result r = HYBRID_OK;
+    int i;
+    for (i = 0; i < HYB_SAVED_SAMPLERS; i++) is[i] = hyb_unpack_u32(u) != 0;
+    if (!is[0] || (l->n.other && !is[1]) || (l->n.other_next && !is[1] && !is[2]))
+        return hyb_loaded_damaged("samplers", error);
+    for (i = 0; i < HYB_SAVED_SAMPLERS && !r; i++)
+        if (is[i]) r = hyb_sampler_unpack(u, s->rt, &l->samplers[i], error);
+    return r || hyb_unpack_done(u) ? r : hyb_loaded_damaged("samplers", error);
+}
+
+#ifndef HYBRID_NO_GRAMMAR
+/* The place in the grammar, by way of the tokens of the answer. */
+static hybrid_result hyb_load_form_walk(hybrid_session *s, hyb_loaded *l, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    for (i = l->n.n_prompt; i < l->n.n_ids && !r; i++)
+        r = hybrid_matcher_accept_token(l->form, s->stream->lexicon, l->ids[i], error);
+    if (!r && l->n.chosen >= 0) r = hybrid_matcher_accept_token(l->form, s->stream->lexicon, l->n.chosen, error);
+    return r == HYBRID_ERROR_FORMAT ? hyb_loaded_damaged("the form of the answer", error) : r;
+}
+#endif
+
+static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    const uint32_t kind = hyb_unpack_u32(u);
+    hybrid_string text = { NULL, 0 };
+    hybrid_result r = HYBRID_OK;
+    if (kind) text = hyb_unpack_text(u);
+    if (!hyb_unpack_done(u) || kind > 2 || (kind && (!text.size || !l->n.running)))
+        return hyb_loaded_damaged("the form of the answer", error);
+#ifdef HYBRID_NO_GRAMMAR
+    HYB_UNUSED(s);
+    HYB_UNUSED(l);
+    if (kind)
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                     "the saved answer has a form, and this build of hybrid has none (HYBRID_NO_GRAMMAR)");
+#else
+    if (kind) {
+        hybrid_grammar_desc d;
+        memset(&d, 0, sizeof d);
+        *(kind == 2 ? &d.schema : &d.gbnf) = text.data;
+        *(kind == 2 ? &d.schema_size : &d.gbnf_size) = text.size;
+        r = hybrid_grammar_create(s->rt, &d, &l->grammar, error);
+        if (!r) r = hyb_stream_form(s->stream, l->grammar, &l->form, error);
+        if (!r) r = hyb_load_form_walk(s, l, error);
+    }
+#endif
+    return r;
+}
+
+/* One part, read by its function. */
+typedef hybrid_result (*hyb_load_part_fn)(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error);
+
+static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_loaded *l, hybrid_error *error)
+{
+    static const hyb_load_part_fn load_part[] = { hyb_load_talk, hyb_load_stream, hyb_load_samplers, hyb_load_form };
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < HYB_COUNT(load_part) && !r; i++) {
+        hyb_unpack u;
+        r = hyb_archive_take(in, hyb_saved_part((int)i), &u, error);
+        if (!r) r = load_part[i](s, &u, l, error);
+        hyb_free(s->rt, u.data);
+    }
+    return r;
+}
+
+/* What the stream holds between two pieces: an unfinished character, the beginning of a stop text. */
+static void hyb_loaded_text(hybrid_stream *s)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    int32_t i, which = -1;
+    memset(&s->utf8, 0, sizeof s->utf8);
+    hybrid_stop_matcher_reset(s->stops);
+    for (i = s->info.n_prompt; i < s->n_ids && s->running && which < 0; i++) {
+        const hybrid_token_type kind = hybrid_token_kind(tok, s->ids[i]);
+        hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
+        size_t at = 0;
+        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN) continue;
+        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);
+        hyb_stream_show(s, bytes, &at);
+    }
+    if (which < 0) return;
+    s->running = false; /* the session has other stop texts than the saved one had */
+    s->info.stop = HYBRID_STOP_TEXT;
+}
+
+static void hyb_loaded_take_samplers(hybrid_stream *s, hyb_loaded *l)
+{
+    hybrid_sampler *old[HYB_SAVED_SAMPLERS];
+    int i;
+    hybrid_sampler_set_mask(s->sampler, NULL, 0);
+    old[0] = s->own;
+    old[1] = s->other;
+    old[2] = s->made;
+    s->own = l->samplers[0];
+    s->other = l->samplers[1];
+    s->made = l->samplers[2];
+    s->other_next = l->n.other_next != 0;
+    s->sampler = l->n.other ? s->other : s->own;
+    for (i = 0; i < HYB_SAVED_SAMPLERS; i++) l->samplers[i] = old[i];
+}
+
+static void hyb_loaded_take_form(hybrid_stream *s, hyb_loaded *l)
+{
+#ifdef HYBRID_NO_GRAMMAR
+    HYB_UNUSED(s);
+    HYB_UNUSED(l);
+#else
+    hybrid_grammar *grammar = s->form_grammar;
+    hybrid_matcher *form = s->form == s->next_form ? NULL : s->form;
+    s->form_grammar = l->grammar;
+    s->form = l->form;
+    l->grammar = grammar;
+    l->form = form;
+    l->before = s->lexicon;
+#endif
+}
+
+/* The stream goes on as the saved one would have. Cannot fail. */
+static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
+{
+    const hyb_saved_numbers *n = &l->n;
+    const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
+    int32_t i = 0;
+    if (n->n_stored) memcpy(s->ids, l->ids, (size_t)n->n_stored * sizeof *s->ids);
+    for (; s->logprobs && i < n->piece_end - n->piece_from; i++)
+        s->logprobs[n->piece_from + i] = l->logprobs ? l->logprobs[i] : 0;
+    s->n_ids = n->n_ids;
+    for (i = 0; i < seq->length && i < s->n_ids && *hyb_seq_id(&s->ctx->state, seq, i) == s->ids[i];) i++;
+    s->n_same = i;
+    s->chosen = n->chosen;
+    s->chosen_logprob = l->chosen_logprob;
+    s->why.result = HYBRID_OK;
+    s->piece_from = n->piece_from;
+    s->piece_end = n->piece_end;
+    s->max_tokens = n->max_tokens;
+    s->next_max_tokens = n->next_max_tokens;
+    s->prompt_pending = n->prompt_pending != 0;
+    s->fresh = n->fresh != 0;
+    s->running = n->running != 0;
+    s->info.stop = (hybrid_stop_reason)n->stop;
+    s->info.n_prompt = n->n_prompt;
+    s->info.n_cached = n->n_cached;
+    s->info.n_generated = n->n_generated;
+    s->info.prompt_us = l->prompt_us;
+    s->info.generate_us = l->generate_us;
+    hyb_loaded_take_samplers(s, l);
+    hyb_loaded_take_form(s, l);
+    hyb_loaded_text(s);
+}
+
+/* What was loaded and what the session had change places. Cannot fail. */
+static void hyb_loaded_take(hybrid_session *s, hyb_loaded *l)
+{
+    const hyb_dialog dialog = s->dialog;
+    char *answer = s->answer;
+    s->dialog = l->dialog;
+    l->dialog = dialog;
+    s->answer = l->answer;
+    l->answer = answer;
+    s->answer_size = l->answer_size;
+    s->answer_capacity = l->answer_capacity;
+    s->is_chat = l->is_chat;
+    s->n_forgotten = l->n_forgotten;
+    hyb_loaded_take_stream(s->stream, l);
+}
+
+/* The sequence, in the place of the one that is there. What can fail now is a GPU, or a source that gives other bytes
+ * than before: then the cache is empty, and the session as it was computes its tokens again. */
+static hybrid_result hyb_load_session_state(hybrid_session *s, hyb_archive_in *in, int state, const hyb_load_worn *w,
+                                            hybrid_error *error)
+{
+    hybrid_context *c = s->ctx;
+    hybrid_stream *stream = s->stream;
+    hybrid_result r;
+    c->in_use = 0;
+    r = hyb_session_settle(s, error);
+    c->in_use = hyb_process();
+    if (r) return r;
+    hyb_seq_cut(&c->state, &c->state.seqs[stream->seq], 0);
+    stream->n_same = 0;
+    return hyb_load_state(c, stream->seq, in, state, w, error);
+}
+
+static hybrid_result hyb_load_session_parts(hybrid_session *s, const hybrid_save_desc *desc, hyb_archive_in *in,
+                                            hyb_loaded *l, hybrid_error *error)
+{
+    hyb_load_worn w;
+    int state = -1;
+    hybrid_result r = hyb_load_worn_read(s->ctx, desc, in, &w, error);
+    if (!r) r = hyb_load_small(s, in, l, error);
+    if (!r) r = hyb_load_find_state(in, &state, error);
+    if (!r) r = hyb_archive_all(in, error);
+    if (!r)
+        r = hyb_saved_look(s->ctx, s->stream->seq, &in->file, in->parts[state].at,
+                           in->parts[state].at + in->parts[state].size, error);
+    if (!r) r = hyb_adapters_room(s->ctx, w.rank, error);
+    if (!r) r = hyb_load_session_state(s, in, state, &w, error);
+    hyb_load_worn_free(s->ctx, &w);
+    return r;
+}
+
+static hybrid_result hyb_load_session(hybrid_session *s, const hybrid_save_desc *desc, const hybrid_source *from,
+                                      hybrid_error *error)
+{
+    hyb_archive_in in;
+    hyb_loaded l;
+    hybrid_result r = hyb_archive_open(&in, s->rt, from, HYB_ARCHIVE_SESSION, hyb_model_identity(s->model), error);
+    if (r) return r;
+    memset(&l, 0, sizeof l);
+    l.dialog.rt = s->rt;
+#ifndef HYBRID_NO_GRAMMAR
+    l.before = s->stream->lexicon;
+#endif
+    r = hyb_load_session_parts(s, desc, &in, &l, error);
+    if (!r) hyb_loaded_take(s, &l);
+    hyb_loaded_free(s, &l);
+    hyb_archive_close(&in);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_session_load,
+           (hybrid_session * session, const hybrid_save_desc *desc, const hybrid_source *from, hybrid_error *error),
+           (session, desc, from, error))
+{
+    hybrid_save_desc zero;
+    hybrid_result r = HYBRID_OK;
+    memset(&zero, 0, sizeof zero);
+    if (!desc) desc = &zero;
+    if (!session || !from)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_load: %s is NULL", session ? "from" : "session");
+    if (!r && (r = hyb_session_begin(session, "hybrid_session_load", error)) == HYBRID_OK &&
+        (r = hyb_save_check(session->ctx, desc, error)) != HYBRID_OK)
+        hyb_session_end(session);
+    if (r) {
+        if (from && from->reader.close) from->reader.close(from->reader.user);
+        return r;
+    }
+    session->ctx->in_use = hyb_process();
+    r = hyb_load_session(session, desc, from, error);
+    session->ctx->in_use = 0;
+    hyb_session_end(session);
+    return r;
+}
+/* ==== end src/infer/session_saved.c ==== */
 #endif
 HYB_COLD_END
 

@@ -237,6 +237,8 @@ HYB_COLD_BEGIN
 #include "infer/prompt.c"
 #include "infer/dialog.c"
 #include "infer/session.c"
+#include "infer/sampler_saved.c"
+#include "infer/session_saved.c"
 #endif
 HYB_COLD_END
 

@@ -267,7 +267,8 @@ static void whose(hybrid_runtime *rt)
         float *value = (float *)((char *)(uintptr_t)t->data + (i ? bytes - 4 : 0));
         was = *value;
         *value = 0.123f;
-        CHECK(id != hyb_model_identity(same), "byte %lu of a tensor does not count", (unsigned long)(i ? bytes - 4 : 0));
+        CHECK(id != hyb_model_identity(same), "byte %lu of a tensor does not count",
+              (unsigned long)(i ? bytes - 4 : 0));
         *value = was;
     }
     CHECK(id == hyb_model_identity(same), "it is not what it was");
@@ -417,7 +418,8 @@ static void under_way(hybrid_model *m)
         CHECK(!hybrid_decode_step(c, 0, &done, &e), "%s", e.message);
         if (done) break;
         b = game_of(c, 0, NULL);
-        CHECK(m->hp.arch->mixer != HYB_PART_ATTENTION || (b.size == before.size && !memcmp(b.bytes, before.bytes, b.size)),
+        CHECK(m->hp.arch->mixer != HYB_PART_ATTENTION ||
+                  (b.size == before.size && !memcmp(b.bytes, before.bytes, b.size)),
               "after %d units other bytes", i);
         if (i == 1) game_refused(c, NULL, &b, HYBRID_ERROR_INVALID, "under way");
         free(b.bytes);
@@ -486,7 +488,8 @@ static void another_process(hybrid_model *m, const char *path, const char *progr
     saved_decode(c, 0, 5, 70);
     CHECK(!hybrid_seq_save(c, 0, NULL, &to, &e), "%s", e.message);
     saved_decode(c, 0, 77, 6);
-    snprintf(expected, sizeof expected, "hash %016llx", (unsigned long long)hash_of(hybrid_logits(c, 0), m->hp.n_vocab));
+    snprintf(expected, sizeof expected, "hash %016llx",
+             (unsigned long long)hash_of(hybrid_logits(c, 0), m->hp.n_vocab));
     snprintf(line, sizeof line, "%s \"go on\" %s build/saved_other.game >build/saved_other.txt", program, path);
     CHECK(!system(line), "%s", line);
     said = read_file("build/saved_other.txt", NULL);

@@ -255,6 +255,7 @@ static void beyond_the_last(hybrid_runtime *rt)
 }
 
 #include "saved_games.h"
+#include "saved_sessions.h"
 
 int main(int argc, char **argv)
 {
@@ -284,6 +285,7 @@ int main(int argc, char **argv)
     TEST("learned positions");
     beyond_the_last(here);
     games(here, there, argv[0]);
+    sessions(here, there);
     hybrid_model_destroy(other);
     hybrid_runtime_destroy(here);
     hybrid_runtime_destroy(there);

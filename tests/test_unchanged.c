@@ -1714,6 +1714,18 @@ static void refused_saved(world *w)
     REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "adapters is NULL", hybrid_seq_save(w->ctx[1], 0, &d, &to, &e));
     d.adapters = &none;
     REFUSED(hybrid_seq_save, HYBRID_ERROR_INVALID, "adapter 0 is NULL", hybrid_seq_save(w->ctx[1], 0, &d, &to, &e));
+    REFUSED(hybrid_session_save, HYBRID_ERROR_INVALID, "session is NULL", hybrid_session_save(NULL, NULL, &to, &e));
+    REFUSED(hybrid_session_save, HYBRID_ERROR_INVALID, "to is NULL", hybrid_session_save(w->talk, NULL, NULL, &e));
+    REFUSED(hybrid_session_save, HYBRID_ERROR_LIMIT, "bytes are", hybrid_session_save(w->talk, NULL, &to, &e));
+    REFUSED(hybrid_session_save, HYBRID_ERROR_INVALID, "adapter 0 is", hybrid_session_save(w->talk, &d, &to, &e));
+    REFUSED(hybrid_session_load, HYBRID_ERROR_INVALID, "session is NULL", hybrid_session_load(NULL, NULL, &from, &e));
+    REFUSED(hybrid_session_load, HYBRID_ERROR_INVALID, "from is NULL", hybrid_session_load(w->talk, NULL, NULL, &e));
+    REFUSED(hybrid_session_load, HYBRID_ERROR_INVALID, "exactly one", hybrid_session_load(w->talk, NULL, &from, &e));
+    REFUSED(hybrid_session_load, HYBRID_ERROR_INVALID, "adapter 0 is", hybrid_session_load(w->talk, &d, &from, &e));
+    from.data = data;
+    from.size = sizeof data;
+    REFUSED(hybrid_session_load, HYBRID_ERROR_FORMAT, "no saved game", hybrid_session_load(w->talk, NULL, &from, &e));
+    from.data = NULL;
     REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "context is NULL", hybrid_seq_load(NULL, 2, NULL, &from, &e));
     REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "from is NULL", hybrid_seq_load(w->ctx[1], 2, NULL, NULL, &e));
     REFUSED(hybrid_seq_load, HYBRID_ERROR_INVALID, "exactly one", hybrid_seq_load(w->ctx[1], 2, NULL, &from, &e));
@@ -1772,7 +1784,7 @@ static const char *const good_names[] = {
     "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
     "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
     "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut",
-    "hybrid_seq_save", "hybrid_seq_load", "hybrid_tokenize_spans"
+    "hybrid_seq_save", "hybrid_seq_load", "hybrid_tokenize_spans", "hybrid_session_save", "hybrid_session_load"
 };
 /* clang-format on */
 
@@ -2370,7 +2382,13 @@ static int good_saved(world *w, const char *name, hybrid_error *e)
     to.data = data;
     to.capacity = sizeof data;
     from.data = data;
-    for (k = 0; k < 2 && !r; k++) {
+    for (k = 0; k < 2 && !r && strstr(name, "session"); k++) { /* one becomes the other */
+        d.recompute = k == 1;
+        r = hybrid_session_save(w->talk, &d, &to, e);
+        from.size = (size_t)hyb_load_u64(data + 16);
+        if (!r && !strcmp(name, "hybrid_session_load")) return hybrid_session_load(w->base, &d, &from, e);
+    }
+    for (k = 0; k < 2 && !r && !strstr(name, "session"); k++) {
         d.recompute = k == 1;
         r = hybrid_seq_save(w->ctx[1], 0, &d, &to, e);
         if (r || strcmp(name, "hybrid_seq_load")) continue;
@@ -2400,7 +2418,8 @@ static int good(world *w, int which, hybrid_error *e)
     }
     if (strstr(good_names[which], "_json"))
         return told(w->base, hybrid_session_say_json(w->base, "How many?", "{\"type\":\"integer\",\"minimum\":7}"), e);
-    if (strstr(good_names[which], "hybrid_seq_save") || strstr(good_names[which], "hybrid_seq_load"))
+    if (strstr(good_names[which], "hybrid_se") &&
+        (strstr(good_names[which], "_save") || strstr(good_names[which], "_load")))
         return good_saved(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_abi_check")) return hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 0, e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
@@ -2687,8 +2706,15 @@ static void inside_session(void *user)
     world *w = (world *)user;
     hybrid_session *s = w->talk;
     hybrid_session_info info;
+    hybrid_target to;
+    hybrid_source from;
     hybrid_error e;
     e.message[0] = 0;
+    memset(&to, 0, sizeof to);
+    memset(&from, 0, sizeof from);
+    IN_USE("hybrid_session_save", hybrid_session_save(s, NULL, &to, &e));
+    IN_USE("hybrid_session_load", hybrid_session_load(s, NULL, &from, &e));
+    CHECK(!hybrid_session_save_size(s, NULL), "no size");
     CHECK(!hybrid_session_next(s), "no piece");
     IN_USE("hybrid_session_next", hybrid_session_result(s, &e));
     IN_USE("hybrid_session_say", (hybrid_session_say(s, "x"), hybrid_session_result(s, &e)));

@@ -648,30 +648,6 @@ class hybrid_adapter_info(Structure):
     uint64_t device_bytes: on the GPU as well, where the model is on one"""
 
 
-class hybrid_target(Structure):
-    """Where bytes go: exactly one of the three.
-    const char *path: a file: it gets its name when it is complete and on the disk. A failure leaves the old one
-    hybrid_write_fn write: gets the bytes in order; what it got before a failure is worth nothing
-    void *user: of write
-    void *data: memory of `capacity` bytes
-    size_t capacity: of data. LIMIT, with the number that is needed, when it is too small"""
-
-
-class hybrid_named_adapter(Structure):
-    """An adapter that a saved sequence wears, or that its tokens were read with. It is known by its values; the name is for
-    people.
-    const char *id: zero-terminated, at most 255 bytes; NULL: ""
-    hybrid_adapter *adapter"""
-
-
-class hybrid_save_desc(Structure):
-    """Zero keeps everything.
-    /* To save: only the tokens, 8 bytes each
-    loading computes the rest from them, and takes the time of a prompt. A * recurrent state cannot be cut then where its last decode began. */ bool recompute
-    const hybrid_named_adapter *adapters: To save: the names of adapters, where they have any. To load: those that saved sequences may have worn.
-    size_t n_adapters"""
-
-
 class hybrid_sampler(Structure):
     """A handle: its members are the library's."""
 
@@ -1174,6 +1150,30 @@ class hybrid_answer_desc(Structure):
     const char *tools: a JSON array of tool definitions"""
 
 
+class hybrid_target(Structure):
+    """Where bytes go: exactly one of the three.
+    const char *path: a file: it gets its name when it is complete and on the disk. A failure leaves the old one
+    hybrid_write_fn write: gets the bytes in order; what it got before a failure is worth nothing
+    void *user: of write
+    void *data: memory of `capacity` bytes
+    size_t capacity: of data. LIMIT, with the number that is needed, when it is too small"""
+
+
+class hybrid_named_adapter(Structure):
+    """An adapter that a saved sequence wears, or that its tokens were read with. It is known by its values; the name is for
+    people.
+    const char *id: zero-terminated, at most 255 bytes; NULL: ""
+    hybrid_adapter *adapter"""
+
+
+class hybrid_save_desc(Structure):
+    """Zero keeps everything.
+    /* To save: only the tokens, 8 bytes each
+    loading computes the rest from them, and takes the time of a prompt. A * recurrent state cannot be cut then where its last decode began. */ bool recompute
+    const hybrid_named_adapter *adapters: To save: the names of adapters, where they have any. To load: those that saved sequences may have worn.
+    size_t n_adapters"""
+
+
 class hybrid_struct_size(Structure):
     """const char *name: "hybrid_error", zero-terminated
     size_t size: bytes, as the caller has it"""
@@ -1479,22 +1479,6 @@ hybrid_adapter_info._fields_ = [
     ("n_params", c_uint64),
     ("bytes", c_uint64),
     ("device_bytes", c_uint64),
-]
-hybrid_target._fields_ = [
-    ("path", c_char_p),
-    ("write", hybrid_write_fn),
-    ("user", c_void_p),
-    ("data", c_void_p),
-    ("capacity", c_size_t),
-]
-hybrid_named_adapter._fields_ = [
-    ("id", c_char_p),
-    ("adapter", POINTER(hybrid_adapter)),
-]
-hybrid_save_desc._fields_ = [
-    ("recompute", c_bool),
-    ("adapters", POINTER(hybrid_named_adapter)),
-    ("n_adapters", c_size_t),
 ]
 hybrid_logit_bias._fields_ = [
     ("id", c_int32),
@@ -1882,6 +1866,22 @@ hybrid_answer_desc._fields_ = [
     ("begin", c_char_p),
     ("variables", c_char_p),
     ("tools", c_char_p),
+]
+hybrid_target._fields_ = [
+    ("path", c_char_p),
+    ("write", hybrid_write_fn),
+    ("user", c_void_p),
+    ("data", c_void_p),
+    ("capacity", c_size_t),
+]
+hybrid_named_adapter._fields_ = [
+    ("id", c_char_p),
+    ("adapter", POINTER(hybrid_adapter)),
+]
+hybrid_save_desc._fields_ = [
+    ("recompute", c_bool),
+    ("adapters", POINTER(hybrid_named_adapter)),
+    ("n_adapters", c_size_t),
 ]
 hybrid_struct_size._fields_ = [
     ("name", c_char_p),
@@ -2714,30 +2714,6 @@ hybrid_seq_set_adapters = _function('hybrid_seq_set_adapters', c_int, [POINTER(h
     of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
     _LIMIT: too many; _MEMORY, _DEVICE.""")
 
-hybrid_seq_save = _function('hybrid_seq_save', c_int, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc), POINTER(hybrid_target), POINTER(hybrid_error)],
-    """hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to, hybrid_error *error)
-
-    Saves a sequence: its tokens, what the cache holds of them, and which adapters it wears. desc may be NULL. What is
-    queued in a batch is not part of it; a decode that is under way goes on after it, the sequence is saved as it was
-    before. The context is in use meanwhile. Errors: INVALID; LIMIT (memory too small, a name too long); IO; MEMORY;
-    DEVICE: the GPU failed, the next decode goes on without.""")
-
-hybrid_seq_save_size = _function('hybrid_seq_save_size', c_uint64, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc)],
-    """uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc)
-
-    The bytes that it would write; 0 for a bad id.""")
-
-hybrid_seq_load = _function('hybrid_seq_load', c_int, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc), POINTER(hybrid_source), POINTER(hybrid_error)],
-    """hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from, hybrid_error *error)
-
-    Loads what hybrid_seq_save has saved into a sequence that is empty (hybrid_seq_remove from 0). There are no logits
-    yet: to go on after its last token, cut that one (hybrid_seq_back says where that is possible), and add it to a
-    batch again. A reader is closed when the call returns.
-    Everything is checked before anything is done: a failure has changed nothing. FORMAT: these are no such bytes, or
-    some are damaged or missing. UNSUPPORTED: a newer version wrote them. INVALID: of another model, of another type of
-    keys and values (hybrid_context_desc.kv), into a sequence with tokens, while a decode is under way. NOT_FOUND: an
-    adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above.""")
-
 hybrid_sampler_create = _function('hybrid_sampler_create', c_int, [POINTER(hybrid_runtime), POINTER(hybrid_sampler_desc), POINTER(POINTER(hybrid_sampler)), POINTER(hybrid_error)],
     """hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
 
@@ -3265,6 +3241,59 @@ hybrid_session_reset = _function('hybrid_session_reset', None, [POINTER(hybrid_s
     """void hybrid_session_reset(hybrid_session *session)
 
     Forgets the conversation; the system prompt and the adapters stay.""")
+
+hybrid_seq_save = _function('hybrid_seq_save', c_int, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc), POINTER(hybrid_target), POINTER(hybrid_error)],
+    """hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to, hybrid_error *error)
+
+    Saves a sequence: its tokens, what the cache holds of them, and which adapters it wears. desc may be NULL. What is
+    queued in a batch is not part of it; a decode that is under way goes on after it, the sequence is saved as it was
+    before. The context is in use meanwhile. Errors: INVALID; LIMIT (memory too small, a name too long); IO; MEMORY;
+    DEVICE: the GPU failed, the next decode goes on without.""")
+
+hybrid_seq_save_size = _function('hybrid_seq_save_size', c_uint64, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc)],
+    """uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc)
+
+    The bytes that it would write; 0 for a bad id.""")
+
+hybrid_seq_load = _function('hybrid_seq_load', c_int, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc), POINTER(hybrid_source), POINTER(hybrid_error)],
+    """hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from, hybrid_error *error)
+
+    Loads what hybrid_seq_save has saved into a sequence that is empty (hybrid_seq_remove from 0). There are no logits
+    yet: to go on after its last token, cut that one (hybrid_seq_back says where that is possible), and add it to a
+    batch again. A reader is closed when the call returns.
+    Everything is checked before anything is done: a failure has changed nothing. FORMAT: these are no such bytes, or
+    some are damaged or missing. UNSUPPORTED: a newer version wrote them. INVALID: of another model, of another type of
+    keys and values (hybrid_context_desc.kv), into a sequence with tokens, while a decode is under way. NOT_FOUND: an
+    adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above.""")
+
+hybrid_session_save = _function('hybrid_session_save', c_int, [POINTER(hybrid_session), POINTER(hybrid_save_desc), POINTER(hybrid_target), POINTER(hybrid_error)],
+    """hybrid_result hybrid_session_save(hybrid_session *session, const hybrid_save_desc *desc, const hybrid_target *to, hybrid_error *error)
+
+    Saves a conversation, at any moment, also in the middle of an answer or of its prompt: beside its sequence the
+    messages, what was shown of the answer, the samplers with their random numbers, and where an answer that has a form
+    (hybrid_session_say_json, _set_grammar) stands in it. desc may be NULL. Errors: as hybrid_seq_save.""")
+
+hybrid_session_save_size = _function('hybrid_session_save_size', c_uint64, [POINTER(hybrid_session), POINTER(hybrid_save_desc)],
+    """uint64_t hybrid_session_save_size(const hybrid_session *session, const hybrid_save_desc *desc)
+
+    The bytes that it would write; 0 while a call is under way.""")
+
+hybrid_session_load = _function('hybrid_session_load', c_int, [POINTER(hybrid_session), POINTER(hybrid_save_desc), POINTER(hybrid_source), POINTER(hybrid_error)],
+    """hybrid_result hybrid_session_load(hybrid_session *session, const hybrid_save_desc *desc, const hybrid_source *from, hybrid_error *error)
+
+    The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
+    own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
+    are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
+    or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
+    again.
+
+        hybrid_target to = { 0 };
+        to.path = "talk.game";
+        hybrid_session_save(npc, NULL, &to, &error);
+
+        hybrid_source from = { 0 };
+        from.path = "talk.game";
+        if (!hybrid_session_load(npc, NULL, &from, &error)) puts(hybrid_session_next(npc));""")
 
 hybrid_abi_check = _function('hybrid_abi_check', c_int, [c_int32, POINTER(hybrid_struct_size), c_size_t, POINTER(hybrid_error)],
     """hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_struct_size *structs, size_t n, hybrid_error *error)

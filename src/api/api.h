@@ -19,7 +19,6 @@
 #include "model.h"
 #include "context.h"
 #include "adapter.h"
-#include "saved.h"
 #include "sampler.h"
 #include "score.h"
 #ifndef HYBRID_NO_TRAIN
@@ -36,6 +35,7 @@
     #include "stream.h"
     #include "session.h"
 #endif
+#include "saved.h"
 #include "abi.h"
 
 #ifdef __cplusplus

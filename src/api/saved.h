@@ -1,7 +1,10 @@
-/* ---- saved games: sequences as bytes, and back ------------------------------------------------------------------- */
+/* ---- saved games: sequences and conversations as bytes, and back ------------------------------------------------- */
 #ifndef HYB_API_SAVED_H
 #define HYB_API_SAVED_H
 #include "adapter.h"
+#ifndef HYBRID_NO_TEXT
+    #include "session.h"
+#endif
 
 /* What is loaded goes on with the bits with which the saved one would have gone on: in another process, with other
  * threads, on another instruction set. From and to a GPU it is as near as the GPU is to the CPU.
@@ -15,7 +18,7 @@
 
 /* Where bytes go: exactly one of the three. */
 typedef struct hybrid_target {
-    const char *path;      /* a file: it gets its name when it is complete and on the disk. A failure leaves the old one */
+    const char *path; /* a file: it gets its name when it is complete and on the disk. A failure leaves the old one */
     hybrid_write_fn write; /* gets the bytes in order; what it got before a failure is worth nothing */
     void *user;            /* of write */
     void *data;            /* memory of `capacity` bytes */
@@ -57,4 +60,31 @@ HYBRID_API uint64_t hybrid_seq_save_size(const hybrid_context *context, int32_t 
  * adapter that is needed is not in desc, the sentence names it. CONTEXT_FULL; MEMORY; IO; DEVICE, as above. */
 HYBRID_API hybrid_result hybrid_seq_load(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
                                          const hybrid_source *from, hybrid_error *error);
+
+#ifndef HYBRID_NO_TEXT
+/* Saves a conversation, at any moment, also in the middle of an answer or of its prompt: beside its sequence the
+ * messages, what was shown of the answer, the samplers with their random numbers, and where an answer that has a form
+ * (hybrid_session_say_json, _set_grammar) stands in it. desc may be NULL. Errors: as hybrid_seq_save. */
+HYBRID_API hybrid_result hybrid_session_save(hybrid_session *session, const hybrid_save_desc *desc,
+                                             const hybrid_target *to, hybrid_error *error);
+/* The bytes that it would write; 0 while a call is under way. */
+HYBRID_API uint64_t hybrid_session_save_size(const hybrid_session *session, const hybrid_save_desc *desc);
+
+/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
+ * own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
+ * are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
+ * or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
+ * again.
+ *
+ *     hybrid_target to = { 0 };
+ *     to.path = "talk.game";
+ *     hybrid_session_save(npc, NULL, &to, &error);
+ *
+ *     hybrid_source from = { 0 };
+ *     from.path = "talk.game";
+ *     if (!hybrid_session_load(npc, NULL, &from, &error)) puts(hybrid_session_next(npc));
+ */
+HYBRID_API hybrid_result hybrid_session_load(hybrid_session *session, const hybrid_save_desc *desc,
+                                             const hybrid_source *from, hybrid_error *error);
+#endif
 #endif

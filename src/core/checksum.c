@@ -1,5 +1,5 @@
-/* core/checksum: whether all bytes of a file of our own are those that were written: each block's hash is the key of the
- * next one's. It finds damage; it does not keep out those who know the formula. */
+/* core/checksum: whether all bytes of a file of our own are those that were written: each block's hash is the key of
+ * the next one's. It finds damage; it does not keep out those who know the formula. */
 #ifndef HYB_CORE_CHECKSUM_C
 #define HYB_CORE_CHECKSUM_C
 #include "hash.c"

@@ -18,7 +18,13 @@
 #include "../core/grow.c"
 #include "../core/output.c"
 
-enum { HYB_ARCHIVE_VERSION = 1, HYB_ARCHIVE_HEAD = 32, HYB_ARCHIVE_PART = 16, HYB_ARCHIVE_SUM = 8, HYB_ARCHIVE_PARTS = 16 };
+enum {
+    HYB_ARCHIVE_VERSION = 1,
+    HYB_ARCHIVE_HEAD = 32,
+    HYB_ARCHIVE_PART = 16,
+    HYB_ARCHIVE_SUM = 8,
+    HYB_ARCHIVE_PARTS = 16
+};
 typedef enum hyb_archive_kind { HYB_ARCHIVE_SEQ = 1, HYB_ARCHIVE_SESSION = 2 } hyb_archive_kind;
 
 /* ---- small parts, put together in memory ---- */
@@ -246,10 +252,11 @@ static hybrid_result hyb_archive_check_sum(hyb_archive_in *in, hybrid_error *err
     enum { BLOCK = HYB_CHECKSUM_BLOCK };
     const uint64_t end = in->file.size - HYB_ARCHIVE_SUM;
     hyb_checksum *sum = (hyb_checksum *)hyb_calloc(in->rt, 1, sizeof *sum + BLOCK);
-    unsigned char *block = (unsigned char *)(sum + 1);
+    unsigned char *block;
     uint64_t at, n, expected = 0;
     hybrid_result r = HYBRID_OK;
     if (!sum) return hyb_fail_memory(error, sizeof *sum + BLOCK);
+    block = (unsigned char *)(sum + 1);
     for (at = 0; at < end && !r; at += n) {
         n = HYB_MIN(end - at, (uint64_t)BLOCK);
         if (in->file.data)

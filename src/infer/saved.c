@@ -34,12 +34,12 @@ typedef struct hyb_carrier {
     hybrid_write_fn write; /* NULL: the other direction */
     void *user;
     hyb_file *source;
-    uint64_t at, end;     /* the next byte of the source, and where the state ends */
-    bool tokens_only;     /* to write */
-    const int32_t *known; /* to read: for the number of each set of adapters its place in this context's table */
+    uint64_t at, end;      /* the next byte of the source, and where the state ends */
+    bool tokens_only;      /* to write */
+    const int32_t *known;  /* to read: for the number of each set of adapters its place in this context's table */
     int32_t n_known, rank; /* the largest of their ranks */
-    char *room;       /* for memory that the host cannot reach */
-    size_t room_size; /* a page's K or V, or a slot: whichever is largest */
+    char *room;            /* for memory that the host cannot reach */
+    size_t room_size;      /* a page's K or V, or a slot: whichever is largest */
 } hyb_carrier;
 
 /* What two contexts must agree on. */
@@ -275,13 +275,16 @@ static hybrid_result hyb_saved_check_kind(const hyb_state *s, const hyb_saved_he
                     hybrid_type_name(s->type));
 }
 
-static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const hyb_saved_head *head,
+/* n_free: pages that it can have. */
+static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const hyb_saved_head *head, int32_t n_free,
                                            hybrid_error *error)
 {
     const bool learned = (context->model->hp.arch->has & HYB_HAS_POS_EMBD) != 0;
     const int32_t n_ctx = context->desc.n_ctx, n = head->length;
-    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0, pages = (n + HYB_PAGE - 1) / HYB_PAGE;
-    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots || head->length_before < 0 ||
+    const int32_t slots = context->state.slots.n && head->type != HYB_SAVED_TOKENS ? n > 0 : 0,
+                  pages = (n + HYB_PAGE - 1) / HYB_PAGE;
+    if (n < 0 || head->zero[0] || head->zero[1] || head->n_slots < slots || head->n_slots > 2 * slots ||
+        head->length_before < 0 ||
         (head->n_slots < 2 ? head->length_before != 0 : head->length_before < 1 || head->length_before >= n))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
                         "the state of a sequence is damaged: it says %d tokens, %d slots, the last decode after %d", n,
@@ -291,12 +294,46 @@ static hybrid_result hyb_saved_check_sizes(const hybrid_context *context, const 
                         "the state of a sequence has %d tokens, and the context has room for %d: create it with a "
                         "larger n_ctx",
                         n, n > n_ctx ? n_ctx : context->model->hp.n_ctx_train);
-    if (pages > context->state.pages.n_free)
+    if (pages > n_free)
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "the state of a sequence needs %d pages of %d positions, but only %d are free: remove "
                         "sequences, or create a context with a larger n_ctx",
-                        pages, HYB_PAGE, context->state.pages.n_free);
+                        pages, HYB_PAGE, n_free);
     return HYBRID_OK;
+}
+
+/* Reads the head of a state, whose bytes end at c->end, and checks it. */
+static hybrid_result hyb_saved_read_head(hybrid_context *context, hyb_carrier *c, int32_t n_free, hyb_saved_head *head,
+                                         hybrid_error *error)
+{
+    const hyb_state *s = &context->state;
+    const uint64_t left = c->end - c->at;
+    hybrid_result r;
+    if (left < sizeof *head)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence: they are too few");
+    if ((r = hyb_carry(c, head, sizeof *head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_kind(s, head, error)) != HYBRID_OK) return r;
+    if ((r = hyb_saved_check_sizes(context, head, n_free, error)) != HYBRID_OK) return r;
+    if (left == hyb_saved_size(s, head)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
+                    left < hyb_saved_size(s, head) ? "truncated" : "damaged", (unsigned long long)left,
+                    (unsigned long long)hyb_saved_size(s, head));
+}
+
+/* Whether a state can take the place of what a sequence holds now. */
+static hybrid_result hyb_saved_look(hybrid_context *context, int32_t seq, hyb_file *source, uint64_t at, uint64_t end,
+                                    hybrid_error *error)
+{
+    const hyb_seq *old = &context->state.seqs[seq];
+    int32_t n_free = context->state.pages.n_free, i;
+    hyb_saved_head head;
+    hyb_carrier c;
+    memset(&c, 0, sizeof c);
+    c.source = source;
+    c.at = at;
+    c.end = end;
+    for (i = 0; i < old->n_pages; i++) n_free += context->state.pages.refs[old->pages[i]] == 1;
+    return hyb_saved_read_head(context, &c, n_free, &head, error);
 }
 
 /* Tokens, or numbers of sets, of one page after the other; each is checked. */
@@ -352,18 +389,9 @@ static hybrid_result hyb_saved_fill(hybrid_context *context, hyb_seq *seq, hyb_c
 static hybrid_result hyb_saved_read_from(hybrid_context *context, hyb_seq *seq, hyb_carrier *c, hybrid_error *error)
 {
     hyb_state *s = &context->state;
-    const uint64_t left = c->end - c->at;
     hyb_saved_head head;
-    hybrid_result r;
-    if (left < sizeof head)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "these bytes are not the state of a sequence: they are too few");
-    if ((r = hyb_carry(c, &head, sizeof head, error)) != HYBRID_OK) return r;
-    if ((r = hyb_saved_check_kind(s, &head, error)) != HYBRID_OK) return r;
-    if ((r = hyb_saved_check_sizes(context, &head, error)) != HYBRID_OK) return r;
-    if (left != hyb_saved_size(s, &head))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the state of a sequence is %s: it has %llu of %llu bytes",
-                        left < hyb_saved_size(s, &head) ? "truncated" : "damaged", (unsigned long long)left,
-                        (unsigned long long)hyb_saved_size(s, &head));
+    hybrid_result r = hyb_saved_read_head(context, c, s->pages.n_free, &head, error);
+    if (r) return r;
     while (seq->n_pages * HYB_PAGE < head.length) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
     if (head.n_slots > 0) seq->slot = hyb_counted_take(&s->slots);
     if (head.n_slots > 1) seq->before = hyb_counted_take(&s->slots);

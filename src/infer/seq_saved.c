@@ -141,7 +141,7 @@ static hybrid_result hyb_seq_save(hybrid_context *context, int32_t seq, const hy
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_save,
-           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to,
+           (hybrid_context * context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to,
             hybrid_error *error),
            (context, seq, desc, to, error))
 {
@@ -160,8 +160,8 @@ HYB_BORDER(hybrid_result, hybrid_seq_save,
     return r;
 }
 
-HYB_BORDER(uint64_t, hybrid_seq_save_size,
-           (const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc), (context, seq, desc))
+HYB_BORDER(uint64_t, hybrid_seq_save_size, (const hybrid_context *context, int32_t seq, const hybrid_save_desc *desc),
+           (context, seq, desc))
 {
     hybrid_save_desc zero;
     hyb_pack worn;
@@ -209,9 +209,8 @@ static hybrid_result hyb_load_adapter(const hybrid_save_desc *desc, uint64_t has
         *found = a->adapter;
     }
     if (*found) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
-                    "the saved game needs the adapter '%s' of rank %lu: %s", hyb_printable(id, text),
-                    (unsigned long)rank,
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the saved game needs the adapter '%s' of rank %lu: %s",
+                    hyb_printable(id, text), (unsigned long)rank,
                     same_name ? "the one of that name has other values than it had when the game was saved"
                               : "give it in adapters");
 }
@@ -274,27 +273,55 @@ static hybrid_result hyb_load_sets(hybrid_context *context, hyb_unpack *u, hyb_l
     return HYBRID_OK;
 }
 
+static void hyb_load_worn_free(hybrid_context *context, hyb_load_worn *w)
+{
+    hyb_worn_sweep(&context->worn, &context->state);
+    hyb_free(context->rt, w->list);
+    hyb_free(context->rt, w->known);
+}
+
+/* The part "wear". After this, hyb_load_worn_free, whether it fails or not. */
+static hybrid_result hyb_load_worn_read(hybrid_context *context, const hybrid_save_desc *desc, hyb_archive_in *in,
+                                        hyb_load_worn *w, hybrid_error *error)
+{
+    hyb_unpack u;
+    hybrid_result r = hyb_archive_take(in, "wear", &u, error);
+    memset(w, 0, sizeof *w);
+    if (!r) r = hyb_load_list(context, desc, &u, w, error);
+    if (!r) r = hyb_load_sets(context, &u, w, error);
+    hyb_free(context->rt, u.data);
+    return r;
+}
+
+/* The part "stat" into a sequence that is empty. */
+static hybrid_result hyb_load_state(hybrid_context *context, int32_t seq, hyb_archive_in *in, int state,
+                                    const hyb_load_worn *w, hybrid_error *error)
+{
+    const uint64_t at = in->parts[state].at;
+    const hybrid_result r = hyb_saved_read(context, seq, &in->file, at, at + in->parts[state].size, w->known,
+                                           (int32_t)w->n_known, w->rank, error);
+    if (!r) context->worn.seq[seq] = w->worn;
+    return r;
+}
+
+static hybrid_result hyb_load_find_state(hyb_archive_in *in, int *state, hybrid_error *error)
+{
+    *state = hyb_archive_find(in, "stat");
+    if (*state >= 0) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: it has no sequence");
+}
+
 /* The two parts of an archive that is open, into a sequence that is empty. On failure it is as it was. */
 static hybrid_result hyb_load_seq_parts(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
                                         hyb_archive_in *in, hybrid_error *error)
 {
-    const int state = hyb_archive_find(in, "stat");
     hyb_load_worn w;
-    hyb_unpack u;
-    hybrid_result r = hyb_archive_take(in, "wear", &u, error);
-    memset(&w, 0, sizeof w);
-    if (!r) r = hyb_load_list(context, desc, &u, &w, error);
-    if (!r) r = hyb_load_sets(context, &u, &w, error);
+    int state;
+    hybrid_result r = hyb_load_worn_read(context, desc, in, &w, error);
+    if (!r) r = hyb_load_find_state(in, &state, error);
     if (!r) r = hyb_archive_all(in, error);
-    if (!r && state < 0) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: it has no sequence");
-    if (!r)
-        r = hyb_saved_read(context, seq, &in->file, in->parts[state].at, in->parts[state].at + in->parts[state].size,
-                           w.known, (int32_t)w.n_known, w.rank, error);
-    if (!r) context->worn.seq[seq] = w.worn;
-    hyb_worn_sweep(&context->worn, &context->state);
-    hyb_free(context->rt, w.list);
-    hyb_free(context->rt, w.known);
-    hyb_free(context->rt, u.data);
+    if (!r) r = hyb_load_state(context, seq, in, state, &w, error);
+    hyb_load_worn_free(context, &w);
     return r;
 }
 
@@ -316,7 +343,7 @@ static hybrid_result hyb_load_check(hybrid_context *context, int32_t seq, hybrid
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_load,
-           (hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from,
+           (hybrid_context * context, int32_t seq, const hybrid_save_desc *desc, const hybrid_source *from,
             hybrid_error *error),
            (context, seq, desc, from, error))
 {

@@ -1,8 +1,8 @@
-/* libFuzzer: bytes as a saved sequence. The first byte chooses the model, whether an allocation fails, and what is done
- * to the bytes: they are taken as they are, or as the file that follows is said to be: its size and checksum are set
- * right, so that damage gets past them; or they are changes of a good file: a place (2 bytes) and a value each. What is
- * loaded goes on; what is refused says why, and the context is as usable as before.
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_saved.c -o fuzz_saved -lm &&
+/* libFuzzer: bytes as a saved sequence or conversation. The first byte chooses the model, the second what is done to
+ * the bytes: they are a file, or changes of a good one (a place of 2 bytes and a value each); its size and checksum are
+ * set right, so that damage gets past them, or left; an allocation fails. What is loaded goes on; what is refused says
+ * why, and the context is as usable as before. clang -g -O1 -fsanitize=fuzzer,address,undefined -I.
+ * tests/fuzz/fuzz_saved.c -o fuzz_saved -lm &&
  *     ./fuzz_saved corpus tests/fuzz/fuzz_saved */
 #define HYBRID_IMPLEMENTATION
 #include "../../src/hybrid_all.c"
@@ -26,9 +26,10 @@ static void fuzz_free(void *user, void *block)
     free(block);
 }
 
-enum { MODELS = 2, GOODS = 2 };
+enum { MODELS = 3, TALK = 2, GOODS = 2 };
 typedef struct kit {
     hybrid_model *model;
+    hybrid_session *session; /* instead of a context and an adapter */
     hybrid_context *context;
     hybrid_adapter *adapter;
     unsigned char *good[GOODS]; /* with the cache, and without */
@@ -68,10 +69,41 @@ static void kit_fill(kit *k)
     }
 }
 
+/* A conversation in the middle of an answer that has a form. */
+static void kit_talk(kit *k)
+{
+    static const char *const stops[] = { "abc", "xyz" };
+    hybrid_session_desc d;
+    hybrid_save_desc how;
+    hybrid_target to;
+    int i;
+    memset(&d, 0, sizeof d);
+    memset(&how, 0, sizeof how);
+    d.system = "S";
+    d.context.n_ctx = 96;
+    d.context.n_batch = 16;
+    d.sampler.temperature = 1;
+    d.sampler.repetition_penalty = 1.1f;
+    d.stops = stops;
+    d.n_stops = 2;
+    must(!hybrid_session_create(k->model, &d, &k->session, NULL));
+    must(!hybrid_session_say_json(k->session, "A cat?", "{\"type\":\"array\",\"items\":{\"type\":\"string\"}}"));
+    for (i = 0; i < 3; i++) must(hybrid_session_next(k->session) != NULL);
+    for (i = 0; i < GOODS; i++) {
+        how.recompute = i == 1;
+        memset(&to, 0, sizeof to);
+        k->size[i] = (size_t)hybrid_session_save_size(k->session, &how);
+        to.data = k->good[i] = (unsigned char *)malloc(k->size[i]);
+        to.capacity = k->size[i];
+        must(!hybrid_session_save(k->session, &how, &to, NULL));
+    }
+}
+
 static void kits_make(void)
 {
     static const char *const paths[MODELS] = { "tests/oracle/data/models/llama.gguf",
-                                               "tests/oracle/data/models/lfm2.gguf" };
+                                               "tests/oracle/data/models/lfm2.gguf",
+                                               "examples/data/stories260K-q8_0.gguf" };
     int i;
     for (i = 0; i < MODELS; i++) {
         kit *k = &kits[i];
@@ -92,8 +124,12 @@ static void kits_make(void)
         cd.n_seq = 2;
         cd.n_batch = 8;
         ad.rank = 2;
-        must(!hybrid_runtime_create(&rd, &rt, NULL) && !hybrid_model_load(rt, &md, &k->model, NULL) &&
-             !hybrid_context_create(k->model, &cd, &k->context, NULL) &&
+        must(!hybrid_runtime_create(&rd, &rt, NULL) && !hybrid_model_load(rt, &md, &k->model, NULL));
+        if (i == TALK) {
+            kit_talk(k);
+            continue;
+        }
+        must(!hybrid_context_create(k->model, &cd, &k->context, NULL) &&
              !hybrid_adapter_create(k->model, &ad, &k->adapter, NULL));
         kit_fill(k);
     }
@@ -133,6 +169,20 @@ static void go_on(const kit *k)
     if (hybrid_decode(k->context, NULL)) hybrid_batch_clear(k->context); /* a sequence as long as the context */
 }
 
+static void talk(kit *k, const hybrid_source *from)
+{
+    hybrid_error err;
+    hybrid_result r;
+    int i;
+    err.message[0] = 0;
+    r = hybrid_session_load(k->session, NULL, from, &err);
+    countdown = SIZE_MAX;
+    if (r) must(err.result == r && err.message[0]);
+    for (i = 0; i < 3 && hybrid_session_next(k->session); i++) {}
+    for (i = 0; i < (int)hybrid_session_count(k->session); i++)
+        must(hybrid_session_message(k->session, (size_t)i).role != NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     hybrid_named_adapter named;
@@ -144,14 +194,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int32_t room;
     kit *k;
     if (!kits[0].model) kits_make();
-    if (!size) return 0;
-    k = &kits[data[0] & 1];
-    d = desc_of(k, &named);
+    if (size < 2) return 0;
+    k = &kits[data[0] % MODELS];
     memset(&from, 0, sizeof from);
-    bytes = bytes_of(k, data[0] >> 1, data + 1, size - 1, &from.size);
+    bytes = bytes_of(k, data[1], data + 2, size - 2, &from.size);
     from.data = bytes;
+    if (data[1] & 8) countdown = data[1] >> 4;
+    if (k->session) {
+        talk(k, &from);
+        free(bytes);
+        return 0;
+    }
+    d = desc_of(k, &named);
     room = hybrid_context_room(k->context);
-    if (data[0] & 0x10) countdown = data[0] >> 5;
     err.message[0] = 0;
     r = hybrid_seq_load(k->context, 1, &d, &from, &err);
     countdown = SIZE_MAX;

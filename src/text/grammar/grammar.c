@@ -10,6 +10,9 @@
 struct hybrid_grammar {
     hybrid_runtime *rt;
     hyb_rules rules;
+    char *text; /* that it was read from, for saved games */
+    size_t size;
+    bool schema;
 };
 
 enum { HYB_MASKS = 16 };
@@ -71,8 +74,13 @@ static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, siz
 
 static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_desc *d, hybrid_error *error)
 {
-    if (d->schema) return hyb_grammar_schema(g, d->schema, d->schema_size ? d->schema_size : strlen(d->schema), error);
-    return hyb_grammar_gbnf(g, d->gbnf, d->gbnf_size ? d->gbnf_size : strlen(d->gbnf), error);
+    const char *text = d->schema ? d->schema : d->gbnf;
+    const size_t size = d->schema ? d->schema_size : d->gbnf_size;
+    g->schema = d->schema != NULL;
+    g->size = size ? size : strlen(text);
+    if (!(g->text = (char *)hyb_alloc(g->rt, g->size))) return hyb_fail_memory(error, g->size);
+    if (g->size) memcpy(g->text, text, g->size);
+    return g->schema ? hyb_grammar_schema(g, text, g->size, error) : hyb_grammar_gbnf(g, text, g->size, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_grammar_create,
@@ -108,6 +116,7 @@ HYB_BORDER_VOID(hybrid_grammar_destroy, (hybrid_grammar * grammar), (grammar))
     if (!grammar) return;
     rt = grammar->rt;
     if (grammar->rules.rt) hyb_rules_free(&grammar->rules);
+    hyb_free(rt, grammar->text);
     hyb_free(rt, grammar);
     hyb_runtime_release(rt);
 }
