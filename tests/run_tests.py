@@ -224,7 +224,7 @@ def run_test(job, total, environment):
         title = "%s (%s)" % (name, ", ".join(words)) if words else name
         with running_lock(name):
             run_program(title, variant, program, prefix, start, total,
-                        emulated(environment, mode) if mode else environment,
+                        emulated(environment, mode) if mode else dict(environment, HYBRID_DEVICE="cpu"),
                         share() if variant != "plain" or mode not in (None, "emu") else "0/1")
         start = time.time()
 

@@ -1084,8 +1084,8 @@ static void refused_models(world *w)
     rd.isa = "z80";
     REFUSED(hybrid_runtime_create, HYBRID_ERROR_INVALID, "z80", hybrid_runtime_create(&rd, &rt, &e));
     rd.isa = NULL;
-    rd.device = "cuda:0";
-    REFUSED(hybrid_runtime_create, HYBRID_ERROR_NOT_FOUND, "hybrid_cuda.h", hybrid_runtime_create(&rd, &rt, &e));
+    rd.device = "cuda:99"; /* no half for GPUs, no driver, or no such GPU */
+    REFUSED(hybrid_runtime_create, HYBRID_ERROR_NOT_FOUND, "cuda", hybrid_runtime_create(&rd, &rt, &e));
     REFUSED(hybrid_devices, HYBRID_ERROR_INVALID, "count is NULL", hybrid_devices(w->rt, list, 1, NULL, &e));
     REFUSED(hybrid_devices, HYBRID_ERROR_INVALID, "list is NULL", hybrid_devices(w->rt, NULL, 1, &n, &e));
     EMPTY(n == 0);
