@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ea66b4bc88445072): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4bda4ce7f4bfaa36): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -102,7 +102,7 @@
  *     5992  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6039  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6077  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    77591  end.h                    closes what core/begin opened
+ *    77592  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6511  names.c                  names that must differ, found by hash
@@ -265,86 +265,86 @@
  *    59162  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
  *
  *   src/train: training
- *    59719  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    59758  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    59823  documents.c              the texts of a corpus, one document after the other
- *    60062  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    60256  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    60756  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    61066  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    61380  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    61755  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    62212  shape.c                  models from nothing
- *    62529  schedule.c               the learning rate of a step
- *    62575  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    63091  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    63143  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    63595  format.c                 the number format of a training: to what the operands of its products are roun...
- *    63695  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    63733  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    64268  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    64453  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    64522  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    64559  own.c                    somebody else's model as an objective (api/trainable.h)
- *    64743  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    65536  lesson.c                 examples as tokens, and the batches of a step
- *    65900  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    66130  export.c                 the weights of a trainer as a model file
- *    66378  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    66490  checkpoint.c             everything that a training goes on with, in a file
- *    67350  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    67942  picture.c                the curve of a run as an SVG.
+ *    59720  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    59759  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    59824  documents.c              the texts of a corpus, one document after the other
+ *    60063  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    60257  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    60757  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    61067  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    61381  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    61756  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    62213  shape.c                  models from nothing
+ *    62530  schedule.c               the learning rate of a step
+ *    62576  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    63092  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    63144  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    63596  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    63696  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    63734  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    64269  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    64454  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    64523  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    64560  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    64744  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    65537  lesson.c                 examples as tokens, and the batches of a step
+ *    65901  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    66131  export.c                 the weights of a trainer as a model file
+ *    66379  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    66491  checkpoint.c             everything that a training goes on with, in a file
+ *    67351  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    67943  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    68779  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    68825  panel.c                  values of many ticks side by side, and products with them
- *    68948  gru.c                    a gated recurrent cell (Cho et al
- *    69029  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    69119  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    69179  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    69379  member.c                 the weights of one world model: how large, where, and how they begin
- *    69480  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    69703  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    69835  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    70014  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    70278  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    70452  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    70651  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    70754  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    71043  law.c                    the curve that the loss follows over many windows,
- *    71317  calibration.c            predictions that say how sure they are, held to what then happened
- *    71497  monitor.c                whether a run goes astray, and what should be done about it
- *    71749  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    71809  bandit.c                 which arm is worth it now
- *    72047  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    72191  phases.c                 which phase the next step belongs to, and for how long
- *    72430  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    72784  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    72853  residuals.c              what predictions got wrong
- *    73103  corrector.c              takes away what predicted coefficients get wrong again and again
- *    73262  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    73356  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    73454  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    73636  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    73724  plateau.c                whether a run stands still
- *    73809  horizons.c               how far ahead predictions are good for anything
- *    73898  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    73951  ramp.c                   how many batches a step should add up
- *    74016  tuning.c                 what could be made better while a run goes on
- *    74160  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    74275  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    74656  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    74983  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    75180  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    75519  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    75810  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    75885  moves.c                  how weights are moved, by each of the ways
- *    76091  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    76259  audit.c                  what a move is really worth: a trial
- *    76398  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    76673  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    76725  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    77130  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    68780  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    68826  panel.c                  values of many ticks side by side, and products with them
+ *    68949  gru.c                    a gated recurrent cell (Cho et al
+ *    69030  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    69120  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    69180  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    69380  member.c                 the weights of one world model: how large, where, and how they begin
+ *    69481  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    69704  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    69836  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    70015  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    70279  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    70453  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    70652  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    70755  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    71044  law.c                    the curve that the loss follows over many windows,
+ *    71318  calibration.c            predictions that say how sure they are, held to what then happened
+ *    71498  monitor.c                whether a run goes astray, and what should be done about it
+ *    71750  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    71810  bandit.c                 which arm is worth it now
+ *    72048  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    72192  phases.c                 which phase the next step belongs to, and for how long
+ *    72431  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    72785  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    72854  residuals.c              what predictions got wrong
+ *    73104  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    73263  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    73357  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    73455  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    73637  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    73725  plateau.c                whether a run stands still
+ *    73810  horizons.c               how far ahead predictions are good for anything
+ *    73899  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    73952  ramp.c                   how many batches a step should add up
+ *    74017  tuning.c                 what could be made better while a run goes on
+ *    74161  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    74276  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    74657  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    74984  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    75181  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    75520  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    75811  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    75886  moves.c                  how weights are moved, by each of the ways
+ *    76092  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    76260  audit.c                  what a move is really worth: a trial
+ *    76399  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    76674  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    76726  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    77131  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3157,7 +3157,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ea66b4bc88445072"
+#define HYBRID__SOURCE_ID "4bda4ce7f4bfaa36"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -55481,7 +55481,7 @@ static uint64_t hyb_archive_size(int n_parts, uint64_t n)
 }
 
 /* A hybrid_write_fn: the next bytes. */
-static bool hyb_archive_put(void *user, const void *data, size_t n)
+static bool hyb_archive_write_some(void *user, const void *data, size_t n)
 {
     hyb_archive_out *out = (hyb_archive_out *)user;
     bool good = true;
@@ -55501,7 +55501,7 @@ static bool hyb_archive_put(void *user, const void *data, size_t n)
 
 static hybrid_result hyb_archive_write(hyb_archive_out *out, const void *data, size_t n, hybrid_error *error)
 {
-    if (!n || hyb_archive_put(out, data, n)) return HYBRID_OK;
+    if (!n || hyb_archive_write_some(out, data, n)) return HYBRID_OK;
     if (out->to->path)
         return hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", out->to->path, strerror(out->why));
     return hyb_fail(error, HYBRID_ERROR_IO, "nothing was saved: the function that takes the bytes refused them");
@@ -56277,7 +56277,7 @@ static hybrid_result hyb_save_seq_parts(hybrid_context *context, int32_t seq, co
 {
     hybrid_result r = hyb_archive_packed(out, "wear", worn, error);
     if (!r) r = hyb_archive_part(out, "stat", hyb_saved_write_size(context, seq, desc->recompute), error);
-    return r ? r : hyb_saved_write(context, seq, desc->recompute, hyb_archive_put, out, error);
+    return r ? r : hyb_saved_write(context, seq, desc->recompute, hyb_archive_write_some, out, error);
 }
 
 static hybrid_result hyb_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,
@@ -59303,7 +59303,7 @@ static hybrid_result hyb_save_session(hybrid_session *s, const hybrid_save_desc 
         r = hyb_archive_begin(&out, s->rt, to, HYB_ARCHIVE_SESSION, hyb_model_identity(s->model), size, error);
         for (i = 0; i < HYB_SAVED_SMALL && !r; i++) r = hyb_archive_packed(&out, hyb_saved_part(i), &parts[i], error);
         if (!r) r = hyb_archive_part(&out, "stat", hyb_saved_write_size(s->ctx, seq, desc->recompute), error);
-        if (!r) r = hyb_saved_write(s->ctx, seq, desc->recompute, hyb_archive_put, &out, error);
+        if (!r) r = hyb_saved_write(s->ctx, seq, desc->recompute, hyb_archive_write_some, &out, error);
         r = hyb_archive_end(&out, r, error);
     }
     for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(s->rt, parts[i].data);
@@ -59513,18 +59513,19 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
     return r;
 }
 
-/* One part, read by its function. */
-typedef hybrid_result (*hyb_load_part_fn)(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error);
-
 static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_loaded *l, hybrid_error *error)
 {
-    static const hyb_load_part_fn load_part[] = { hyb_load_talk, hyb_load_stream, hyb_load_samplers, hyb_load_form };
     hybrid_result r = HYBRID_OK;
-    size_t i;
-    for (i = 0; i < HYB_COUNT(load_part) && !r; i++) {
+    int i;
+    for (i = 0; i < HYB_SAVED_SMALL - 1 && !r; i++) {
         hyb_unpack u;
-        r = hyb_archive_take(in, hyb_saved_part((int)i), &u, error);
-        if (!r) r = load_part[i](s, &u, l, error);
+        if ((r = hyb_archive_take(in, hyb_saved_part(i), &u, error)) != HYBRID_OK) break;
+        switch (i) {
+        case 0: r = hyb_load_talk(s, &u, l, error); break;
+        case 1: r = hyb_load_stream(s, &u, l, error); break;
+        case 2: r = hyb_load_samplers(s, &u, l, error); break;
+        default: r = hyb_load_form(s, &u, l, error);
+        }
         hyb_free(s->rt, u.data);
     }
     return r;

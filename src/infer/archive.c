@@ -117,7 +117,7 @@ static uint64_t hyb_archive_size(int n_parts, uint64_t n)
 }
 
 /* A hybrid_write_fn: the next bytes. */
-static bool hyb_archive_put(void *user, const void *data, size_t n)
+static bool hyb_archive_write_some(void *user, const void *data, size_t n)
 {
     hyb_archive_out *out = (hyb_archive_out *)user;
     bool good = true;
@@ -137,7 +137,7 @@ static bool hyb_archive_put(void *user, const void *data, size_t n)
 
 static hybrid_result hyb_archive_write(hyb_archive_out *out, const void *data, size_t n, hybrid_error *error)
 {
-    if (!n || hyb_archive_put(out, data, n)) return HYBRID_OK;
+    if (!n || hyb_archive_write_some(out, data, n)) return HYBRID_OK;
     if (out->to->path)
         return hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", out->to->path, strerror(out->why));
     return hyb_fail(error, HYBRID_ERROR_IO, "nothing was saved: the function that takes the bytes refused them");

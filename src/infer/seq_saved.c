@@ -121,7 +121,7 @@ static hybrid_result hyb_save_seq_parts(hybrid_context *context, int32_t seq, co
 {
     hybrid_result r = hyb_archive_packed(out, "wear", worn, error);
     if (!r) r = hyb_archive_part(out, "stat", hyb_saved_write_size(context, seq, desc->recompute), error);
-    return r ? r : hyb_saved_write(context, seq, desc->recompute, hyb_archive_put, out, error);
+    return r ? r : hyb_saved_write(context, seq, desc->recompute, hyb_archive_write_some, out, error);
 }
 
 static hybrid_result hyb_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc,

@@ -146,7 +146,7 @@ static hybrid_result hyb_save_session(hybrid_session *s, const hybrid_save_desc 
         r = hyb_archive_begin(&out, s->rt, to, HYB_ARCHIVE_SESSION, hyb_model_identity(s->model), size, error);
         for (i = 0; i < HYB_SAVED_SMALL && !r; i++) r = hyb_archive_packed(&out, hyb_saved_part(i), &parts[i], error);
         if (!r) r = hyb_archive_part(&out, "stat", hyb_saved_write_size(s->ctx, seq, desc->recompute), error);
-        if (!r) r = hyb_saved_write(s->ctx, seq, desc->recompute, hyb_archive_put, &out, error);
+        if (!r) r = hyb_saved_write(s->ctx, seq, desc->recompute, hyb_archive_write_some, &out, error);
         r = hyb_archive_end(&out, r, error);
     }
     for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(s->rt, parts[i].data);
@@ -356,18 +356,19 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
     return r;
 }
 
-/* One part, read by its function. */
-typedef hybrid_result (*hyb_load_part_fn)(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error);
-
 static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_loaded *l, hybrid_error *error)
 {
-    static const hyb_load_part_fn load_part[] = { hyb_load_talk, hyb_load_stream, hyb_load_samplers, hyb_load_form };
     hybrid_result r = HYBRID_OK;
-    size_t i;
-    for (i = 0; i < HYB_COUNT(load_part) && !r; i++) {
+    int i;
+    for (i = 0; i < HYB_SAVED_SMALL - 1 && !r; i++) {
         hyb_unpack u;
-        r = hyb_archive_take(in, hyb_saved_part((int)i), &u, error);
-        if (!r) r = load_part[i](s, &u, l, error);
+        if ((r = hyb_archive_take(in, hyb_saved_part(i), &u, error)) != HYBRID_OK) break;
+        switch (i) {
+        case 0: r = hyb_load_talk(s, &u, l, error); break;
+        case 1: r = hyb_load_stream(s, &u, l, error); break;
+        case 2: r = hyb_load_samplers(s, &u, l, error); break;
+        default: r = hyb_load_form(s, &u, l, error);
+        }
         hyb_free(s->rt, u.data);
     }
     return r;
