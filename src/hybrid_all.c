@@ -239,6 +239,7 @@ HYB_COLD_BEGIN
 #include "infer/session.c"
 #include "infer/sampler_saved.c"
 #include "infer/session_saved.c"
+#include "infer/crowd.c"
 #endif
 HYB_COLD_END
 

@@ -323,6 +323,161 @@ static void room_for_all(hybrid_model *m)
     hybrid_context_destroy(c);
 }
 
+/* ---- a crowd ---- */
+
+enum { CROWD = 6 };
+typedef struct voice {
+    char text[4096];
+    int n_pieces, stop;
+} voice;
+
+static hybrid_session *voice_of(hybrid_model *m, hybrid_context *c, hybrid_session_desc d, voice *v)
+{
+    d.context_shared = c;
+    d.user = v;
+    memset(v, 0, sizeof *v);
+    return session_of(m, d);
+}
+
+/* Steps until none of them has more to say, or `steps` are over. */
+static void crowd_talks(hybrid_crowd *w, hybrid_session **list, int n, uint64_t budget_us, int steps)
+{
+    hybrid_piece piece;
+    hybrid_session *who;
+    hybrid_error e;
+    int k, i, left = n;
+    for (k = 0; k < steps && left; k++) {
+        CHECK(!hybrid_crowd_step(w, budget_us, &e), "%s", e.message);
+        while ((who = hybrid_crowd_next(w, &piece)) != NULL) {
+            voice *v = (voice *)hybrid_session_user(who);
+            strcat(v->text, piece.text);
+            v->n_pieces++;
+            if (piece.stop) v->stop = piece.stop;
+        }
+        for (i = left = 0; i < n; i++) left += info_of(list[i]).stop == HYBRID_STOP_NONE;
+    }
+}
+
+static void crowd(hybrid_model *m, const char *said, bool can_fork)
+{
+    hybrid_context *c = context_of(m, 1024, CROWD);
+    hybrid_crowd *w = NULL;
+    hybrid_session_desc d;
+    hybrid_session *s[CROWD], *alone;
+    hybrid_error e;
+    voice v[CROWD];
+    char say[64], both[8192];
+    int i, turn;
+    TEST("a crowd");
+    memset(&d, 0, sizeof d);
+    d.system = said;
+    d.max_tokens = 12;
+    d.sampler.temperature = 0.7f;
+    CHECK(!hybrid_crowd_create(c, &w, &e), "%s", e.message);
+    for (i = 0; i < CROWD; i++) {
+        d.sampler.seed = (uint64_t)i;
+        s[i] = voice_of(m, c, d, &v[i]);
+        CHECK(!hybrid_crowd_add(w, s[i], 1, &e), "%s", e.message);
+    }
+    n_computed = 0;
+    for (turn = 0; turn < 2; turn++) {
+        for (i = 0; i < CROWD; i++) {
+            sprintf(say, "Say %d%d.", i, turn);
+            CHECK(!hybrid_session_say(s[i], say), "say");
+        }
+        crowd_talks(w, s, CROWD, turn ? UINT64_MAX : 0, 100000);
+        if (!turn && can_fork)
+            CHECK(n_computed < info_of(s[0]).n_prompt + CROWD * (12 + 24),
+                  "%d tokens were computed, with prompts of %d", (int)n_computed, info_of(s[0]).n_prompt);
+    }
+    for (i = 0; i < CROWD; i++) {
+        d.sampler.seed = (uint64_t)i;
+        alone = session_of(m, d);
+        both[0] = 0;
+        for (turn = 0; turn < 2; turn++) {
+            sprintf(say, "Say %d%d.", i, turn);
+            CHECK(!hybrid_session_say(alone, say), "say");
+            read_all(alone, -1);
+            strcat(both, text);
+        }
+        CHECK(!strcmp(both, v[i].text), "voice %d: '%s' is not '%s'", i, v[i].text, both);
+        CHECK(v[i].stop == (int)info_of(alone).stop, "voice %d stops for %d", i, v[i].stop);
+        hybrid_session_destroy(alone);
+    }
+    hybrid_crowd_destroy(w);
+    for (i = 0; i < CROWD; i++) hybrid_session_destroy(s[i]);
+    hybrid_context_destroy(c);
+}
+
+/* Turns in proportion; who reads a long prompt is neither waited for nor starved. */
+static void turns(hybrid_model *m)
+{
+    static const float priorities[] = { 1, 3, 0.5f };
+    hybrid_context *c = context_of(m, 2048, 4);
+    hybrid_crowd *w = NULL;
+    hybrid_session_desc d;
+    hybrid_session *s[4];
+    hybrid_error e;
+    voice v[4];
+    int i, n[3];
+    TEST("turns of a crowd");
+    memset(&d, 0, sizeof d);
+    d.sampler.temperature = 1.5f;
+    CHECK(!hybrid_crowd_create(c, &w, &e), "%s", e.message);
+    for (i = 0; i < 4; i++) s[i] = voice_of(m, c, d, &v[i]);
+    for (i = 0; i < 3; i++) {
+        CHECK(!hybrid_crowd_add(w, s[i], priorities[i], &e), "%s", e.message);
+        CHECK(!hybrid_session_complete(s[i], "Once upon a time"), "complete");
+    }
+    crowd_talks(w, s, 3, UINT64_MAX, 90);
+    for (i = 0; i < 3; i++) n[i] = info_of(s[i]).n_generated;
+    CHECK(n[1] > 2 * n[0] && n[1] < 4 * n[0] && n[0] > n[2] && n[2] > 5, "%d, %d and %d tokens", n[0], n[1], n[2]);
+    for (i = 0; i < 3; i++) CHECK(!hybrid_crowd_add(w, s[i], 1, &e), "%s", e.message);
+    CHECK(!hybrid_crowd_add(w, s[3], 1, &e), "%s", e.message);
+    for (i = 0; i < 30; i++) CHECK(!hybrid_session_add(s[3], "user", "And when all of them were at home?"), "add");
+    CHECK(!hybrid_session_answer(s[3], NULL, NULL), "answer");
+    for (i = 0; i < 3; i++) v[i].n_pieces = 0;
+    for (i = 0; i < 300 && !v[3].n_pieces; i++) crowd_talks(w, s, 3, UINT64_MAX, 1);
+    CHECK(info_of(s[3]).n_prompt > 400, "a prompt of %d", info_of(s[3]).n_prompt);
+    CHECK(v[3].n_pieces && v[0].n_pieces > 4 && v[0].n_pieces < 60, "%d pieces of another beside the prompt",
+          v[0].n_pieces);
+    hybrid_crowd_remove(w, s[0]);
+    hybrid_crowd_remove(w, s[0]);
+    v[0].n_pieces = v[3].n_pieces = 0;
+    crowd_talks(w, s + 1, 1, UINT64_MAX, 10);
+    CHECK(v[0].n_pieces == 0 && v[3].n_pieces > 2, "who is not in it says nothing, and the others go on");
+    hybrid_crowd_destroy(w);
+    for (i = 0; i < 4; i++) hybrid_session_destroy(s[i]);
+    hybrid_context_destroy(c);
+}
+
+/* One of them cannot go on: the others do. */
+static void crowd_is_full(hybrid_model *m)
+{
+    hybrid_context *c = context_of(m, 128, 2);
+    hybrid_crowd *w = NULL;
+    hybrid_session_desc d;
+    hybrid_session *s[2];
+    hybrid_error e;
+    voice v[2];
+    int i;
+    TEST("a crowd without room");
+    memset(&d, 0, sizeof d);
+    CHECK(!hybrid_crowd_create(c, &w, &e), "%s", e.message);
+    for (i = 0; i < 2; i++) {
+        s[i] = voice_of(m, c, d, &v[i]);
+        CHECK(!hybrid_crowd_add(w, s[i], 1, &e), "%s", e.message);
+        CHECK(!hybrid_session_complete(s[i], i ? rules + 1 : rules), "complete");
+    }
+    crowd_talks(w, s, 2, UINT64_MAX, 1000);
+    for (i = 0; i < 2; i++)
+        CHECK(v[i].n_pieces > 5 && v[i].stop && v[i].stop != HYBRID_STOP_ERROR, "%d: %d pieces, and then %d", i,
+              v[i].n_pieces, v[i].stop);
+    hybrid_crowd_destroy(w);
+    for (i = 0; i < 2; i++) hybrid_session_destroy(s[i]);
+    hybrid_context_destroy(c);
+}
+
 /* ---- messages ---- */
 
 static bool is_message(hybrid_session *s, size_t i, const char *role, const char *content)
@@ -505,6 +660,7 @@ static void with_a_state(const char *path)
     CHECK(!hybrid_model_load(NULL, &md, &m, &e), "%s", e.message);
     if (!m) return;
     beside(m, "Begin.");
+    crowd(m, "Be.", false);
     hybrid_model_destroy(m);
 }
 
@@ -523,6 +679,9 @@ int main(void)
         shared(m);
         beside(m, rules);
         room_for_all(m);
+        crowd(m, rules, true);
+        turns(m);
+        crowd_is_full(m);
         messages(m);
         broken_off(m);
         as_asked(m);

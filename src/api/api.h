@@ -34,6 +34,7 @@
 #ifndef HYBRID_NO_TEXT
     #include "stream.h"
     #include "session.h"
+    #include "crowd.h"
 #endif
 #include "saved.h"
 #include "abi.h"

@@ -29,22 +29,31 @@ static int32_t hyb_seq_common(const hybrid_context *c, const hyb_seq *seq, const
     return hyb_seq_cut_at(&c->state, seq, i);
 }
 
-/* Of the tokens of a stream the cache of another one may have more. Returns how many there are then. */
-static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+/* The sequence that has more of a stream's tokens than `kept`, by as many as a fork is worth; NULL: none. Returns how
+ * many it has. */
+static int32_t hyb_stream_source(const hybrid_stream *s, int32_t kept, const hyb_seq **from)
 {
-    hybrid_context *c = s->ctx;
-    const hyb_seq *from = NULL;
+    const hybrid_context *c = s->ctx;
     int32_t most = kept + HYB_FORK_TOKENS, i;
-    for (i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
+    for (*from = NULL, i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
         const hyb_seq *seq = &c->state.seqs[i];
         const int32_t n = i == s->seq || seq->length < most ? 0 : hyb_seq_common(c, seq, s);
-        if (n < most || (from && n == most)) continue;
+        if (n < most || (*from && n == most)) continue;
         most = n;
-        from = seq;
+        *from = seq;
     }
+    return *from ? most : kept;
+}
+
+/* Takes them by a fork. Returns how many there are then. */
+static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+{
+    hyb_state *state = &s->ctx->state;
+    const hyb_seq *from;
+    const int32_t most = hyb_stream_source(s, kept, &from);
     if (!from) return kept;
-    hyb_seq_share(&c->state, from, &c->state.seqs[s->seq]);
-    hyb_seq_cut(&c->state, &c->state.seqs[s->seq], most);
+    hyb_seq_share(state, from, &state->seqs[s->seq]);
+    hyb_seq_cut(state, &state->seqs[s->seq], most);
     return most;
 }
 
