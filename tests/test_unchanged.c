@@ -633,11 +633,11 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
-                                         "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
-                                         "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
-                                         "predict", "grammar", "score",   "abi",     "stream",
-                                         "saved" };
+    static const char *const files[] = { "base",        "runtime",    "quant",     "gguf",    "tokenizer",
+                                         "chat",        "model",      "context",   "sampler", "session",
+                                         "bpe_trainer", "train_data", "trainer",   "shape",   "adapter",
+                                         "curve",       "learn",      "trainable", "predict", "grammar",
+                                         "score",       "abi",        "stream",    "saved",   "crowd" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -940,6 +940,34 @@ static void refused_messages(world *w)
     CHECK(hybrid_session_add(NULL, "user", "x") == HYBRID_ERROR_INVALID, "no session");
     CHECK(hybrid_session_edit(NULL, 0, "x") == HYBRID_ERROR_INVALID, "no session");
     CHECK(hybrid_session_cut(NULL, 0) == HYBRID_ERROR_INVALID, "no session");
+}
+
+static void refused_crowds(world *w)
+{
+    const uint32_t good = *w->weight, nan = 0x7FC00000u;
+    hybrid_crowd *made = POISON(hybrid_crowd), *crowd = NULL;
+    hybrid_piece piece;
+    hybrid_error e;
+    TEST("refused: crowds");
+    REFUSED(hybrid_crowd_create, HYBRID_ERROR_INVALID, "context is NULL", hybrid_crowd_create(NULL, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_crowd_create, HYBRID_ERROR_INVALID, "crowd is NULL", hybrid_crowd_create(w->shared, NULL, &e));
+    CHECK(!hybrid_crowd_create(w->shared, &crowd, &e), "%s", e.message);
+    REFUSED(hybrid_crowd_add, HYBRID_ERROR_INVALID, "crowd is NULL", hybrid_crowd_add(NULL, w->talk, 1, &e));
+    REFUSED(hybrid_crowd_add, HYBRID_ERROR_INVALID, "session is NULL", hybrid_crowd_add(crowd, NULL, 1, &e));
+    REFUSED(hybrid_crowd_add, HYBRID_ERROR_INVALID, "another context", hybrid_crowd_add(crowd, w->talk, 1, &e));
+    REFUSED(hybrid_crowd_add, HYBRID_ERROR_INVALID, "priority", hybrid_crowd_add(crowd, w->talk, 0, &e));
+    REFUSED(hybrid_crowd_step, HYBRID_ERROR_INVALID, "crowd is NULL", hybrid_crowd_step(NULL, 1, &e));
+    CHECK(!hybrid_crowd_step(crowd, 1, &e) && !hybrid_crowd_next(crowd, &piece) && !*piece.text, "nobody has a piece");
+    hybrid_crowd_destroy(crowd);
+    CHECK(!hybrid_crowd_create(w->talk->ctx, &crowd, &e) && !hybrid_crowd_add(crowd, w->talk, 1, &e), "%s", e.message);
+    *w->weight = nan;
+    CHECK(!hybrid_crowd_step(crowd, UINT64_MAX, &e), "%s", e.message);
+    CHECK(hybrid_crowd_next(crowd, &piece) == w->talk && piece.stop == HYBRID_STOP_ERROR, "it stops for %d",
+          piece.stop);
+    CHECK(hybrid_session_result(w->talk, &e) == HYBRID_ERROR_NUMERIC, "%s", e.message);
+    *w->weight = good;
+    hybrid_crowd_destroy(crowd);
 }
 
 static void refused_prompts(world *w)
@@ -1784,7 +1812,8 @@ static const char *const good_names[] = {
     "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
     "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
     "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut",
-    "hybrid_seq_save", "hybrid_seq_load", "hybrid_tokenize_spans", "hybrid_session_save", "hybrid_session_load"
+    "hybrid_seq_save", "hybrid_seq_load", "hybrid_tokenize_spans", "hybrid_session_save", "hybrid_session_load",
+    "hybrid_crowd_create", "hybrid_crowd_add", "hybrid_crowd_step"
 };
 /* clang-format on */
 
@@ -2268,6 +2297,17 @@ static int good_stream(world *w, const char *name, hybrid_error *e)
     }
 }
 
+static int good_crowd(world *w, const char *name, hybrid_error *e)
+{
+    hybrid_crowd *made = POISON(hybrid_crowd);
+    int r = hybrid_crowd_create(w->talk->ctx, &made, e);
+    CHECK(!made == !!r, "a handle");
+    if (!r && strcmp(name, "hybrid_crowd_create")) r = hybrid_crowd_add(made, w->talk, 1, e);
+    if (!r && !strcmp(name, "hybrid_crowd_step")) r = hybrid_crowd_step(made, UINT64_MAX, e);
+    hybrid_crowd_destroy(made);
+    return r;
+}
+
 static int good_messages(world *w, const char *name, hybrid_error *e)
 {
     hybrid_sampler_desc sampler;
@@ -2368,7 +2408,8 @@ static int good_meaning(world *w, const char *name, hybrid_error *e)
     return r;
 }
 
-/* A sequence into memory, and into an empty one of another context, with its cache and without; that is then removed. */
+/* A sequence into memory, and into an empty one of another context, with its cache and without; that is then removed.
+ */
 static int good_saved(world *w, const char *name, hybrid_error *e)
 {
     static char data[1 << 20];
@@ -2406,6 +2447,7 @@ static int good(world *w, int which, hybrid_error *e)
     size_t n;
     if (strstr(good_names[which], "hybrid_stream_") || !strcmp(good_names[which], "hybrid_prompt"))
         return good_stream(w, good_names[which], e);
+    if (strstr(good_names[which], "hybrid_crowd_")) return good_crowd(w, good_names[which], e);
     if (which > 90 &&
         (strstr(good_names[which], "_answer") || strstr(good_names[which], "_session_step") ||
          strstr(good_names[which], "_add") || strstr(good_names[which], "_edit") || strstr(good_names[which], "_cut")))
@@ -2872,6 +2914,7 @@ int main(void)
     refused_messages(w);
     refused_prompts(w);
     refused_streams(w);
+    refused_crowds(w);
     refused_samplers(w);
     refused_models(w);
     refused_bricks(w);

@@ -27,6 +27,12 @@ def spoil_example(text):
     return damage
 
 
+# Examples that are also run to their end, on the model of the repository: (arguments, what they write).
+RUNS = {
+    "npc.c": (["--alone"], r"(?s)Bram: .* \.\.\.\nBram: .+"),
+    "crowd.c": (["Who are you?"], r"(?s)\..*\nsmith: \S.*\nghost: \S"),
+}
+
 GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n#include <stdio.h>\n'
 
 
@@ -37,10 +43,13 @@ GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLE
     ("a GPU that writes another text",
      lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "a.half = op->n_rot / 2;", "a.half = 0;")),
     ("an example that warns in C++20", lambda root: replace(
-        os.path.join(root, "examples", "crowd.cpp"), "    bool told = false;\n",
+        os.path.join(root, "examples", "stories.cpp"), "    bool told = false;\n",
         "    bool told = false;\n    volatile int n = 0;\n    void more() { n++; }\n")),
     ("an example that needs more than C++11", lambda root: replace(
-        os.path.join(root, "examples", "crowd.cpp"), "struct ends {", "struct ends {\n    auto three() { return 3; }")),
+        os.path.join(root, "examples", "stories.cpp"), "struct ends {", "struct ends {\n    auto three() { return 3; }")),
+    ("a crowd in which nobody speaks", lambda root: replace(
+        os.path.join(root, "examples", "crowd.c"), "while (hybrid_crowd_next(crowd, &piece) != NULL)",
+        "while (left > 7 && hybrid_crowd_next(crowd, &piece) != NULL)")),
     ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
 ])
 def examples(box):
@@ -51,6 +60,7 @@ def examples(box):
     header = box.path("hybrid.h")
     found = sorted(glob.glob(box.path("examples", "*.c")) + glob.glob(box.path("examples", "*.cpp")))
     kept, lock = {}, threading.Lock()
+    story = box.path("examples", "data", "stories260K-q8_0.gguf")
 
     def read_once(command, folder):
         """Nearly all examples begin with the library, and say the same of how: what gcc made of it for the first, it
@@ -115,6 +125,10 @@ def examples(box):
         program = re.search(r"-o (\S+)", command)
         status, out = box.run([os.path.join(folder, program.group(1) if program else "a.out"), "--help"], folder)
         box.expect("%s --help" % name, status == 0 and len(out) > 40, "exit status %d: %s" % (status, out))
+        if name in RUNS:
+            arguments, words = RUNS[name]
+            status, out = box.run([os.path.join(folder, program.group(1)), story] + arguments, folder)
+            box.expect("%s runs" % name, status == 0 and re.search(words, out), "exit status %d: %s" % (status, out))
     held, _ = box.object("the library", WITHOUT_SIMD, ALONE)
     box.parallel(build, found)
     if not found:

@@ -1,8 +1,8 @@
-/* crowd: one beginning, several stories: sequences of one batch, each with a sampler of its own. C++11, and the middle
+/* stories: one beginning, several stories: sequences of one batch, each with a sampler of its own. C++11, and the middle
  * height of the interface: model, context, batch, sampler.
  *
- *     c++ -O2 crowd.cpp -o crowd -lm                     (hybrid.h beside it; on Windows windows_utf8.h, too)
- *     ./crowd model.gguf "Once upon a time"
+ *     c++ -O2 stories.cpp -o stories -lm                     (hybrid.h beside it; on Windows windows_utf8.h, too)
+ *     ./stories model.gguf "Once upon a time"
  */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
@@ -22,9 +22,9 @@
     #include "windows_utf8.h" /* arguments and console in UTF-8, as elsewhere */
 #endif
 
-static const char usage[] = "crowd: one beginning, several stories, written in one batch\n"
+static const char usage[] = "stories: one beginning, several stories, written in one batch\n"
                             "\n"
-                            "usage: crowd MODEL.gguf [TEXT] [N]\n"
+                            "usage: stories MODEL.gguf [TEXT] [N]\n"
                             "\n"
                             "  TEXT   how they begin (default: \"Once upon a time\")\n"
                             "  N      how many (default 3)\n";
@@ -146,7 +146,7 @@ int main(int argc, char **argv)
     try {
         tell(argv[1], argc > 2 ? argv[2] : "Once upon a time", n);
     } catch (const std::exception &e) {
-        std::cerr << "crowd: " << e.what() << "\n";
+        std::cerr << "stories: " << e.what() << "\n";
         return 1;
     }
     return 0;
