@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4bda4ce7f4bfaa36): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 67fb05233437426a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,298 +53,300 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      355  base.h                   version, linkage, results, errors, allocator, log
- *      490  runtime.h                what models and sessions share: memory, log, worker threads
- *      561  quant.h                  names, sizes, encode, decode
- *      663  gguf.h                   what is in a model file, and writing one
- *      868  tokenizer.h              text to tokens and back
- *     1051  chat.h                   templates that make a prompt of a conversation
- *     1194  grammar.h                answers with a form
- *     1294  bpe_trainer.h            a vocabulary from raw text
- *     1366  train_data.h             batches out of texts, tokens or conversations
- *     1475  model.h                  load, describe
- *     1558  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1692  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1796  sampler.h                from logits to the next token
- *     1872  score.h                  how likely a model finds texts
- *     1933  shape.h                  models from nothing
- *     1966  trainable.h              training somebody else's model
- *     2005  trainer.h                change the weights of a model so that it predicts given texts better
- *     2327  predict.h                a training that is watched, and moved along where it goes anyway
- *     2549  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2627  learn.h                  an adapter is told something, and can be made to forget it
- *     2706  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2852  session.h                a conversation
- *     2985  saved.h                  sequences and conversations as bytes, and back
- *     3071  abi.h                    is the library that runs the one that its caller was made for?
+ *      357  base.h                   version, linkage, results, errors, allocator, log
+ *      492  runtime.h                what models and sessions share: memory, log, worker threads
+ *      563  quant.h                  names, sizes, encode, decode
+ *      665  gguf.h                   what is in a model file, and writing one
+ *      870  tokenizer.h              text to tokens and back
+ *     1053  chat.h                   templates that make a prompt of a conversation
+ *     1196  grammar.h                answers with a form
+ *     1296  bpe_trainer.h            a vocabulary from raw text
+ *     1368  train_data.h             batches out of texts, tokens or conversations
+ *     1477  model.h                  load, describe
+ *     1560  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1694  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1798  sampler.h                from logits to the next token
+ *     1874  score.h                  how likely a model finds texts
+ *     1935  shape.h                  models from nothing
+ *     1968  trainable.h              training somebody else's model
+ *     2007  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2329  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2551  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2629  learn.h                  an adapter is told something, and can be made to forget it
+ *     2708  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2854  session.h                a conversation
+ *     2986  crowd.h                  many conversations in one context
+ *     3030  saved.h                  sequences and conversations as bytes, and back
+ *     3116  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3162  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3266  macros.h                 what compilers call things, and the macros that every room uses
- *     3351  base.c                   what every room uses: results, errors, checked sizes
- *     3432  fpenv.c                  the floating-point environment at the border of the library
- *     3661  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3707  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3787  fma.c                    a * b + c with one rounding
- *     3827  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3908  decimal.c                doubles as text, the same in every locale
- *     4040  thread.c                 atomics, threads, and the worker pool
- *     4537  cpu.c                    what this processor and its operating system can do
- *     4660  hash.c                   where a name belongs in a table
- *     4762  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4800  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4888  grow.c                   arrays that grow
- *     4912  stack.c                  how much of the thread's stack a recursion may take
- *     4960  device.c                 which GPU a runtime uses
- *     5076  lifetime.c               creates and ends runtimes
- *     5231  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5472  output.c                 a file that is written
- *     5992  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6039  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6077  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    77592  end.h                    closes what core/begin opened
+ *     3207  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3311  macros.h                 what compilers call things, and the macros that every room uses
+ *     3396  base.c                   what every room uses: results, errors, checked sizes
+ *     3477  fpenv.c                  the floating-point environment at the border of the library
+ *     3706  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3752  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3832  fma.c                    a * b + c with one rounding
+ *     3872  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     3953  decimal.c                doubles as text, the same in every locale
+ *     4085  thread.c                 atomics, threads, and the worker pool
+ *     4582  cpu.c                    what this processor and its operating system can do
+ *     4705  hash.c                   where a name belongs in a table
+ *     4807  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4845  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4933  grow.c                   arrays that grow
+ *     4957  stack.c                  how much of the thread's stack a recursion may take
+ *     5005  device.c                 which GPU a runtime uses
+ *     5121  lifetime.c               creates and ends runtimes
+ *     5276  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5517  output.c                 a file that is written
+ *     6037  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6084  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6122  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    77979  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6511  names.c                  names that must differ, found by hash
- *     6608  value.c                  the 13 types of metadata values and their items
- *     6756  scan.c                   a walk over the metadata that checks every length before it believes it
- *     6967  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7304  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7824  write.c                  makes a GGUF file
+ *     6556  names.c                  names that must differ, found by hash
+ *     6653  value.c                  the 13 types of metadata values and their items
+ *     6801  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7012  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7349  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7869  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8538  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8657  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     8992  floats.c                 the types that are plain numbers
- *     9032  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9231  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9467  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9615  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9889  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10014  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10093  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8583  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8702  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9037  floats.c                 the types that are plain numbers
+ *     9077  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9276  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9512  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9660  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9934  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10059  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10138  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10318  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11269  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11389  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11663  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12130  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12632  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12836  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12931  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13468  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13761  tokenizer/bpe.c          the merging
- *    14174  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14259  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14675  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14926  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15084  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15326  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16224  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16632  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17016  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17358  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18199  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19055  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19567  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19607  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19850  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20161  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20207  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20368  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20570  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20706  jinja/test.c             what follows 'is', and the functions that every template has
- *    20908  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21222  jinja/parse.c            tokens to a tree
- *    21930  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22237  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22820  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23112  chat.c                   a conversation as the variables that chat templates expect
- *    23328  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23500  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23918  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24382  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24738  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    24984  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25451  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25940  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26317  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26694  grammar/rules.c          the form in which rules are matched
- *    27150  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27654  grammar/match.c          where a text stands in a grammar
- *    28145  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28473  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10363  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11314  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11434  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11708  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12175  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12677  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12881  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    12976  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13513  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13806  tokenizer/bpe.c          the merging
+ *    14219  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14304  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    14720  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    14971  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15129  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15371  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16269  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    16677  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17061  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17403  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18244  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19100  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19612  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19652  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    19895  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20206  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20252  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20413  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20615  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    20751  jinja/test.c             what follows 'is', and the functions that every template has
+ *    20953  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21267  jinja/parse.c            tokens to a tree
+ *    21975  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22282  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    22865  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23157  chat.c                   a conversation as the variables that chat templates expect
+ *    23373  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23545  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    23963  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24427  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    24783  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25029  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25496  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    25985  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26362  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    26739  grammar/rules.c          the form in which rules are matched
+ *    27195  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    27699  grammar/match.c          where a text stands in a grammar
+ *    28190  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28518  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    28979  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30042  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30159  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30275  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30371  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30563  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30592  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30630  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30758  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31504  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31733  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32074  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32112  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32248  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32319  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32423  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32894  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33352  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33735  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    33964  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34720  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34920  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    35984  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36633  cpu/int/select.c         the table of integer-block kernels
- *    36693  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36769  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41883  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44419  cpu/select.c             the kernels of an instruction set
- *    44472  cpu/pace.c               sections of chunks that are done as long as there is time
- *    44580  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    44997  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45297  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45346  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46007  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46263  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46454  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46517  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    29024  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30087  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30204  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30320  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30416  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30608  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30637  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    30675  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    30803  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31549  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    31778  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32119  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32157  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32293  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32364  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32468  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    32939  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33397  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    33780  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    34009  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    34765  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    34965  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    36029  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    36678  cpu/int/select.c         the table of integer-block kernels
+ *    36738  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    36814  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    41928  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44464  cpu/select.c             the kernels of an instruction set
+ *    44517  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    44625  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    45042  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45342  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45391  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46052  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46308  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46499  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46562  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47166  arch.c                   the table of architectures
- *    47292  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47632  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48005  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48267  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48477  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48689  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49182  back.c                   the steps of a backward pass that several parts take
- *    49377  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49622  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49717  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50031  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50170  parts/experts.c          a mixture of experts (Shazeer et al
- *    50553  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50662  net.c                    which parts the layers of a model have, and which tensors
- *    50836  unused.c                 tensors of the file that the model is not computed with
- *    51010  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51059  forward.c                one pass of a batch through any model, over the op table
- *    51331  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51930  place.c                  which layers run where
- *    52199  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52285  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    52574  adapter_make.c           adapters from nothing, and what they are
- *    52824  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53106  identity.c               by what a saved game knows its model and its adapters again
+ *    47211  arch.c                   the table of architectures
+ *    47337  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    47677  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48050  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48312  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48522  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    48734  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49227  back.c                   the steps of a backward pass that several parts take
+ *    49422  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    49667  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    49762  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50076  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50215  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50598  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    50707  net.c                    which parts the layers of a model have, and which tensors
+ *    50881  unused.c                 tensors of the file that the model is not computed with
+ *    51055  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51104  forward.c                one pass of a batch through any model, over the op table
+ *    51376  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    51975  place.c                  which layers run where
+ *    52244  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52330  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    52619  adapter_make.c           adapters from nothing, and what they are
+ *    52869  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53151  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    53201  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    53549  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53927  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    54232  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    54331  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    55254  adapters.c               a sequence puts adapters on, and takes them off
- *    55370  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    55731  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    56161  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    56532  next.c                   the next token of a sequence
- *    56635  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    56716  score.c                  how likely a model finds texts after a prompt
- *    57052  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    57629  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    57914  plan.c                   the bytes of a model and a context before they are loaded
- *    58035  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    58235  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    58414  session.c                a conversation: a dialog, and the stream that answers it
- *    58991  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    59162  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    53246  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    53594  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    53972  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    54277  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    54376  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    55299  adapters.c               a sequence puts adapters on, and takes them off
+ *    55415  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    55776  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    56206  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    56577  next.c                   the next token of a sequence
+ *    56680  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    56761  score.c                  how likely a model finds texts after a prompt
+ *    57097  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    57674  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    57968  plan.c                   the bytes of a model and a context before they are loaded
+ *    58089  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    58289  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    58468  session.c                a conversation: a dialog, and the stream that answers it
+ *    59045  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    59216  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    59768  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    59720  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    59759  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    59824  documents.c              the texts of a corpus, one document after the other
- *    60063  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    60257  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    60757  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    61067  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    61381  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    61756  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    62213  shape.c                  models from nothing
- *    62530  schedule.c               the learning rate of a step
- *    62576  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    63092  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    63144  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    63596  format.c                 the number format of a training: to what the operands of its products are roun...
- *    63696  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    63734  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    64269  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    64454  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    64523  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    64560  own.c                    somebody else's model as an objective (api/trainable.h)
- *    64744  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    65537  lesson.c                 examples as tokens, and the batches of a step
- *    65901  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    66131  export.c                 the weights of a trainer as a model file
- *    66379  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    66491  checkpoint.c             everything that a training goes on with, in a file
- *    67351  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    67943  picture.c                the curve of a run as an SVG.
+ *    60107  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    60146  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    60211  documents.c              the texts of a corpus, one document after the other
+ *    60450  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    60644  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    61144  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    61454  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    61768  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    62143  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    62600  shape.c                  models from nothing
+ *    62917  schedule.c               the learning rate of a step
+ *    62963  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    63479  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    63531  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    63983  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    64083  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    64121  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    64656  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    64841  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    64910  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    64947  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    65131  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    65924  lesson.c                 examples as tokens, and the batches of a step
+ *    66288  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    66518  export.c                 the weights of a trainer as a model file
+ *    66766  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    66878  checkpoint.c             everything that a training goes on with, in a file
+ *    67738  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    68330  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    68780  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    68826  panel.c                  values of many ticks side by side, and products with them
- *    68949  gru.c                    a gated recurrent cell (Cho et al
- *    69030  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    69120  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    69180  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    69380  member.c                 the weights of one world model: how large, where, and how they begin
- *    69481  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    69704  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    69836  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    70015  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    70279  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    70453  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    70652  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    70755  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    71044  law.c                    the curve that the loss follows over many windows,
- *    71318  calibration.c            predictions that say how sure they are, held to what then happened
- *    71498  monitor.c                whether a run goes astray, and what should be done about it
- *    71750  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    71810  bandit.c                 which arm is worth it now
- *    72048  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    72192  phases.c                 which phase the next step belongs to, and for how long
- *    72431  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    72785  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    72854  residuals.c              what predictions got wrong
- *    73104  corrector.c              takes away what predicted coefficients get wrong again and again
- *    73263  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    73357  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    73455  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    73637  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    73725  plateau.c                whether a run stands still
- *    73810  horizons.c               how far ahead predictions are good for anything
- *    73899  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    73952  ramp.c                   how many batches a step should add up
- *    74017  tuning.c                 what could be made better while a run goes on
- *    74161  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    74276  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    74657  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    74984  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    75181  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    75520  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    75811  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    75886  moves.c                  how weights are moved, by each of the ways
- *    76092  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    76260  audit.c                  what a move is really worth: a trial
- *    76399  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    76674  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    76726  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    77131  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    69167  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    69213  panel.c                  values of many ticks side by side, and products with them
+ *    69336  gru.c                    a gated recurrent cell (Cho et al
+ *    69417  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    69507  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    69567  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    69767  member.c                 the weights of one world model: how large, where, and how they begin
+ *    69868  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    70091  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    70223  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    70402  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    70666  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    70840  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    71039  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    71142  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    71431  law.c                    the curve that the loss follows over many windows,
+ *    71705  calibration.c            predictions that say how sure they are, held to what then happened
+ *    71885  monitor.c                whether a run goes astray, and what should be done about it
+ *    72137  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    72197  bandit.c                 which arm is worth it now
+ *    72435  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    72579  phases.c                 which phase the next step belongs to, and for how long
+ *    72818  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    73172  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    73241  residuals.c              what predictions got wrong
+ *    73491  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    73650  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    73744  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    73842  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    74024  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    74112  plateau.c                whether a run stands still
+ *    74197  horizons.c               how far ahead predictions are good for anything
+ *    74286  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    74339  ramp.c                   how many batches a step should add up
+ *    74404  tuning.c                 what could be made better while a run goes on
+ *    74548  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    74663  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    75044  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    75371  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    75568  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    75907  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    76198  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    76273  moves.c                  how weights are moved, by each of the ways
+ *    76479  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    76647  audit.c                  what a move is really worth: a trial
+ *    76786  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    77061  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    77113  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    77518  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2980,6 +2982,49 @@ HYBRID_API hybrid_result hybrid_session_set_adapters(hybrid_session *session, hy
 /* Forgets the conversation; the system prompt and the adapters stay. */
 HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* ==== end src/api/session.h ==== */
+
+/* ==== begin src/api/crowd.h ==== */
+/* ---- easy: many conversations in one context --------------------------------------------------------------------- */
+
+/* Any number of sessions that share a context (hybrid_session_desc.context_shared), and one call a frame for all of
+ * them: those that answer are computed in one batch, token by token, and prompts beside them in portions.
+ *
+ *     hybrid_crowd_create(context, &crowd, &err);
+ *     hybrid_crowd_add(crowd, guard, 1, &err);
+ *     hybrid_crowd_add(crowd, smith, 2, &err);
+ *     hybrid_session_say(smith, "What do you sell?");
+ *     while (frame()) {
+ *         hybrid_crowd_step(crowd, 2000, &err);
+ *         while ((who = hybrid_crowd_next(crowd, &piece)) != NULL) show(hybrid_session_user(who), piece.text);
+ *     }
+ *
+ * Each session says what it says alone, bit for bit. A beginning that several have in common is computed by one of
+ * them, and the others wait for it. */
+typedef struct hybrid_crowd hybrid_crowd;
+
+/* The context must outlive the crowd. Errors: INVALID, MEMORY. */
+HYBRID_API hybrid_result hybrid_crowd_create(hybrid_context *context, hybrid_crowd **crowd, hybrid_error *error);
+/* The sessions stay as they are. */
+HYBRID_API void hybrid_crowd_destroy(hybrid_crowd *crowd);
+
+/* Takes a session in, or gives one that is in it another priority, a positive number: where two have work, one with
+ * twice the priority of the other takes twice its turns, and none waits for ever. Take a session out before it is
+ * destroyed. Errors: INVALID (it has another context, or no such priority), MEMORY. */
+HYBRID_API hybrid_result hybrid_crowd_add(hybrid_crowd *crowd, hybrid_session *session, float priority,
+                                          hybrid_error *error);
+/* A session that is not in it is fine. */
+HYBRID_API void hybrid_crowd_remove(hybrid_crowd *crowd, hybrid_session *session);
+
+/* Works for about budget_us microseconds on the answers of all, and returns as soon as there are pieces: take them by
+ * hybrid_crowd_next, and call again if there is time left. A session that has a piece waits until it is taken; one that
+ * cannot go on has one with HYBRID_STOP_ERROR, and hybrid_session_result says why.
+ * Errors: those of hybrid_decode_step. Another call tries again then. */
+HYBRID_API hybrid_result hybrid_crowd_step(hybrid_crowd *crowd, uint64_t budget_us, hybrid_error *error);
+
+/* A session that has a piece, and the piece, valid until the next step; an answer ends with one whose stop says why,
+ * which may be empty. NULL: there are no more. */
+HYBRID_API hybrid_session *hybrid_crowd_next(hybrid_crowd *crowd, hybrid_piece *piece);
+/* ==== end src/api/crowd.h ==== */
 #endif
 
 /* ==== begin src/api/saved.h ==== */
@@ -3157,7 +3202,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4bda4ce7f4bfaa36"
+#define HYBRID__SOURCE_ID "67fb05233437426a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -57654,22 +57699,31 @@ static int32_t hyb_seq_common(const hybrid_context *c, const hyb_seq *seq, const
     return hyb_seq_cut_at(&c->state, seq, i);
 }
 
-/* Of the tokens of a stream the cache of another one may have more. Returns how many there are then. */
-static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+/* The sequence that has more of a stream's tokens than `kept`, by as many as a fork is worth; NULL: none. Returns how
+ * many it has. */
+static int32_t hyb_stream_source(const hybrid_stream *s, int32_t kept, const hyb_seq **from)
 {
-    hybrid_context *c = s->ctx;
-    const hyb_seq *from = NULL;
+    const hybrid_context *c = s->ctx;
     int32_t most = kept + HYB_FORK_TOKENS, i;
-    for (i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
+    for (*from = NULL, i = 0; i < c->desc.n_seq && s->n_ids - 1 >= most; i++) {
         const hyb_seq *seq = &c->state.seqs[i];
         const int32_t n = i == s->seq || seq->length < most ? 0 : hyb_seq_common(c, seq, s);
-        if (n < most || (from && n == most)) continue;
+        if (n < most || (*from && n == most)) continue;
         most = n;
-        from = seq;
+        *from = seq;
     }
+    return *from ? most : kept;
+}
+
+/* Takes them by a fork. Returns how many there are then. */
+static int32_t hyb_stream_fork(hybrid_stream *s, int32_t kept)
+{
+    hyb_state *state = &s->ctx->state;
+    const hyb_seq *from;
+    const int32_t most = hyb_stream_source(s, kept, &from);
     if (!from) return kept;
-    hyb_seq_share(&c->state, from, &c->state.seqs[s->seq]);
-    hyb_seq_cut(&c->state, &c->state.seqs[s->seq], most);
+    hyb_seq_share(state, from, &state->seqs[s->seq]);
+    hyb_seq_cut(state, &state->seqs[s->seq], most);
     return most;
 }
 
@@ -59710,6 +59764,339 @@ HYB_BORDER(hybrid_result, hybrid_session_load,
     return r;
 }
 /* ==== end src/infer/session_saved.c ==== */
+
+/* ==== begin src/infer/crowd.c ==== */
+/* infer/crowd: sessions of one context that take turns in its batch. */
+
+enum { HYB_CROWD_TOKENS = 64 /* of a batch: a prompt's portion is what those that answer leave of it, */ };
+enum { HYB_CROWD_PORTION = 16 /* but so many at least */ };
+
+typedef struct hyb_talker {
+    hybrid_session *session;
+    float priority;
+    double pass; /* turns that it has taken, each divided by its priority: the one with the fewest is next */
+    bool waits;  /* it was not running when it could have had a turn */
+    bool has_piece;
+    hybrid_piece piece;
+} hyb_talker;
+
+struct hybrid_crowd {
+    hybrid_runtime *rt;
+    hybrid_context *ctx;
+    hyb_talker *members;
+    size_t n, capacity;
+};
+
+static hybrid_result hyb_crowd_enter(hybrid_crowd *w, const char *function, hybrid_error *error)
+{
+    if (hyb_busy(w->ctx->streams_in_use) || hyb_busy(w->ctx->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the crowd is in use: one of its callbacks called it again",
+                        function);
+    w->ctx->streams_in_use = hyb_process();
+    return HYBRID_OK;
+}
+static void hyb_crowd_leave(hybrid_crowd *w) { w->ctx->streams_in_use = 0; }
+
+HYB_BORDER(hybrid_result, hybrid_crowd_create, (hybrid_context * context, hybrid_crowd **crowd, hybrid_error *error),
+           (context, crowd, error))
+{
+    hybrid_crowd *w;
+    if (crowd) *crowd = NULL;
+    if (!context || !crowd)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_crowd_create: %s is NULL", context ? "crowd" : "context");
+    if (!(w = (hybrid_crowd *)hyb_calloc(context->rt, 1, sizeof *w))) return hyb_fail_memory(error, sizeof *w);
+    w->rt = context->rt;
+    w->ctx = context;
+    *crowd = w;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_crowd_destroy, (hybrid_crowd * crowd), (crowd))
+{
+    hybrid_error error;
+    if (!crowd) return;
+    if (hyb_crowd_enter(crowd, "hybrid_crowd_destroy", &error)) {
+        hyb_log(crowd->rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", error.message);
+        return;
+    }
+    hyb_crowd_leave(crowd);
+    hyb_free(crowd->rt, crowd->members);
+    hyb_free(crowd->rt, crowd);
+}
+
+/* ---- who is in it --------------------------------------------------------------------------------------------------
+ */
+
+static hyb_talker *hyb_crowd_find(hybrid_crowd *w, const hybrid_session *s)
+{
+    size_t i;
+    for (i = 0; i < w->n; i++)
+        if (w->members[i].session == s) return &w->members[i];
+    return NULL;
+}
+
+static hybrid_result hyb_crowd_add(hybrid_crowd *w, hybrid_session *s, float priority, hybrid_error *error)
+{
+    hyb_talker *m = hyb_crowd_find(w, s);
+    hybrid_result r;
+    if (!(priority > 0 && priority < INFINITY))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_crowd_add: the priority is %g, must be positive",
+                        (double)priority);
+    if (s->ctx != w->ctx)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_crowd_add: the session has another context: create it with context_shared");
+    if (!m) {
+        if ((r = HYB_GROW(w->rt, w->members, w->capacity, w->n, w->n + 1, error)) != HYBRID_OK) return r;
+        m = &w->members[w->n++];
+        memset(m, 0, sizeof *m);
+        m->session = s;
+        m->waits = true;
+    }
+    m->priority = priority;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_crowd_add,
+           (hybrid_crowd * crowd, hybrid_session *session, float priority, hybrid_error *error),
+           (crowd, session, priority, error))
+{
+    hybrid_result r;
+    if (!crowd || !session)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_crowd_add: %s is NULL", crowd ? "session" : "crowd");
+    if ((r = hyb_crowd_enter(crowd, "hybrid_crowd_add", error)) != HYBRID_OK) return r;
+    r = hyb_crowd_add(crowd, session, priority, error);
+    hyb_crowd_leave(crowd);
+    return r;
+}
+
+HYB_BORDER_VOID(hybrid_crowd_remove, (hybrid_crowd * crowd, hybrid_session *session), (crowd, session))
+{
+    hyb_talker *m = crowd ? hyb_crowd_find(crowd, session) : NULL;
+    hybrid_error error;
+    if (!m) return;
+    if (hyb_crowd_enter(crowd, "hybrid_crowd_remove", &error)) {
+        hyb_log(crowd->rt, HYBRID_LOG_ERROR, "%s; nobody was taken out", error.message);
+        return;
+    }
+    crowd->n--;
+    memmove(m, m + 1, (size_t)(crowd->members + crowd->n - m) * sizeof *m);
+    hyb_crowd_leave(crowd);
+}
+
+/* ---- a batch -------------------------------------------------------------------------------------------------------
+ */
+
+static bool hyb_talker_wants(const hyb_talker *m)
+{
+    const hybrid_stream *s = m->session->stream;
+    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued;
+}
+
+/* The fewest turns of those that have something to do. A session that rested begins there: it has saved none. */
+static double hyb_crowd_pass(hybrid_crowd *w)
+{
+    double least = INFINITY, most = 0;
+    size_t i;
+    for (i = 0; i < w->n; i++) {
+        const hyb_talker *m = &w->members[i];
+        most = HYB_MAX(most, m->pass);
+        if (m->session->stream->running && !m->waits) least = HYB_MIN(least, m->pass);
+    }
+    if (!(least < INFINITY)) least = most;
+    for (i = 0; i < w->n; i++) {
+        hyb_talker *m = &w->members[i];
+        const bool waited = m->waits;
+        m->waits = !m->session->stream->running;
+        if (waited && !m->waits) m->pass = HYB_MAX(m->pass, least);
+    }
+    least = INFINITY;
+    for (i = 0; i < w->n; i++)
+        if (hyb_talker_wants(&w->members[i])) least = HYB_MIN(least, w->members[i].pass);
+    return least;
+}
+
+/* Whether a stream that is in the batch makes what this one needs, too, so that this one can fork it. */
+static bool hyb_crowd_waits(const hybrid_crowd *w, const hybrid_stream *s)
+{
+    const hyb_seq *from;
+    int32_t have = hyb_stream_kept(s);
+    size_t i;
+    if (!s->prompt_pending) return false;
+    have = hyb_stream_source(s, have, &from);
+    for (i = 0; i < w->n; i++) {
+        const hybrid_stream *t = w->members[i].session->stream;
+        if (t == s || !t->n_queued || t->stale || t->length_before + t->n_queued < have + HYB_FORK_TOKENS) continue;
+        if (HYB_MIN(hyb_streams_common(s, t), t->length_before + t->n_queued) >= have + HYB_FORK_TOKENS) return true;
+    }
+    return false;
+}
+
+/* A portion of a prompt ends where what others need, too, ends: states that go only forward can be forked there. */
+static int32_t hyb_crowd_portion(const hybrid_crowd *w, const hybrid_stream *s, int32_t n)
+{
+    const int32_t from = hyb_stream_kept(s);
+    size_t i;
+    for (i = 0; i < w->n && s->prompt_pending; i++) {
+        const hybrid_stream *t = w->members[i].session->stream;
+        const int32_t common = t != s && t->running && t->prompt_pending ? hyb_streams_common(s, t) : 0;
+        if (common >= from + HYB_FORK_TOKENS && common < from + n) n = common - from;
+    }
+    return n;
+}
+
+/* One cannot go on: its piece says so. */
+static void hyb_talker_fail(hyb_talker *m, const hybrid_error *why)
+{
+    hybrid_session *s = m->session;
+    hyb_stream_stop(s->stream);
+    s->failure = *why;
+    hyb_stream_piece(s->stream, 0, &m->piece);
+    m->piece.stop = HYBRID_STOP_ERROR;
+    m->has_piece = true;
+}
+
+/* Puts a member's tokens into the batch, if there is room. `room`: tokens that the batch still takes. Whether it was
+ * refused: it has its turn when the others have made room. */
+static bool hyb_crowd_queue(hybrid_crowd *w, hyb_talker *m, int32_t *room, hybrid_error *why)
+{
+    hybrid_stream *s = m->session->stream;
+    const int32_t portion = HYB_MAX(*room, (int32_t)HYB_CROWD_PORTION);
+    hybrid_result r;
+    size_t at = 0;
+    if (hyb_crowd_waits(w, s)) return false;
+    r = hyb_stream_queue(s, hyb_crowd_portion(w, s, portion), why);
+    if (!r) {
+        *room -= s->n_queued;
+        m->pass += 1.0 / (double)m->priority;
+    }
+    if (r != HYBRID_ERROR_CONTEXT_FULL || s->prompt_pending) return r != HYBRID_OK;
+    hyb_stream_end(s, HYBRID_STOP_CONTEXT, &at);
+    hyb_stream_piece(s, at, &m->piece);
+    m->has_piece = true;
+    return false;
+}
+
+/* A batch of those who have taken at most so many turns: first those that answer, then prompts, as portions of what is
+ * left. Returns one that was refused, or NULL. */
+static hyb_talker *hyb_crowd_gather(hybrid_crowd *w, double pass, hybrid_error *why)
+{
+    hyb_talker *refused = NULL;
+    int32_t room = HYB_CROWD_TOKENS;
+    int prompts;
+    size_t i;
+    for (prompts = 0; prompts < 2; prompts++)
+        for (i = 0; i < w->n; i++) {
+            hyb_talker *m = &w->members[i];
+            if (!hyb_talker_wants(m) || m->pass > pass || m->session->stream->prompt_pending != (prompts == 1))
+                continue;
+            if ((!prompts || room > 0) && hyb_crowd_queue(w, m, &room, why)) refused = m;
+        }
+    return refused;
+}
+
+/* Those whose turn it is; or, when there is no room for them, any who can go on. If nobody can, one has to give way. */
+static void hyb_crowd_batch(hybrid_crowd *w)
+{
+    hyb_talker *refused;
+    hybrid_error why;
+    size_t i;
+    refused = hyb_crowd_gather(w, hyb_crowd_pass(w), &why);
+    if (!refused || w->ctx->n_entries) return;
+    refused = hyb_crowd_gather(w, INFINITY, &why);
+    for (i = 0; i < w->n; i++)
+        if (w->members[i].has_piece) return;
+    if (refused && !w->ctx->n_entries) hyb_talker_fail(refused, &why);
+}
+
+/* ---- pieces --------------------------------------------------------------------------------------------------------
+ */
+
+/* Tokens that were chosen become text. */
+static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
+{
+    hybrid_session *s = m->session;
+    hybrid_stream *stream = s->stream;
+    const size_t need = s->answer_size + stream->piece_size;
+    hybrid_result r;
+    size_t at = 0;
+    if (m->has_piece || !stream->running) return HYBRID_OK;
+    if (stream->why.result) {
+        const hybrid_error why = stream->why;
+        stream->why.result = HYBRID_OK;
+        hyb_talker_fail(m, &why);
+    }
+    if (stream->chosen < 0 || m->has_piece) return HYBRID_OK;
+    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
+    hyb_stream_absorb(stream, &at);
+    if (!at && stream->running) return HYBRID_OK;
+    hyb_stream_piece(stream, at, &m->piece);
+    memcpy(s->answer + s->answer_size, m->piece.text, at + 1);
+    s->answer_size += at;
+    s->failure.result = HYBRID_OK;
+    m->has_piece = true;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, bool *any, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < w->n && !r; i++) {
+        r = hyb_talker_absorb(&w->members[i], error);
+        *any = *any || w->members[i].has_piece;
+    }
+    return r;
+}
+
+static hybrid_result hyb_crowd_step(hybrid_crowd *w, uint64_t budget_us, hybrid_error *error)
+{
+    const uint64_t since = hyb_now_us();
+    uint64_t used = 0;
+    bool any = false;
+    hybrid_result r;
+    for (;;) {
+        if ((r = hyb_crowd_pieces(w, &any, error)) != HYBRID_OK || any) return r;
+        if (used && used >= budget_us) return HYBRID_OK;
+        if (!hyb_streams_busy(w->ctx)) hyb_crowd_batch(w);
+        if (!hyb_streams_busy(w->ctx) && !w->ctx->n_entries) { /* nobody has anything to do, or all have pieces */
+            r = hyb_crowd_pieces(w, &any, error);
+            return r;
+        }
+        if ((r = hyb_streams_decode(w->ctx, budget_us == UINT64_MAX ? budget_us : budget_us - used, error)) !=
+            HYBRID_OK)
+            return r;
+        used = HYB_MAX(hyb_now_us() - since, 1);
+    }
+}
+
+HYB_BORDER(hybrid_result, hybrid_crowd_step, (hybrid_crowd * crowd, uint64_t budget_us, hybrid_error *error),
+           (crowd, budget_us, error))
+{
+    hybrid_result r;
+    if (!crowd) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_crowd_step: crowd is NULL");
+    if ((r = hyb_crowd_enter(crowd, "hybrid_crowd_step", error)) != HYBRID_OK) return r;
+    r = hyb_crowd_step(crowd, budget_us, error);
+    hyb_crowd_leave(crowd);
+    return r;
+}
+
+HYB_BORDER(hybrid_session *, hybrid_crowd_next, (hybrid_crowd * crowd, hybrid_piece *piece), (crowd, piece))
+{
+    size_t i;
+    if (piece) {
+        memset(piece, 0, sizeof *piece);
+        piece->text = "";
+    }
+    for (i = 0; crowd && piece && i < crowd->n; i++) {
+        hyb_talker *m = &crowd->members[i];
+        if (!m->has_piece) continue;
+        m->has_piece = false;
+        *piece = m->piece;
+        return m->session;
+    }
+    return NULL;
+}
+/* ==== end src/infer/crowd.c ==== */
 #endif
 HYB_COLD_END
 

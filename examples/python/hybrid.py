@@ -1150,6 +1150,24 @@ class hybrid_answer_desc(Structure):
     const char *tools: a JSON array of tool definitions"""
 
 
+class hybrid_crowd(Structure):
+    """Any number of sessions that share a context (hybrid_session_desc.context_shared), and one call a frame for all of
+    them: those that answer are computed in one batch, token by token, and prompts beside them in portions.
+
+        hybrid_crowd_create(context, &crowd, &err);
+        hybrid_crowd_add(crowd, guard, 1, &err);
+        hybrid_crowd_add(crowd, smith, 2, &err);
+        hybrid_session_say(smith, "What do you sell?");
+        while (frame()) {
+            hybrid_crowd_step(crowd, 2000, &err);
+            while ((who = hybrid_crowd_next(crowd, &piece)) != NULL) show(hybrid_session_user(who), piece.text);
+        }
+
+    Each session says what it says alone, bit for bit. A beginning that several have in common is computed by one of
+    them, and the others wait for it.
+    A handle: its members are the library's."""
+
+
 class hybrid_target(Structure):
     """Where bytes go: exactly one of the three.
     const char *path: a file: it gets its name when it is complete and on the disk. A failure leaves the old one
@@ -3241,6 +3259,42 @@ hybrid_session_reset = _function('hybrid_session_reset', None, [POINTER(hybrid_s
     """void hybrid_session_reset(hybrid_session *session)
 
     Forgets the conversation; the system prompt and the adapters stay.""")
+
+hybrid_crowd_create = _function('hybrid_crowd_create', c_int, [POINTER(hybrid_context), POINTER(POINTER(hybrid_crowd)), POINTER(hybrid_error)],
+    """hybrid_result hybrid_crowd_create(hybrid_context *context, hybrid_crowd **crowd, hybrid_error *error)
+
+    The context must outlive the crowd. Errors: INVALID, MEMORY.""")
+
+hybrid_crowd_destroy = _function('hybrid_crowd_destroy', None, [POINTER(hybrid_crowd)],
+    """void hybrid_crowd_destroy(hybrid_crowd *crowd)
+
+    The sessions stay as they are.""")
+
+hybrid_crowd_add = _function('hybrid_crowd_add', c_int, [POINTER(hybrid_crowd), POINTER(hybrid_session), c_float, POINTER(hybrid_error)],
+    """hybrid_result hybrid_crowd_add(hybrid_crowd *crowd, hybrid_session *session, float priority, hybrid_error *error)
+
+    Takes a session in, or gives one that is in it another priority, a positive number: where two have work, one with
+    twice the priority of the other takes twice its turns, and none waits for ever. Take a session out before it is
+    destroyed. Errors: INVALID (it has another context, or no such priority), MEMORY.""")
+
+hybrid_crowd_remove = _function('hybrid_crowd_remove', None, [POINTER(hybrid_crowd), POINTER(hybrid_session)],
+    """void hybrid_crowd_remove(hybrid_crowd *crowd, hybrid_session *session)
+
+    A session that is not in it is fine.""")
+
+hybrid_crowd_step = _function('hybrid_crowd_step', c_int, [POINTER(hybrid_crowd), c_uint64, POINTER(hybrid_error)],
+    """hybrid_result hybrid_crowd_step(hybrid_crowd *crowd, uint64_t budget_us, hybrid_error *error)
+
+    Works for about budget_us microseconds on the answers of all, and returns as soon as there are pieces: take them by
+    hybrid_crowd_next, and call again if there is time left. A session that has a piece waits until it is taken; one that
+    cannot go on has one with HYBRID_STOP_ERROR, and hybrid_session_result says why.
+    Errors: those of hybrid_decode_step. Another call tries again then.""")
+
+hybrid_crowd_next = _function('hybrid_crowd_next', POINTER(hybrid_session), [POINTER(hybrid_crowd), POINTER(hybrid_piece)],
+    """hybrid_session *hybrid_crowd_next(hybrid_crowd *crowd, hybrid_piece *piece)
+
+    A session that has a piece, and the piece, valid until the next step; an answer ends with one whose stop says why,
+    which may be empty. NULL: there are no more.""")
 
 hybrid_seq_save = _function('hybrid_seq_save', c_int, [POINTER(hybrid_context), c_int32, POINTER(hybrid_save_desc), POINTER(hybrid_target), POINTER(hybrid_error)],
     """hybrid_result hybrid_seq_save(hybrid_context *context, int32_t seq, const hybrid_save_desc *desc, const hybrid_target *to, hybrid_error *error)
