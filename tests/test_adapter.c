@@ -836,7 +836,10 @@ static void check_memory(void)
     CHECK(!hybrid_batch_add(c, 0, ids, 3, &e) && !hybrid_batch_add(c, 1, ids, 3, &e), "%s", e.message);
     decode(c, false);
     CHECK(!hybrid_seq_set_adapters(c, 1, NULL, NULL, 0, &e), "%s", e.message);
-    CHECK(counted - live == info.bytes, "the last sequence gives %ld bytes back", (long)(counted - live));
+    CHECK(counted == live, "tokens were read with it, and %ld bytes of it are gone", (long)(counted - live));
+    CHECK(!hybrid_seq_remove(c, 1, 0, &e), "%s", e.message);
+    CHECK(!hybrid_seq_set_adapters(c, 1, NULL, NULL, 0, &e), "%s", e.message);
+    CHECK(counted - live == info.bytes, "the last token gives %ld bytes back", (long)(counted - live));
     hybrid_adapter_destroy(b);
     hybrid_context_destroy(c);
     hybrid_model_destroy(m);

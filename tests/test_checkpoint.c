@@ -505,7 +505,7 @@ static void rewrite(const char *from, const char *to, const char *key, int64_t v
         for (i = 0; value == INT64_MIN && i + strlen(key) < size; i++)
             if (!memcmp(data + i, key, strlen(key))) data[i + strlen(key) - 1] = 'X';
         hyb_checksum_add(sum, data, size - 32);
-        hyb_checksum_end(sum, values);
+        hyb_checkpoint_sum(sum, values);
         memcpy(data + size - 32, values, sizeof values);
         write_file(to, data, size);
     }

@@ -129,7 +129,8 @@ static void check_paced(const char *name)
                 CHECK(SAME(hybrid_logits_at(c[0], i, k), hybrid_logits_at(c[1], i, k), m->hp.n_vocab),
                       "%s: turn %d, row %d of sequence %d", name, turn, k, i);
     }
-    CHECK(calls > 8 * m->hp.n_layer, "%s: left %d times only", name, calls);
+    /* how often beyond that depends on the time that the ops take */
+    CHECK(calls > 2 * m->hp.n_layer, "%s: left %d times only", name, calls);
     for (k = 0; k < 2; k++) hybrid_context_destroy(c[k]);
     hybrid_model_destroy(m);
 }

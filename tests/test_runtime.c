@@ -570,10 +570,12 @@ static void test_device_names(void)
                   { "Toy:1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
                   { ":1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
                   { "averylongnameofadevicethatisnotone:1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN } };
+    const hyb_provider *const linked = hyb_gpu_provider;
     hybrid_runtime *rt = make_runtime(1);
     hybrid_error err;
     size_t i;
     TEST("names of devices");
+    hyb_gpu_provider = NULL;
     for (i = 0; i < sizeof names / sizeof *names; i++)
         CHECK(hyb_device_index(names[i].name) == names[i].alone, "%s: %d", names[i].name,
               hyb_device_index(names[i].name));
@@ -585,7 +587,7 @@ static void test_device_names(void)
     CHECK(toy_opened == 3, "toy %d was opened", toy_opened);
     CHECK(hyb_runtime_choose(rt, "cuda", &err) == HYBRID_ERROR_INVALID, "it is not there");
     CHECK(strstr(err.message, "\"toy:N\""), "%s", err.message);
-    hyb_gpu_provider = NULL;
+    hyb_gpu_provider = linked;
     rt->gpu = NULL;
     hybrid_runtime_destroy(rt);
 }
