@@ -606,6 +606,66 @@ static void check_training(void)
 #include "train_failures.h"
 #include "saved.h"
 
+/* The bytes of a saved sequence. */
+static saved_blob saved_whole(hybrid_context *c, int32_t seq, bool recompute)
+{
+    saved_blob b;
+    hybrid_save_desc d;
+    hybrid_target to;
+    hybrid_error err;
+    memset(&b, 0, sizeof b);
+    memset(&d, 0, sizeof d);
+    memset(&to, 0, sizeof to);
+    d.recompute = recompute;
+    to.write = saved_put;
+    to.user = &b;
+    CHECK(!hybrid_seq_save(c, seq, &d, &to, &err), "%s", err.message);
+    return b;
+}
+
+/* Loaded into sequence 1, which goes on as near to the one that was saved as the GPU is to the CPU. */
+static void saved_crosses(hybrid_context *from, hybrid_context *to, int n_vocab, bool recompute)
+{
+    saved_blob b = saved_whole(from, 0, recompute);
+    hybrid_source source;
+    hybrid_error err;
+    double apart;
+    memset(&source, 0, sizeof source);
+    source.data = b.bytes;
+    source.size = b.size;
+    CHECK(!hybrid_seq_remove(to, 1, 0, &err) && !hybrid_seq_load(to, 1, NULL, &source, &err), "%s", err.message);
+    CHECK(!hybrid_seq_fork(from, 0, 2, &err), "%s", err.message);
+    saved_decode(from, 2, 31, 2);
+    saved_decode(to, 1, 31, 2);
+    apart = relative(hybrid_logits(from, 2), n_vocab, hybrid_logits(to, 1), 1, n_vocab);
+    CHECK(apart < 5e-3, "it goes on %g apart, recompute %d", apart, recompute);
+    free(b.bytes);
+}
+
+/* Between the slices of a decode of a GPU: what is saved is what was there before it, and the decode goes on. */
+static void saved_meanwhile(hybrid_context *c, hybrid_context *other, int n_vocab)
+{
+    const saved_blob before = saved_whole(c, 0, false);
+    int32_t ids[64], i;
+    hybrid_error err;
+    bool done = false;
+    for (i = 0; i < 64; i++) ids[i] = 3 + i;
+    CHECK(!hybrid_batch_add(c, 0, ids, 64, &err) && !hybrid_batch_add(other, 0, ids, 64, &err), "%s", err.message);
+    for (i = 0; !done; i++) {
+        CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
+        if (!done) {
+            saved_blob b = saved_whole(c, 0, false);
+            /* where there is a state, the way back is given up when a decode begins */
+            CHECK(c->state.slots.n || (b.size == before.size && !memcmp(b.bytes, before.bytes, b.size)), "other bytes");
+            free(b.bytes);
+        }
+    }
+    CHECK(i > 1, "%d slices", i);
+    CHECK(!hybrid_decode(other, &err), "%s", err.message);
+    CHECK(saved_same(c, 0, other, 0, n_vocab), "saving in between has changed the logits");
+    free(before.bytes);
+}
+
 /* The state of a sequence leaves the GPU and comes back in another context, which goes on with the same bits; and a
  * context on the CPU goes on from it, as near as the GPU's own logits. */
 static void check_saved(const char *path)
@@ -648,6 +708,17 @@ static void check_saved(const char *path)
     CHECK(apart < 5e-3, "the CPU goes on %g apart", apart);
     free(one.bytes);
     free(two.bytes);
+    for (k = 0; k < 3; k++) {
+        int32_t seq;
+        for (seq = 0; seq < 3; seq++) CHECK(!hybrid_seq_remove(c[k], seq, 0, &err), "%s", err.message);
+        saved_decode(c[k], 0, 7, 50);
+    }
+    for (k = 0; k < 2; k++) {
+        saved_crosses(c[0], c[1], n_vocab, k == 1);
+        saved_crosses(c[1], c[0], n_vocab, k == 1);
+    }
+    for (k = 1; k < 3; k++) CHECK(!hybrid_seq_remove(c[k], 1, 0, &err) && !hybrid_seq_remove(c[k], 2, 0, &err), "room");
+    saved_meanwhile(c[1], c[2], n_vocab);
     for (k = 0; k < 3; k++) hybrid_context_destroy(c[k]);
     for (k = 0; k < 2; k++) hybrid_model_destroy(m[k]);
     for (k = 0; k < 2; k++) hybrid_runtime_destroy(rt[k]);
