@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 67fb05233437426a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a7c53c3cd5fea63b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,300 +53,304 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      357  base.h                   version, linkage, results, errors, allocator, log
- *      492  runtime.h                what models and sessions share: memory, log, worker threads
- *      563  quant.h                  names, sizes, encode, decode
- *      665  gguf.h                   what is in a model file, and writing one
- *      870  tokenizer.h              text to tokens and back
- *     1053  chat.h                   templates that make a prompt of a conversation
- *     1196  grammar.h                answers with a form
- *     1296  bpe_trainer.h            a vocabulary from raw text
- *     1368  train_data.h             batches out of texts, tokens or conversations
- *     1477  model.h                  load, describe
- *     1560  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1694  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1798  sampler.h                from logits to the next token
- *     1874  score.h                  how likely a model finds texts
- *     1935  shape.h                  models from nothing
- *     1968  trainable.h              training somebody else's model
- *     2007  trainer.h                change the weights of a model so that it predicts given texts better
- *     2329  predict.h                a training that is watched, and moved along where it goes anyway
- *     2551  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2629  learn.h                  an adapter is told something, and can be made to forget it
- *     2708  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2854  session.h                a conversation
- *     2986  crowd.h                  many conversations in one context
- *     3030  saved.h                  sequences and conversations as bytes, and back
- *     3116  abi.h                    is the library that runs the one that its caller was made for?
+ *      361  base.h                   version, linkage, results, errors, allocator, log
+ *      496  runtime.h                what models and sessions share: memory, log, worker threads
+ *      567  quant.h                  names, sizes, encode, decode
+ *      669  gguf.h                   what is in a model file, and writing one
+ *      874  tokenizer.h              text to tokens and back
+ *     1057  chat.h                   templates that make a prompt of a conversation
+ *     1200  grammar.h                answers with a form
+ *     1300  bpe_trainer.h            a vocabulary from raw text
+ *     1372  train_data.h             batches out of texts, tokens or conversations
+ *     1481  model.h                  load, describe
+ *     1565  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1699  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1803  sampler.h                from logits to the next token
+ *     1879  score.h                  how likely a model finds texts
+ *     1939  embed.h                  a text as a vector
+ *     1994  shape.h                  models from nothing
+ *     2027  trainable.h              training somebody else's model
+ *     2066  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2388  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2610  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2688  learn.h                  an adapter is told something, and can be made to forget it
+ *     2767  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2913  session.h                a conversation
+ *     3045  crowd.h                  many conversations in one context
+ *     3089  saved.h                  sequences and conversations as bytes, and back
+ *     3175  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3207  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3311  macros.h                 what compilers call things, and the macros that every room uses
- *     3396  base.c                   what every room uses: results, errors, checked sizes
- *     3477  fpenv.c                  the floating-point environment at the border of the library
- *     3706  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3752  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3832  fma.c                    a * b + c with one rounding
- *     3872  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     3953  decimal.c                doubles as text, the same in every locale
- *     4085  thread.c                 atomics, threads, and the worker pool
- *     4582  cpu.c                    what this processor and its operating system can do
- *     4705  hash.c                   where a name belongs in a table
- *     4807  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4845  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4933  grow.c                   arrays that grow
- *     4957  stack.c                  how much of the thread's stack a recursion may take
- *     5005  device.c                 which GPU a runtime uses
- *     5121  lifetime.c               creates and ends runtimes
- *     5276  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5517  output.c                 a file that is written
- *     6037  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6084  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6122  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    77979  end.h                    closes what core/begin opened
+ *     3267  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3371  macros.h                 what compilers call things, and the macros that every room uses
+ *     3456  base.c                   what every room uses: results, errors, checked sizes
+ *     3537  fpenv.c                  the floating-point environment at the border of the library
+ *     3766  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3812  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3892  fma.c                    a * b + c with one rounding
+ *     3932  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4013  decimal.c                doubles as text, the same in every locale
+ *     4145  thread.c                 atomics, threads, and the worker pool
+ *     4642  cpu.c                    what this processor and its operating system can do
+ *     4765  hash.c                   where a name belongs in a table
+ *     4867  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4905  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     4993  grow.c                   arrays that grow
+ *     5017  stack.c                  how much of the thread's stack a recursion may take
+ *     5065  device.c                 which GPU a runtime uses
+ *     5181  lifetime.c               creates and ends runtimes
+ *     5336  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5577  output.c                 a file that is written
+ *     6097  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6144  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6182  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    78676  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6556  names.c                  names that must differ, found by hash
- *     6653  value.c                  the 13 types of metadata values and their items
- *     6801  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7012  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7349  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7869  write.c                  makes a GGUF file
+ *     6616  names.c                  names that must differ, found by hash
+ *     6713  value.c                  the 13 types of metadata values and their items
+ *     6861  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7072  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7409  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7929  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8583  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8702  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9037  floats.c                 the types that are plain numbers
- *     9077  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9276  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9512  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9660  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9934  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10059  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10138  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8643  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8762  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9097  floats.c                 the types that are plain numbers
+ *     9137  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9336  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9572  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9720  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     9994  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10119  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10198  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10363  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11314  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11434  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11708  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12175  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12677  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12881  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    12976  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13513  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13806  tokenizer/bpe.c          the merging
- *    14219  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14304  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    14720  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    14971  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15129  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15371  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16269  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    16677  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17061  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17403  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18244  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19100  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19612  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19652  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    19895  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20206  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20252  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20413  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20615  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    20751  jinja/test.c             what follows 'is', and the functions that every template has
- *    20953  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21267  jinja/parse.c            tokens to a tree
- *    21975  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22282  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    22865  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23157  chat.c                   a conversation as the variables that chat templates expect
- *    23373  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23545  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    23963  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24427  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    24783  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25029  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25496  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    25985  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26362  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    26739  grammar/rules.c          the form in which rules are matched
- *    27195  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    27699  grammar/match.c          where a text stands in a grammar
- *    28190  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28518  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10423  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11374  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11494  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11768  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12235  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12737  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12941  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13036  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13574  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13867  tokenizer/bpe.c          the merging
+ *    14280  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14365  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14461  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14608  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15034  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15312  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15470  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15712  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16610  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17018  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17402  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17744  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18585  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19441  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19953  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    19993  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20236  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20547  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20593  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20754  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20956  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21092  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21294  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21608  jinja/parse.c            tokens to a tree
+ *    22316  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22623  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23206  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23498  chat.c                   a conversation as the variables that chat templates expect
+ *    23714  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    23886  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24304  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    24768  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25124  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25370  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    25837  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26326  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26703  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27080  grammar/rules.c          the form in which rules are matched
+ *    27536  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28040  grammar/match.c          where a text stands in a grammar
+ *    28531  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    28859  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    29024  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30087  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30204  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30320  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30416  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30608  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30637  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    30675  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    30803  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31549  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    31778  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32119  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32157  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32293  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32364  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32468  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    32939  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33397  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    33780  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    34009  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    34765  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    34965  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    36029  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    36678  cpu/int/select.c         the table of integer-block kernels
- *    36738  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    36814  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    41928  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44464  cpu/select.c             the kernels of an instruction set
- *    44517  cpu/pace.c               sections of chunks that are done as long as there is time
- *    44625  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    45042  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45342  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45391  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46052  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46308  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46499  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46562  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    29365  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30430  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30547  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30663  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    30759  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    30951  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    30980  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31018  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    31152  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    31899  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    32128  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32469  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32507  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32643  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32714  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    32818  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    33289  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    33747  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    34130  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    34359  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    35115  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    35315  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    36379  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37028  cpu/int/select.c         the table of integer-block kernels
+ *    37088  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    37164  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    42282  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    44820  cpu/select.c             the kernels of an instruction set
+ *    44873  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    44981  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    45398  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45698  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    45747  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46408  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46664  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    46855  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    46918  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47211  arch.c                   the table of architectures
- *    47337  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    47677  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48050  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48312  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48522  adapter_worn.c           the copy of an adapter that passes on the host read
- *    48734  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49227  back.c                   the steps of a backward pass that several parts take
- *    49422  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    49667  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    49762  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50076  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50215  parts/experts.c          a mixture of experts (Shazeer et al
- *    50598  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    50707  net.c                    which parts the layers of a model have, and which tensors
- *    50881  unused.c                 tensors of the file that the model is not computed with
- *    51055  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51104  forward.c                one pass of a batch through any model, over the op table
- *    51376  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    51975  place.c                  which layers run where
- *    52244  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52330  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    52619  adapter_make.c           adapters from nothing, and what they are
- *    52869  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53151  identity.c               by what a saved game knows its model and its adapters again
+ *    47567  arch.c                   the table of architectures
+ *    47701  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48040  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48417  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48679  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    48889  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    49101  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49604  back.c                   the steps of a backward pass that several parts take
+ *    49799  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50050  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    50145  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50459  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50604  parts/experts.c          a mixture of experts (Shazeer et al
+ *    50987  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    51096  net.c                    which parts the layers of a model have, and which tensors
+ *    51274  unused.c                 tensors of the file that the model is not computed with
+ *    51448  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51497  forward.c                one pass of a batch through any model, over the op table
+ *    51780  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    52379  place.c                  which layers run where
+ *    52654  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    52740  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53035  adapter_make.c           adapters from nothing, and what they are
+ *    53285  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53567  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    53246  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    53594  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    53972  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    54277  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    54376  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    55299  adapters.c               a sequence puts adapters on, and takes them off
- *    55415  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    55776  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    56206  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    56577  next.c                   the next token of a sequence
- *    56680  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    56761  score.c                  how likely a model finds texts after a prompt
- *    57097  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    57674  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    57968  plan.c                   the bytes of a model and a context before they are loaded
- *    58089  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    58289  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    58468  session.c                a conversation: a dialog, and the stream that answers it
- *    59045  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    59216  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    59768  crowd.c                  sessions of one context that take turns in its batch
+ *    53662  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    54010  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    54388  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    54693  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    54792  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    55723  adapters.c               a sequence puts adapters on, and takes them off
+ *    55839  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    56200  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    56630  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    57001  next.c                   the next token of a sequence
+ *    57104  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    57185  score.c                  how likely a model finds texts after a prompt
+ *    57518  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    57794  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    58371  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    58665  plan.c                   the bytes of a model and a context before they are loaded
+ *    58786  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    58986  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    59165  session.c                a conversation: a dialog, and the stream that answers it
+ *    59742  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    59913  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    60465  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    60107  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    60146  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    60211  documents.c              the texts of a corpus, one document after the other
- *    60450  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    60644  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    61144  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    61454  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    61768  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    62143  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    62600  shape.c                  models from nothing
- *    62917  schedule.c               the learning rate of a step
- *    62963  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    63479  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    63531  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    63983  format.c                 the number format of a training: to what the operands of its products are roun...
- *    64083  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    64121  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    64656  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    64841  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    64910  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    64947  own.c                    somebody else's model as an objective (api/trainable.h)
- *    65131  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    65924  lesson.c                 examples as tokens, and the batches of a step
- *    66288  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    66518  export.c                 the weights of a trainer as a model file
- *    66766  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    66878  checkpoint.c             everything that a training goes on with, in a file
- *    67738  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    68330  picture.c                the curve of a run as an SVG.
+ *    60804  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    60843  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    60908  documents.c              the texts of a corpus, one document after the other
+ *    61147  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    61341  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    61841  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    62151  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    62465  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    62840  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    63297  shape.c                  models from nothing
+ *    63614  schedule.c               the learning rate of a step
+ *    63660  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    64176  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    64228  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    64680  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    64780  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    64818  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    65353  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    65538  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    65607  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    65644  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    65828  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    66621  lesson.c                 examples as tokens, and the batches of a step
+ *    66985  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    67215  export.c                 the weights of a trainer as a model file
+ *    67463  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    67575  checkpoint.c             everything that a training goes on with, in a file
+ *    68435  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    69027  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    69167  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    69213  panel.c                  values of many ticks side by side, and products with them
- *    69336  gru.c                    a gated recurrent cell (Cho et al
- *    69417  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    69507  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    69567  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    69767  member.c                 the weights of one world model: how large, where, and how they begin
- *    69868  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    70091  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    70223  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    70402  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    70666  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    70840  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    71039  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    71142  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    71431  law.c                    the curve that the loss follows over many windows,
- *    71705  calibration.c            predictions that say how sure they are, held to what then happened
- *    71885  monitor.c                whether a run goes astray, and what should be done about it
- *    72137  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    72197  bandit.c                 which arm is worth it now
- *    72435  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    72579  phases.c                 which phase the next step belongs to, and for how long
- *    72818  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    73172  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    73241  residuals.c              what predictions got wrong
- *    73491  corrector.c              takes away what predicted coefficients get wrong again and again
- *    73650  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    73744  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    73842  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    74024  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    74112  plateau.c                whether a run stands still
- *    74197  horizons.c               how far ahead predictions are good for anything
- *    74286  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    74339  ramp.c                   how many batches a step should add up
- *    74404  tuning.c                 what could be made better while a run goes on
- *    74548  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    74663  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    75044  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    75371  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    75568  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    75907  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    76198  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    76273  moves.c                  how weights are moved, by each of the ways
- *    76479  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    76647  audit.c                  what a move is really worth: a trial
- *    76786  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    77061  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    77113  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    77518  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    69864  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    69910  panel.c                  values of many ticks side by side, and products with them
+ *    70033  gru.c                    a gated recurrent cell (Cho et al
+ *    70114  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    70204  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    70264  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    70464  member.c                 the weights of one world model: how large, where, and how they begin
+ *    70565  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    70788  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    70920  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    71099  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    71363  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    71537  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    71736  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    71839  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    72128  law.c                    the curve that the loss follows over many windows,
+ *    72402  calibration.c            predictions that say how sure they are, held to what then happened
+ *    72582  monitor.c                whether a run goes astray, and what should be done about it
+ *    72834  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    72894  bandit.c                 which arm is worth it now
+ *    73132  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    73276  phases.c                 which phase the next step belongs to, and for how long
+ *    73515  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    73869  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    73938  residuals.c              what predictions got wrong
+ *    74188  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    74347  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    74441  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    74539  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    74721  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    74809  plateau.c                whether a run stands still
+ *    74894  horizons.c               how far ahead predictions are good for anything
+ *    74983  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    75036  ramp.c                   how many batches a step should add up
+ *    75101  tuning.c                 what could be made better while a run goes on
+ *    75245  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    75360  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    75741  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    76068  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    76265  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    76604  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    76895  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    76970  moves.c                  how weights are moved, by each of the ways
+ *    77176  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    77344  audit.c                  what a move is really worth: a trial
+ *    77483  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    77758  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    77810  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    78215  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -876,7 +880,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
+ * Byte-level BPE, SentencePiece BPE, WordPiece (of files) and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
  * llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
  * tokenizer never changes: any number of threads may use it. */
 
@@ -941,7 +945,7 @@ typedef struct hybrid_tokenizer_desc {
 /* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed
  * then). runtime may be NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without
  * tokenizer.ggml.pre that is "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning.
- * HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...);
+ * HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (Unigram...);
  * HYBRID_ERROR_FORMAT: tables that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file;
  * HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
 HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
@@ -1516,7 +1520,7 @@ typedef struct hybrid_model_desc {
  *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
  *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*;
  *             what a checkpoint of a trainer holds beside the model (hybrid.*)
- *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
+ *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, classifier.output_labels, the
  *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
  *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
  * Unknown keys of the architecture are refused when they are of a group that shapes the computation (attention.*,
@@ -1539,6 +1543,7 @@ typedef struct hybrid_model_info {
     /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     int32_t n_expert, n_expert_used;
     bool is_recurrent;      /* carries a state from token to token: see hybrid_seq_back */
+    bool is_encoder;        /* looks at later tokens, too: for hybrid_embed; it writes no text */
     bool has_template;      /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char device[96];        /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t n_layer_device; /* layers that run there */
@@ -1930,6 +1935,60 @@ typedef struct hybrid_score_info {
 HYBRID_API hybrid_result hybrid_score(hybrid_context *context, const hybrid_score_desc *desc, hybrid_score_info *scores,
                                       hybrid_error *error);
 /* ==== end src/api/score.h ==== */
+
+/* ==== begin src/api/embed.h ==== */
+/* ---- embed: a text as a vector ------------------------------------------------------------------------------------
+ *
+ *     const char *const notes[] = { "The cat sleeps.", "A cat is asleep.", "Rates rise." };
+ *     hybrid_embed_desc what = { 0 };
+ *     what.texts = notes;
+ *     what.n_texts = 3;
+ *     hybrid_embed(context, &what, vectors, &error);            // float vectors[3][n_embd]
+ *
+ * Vectors have length 1: the sum of the products of two, value by value, is the cosine of the angle between them, and
+ * texts that mean alike have a large one. Models that were trained for it do this well (MiniLM, nomic-embed-text); any
+ * other model can be asked, too. */
+
+/* How the states of a text's tokens, after the model's last norm, become one vector. */
+typedef enum hybrid_pooling {
+    HYBRID_POOLING_MODEL = 0, /* as the file says (its key pooling_type); a file that does not: the mean */
+    HYBRID_POOLING_MEAN,      /* the mean of all tokens, special ones too */
+    HYBRID_POOLING_CLS,       /* the first token */
+    HYBRID_POOLING_LAST       /* the last token */
+} hybrid_pooling;
+
+/* Zero is a sensible default for every field but the texts. */
+typedef struct hybrid_embed_desc {
+    const char *const *texts; /* n_texts, zero-terminated; with the special tokens that the vocabulary adds */
+    size_t n_texts;
+    /* Without texts: n_texts times n_ids[i] tokens, one at least. */
+    const int32_t *const *ids;
+    const size_t *n_ids;
+    hybrid_pooling pooling;
+    bool raw;      /* vectors keep their length */
+    bool truncate; /* a text that is too long loses tokens at its end (not the special one there); false: it is refused
+                    */
+    hybrid_progress_fn
+        progress; /* after each of the batches that texts are put into; false ends the call; may be NULL */
+    void *progress_user;
+} hybrid_embed_desc;
+
+/* vectors (n_texts, n_embd) = the meaning of each text (n_embd: of hybrid_model_describe).
+ *
+ * The context runs in sequences of it that are empty, one at least, and leaves them empty; what their adapters change
+ * counts. As many texts go through the model together as there are such sequences (n_seq) and room for (n_ctx tokens in
+ * all); a vector is the same to the bit whatever its neighbours are. A text may have as many tokens as fit the context
+ * and the model; those of an encoder (hybrid_model_info.is_encoder) go through it in one piece, so n_batch bounds them,
+ * too. Logits of earlier decodes are gone.
+ *
+ * HYBRID_ERROR_INVALID: no texts, a text without tokens, a bad id or pooling, tokens in the batch, no empty sequence;
+ * _LIMIT: a text that is too long, see truncate; _CONTEXT_FULL: not even one text fits beside what the context holds;
+ * _NUMERIC: states that are not finite; _UNSUPPORTED: texts in a build without them (HYBRID_NO_TEXT), a model that
+ * pools in a way of its own; _CANCELLED, _MEMORY, _DEVICE. After a failure the first vectors may be there; everything
+ * else is as it was. One thread at a time for each context. */
+HYBRID_API hybrid_result hybrid_embed(hybrid_context *context, const hybrid_embed_desc *desc, float *vectors,
+                                      hybrid_error *error);
+/* ==== end src/api/embed.h ==== */
 #ifndef HYBRID_NO_TRAIN
 
 /* ==== begin src/api/shape.h ==== */
@@ -3140,7 +3199,8 @@ HYBRID_API hybrid_result hybrid_session_load(hybrid_session *session, const hybr
     X(hybrid_kernel_cache) X(hybrid_runtime_desc) X(hybrid_device_info) X(hybrid_mix_model) X(hybrid_string) \
     X(hybrid_gguf_value) X(hybrid_gguf_tensor) X(hybrid_model_desc) X(hybrid_model_info) X(hybrid_context_desc) \
     X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc) \
-    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_target) X(hybrid_named_adapter) X(hybrid_save_desc)
+    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_embed_desc) X(hybrid_target) X(hybrid_named_adapter) \
+    X(hybrid_save_desc)
 #if defined(HYBRID_NO_TEXT)
     #define HYBRID_STRUCTS_TEXT(X)
 #else
@@ -3202,7 +3262,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "67fb05233437426a"
+#define HYBRID__SOURCE_ID "a7c53c3cd5fea63b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -12997,7 +13057,8 @@ typedef struct hyb_merge {
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
     bool spm, raw, whole_words, add_bos, add_eos, add_space;
-    bool greedy; /* RWKV: no merging, the longest token that begins at a place */
+    bool wordpiece; /* BERT: the longest token of what is left of a word */
+    bool greedy;    /* RWKV: no merging, the longest token that begins at a place */
     size_t n_tokens;
     uint8_t *bytes;        /* of all tokens, one after another */
     uint32_t *offsets;     /* n_tokens + 1, into bytes */
@@ -13040,7 +13101,7 @@ HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i)
 
 /* What both ways to make a tokenizer come down to. */
 typedef struct hyb_vocab_source {
-    bool spm, raw, greedy, add_bos, add_eos, add_space, strip_right;
+    bool spm, raw, greedy, wordpiece, add_bos, add_eos, add_space, strip_right;
     const hyb_pretokenizer *pre;
     hyb_strings tokens, merges;
     const uint8_t *types;              /* n_tokens, or NULL */
@@ -13260,7 +13321,7 @@ static size_t hyb_vocab_read_token(hybrid_tokenizer *t, size_t id, hybrid_string
     if (t->greedy) {
         n = hyb_unescape_bytes(s, out);
         if (n != SIZE_MAX || normal) return n;
-    } else if (normal && t->spm)
+    } else if (normal && (t->spm || t->wordpiece))
         return hyb_unescape_spaces((const uint8_t *)s.data, s.size, out);
     else if (normal && !t->raw) {
         n = hyb_spelled_bytes(s, to_byte, out);
@@ -14301,6 +14362,249 @@ static void hyb_tokenize_greedy(hyb_tokenize_job *job, const uint8_t *p, const u
 }
 /* ==== end src/text/tokenizer/greedy.c ==== */
 
+/* ==== begin src/text/tokenizer/wordpiece_data.c ==== */
+/* text/tokenizer/wordpiece_data: made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ * str of Python 3.11; do not edit. A set is runs of two numbers: the first code point, and twice the count of code
+ * points, plus 1 when only every second one is meant. A mapping has a third: what is added. */
+
+/* Marks without a width of their own (Mn), which are taken off letters */
+static const uint32_t hyb_wordpiece_marks[] = {
+    0x300, 0xE0, 0x483, 0xA, 0x591, 0x5A, 0x5BF, 0x7, 0x5C2, 0x7, 0x5C5, 0x7, 0x610, 0x16, 0x64B, 0x2A, 0x670, 0x2,
+    0x6D6, 0xE, 0x6DF, 0xC, 0x6E7, 0x4, 0x6EA, 0x8, 0x711, 0x2, 0x730, 0x36, 0x7A6, 0x16, 0x7EB, 0x12, 0x7FD, 0x2,
+    0x816, 0x8, 0x81B, 0x12, 0x825, 0x6, 0x829, 0xA, 0x859, 0x6, 0x897, 0x12, 0x8CA, 0x30, 0x8E3, 0x40, 0x93A, 0x7,
+    0x941, 0x10, 0x94D, 0x2, 0x951, 0xE, 0x962, 0x4, 0x981, 0x2, 0x9BC, 0x2, 0x9C1, 0x8, 0x9CD, 0x2, 0x9E2, 0x4, 0x9FE,
+    0x2, 0xA01, 0x4, 0xA3C, 0x2, 0xA41, 0x4, 0xA47, 0x4, 0xA4B, 0x6, 0xA51, 0x2, 0xA70, 0x4, 0xA75, 0x2, 0xA81, 0x4,
+    0xABC, 0x2, 0xAC1, 0xA, 0xAC7, 0x4, 0xACD, 0x2, 0xAE2, 0x4, 0xAFA, 0xC, 0xB01, 0x2, 0xB3C, 0x2, 0xB3F, 0x7, 0xB42,
+    0x6, 0xB4D, 0x2, 0xB55, 0x4, 0xB62, 0x4, 0xB82, 0x2, 0xBC0, 0x2, 0xBCD, 0x2, 0xC00, 0x2, 0xC04, 0x2, 0xC3C, 0x7,
+    0xC3F, 0x4, 0xC46, 0x6, 0xC4A, 0x8, 0xC55, 0x4, 0xC62, 0x4, 0xC81, 0x2, 0xCBC, 0x2, 0xCBF, 0x2, 0xCC6, 0x2, 0xCCC,
+    0x4, 0xCE2, 0x4, 0xD00, 0x4, 0xD3B, 0x4, 0xD41, 0x8, 0xD4D, 0x2, 0xD62, 0x4, 0xD81, 0x2, 0xDCA, 0x2, 0xDD2, 0x6,
+    0xDD6, 0x2, 0xE31, 0x2, 0xE34, 0xE, 0xE47, 0x10, 0xEB1, 0x2, 0xEB4, 0x12, 0xEC8, 0xE, 0xF18, 0x4, 0xF35, 0xB,
+    0xF71, 0x1C, 0xF80, 0xA, 0xF86, 0x4, 0xF8D, 0x16, 0xF99, 0x48, 0xFC6, 0x2, 0x102D, 0x8, 0x1032, 0xC, 0x1039, 0x4,
+    0x103D, 0x4, 0x1058, 0x4, 0x105E, 0x6, 0x1071, 0x8, 0x1082, 0x2, 0x1085, 0x4, 0x108D, 0x2, 0x109D, 0x2, 0x135D,
+    0x6, 0x1712, 0x6, 0x1732, 0x4, 0x1752, 0x4, 0x1772, 0x4, 0x17B4, 0x4, 0x17B7, 0xE, 0x17C6, 0x2, 0x17C9, 0x16,
+    0x17DD, 0x2, 0x180B, 0x6, 0x180F, 0x2, 0x1885, 0x4, 0x18A9, 0x2, 0x1920, 0x6, 0x1927, 0x4, 0x1932, 0x2, 0x1939,
+    0x6, 0x1A17, 0x4, 0x1A1B, 0x2, 0x1A56, 0x7, 0x1A59, 0xC, 0x1A60, 0x7, 0x1A65, 0x10, 0x1A73, 0x14, 0x1A7F, 0x2,
+    0x1AB0, 0x1C, 0x1ABF, 0x20, 0x1B00, 0x8, 0x1B34, 0x7, 0x1B37, 0x8, 0x1B3C, 0x2, 0x1B42, 0x2, 0x1B6B, 0x12, 0x1B80,
+    0x4, 0x1BA2, 0x8, 0x1BA8, 0x4, 0x1BAB, 0x6, 0x1BE6, 0x7, 0x1BE9, 0x2, 0x1BED, 0x7, 0x1BF0, 0x4, 0x1C2C, 0x10,
+    0x1C36, 0x4, 0x1CD0, 0x6, 0x1CD4, 0x1A, 0x1CE2, 0xE, 0x1CED, 0x2, 0x1CF4, 0x2, 0x1CF8, 0x4, 0x1DC0, 0x80, 0x20D0,
+    0x1A, 0x20E1, 0x2, 0x20E5, 0x18, 0x2CEF, 0x6, 0x2D7F, 0x2, 0x2DE0, 0x40, 0x302A, 0x8, 0x3099, 0x4, 0xA66F, 0x2,
+    0xA674, 0x14, 0xA69E, 0x4, 0xA6F0, 0x4, 0xA802, 0x2, 0xA806, 0x2, 0xA80B, 0x2, 0xA825, 0x4, 0xA82C, 0x2, 0xA8C4,
+    0x4, 0xA8E0, 0x24, 0xA8FF, 0x2, 0xA926, 0x10, 0xA947, 0x16, 0xA980, 0x6, 0xA9B3, 0x2, 0xA9B6, 0x8, 0xA9BC, 0x4,
+    0xA9E5, 0x2, 0xAA29, 0xC, 0xAA31, 0x4, 0xAA35, 0x4, 0xAA43, 0x2, 0xAA4C, 0x2, 0xAA7C, 0x2, 0xAAB0, 0x7, 0xAAB3,
+    0x4, 0xAAB7, 0x4, 0xAABE, 0x4, 0xAAC1, 0x2, 0xAAEC, 0x4, 0xAAF6, 0x2, 0xABE5, 0x2, 0xABE8, 0x2, 0xABED, 0x2,
+    0xFB1E, 0x2, 0xFE00, 0x20, 0xFE20, 0x20, 0x101FD, 0x2, 0x102E0, 0x2, 0x10376, 0xA, 0x10A01, 0x6, 0x10A05, 0x4,
+    0x10A0C, 0x8, 0x10A38, 0x6, 0x10A3F, 0x2, 0x10AE5, 0x4, 0x10D24, 0x8, 0x10D69, 0xA, 0x10EAB, 0x4, 0x10EFC, 0x8,
+    0x10F46, 0x16, 0x10F82, 0x8, 0x11001, 0x2, 0x11038, 0x1E, 0x11070, 0x2, 0x11073, 0x4, 0x1107F, 0x6, 0x110B3, 0x8,
+    0x110B9, 0x4, 0x110C2, 0x2, 0x11100, 0x6, 0x11127, 0xA, 0x1112D, 0x10, 0x11173, 0x2, 0x11180, 0x4, 0x111B6, 0x12,
+    0x111C9, 0x8, 0x111CF, 0x2, 0x1122F, 0x6, 0x11234, 0x7, 0x11237, 0x2, 0x1123E, 0x2, 0x11241, 0x2, 0x112DF, 0x2,
+    0x112E3, 0x10, 0x11300, 0x4, 0x1133B, 0x4, 0x11340, 0x2, 0x11366, 0xE, 0x11370, 0xA, 0x113BB, 0xC, 0x113CE, 0xB,
+    0x113E1, 0x4, 0x11438, 0x10, 0x11442, 0x6, 0x11446, 0x2, 0x1145E, 0x2, 0x114B3, 0xC, 0x114BA, 0x2, 0x114BF, 0x4,
+    0x114C2, 0x4, 0x115B2, 0x8, 0x115BC, 0x4, 0x115BF, 0x4, 0x115DC, 0x4, 0x11633, 0x10, 0x1163D, 0x7, 0x11640, 0x2,
+    0x116AB, 0x7, 0x116B0, 0xC, 0x116B7, 0x2, 0x1171D, 0x7, 0x11722, 0x8, 0x11727, 0xA, 0x1182F, 0x12, 0x11839, 0x4,
+    0x1193B, 0x4, 0x1193E, 0x2, 0x11943, 0x2, 0x119D4, 0x8, 0x119DA, 0x4, 0x119E0, 0x2, 0x11A01, 0x14, 0x11A33, 0xC,
+    0x11A3B, 0x8, 0x11A47, 0x2, 0x11A51, 0xC, 0x11A59, 0x6, 0x11A8A, 0x1A, 0x11A98, 0x4, 0x11C30, 0xE, 0x11C38, 0xC,
+    0x11C3F, 0x2, 0x11C92, 0x2C, 0x11CAA, 0xE, 0x11CB2, 0x4, 0x11CB5, 0x4, 0x11D31, 0xC, 0x11D3A, 0x7, 0x11D3D, 0x7,
+    0x11D40, 0xC, 0x11D47, 0x2, 0x11D90, 0x4, 0x11D95, 0x7, 0x11EF3, 0x4, 0x11F00, 0x4, 0x11F36, 0xA, 0x11F40, 0x7,
+    0x11F5A, 0x2, 0x13440, 0x2, 0x13447, 0x1E, 0x1611E, 0x18, 0x1612D, 0x6, 0x16AF0, 0xA, 0x16B30, 0xE, 0x16F4F, 0x2,
+    0x16F8F, 0x8, 0x16FE4, 0x2, 0x1BC9D, 0x4, 0x1CF00, 0x5C, 0x1CF30, 0x2E, 0x1D167, 0x6, 0x1D17B, 0x10, 0x1D185, 0xE,
+    0x1D1AA, 0x8, 0x1D242, 0x6, 0x1DA00, 0x6E, 0x1DA3B, 0x64, 0x1DA75, 0x2, 0x1DA84, 0x2, 0x1DA9B, 0xA, 0x1DAA1, 0x1E,
+    0x1E000, 0xE, 0x1E008, 0x22, 0x1E01B, 0xE, 0x1E023, 0x4, 0x1E026, 0xA, 0x1E08F, 0x2, 0x1E130, 0xE, 0x1E2AE, 0x2,
+    0x1E2EC, 0x8, 0x1E4EC, 0x8, 0x1E5EE, 0x4, 0x1E8D0, 0xE, 0x1E944, 0xE, 0xE0100, 0x1E0
+};
+
+/* Characters that are left out: controls, formats, private ones */
+static const uint32_t hyb_wordpiece_dropped[] = {
+    0x0, 0x12, 0xB, 0x4, 0xE, 0x24, 0x7F, 0x42, 0xAD, 0x2, 0x600, 0xC, 0x61C, 0x2, 0x6DD, 0x2, 0x70F, 0x2, 0x890, 0x4,
+    0x8E2, 0x2, 0x180E, 0x2, 0x200B, 0xA, 0x202A, 0xA, 0x2060, 0xA, 0x2066, 0x14, 0xE000, 0x3200, 0xFEFF, 0x2, 0xFFF9,
+    0x6, 0xFFFD, 0x2, 0x110BD, 0x2, 0x110CD, 0x2, 0x13430, 0x20, 0x1BCA0, 0x8, 0x1D173, 0x10, 0xE0001, 0x2, 0xE0020,
+    0xC0, 0xF0000, 0x1FFFC, 0x100000, 0x1FFFC
+};
+
+/* str.lower, where it is one character */
+static const uint32_t hyb_wordpiece_lower[] = {
+    0x41, 0x34, 0x20, 0xC0, 0x2E, 0x20, 0xD8, 0xE, 0x20, 0x100, 0x5F, 0x1, 0x132, 0xB, 0x1, 0x139, 0x1F, 0x1, 0x14A,
+    0x5B, 0x1, 0x178, 0x2, 0xFFFFFF87, 0x179, 0xB, 0x1, 0x181, 0x2, 0xD2, 0x182, 0x7, 0x1, 0x186, 0x2, 0xCE, 0x187,
+    0x2, 0x1, 0x189, 0x4, 0xCD, 0x18B, 0x2, 0x1, 0x18E, 0x2, 0x4F, 0x18F, 0x2, 0xCA, 0x190, 0x2, 0xCB, 0x191, 0x2, 0x1,
+    0x193, 0x2, 0xCD, 0x194, 0x2, 0xCF, 0x196, 0x2, 0xD3, 0x197, 0x2, 0xD1, 0x198, 0x2, 0x1, 0x19C, 0x2, 0xD3, 0x19D,
+    0x2, 0xD5, 0x19F, 0x2, 0xD6, 0x1A0, 0xB, 0x1, 0x1A6, 0x2, 0xDA, 0x1A7, 0x2, 0x1, 0x1A9, 0x2, 0xDA, 0x1AC, 0x2, 0x1,
+    0x1AE, 0x2, 0xDA, 0x1AF, 0x2, 0x1, 0x1B1, 0x4, 0xD9, 0x1B3, 0x7, 0x1, 0x1B7, 0x2, 0xDB, 0x1B8, 0x2, 0x1, 0x1BC,
+    0x2, 0x1, 0x1C4, 0x2, 0x2, 0x1C5, 0x2, 0x1, 0x1C7, 0x2, 0x2, 0x1C8, 0x2, 0x1, 0x1CA, 0x2, 0x2, 0x1CB, 0x23, 0x1,
+    0x1DE, 0x23, 0x1, 0x1F1, 0x2, 0x2, 0x1F2, 0x7, 0x1, 0x1F6, 0x2, 0xFFFFFF9F, 0x1F7, 0x2, 0xFFFFFFC8, 0x1F8, 0x4F,
+    0x1, 0x220, 0x2, 0xFFFFFF7E, 0x222, 0x23, 0x1, 0x23A, 0x2, 0x2A2B, 0x23B, 0x2, 0x1, 0x23D, 0x2, 0xFFFFFF5D, 0x23E,
+    0x2, 0x2A28, 0x241, 0x2, 0x1, 0x243, 0x2, 0xFFFFFF3D, 0x244, 0x2, 0x45, 0x245, 0x2, 0x47, 0x246, 0x13, 0x1, 0x370,
+    0x7, 0x1, 0x376, 0x2, 0x1, 0x37F, 0x2, 0x74, 0x386, 0x2, 0x26, 0x388, 0x6, 0x25, 0x38C, 0x2, 0x40, 0x38E, 0x4,
+    0x3F, 0x391, 0x22, 0x20, 0x3A3, 0x12, 0x20, 0x3CF, 0x2, 0x8, 0x3D8, 0x2F, 0x1, 0x3F4, 0x2, 0xFFFFFFC4, 0x3F7, 0x2,
+    0x1, 0x3F9, 0x2, 0xFFFFFFF9, 0x3FA, 0x2, 0x1, 0x3FD, 0x6, 0xFFFFFF7E, 0x400, 0x20, 0x50, 0x410, 0x40, 0x20, 0x460,
+    0x43, 0x1, 0x48A, 0x6B, 0x1, 0x4C0, 0x2, 0xF, 0x4C1, 0x1B, 0x1, 0x4D0, 0xBF, 0x1, 0x531, 0x4C, 0x30, 0x10A0, 0x4C,
+    0x1C60, 0x10C7, 0x2, 0x1C60, 0x10CD, 0x2, 0x1C60, 0x13A0, 0xA0, 0x97D0, 0x13F0, 0xC, 0x8, 0x1C90, 0x56, 0xFFFFF440,
+    0x1CBD, 0x6, 0xFFFFF440, 0x1E00, 0x12B, 0x1, 0x1E9E, 0x2, 0xFFFFE241, 0x1EA0, 0xBF, 0x1, 0x1F08, 0x10, 0xFFFFFFF8,
+    0x1F18, 0xC, 0xFFFFFFF8, 0x1F28, 0x10, 0xFFFFFFF8, 0x1F38, 0x10, 0xFFFFFFF8, 0x1F48, 0xC, 0xFFFFFFF8, 0x1F59, 0xF,
+    0xFFFFFFF8, 0x1F68, 0x10, 0xFFFFFFF8, 0x1F88, 0x10, 0xFFFFFFF8, 0x1F98, 0x10, 0xFFFFFFF8, 0x1FA8, 0x10, 0xFFFFFFF8,
+    0x1FB8, 0x4, 0xFFFFFFF8, 0x1FBA, 0x4, 0xFFFFFFB6, 0x1FBC, 0x2, 0xFFFFFFF7, 0x1FC8, 0x8, 0xFFFFFFAA, 0x1FCC, 0x2,
+    0xFFFFFFF7, 0x1FD8, 0x4, 0xFFFFFFF8, 0x1FDA, 0x4, 0xFFFFFF9C, 0x1FE8, 0x4, 0xFFFFFFF8, 0x1FEA, 0x4, 0xFFFFFF90,
+    0x1FEC, 0x2, 0xFFFFFFF9, 0x1FF8, 0x4, 0xFFFFFF80, 0x1FFA, 0x4, 0xFFFFFF82, 0x1FFC, 0x2, 0xFFFFFFF7, 0x2126, 0x2,
+    0xFFFFE2A3, 0x212A, 0x2, 0xFFFFDF41, 0x212B, 0x2, 0xFFFFDFBA, 0x2132, 0x2, 0x1C, 0x2160, 0x20, 0x10, 0x2183, 0x2,
+    0x1, 0x24B6, 0x34, 0x1A, 0x2C00, 0x60, 0x30, 0x2C60, 0x2, 0x1, 0x2C62, 0x2, 0xFFFFD609, 0x2C63, 0x2, 0xFFFFF11A,
+    0x2C64, 0x2, 0xFFFFD619, 0x2C67, 0xB, 0x1, 0x2C6D, 0x2, 0xFFFFD5E4, 0x2C6E, 0x2, 0xFFFFD603, 0x2C6F, 0x2,
+    0xFFFFD5E1, 0x2C70, 0x2, 0xFFFFD5E2, 0x2C72, 0x2, 0x1, 0x2C75, 0x2, 0x1, 0x2C7E, 0x4, 0xFFFFD5C1, 0x2C80, 0xC7,
+    0x1, 0x2CEB, 0x7, 0x1, 0x2CF2, 0x2, 0x1, 0xA640, 0x5B, 0x1, 0xA680, 0x37, 0x1, 0xA722, 0x1B, 0x1, 0xA732, 0x7B,
+    0x1, 0xA779, 0x7, 0x1, 0xA77D, 0x2, 0xFFFF75FC, 0xA77E, 0x13, 0x1, 0xA78B, 0x2, 0x1, 0xA78D, 0x2, 0xFFFF5AD8,
+    0xA790, 0x7, 0x1, 0xA796, 0x27, 0x1, 0xA7AA, 0x2, 0xFFFF5ABC, 0xA7AB, 0x2, 0xFFFF5AB1, 0xA7AC, 0x2, 0xFFFF5AB5,
+    0xA7AD, 0x2, 0xFFFF5ABF, 0xA7AE, 0x2, 0xFFFF5ABC, 0xA7B0, 0x2, 0xFFFF5AEE, 0xA7B1, 0x2, 0xFFFF5AD6, 0xA7B2, 0x2,
+    0xFFFF5AEB, 0xA7B3, 0x2, 0x3A0, 0xA7B4, 0x1F, 0x1, 0xA7C4, 0x2, 0xFFFFFFD0, 0xA7C5, 0x2, 0xFFFF5ABD, 0xA7C6, 0x2,
+    0xFFFF75C8, 0xA7C7, 0x7, 0x1, 0xA7D0, 0x2, 0x1, 0xA7D6, 0x7, 0x1, 0xA7F5, 0x2, 0x1, 0xFF21, 0x34, 0x20, 0x10400,
+    0x50, 0x28, 0x104B0, 0x48, 0x28, 0x10570, 0x16, 0x27, 0x1057C, 0x1E, 0x27, 0x1058C, 0xE, 0x27, 0x10594, 0x4, 0x27,
+    0x10C80, 0x66, 0x40, 0x118A0, 0x40, 0x20, 0x16E40, 0x40, 0x20, 0x1E900, 0x44, 0x22
+};
+/* ==== end src/text/tokenizer/wordpiece_data.c ==== */
+
+/* ==== begin src/text/tokenizer/wordpiece.c ==== */
+/* text/tokenizer/wordpiece: BERT's way to cut a text (Devlin et al. 2018; Wu et al. 2016).
+ *
+ *     "Déjà-vu\t雪!"        characters: controls left out, letters made small and without their marks,
+ *     deja | - | vu | 雪 | !     words: white space, punctuation and Chinese characters cut
+ *     [ de][ja] [ -] [ vu] [ 雪] [ !]   pieces: the longest token that a word begins with, then the longest that goes
+ * on
+ *
+ * A word of which some part is no token is one unknown token, and so is one of more than HYB_WORDPIECE_CHARS
+ * characters. In the tables a token that begins a word has a space before it; one that goes on in it has not. */
+
+enum { HYB_WORDPIECE_CHARS = 100 };
+
+/* A word on its way, behind a space. */
+typedef struct hyb_wordpiece {
+    hyb_tokenize_job *job;
+    size_t n, n_chars;                          /* bytes, with the space; characters */
+    uint8_t bytes[1 + 4 * HYB_WORDPIECE_CHARS]; /* the first characters of a word that is too long */
+} hyb_wordpiece;
+
+/* The run of a table of runs of `width` numbers that holds a character, or NULL. */
+static const uint32_t *hyb_wordpiece_run(const uint32_t *table, size_t count, size_t width, uint32_t c)
+{
+    size_t low = 0, high = count / width;
+    const uint32_t *run;
+    while (low < high) { /* the last run that begins at c or before */
+        const size_t middle = (low + high) / 2;
+        if (table[middle * width] <= c)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (!low) return NULL;
+    run = table + (low - 1) * width;
+    return c - run[0] < run[1] / 2 && !(run[1] % 2 && (c - run[0]) % 2) ? run : NULL;
+}
+#define HYB_WORDPIECE_IN(table, c) (hyb_wordpiece_run(table, HYB_COUNT(table), 2, c) != NULL)
+
+static uint32_t hyb_wordpiece_small(uint32_t c)
+{
+    const uint32_t *run = hyb_wordpiece_run(hyb_wordpiece_lower, HYB_COUNT(hyb_wordpiece_lower), 3, c);
+    return run ? c + run[2] : c;
+}
+
+/* Characters that are words of their own: those of Chinese, not of Japanese or Korean alphabets. The second last range
+ * begins where HF tokenizers let it begin. */
+static bool hyb_wordpiece_chinese(uint32_t c)
+{
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+}
+
+static bool hyb_wordpiece_punctuation(uint32_t c)
+{
+    if (c < 128) return (c >= 33 && c <= 47) || (c >= 58 && c <= 64) || (c >= 91 && c <= 96) || (c >= 123 && c <= 126);
+    return hyb_unicode_class(c) == HYB_CHAR_PUNCTUATION;
+}
+
+/* ---- words to pieces --------------------------------------------------------------------------------------------- */
+
+/* The longest token that the n bytes at p begin with, and its size; -1: there is none. least: its smallest size. */
+static int32_t hyb_wordpiece_longest(const hybrid_tokenizer *t, const uint8_t *p, size_t n, size_t least, size_t *size)
+{
+    int32_t id;
+    for (*size = HYB_MIN(n, (size_t)t->longest); *size >= least; --*size) {
+        if (*size < n && (p[*size] & 0xC0) == 0x80) continue; /* inside of a character */
+        if ((id = hyb_vocab_find_mergeable(t, p, *size)) >= 0) return id;
+    }
+    return -1;
+}
+
+/* The word is over: its tokens. */
+static void hyb_wordpiece_end(hyb_wordpiece *w)
+{
+    const hybrid_tokenizer *t = w->job->t;
+    int32_t ids[HYB_WORDPIECE_CHARS];
+    size_t at = 0, size, n = 0, i;
+    const bool fits = w->n_chars <= HYB_WORDPIECE_CHARS;
+    while (fits && at < w->n) {
+        const int32_t id = hyb_wordpiece_longest(t, w->bytes + at, w->n - at, at ? 1 : 2, &size);
+        if (id < 0) break;
+        ids[n++] = id;
+        at += size;
+    }
+    if (w->n_chars && at < w->n)
+        hyb_emit_token(w->job, t->roles[HYBRID_ROLE_UNKNOWN]);
+    else
+        for (i = 0; i < n && w->n_chars; i++) hyb_emit_token(w->job, ids[i]);
+    w->n = 1;
+    w->n_chars = 0;
+}
+
+static void hyb_wordpiece_add(hyb_wordpiece *w, uint32_t c)
+{
+    if (w->n_chars++ < HYB_WORDPIECE_CHARS) w->n += hyb_utf8_write(c, (char *)w->bytes + w->n);
+}
+
+/* A word of one character. */
+static void hyb_wordpiece_alone(hyb_wordpiece *w, uint32_t c)
+{
+    hyb_wordpiece_end(w);
+    hyb_wordpiece_add(w, c);
+    hyb_wordpiece_end(w);
+}
+
+/* ---- text to words ----------------------------------------------------------------------------------------------- */
+
+static void hyb_wordpiece_char(hyb_wordpiece *w, uint32_t c)
+{
+    const unsigned kind = hyb_unicode_class(c);
+    const bool alone = hyb_wordpiece_chinese(c);
+    uint32_t parts[4];
+    size_t n, i;
+    if (HYB_WORDPIECE_IN(hyb_wordpiece_dropped, c)) return;
+    if (kind == HYB_CHAR_SPACE || kind == HYB_CHAR_NEWLINE) {
+        hyb_wordpiece_end(w);
+        return;
+    }
+    if (alone) hyb_wordpiece_end(w);
+    n = hyb_nfc_decompose(c, parts);
+    for (i = 0; i < n; i++) {
+        if (HYB_WORDPIECE_IN(hyb_wordpiece_marks, parts[i])) continue;
+        if (hyb_wordpiece_punctuation(parts[i]))
+            hyb_wordpiece_alone(w, parts[i]);
+        else
+            hyb_wordpiece_add(w, hyb_wordpiece_small(parts[i]));
+    }
+    if (alone) hyb_wordpiece_end(w);
+}
+
+/* Bytes that are not UTF-8 are left out, as controls are. */
+static void hyb_tokenize_wordpiece(hyb_tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    hyb_wordpiece w;
+    uint32_t c;
+    size_t n, valid;
+    w.job = job;
+    w.bytes[0] = ' ';
+    w.n = 1;
+    w.n_chars = 0;
+    for (; p < end; p += n ? n : 1)
+        if ((n = hyb_utf8_decode(p, end, &c, &valid)) != 0) hyb_wordpiece_char(&w, c);
+    hyb_wordpiece_end(&w);
+}
+/* ==== end src/text/tokenizer/wordpiece.c ==== */
+
 /* ==== begin src/text/tokenizer/tokenizer.c ==== */
 /* text/tokenizer/tokenizer: making tokenizers, text to ids, ids to text. */
 
@@ -14313,6 +14617,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     t->spm = source->spm;
     t->raw = source->raw;
     t->greedy = source->greedy;
+    t->wordpiece = source->wordpiece;
     t->add_bos = source->add_bos;
     t->add_eos = source->add_eos;
     t->add_space = source->add_space;
@@ -14329,6 +14634,11 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
         (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
         return r;
     if (t->greedy) return hyb_vocab_make_words(t, error);
+    if (t->wordpiece && t->roles[HYBRID_ROLE_UNKNOWN] < 0)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the vocabulary (WordPiece) does not say which token stands for unknown words "
+                        "(tokenizer.ggml.unknown_token_id)");
+    if (t->wordpiece) return HYBRID_OK;
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
@@ -14508,6 +14818,10 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     if (p == end) return;
     if (t->greedy) {
         hyb_tokenize_greedy(job, p, end);
+        return;
+    }
+    if (t->wordpiece) {
+        hyb_tokenize_wordpiece(job, p, end);
         return;
     }
     if (!t->spm) {
@@ -14866,11 +15180,20 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
         source->greedy = true;
         return HYBRID_OK;
     }
+    if (hyb_string_is(model, "bert")) { /* the ids of BERT itself, as llama.cpp takes them */
+        source->wordpiece = true;
+        source->roles[HYBRID_ROLE_PADDING] = 0;
+        source->roles[HYBRID_ROLE_UNKNOWN] = 100;
+        source->roles[HYBRID_ROLE_BOS] = 101;
+        source->roles[HYBRID_ROLE_SEPARATOR] = 102;
+        source->roles[HYBRID_ROLE_MASK] = 103;
+        return HYBRID_OK;
+    }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                        "byte-level BPE), llama (SentencePiece BPE) and rwkv",
+                        "byte-level BPE), llama (SentencePiece BPE), bert (WordPiece) and rwkv",
                         text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
@@ -14917,7 +15240,7 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
         hyb_log(rt, HYBRID_LOG_WARN,
                 "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
                 "known, no token is a control token");
-    if (source->spm || source->greedy) return HYBRID_OK;
+    if (source->spm || source->greedy || source->wordpiece) return HYBRID_OK;
     if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
         (merges->item_type != HYBRID_GGUF_STRING && merges->count))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
@@ -14938,6 +15261,24 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
             "tokenizer.ggml.eos_token_id, and no name is a known one)");
 }
 
+/* What tokens are added before and after a text. */
+static void hyb_vocab_gguf_adds(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source)
+{
+    source->add_bos = hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_bos_token", source->add_bos);
+    source->add_eos = hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_eos_token", source->add_eos);
+    source->add_space = source->spm && hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_space_prefix", source->add_space);
+}
+
+/* [CLS] a text [SEP], always. */
+static void hyb_vocab_gguf_wordpiece(const hybrid_gguf *g, hyb_vocab_source *source)
+{
+    int64_t cls;
+    if (hybrid_gguf_get_i64(g, "tokenizer.ggml.cls_token_id", &cls) && cls >= 0 && (uint64_t)cls < source->tokens.count)
+        source->roles[HYBRID_ROLE_BOS] = (int32_t)cls;
+    source->roles[HYBRID_ROLE_EOS] = source->roles[HYBRID_ROLE_SEPARATOR];
+    source->add_bos = source->add_eos = source->add_space = true;
+}
+
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
            (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
@@ -14955,12 +15296,12 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
     if ((r = hyb_vocab_gguf_model(gguf, rt, &source, error)) == HYBRID_OK &&
         (r = hyb_vocab_gguf_tables(gguf, rt, &source, &tokens, &merges, &types, error)) == HYBRID_OK) {
         hyb_vocab_gguf_roles(gguf, rt, source.tokens.count, source.roles);
-        source.add_bos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_bos_token", source.add_bos);
-        source.add_eos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_eos_token", source.add_eos);
-        source.add_space =
-            source.spm && hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
+        if (source.wordpiece)
+            hyb_vocab_gguf_wordpiece(gguf, &source);
+        else
+            hyb_vocab_gguf_adds(gguf, rt, &source);
         r = hyb_tokenizer_make(rt, &source, tokenizer, error);
-        if (!r) hyb_vocab_gguf_check_ends(*tokenizer);
+        if (!r && !source.wordpiece) hyb_vocab_gguf_check_ends(*tokenizer);
     }
     hyb_free(rt, types);
     hyb_runtime_release(rt);
@@ -29385,8 +29726,10 @@ HYB_INLINE double hyb_bytes_heads(const hyb_op_heads *op, const hyb_batch *batch
 }
 
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included,
- * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks
+ * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; window
+ * HYB_BOTH_WAYS (the host alone): all positions up to the last one of its run, later ones too; sinks
  * (n_head): exp(sink - max) joins the denominator. Query head h reads kv head h / (n_head / n_head_kv). */
+enum { HYB_BOTH_WAYS = -1 };
 typedef struct hyb_op_attention {
     const hyb_kv_view *kv;
     const float *q;
@@ -30716,7 +31059,7 @@ typedef struct hyb_product_op {
     float *c;
     int64_t c_m;
     bool add;
-    bool a_near; /* a is little and in a near cache: it is read where it lies */
+    bool a_near;       /* a is little and in a near cache: it is read where it lies */
     hybrid_type round; /* F16, BF16: a and b are rounded to that when they are packed; not with a_near or w */
 } hyb_product_op;
 enum {
@@ -30788,6 +31131,12 @@ static size_t hyb_attention_bytes(int head_dim_k, int head_dim_v)
 HYB_INLINE int32_t hyb_attention_first(const hyb_op_attention *op, int32_t pos)
 {
     return op->window > 0 && pos >= op->window ? pos - op->window + 1 : 0;
+}
+
+/* And the last one that a row of the run may. */
+HYB_INLINE int32_t hyb_attention_last(const hyb_op_attention *op, const hyb_run *run, int32_t pos)
+{
+    return op->window == HYB_BOTH_WAYS ? run->pos + run->n_rows - 1 : pos;
 }
 
 HYB_INLINE const char *hyb_k_row(const hyb_kv_view *kv, int32_t page, int head, int slot)
@@ -31345,16 +31694,17 @@ static float hyb_score_generic(const hyb_op_attention *op, const float *q, const
     return op->softcap > 0 ? op->softcap * hyb_tanh_scalar(s / op->softcap) : s;
 }
 
-static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head,
+static void hyb_attention_row_generic(const hyb_op_attention *op, const hyb_run *run, int32_t pos, int head,
                                       const float *q, float *out)
 {
     const hyb_kv_view *kv = op->kv;
     int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
-    int32_t page, first = hyb_attention_first(op, pos);
+    const int32_t *pages = run->pages, first = hyb_attention_first(op, pos), last = hyb_attention_last(op, run, pos);
+    int32_t page;
     float m = -HUGE_VALF, l = 0;
     for (i = 0; i < dim; i++) out[i] = 0;
-    for (page = first / HYB_PAGE; page <= pos / HYB_PAGE; page++) {
-        int low = HYB_MAX(first - page * HYB_PAGE, 0), high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
+    for (page = first / HYB_PAGE; page <= last / HYB_PAGE; page++) {
+        int low = HYB_MAX(first - page * HYB_PAGE, 0), high = HYB_MIN(last - page * HYB_PAGE + 1, HYB_PAGE);
         float e[HYB_PAGE], p[HYB_PAGE] = { 0 }, m_new = m, c;
         for (s = low; s < high; s++) {
             e[s] = hyb_score_generic(op, q, hyb_k_row(kv, pages[page], head_kv, s));
@@ -31388,7 +31738,7 @@ static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run
     HYB_UNUSED(scratch);
     for (r = row0; r < row0 + n_rows; r++)
         for (h = head0; h < head0 + n_heads; h++)
-            hyb_attention_row_generic(op, run->pages, run->pos + r, h,
+            hyb_attention_row_generic(op, run, run->pos + r, h,
                                       op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
                                       op->out + (run->first_row + r) * op->out_stride +
                                           (int64_t)h * op->kv->head_dim_v);
@@ -38831,10 +39181,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
 /* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
-HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, const hyb_run *run, int32_t pos, int32_t page, int *low,
+                                  int *high)
 {
     *low = HYB_MAX(hyb_attention_first(op, pos) - page * HYB_PAGE, 0);
-    *high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
+    *high = HYB_MIN(hyb_attention_last(op, run, pos) - page * HYB_PAGE + 1, HYB_PAGE);
 }
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
@@ -38859,12 +39210,12 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
-                                                               int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, const hyb_run *run,
+                                                               hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
-        HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        HYB_V_FN(visible)(op, run, pos0 + q / n_heads, page, &low[q], &high[q]);
         if (low[q] < high[q]) {
             from = HYB_MIN(from, q);
             to = q + 1;
@@ -38893,7 +39244,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
-    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
+    int32_t pos0 = run->pos + row0, pos1 = hyb_attention_last(op, run, pos0 + n_rows - 1),
+            first = hyb_attention_first(op, pos0), page;
     const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
     s.transposed = !few;
@@ -38918,7 +39270,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
-        HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+        HYB_V_FN(attention_page)(op, run, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
         float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
@@ -41371,10 +41723,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
 /* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
-HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, const hyb_run *run, int32_t pos, int32_t page, int *low,
+                                  int *high)
 {
     *low = HYB_MAX(hyb_attention_first(op, pos) - page * HYB_PAGE, 0);
-    *high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
+    *high = HYB_MIN(hyb_attention_last(op, run, pos) - page * HYB_PAGE + 1, HYB_PAGE);
 }
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
@@ -41399,12 +41752,12 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
-                                                               int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, const hyb_run *run,
+                                                               hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
-        HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        HYB_V_FN(visible)(op, run, pos0 + q / n_heads, page, &low[q], &high[q]);
         if (low[q] < high[q]) {
             from = HYB_MIN(from, q);
             to = q + 1;
@@ -41433,7 +41786,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
-    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
+    int32_t pos0 = run->pos + row0, pos1 = hyb_attention_last(op, run, pos0 + n_rows - 1),
+            first = hyb_attention_first(op, pos0), page;
     const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
     s.transposed = !few;
@@ -41458,7 +41812,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
-        HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+        HYB_V_FN(attention_page)(op, run, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
         float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
@@ -43907,10 +44261,11 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
 /* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
-HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
+HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, const hyb_run *run, int32_t pos, int32_t page, int *low,
+                                  int *high)
 {
     *low = HYB_MAX(hyb_attention_first(op, pos) - page * HYB_PAGE, 0);
-    *high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
+    *high = HYB_MIN(hyb_attention_last(op, run, pos) - page * HYB_PAGE + 1, HYB_PAGE);
 }
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
@@ -43935,12 +44290,12 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
-                                                               int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, const hyb_run *run,
+                                                               hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
-        HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
+        HYB_V_FN(visible)(op, run, pos0 + q / n_heads, page, &low[q], &high[q]);
         if (low[q] < high[q]) {
             from = HYB_MIN(from, q);
             to = q + 1;
@@ -43969,7 +44324,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
-    int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
+    int32_t pos0 = run->pos + row0, pos1 = hyb_attention_last(op, run, pos0 + n_rows - 1),
+            first = hyb_attention_first(op, pos0), page;
     const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
     s.transposed = !few;
@@ -43994,7 +44350,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
-        HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
+        HYB_V_FN(attention_page)(op, run, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
         float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
@@ -47249,7 +47605,9 @@ enum {
     HYB_HAS_SCALED_EMBD = 16, /* embeddings times sqrt(n_embd) */
     HYB_HAS_EMBD_NORM = 32,   /* a norm right after the embedding */
     HYB_HAS_LFM2_NAME = 64,   /* the last norm is called token_embd_norm */
-    HYB_HAS_SHORTCONV = 128   /* in layers without heads of keys */
+    HYB_HAS_SHORTCONV = 128,  /* in layers without heads of keys */
+    HYB_HAS_BOTH_WAYS = 256,  /* an encoder: attention to later tokens, too; neither a last norm nor a head */
+    HYB_HAS_SUM_NORM = 512    /* a norm of x and what a block adds to it, and none before the block */
 };
 
 typedef struct hyb_arch {
@@ -47278,6 +47636,7 @@ typedef struct hyb_arch {
 #define HYB_RWKV7 HYB_PART_TIME_MIX
 #define HYB_QK    HYB_HAS_QK_NORM
 #define HYB_POST  HYB_HAS_POST_NORM
+#define HYB_BERT  (HYB_HAS_BOTH_WAYS | HYB_HAS_SUM_NORM | HYB_HAS_EMBD_NORM)
 static const hyb_arch hyb_archs[] = {
     /* name,     norm,    rope,     act,      parts,      has,
                  window, period, default, local base, caps, mixture */
@@ -47309,6 +47668,10 @@ static const hyb_arch hyb_archs[] = {
                   HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
     { "arwkv7",   HYB_RMS, HYB_NORM, HYB_SILU, HYB_RWKV7, HYB_PART_FFN, 0,
                   HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "bert",     HYB_LN,  HYB_NEOX, HYB_ACT_GELU, HYB_GPT, HYB_BERT | HYB_HAS_PLAIN_FFN | HYB_HAS_POS_EMBD,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "nomic-bert", HYB_LN, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_BERT,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
 };
 #undef HYB_RMS
 #undef HYB_LN
@@ -47320,6 +47683,7 @@ static const hyb_arch hyb_archs[] = {
 #undef HYB_RWKV7
 #undef HYB_QK
 #undef HYB_POST
+#undef HYB_BERT
 /* clang-format on */
 
 /* "llama, mistral, ...": those with a mixture of experts, or all. */
@@ -47508,7 +47872,6 @@ static const hyb_key_harmless hyb_keys_harmless[] = {
     { "rope.scaling.finetuned", HYB_KEY_NUMBER, "says how the model was trained" },
     { "attention.layer_norm_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
     { "attention.layer_norm_rms_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "pooling_type", HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
     { "classifier.output_labels", HYB_KEY_ANY, "names of classes; classifiers are refused" },
 };
 
@@ -47708,6 +48071,7 @@ typedef struct hyb_hparams {
     float yarn_beta_fast, yarn_beta_slow;
     int32_t n_ctx_orig; /* context before stretching */
     int32_t window;     /* of the layers that have one; 0: none */
+    int32_t pooling;    /* how a text becomes one vector, as GGUF has it (hybrid_pooling); -1: the file does not say */
     int32_t n_taps;     /* of short convolutions */
     int32_t wkv_head_size;
     int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
@@ -47821,9 +48185,9 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
 }
 
 /* The width of a matrix of the first layer, for files that have no key for it. */
-static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t fallback)
+static int64_t hyb_first_width(const hybrid_gguf *gguf, const char *name, int64_t fallback)
 {
-    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(gguf, name);
     return t ? (int64_t)HYB_MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
 }
 
@@ -47863,13 +48227,13 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
     hp->n_expert_used =
         hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
     hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most,
-                                  hyb_first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
+                                  hyb_first_width(keys->gguf, "blk.0.ffn_up_exps.weight", hp->n_ff));
     hyb_key_must(keys, "expert_shared_count", 0, shared, "an expert that sees every token");
     if (!shared)
         hyb_key_must(keys, "expert_shared_feed_forward_length", 0, 0, "an expert that sees every token");
     else
         hp->n_ff_shared = hyb_key_int(keys, "expert_shared_feed_forward_length", 1, most,
-                                      hyb_first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+                                      hyb_first_width(keys->gguf, "blk.0.ffn_up_shexp.weight", 0));
     hp->expert_norm = hyb_key_bool(keys, "expert_weights_norm", hp->arch->mixture == HYB_MIXTURE_NORMED);
     hp->expert_scale = hyb_key_float(keys, "expert_weights_scale", 1);
     if (hp->expert_scale == 0) hp->expert_scale = 1; /* some files say "none" so */
@@ -47962,6 +48326,9 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hyb_read_window(keys, hp);
     if (hp->n_head_kv && !(hp->arch->has & HYB_HAS_POS_EMBD)) hyb_read_rope(keys, hp);
     hyb_read_experts(keys, hp);
+    hp->pooling = hyb_key_int(keys, "pooling_type", -1, 255, -1);
+    if (hp->arch->has & HYB_HAS_BOTH_WAYS)
+        hyb_key_must(keys, "attention.causal", 0, 0, "an encoder that looks at earlier tokens only");
     hp->logit_softcap = hyb_key_positive(keys, "final_logit_softcapping", hp->arch->logit_softcap);
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
@@ -48856,6 +49223,8 @@ typedef struct hyb_forward {
     const hyb_adapter_set *sets;
     const int32_t *set_of_run;
     hyb_rounding rounding;   /* of the products of a training pass */
+    float *states;         /* (R, E), the host's: where the final states of all rows go, and then no logits are made; or
+                            * NULL */
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -48901,7 +49270,7 @@ typedef struct hyb_layer {
 
 /* The places of a model's tensors. */
 struct hyb_net {
-    hyb_weight embd, pos_embd, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
+    hyb_weight embd, pos_embd, types, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
     hyb_weight rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
     hyb_layer *layers;
     char *w; /* the parts' structures */
@@ -48943,11 +49312,19 @@ static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w,
     hyb_do_norm(f->at->be, &op);
 }
 
-/* h = norm(x), traced under a name. */
-static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
+/* h = norm(x), traced under a name. Returns the rows that the part reads: those, or x where there is no norm. */
+static const float *hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
 {
+    if (!w) return f->s->x;
     hyb_normed(f, f->s->h, f->s->x, w, b);
     hyb_traced(f, name, layer, f->s->h, f->n, f->hp->n_embd, f->hp->n_embd);
+    return f->s->h;
+}
+
+/* x_out = norm(x_out), in families that have the norm there (Vaswani et al. 2017; BERT). */
+static void hyb_part_sum_norm(hyb_forward *f, hyb_weight w, hyb_weight b)
+{
+    if (w) hyb_normed(f, f->s->x_out, f->s->x_out, w, b);
 }
 
 /* Products with the rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
@@ -49195,12 +49572,12 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back: after
- * it, only rows with wanted logits go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back, nor is
+ * it states that are wanted: after it, only rows with wanted logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace && !f->kept &&
-           c->n_out < c->n;
+           !f->states && c->n_out < c->n;
 }
 
 /* Called when a part has looked at other tokens, and has mixed (n, cols): tells where the rows are that go on, with
@@ -49420,8 +49797,8 @@ static void hyb_part_out_back(hyb_forward *f, const float *y, float *dy, int64_t
 /* ==== end src/model/back.c ==== */
 
 /* ==== begin src/model/parts/attention.c ==== */
-/* model/parts/attention: causal attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
- * grouped heads, rotations, norms of heads, windows and soft-caps. */
+/* model/parts/attention: attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
+ * grouped heads, rotations, norms of heads, windows and soft-caps; causal, but in encoders. */
 
 typedef struct hyb_attention_w {
     hyb_weight norm, norm_b;
@@ -49429,6 +49806,7 @@ typedef struct hyb_attention_w {
     hyb_weight q, k, v, q_b, k_b, v_b;
     hyb_weight q_norm, k_norm; /* of each head */
     hyb_weight out, out_b, post_norm;
+    hyb_weight sum_norm, sum_norm_b; /* instead of norm */
 } hyb_attention_w;
 
 static int64_t hyb_width_q(const hyb_hparams *hp, const hyb_layer_hp *l) { return (int64_t)l->n_head * hp->head_dim_k; }
@@ -49454,8 +49832,13 @@ static void hyb_attention_find(hyb_loader *wl, const hyb_layer_hp *l, void *part
     hyb_attention_w *w = (hyb_attention_w *)part;
     const hyb_hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, q = hyb_width_q(hp, l), k = hyb_width_k(hp, l), v = hyb_width_v(hp, l);
-    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
-    if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    if (hp->arch->has & HYB_HAS_SUM_NORM) {
+        w->sum_norm = hyb_layer_vector(wl, true, e, "attn_output_norm.weight");
+        w->sum_norm_b = hyb_layer_vector(wl, true, e, "attn_output_norm.bias");
+    } else {
+        w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+        if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    }
     if (hyb_layer_has(wl, "attn_qkv.weight")) {
         w->qkv = hyb_layer_matrix(wl, true, e, q + k + v, "attn_qkv.weight");
         w->qkv_b = hyb_layer_vector(wl, false, q + k + v, "attn_qkv.bias");
@@ -49484,8 +49867,8 @@ static void hyb_attention_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hy
     if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
-/* h -> q, k, v side by side in mix, normed, rotated, k and v stored */
-static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *w)
+/* h (n, E) -> q, k, v side by side in mix, normed, rotated, k and v stored */
+static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *w, const float *h)
 {
     const hyb_hparams *hp = f->hp;
     const hyb_layer_hp *l = &hp->layers[layer];
@@ -49494,7 +49877,7 @@ static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *
     float *q_rotated = f->at->a.mix_out, *k_rotated = q_rotated + width_q;
     hyb_op_matmul mm;
     hyb_op_heads heads;
-    hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd);
+    hyb_matmul_begin(f, &mm, h, hp->n_embd);
     if (w->qkv)
         hyb_matmul_out_set(f, &mm, w->qkv, w->qkv_b, NULL, q, stride);
     else {
@@ -49542,7 +49925,7 @@ static void hyb_attention_attend(hyb_forward *f, int layer)
     op.n_head = l->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
-    op.window = l->window;
+    op.window = hp->arch->has & HYB_HAS_BOTH_WAYS ? HYB_BOTH_WAYS : l->window;
     hyb_do_attention(f->at->be, &op);
     hyb_traced(f, "attn", layer, op.out, f->n, op.out_stride, op.out_stride);
 }
@@ -49551,13 +49934,13 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
 {
     const hyb_attention_w *w = (const hyb_attention_w *)part;
     const int64_t width = hyb_width_heads(f->hp, &f->hp->layers[layer]);
-    const float *heads;
-    hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
-    hyb_attention_qkv(f, layer, w);
+    const float *heads, *h = hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
+    hyb_attention_qkv(f, layer, w, h);
     if (hyb_ends_here(f, c, layer, true)) return;
     hyb_attention_attend(f, layer);
     heads = hyb_narrowed(f, c, layer, true, f->at->a.mixed, width);
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
+    hyb_part_sum_norm(f, w->sum_norm, w->sum_norm_b);
 }
 
 #ifndef HYBRID_NO_TRAIN
@@ -50081,6 +50464,7 @@ typedef struct hyb_ffn_w {
     hyb_weight norm, norm_b;
     hyb_weight gate, gate_b, up, up_b, down, down_b; /* no gate and up twice as high: fused, the gate first */
     hyb_weight post_norm;
+    hyb_weight sum_norm, sum_norm_b; /* instead of norm */
 } hyb_ffn_w;
 
 static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
@@ -50091,8 +50475,13 @@ static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     const bool plain = (arch->has & HYB_HAS_PLAIN_FFN) != 0;
     const bool gated = !plain && hyb_layer_has(wl, "ffn_gate.weight");
     const int64_t up = plain || gated ? f : 2 * f;
-    w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
-    if (arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    if (arch->has & HYB_HAS_SUM_NORM) {
+        w->sum_norm = hyb_layer_vector(wl, true, e, "layer_output_norm.weight");
+        w->sum_norm_b = hyb_layer_vector(wl, true, e, "layer_output_norm.bias");
+    } else {
+        w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
+        if (arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    }
     if (gated) w->gate = hyb_layer_matrix(wl, true, e, f, "ffn_gate.weight");
     if (gated) w->gate_b = hyb_layer_vector(wl, false, f, "ffn_gate.bias");
     w->up = hyb_layer_matrix(wl, true, e, up, "ffn_up.weight");
@@ -50142,14 +50531,14 @@ static int64_t hyb_ffn_act(hyb_forward *f, int64_t n_ff, bool plain)
 }
 
 /* h (n, E) -> act (n, F), of hyb_ffn_act */
-static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
-                              hyb_weight up_b)
+static int64_t hyb_ffn_hidden(hyb_forward *f, const float *h, int64_t n_ff, hyb_weight gate, hyb_weight gate_b,
+                              hyb_weight up, hyb_weight up_b)
 {
     const hyb_activations *a = &f->at->a;
     const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
-    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
+    hyb_matmul_begin(f, &mm, h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_products(f, &mm);
@@ -50160,12 +50549,12 @@ static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const
 {
     const hyb_ffn_w *w = (const hyb_ffn_w *)part;
     const int64_t n_ff = f->hp->layers[layer].n_ff;
-    int64_t stride;
+    const float *h = hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
+    const int64_t stride = hyb_ffn_hidden(f, h, n_ff, w->gate, w->gate_b, w->up, w->up_b);
     HYB_UNUSED(c);
-    hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    stride = hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
     hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, stride);
     hyb_part_out(f, "ffn_out", layer, f->at->a.act, stride, w->down, w->down_b, w->post_norm);
+    hyb_part_sum_norm(f, w->sum_norm, w->sum_norm_b);
 }
 
 #ifndef HYBRID_NO_TRAIN
@@ -50397,7 +50786,7 @@ static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_experts_route_shared(&route);
     hyb_experts_route(f, w->shared_router, &route);
     a->ffn = a->shared;
-    stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
+    stride = hyb_ffn_hidden(f, f->s->h, n_ff, w->shared_gate, 0, w->shared_up, 0);
     a->ffn = ffn;
     if (!f->s->x_out) return;
     hyb_traced(f, "shared_act", layer, a->act, f->n, n_ff, stride);
@@ -50817,9 +51206,13 @@ static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
     if (has & HYB_HAS_POS_EMBD) net->pos_embd = hyb_find_matrix(wl, true, e, hp->n_ctx_train, "position_embd.weight");
     if (has & HYB_HAS_EMBD_NORM) net->embd_norm = hyb_find_vector(wl, true, e, "token_embd_norm.weight");
     if ((has & HYB_HAS_EMBD_NORM) && biased) net->embd_norm_b = hyb_find_vector(wl, true, e, "token_embd_norm.bias");
-    net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
-    if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
-    net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
+    if (has & HYB_HAS_BOTH_WAYS)
+        net->types =
+            hyb_find_matrix(wl, false, e, hyb_first_width(wl->gguf, "token_types.weight", 0), "token_types.weight");
+    else
+        net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
+    if (biased && net->out_norm) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
+    if (!(has & HYB_HAS_BOTH_WAYS)) net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
     if (net->head || wl->failure.result) return;
     net->head = wl->w->n_tensors++; /* tied */
     wl->w->tensors[net->head] = wl->w->tensors[net->embd];
@@ -51216,10 +51609,11 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
-/* x (n, E) = embeddings of tokens, and of positions */
-static void hyb_embed(hyb_forward *f, float *x)
+/* x (n, E) = embeddings of tokens, of positions, and of the first type of tokens, which all of ours are */
+static void hyb_embed_rows(hyb_forward *f, float *x)
 {
     hyb_op_embed op;
+    hyb_tensor first_type;
     op.table = hyb_tensor_of(f, f->net->embd);
     op.index = HYB_INDEX_ID;
     op.scale = f->hp->embd_scale;
@@ -51231,6 +51625,10 @@ static void hyb_embed(hyb_forward *f, float *x)
     op.scale = 1;
     op.add = x;
     if (f->net->pos_embd) hyb_do_embed(f->at->be, &op);
+    first_type = *hyb_tensor_of(f, f->net->types);
+    first_type.nb[1] = 0; /* whatever the position, the same row */
+    op.table = &first_type;
+    if (f->net->types) hyb_do_embed(f->at->be, &op);
 }
 
 /* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
@@ -51250,7 +51648,7 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    hyb_embed(f, f->s->x);
+    hyb_embed_rows(f, f->s->x);
     if (f->net->embd_norm) hyb_normed(f, f->s->x, f->s->x, f->net->embd_norm, f->net->embd_norm_b);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
@@ -51268,7 +51666,8 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
         stage->be->ops->write(stage->be, stage->a.all.x, before->all.x, row * (size_t)f->hp->n_embd);
         if (carry) stage->be->ops->write(stage->be, stage->a.carry, before->carry, carry);
     }
-    f->pass = f->trace || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass =
+        f->trace || f->states || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 
@@ -51317,9 +51716,14 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     hyb_op_softcap cap;
-    if (!c->n_out && !f->trace) return;
-    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
-    hyb_traced(f, "result_norm", -1, f->s->h, f->n, e, e);
+    if (!c->n_out && !f->trace && !f->states) return;
+    if (f->net->out_norm) hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+    hyb_traced(f, "result_norm", -1, f->net->out_norm ? f->s->h : f->s->x, f->n, e, e);
+    if (f->states) {
+        f->at->be->ops->read(f->at->be, f->states, f->net->out_norm ? f->s->h : f->s->x,
+                             sizeof *f->states * (size_t)(f->n * e));
+        return;
+    }
     if (f->trace && c->n_out < c->n) { /* a trace sees all rows, so all have come as far as this */
         f->s = &f->at->a.last;
         f->n = c->n_out;
@@ -51368,7 +51772,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
         hyb_forward_head(f, c, y);
     }
     f->pass = HYB_PASS_RUN;
-    if (!is_host && c->n_out) hyb_forward_read(f, c->n_out, out);
+    if (!is_host && c->n_out && !f->states) hyb_forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }
 /* ==== end src/model/forward.c ==== */
@@ -51843,7 +52247,7 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     hyb_op_embed_back op;
     op.dy = f->back->dx;
     if (net->embd_norm && f->back->weights) {
-        hyb_embed(f, f->s->h);
+        hyb_embed_rows(f, f->s->h);
         hyb_normed_back(f, f->back->dh, NULL, f->s->h, f->back->dx, net->embd_norm, net->embd_norm_b);
         op.dy = f->back->dh;
     }
@@ -52065,7 +52469,8 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
                         hp->head_dim_v);
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
-        if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
+        if (!t->is_vector && i != net->embd && i != net->pos_embd && i != net->types &&
+            !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
         if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
@@ -52102,7 +52507,8 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
  * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
-    if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
+    if (i == net->embd || i == net->pos_embd || i == net->types || i == net->embd_norm || i == net->embd_norm_b)
+        return place->embd;
     if (i == net->rope_freqs || i == net->rope_long || i == net->rope_short) return false;
     if (i == net->head) return !(place->embd && w->tensors[i].same_as);
     return i == net->out_norm || i == net->out_norm_b || i >= net->layers[place->first].first;
@@ -52136,6 +52542,10 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     uint64_t fixed, need = 0, state = 0;
     int step, i;
     memset(place, 0, sizeof *place);
+    if (hp->arch->has & HYB_HAS_BOTH_WAYS) {
+        hyb_fail(why, HYBRID_ERROR_UNSUPPORTED, "there are no kernels for an encoder's attention on a GPU yet");
+        return;
+    }
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
@@ -52260,7 +52670,7 @@ static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *p
                                     const hyb_weights *w, hyb_weight i)
 {
     const hyb_tensor *t = &w->tensors[i];
-    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd) return 0;
+    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd || i == net->types) return 0;
     if (place->gpu && (i == net->head || hyb_place_holds(place, net, w, i))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }
@@ -52425,6 +52835,11 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->trainable && (m->hp.arch->has & HYB_HAS_BOTH_WAYS))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "a model of the architecture '%s' is an encoder, which hybrid runs (hybrid_embed) and cannot "
+                        "train: load it without trainable",
+                        m->hp.arch->name);
     if (desc->trainable) hyb_weights_as_floats(&m->weights);
     if (desc->no_map) { /* read what could be used in place */
         int32_t i;
@@ -52600,6 +53015,7 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     info->head_dim = model->hp.wkv_head_size ? model->hp.wkv_head_size : model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
     info->is_recurrent = hyb_net_recurs(&model->hp);
+    info->is_encoder = (model->hp.arch->has & HYB_HAS_BOTH_WAYS) != 0;
     info->n_expert = model->hp.n_expert;
     info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {
@@ -54715,6 +55131,10 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
     if ((r = hyb_check_free(c, error)) != HYBRID_OK || (r = hyb_check_seq(c, seq, error)) != HYBRID_OK) return r;
     if ((r = hyb_check_idle(c, error)) != HYBRID_OK) return r;
+    if ((c->model->hp.arch->has & HYB_HAS_BOTH_WAYS) && !c->forward.states)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the model (%s) is an encoder: it makes vectors of texts (hybrid_embed), and writes none",
+                        c->model->hp.arch->name);
     if (!n)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)",
@@ -54853,6 +55273,9 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* Whether tokens look at later ones, so that a text goes through the model in one piece. */
+static bool hyb_context_encodes(const hybrid_context *c) { return (c->model->hp.arch->has & HYB_HAS_BOTH_WAYS) != 0; }
+
 /* Fills the chunk with the next n_batch tokens, and the runs, positions and wanted rows that belong to them. */
 static void hyb_chunk_next(hybrid_context *c)
 {
@@ -54866,6 +55289,7 @@ static void hyb_chunk_next(hybrid_context *c)
     k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
+        if (hyb_context_encodes(c) && k->n && e->n > c->desc.n_batch - k->n) break; /* its rows see each other */
         const hyb_seq *s = &c->state.seqs[e->seq];
         hyb_run *run = &c->runs[k->n_runs];
         c->worn.run[k->n_runs++] = c->worn.seq[e->seq];
@@ -57090,6 +57514,279 @@ HYB_BORDER(hybrid_result, hybrid_score,
 #endif
 }
 /* ==== end src/infer/score.c ==== */
+
+/* ==== begin src/infer/embed.c ==== */
+/* infer/embed: texts as vectors: the final states of their tokens, pooled.
+ *
+ *     texts      The cat sleeps. | A cat is asleep. | ...      a round: as many as there are sequences and room for
+ *     chunk      x x x x x x       x x x x x x                 rows of a pass through the model
+ *     states     s s s s s s       s s s s s s                 (rows, E), each added to the sum of its text
+ *     vectors         v                 v                      pooled, and made as long as 1
+ *
+ * Sums are in double precision and in the order of a text's tokens, so they do not depend on how chunks are cut. */
+
+typedef struct hyb_embed_text {
+    const int32_t *ids;
+    int32_t n;
+    int32_t *own; /* NULL, or the block of ids */
+} hyb_embed_text;
+
+typedef struct hyb_embedder {
+    hybrid_context *c;
+    const hybrid_embed_desc *desc;
+    hyb_lent lent;
+    hybrid_pooling pooling;
+    int32_t most;          /* tokens of a text */
+    hyb_embed_text *round; /* n_round texts, and room for one more, which did not fit */
+    int32_t n_round;
+    bool is_left;    /* round[n_round] is the next text */
+    double *sums;    /* (lent.n, E) */
+    float *states;   /* (n_batch, E) */
+    int32_t at, row; /* text of the round, and token of it, of the next row */
+} hyb_embedder;
+
+/* ---- pooling ----------------------------------------------------------------------------------------------------- */
+
+/* n rows of states, in the order of the texts. */
+static void hyb_embed_add(hyb_embedder *e, int32_t n)
+{
+    const int64_t width = e->c->model->hp.n_embd;
+    int64_t k;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        const int32_t last = e->round[e->at].n - 1;
+        const float *state = e->states + i * width;
+        double *sum = e->sums + e->at * width;
+        const bool is_first = e->row == 0;
+        if (is_first) memset(sum, 0, (size_t)width * sizeof *sum);
+        if (e->pooling == HYBRID_POOLING_MEAN || (e->pooling == HYBRID_POOLING_CLS && is_first) ||
+            (e->pooling == HYBRID_POOLING_LAST && e->row == last))
+            for (k = 0; k < width; k++) sum[k] += (double)state[k];
+        if (e->row++ < last) continue;
+        e->at++;
+        e->row = 0;
+    }
+}
+
+/* vector (E) = what a text of n tokens has summed up to. */
+static hybrid_result hyb_embed_tell(const hyb_embedder *e, const double *sum, int32_t n, float *vector,
+                                    hybrid_error *error)
+{
+    const int32_t width = e->c->model->hp.n_embd;
+    double squares = 0, factor = e->pooling == HYBRID_POOLING_MEAN ? 1.0 / n : 1;
+    int32_t k;
+    for (k = 0; k < width; k++) squares += sum[k] * sum[k];
+    if (!(squares < HUGE_VAL))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "hybrid_embed: states are not finite numbers: the model is damaged");
+    if (!e->desc->raw && squares > 0) factor = 1 / sqrt(squares);
+    for (k = 0; k < width; k++) vector[k] = (float)(sum[k] * factor);
+    return HYBRID_OK;
+}
+
+/* ---- a round ----------------------------------------------------------------------------------------------------- */
+
+static void hyb_embed_forget(hyb_embedder *e, int32_t from, int32_t end)
+{
+    for (; from < end; from++) {
+        hyb_free(e->c->rt, e->round[from].own);
+        memset(&e->round[from], 0, sizeof e->round[from]);
+    }
+}
+
+/* The tokens of text i of the call. */
+static hybrid_result hyb_embed_ids(hyb_embedder *e, size_t i, hyb_embed_text *t, hybrid_error *error)
+{
+    const hybrid_embed_desc *d = e->desc;
+    const hybrid_model *m = e->c->model;
+    size_t n = 0, k;
+    if (!d->texts) {
+        t->ids = d->ids[i];
+        n = t->ids ? d->n_ids[i] : 0;
+    }
+#ifndef HYBRID_NO_TEXT
+    if (d->texts && d->texts[i]) {
+        const hybrid_result r =
+            hyb_text_ids(m, hyb_string(d->texts[i]), HYBRID_TOKENIZE_ADD_SPECIAL, &t->own, &n, error);
+        if (r) return r;
+        t->ids = t->own;
+    }
+#endif
+    if (!n) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_embed: text %.0f has no tokens", (double)i);
+    for (k = 0; k < n; k++)
+        if (t->ids[k] < 0 || t->ids[k] >= m->hp.n_vocab)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_embed: token %.0f of text %.0f is %d, but the model's tokens are 0..%d", (double)k,
+                            (double)i, t->ids[k], m->hp.n_vocab - 1);
+    if (n > (size_t)e->most && !d->truncate)
+        return hyb_fail(
+            error, HYBRID_ERROR_LIMIT,
+            "hybrid_embed: text %.0f has %.0f tokens, and the context and the model can take %d: cut it, or "
+            "set truncate",
+            (double)i, (double)n, e->most);
+    t->n = (int32_t)HYB_MIN(n, (size_t)e->most);
+#ifndef HYBRID_NO_TEXT
+    if ((size_t)t->n < n && t->own && hybrid_tokenizer_adds_eos(m->tokenizer)) t->own[t->n - 1] = t->own[n - 1];
+#endif
+    return HYBRID_OK;
+}
+
+/* Texts from `from` on, as many as there are sequences, tokens of a batch and pages for. One more may have been read:
+ * it is the first of the next round. */
+static hybrid_result hyb_embed_fill(hyb_embedder *e, size_t from, hybrid_error *error)
+{
+    const hybrid_context *c = e->c;
+    int32_t tokens = 0, pages = 0;
+    hybrid_result r;
+    if (e->is_left) {
+        e->round[0] = e->round[e->n_round];
+        if (e->n_round) memset(&e->round[e->n_round], 0, sizeof *e->round);
+    }
+    for (e->n_round = 0; e->n_round < e->lent.n && from < e->desc->n_texts; e->n_round++, from++) {
+        hyb_embed_text *t = &e->round[e->n_round];
+        if (!e->is_left && (r = hyb_embed_ids(e, from, t, error)) != HYBRID_OK) return r;
+        e->is_left = true;
+        tokens += t->n;
+        pages += hyb_pages_more(0, t->n);
+        if (e->n_round && (tokens > c->desc.n_ctx || pages > c->state.pages.n_free)) return HYBRID_OK;
+        e->is_left = false;
+    }
+    return HYBRID_OK;
+}
+
+/* Decodes what is queued, and pools the states of each chunk. A GPU that fails begins the batch anew. */
+static hybrid_result hyb_embed_decode(hyb_embedder *e, hybrid_error *error)
+{
+    hybrid_context *c = e->c;
+    hybrid_result r = c->forward.n_stages ? HYBRID_OK : hyb_context_again(c, error);
+    if (!r) r = hyb_decode_begin(c, error);
+    while (!r && c->progress.running) {
+        if (!c->progress.entry && !c->progress.offset && c->progress.layer == HYB_CHUNK_NEXT) e->at = e->row = 0;
+        r = hyb_decode_unit_any(c, UINT64_MAX, error);
+        if (!r && c->progress.layer == HYB_CHUNK_NEXT && c->progress.chunk.n) {
+            hyb_embed_add(e, c->progress.chunk.n);
+            c->progress.chunk.n = 0;
+        }
+    }
+    return r;
+}
+
+static hybrid_result hyb_embed_round(hyb_embedder *e, float *vectors, hybrid_error *error)
+{
+    hybrid_context *c = e->c;
+    const int64_t width = c->model->hp.n_embd;
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    c->forward.states = e->states;
+    for (i = 0; i < e->n_round && !r; i++)
+        r = hybrid_batch_add_logits(c, e->lent.seqs[i], e->round[i].ids, (size_t)e->round[i].n, 0, error);
+    if (!r) {
+        c->in_use = hyb_process();
+        r = hyb_embed_decode(e, error);
+        c->in_use = 0;
+    }
+    c->forward.states = NULL;
+    memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
+    hyb_lent_clear(&e->lent, 0);
+    for (i = 0; i < e->n_round && !r; i++)
+        r = hyb_embed_tell(e, e->sums + i * width, e->round[i].n, vectors + i * width, error);
+    return r;
+}
+
+/* ---- the call ---------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_embed_all(hyb_embedder *e, float *vectors, hybrid_error *error)
+{
+    const hybrid_embed_desc *d = e->desc;
+    const int64_t width = e->c->model->hp.n_embd;
+    hybrid_result r = HYBRID_OK;
+    size_t at;
+    for (at = 0; at < d->n_texts && !r; at += (size_t)e->n_round) {
+        if ((r = hyb_embed_fill(e, at, error)) != HYBRID_OK) break;
+        r = hyb_embed_round(e, vectors + (int64_t)at * width, error);
+        hyb_embed_forget(e, 0, e->n_round);
+        if (!r &&
+            !hyb_report(d->progress, d->progress_user, (float)((double)(at + (size_t)e->n_round) / (double)d->n_texts)))
+            r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "hybrid_embed: cancelled after %.0f of %.0f texts",
+                         (double)(at + (size_t)e->n_round), (double)d->n_texts);
+    }
+    hyb_embed_forget(e, 0, e->lent.n + 1);
+    return r;
+}
+
+/* What the file says, where the caller does not. */
+static hybrid_result hyb_embed_pooling(const hyb_hparams *hp, hybrid_pooling asked, hybrid_pooling *pooling,
+                                       hybrid_error *error)
+{
+    *pooling = asked;
+    if ((unsigned)asked > HYBRID_POOLING_LAST)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_embed: pooling is %d, which is not one of hybrid_pooling",
+                        (int)asked);
+    if (asked) return HYBRID_OK;
+    *pooling = hp->pooling > 0 ? (hybrid_pooling)hp->pooling : HYBRID_POOLING_MEAN;
+    if (hp->pooling <= (int32_t)HYBRID_POOLING_LAST) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "hybrid_embed: the model's key 'pooling_type' is %d, which hybrid does not do: ask for another "
+                    "pooling",
+                    hp->pooling);
+}
+
+/* Memory for rounds, all of it before the first one. */
+static hybrid_result hyb_embed_memory(hyb_embedder *e, hybrid_error *error)
+{
+    const size_t width = (size_t)e->c->model->hp.n_embd, n = (size_t)e->lent.n;
+    const size_t states = width * (size_t)e->c->desc.n_batch * sizeof(float);
+    hybrid_runtime *rt = e->c->rt;
+    e->round = (hyb_embed_text *)hyb_calloc(rt, n + 1, sizeof *e->round);
+    e->sums = (double *)hyb_calloc(rt, n * width, sizeof *e->sums);
+    e->states = (float *)hyb_alloc(rt, states);
+    return e->round && e->sums && e->states ? HYBRID_OK : hyb_fail_memory(error, states);
+}
+
+static hybrid_result hyb_embed(hyb_embedder *e, float *vectors, hybrid_error *error)
+{
+    const hybrid_context *c = e->c;
+    const hyb_hparams *hp = &c->model->hp;
+    hybrid_result r;
+    e->most = hp->arch->has & HYB_HAS_POS_EMBD ? HYB_MIN(c->desc.n_ctx, hp->n_ctx_train) : c->desc.n_ctx;
+    if (hyb_context_encodes(c)) e->most = HYB_MIN(e->most, c->desc.n_batch);
+    if ((r = hyb_embed_pooling(hp, e->desc->pooling, &e->pooling, error)) != HYBRID_OK ||
+        (r = hyb_lent_take(&e->lent, e->c, 1, "hybrid_embed", error)) != HYBRID_OK)
+        return r;
+    r = hyb_embed_memory(e, error);
+    if (!r) r = hyb_embed_all(e, vectors, error);
+    hyb_free(c->rt, e->round);
+    hyb_free(c->rt, e->sums);
+    hyb_free(c->rt, e->states);
+    hyb_lent_free(&e->lent);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_embed,
+           (hybrid_context * context, const hybrid_embed_desc *desc, float *vectors, hybrid_error *error),
+           (context, desc, vectors, error))
+{
+    hyb_embedder e;
+    hybrid_result r;
+    if (!context || !desc || !vectors)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_embed: %s is NULL",
+                        !context ? "context"
+                        : desc   ? "vectors"
+                                 : "desc");
+    if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
+    if (!desc->n_texts || (!desc->texts && (!desc->ids || !desc->n_ids)))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_embed: there are no texts");
+#ifdef HYBRID_NO_TEXT
+    if (desc->texts)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_embed: this build has no tokenizers (HYBRID_NO_TEXT): give tokens");
+#endif
+    memset(&e, 0, sizeof e);
+    e.c = context;
+    e.desc = desc;
+    return hyb_embed(&e, vectors, error);
+}
+/* ==== end src/infer/embed.c ==== */
 HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN
@@ -78029,6 +78726,7 @@ HYB_COOL_END
 #undef HYB_BAND_TREND
 #undef HYB_BAND_WINDOW_LEVEL
 #undef HYB_BAND_WINDOW_TREND
+#undef HYB_BERT
 #undef HYB_BIG_ENDIAN
 #undef HYB_BLOCK_TYPES
 #undef HYB_BORDER
@@ -78416,6 +79114,7 @@ HYB_COOL_END
 #undef HYB_WEIGHT
 #undef HYB_WHY
 #undef HYB_WIN32_LEAN
+#undef HYB_WORDPIECE_IN
 #undef HYB_WORDS_REPORT
 #undef HYB_WORD_SCALE
 #undef HYB_WORD_SHORT

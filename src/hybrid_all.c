@@ -80,6 +80,8 @@ HYB_TEPID_END
 #include "text/tokenizer/special.c"
 #include "text/tokenizer/bpe.c"
 #include "text/tokenizer/greedy.c"
+#include "text/tokenizer/wordpiece_data.c"
+#include "text/tokenizer/wordpiece.c"
 #include "text/tokenizer/tokenizer.c"
 HYB_TEPID_BEGIN
 #include "text/tokenizer/gguf.c"
@@ -224,6 +226,7 @@ HYB_TEPID_BEGIN
 #include "infer/next.c"
 #include "infer/texts.c"
 #include "infer/score.c"
+#include "infer/embed.c"
 HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN

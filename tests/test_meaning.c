@@ -1,5 +1,5 @@
-/* Scores of texts, against transformers' logits of tiny models (tests/oracle/make_models.py) and against the engine's
- * own, token by token in double precision. */
+/* Scores and vectors of texts, against transformers' logits of tiny models (tests/oracle/make_models.py) and against
+ * the engine's own, token by token in double precision. */
 #include "interface.h"
 
 enum { MOST = 128 };
@@ -303,6 +303,246 @@ static void check_smollm2(void)
     hybrid_model_destroy(m);
 }
 
+/* ---- vectors ----------------------------------------------------------------------------------------------------- */
+
+/* What hybrid_embed should make of the first n tokens, of transformers' states. */
+static void slow_vector(const tiny *t, int n, hybrid_pooling pooling, bool raw, double *vector)
+{
+    double length = 0;
+    int i, k;
+    for (k = 0; k < t->n_embd; k++) {
+        double sum = 0;
+        for (i = 0; i < n; i++)
+            if (pooling == HYBRID_POOLING_MEAN || i == (pooling == HYBRID_POOLING_CLS ? 0 : n - 1))
+                sum += (double)t->norm[i * t->n_embd + k];
+        vector[k] = pooling == HYBRID_POOLING_MEAN ? sum / n : sum;
+        length += vector[k] * vector[k];
+    }
+    for (k = 0; k < t->n_embd && !raw; k++) vector[k] /= sqrt(length);
+}
+
+/* Texts of many lengths at once, in contexts of several sizes: near transformers, and the same bits in each. Causal
+ * models: the beginnings of the reference are texts of their own. */
+static void check_vectors_of(const char *name, hybrid_pooling pooling, bool raw)
+{
+    enum { TEXTS = 9, WIDE = 128 };
+    static const int n_seq[] = { 1, 4, 7 }, n_batch[] = { 64, 5, 16 };
+    tiny t;
+    hybrid_embed_desc d;
+    hybrid_error e;
+    const int32_t *texts[TEXTS];
+    size_t lengths[TEXTS];
+    static float first[TEXTS * WIDE], vectors[TEXTS * WIDE];
+    double want[WIDE], worst = 0, most = 0;
+    int i, k, turn;
+    TEST(name);
+    if (!tiny_open(&t, name)) return;
+    CHECK(t.n_embd <= WIDE, "%d values", t.n_embd);
+    memset(&d, 0, sizeof d);
+    for (i = 0; i < TEXTS; i++) {
+        texts[i] = t.ids;
+        lengths[i] = (size_t)(1 + i * 7 % 36);
+    }
+    d.ids = texts;
+    d.n_ids = lengths;
+    d.n_texts = TEXTS;
+    d.pooling = pooling;
+    d.raw = raw;
+    for (turn = 0; turn < COUNT(n_seq); turn++) {
+        hybrid_context *c = context_of(t.model, 64, n_seq[turn], n_batch[turn], 1);
+        CHECK(!hybrid_embed(c, &d, turn ? vectors : first, &e), "%s", e.message);
+        CHECK(!turn || !memcmp(first, vectors, sizeof(float) * (size_t)(TEXTS * t.n_embd)),
+              "other bits with %d sequences", n_seq[turn]);
+        CHECK(hybrid_context_room(c) >= 64 && !hybrid_seq_length(c, 0), "tokens are left");
+        CHECK(!hybrid_logits(c, 0), "there are logits");
+        hybrid_context_destroy(c);
+    }
+    for (i = 0; i < TEXTS; i++) {
+        slow_vector(&t, (int)lengths[i], pooling, raw, want);
+        for (k = 0; k < t.n_embd; k++) {
+            worst = LARGER(worst, fabs(want[k] - (double)first[i * t.n_embd + k]));
+            most = LARGER(most, fabs(want[k]));
+        }
+    }
+    CHECK(worst < 2e-5 * most, "%s: values differ by %.2e of %.2e", name, worst, most);
+    printf("  %-12s vectors (pooling %d%s) within %.1e\n", name, (int)pooling, raw ? ", raw" : "", worst / most);
+    tiny_close(&t);
+}
+
+/* ---- encoders ---------------------------------------------------------------------------------------------------- */
+
+typedef struct seen {
+    const tiny *t;
+    double worst;
+    int n;
+} seen;
+
+/* Every layer, as transformers has it. */
+static void on_trace(void *user, const char *name, int32_t layer, const float *data, int64_t rows, int64_t cols,
+                     int64_t stride)
+{
+    seen *s = (seen *)user;
+    char key[64];
+    const float *want;
+    int64_t i, k, n;
+    double most = 0, worst = 0;
+    if (!strcmp(name, "embd"))
+        snprintf(key, sizeof key, "ref.embd");
+    else if (!strcmp(name, "l_out"))
+        snprintf(key, sizeof key, "ref.layer.%d", layer);
+    else if (!strcmp(name, "result_norm"))
+        snprintf(key, sizeof key, "ref.norm");
+    else
+        return;
+    want = values_of(s->t, key, &n);
+    CHECK(want && n == rows * cols, "%s has %d rows", key, (int)rows);
+    for (i = 0; want && i < rows; i++)
+        for (k = 0; k < cols; k++) {
+            worst = LARGER(worst, fabs((double)data[i * stride + k] - (double)want[i * cols + k]));
+            most = LARGER(most, fabs((double)want[i * cols + k]));
+        }
+    s->n++;
+    s->worst = LARGER(s->worst, worst / most);
+}
+
+static void check_layers(const tiny *t, const char *name)
+{
+    hybrid_context_desc d;
+    hybrid_context *c = NULL;
+    hybrid_embed_desc what;
+    hybrid_error e;
+    float vector[128];
+    seen s;
+    const int32_t *texts[1];
+    const size_t lengths[1] = { (size_t)t->n_ids };
+    texts[0] = t->ids;
+    memset(&d, 0, sizeof d);
+    memset(&what, 0, sizeof what);
+    s.t = t;
+    s.worst = 0;
+    s.n = 0;
+    d.kv = HYBRID_KV_F32;
+    d.trace = on_trace;
+    d.trace_user = &s;
+    what.ids = texts;
+    what.n_ids = lengths;
+    what.n_texts = 1;
+    CHECK(!hybrid_context_create(t->model, &d, &c, &e) && !hybrid_embed(c, &what, vector, &e), "%s", e.message);
+    CHECK(s.n == model_info(t->model).n_layer + 2, "%d tensors were compared", s.n);
+    CHECK(s.worst < 1e-5, "layers differ by %.2e", s.worst);
+    printf("  %-12s layers within %.1e of transformers'\n", name, s.worst);
+    hybrid_context_destroy(c);
+}
+
+/* The text of the reference beside shorter ones, in every order, by every instruction set: the same bits. */
+static void check_encoder(const char *name)
+{
+    static const char *const isas[] = { NULL, "generic", "avx2", "avx512" };
+    tiny t;
+    hybrid_embed_desc d;
+    hybrid_error e;
+    const int32_t *texts[5];
+    size_t lengths[5];
+    static float first[5 * 128], vectors[5 * 128];
+    double want[128], worst = 0;
+    int i, k, pooling;
+    TEST(name);
+    if (!tiny_open(&t, name)) return;
+    CHECK(model_info(t.model).is_encoder, "it is not an encoder");
+    check_layers(&t, name);
+    for (i = 0; i < 5; i++) {
+        texts[i] = t.ids;
+        lengths[i] = (size_t)(i == 1 ? 7 : i == 3 ? 33 : t.n_ids);
+    }
+    memset(&d, 0, sizeof d);
+    d.ids = texts;
+    d.n_ids = lengths;
+    d.n_texts = 5;
+    for (pooling = HYBRID_POOLING_MEAN; pooling <= HYBRID_POOLING_LAST; pooling++) {
+        d.pooling = (hybrid_pooling)pooling;
+        for (i = 0; i < 8; i++) {
+            hybrid_runtime_desc rd;
+            hybrid_model_desc md;
+            hybrid_runtime *rt = NULL;
+            hybrid_model *m = NULL;
+            hybrid_context *c;
+            char path[256];
+            memset(&rd, 0, sizeof rd);
+            memset(&md, 0, sizeof md);
+            rd.isa = isas[i % 4];
+            rd.n_threads = 1 + i / 4 * 2;
+            snprintf(path, sizeof path, "tests/oracle/data/models/%s.gguf", name);
+            md.path = path;
+            CHECK(!hybrid_runtime_create(&rd, &rt, &e) && !hybrid_model_load(rt, &md, &m, &e), "%s", e.message);
+            c = m ? context_of(m, 128, 1 + i % 3, i % 2 ? 40 : 128, 1) : NULL;
+            CHECK(c && !hybrid_embed(c, &d, i ? vectors : first, &e), "%s", e.message);
+            CHECK(!i || !memcmp(first, vectors, sizeof(float) * (size_t)(5 * t.n_embd)), "other bits with %s",
+                  rd.isa ? rd.isa : "all");
+            hybrid_context_destroy(c);
+            hybrid_model_destroy(m);
+            hybrid_runtime_destroy(rt);
+        }
+        slow_vector(&t, t.n_ids, d.pooling, false, want);
+        for (i = 0; i < 5; i += 2)
+            for (k = 0; k < t.n_embd; k++) worst = LARGER(worst, fabs(want[k] - (double)first[i * t.n_embd + k]));
+        CHECK(memcmp(first, first + t.n_embd, sizeof(float) * (size_t)t.n_embd), "a shorter text has the same vector");
+    }
+    CHECK(worst < 2e-6, "vectors differ by %.2e", worst);
+    tiny_close(&t);
+}
+
+/* What an encoder does not do is refused in a sentence. */
+static void check_encoder_refusals(void)
+{
+    hybrid_model *m = NULL, *trained = NULL;
+    hybrid_model_desc d;
+    hybrid_context *c;
+    hybrid_session *s = NULL;
+    hybrid_embed_desc what;
+    hybrid_error e;
+    static int32_t ids[200];
+    const int32_t *texts[1];
+    size_t lengths[1] = { 200 };
+    float vector[32], other[32];
+    int i;
+    TEST("what an encoder does not do");
+    memset(&d, 0, sizeof d);
+    memset(&what, 0, sizeof what);
+    d.path = "tests/oracle/data/models/bert.gguf";
+    d.trainable = true;
+    CHECK(hybrid_model_load(NULL, &d, &trained, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "cannot train"),
+          "%s", e.message);
+    d.trainable = false;
+    CHECK(!hybrid_model_load(NULL, &d, &m, &e), "%s", e.message);
+    c = m ? context_of(m, 128, 1, 64, 1) : NULL;
+    if (!c) return;
+    for (i = 0; i < 200; i++) ids[i] = 5 + i % 20;
+    texts[0] = ids;
+    CHECK(hybrid_batch_add(c, 0, ids, 3, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "encoder"), "%s",
+          e.message);
+    if (!hybrid_session_create(m, NULL, &s, &e)) {
+        hybrid_result r = hybrid_session_say(s, "Hello");
+        if (!r) r = hybrid_session_next(s) ? HYBRID_OK : hybrid_session_result(s, &e);
+        CHECK(r == HYBRID_ERROR_UNSUPPORTED, "a session of an encoder says something");
+        hybrid_session_result(s, &e);
+    }
+    CHECK(strstr(e.message, "encoder"), "%s", e.message);
+    hybrid_session_destroy(s);
+    what.ids = texts;
+    what.n_ids = lengths;
+    what.n_texts = 1;
+    CHECK(hybrid_embed(c, &what, vector, &e) == HYBRID_ERROR_LIMIT && strstr(e.message, "can take 64"), "%s",
+          e.message);
+    what.truncate = true;
+    CHECK(!hybrid_embed(c, &what, vector, &e), "%s", e.message);
+    lengths[0] = 64;
+    CHECK(!hybrid_embed(c, &what, other, &e) && !memcmp(vector, other, sizeof other), "not what is left of it");
+    what.pooling = (hybrid_pooling)9;
+    CHECK(hybrid_embed(c, &what, vector, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "pooling"), "%s", e.message);
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+}
+
 /* ---- what goes wrong --------------------------------------------------------------------------------------------- */
 
 static void refuses(hybrid_context *c, const hybrid_score_desc *d, hybrid_result want, const char *words)
@@ -381,6 +621,14 @@ int main(void)
     static const char *const models[] = { "llama", "gpt2", "gemma3", "qwen3moe", "lfm2", "rwkv7" };
     int i;
     for (i = 0; i < COUNT(models); i++) check_against_reference(models[i]);
+    check_vectors_of("llama", HYBRID_POOLING_MEAN, false);
+    check_vectors_of("gemma3", HYBRID_POOLING_MEAN, true);
+    check_vectors_of("gpt2", HYBRID_POOLING_LAST, false);
+    check_vectors_of("qwen3", HYBRID_POOLING_CLS, true);
+    check_vectors_of("lfm2", HYBRID_POOLING_MEAN, false);
+    check_encoder("bert");
+    check_encoder("nomic-bert");
+    check_encoder_refusals();
     check_texts();
     check_common();
     check_smollm2();

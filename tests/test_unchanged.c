@@ -633,11 +633,11 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base",        "runtime",    "quant",     "gguf",    "tokenizer",
-                                         "chat",        "model",      "context",   "sampler", "session",
-                                         "bpe_trainer", "train_data", "trainer",   "shape",   "adapter",
-                                         "curve",       "learn",      "trainable", "predict", "grammar",
-                                         "score",       "abi",        "stream",    "saved",   "crowd" };
+    static const char *const files[] = { "base",    "runtime", "quant",   "gguf",    "tokenizer",   "chat",
+                                         "model",   "context", "sampler", "session", "bpe_trainer", "train_data",
+                                         "trainer", "shape",   "adapter", "curve",   "learn",       "trainable",
+                                         "predict", "grammar", "score",   "abi",     "stream",      "saved",
+                                         "crowd",   "embed" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -777,6 +777,11 @@ static void refused_contexts(world *w)
 static void refused_meaning(world *w)
 {
     static const char *const texts[] = { "a", "" };
+    static int32_t ids[200];
+    static const int32_t *const too_long = ids;
+    size_t n = 200;
+    float vector = 0;
+    hybrid_embed_desc ed;
     hybrid_score_desc sd;
     hybrid_score_info scores[2];
     hybrid_error e;
@@ -796,6 +801,24 @@ static void refused_meaning(world *w)
     REFUSED(hybrid_score, HYBRID_ERROR_INVALID, "1 of the context's 3 are empty",
             hybrid_score(w->ctx[1], &sd, scores, &e));
     CHECK(!scores[0].n_tokens, "refused scores were written");
+    memset(&ed, 0, sizeof ed);
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "NULL", hybrid_embed(NULL, &ed, &vector, &e));
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "NULL", hybrid_embed(w->ctx[1], NULL, &vector, &e));
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "NULL", hybrid_embed(w->ctx[1], &ed, NULL, &e));
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "no texts", hybrid_embed(w->ctx[1], &ed, &vector, &e));
+    ed.ids = &too_long;
+    ed.n_ids = &n;
+    ed.n_texts = 1;
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "queued", hybrid_embed(w->ctx[0], &ed, &vector, &e));
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "under way", hybrid_embed(w->ctx[SLICED], &ed, &vector, &e));
+    REFUSED(hybrid_embed, HYBRID_ERROR_LIMIT, "200 tokens", hybrid_embed(w->ctx[1], &ed, &vector, &e));
+    n = 0;
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "no tokens", hybrid_embed(w->ctx[1], &ed, &vector, &e));
+    n = 1;
+    ids[0] = -3;
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "is -3", hybrid_embed(w->ctx[1], &ed, &vector, &e));
+    ed.pooling = (hybrid_pooling)7;
+    REFUSED(hybrid_embed, HYBRID_ERROR_INVALID, "pooling", hybrid_embed(w->ctx[1], &ed, &vector, &e));
 }
 
 /* CONTEXT_FULL by the length of one sequence, and by pages, from either call. */
@@ -1808,7 +1831,7 @@ static const char *const good_names[] = {
     "hybrid_trainer_set_batches", "hybrid_predict_set", "hybrid_predict_preset",
     "hybrid_grammar_create", "hybrid_matcher_create", "hybrid_matcher_accept",
     "hybrid_lexicon_create", "hybrid_matcher_mask", "hybrid_matcher_accept_token", "hybrid_session_set_grammar",
-    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check", "hybrid_score",
+    "hybrid_session_say_json", "hybrid_adapter_set_type", "hybrid_abi_check", "hybrid_score", "hybrid_embed",
     "hybrid_prompt", "hybrid_stream_create", "hybrid_stream_begin", "hybrid_stream_next", "hybrid_stream_step",
     "hybrid_stream_set_sampler", "hybrid_stream_set_grammar", "hybrid_session_answer", "hybrid_session_step",
     "hybrid_session_add", "hybrid_session_edit", "hybrid_session_cut",
@@ -2389,9 +2412,12 @@ static int good_meaning(world *w, const char *name, hybrid_error *e)
     static const char *const texts[] = { "and a cat", "and the dog", "x" };
     hybrid_context_desc cd;
     hybrid_context *c = POISON(hybrid_context);
+    static float vectors[3 * 128];
     hybrid_score_desc sd;
     hybrid_score_info scores[3];
+    hybrid_embed_desc ed;
     int r;
+    memset(&ed, 0, sizeof ed);
     memset(&cd, 0, sizeof cd);
     memset(&sd, 0, sizeof sd);
     memset(scores, 0, sizeof scores);
@@ -2402,8 +2428,13 @@ static int good_meaning(world *w, const char *name, hybrid_error *e)
     sd.prompt = "a mouse ";
     sd.texts = texts;
     sd.n_texts = 3;
-    if (!r && !strcmp(name, "hybrid_score")) r = hybrid_score(c, &sd, scores, e);
-    CHECK(!r == (scores[0].sum < 0), "scores were %swritten", r ? "" : "not ");
+    ed.texts = texts;
+    ed.n_texts = 3;
+    if (!r && !strcmp(name, "hybrid_embed")) r = hybrid_embed(c, &ed, vectors, e);
+    if (!r && !strcmp(name, "hybrid_score")) {
+        r = hybrid_score(c, &sd, scores, e);
+        CHECK(!r == (scores[0].sum < 0), "scores were %swritten", r ? "" : "not ");
+    }
     hybrid_context_destroy(c);
     return r;
 }
@@ -2465,7 +2496,8 @@ static int good(world *w, int which, hybrid_error *e)
         return good_saved(w, good_names[which], e);
     if (!strcmp(good_names[which], "hybrid_abi_check")) return hybrid_abi_check(HYBRID_VERSION_NUMBER, NULL, 0, e);
     if (strstr(good_names[which], "_adapter")) return good_adapter(w, good_names[which], e);
-    if (!strcmp(good_names[which], "hybrid_score")) return good_meaning(w, good_names[which], e);
+    if (!strcmp(good_names[which], "hybrid_score") || !strcmp(good_names[which], "hybrid_embed"))
+        return good_meaning(w, good_names[which], e);
     if (which < 4) return good_create(w, which, e);
     if (which < 8) return good_load(w, which, e);
     if (which < 22) return good_write(w, which, e);
@@ -2713,11 +2745,14 @@ static void inside_context(void *user)
     hybrid_score_info score;
     hybrid_target to;
     hybrid_source from;
+    hybrid_embed_desc ed;
+    float vector;
     hybrid_error e;
     int32_t id = 5;
     bool done = true;
     e.message[0] = 0;
     memset(&sd, 0, sizeof sd);
+    memset(&ed, 0, sizeof ed);
     IN_USE("hybrid_decode", hybrid_decode(c, &e));
     IN_USE("hybrid_decode_step", hybrid_decode_step(c, 0, &done, &e));
     CHECK(!done, "done");
@@ -2727,6 +2762,7 @@ static void inside_context(void *user)
     IN_USE("hybrid_seq_fork", hybrid_seq_fork(c, 0, 2, &e));
     IN_USE("hybrid_warmup", hybrid_warmup(c, NULL, NULL, &e));
     IN_USE("hybrid_score", hybrid_score(c, &sd, &score, &e));
+    IN_USE("hybrid_embed", hybrid_embed(c, &ed, &vector, &e));
     IN_USE("hybrid_seq_set_adapters", hybrid_seq_set_adapters(c, 0, NULL, NULL, 0, &e));
     memset(&to, 0, sizeof to);
     memset(&from, 0, sizeof from);

@@ -121,6 +121,10 @@ HYBRID_KV_Q8_0 = 1
 HYBRID_KV_F32 = 2
 HYBRID_ADAPTER_MAX_RANK = 1024
 HYBRID_SEQ_MAX_ADAPTERS = 8
+HYBRID_POOLING_MODEL = 0
+HYBRID_POOLING_MEAN = 1
+HYBRID_POOLING_CLS = 2
+HYBRID_POOLING_LAST = 3
 HYBRID_SCHEDULE_CONSTANT = 0
 HYBRID_SCHEDULE_LINEAR = 1
 HYBRID_SCHEDULE_COSINE = 2
@@ -588,6 +592,7 @@ class hybrid_model_info(Structure):
     /* of a mixture of experts: how many a layer has, and how many a token uses
     0: none */ int32_t n_expert, n_expert_used
     bool is_recurrent: carries a state from token to token: see hybrid_seq_back
+    bool is_encoder: looks at later tokens, too: for hybrid_embed; it writes no text
     bool has_template: carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT
     char device[96]: "NVIDIA H200": the GPU that holds weights; "" for none
     int32_t n_layer_device: layers that run there
@@ -704,6 +709,19 @@ class hybrid_score_info(Structure):
     size_t n_tokens: tokens that were counted
     size_t n_best: of those, the ones that the model finds likeliest where they stand: all of them when it would
     have said the text itself"""
+
+
+class hybrid_embed_desc(Structure):
+    """Zero is a sensible default for every field but the texts.
+    const char *const *texts: n_texts, zero-terminated; with the special tokens that the vocabulary adds
+    size_t n_texts
+    const int32_t *const *ids: Without texts: n_texts times n_ids[i] tokens, one at least.
+    const size_t *n_ids
+    hybrid_pooling pooling
+    bool raw: vectors keep their length
+    bool truncate: a text that is too long loses tokens at its end (not the special one there); false: it is refused
+    hybrid_progress_fn progress: after each of the batches that texts are put into; false ends the call; may be NULL
+    void *progress_user"""
 
 
 class hybrid_model_shape(Structure):
@@ -1453,6 +1471,7 @@ hybrid_model_info._fields_ = [
     ("n_expert", c_int32),
     ("n_expert_used", c_int32),
     ("is_recurrent", c_bool),
+    ("is_encoder", c_bool),
     ("has_template", c_bool),
     ("device", c_char * 96),
     ("n_layer_device", c_int32),
@@ -1533,6 +1552,17 @@ hybrid_score_info._fields_ = [
     ("mean", c_double),
     ("n_tokens", c_size_t),
     ("n_best", c_size_t),
+]
+hybrid_embed_desc._fields_ = [
+    ("texts", POINTER(c_char_p)),
+    ("n_texts", c_size_t),
+    ("ids", POINTER(POINTER(c_int32))),
+    ("n_ids", POINTER(c_size_t)),
+    ("pooling", c_int),
+    ("raw", c_bool),
+    ("truncate", c_bool),
+    ("progress", hybrid_progress_fn),
+    ("progress_user", c_void_p),
 ]
 hybrid_model_shape._fields_ = [
     ("architecture", c_char_p),
@@ -2219,7 +2249,7 @@ hybrid_tokenizer_create = _function('hybrid_tokenizer_create', c_int, [POINTER(h
     Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed
     then). runtime may be NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without
     tokenizer.ggml.pre that is "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning.
-    HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...);
+    HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (Unigram...);
     HYBRID_ERROR_FORMAT: tables that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file;
     HYBRID_ERROR_MEMORY, _INVALID, _LIMIT.""")
 
@@ -2514,7 +2544,7 @@ hybrid_model_load = _function('hybrid_model_load', c_int, [POINTER(hybrid_runtim
                 (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
                 (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*;
                 what a checkpoint of a trainer holds beside the model (hybrid.*)
-      keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
+      keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, classifier.output_labels, the
                 epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
                 keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
     Unknown keys of the architecture are refused when they are of a group that shapes the computation (attention.*,
@@ -2808,6 +2838,23 @@ hybrid_score = _function('hybrid_score', c_int, [POINTER(hybrid_context), POINTE
     empty sequences; _CONTEXT_FULL: the prompt and a text need more positions than are free; _UNSUPPORTED: texts in a
     build without them (HYBRID_NO_TEXT); _NUMERIC: logits that are not finite; _MEMORY, _DEVICE. A call that fails leaves
     scores and sequences as they were. One thread at a time for each context.""")
+
+hybrid_embed = _function('hybrid_embed', c_int, [POINTER(hybrid_context), POINTER(hybrid_embed_desc), POINTER(c_float), POINTER(hybrid_error)],
+    """hybrid_result hybrid_embed(hybrid_context *context, const hybrid_embed_desc *desc, float *vectors, hybrid_error *error)
+
+    vectors (n_texts, n_embd) = the meaning of each text (n_embd: of hybrid_model_describe).
+
+    The context runs in sequences of it that are empty, one at least, and leaves them empty; what their adapters change
+    counts. As many texts go through the model together as there are such sequences (n_seq) and room for (n_ctx tokens in
+    all); a vector is the same to the bit whatever its neighbours are. A text may have as many tokens as fit the context
+    and the model; those of an encoder (hybrid_model_info.is_encoder) go through it in one piece, so n_batch bounds them,
+    too. Logits of earlier decodes are gone.
+
+    HYBRID_ERROR_INVALID: no texts, a text without tokens, a bad id or pooling, tokens in the batch, no empty sequence;
+    _LIMIT: a text that is too long, see truncate; _CONTEXT_FULL: not even one text fits beside what the context holds;
+    _NUMERIC: states that are not finite; _UNSUPPORTED: texts in a build without them (HYBRID_NO_TEXT), a model that
+    pools in a way of its own; _CANCELLED, _MEMORY, _DEVICE. After a failure the first vectors may be there; everything
+    else is as it was. One thread at a time for each context.""")
 
 hybrid_model_create = _function('hybrid_model_create', c_int, [POINTER(hybrid_runtime), POINTER(hybrid_model_shape), POINTER(POINTER(hybrid_model)), POINTER(hybrid_error)],
     """hybrid_result hybrid_model_create(hybrid_runtime *runtime, const hybrid_model_shape *shape, hybrid_model **model, hybrid_error *error)
@@ -3376,6 +3423,7 @@ STRUCTS = [
     hybrid_data_info,
     hybrid_data_position,
     hybrid_device_info,
+    hybrid_embed_desc,
     hybrid_error,
     hybrid_example,
     hybrid_gguf_tensor,

@@ -27,7 +27,8 @@
     X(hybrid_kernel_cache) X(hybrid_runtime_desc) X(hybrid_device_info) X(hybrid_mix_model) X(hybrid_string) \
     X(hybrid_gguf_value) X(hybrid_gguf_tensor) X(hybrid_model_desc) X(hybrid_model_info) X(hybrid_context_desc) \
     X(hybrid_memory_plan) X(hybrid_adapter_desc) X(hybrid_adapter_info) X(hybrid_logit_bias) X(hybrid_sampler_desc) \
-    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_target) X(hybrid_named_adapter) X(hybrid_save_desc)
+    X(hybrid_score_desc) X(hybrid_score_info) X(hybrid_embed_desc) X(hybrid_target) X(hybrid_named_adapter) \
+    X(hybrid_save_desc)
 #if defined(HYBRID_NO_TEXT)
     #define HYBRID_STRUCTS_TEXT(X)
 #else

@@ -21,6 +21,7 @@
 #include "adapter.h"
 #include "sampler.h"
 #include "score.h"
+#include "embed.h"
 #ifndef HYBRID_NO_TRAIN
     #include "shape.h"
     #include "trainable.h"

@@ -45,7 +45,7 @@ typedef struct hybrid_model_desc {
  *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
  *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*;
  *             what a checkpoint of a trainer holds beside the model (hybrid.*)
- *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
+ *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, classifier.output_labels, the
  *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
  *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
  * Unknown keys of the architecture are refused when they are of a group that shapes the computation (attention.*,
@@ -68,6 +68,7 @@ typedef struct hybrid_model_info {
     /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     int32_t n_expert, n_expert_used;
     bool is_recurrent;      /* carries a state from token to token: see hybrid_seq_back */
+    bool is_encoder;        /* looks at later tokens, too: for hybrid_embed; it writes no text */
     bool has_template;      /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char device[96];        /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t n_layer_device; /* layers that run there */

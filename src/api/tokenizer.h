@@ -6,7 +6,7 @@
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
+ * Byte-level BPE, SentencePiece BPE, WordPiece (of files) and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
  * llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
  * tokenizer never changes: any number of threads may use it. */
 #ifndef HYB_API_TOKENIZER_H
@@ -74,7 +74,7 @@ typedef struct hybrid_tokenizer_desc {
 /* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed
  * then). runtime may be NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without
  * tokenizer.ggml.pre that is "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning.
- * HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...);
+ * HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (Unigram...);
  * HYBRID_ERROR_FORMAT: tables that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file;
  * HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
 HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,

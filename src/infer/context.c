@@ -343,6 +343,10 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
     if ((r = hyb_check_free(c, error)) != HYBRID_OK || (r = hyb_check_seq(c, seq, error)) != HYBRID_OK) return r;
     if ((r = hyb_check_idle(c, error)) != HYBRID_OK) return r;
+    if ((c->model->hp.arch->has & HYB_HAS_BOTH_WAYS) && !c->forward.states)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the model (%s) is an encoder: it makes vectors of texts (hybrid_embed), and writes none",
+                        c->model->hp.arch->name);
     if (!n)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)",
@@ -481,6 +485,9 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* Whether tokens look at later ones, so that a text goes through the model in one piece. */
+static bool hyb_context_encodes(const hybrid_context *c) { return (c->model->hp.arch->has & HYB_HAS_BOTH_WAYS) != 0; }
+
 /* Fills the chunk with the next n_batch tokens, and the runs, positions and wanted rows that belong to them. */
 static void hyb_chunk_next(hybrid_context *c)
 {
@@ -494,6 +501,7 @@ static void hyb_chunk_next(hybrid_context *c)
     k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
+        if (hyb_context_encodes(c) && k->n && e->n > c->desc.n_batch - k->n) break; /* its rows see each other */
         const hyb_seq *s = &c->state.seqs[e->seq];
         hyb_run *run = &c->runs[k->n_runs];
         c->worn.run[k->n_runs++] = c->worn.seq[e->seq];

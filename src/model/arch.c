@@ -41,7 +41,9 @@ enum {
     HYB_HAS_SCALED_EMBD = 16, /* embeddings times sqrt(n_embd) */
     HYB_HAS_EMBD_NORM = 32,   /* a norm right after the embedding */
     HYB_HAS_LFM2_NAME = 64,   /* the last norm is called token_embd_norm */
-    HYB_HAS_SHORTCONV = 128   /* in layers without heads of keys */
+    HYB_HAS_SHORTCONV = 128,  /* in layers without heads of keys */
+    HYB_HAS_BOTH_WAYS = 256,  /* an encoder: attention to later tokens, too; neither a last norm nor a head */
+    HYB_HAS_SUM_NORM = 512    /* a norm of x and what a block adds to it, and none before the block */
 };
 
 typedef struct hyb_arch {
@@ -70,6 +72,7 @@ typedef struct hyb_arch {
 #define HYB_RWKV7 HYB_PART_TIME_MIX
 #define HYB_QK    HYB_HAS_QK_NORM
 #define HYB_POST  HYB_HAS_POST_NORM
+#define HYB_BERT  (HYB_HAS_BOTH_WAYS | HYB_HAS_SUM_NORM | HYB_HAS_EMBD_NORM)
 static const hyb_arch hyb_archs[] = {
     /* name,     norm,    rope,     act,      parts,      has,
                  window, period, default, local base, caps, mixture */
@@ -101,6 +104,10 @@ static const hyb_arch hyb_archs[] = {
                   HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
     { "arwkv7",   HYB_RMS, HYB_NORM, HYB_SILU, HYB_RWKV7, HYB_PART_FFN, 0,
                   HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "bert",     HYB_LN,  HYB_NEOX, HYB_ACT_GELU, HYB_GPT, HYB_BERT | HYB_HAS_PLAIN_FFN | HYB_HAS_POS_EMBD,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "nomic-bert", HYB_LN, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_BERT,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
 };
 #undef HYB_RMS
 #undef HYB_LN
@@ -112,6 +119,7 @@ static const hyb_arch hyb_archs[] = {
 #undef HYB_RWKV7
 #undef HYB_QK
 #undef HYB_POST
+#undef HYB_BERT
 /* clang-format on */
 
 /* "llama, mistral, ...": those with a mixture of experts, or all. */

@@ -471,7 +471,7 @@ static void hyb_train_embed_back(hyb_train_pass *p)
     hyb_op_embed_back op;
     op.dy = f->back->dx;
     if (net->embd_norm && f->back->weights) {
-        hyb_embed(f, f->s->h);
+        hyb_embed_rows(f, f->s->h);
         hyb_normed_back(f, f->back->dh, NULL, f->s->h, f->back->dx, net->embd_norm, net->embd_norm_b);
         op.dy = f->back->dh;
     }

@@ -116,10 +116,11 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
-/* x (n, E) = embeddings of tokens, and of positions */
-static void hyb_embed(hyb_forward *f, float *x)
+/* x (n, E) = embeddings of tokens, of positions, and of the first type of tokens, which all of ours are */
+static void hyb_embed_rows(hyb_forward *f, float *x)
 {
     hyb_op_embed op;
+    hyb_tensor first_type;
     op.table = hyb_tensor_of(f, f->net->embd);
     op.index = HYB_INDEX_ID;
     op.scale = f->hp->embd_scale;
@@ -131,6 +132,10 @@ static void hyb_embed(hyb_forward *f, float *x)
     op.scale = 1;
     op.add = x;
     if (f->net->pos_embd) hyb_do_embed(f->at->be, &op);
+    first_type = *hyb_tensor_of(f, f->net->types);
+    first_type.nb[1] = 0; /* whatever the position, the same row */
+    op.table = &first_type;
+    if (f->net->types) hyb_do_embed(f->at->be, &op);
 }
 
 /* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
@@ -150,7 +155,7 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    hyb_embed(f, f->s->x);
+    hyb_embed_rows(f, f->s->x);
     if (f->net->embd_norm) hyb_normed(f, f->s->x, f->s->x, f->net->embd_norm, f->net->embd_norm_b);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
@@ -168,7 +173,8 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
         stage->be->ops->write(stage->be, stage->a.all.x, before->all.x, row * (size_t)f->hp->n_embd);
         if (carry) stage->be->ops->write(stage->be, stage->a.carry, before->carry, carry);
     }
-    f->pass = f->trace || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass =
+        f->trace || f->states || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 
@@ -217,9 +223,14 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     hyb_op_softcap cap;
-    if (!c->n_out && !f->trace) return;
-    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
-    hyb_traced(f, "result_norm", -1, f->s->h, f->n, e, e);
+    if (!c->n_out && !f->trace && !f->states) return;
+    if (f->net->out_norm) hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+    hyb_traced(f, "result_norm", -1, f->net->out_norm ? f->s->h : f->s->x, f->n, e, e);
+    if (f->states) {
+        f->at->be->ops->read(f->at->be, f->states, f->net->out_norm ? f->s->h : f->s->x,
+                             sizeof *f->states * (size_t)(f->n * e));
+        return;
+    }
     if (f->trace && c->n_out < c->n) { /* a trace sees all rows, so all have come as far as this */
         f->s = &f->at->a.last;
         f->n = c->n_out;
@@ -268,7 +279,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
         hyb_forward_head(f, c, y);
     }
     f->pass = HYB_PASS_RUN;
-    if (!is_host && c->n_out) hyb_forward_read(f, c->n_out, out);
+    if (!is_host && c->n_out && !f->states) hyb_forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }
 #endif

@@ -35,6 +35,7 @@ typedef struct hyb_hparams {
     float yarn_beta_fast, yarn_beta_slow;
     int32_t n_ctx_orig; /* context before stretching */
     int32_t window;     /* of the layers that have one; 0: none */
+    int32_t pooling;    /* how a text becomes one vector, as GGUF has it (hybrid_pooling); -1: the file does not say */
     int32_t n_taps;     /* of short convolutions */
     int32_t wkv_head_size;
     int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
@@ -148,9 +149,9 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
 }
 
 /* The width of a matrix of the first layer, for files that have no key for it. */
-static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t fallback)
+static int64_t hyb_first_width(const hybrid_gguf *gguf, const char *name, int64_t fallback)
 {
-    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(gguf, name);
     return t ? (int64_t)HYB_MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
 }
 
@@ -190,13 +191,13 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
     hp->n_expert_used =
         hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
     hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most,
-                                  hyb_first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
+                                  hyb_first_width(keys->gguf, "blk.0.ffn_up_exps.weight", hp->n_ff));
     hyb_key_must(keys, "expert_shared_count", 0, shared, "an expert that sees every token");
     if (!shared)
         hyb_key_must(keys, "expert_shared_feed_forward_length", 0, 0, "an expert that sees every token");
     else
         hp->n_ff_shared = hyb_key_int(keys, "expert_shared_feed_forward_length", 1, most,
-                                      hyb_first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+                                      hyb_first_width(keys->gguf, "blk.0.ffn_up_shexp.weight", 0));
     hp->expert_norm = hyb_key_bool(keys, "expert_weights_norm", hp->arch->mixture == HYB_MIXTURE_NORMED);
     hp->expert_scale = hyb_key_float(keys, "expert_weights_scale", 1);
     if (hp->expert_scale == 0) hp->expert_scale = 1; /* some files say "none" so */
@@ -289,6 +290,9 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hyb_read_window(keys, hp);
     if (hp->n_head_kv && !(hp->arch->has & HYB_HAS_POS_EMBD)) hyb_read_rope(keys, hp);
     hyb_read_experts(keys, hp);
+    hp->pooling = hyb_key_int(keys, "pooling_type", -1, 255, -1);
+    if (hp->arch->has & HYB_HAS_BOTH_WAYS)
+        hyb_key_must(keys, "attention.causal", 0, 0, "an encoder that looks at earlier tokens only");
     hp->logit_softcap = hyb_key_positive(keys, "final_logit_softcapping", hp->arch->logit_softcap);
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }

@@ -174,7 +174,6 @@ static const hyb_key_harmless hyb_keys_harmless[] = {
     { "rope.scaling.finetuned", HYB_KEY_NUMBER, "says how the model was trained" },
     { "attention.layer_norm_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
     { "attention.layer_norm_rms_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "pooling_type", HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
     { "classifier.output_labels", HYB_KEY_ANY, "names of classes; classifiers are refused" },
 };
 

@@ -103,6 +103,11 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->trainable && (m->hp.arch->has & HYB_HAS_BOTH_WAYS))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "a model of the architecture '%s' is an encoder, which hybrid runs (hybrid_embed) and cannot "
+                        "train: load it without trainable",
+                        m->hp.arch->name);
     if (desc->trainable) hyb_weights_as_floats(&m->weights);
     if (desc->no_map) { /* read what could be used in place */
         int32_t i;
@@ -278,6 +283,7 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     info->head_dim = model->hp.wkv_head_size ? model->hp.wkv_head_size : model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
     info->is_recurrent = hyb_net_recurs(&model->hp);
+    info->is_encoder = (model->hp.arch->has & HYB_HAS_BOTH_WAYS) != 0;
     info->n_expert = model->hp.n_expert;
     info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {

@@ -117,9 +117,13 @@ static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
     if (has & HYB_HAS_POS_EMBD) net->pos_embd = hyb_find_matrix(wl, true, e, hp->n_ctx_train, "position_embd.weight");
     if (has & HYB_HAS_EMBD_NORM) net->embd_norm = hyb_find_vector(wl, true, e, "token_embd_norm.weight");
     if ((has & HYB_HAS_EMBD_NORM) && biased) net->embd_norm_b = hyb_find_vector(wl, true, e, "token_embd_norm.bias");
-    net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
-    if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
-    net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
+    if (has & HYB_HAS_BOTH_WAYS)
+        net->types =
+            hyb_find_matrix(wl, false, e, hyb_first_width(wl->gguf, "token_types.weight", 0), "token_types.weight");
+    else
+        net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
+    if (biased && net->out_norm) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
+    if (!(has & HYB_HAS_BOTH_WAYS)) net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
     if (net->head || wl->failure.result) return;
     net->head = wl->w->n_tensors++; /* tied */
     wl->w->tensors[net->head] = wl->w->tensors[net->embd];

@@ -129,6 +129,8 @@ typedef struct hyb_forward {
     const hyb_adapter_set *sets;
     const int32_t *set_of_run;
     hyb_rounding rounding;   /* of the products of a training pass */
+    float *states;         /* (R, E), the host's: where the final states of all rows go, and then no logits are made; or
+                            * NULL */
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -174,7 +176,7 @@ typedef struct hyb_layer {
 
 /* The places of a model's tensors. */
 struct hyb_net {
-    hyb_weight embd, pos_embd, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
+    hyb_weight embd, pos_embd, types, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
     hyb_weight rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
     hyb_layer *layers;
     char *w; /* the parts' structures */
@@ -216,11 +218,19 @@ static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w,
     hyb_do_norm(f->at->be, &op);
 }
 
-/* h = norm(x), traced under a name. */
-static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
+/* h = norm(x), traced under a name. Returns the rows that the part reads: those, or x where there is no norm. */
+static const float *hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
 {
+    if (!w) return f->s->x;
     hyb_normed(f, f->s->h, f->s->x, w, b);
     hyb_traced(f, name, layer, f->s->h, f->n, f->hp->n_embd, f->hp->n_embd);
+    return f->s->h;
+}
+
+/* x_out = norm(x_out), in families that have the norm there (Vaswani et al. 2017; BERT). */
+static void hyb_part_sum_norm(hyb_forward *f, hyb_weight w, hyb_weight b)
+{
+    if (w) hyb_normed(f, f->s->x_out, f->s->x_out, w, b);
 }
 
 /* Products with the rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
@@ -468,12 +478,12 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back: after
- * it, only rows with wanted logits go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced, nor kept for the way back, nor is
+ * it states that are wanted: after it, only rows with wanted logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace && !f->kept &&
-           c->n_out < c->n;
+           !f->states && c->n_out < c->n;
 }
 
 /* Called when a part has looked at other tokens, and has mixed (n, cols): tells where the rows are that go on, with

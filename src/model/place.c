@@ -93,7 +93,8 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
                         hp->head_dim_v);
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
-        if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
+        if (!t->is_vector && i != net->embd && i != net->pos_embd && i != net->types &&
+            !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
         if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
@@ -130,7 +131,8 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
  * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
-    if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
+    if (i == net->embd || i == net->pos_embd || i == net->types || i == net->embd_norm || i == net->embd_norm_b)
+        return place->embd;
     if (i == net->rope_freqs || i == net->rope_long || i == net->rope_short) return false;
     if (i == net->head) return !(place->embd && w->tensors[i].same_as);
     return i == net->out_norm || i == net->out_norm_b || i >= net->layers[place->first].first;
@@ -164,6 +166,10 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     uint64_t fixed, need = 0, state = 0;
     int step, i;
     memset(place, 0, sizeof *place);
+    if (hp->arch->has & HYB_HAS_BOTH_WAYS) {
+        hyb_fail(why, HYBRID_ERROR_UNSUPPORTED, "there are no kernels for an encoder's attention on a GPU yet");
+        return;
+    }
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);

@@ -20,7 +20,7 @@ static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *p
                                     const hyb_weights *w, hyb_weight i)
 {
     const hyb_tensor *t = &w->tensors[i];
-    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd) return 0;
+    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd || i == net->types) return 0;
     if (place->gpu && (i == net->head || hyb_place_holds(place, net, w, i))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }

@@ -65,6 +65,25 @@ def rwkv(writer, tokens, bos=None, eos=None):
     _special(writer, tokens, bos, eos, None)
 
 
+def wordpiece(writer):
+    """BERT's, in llama.cpp's form: what begins a word has U+2581 before it, what goes on in it has lost its "##"."""
+    head = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    lower = [c for c in PRINTABLE if not c.isupper()]
+    tokens = head + ["\u2581" + c for c in lower] + [c for c in lower if c.isalpha()]
+    tokens += ["\u2581" + p for p in PAIRS] + PAIRS
+    tokens = tokens[:N_VOCAB]
+    writer.add_tokenizer_model("bert")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(tokens)
+    writer.add_token_types([UNKNOWN if t == "[UNK]" else CONTROL if t in head else NORMAL for t in tokens])
+    writer.add_token_type_count(2)
+    writer.add_unk_token_id(1)
+    writer.add_sep_token_id(3)
+    writer.add_pad_token_id(0)
+    writer.add_mask_token_id(4)
+    writer.add_uint32("tokenizer.ggml.cls_token_id", 2)
+
+
 def _special(writer, tokens, bos, eos, add_bos):
     if bos is not None:
         writer.add_bos_token_id(tokens.index(bos))
@@ -98,6 +117,7 @@ TOKENIZERS = {
                            True, False),
     "rwkv": lambda w: rwkv(w, RWKV, "<s>", "<s>"),
     "rwkv-bytes": lambda w: rwkv(w, [bytes([b]) for b in range(256)]),
+    "bert": wordpiece,
     "phi3": lambda w: spm(w, LLAMA, [("<|endoftext|>", CONTROL), ("<|assistant|>", CONTROL), ("<|end|>", CONTROL),
                                      ("<|user|>", CONTROL)],
                           "<s>", "<|endoftext|>", False),

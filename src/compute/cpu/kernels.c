@@ -47,7 +47,7 @@ typedef struct hyb_product_op {
     float *c;
     int64_t c_m;
     bool add;
-    bool a_near; /* a is little and in a near cache: it is read where it lies */
+    bool a_near;       /* a is little and in a near cache: it is read where it lies */
     hybrid_type round; /* F16, BF16: a and b are rounded to that when they are packed; not with a_near or w */
 } hyb_product_op;
 enum {
@@ -119,6 +119,12 @@ static size_t hyb_attention_bytes(int head_dim_k, int head_dim_v)
 HYB_INLINE int32_t hyb_attention_first(const hyb_op_attention *op, int32_t pos)
 {
     return op->window > 0 && pos >= op->window ? pos - op->window + 1 : 0;
+}
+
+/* And the last one that a row of the run may. */
+HYB_INLINE int32_t hyb_attention_last(const hyb_op_attention *op, const hyb_run *run, int32_t pos)
+{
+    return op->window == HYB_BOTH_WAYS ? run->pos + run->n_rows - 1 : pos;
 }
 
 HYB_INLINE const char *hyb_k_row(const hyb_kv_view *kv, int32_t page, int head, int slot)

@@ -1,5 +1,5 @@
-/* model/parts/attention: causal attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
- * grouped heads, rotations, norms of heads, windows and soft-caps. */
+/* model/parts/attention: attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
+ * grouped heads, rotations, norms of heads, windows and soft-caps; causal, but in encoders. */
 #ifndef HYB_MODEL_PARTS_ATTENTION_C
 #define HYB_MODEL_PARTS_ATTENTION_C
 #include "../back.c"
@@ -10,6 +10,7 @@ typedef struct hyb_attention_w {
     hyb_weight q, k, v, q_b, k_b, v_b;
     hyb_weight q_norm, k_norm; /* of each head */
     hyb_weight out, out_b, post_norm;
+    hyb_weight sum_norm, sum_norm_b; /* instead of norm */
 } hyb_attention_w;
 
 static int64_t hyb_width_q(const hyb_hparams *hp, const hyb_layer_hp *l) { return (int64_t)l->n_head * hp->head_dim_k; }
@@ -35,8 +36,13 @@ static void hyb_attention_find(hyb_loader *wl, const hyb_layer_hp *l, void *part
     hyb_attention_w *w = (hyb_attention_w *)part;
     const hyb_hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, q = hyb_width_q(hp, l), k = hyb_width_k(hp, l), v = hyb_width_v(hp, l);
-    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
-    if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    if (hp->arch->has & HYB_HAS_SUM_NORM) {
+        w->sum_norm = hyb_layer_vector(wl, true, e, "attn_output_norm.weight");
+        w->sum_norm_b = hyb_layer_vector(wl, true, e, "attn_output_norm.bias");
+    } else {
+        w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+        if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    }
     if (hyb_layer_has(wl, "attn_qkv.weight")) {
         w->qkv = hyb_layer_matrix(wl, true, e, q + k + v, "attn_qkv.weight");
         w->qkv_b = hyb_layer_vector(wl, false, q + k + v, "attn_qkv.bias");
@@ -65,8 +71,8 @@ static void hyb_attention_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hy
     if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
-/* h -> q, k, v side by side in mix, normed, rotated, k and v stored */
-static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *w)
+/* h (n, E) -> q, k, v side by side in mix, normed, rotated, k and v stored */
+static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *w, const float *h)
 {
     const hyb_hparams *hp = f->hp;
     const hyb_layer_hp *l = &hp->layers[layer];
@@ -75,7 +81,7 @@ static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *
     float *q_rotated = f->at->a.mix_out, *k_rotated = q_rotated + width_q;
     hyb_op_matmul mm;
     hyb_op_heads heads;
-    hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd);
+    hyb_matmul_begin(f, &mm, h, hp->n_embd);
     if (w->qkv)
         hyb_matmul_out_set(f, &mm, w->qkv, w->qkv_b, NULL, q, stride);
     else {
@@ -123,7 +129,7 @@ static void hyb_attention_attend(hyb_forward *f, int layer)
     op.n_head = l->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
-    op.window = l->window;
+    op.window = hp->arch->has & HYB_HAS_BOTH_WAYS ? HYB_BOTH_WAYS : l->window;
     hyb_do_attention(f->at->be, &op);
     hyb_traced(f, "attn", layer, op.out, f->n, op.out_stride, op.out_stride);
 }
@@ -132,13 +138,13 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
 {
     const hyb_attention_w *w = (const hyb_attention_w *)part;
     const int64_t width = hyb_width_heads(f->hp, &f->hp->layers[layer]);
-    const float *heads;
-    hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
-    hyb_attention_qkv(f, layer, w);
+    const float *heads, *h = hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
+    hyb_attention_qkv(f, layer, w, h);
     if (hyb_ends_here(f, c, layer, true)) return;
     hyb_attention_attend(f, layer);
     heads = hyb_narrowed(f, c, layer, true, f->at->a.mixed, width);
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
+    hyb_part_sum_norm(f, w->sum_norm, w->sum_norm_b);
 }
 
 #ifndef HYBRID_NO_TRAIN

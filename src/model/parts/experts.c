@@ -185,7 +185,7 @@ static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_experts_route_shared(&route);
     hyb_experts_route(f, w->shared_router, &route);
     a->ffn = a->shared;
-    stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
+    stride = hyb_ffn_hidden(f, f->s->h, n_ff, w->shared_gate, 0, w->shared_up, 0);
     a->ffn = ffn;
     if (!f->s->x_out) return;
     hyb_traced(f, "shared_act", layer, a->act, f->n, n_ff, stride);

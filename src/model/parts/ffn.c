@@ -8,6 +8,7 @@ typedef struct hyb_ffn_w {
     hyb_weight norm, norm_b;
     hyb_weight gate, gate_b, up, up_b, down, down_b; /* no gate and up twice as high: fused, the gate first */
     hyb_weight post_norm;
+    hyb_weight sum_norm, sum_norm_b; /* instead of norm */
 } hyb_ffn_w;
 
 static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
@@ -18,8 +19,13 @@ static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     const bool plain = (arch->has & HYB_HAS_PLAIN_FFN) != 0;
     const bool gated = !plain && hyb_layer_has(wl, "ffn_gate.weight");
     const int64_t up = plain || gated ? f : 2 * f;
-    w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
-    if (arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    if (arch->has & HYB_HAS_SUM_NORM) {
+        w->sum_norm = hyb_layer_vector(wl, true, e, "layer_output_norm.weight");
+        w->sum_norm_b = hyb_layer_vector(wl, true, e, "layer_output_norm.bias");
+    } else {
+        w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
+        if (arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    }
     if (gated) w->gate = hyb_layer_matrix(wl, true, e, f, "ffn_gate.weight");
     if (gated) w->gate_b = hyb_layer_vector(wl, false, f, "ffn_gate.bias");
     w->up = hyb_layer_matrix(wl, true, e, up, "ffn_up.weight");
@@ -69,14 +75,14 @@ static int64_t hyb_ffn_act(hyb_forward *f, int64_t n_ff, bool plain)
 }
 
 /* h (n, E) -> act (n, F), of hyb_ffn_act */
-static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
-                              hyb_weight up_b)
+static int64_t hyb_ffn_hidden(hyb_forward *f, const float *h, int64_t n_ff, hyb_weight gate, hyb_weight gate_b,
+                              hyb_weight up, hyb_weight up_b)
 {
     const hyb_activations *a = &f->at->a;
     const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
     const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
-    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
+    hyb_matmul_begin(f, &mm, h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_products(f, &mm);
@@ -87,12 +93,12 @@ static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const
 {
     const hyb_ffn_w *w = (const hyb_ffn_w *)part;
     const int64_t n_ff = f->hp->layers[layer].n_ff;
-    int64_t stride;
+    const float *h = hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
+    const int64_t stride = hyb_ffn_hidden(f, h, n_ff, w->gate, w->gate_b, w->up, w->up_b);
     HYB_UNUSED(c);
-    hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    stride = hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
     hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, stride);
     hyb_part_out(f, "ffn_out", layer, f->at->a.act, stride, w->down, w->down_b, w->post_norm);
+    hyb_part_sum_norm(f, w->sum_norm, w->sum_norm_b);
 }
 
 #ifndef HYBRID_NO_TRAIN

@@ -149,11 +149,20 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
         source->greedy = true;
         return HYBRID_OK;
     }
+    if (hyb_string_is(model, "bert")) { /* the ids of BERT itself, as llama.cpp takes them */
+        source->wordpiece = true;
+        source->roles[HYBRID_ROLE_PADDING] = 0;
+        source->roles[HYBRID_ROLE_UNKNOWN] = 100;
+        source->roles[HYBRID_ROLE_BOS] = 101;
+        source->roles[HYBRID_ROLE_SEPARATOR] = 102;
+        source->roles[HYBRID_ROLE_MASK] = 103;
+        return HYBRID_OK;
+    }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                        "byte-level BPE), llama (SentencePiece BPE) and rwkv",
+                        "byte-level BPE), llama (SentencePiece BPE), bert (WordPiece) and rwkv",
                         text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
@@ -200,7 +209,7 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
         hyb_log(rt, HYBRID_LOG_WARN,
                 "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
                 "known, no token is a control token");
-    if (source->spm || source->greedy) return HYBRID_OK;
+    if (source->spm || source->greedy || source->wordpiece) return HYBRID_OK;
     if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
         (merges->item_type != HYBRID_GGUF_STRING && merges->count))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
@@ -221,6 +230,24 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
             "tokenizer.ggml.eos_token_id, and no name is a known one)");
 }
 
+/* What tokens are added before and after a text. */
+static void hyb_vocab_gguf_adds(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source)
+{
+    source->add_bos = hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_bos_token", source->add_bos);
+    source->add_eos = hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_eos_token", source->add_eos);
+    source->add_space = source->spm && hyb_vocab_gguf_flag(g, rt, "tokenizer.ggml.add_space_prefix", source->add_space);
+}
+
+/* [CLS] a text [SEP], always. */
+static void hyb_vocab_gguf_wordpiece(const hybrid_gguf *g, hyb_vocab_source *source)
+{
+    int64_t cls;
+    if (hybrid_gguf_get_i64(g, "tokenizer.ggml.cls_token_id", &cls) && cls >= 0 && (uint64_t)cls < source->tokens.count)
+        source->roles[HYBRID_ROLE_BOS] = (int32_t)cls;
+    source->roles[HYBRID_ROLE_EOS] = source->roles[HYBRID_ROLE_SEPARATOR];
+    source->add_bos = source->add_eos = source->add_space = true;
+}
+
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
            (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
@@ -238,12 +265,12 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
     if ((r = hyb_vocab_gguf_model(gguf, rt, &source, error)) == HYBRID_OK &&
         (r = hyb_vocab_gguf_tables(gguf, rt, &source, &tokens, &merges, &types, error)) == HYBRID_OK) {
         hyb_vocab_gguf_roles(gguf, rt, source.tokens.count, source.roles);
-        source.add_bos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_bos_token", source.add_bos);
-        source.add_eos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_eos_token", source.add_eos);
-        source.add_space =
-            source.spm && hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
+        if (source.wordpiece)
+            hyb_vocab_gguf_wordpiece(gguf, &source);
+        else
+            hyb_vocab_gguf_adds(gguf, rt, &source);
         r = hyb_tokenizer_make(rt, &source, tokenizer, error);
-        if (!r) hyb_vocab_gguf_check_ends(*tokenizer);
+        if (!r && !source.wordpiece) hyb_vocab_gguf_check_ends(*tokenizer);
     }
     hyb_free(rt, types);
     hyb_runtime_release(rt);

@@ -5,6 +5,7 @@
 #include "families.c"
 #include "special.c"
 #include "greedy.c"
+#include "wordpiece.c"
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -15,6 +16,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     t->spm = source->spm;
     t->raw = source->raw;
     t->greedy = source->greedy;
+    t->wordpiece = source->wordpiece;
     t->add_bos = source->add_bos;
     t->add_eos = source->add_eos;
     t->add_space = source->add_space;
@@ -31,6 +33,11 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
         (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
         return r;
     if (t->greedy) return hyb_vocab_make_words(t, error);
+    if (t->wordpiece && t->roles[HYBRID_ROLE_UNKNOWN] < 0)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the vocabulary (WordPiece) does not say which token stands for unknown words "
+                        "(tokenizer.ggml.unknown_token_id)");
+    if (t->wordpiece) return HYBRID_OK;
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
@@ -210,6 +217,10 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     if (p == end) return;
     if (t->greedy) {
         hyb_tokenize_greedy(job, p, end);
+        return;
+    }
+    if (t->wordpiece) {
+        hyb_tokenize_wordpiece(job, p, end);
         return;
     }
     if (!t->spm) {

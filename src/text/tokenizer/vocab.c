@@ -28,7 +28,8 @@ typedef struct hyb_merge {
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
     bool spm, raw, whole_words, add_bos, add_eos, add_space;
-    bool greedy; /* RWKV: no merging, the longest token that begins at a place */
+    bool wordpiece; /* BERT: the longest token of what is left of a word */
+    bool greedy;    /* RWKV: no merging, the longest token that begins at a place */
     size_t n_tokens;
     uint8_t *bytes;        /* of all tokens, one after another */
     uint32_t *offsets;     /* n_tokens + 1, into bytes */
@@ -71,7 +72,7 @@ HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i)
 
 /* What both ways to make a tokenizer come down to. */
 typedef struct hyb_vocab_source {
-    bool spm, raw, greedy, add_bos, add_eos, add_space, strip_right;
+    bool spm, raw, greedy, wordpiece, add_bos, add_eos, add_space, strip_right;
     const hyb_pretokenizer *pre;
     hyb_strings tokens, merges;
     const uint8_t *types;              /* n_tokens, or NULL */
@@ -291,7 +292,7 @@ static size_t hyb_vocab_read_token(hybrid_tokenizer *t, size_t id, hybrid_string
     if (t->greedy) {
         n = hyb_unescape_bytes(s, out);
         if (n != SIZE_MAX || normal) return n;
-    } else if (normal && t->spm)
+    } else if (normal && (t->spm || t->wordpiece))
         return hyb_unescape_spaces((const uint8_t *)s.data, s.size, out);
     else if (normal && !t->raw) {
         n = hyb_spelled_bytes(s, to_byte, out);
