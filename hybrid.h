@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a7c53c3cd5fea63b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f72ae660244eee54): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,304 +53,305 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      361  base.h                   version, linkage, results, errors, allocator, log
- *      496  runtime.h                what models and sessions share: memory, log, worker threads
- *      567  quant.h                  names, sizes, encode, decode
- *      669  gguf.h                   what is in a model file, and writing one
- *      874  tokenizer.h              text to tokens and back
- *     1057  chat.h                   templates that make a prompt of a conversation
- *     1200  grammar.h                answers with a form
- *     1300  bpe_trainer.h            a vocabulary from raw text
- *     1372  train_data.h             batches out of texts, tokens or conversations
- *     1481  model.h                  load, describe
- *     1565  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1699  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1803  sampler.h                from logits to the next token
- *     1879  score.h                  how likely a model finds texts
- *     1939  embed.h                  a text as a vector
- *     1994  shape.h                  models from nothing
- *     2027  trainable.h              training somebody else's model
- *     2066  trainer.h                change the weights of a model so that it predicts given texts better
- *     2388  predict.h                a training that is watched, and moved along where it goes anyway
- *     2610  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2688  learn.h                  an adapter is told something, and can be made to forget it
- *     2767  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2913  session.h                a conversation
- *     3045  crowd.h                  many conversations in one context
- *     3089  saved.h                  sequences and conversations as bytes, and back
- *     3175  abi.h                    is the library that runs the one that its caller was made for?
+ *      362  base.h                   version, linkage, results, errors, allocator, log
+ *      497  runtime.h                what models and sessions share: memory, log, worker threads
+ *      568  quant.h                  names, sizes, encode, decode
+ *      670  gguf.h                   what is in a model file, and writing one
+ *      875  tokenizer.h              text to tokens and back
+ *     1058  chat.h                   templates that make a prompt of a conversation
+ *     1201  grammar.h                answers with a form
+ *     1301  bpe_trainer.h            a vocabulary from raw text
+ *     1373  train_data.h             batches out of texts, tokens or conversations
+ *     1482  model.h                  load, describe
+ *     1566  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1700  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1804  sampler.h                from logits to the next token
+ *     1880  score.h                  how likely a model finds texts
+ *     1940  embed.h                  a text as a vector
+ *     1995  shape.h                  models from nothing
+ *     2028  trainable.h              training somebody else's model
+ *     2067  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2389  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2611  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2689  learn.h                  an adapter is told something, and can be made to forget it
+ *     2768  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2919  session.h                a conversation
+ *     3055  crowd.h                  many conversations in one context
+ *     3099  saved.h                  sequences and conversations as bytes, and back
+ *     3185  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3267  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3371  macros.h                 what compilers call things, and the macros that every room uses
- *     3456  base.c                   what every room uses: results, errors, checked sizes
- *     3537  fpenv.c                  the floating-point environment at the border of the library
- *     3766  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3812  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3892  fma.c                    a * b + c with one rounding
- *     3932  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4013  decimal.c                doubles as text, the same in every locale
- *     4145  thread.c                 atomics, threads, and the worker pool
- *     4642  cpu.c                    what this processor and its operating system can do
- *     4765  hash.c                   where a name belongs in a table
- *     4867  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4905  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     4993  grow.c                   arrays that grow
- *     5017  stack.c                  how much of the thread's stack a recursion may take
- *     5065  device.c                 which GPU a runtime uses
- *     5181  lifetime.c               creates and ends runtimes
- *     5336  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5577  output.c                 a file that is written
- *     6097  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6144  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6182  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    78676  end.h                    closes what core/begin opened
+ *     3277  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3381  macros.h                 what compilers call things, and the macros that every room uses
+ *     3466  base.c                   what every room uses: results, errors, checked sizes
+ *     3547  fpenv.c                  the floating-point environment at the border of the library
+ *     3776  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3822  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3902  fma.c                    a * b + c with one rounding
+ *     3942  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4023  decimal.c                doubles as text, the same in every locale
+ *     4155  thread.c                 atomics, threads, and the worker pool
+ *     4652  cpu.c                    what this processor and its operating system can do
+ *     4775  hash.c                   where a name belongs in a table
+ *     4877  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4915  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5003  grow.c                   arrays that grow
+ *     5027  stack.c                  how much of the thread's stack a recursion may take
+ *     5075  device.c                 which GPU a runtime uses
+ *     5191  lifetime.c               creates and ends runtimes
+ *     5346  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5587  output.c                 a file that is written
+ *     6107  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6154  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6192  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    79093  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6616  names.c                  names that must differ, found by hash
- *     6713  value.c                  the 13 types of metadata values and their items
- *     6861  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7072  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7409  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7929  write.c                  makes a GGUF file
+ *     6626  names.c                  names that must differ, found by hash
+ *     6723  value.c                  the 13 types of metadata values and their items
+ *     6871  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7082  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7419  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     7939  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8643  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8762  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9097  floats.c                 the types that are plain numbers
- *     9137  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9336  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9572  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9720  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     9994  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10119  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10198  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8653  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8772  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9107  floats.c                 the types that are plain numbers
+ *     9147  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9346  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9582  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9730  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10004  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10129  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10208  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10423  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11374  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11494  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11768  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12235  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12737  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12941  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13036  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13574  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13867  tokenizer/bpe.c          the merging
- *    14280  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14365  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14461  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14608  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15034  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15312  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15470  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15712  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16610  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17018  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17402  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17744  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18585  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19441  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19953  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    19993  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20236  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20547  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20593  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20754  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20956  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21092  jinja/test.c             what follows 'is', and the functions that every template has
- *    21294  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21608  jinja/parse.c            tokens to a tree
- *    22316  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22623  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23206  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23498  chat.c                   a conversation as the variables that chat templates expect
- *    23714  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    23886  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24304  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    24768  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25124  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25370  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    25837  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26326  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26703  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27080  grammar/rules.c          the form in which rules are matched
- *    27536  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28040  grammar/match.c          where a text stands in a grammar
- *    28531  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    28859  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10433  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11384  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11504  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11778  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12245  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12747  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    12951  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13046  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13584  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13877  tokenizer/bpe.c          the merging
+ *    14290  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14375  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14471  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14618  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15044  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15322  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15480  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15722  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16620  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17028  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17412  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17754  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18595  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19451  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    19963  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20003  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20246  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20557  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20603  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20764  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    20966  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21102  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21304  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21618  jinja/parse.c            tokens to a tree
+ *    22326  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22633  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23216  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23508  chat.c                   a conversation as the variables that chat templates expect
+ *    23721  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    23980  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24152  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24570  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25034  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25390  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25636  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26103  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26592  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    26969  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27346  grammar/rules.c          the form in which rules are matched
+ *    27802  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28306  grammar/match.c          where a text stands in a grammar
+ *    28797  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29125  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    29365  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30430  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30547  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30663  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    30759  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    30951  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    30980  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31018  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    31152  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    31899  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    32128  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32469  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32507  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32643  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32714  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    32818  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    33289  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    33747  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    34130  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    34359  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    35115  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    35315  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    36379  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37028  cpu/int/select.c         the table of integer-block kernels
- *    37088  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    37164  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    42282  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    44820  cpu/select.c             the kernels of an instruction set
- *    44873  cpu/pace.c               sections of chunks that are done as long as there is time
- *    44981  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    45398  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45698  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    45747  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46408  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46664  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    46855  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    46918  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    29631  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30696  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30813  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    30929  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31025  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31217  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31246  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31284  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    31418  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32165  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    32394  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32735  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32773  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    32909  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    32980  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33084  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    33555  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34013  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    34396  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    34625  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    35381  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    35581  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    36645  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37294  cpu/int/select.c         the table of integer-block kernels
+ *    37354  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    37430  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    42548  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45086  cpu/select.c             the kernels of an instruction set
+ *    45139  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45247  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    45664  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    45964  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46013  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46674  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    46930  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47121  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47184  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47567  arch.c                   the table of architectures
- *    47701  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48040  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48417  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48679  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    48889  adapter_worn.c           the copy of an adapter that passes on the host read
- *    49101  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49604  back.c                   the steps of a backward pass that several parts take
- *    49799  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50050  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    50145  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50459  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50604  parts/experts.c          a mixture of experts (Shazeer et al
- *    50987  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    51096  net.c                    which parts the layers of a model have, and which tensors
- *    51274  unused.c                 tensors of the file that the model is not computed with
- *    51448  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51497  forward.c                one pass of a batch through any model, over the op table
- *    51780  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    52379  place.c                  which layers run where
- *    52654  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    52740  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53035  adapter_make.c           adapters from nothing, and what they are
- *    53285  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53567  identity.c               by what a saved game knows its model and its adapters again
+ *    47833  arch.c                   the table of architectures
+ *    47967  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48306  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48683  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    48945  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49155  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    49367  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49870  back.c                   the steps of a backward pass that several parts take
+ *    50065  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50316  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    50411  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50725  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50870  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51253  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    51362  net.c                    which parts the layers of a model have, and which tensors
+ *    51540  unused.c                 tensors of the file that the model is not computed with
+ *    51714  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51763  forward.c                one pass of a batch through any model, over the op table
+ *    52046  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    52645  place.c                  which layers run where
+ *    52920  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53006  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53301  adapter_make.c           adapters from nothing, and what they are
+ *    53551  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53833  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    53662  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    54010  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    54388  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    54693  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    54792  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    55723  adapters.c               a sequence puts adapters on, and takes them off
- *    55839  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    56200  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    56630  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    57001  next.c                   the next token of a sequence
- *    57104  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    57185  score.c                  how likely a model finds texts after a prompt
- *    57518  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    57794  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    58371  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    58665  plan.c                   the bytes of a model and a context before they are loaded
- *    58786  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    58986  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    59165  session.c                a conversation: a dialog, and the stream that answers it
- *    59742  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    59913  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    60465  crowd.c                  sessions of one context that take turns in its batch
+ *    53928  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    54276  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    54654  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    54959  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    55058  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    55989  adapters.c               a sequence puts adapters on, and takes them off
+ *    56105  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    56466  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    56896  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    57267  next.c                   the next token of a sequence
+ *    57370  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    57451  score.c                  how likely a model finds texts after a prompt
+ *    57784  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    58060  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    58764  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    59058  plan.c                   the bytes of a model and a context before they are loaded
+ *    59179  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    59379  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    59558  session.c                a conversation: a dialog, and the stream that answers it
+ *    60153  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    60324  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    60882  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    60804  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    60843  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    60908  documents.c              the texts of a corpus, one document after the other
- *    61147  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    61341  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    61841  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    62151  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    62465  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    62840  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    63297  shape.c                  models from nothing
- *    63614  schedule.c               the learning rate of a step
- *    63660  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    64176  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    64228  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    64680  format.c                 the number format of a training: to what the operands of its products are roun...
- *    64780  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    64818  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    65353  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    65538  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    65607  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    65644  own.c                    somebody else's model as an objective (api/trainable.h)
- *    65828  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    66621  lesson.c                 examples as tokens, and the batches of a step
- *    66985  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    67215  export.c                 the weights of a trainer as a model file
- *    67463  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    67575  checkpoint.c             everything that a training goes on with, in a file
- *    68435  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    69027  picture.c                the curve of a run as an SVG.
+ *    61221  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    61260  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    61325  documents.c              the texts of a corpus, one document after the other
+ *    61564  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    61758  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    62258  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    62568  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    62882  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    63257  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    63714  shape.c                  models from nothing
+ *    64031  schedule.c               the learning rate of a step
+ *    64077  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    64593  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    64645  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    65097  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    65197  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    65235  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    65770  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    65955  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    66024  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    66061  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    66245  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    67038  lesson.c                 examples as tokens, and the batches of a step
+ *    67402  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    67632  export.c                 the weights of a trainer as a model file
+ *    67880  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    67992  checkpoint.c             everything that a training goes on with, in a file
+ *    68852  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    69444  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    69864  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    69910  panel.c                  values of many ticks side by side, and products with them
- *    70033  gru.c                    a gated recurrent cell (Cho et al
- *    70114  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    70204  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    70264  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    70464  member.c                 the weights of one world model: how large, where, and how they begin
- *    70565  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    70788  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    70920  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    71099  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    71363  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    71537  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    71736  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    71839  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    72128  law.c                    the curve that the loss follows over many windows,
- *    72402  calibration.c            predictions that say how sure they are, held to what then happened
- *    72582  monitor.c                whether a run goes astray, and what should be done about it
- *    72834  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    72894  bandit.c                 which arm is worth it now
- *    73132  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    73276  phases.c                 which phase the next step belongs to, and for how long
- *    73515  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    73869  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    73938  residuals.c              what predictions got wrong
- *    74188  corrector.c              takes away what predicted coefficients get wrong again and again
- *    74347  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    74441  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    74539  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    74721  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    74809  plateau.c                whether a run stands still
- *    74894  horizons.c               how far ahead predictions are good for anything
- *    74983  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    75036  ramp.c                   how many batches a step should add up
- *    75101  tuning.c                 what could be made better while a run goes on
- *    75245  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    75360  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    75741  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    76068  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    76265  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    76604  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    76895  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    76970  moves.c                  how weights are moved, by each of the ways
- *    77176  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    77344  audit.c                  what a move is really worth: a trial
- *    77483  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    77758  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    77810  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    78215  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    70281  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    70327  panel.c                  values of many ticks side by side, and products with them
+ *    70450  gru.c                    a gated recurrent cell (Cho et al
+ *    70531  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    70621  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    70681  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    70881  member.c                 the weights of one world model: how large, where, and how they begin
+ *    70982  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    71205  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    71337  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    71516  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    71780  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    71954  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    72153  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    72256  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    72545  law.c                    the curve that the loss follows over many windows,
+ *    72819  calibration.c            predictions that say how sure they are, held to what then happened
+ *    72999  monitor.c                whether a run goes astray, and what should be done about it
+ *    73251  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    73311  bandit.c                 which arm is worth it now
+ *    73549  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    73693  phases.c                 which phase the next step belongs to, and for how long
+ *    73932  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    74286  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    74355  residuals.c              what predictions got wrong
+ *    74605  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    74764  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    74858  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    74956  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    75138  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    75226  plateau.c                whether a run stands still
+ *    75311  horizons.c               how far ahead predictions are good for anything
+ *    75400  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    75453  ramp.c                   how many batches a step should add up
+ *    75518  tuning.c                 what could be made better while a run goes on
+ *    75662  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    75777  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    76158  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    76485  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    76682  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    77021  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    77312  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    77387  moves.c                  how weights are moved, by each of the ways
+ *    77593  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    77761  audit.c                  what a move is really worth: a trial
+ *    77900  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    78175  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    78227  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    78632  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2824,11 +2825,15 @@ typedef enum hybrid_stop_reason {
     HYBRID_STOP_BROKEN    /* it was broken off: hybrid_session_stop, hybrid_stream_stop */
 } hybrid_stop_reason;
 
-/* What a piece of an answer is a part of. */
+/* What a piece of an answer is a part of: told by the marks that the model's template speaks of (<think>, <tool_call>,
+ * [TOOL_CALLS], channels, and others). The marks, and white space beside them, are in no piece. An answer with a
+ * grammar is HYBRID_PIECE_ANSWER. */
 typedef enum hybrid_piece_kind {
     HYBRID_PIECE_ANSWER = 0,
     HYBRID_PIECE_THINKING, /* for those who want to see how the model got there */
-    HYBRID_PIECE_TOOL_CALL /* for the program, not for the reader */
+    /* for the program, not for the reader: what stands between the marks of a call, or of several calls, as the model
+     * wrote it; control tokens in it that are no such marks stand there by their names */
+    HYBRID_PIECE_TOOL_CALL
 } hybrid_piece_kind;
 
 /* A piece of an answer; its memory is the stream's, until the next call with it. */
@@ -2851,6 +2856,7 @@ typedef struct hybrid_stream_desc {
     const char *const *stops;    /* texts that end an answer; they are not shown */
     size_t n_stops;
     bool logprobs; /* pieces carry them; each costs a walk over all logits */
+    bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {
@@ -2936,6 +2942,10 @@ typedef struct hybrid_session_desc {
     bool logprobs;      /* pieces carry log-probabilities (hybrid_piece) */
     void *user;         /* yours: hybrid_session_user gives it back */
     bool parse_special; /* as in hybrid_prompt_desc: control tokens that messages spell out become tokens */
+    /* What is thought is the answer too, and so are calls of tools, with their marks: as in hybrid_stream_desc. Else
+     * hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
+     * becomes has everything but what was thought. */
+    bool whole;
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -3262,7 +3272,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a7c53c3cd5fea63b"
+#define HYBRID__SOURCE_ID "f72ae660244eee54"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -23707,6 +23717,262 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     return hyb_chat_attempt(tmpl, messages, n, desc, true, out, &lost, error);
 }
 /* ==== end src/text/chat.c ==== */
+
+/* ==== begin src/text/pieces.c ==== */
+/* text/pieces: what of an answer is the answer, what was thought, and what is a call of a tool. Families of models
+ * write marks around these; which a model knows is read off its template, which speaks of them. Text comes token by
+ * token, so a mark may arrive in pieces: what could become one is held back until it is known.
+ *
+ *     <think>\nHm.\n</think>\n\nYes.     Hm. is thought, Yes. is the answer; marks and the white space beside them are
+ *                                        neither
+ */
+
+enum {
+    HYB_MARK_ANSWER = HYBRID_PIECE_ANSWER,
+    HYB_MARK_THOUGHT = HYBRID_PIECE_THINKING,
+    HYB_MARK_CALL = HYBRID_PIECE_TOOL_CALL,
+    HYB_MARK_SAME,       /* a mark that changes nothing, and is not shown either */
+    HYB_MARK_FIRST = 4,  /* only where the answer begins */
+    HYB_MARK_KEY = 8,    /* a template that holds this text knows the family */
+    HYB_MARK_CLOSES = 16 /* only in what is not the answer: elsewhere it is text */
+};
+
+typedef struct hyb_mark {
+    const char *text;
+    uint8_t family, to, flags;
+} hyb_mark;
+
+/* clang-format off */
+static const hyb_mark hyb_marks[] = {
+    { "<think>", 0, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "</think>", 0, HYB_MARK_ANSWER, HYB_MARK_KEY },
+    { "<thought>", 1, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "</thought>", 1, HYB_MARK_ANSWER, 0 },
+    { "<|thought_start|>", 2, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "<|thought_end|>", 2, HYB_MARK_ANSWER, 0 },
+    { "[THINK]", 3, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "[/THINK]", 3, HYB_MARK_ANSWER, 0 },
+    { "<seed:think>", 4, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "</seed:think>", 4, HYB_MARK_ANSWER, 0 },
+    /* Command A */
+    { "<|START_THINKING|>", 5, HYB_MARK_THOUGHT, HYB_MARK_KEY }, { "<|END_THINKING|>", 5, HYB_MARK_ANSWER, 0 },
+    { "<|START_ACTION|>", 6, HYB_MARK_CALL, HYB_MARK_KEY }, { "<|END_ACTION|>", 6, HYB_MARK_ANSWER, 0 },
+    { "<|START_RESPONSE|>", 7, HYB_MARK_ANSWER, HYB_MARK_KEY }, { "<|END_RESPONSE|>", 7, HYB_MARK_ANSWER, 0 },
+    { "<|START_TEXT|>", 8, HYB_MARK_ANSWER, HYB_MARK_KEY }, { "<|END_TEXT|>", 8, HYB_MARK_ANSWER, 0 },
+    /* Hermes, Qwen, GLM, SmolLM3; Jamba; Nemotron; Seed */
+    { "<tool_call>", 9, HYB_MARK_CALL, HYB_MARK_KEY }, { "</tool_call>", 9, HYB_MARK_ANSWER, 0 },
+    { "<tool_calls>", 10, HYB_MARK_CALL, HYB_MARK_KEY }, { "</tool_calls>", 10, HYB_MARK_ANSWER, 0 },
+    { "<TOOLCALL>", 11, HYB_MARK_CALL, HYB_MARK_KEY }, { "</TOOLCALL>", 11, HYB_MARK_ANSWER, 0 },
+    { "<seed:tool_call>", 12, HYB_MARK_CALL, HYB_MARK_KEY }, { "</seed:tool_call>", 12, HYB_MARK_ANSWER, 0 },
+    /* MiniCPM, LFM2; Kimi; DeepSeek; Mistral; Llama 3; Granite, Phi 4 */
+    { "<|tool_call_start|>", 13, HYB_MARK_CALL, HYB_MARK_KEY }, { "<|tool_call_end|>", 13, HYB_MARK_ANSWER, 0 },
+    { "<|tool_calls_section_begin|>", 14, HYB_MARK_CALL, HYB_MARK_KEY },
+    { "<|tool_calls_section_end|>", 14, HYB_MARK_ANSWER, 0 },
+    { "<\xEF\xBD\x9Ctool\xE2\x96\x81" "calls\xE2\x96\x81" "begin\xEF\xBD\x9C>", 15, HYB_MARK_CALL, HYB_MARK_KEY },
+    { "<\xEF\xBD\x9Ctool\xE2\x96\x81" "calls\xE2\x96\x81" "end\xEF\xBD\x9C>", 15, HYB_MARK_ANSWER, 0 },
+    { "[TOOL_CALLS]", 16, HYB_MARK_CALL, HYB_MARK_KEY },
+    { "<|python_tag|>", 17, HYB_MARK_CALL, HYB_MARK_KEY },
+    { "<|tool_call|>", 18, HYB_MARK_CALL, HYB_MARK_KEY }, { "<|/tool_call|>", 18, HYB_MARK_ANSWER, 0 },
+    /* firefunction */
+    { "<functioncall>", 19, HYB_MARK_CALL, HYB_MARK_KEY }, { "</functioncall>", 19, HYB_MARK_ANSWER, 0 },
+    { "<plain>", 19, HYB_MARK_ANSWER, HYB_MARK_FIRST },
+    /* Command R */
+    { "Action:\n```json\n", 20, HYB_MARK_CALL, HYB_MARK_KEY }, { "Action: ```json\n", 20, HYB_MARK_CALL, 0 },
+    { "```", 20, HYB_MARK_ANSWER, HYB_MARK_CLOSES },
+    /* functionary 2: whom it speaks to, and what it says; 3.2: >>>name, a line break, and what it says */
+    { "<|recipient|>", 21, HYB_MARK_CALL, HYB_MARK_KEY },
+    { "<|recipient|>all\n<|content|>", 21, HYB_MARK_ANSWER, 0 }, { "<|content|>", 21, HYB_MARK_SAME, 0 },
+    { "all\n<|content|>", 21, HYB_MARK_ANSWER, HYB_MARK_FIRST }, { "<|from|>assistant\n", 21, HYB_MARK_SAME, 0 },
+    { ">>>all\n", 22, HYB_MARK_ANSWER, HYB_MARK_KEY }, { ">>>", 22, HYB_MARK_CALL, 0 },
+    { "all\n", 22, HYB_MARK_ANSWER, HYB_MARK_FIRST },
+    /* gpt-oss: channels; the name of a tool is what a call begins with */
+    { "<|channel|>", 23, HYB_MARK_SAME, HYB_MARK_KEY }, { "<|channel|>analysis", 23, HYB_MARK_THOUGHT, 0 },
+    { "<|channel|>final", 23, HYB_MARK_ANSWER, 0 }, { "<|channel|>commentary", 23, HYB_MARK_SAME, 0 },
+    { "<|channel|>commentary json", 23, HYB_MARK_SAME, 0 }, { "<|channel|>commentary to=", 23, HYB_MARK_CALL, 0 },
+    { "<|start|>assistant", 23, HYB_MARK_ANSWER, 0 }, { "<|start|>assistant to=", 23, HYB_MARK_CALL, 0 },
+    { " to=", 23, HYB_MARK_CALL, HYB_MARK_FIRST }, { "<|message|>", 23, HYB_MARK_SAME, 0 },
+    { "<|constrain|>json", 23, HYB_MARK_SAME, 0 }, { "<|end|>", 23, HYB_MARK_SAME, 0 }
+};
+/* clang-format on */
+
+enum { HYB_MARK_LONGEST = 48, HYB_PIECE_BLANKS = 32, HYB_PIECE_RUNS = 16 };
+
+/* A part of the text that came out: so many bytes of one kind. */
+typedef struct hyb_piece_run {
+    size_t size;
+    hybrid_piece_kind kind;
+} hyb_piece_run;
+
+/* A splitter. What comes out of a call is in the caller's buffers: out, in runs, and kept, which is everything but what
+ * was thought, as the model wrote it: what later prompts show of the answer. Both have room for what is fed and
+ * HYB_PIECE_MORE. */
+enum { HYB_PIECE_MORE = HYB_MARK_LONGEST + HYB_PIECE_BLANKS };
+typedef struct hyb_pieces {
+    uint64_t known;   /* a bit for each mark that the model's template knows; 0: all is the answer */
+    bool begins[256]; /* the first bytes of these */
+    hybrid_piece_kind kind;
+    bool first, skip; /* nothing came yet; white space after a mark is left out */
+    bool after;       /* a thought has ended, and only white space has come since */
+    char held[HYB_MARK_LONGEST];
+    bool hidden[HYB_MARK_LONGEST]; /* of a control token: shown in calls only, whose readers are programs */
+    size_t n_held;
+    char blanks[HYB_PIECE_BLANKS]; /* white space that may stand before a mark */
+    size_t n_blanks;
+    char *out, *kept;
+    size_t n_out, n_kept, n_runs;
+    hyb_piece_run runs[HYB_PIECE_RUNS];
+} hyb_pieces;
+
+static bool hyb_mark_is(const hyb_pieces *p, size_t i) { return p->known >> i & 1; }
+
+/* Which marks a template knows: those of every family that it speaks of. */
+static void hyb_pieces_open(hyb_pieces *p, const char *text, size_t n)
+{
+    uint32_t families = 0;
+    size_t i;
+    memset(p, 0, sizeof *p);
+    for (i = 0; i < HYB_COUNT(hyb_marks); i++) {
+        const hyb_mark *m = &hyb_marks[i];
+        char escaped[HYB_MARK_LONGEST];
+        size_t k, size = 0;
+        if (!(m->flags & HYB_MARK_KEY)) continue;
+        for (k = 0; m->text[k] && size < sizeof escaped - 2; k++) { /* as a template writes it: "\n" */
+            if (m->text[k] == '\n') escaped[size++] = '\\';
+            escaped[size++] = m->text[k] == '\n' ? 'n' : m->text[k];
+        }
+        if (hyb_jfind(text, n, m->text, k, 0) != SIZE_MAX || hyb_jfind(text, n, escaped, size, 0) != SIZE_MAX)
+            families |= 1u << m->family;
+    }
+    for (i = 0; i < HYB_COUNT(hyb_marks); i++) {
+        if (!(families >> hyb_marks[i].family & 1)) continue;
+        p->known |= (uint64_t)1 << i;
+        p->begins[(unsigned char)hyb_marks[i].text[0]] = true;
+    }
+}
+
+/* An answer begins. ends: what the prompt ends with; an opening mark there was written for the model. */
+static void hyb_pieces_begin(hyb_pieces *p, const char *ends, size_t n)
+{
+    size_t i, size, longest = 0;
+    p->kind = HYBRID_PIECE_ANSWER;
+    p->first = true;
+    p->skip = p->after = false;
+    p->n_held = p->n_blanks = p->n_out = p->n_kept = p->n_runs = 0;
+    while (n && (unsigned char)ends[n - 1] <= ' ') n--;
+    for (i = 0; i < HYB_COUNT(hyb_marks); i++) {
+        size = strlen(hyb_marks[i].text);
+        if (!hyb_mark_is(p, i) || hyb_marks[i].to == HYB_MARK_SAME || (hyb_marks[i].flags & HYB_MARK_FIRST) ||
+            size > n || size <= longest || memcmp(ends + n - size, hyb_marks[i].text, size))
+            continue;
+        longest = size;
+        p->kind = (hybrid_piece_kind)hyb_marks[i].to;
+        p->skip = true;
+    }
+}
+
+static void hyb_pieces_out(hyb_pieces *p, const char *bytes, size_t n)
+{
+    hyb_piece_run *run = p->n_runs ? &p->runs[p->n_runs - 1] : NULL;
+    if (!n) return;
+    if (!run || (run->kind != p->kind && p->n_runs < HYB_PIECE_RUNS)) {
+        run = &p->runs[p->n_runs++];
+        run->size = 0;
+        run->kind = p->kind;
+    }
+    memcpy(p->out + p->n_out, bytes, n);
+    p->n_out += n;
+    run->size += n;
+}
+
+/* A byte that is part of no mark. */
+static void hyb_pieces_text(hyb_pieces *p, char c, bool hidden)
+{
+    const bool blank = (unsigned char)c <= ' ' && c != 0;
+    if (hidden && p->kind != HYBRID_PIECE_TOOL_CALL) return;
+    if (p->kind != HYBRID_PIECE_THINKING && !(blank && p->after)) p->kept[p->n_kept++] = c;
+    if (!blank) p->after = false;
+    if (blank && p->skip) return;
+    if (blank && (p->kind != HYBRID_PIECE_ANSWER || p->first) && p->n_blanks < HYB_PIECE_BLANKS) {
+        p->blanks[p->n_blanks++] = c;
+        return;
+    }
+    p->skip = p->first = false;
+    hyb_pieces_out(p, p->blanks, p->n_blanks);
+    p->n_blanks = 0;
+    hyb_pieces_out(p, &c, 1);
+}
+
+static void hyb_pieces_mark(hyb_pieces *p, const hyb_mark *m)
+{
+    const size_t n = strlen(m->text);
+    p->first = false;
+    if (p->kind != HYBRID_PIECE_THINKING && m->to != HYB_MARK_THOUGHT) {
+        memcpy(p->kept + p->n_kept, m->text, n);
+        p->n_kept += n;
+    }
+    if (m->to == HYB_MARK_SAME) return;
+    p->after = p->kind == HYBRID_PIECE_THINKING && m->to != HYB_MARK_THOUGHT;
+    p->n_blanks = 0;
+    p->skip = true;
+    p->kind = (hybrid_piece_kind)m->to;
+}
+
+/* The longest mark that what is held begins with, or NULL; *open: it may yet become a longer one. */
+static const hyb_mark *hyb_pieces_match(const hyb_pieces *p, bool *open)
+{
+    const hyb_mark *best = NULL;
+    size_t i, longest = 0;
+    *open = false;
+    for (i = 0; i < HYB_COUNT(hyb_marks); i++) {
+        const hyb_mark *m = &hyb_marks[i];
+        size_t n;
+        if (!hyb_mark_is(p, i) || *m->text != *p->held) continue;
+        if ((m->flags & HYB_MARK_FIRST && !p->first) || (m->flags & HYB_MARK_CLOSES && p->kind == HYBRID_PIECE_ANSWER))
+            continue;
+        n = strlen(m->text);
+        if (memcmp(m->text, p->held, HYB_MIN(n, p->n_held))) continue;
+        if (n > p->n_held)
+            *open = true;
+        else if (n > longest) {
+            longest = n;
+            best = m;
+        }
+    }
+    return best;
+}
+
+/* Decides on what is held, as far as that can be; end: nothing more comes. */
+static void hyb_pieces_settle(hyb_pieces *p, bool end)
+{
+    while (p->n_held) {
+        bool open = false;
+        const hyb_mark *m = p->begins[(unsigned char)*p->held] ? hyb_pieces_match(p, &open) : NULL;
+        const size_t n = m ? strlen(m->text) : 1;
+        if (open && !end) return;
+        if (m)
+            hyb_pieces_mark(p, m);
+        else
+            hyb_pieces_text(p, *p->held, *p->hidden);
+        p->n_held -= n;
+        memmove(p->held, p->held + n, p->n_held);
+        memmove(p->hidden, p->hidden + n, p->n_held * sizeof *p->hidden);
+    }
+}
+
+/* Bytes of the answer; control: the name of a control token, which is no text. The text adds to what is in out: see
+ * hyb_pieces_take. */
+static void hyb_pieces_feed(hyb_pieces *p, const char *bytes, size_t n, bool control)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        p->held[p->n_held] = bytes[i];
+        p->hidden[p->n_held++] = control;
+        hyb_pieces_settle(p, false);
+    }
+}
+static void hyb_pieces_end(hyb_pieces *p)
+{
+    hyb_pieces_settle(p, true);
+    if (p->kind == HYBRID_PIECE_ANSWER) hyb_pieces_out(p, p->blanks, p->n_blanks);
+    p->n_blanks = 0;
+}
+static void hyb_pieces_take(hyb_pieces *p) { p->n_out = p->n_kept = p->n_runs = 0; }
+/* ==== end src/text/pieces.c ==== */
 HYB_COLD_END
 #ifndef HYBRID_NO_GRAMMAR
 HYB_COLD_BEGIN
@@ -57801,6 +58067,12 @@ HYB_TEPID_BEGIN
  *
  * Everything that can fail comes before a token is absorbed, so that a call that failed can be made again. */
 
+/* A part of what a call makes, as text of one kind. */
+typedef struct hyb_shown {
+    size_t at, size; /* in the piece, with a zero behind */
+    hybrid_piece_kind kind;
+} hyb_shown;
+
 struct hybrid_stream {
     hybrid_model *model;
     hybrid_runtime *rt;
@@ -57817,6 +58089,18 @@ struct hybrid_stream {
     hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
     hybrid_grammar *form_grammar, *once_grammar; /* those that were made for one answer */
 #endif
+    hyb_pieces pieces; /* what it knows of the model's marks */
+    bool splits;       /* the last answer is told apart by them */
+    char *spare;       /* the splitter's two buffers, spare_size each */
+    size_t spare_size;
+    char
+        *kept; /* what came of the answer but was not thought, since the session took it: as UTF-8, kept_size at most */
+    size_t n_kept, kept_size;
+    hybrid_utf8_stream kept_utf8;
+    hyb_shown
+        shown[2 * HYB_PIECE_RUNS]; /* pieces that were made at once; those from shown_at on are still to be given */
+    size_t n_shown, shown_at;
+    hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
     int32_t *ids;    /* what the sequence is to hold: n_ids, n_max at most, and room for one more */
     float *logprobs; /* of those that were generated, in the same places; NULL: not asked for */
@@ -57988,6 +58272,8 @@ static void hyb_stream_free(hybrid_stream *s)
     hyb_free(rt, s->ids);
     hyb_free(rt, s->logprobs);
     hyb_free(rt, s->piece);
+    hyb_free(rt, s->spare);
+    hyb_free(rt, s->kept);
     hyb_free(rt, s);
 }
 
@@ -58041,9 +58327,13 @@ static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybr
     int32_t which, id;
     for (id = 0; id < n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size =
-        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
+    s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
+    s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
+                    9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
+    s->kept_size = s->piece_size + 1024;
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
+    if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
+    if (!(s->kept = (char *)hyb_calloc(s->rt, s->kept_size, 1))) return hyb_fail_memory(error, s->kept_size);
     if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
         return r; /* the matcher's memory has grown, and stays */
     hybrid_stop_matcher_reset(s->stops);
@@ -58097,6 +58387,10 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
+    if (hybrid_model_template(s->model) && !desc->whole)
+        hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
+    s->pieces.out = s->spare;
+    s->pieces.kept = s->spare + s->spare_size;
     return HYBRID_OK;
 }
 
@@ -58172,6 +58466,35 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
     s->sampler = s->other_next ? s->other : s->own;
 }
 
+/* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
+ * answer. An answer with a form is nothing but an answer. */
+static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    char ends[2 * HYB_MARK_LONGEST];
+    size_t n = sizeof ends, skip = strlen(begin), size;
+    int32_t i;
+    s->splits = s->pieces.known != 0;
+#ifndef HYBRID_NO_GRAMMAR
+    s->splits = s->splits && !s->form;
+#endif
+    s->n_shown = s->shown_at = s->n_kept = 0;
+    memset(&s->kept_utf8, 0, sizeof s->kept_utf8);
+    for (i = n_ids - 1; i >= 0; i--) {
+        const hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
+        size = bytes.size - HYB_MIN(skip, bytes.size);
+        skip -= bytes.size - size;
+        if (size > n) break;
+        if (size) memcpy(ends + (n -= size), bytes.data, size);
+    }
+    hyb_pieces_begin(&s->pieces, ends + n, sizeof ends - n);
+    for (; *begin && s->splits; begin++) {
+        hyb_pieces_feed(&s->pieces, begin, 1, false);
+        hyb_pieces_take(&s->pieces);
+    }
+    s->kind = s->pieces.kind;
+}
+
 /* ids: checked. Cannot fail. */
 static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
 {
@@ -58191,6 +58514,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     hyb_stream_form_begin(s);
+    hyb_stream_begin_pieces(s, n, "");
     s->running = s->prompt_pending = s->fresh = true;
     s->piece_from = s->piece_end = n;
     s->info.stop = HYBRID_STOP_NONE;
@@ -58214,6 +58538,7 @@ HYB_BORDER(hybrid_result, hybrid_stream_begin,
 /* The answer ends here; what was held back of it is never shown. */
 static void hyb_stream_stop(hybrid_stream *s)
 {
+    s->n_shown = s->shown_at = 0;
     if (!s->running) return;
     hyb_stream_unqueue(s);
     s->chosen = -1;
@@ -58273,17 +58598,73 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_sampler,
 
 /* ---- from a token to a piece ------------------------------------------------------------------------------------ */
 
-/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
-static void hyb_stream_show(hybrid_stream *s, hybrid_string bytes, size_t *at)
+/* Bytes become characters of one kind behind the `at` bytes of the piece; NULL: an unfinished one ends. */
+static void hyb_stream_add(hybrid_stream *s, hybrid_piece_kind kind, const char *bytes, size_t n, size_t *at)
 {
-    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+    hyb_shown *run = s->n_shown ? &s->shown[s->n_shown - 1] : NULL;
+    const bool fresh = !run || (run->kind != kind && s->n_shown < HYB_COUNT(s->shown));
+    char *to = s->piece + *at + (run && fresh);
+    const size_t made = bytes ? hybrid_utf8_feed(&s->utf8, bytes, n, to) : hybrid_utf8_flush(&s->utf8, to);
+    if (!made) return;
+    if (fresh) {
+        run = &s->shown[s->n_shown++];
+        run->at = (size_t)(to - s->piece);
+        run->size = 0;
+        run->kind = kind;
+    }
+    run->size += made;
+    *at = run->at + run->size;
+}
+
+/* What the splitter made. A mark cuts an unfinished character off. */
+static void hyb_stream_runs(hybrid_stream *s, size_t *at)
+{
+    hyb_pieces *p = &s->pieces;
+    const char *bytes = p->out;
+    size_t i;
+    for (i = 0; i < p->n_runs; bytes += p->runs[i++].size) {
+        if (p->runs[i].kind != s->kind) hyb_stream_add(s, s->kind, NULL, 0, at);
+        s->kind = p->runs[i].kind;
+        hyb_stream_add(s, s->kind, bytes, p->runs[i].size, at);
+    }
+    if (HYBRID_UTF8_ROOM(p->n_kept) <= s->kept_size - s->n_kept)
+        s->n_kept += hybrid_utf8_feed(&s->kept_utf8, p->kept, p->n_kept, s->kept + s->n_kept);
+    hyb_pieces_take(p);
+}
+
+/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. control: the
+ * name of a control token, which may be a mark. */
+static void hyb_stream_show(hybrid_stream *s, hybrid_string bytes, bool control, size_t *at)
+{
+    if (s->splits) {
+        hyb_pieces_feed(&s->pieces, bytes.data, bytes.size, control);
+        hyb_stream_runs(s, at);
+    } else if (!control)
+        *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+}
+
+/* A control token is no text, but may be a mark: what was held back as the beginning of a stop text was none then. */
+static void hyb_stream_control(hybrid_stream *s, hybrid_string name, size_t *at)
+{
+    if (!s->splits || !name.size) return;
+    if (s->pieces.begins[(unsigned char)*name.data]) {
+        hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), false, at);
+        hybrid_stop_matcher_reset(s->stops);
+    }
+    hyb_stream_show(s, name, true, at);
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
 static void hyb_stream_end(hybrid_stream *s, hybrid_stop_reason stop, size_t *at)
 {
-    if (stop != HYBRID_STOP_TEXT) hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), at);
-    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    if (stop != HYBRID_STOP_TEXT) hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), false, at);
+    if (s->splits) {
+        hyb_pieces_end(&s->pieces);
+        hyb_stream_runs(s, at);
+        if (s->kept_size - s->n_kept > 9) s->n_kept += hybrid_utf8_flush(&s->kept_utf8, s->kept + s->n_kept);
+        hyb_stream_add(s, s->kind, NULL, 0, at);
+    } else
+        *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
 }
@@ -58316,11 +58697,13 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (kind != HYBRID_TOKEN_CONTROL && kind != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
-        bytes = hybrid_token_bytes(tok, id);
+    bytes = hybrid_token_bytes(tok, id);
+    if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN)
+        hyb_stream_control(s, bytes, at);
+    else {
         hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
                                  NULL); /* cannot fail: hyb_stream_room took its memory */
-        hyb_stream_show(s, bytes, at);
+        hyb_stream_show(s, bytes, false, at);
     }
     stop = hyb_stream_append(s, id, s->chosen_logprob);
     if (which >= 0) {
@@ -58331,15 +58714,25 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     if (stop) hyb_stream_end(s, stop, at);
 }
 
-/* The piece of the last call: at bytes of text. */
+/* Whether there are pieces that were made with the last one, and are of another kind. */
+static bool hyb_stream_waits(const hybrid_stream *s) { return s->shown_at < s->n_shown; }
+
+/* The piece of the last call: at bytes of text, or the first of what waits. */
 static void hyb_stream_piece(hybrid_stream *s, size_t at, hybrid_piece *piece)
 {
     memset(piece, 0, sizeof *piece);
-    s->piece[at] = 0;
     piece->text = s->piece;
     piece->size = at;
-    piece->stop = s->running ? HYBRID_STOP_NONE : s->info.stop;
-    if (!at && s->running) return; /* tokens wait for their text */
+    if (hyb_stream_waits(s)) {
+        const hyb_shown *run = &s->shown[s->shown_at++];
+        piece->text = s->piece + run->at;
+        piece->size = run->size;
+        piece->kind = run->kind;
+        if (!hyb_stream_waits(s)) s->n_shown = s->shown_at = 0;
+    }
+    s->piece[(size_t)(piece->text - s->piece) + piece->size] = 0;
+    piece->stop = s->running || hyb_stream_waits(s) ? HYBRID_STOP_NONE : s->info.stop;
+    if (!piece->size && s->running) return; /* tokens wait for their text */
     piece->ids = s->ids + s->piece_from;
     piece->logprobs = s->logprobs ? s->logprobs + s->piece_from : NULL;
     piece->n_ids = (size_t)(s->piece_end - s->piece_from);
@@ -58630,7 +59023,7 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
 static hybrid_result hyb_stream_step(hybrid_stream *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
     size_t at = 0;
-    const hybrid_result r = hyb_stream_work(s, budget_us, &at, error);
+    const hybrid_result r = hyb_stream_waits(s) ? HYBRID_OK : hyb_stream_work(s, budget_us, &at, error);
     hyb_stream_piece(s, at, piece);
     return r;
 }
@@ -59290,6 +59683,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.stops = desc->stops;
     sd.n_stops = desc->n_stops;
     sd.logprobs = desc->logprobs;
+    sd.whole = desc->whole;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
@@ -59391,6 +59785,7 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
     hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
+    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
     s->answer_size = strlen(a->begin);
     memcpy(s->answer, a->begin, s->answer_size + 1);
 }
@@ -59537,15 +59932,27 @@ HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session * session, co
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
+/* What a piece, or what came with it, adds to the message that the answer becomes. There is room. */
+static void hyb_session_keep(hybrid_session *s, const hybrid_piece *piece)
+{
+    hybrid_stream *stream = s->stream;
+    const char *text = stream->splits ? stream->kept : piece->text;
+    const size_t n = stream->splits ? stream->n_kept : piece->size;
+    if (n) memcpy(s->answer + s->answer_size, text, n);
+    s->answer_size += n;
+    s->answer[s->answer_size] = 0;
+    stream->n_kept = 0;
+}
+
 /* A piece, whose text is added to the answer: there is room for it before anything is done. */
 static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
-    const size_t need = s->answer_size + s->stream->piece_size;
+    hybrid_stream *stream = s->stream;
+    const size_t need = s->answer_size + stream->kept_size + 1; /* which is more than a piece */
     hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
-    if (!r) r = hyb_stream_step(s->stream, budget_us, piece, error);
+    if (!r) r = hyb_stream_step(stream, budget_us, piece, error);
     if (r) return r;
-    memcpy(s->answer + s->answer_size, piece->text, piece->size + 1);
-    s->answer_size += piece->size;
+    hyb_session_keep(s, piece);
     return HYBRID_OK;
 }
 
@@ -59569,10 +59976,14 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session * session), (sessi
     hybrid_session *s = session;
     hybrid_piece piece;
     hybrid_error error;
-    if (!s || (!hyb_busy(s->in_use) && !s->stream->running) || !hyb_session_enter(s, "hybrid_session_next"))
+    hybrid_result r;
+    if (!s || (!hyb_busy(s->in_use) && !s->stream->running && !hyb_stream_waits(s->stream)) ||
+        !hyb_session_enter(s, "hybrid_session_next"))
         return NULL;
     memset(&piece, 0, sizeof piece);
-    if (hyb_session_leave(s, hyb_session_step(s, UINT64_MAX, &piece, &error), &error) || !piece.size) return NULL;
+    do r = hyb_session_step(s, UINT64_MAX, &piece, &error);
+    while (!r && piece.size && piece.kind != HYBRID_PIECE_ANSWER);
+    if (hyb_session_leave(s, r, &error) || !piece.size) return NULL;
     return piece.text;
 }
 
@@ -60282,20 +60693,26 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
     return r;
 }
 
-/* What the stream holds between two pieces: an unfinished character, the beginning of a stop text. */
+/* What the stream holds between two pieces: an unfinished character, the beginning of a stop text or of a mark, and
+ * what kind of text comes. */
 static void hyb_loaded_text(hybrid_stream *s)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     int32_t i, which = -1;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
+    hyb_stream_begin_pieces(s, s->info.n_prompt, "");
     for (i = s->info.n_prompt; i < s->n_ids && s->running && which < 0; i++) {
         const hybrid_token_type kind = hybrid_token_kind(tok, s->ids[i]);
         hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
         size_t at = 0;
-        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN) continue;
-        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);
-        hyb_stream_show(s, bytes, &at);
+        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN)
+            hyb_stream_control(s, bytes, &at);
+        else {
+            hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);
+            hyb_stream_show(s, bytes, false, &at);
+        }
+        s->n_shown = s->n_kept = 0; /* it was shown */
     }
     if (which < 0) return;
     s->running = false; /* the session has other stop texts than the saved one had */
@@ -60713,22 +61130,22 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
 {
     hybrid_session *s = m->session;
     hybrid_stream *stream = s->stream;
-    const size_t need = s->answer_size + stream->piece_size;
+    const size_t need = s->answer_size + stream->kept_size + 1;
+    const bool waits = hyb_stream_waits(stream);
     hybrid_result r;
     size_t at = 0;
-    if (m->has_piece || !stream->running) return HYBRID_OK;
-    if (stream->why.result) {
+    if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
         hyb_talker_fail(m, &why);
     }
-    if (stream->chosen < 0 || m->has_piece) return HYBRID_OK;
+    if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    hyb_stream_absorb(stream, &at);
-    if (!at && stream->running) return HYBRID_OK;
+    if (!waits) hyb_stream_absorb(stream, &at);
+    if (!waits && !at && stream->running) return HYBRID_OK;
     hyb_stream_piece(stream, at, &m->piece);
-    memcpy(s->answer + s->answer_size, m->piece.text, at + 1);
-    s->answer_size += at;
+    hyb_session_keep(s, &m->piece);
     s->failure.result = HYBRID_OK;
     m->has_piece = true;
     return HYBRID_OK;

@@ -110,6 +110,7 @@ HYB_COLD_BEGIN
 #include "text/jinja/eval.c"
 #include "text/template.c"
 #include "text/chat.c"
+#include "text/pieces.c"
 HYB_COLD_END
 #ifndef HYBRID_NO_GRAMMAR
 HYB_COLD_BEGIN

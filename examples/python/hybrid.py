@@ -1104,7 +1104,8 @@ class hybrid_stream_desc(Structure):
     int32_t max_tokens: per answer; 0: until the model ends it or the context is full
     const char *const *stops: texts that end an answer; they are not shown
     size_t n_stops
-    bool logprobs: pieces carry them; each costs a walk over all logits"""
+    bool logprobs: pieces carry them; each costs a walk over all logits
+    bool whole: nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them"""
 
 
 class hybrid_stream_info(Structure):
@@ -1146,7 +1147,10 @@ class hybrid_session_desc(Structure):
     at most 1: only as many as * it takes to fit it beside an answer, which has an eighth of the positions, or max_tokens. */ float keep
     bool logprobs: pieces carry log-probabilities (hybrid_piece)
     void *user: yours: hybrid_session_user gives it back
-    bool parse_special: as in hybrid_prompt_desc: control tokens that messages spell out become tokens"""
+    bool parse_special: as in hybrid_prompt_desc: control tokens that messages spell out become tokens
+    bool whole: What is thought is the answer too, and so are calls of tools, with their marks: as in hybrid_stream_desc. Else
+    hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
+    becomes has everything but what was thought."""
 
 
 class hybrid_session_info(Structure):
@@ -1871,6 +1875,7 @@ hybrid_stream_desc._fields_ = [
     ("stops", POINTER(c_char_p)),
     ("n_stops", c_size_t),
     ("logprobs", c_bool),
+    ("whole", c_bool),
 ]
 hybrid_stream_info._fields_ = [
     ("stop", c_int),
@@ -1896,6 +1901,7 @@ hybrid_session_desc._fields_ = [
     ("logprobs", c_bool),
     ("user", c_void_p),
     ("parse_special", c_bool),
+    ("whole", c_bool),
 ]
 hybrid_session_info._fields_ = [
     ("stop", c_int),

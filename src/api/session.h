@@ -27,6 +27,10 @@ typedef struct hybrid_session_desc {
     bool logprobs;      /* pieces carry log-probabilities (hybrid_piece) */
     void *user;         /* yours: hybrid_session_user gives it back */
     bool parse_special; /* as in hybrid_prompt_desc: control tokens that messages spell out become tokens */
+    /* What is thought is the answer too, and so are calls of tools, with their marks: as in hybrid_stream_desc. Else
+     * hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
+     * becomes has everything but what was thought. */
+    bool whole;
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {

@@ -64,11 +64,15 @@ typedef enum hybrid_stop_reason {
     HYBRID_STOP_BROKEN    /* it was broken off: hybrid_session_stop, hybrid_stream_stop */
 } hybrid_stop_reason;
 
-/* What a piece of an answer is a part of. */
+/* What a piece of an answer is a part of: told by the marks that the model's template speaks of (<think>, <tool_call>,
+ * [TOOL_CALLS], channels, and others). The marks, and white space beside them, are in no piece. An answer with a
+ * grammar is HYBRID_PIECE_ANSWER. */
 typedef enum hybrid_piece_kind {
     HYBRID_PIECE_ANSWER = 0,
     HYBRID_PIECE_THINKING, /* for those who want to see how the model got there */
-    HYBRID_PIECE_TOOL_CALL /* for the program, not for the reader */
+    /* for the program, not for the reader: what stands between the marks of a call, or of several calls, as the model
+     * wrote it; control tokens in it that are no such marks stand there by their names */
+    HYBRID_PIECE_TOOL_CALL
 } hybrid_piece_kind;
 
 /* A piece of an answer; its memory is the stream's, until the next call with it. */
@@ -91,6 +95,7 @@ typedef struct hybrid_stream_desc {
     const char *const *stops;    /* texts that end an answer; they are not shown */
     size_t n_stops;
     bool logprobs; /* pieces carry them; each costs a walk over all logits */
+    bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {

@@ -252,22 +252,22 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
 {
     hybrid_session *s = m->session;
     hybrid_stream *stream = s->stream;
-    const size_t need = s->answer_size + stream->piece_size;
+    const size_t need = s->answer_size + stream->kept_size + 1;
+    const bool waits = hyb_stream_waits(stream);
     hybrid_result r;
     size_t at = 0;
-    if (m->has_piece || !stream->running) return HYBRID_OK;
-    if (stream->why.result) {
+    if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
         hyb_talker_fail(m, &why);
     }
-    if (stream->chosen < 0 || m->has_piece) return HYBRID_OK;
+    if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    hyb_stream_absorb(stream, &at);
-    if (!at && stream->running) return HYBRID_OK;
+    if (!waits) hyb_stream_absorb(stream, &at);
+    if (!waits && !at && stream->running) return HYBRID_OK;
     hyb_stream_piece(stream, at, &m->piece);
-    memcpy(s->answer + s->answer_size, m->piece.text, at + 1);
-    s->answer_size += at;
+    hyb_session_keep(s, &m->piece);
     s->failure.result = HYBRID_OK;
     m->has_piece = true;
     return HYBRID_OK;

@@ -133,6 +133,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.stops = desc->stops;
     sd.n_stops = desc->n_stops;
     sd.logprobs = desc->logprobs;
+    sd.whole = desc->whole;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
@@ -234,6 +235,7 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
     hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
+    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
     s->answer_size = strlen(a->begin);
     memcpy(s->answer, a->begin, s->answer_size + 1);
 }
@@ -380,15 +382,27 @@ HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session * session, co
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
+/* What a piece, or what came with it, adds to the message that the answer becomes. There is room. */
+static void hyb_session_keep(hybrid_session *s, const hybrid_piece *piece)
+{
+    hybrid_stream *stream = s->stream;
+    const char *text = stream->splits ? stream->kept : piece->text;
+    const size_t n = stream->splits ? stream->n_kept : piece->size;
+    if (n) memcpy(s->answer + s->answer_size, text, n);
+    s->answer_size += n;
+    s->answer[s->answer_size] = 0;
+    stream->n_kept = 0;
+}
+
 /* A piece, whose text is added to the answer: there is room for it before anything is done. */
 static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
-    const size_t need = s->answer_size + s->stream->piece_size;
+    hybrid_stream *stream = s->stream;
+    const size_t need = s->answer_size + stream->kept_size + 1; /* which is more than a piece */
     hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
-    if (!r) r = hyb_stream_step(s->stream, budget_us, piece, error);
+    if (!r) r = hyb_stream_step(stream, budget_us, piece, error);
     if (r) return r;
-    memcpy(s->answer + s->answer_size, piece->text, piece->size + 1);
-    s->answer_size += piece->size;
+    hyb_session_keep(s, piece);
     return HYBRID_OK;
 }
 
@@ -412,10 +426,14 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session * session), (sessi
     hybrid_session *s = session;
     hybrid_piece piece;
     hybrid_error error;
-    if (!s || (!hyb_busy(s->in_use) && !s->stream->running) || !hyb_session_enter(s, "hybrid_session_next"))
+    hybrid_result r;
+    if (!s || (!hyb_busy(s->in_use) && !s->stream->running && !hyb_stream_waits(s->stream)) ||
+        !hyb_session_enter(s, "hybrid_session_next"))
         return NULL;
     memset(&piece, 0, sizeof piece);
-    if (hyb_session_leave(s, hyb_session_step(s, UINT64_MAX, &piece, &error), &error) || !piece.size) return NULL;
+    do r = hyb_session_step(s, UINT64_MAX, &piece, &error);
+    while (!r && piece.size && piece.kind != HYBRID_PIECE_ANSWER);
+    if (hyb_session_leave(s, r, &error) || !piece.size) return NULL;
     return piece.text;
 }
 

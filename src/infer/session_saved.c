@@ -374,20 +374,26 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
     return r;
 }
 
-/* What the stream holds between two pieces: an unfinished character, the beginning of a stop text. */
+/* What the stream holds between two pieces: an unfinished character, the beginning of a stop text or of a mark, and
+ * what kind of text comes. */
 static void hyb_loaded_text(hybrid_stream *s)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     int32_t i, which = -1;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
+    hyb_stream_begin_pieces(s, s->info.n_prompt, "");
     for (i = s->info.n_prompt; i < s->n_ids && s->running && which < 0; i++) {
         const hybrid_token_type kind = hybrid_token_kind(tok, s->ids[i]);
         hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
         size_t at = 0;
-        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN) continue;
-        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);
-        hyb_stream_show(s, bytes, &at);
+        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN)
+            hyb_stream_control(s, bytes, &at);
+        else {
+            hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);
+            hyb_stream_show(s, bytes, false, &at);
+        }
+        s->n_shown = s->n_kept = 0; /* it was shown */
     }
     if (which < 0) return;
     s->running = false; /* the session has other stop texts than the saved one had */

@@ -11,12 +11,19 @@
 #include "../api/stream.h"
 #include "../core/grow.c"
 #include "../model/model.c"
+#include "../text/pieces.c"
 #include "../text/stop.c"
 #include "context.c"
 #include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR
     #include "../text/grammar/grammar.c"
 #endif
+
+/* A part of what a call makes, as text of one kind. */
+typedef struct hyb_shown {
+    size_t at, size; /* in the piece, with a zero behind */
+    hybrid_piece_kind kind;
+} hyb_shown;
 
 struct hybrid_stream {
     hybrid_model *model;
@@ -34,6 +41,18 @@ struct hybrid_stream {
     hybrid_matcher *once;             /* of the next answer alone; it comes before next_form */
     hybrid_grammar *form_grammar, *once_grammar; /* those that were made for one answer */
 #endif
+    hyb_pieces pieces; /* what it knows of the model's marks */
+    bool splits;       /* the last answer is told apart by them */
+    char *spare;       /* the splitter's two buffers, spare_size each */
+    size_t spare_size;
+    char
+        *kept; /* what came of the answer but was not thought, since the session took it: as UTF-8, kept_size at most */
+    size_t n_kept, kept_size;
+    hybrid_utf8_stream kept_utf8;
+    hyb_shown
+        shown[2 * HYB_PIECE_RUNS]; /* pieces that were made at once; those from shown_at on are still to be given */
+    size_t n_shown, shown_at;
+    hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
     int32_t *ids;    /* what the sequence is to hold: n_ids, n_max at most, and room for one more */
     float *logprobs; /* of those that were generated, in the same places; NULL: not asked for */
@@ -205,6 +224,8 @@ static void hyb_stream_free(hybrid_stream *s)
     hyb_free(rt, s->ids);
     hyb_free(rt, s->logprobs);
     hyb_free(rt, s->piece);
+    hyb_free(rt, s->spare);
+    hyb_free(rt, s->kept);
     hyb_free(rt, s);
 }
 
@@ -258,9 +279,13 @@ static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybr
     int32_t which, id;
     for (id = 0; id < n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size =
-        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
+    s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
+    s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
+                    9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
+    s->kept_size = s->piece_size + 1024;
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
+    if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
+    if (!(s->kept = (char *)hyb_calloc(s->rt, s->kept_size, 1))) return hyb_fail_memory(error, s->kept_size);
     if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
         return r; /* the matcher's memory has grown, and stays */
     hybrid_stop_matcher_reset(s->stops);
@@ -314,6 +339,10 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
+    if (hybrid_model_template(s->model) && !desc->whole)
+        hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
+    s->pieces.out = s->spare;
+    s->pieces.kept = s->spare + s->spare_size;
     return HYBRID_OK;
 }
 
@@ -389,6 +418,35 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
     s->sampler = s->other_next ? s->other : s->own;
 }
 
+/* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
+ * answer. An answer with a form is nothing but an answer. */
+static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
+{
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    char ends[2 * HYB_MARK_LONGEST];
+    size_t n = sizeof ends, skip = strlen(begin), size;
+    int32_t i;
+    s->splits = s->pieces.known != 0;
+#ifndef HYBRID_NO_GRAMMAR
+    s->splits = s->splits && !s->form;
+#endif
+    s->n_shown = s->shown_at = s->n_kept = 0;
+    memset(&s->kept_utf8, 0, sizeof s->kept_utf8);
+    for (i = n_ids - 1; i >= 0; i--) {
+        const hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
+        size = bytes.size - HYB_MIN(skip, bytes.size);
+        skip -= bytes.size - size;
+        if (size > n) break;
+        if (size) memcpy(ends + (n -= size), bytes.data, size);
+    }
+    hyb_pieces_begin(&s->pieces, ends + n, sizeof ends - n);
+    for (; *begin && s->splits; begin++) {
+        hyb_pieces_feed(&s->pieces, begin, 1, false);
+        hyb_pieces_take(&s->pieces);
+    }
+    s->kind = s->pieces.kind;
+}
+
 /* ids: checked. Cannot fail. */
 static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
 {
@@ -408,6 +466,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     hyb_stream_form_begin(s);
+    hyb_stream_begin_pieces(s, n, "");
     s->running = s->prompt_pending = s->fresh = true;
     s->piece_from = s->piece_end = n;
     s->info.stop = HYBRID_STOP_NONE;
@@ -431,6 +490,7 @@ HYB_BORDER(hybrid_result, hybrid_stream_begin,
 /* The answer ends here; what was held back of it is never shown. */
 static void hyb_stream_stop(hybrid_stream *s)
 {
+    s->n_shown = s->shown_at = 0;
     if (!s->running) return;
     hyb_stream_unqueue(s);
     s->chosen = -1;
@@ -490,17 +550,73 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_sampler,
 
 /* ---- from a token to a piece ------------------------------------------------------------------------------------ */
 
-/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
-static void hyb_stream_show(hybrid_stream *s, hybrid_string bytes, size_t *at)
+/* Bytes become characters of one kind behind the `at` bytes of the piece; NULL: an unfinished one ends. */
+static void hyb_stream_add(hybrid_stream *s, hybrid_piece_kind kind, const char *bytes, size_t n, size_t *at)
 {
-    *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+    hyb_shown *run = s->n_shown ? &s->shown[s->n_shown - 1] : NULL;
+    const bool fresh = !run || (run->kind != kind && s->n_shown < HYB_COUNT(s->shown));
+    char *to = s->piece + *at + (run && fresh);
+    const size_t made = bytes ? hybrid_utf8_feed(&s->utf8, bytes, n, to) : hybrid_utf8_flush(&s->utf8, to);
+    if (!made) return;
+    if (fresh) {
+        run = &s->shown[s->n_shown++];
+        run->at = (size_t)(to - s->piece);
+        run->size = 0;
+        run->kind = kind;
+    }
+    run->size += made;
+    *at = run->at + run->size;
+}
+
+/* What the splitter made. A mark cuts an unfinished character off. */
+static void hyb_stream_runs(hybrid_stream *s, size_t *at)
+{
+    hyb_pieces *p = &s->pieces;
+    const char *bytes = p->out;
+    size_t i;
+    for (i = 0; i < p->n_runs; bytes += p->runs[i++].size) {
+        if (p->runs[i].kind != s->kind) hyb_stream_add(s, s->kind, NULL, 0, at);
+        s->kind = p->runs[i].kind;
+        hyb_stream_add(s, s->kind, bytes, p->runs[i].size, at);
+    }
+    if (HYBRID_UTF8_ROOM(p->n_kept) <= s->kept_size - s->n_kept)
+        s->n_kept += hybrid_utf8_feed(&s->kept_utf8, p->kept, p->n_kept, s->kept + s->n_kept);
+    hyb_pieces_take(p);
+}
+
+/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. control: the
+ * name of a control token, which may be a mark. */
+static void hyb_stream_show(hybrid_stream *s, hybrid_string bytes, bool control, size_t *at)
+{
+    if (s->splits) {
+        hyb_pieces_feed(&s->pieces, bytes.data, bytes.size, control);
+        hyb_stream_runs(s, at);
+    } else if (!control)
+        *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
+}
+
+/* A control token is no text, but may be a mark: what was held back as the beginning of a stop text was none then. */
+static void hyb_stream_control(hybrid_stream *s, hybrid_string name, size_t *at)
+{
+    if (!s->splits || !name.size) return;
+    if (s->pieces.begins[(unsigned char)*name.data]) {
+        hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), false, at);
+        hybrid_stop_matcher_reset(s->stops);
+    }
+    hyb_stream_show(s, name, true, at);
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
 static void hyb_stream_end(hybrid_stream *s, hybrid_stop_reason stop, size_t *at)
 {
-    if (stop != HYBRID_STOP_TEXT) hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), at);
-    *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    if (stop != HYBRID_STOP_TEXT) hyb_stream_show(s, hybrid_stop_matcher_flush(s->stops), false, at);
+    if (s->splits) {
+        hyb_pieces_end(&s->pieces);
+        hyb_stream_runs(s, at);
+        if (s->kept_size - s->n_kept > 9) s->n_kept += hybrid_utf8_flush(&s->kept_utf8, s->kept + s->n_kept);
+        hyb_stream_add(s, s->kind, NULL, 0, at);
+    } else
+        *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
 }
@@ -533,11 +649,13 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (kind != HYBRID_TOKEN_CONTROL && kind != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
-        bytes = hybrid_token_bytes(tok, id);
+    bytes = hybrid_token_bytes(tok, id);
+    if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN)
+        hyb_stream_control(s, bytes, at);
+    else {
         hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
                                  NULL); /* cannot fail: hyb_stream_room took its memory */
-        hyb_stream_show(s, bytes, at);
+        hyb_stream_show(s, bytes, false, at);
     }
     stop = hyb_stream_append(s, id, s->chosen_logprob);
     if (which >= 0) {
@@ -548,15 +666,25 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     if (stop) hyb_stream_end(s, stop, at);
 }
 
-/* The piece of the last call: at bytes of text. */
+/* Whether there are pieces that were made with the last one, and are of another kind. */
+static bool hyb_stream_waits(const hybrid_stream *s) { return s->shown_at < s->n_shown; }
+
+/* The piece of the last call: at bytes of text, or the first of what waits. */
 static void hyb_stream_piece(hybrid_stream *s, size_t at, hybrid_piece *piece)
 {
     memset(piece, 0, sizeof *piece);
-    s->piece[at] = 0;
     piece->text = s->piece;
     piece->size = at;
-    piece->stop = s->running ? HYBRID_STOP_NONE : s->info.stop;
-    if (!at && s->running) return; /* tokens wait for their text */
+    if (hyb_stream_waits(s)) {
+        const hyb_shown *run = &s->shown[s->shown_at++];
+        piece->text = s->piece + run->at;
+        piece->size = run->size;
+        piece->kind = run->kind;
+        if (!hyb_stream_waits(s)) s->n_shown = s->shown_at = 0;
+    }
+    s->piece[(size_t)(piece->text - s->piece) + piece->size] = 0;
+    piece->stop = s->running || hyb_stream_waits(s) ? HYBRID_STOP_NONE : s->info.stop;
+    if (!piece->size && s->running) return; /* tokens wait for their text */
     piece->ids = s->ids + s->piece_from;
     piece->logprobs = s->logprobs ? s->logprobs + s->piece_from : NULL;
     piece->n_ids = (size_t)(s->piece_end - s->piece_from);

@@ -263,7 +263,7 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
 static hybrid_result hyb_stream_step(hybrid_stream *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
     size_t at = 0;
-    const hybrid_result r = hyb_stream_work(s, budget_us, &at, error);
+    const hybrid_result r = hyb_stream_waits(s) ? HYBRID_OK : hyb_stream_work(s, budget_us, &at, error);
     hyb_stream_piece(s, at, piece);
     return r;
 }
