@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-adapter bench-step study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -19,6 +19,7 @@ help:
 	@echo "make study-smoke         the study of prediction in small, under 3 minutes: that it works, not what it finds"
 	@echo "make study               does prediction save steps? tests/study/PROTOCOL.md; hours, resumable; ARGS='--models S --jobs 2'..."
 	@echo "make bench-grammar       how long the masks of grammars take, beside llama.cpp's; ARGS='--rounds 5'..."
+	@echo "make bench-sampler       what each part of the sampler's chain costs with 262,144 logits; ARGS='12': ms of a token"
 	@echo "make bench-adapter       how much longer a decode step is with an adapter; ARGS='--threads 1 --rank 32'..."
 	@echo "make bench-step          how well slices of hybrid_session_step keep to 1, 2 and 4 ms; ARGS='model.gguf --calls 10000'..."
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
@@ -86,6 +87,9 @@ study-smoke:
 
 study:
 	@CC="$(CC)" $(PYTHON) tests/study/study.py run $(ARGS)
+
+bench-sampler:
+	@mkdir -p build && $(CC) -O2 tests/bench/bench_sampler.c -o build/bench_sampler -lm && build/bench_sampler $(ARGS)
 
 bench-adapter: hybrid.h
 	@$(PYTHON) tests/bench/bench_adapter.py $(REAL) $(ARGS)

@@ -83,6 +83,7 @@ HYB_TEPID_END
 #include "text/tokenizer/wordpiece_data.c"
 #include "text/tokenizer/wordpiece.c"
 #include "text/tokenizer/tokenizer.c"
+#include "text/tokenizer/with.c"
 HYB_TEPID_BEGIN
 #include "text/tokenizer/gguf.c"
 #include "text/stop.c"
@@ -214,7 +215,10 @@ HYB_COLD_BEGIN
 HYB_COLD_END
 
 /* infer */
+#include "infer/weigh.c"
 #include "infer/select.c"
+#include "infer/spread.c"
+#include "infer/repeats.c"
 #include "infer/sampler.c"
 HYB_TEPID_BEGIN
 #include "infer/state.c"

@@ -1,7 +1,6 @@
 /* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py),
  * and against chance (chi squared). */
 #include "private.h"
-#include <time.h>
 
 #ifndef M_PI
     #define M_PI 3.14159265358979323846
@@ -62,7 +61,153 @@ static int prefix(const item *list, int n, double part, double *margin)
     return n;
 }
 
-/* probs (n): what the chain leaves. Returns the margin of its nearest decision: below 1e-10 another rounding may
+/* The length of the run that ends before `at` and is what the last tokens are. */
+static int run_before(const int32_t *history, int n, int at, int least)
+{
+    int length = 0;
+    while (at - 1 - length >= least && history[at - 1 - length] == history[n - 1 - length]) length++;
+    return length;
+}
+
+static int breaks(const hybrid_sampler_desc *d, int32_t id)
+{
+    size_t i;
+    for (i = 0; i < d->n_dry_breakers && d->dry_breakers[i] != id; i++) {}
+    return i < d->n_dry_breakers;
+}
+
+/* What DRY takes from the logit of a token: the longest run that was followed by it. */
+static double dry(const hybrid_sampler_desc *d, const int32_t *history, int n, int32_t id)
+{
+    const int last = d->dry_last_n ? d->dry_last_n : 1024, least = n > last ? n - last : 0;
+    const int allowed = d->dry_allowed_length ? d->dry_allowed_length : 2;
+    int at, limit = 0, longest = -1;
+    if (!(d->dry_multiplier > 0) || breaks(d, id)) return 0;
+    while (limit < n - least && !breaks(d, history[n - 1 - limit])) limit++;
+    for (at = least + 1; at < n; at++) {
+        int length = run_before(history, n, at, least);
+        if (length > limit) length = limit;
+        if (history[at] == id && length >= allowed && length > longest) longest = length;
+    }
+    if (longest < 0) return 0;
+    return fmin(1e30, d->dry_multiplier * pow(d->dry_base > 0 ? d->dry_base : 1.75, longest - allowed));
+}
+
+/* The host's function of these tests: some tokens out, others more likely. */
+static void host(void *user, const int32_t *ids, float *logits, int32_t n)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        if (ids[i] % 5 == 3 && n > 1) logits[i] = i ? -INFINITY : logits[i];
+        if (ids[i] % 7 == 1) logits[i] += *(const float *)user;
+    }
+}
+
+static int by_id(const void *a, const void *b)
+{
+    const item *x = (const item *)a, *y = (const item *)b;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The n likeliest of a sorted list through the host's function. Returns how many are left, sorted again. */
+static int through_host(const hybrid_sampler_desc *d, item *list, int n)
+{
+    float *logits;
+    int32_t *ids;
+    int i, left = d->n_function ? d->n_function : 256;
+    if (left > n) left = n;
+    while (left > 1 && list[left - 1].logit == -INFINITY) left--;
+    logits = (float *)malloc((size_t)left * sizeof *logits);
+    ids = (int32_t *)malloc((size_t)left * sizeof *ids);
+    qsort(list, (size_t)left, sizeof *list, by_id);
+    for (i = 0; i < left; i++) {
+        ids[i] = list[i].id;
+        logits[i] = list[i].logit;
+    }
+    d->function(d->function_user, ids, logits, left);
+    for (i = 0; i < left; i++) list[i].logit = logits[i];
+    qsort(list, (size_t)left, sizeof *list, by_logit);
+    free(logits);
+    free(ids);
+    return left;
+}
+
+static double dynamic(const hybrid_sampler_desc *d, item *list, int n)
+{
+    const double range = d->temperature_range, low = d->temperature - range;
+    double entropy = 0, count = 0;
+    int i;
+    softmax(list, n, 1);
+    for (i = 0; i < n; i++) {
+        count += list[i].logit > -INFINITY;
+        if (list[i].p > 0) entropy -= list[i].p * log(list[i].p);
+    }
+    if (count < 2) return d->temperature + range;
+    return (low > 1e-6 ? low : 1e-6) + (d->temperature + range - (low > 1e-6 ? low : 1e-6)) *
+                                           pow(entropy > 0 ? entropy / log(count) : 0,
+                                               d->temperature_exponent > 0 ? d->temperature_exponent : 1);
+}
+
+static int sigma(const hybrid_sampler_desc *d, const item *list, int n, double *margin)
+{
+    double mean = 0, deviation = 0, count = 0, bound;
+    int i, left = 0;
+    for (i = 0; i < n; i++)
+        if (list[i].logit > -INFINITY) {
+            mean += list[i].logit;
+            count++;
+        }
+    mean /= count;
+    for (i = 0; i < n; i++)
+        if (list[i].logit > -INFINITY) deviation += (list[i].logit - mean) * (list[i].logit - mean);
+    bound = list[0].logit - d->top_n_sigma * sqrt(deviation / count);
+    for (i = 0; i < n; i++) {
+        if (fabs(list[i].logit - bound) < *margin) *margin = fabs(list[i].logit - bound);
+        if (list[i].logit >= bound) left = i + 1;
+    }
+    return left;
+}
+
+/* How many of the first tokens of a sorted list XTC drops. */
+static int exclude(const hybrid_sampler_desc *d, const item *list, int n, double *margin)
+{
+    const double part = d->xtc_threshold > 0 ? d->xtc_threshold : 0.1f;
+    int i, above = 0;
+    for (i = 0; i < n; i++) {
+        if (fabs(list[i].p - part) < *margin) *margin = fabs(list[i].p - part);
+        above += list[i].p >= part;
+    }
+    return above > 1 ? above - 1 : 0;
+}
+
+/* How many of the first tokens of a sorted list mirostat keeps. */
+static int mirostat(const hybrid_sampler_desc *d, double mu, const item *list, int n, double n_vocab, double *margin)
+{
+    double top = 0, bottom = 0, s, k;
+    int i, left = 0;
+    if (d->mirostat == 2) {
+        for (i = 0; i < n; i++) {
+            if (fabs(-log2(list[i].p) - mu) < *margin) *margin = fabs(-log2(list[i].p) - mu);
+            left += -log2(list[i].p) <= mu;
+        }
+        return left ? left : 1;
+    }
+    for (i = 0; i + 1 < n && i < 99; i++) {
+        const double t = log((i + 2.0) / (i + 1.0));
+        top += t * log(list[i].p / list[i + 1].p);
+        bottom += t * t;
+    }
+    if (!(bottom > 0)) return n;
+    s = top / bottom;
+    if (s < 1e-6 || fabs(s - 1) < 1e-6) *margin = 0;
+    k = pow((s - 1) * pow(2, mu) / (1 - pow(n_vocab, 1 - s)), 1 / s);
+    if (fabs(k - floor(k + 0.5)) < *margin) *margin = fabs(k - floor(k + 0.5));
+    return k < 1 ? 1 : k < n ? (int)k : n;
+}
+
+static double reference_mu; /* mirostat's bound in the reference */
+
+/* probs (n): what the chain leaves. Returns the margin of its nearest decision: below 1e-8 another rounding may
  * decide otherwise. */
 static double reference(const hybrid_sampler_desc *d, const int32_t *history, int n_history, const float *logits, int n,
                         double *probs)
@@ -70,7 +215,8 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
     item *list = (item *)malloc((size_t)n * sizeof *list);
     int *count = (int *)calloc((size_t)n, sizeof *count), i, left = n,
         last = d->penalty_last_n ? d->penalty_last_n : 64;
-    double margin = 1, entropy = 0, best;
+    double margin = 1, entropy = 0, best, temperature = d->temperature;
+    const double mu = reference_mu > 0 ? reference_mu : 2 * (d->mirostat_tau > 0 ? (double)d->mirostat_tau : 5);
     for (i = n_history > last ? n_history - last : 0; i < n_history; i++)
         if (history[i] < n) count[history[i]]++;
     for (i = 0; i < n; i++) {
@@ -80,8 +226,12 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
             /* not fused */
             {
                 volatile float product = (float)count[i] * d->frequency_penalty;
-                l = l - product - d->presence_penalty;
+                l = l - (product + d->presence_penalty);
             }
+        }
+        {
+            volatile float taken = (float)dry(d, history, n_history, i);
+            l -= taken;
         }
         list[i].id = i;
         list[i].logit = l;
@@ -90,10 +240,13 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
     for (i = 0; i < (int)d->n_bias; i++)
         if (d->bias[i].id < n) list[d->bias[i].id].logit += d->bias[i].bias;
     qsort(list, (size_t)n, sizeof *list, by_logit);
+    if (d->function) left = through_host(d, list, n);
+    if (d->temperature_range > 0) temperature = dynamic(d, list, left);
+    if (d->top_n_sigma > 0) left = sigma(d, list, left, &margin);
     if (d->top_k && d->top_k < left) left = d->top_k;
-    softmax(list, left, d->temperature);
+    softmax(list, left, temperature);
     if (d->top_p > 0 && d->top_p < 1) left = prefix(list, left, d->top_p, &margin);
-    softmax(list, left, d->temperature);
+    softmax(list, left, temperature);
     best = list[0].p;
     if (d->min_p > 0) {
         int keep = 0;
@@ -103,7 +256,7 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
         }
         left = keep;
     }
-    softmax(list, left, d->temperature);
+    softmax(list, left, temperature);
     if (d->typical_p > 0 && d->typical_p < 1) {
         for (i = 0; i < left; i++)
             if (list[i].p > 0) entropy -= list[i].p * log(list[i].p);
@@ -114,9 +267,21 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
                 margin > 1e-11)
                 margin = 1e-11;
         left = prefix(list, left, d->typical_p, &margin);
-        softmax(list, left, d->temperature);
+        softmax(list, left, temperature);
     }
-    for (i = 0; i < left; i++) probs[list[i].id] = list[i].p;
+    i = 0;
+    if (d->xtc_probability > 0 || d->mirostat) {
+        qsort(list, (size_t)left, sizeof *list, by_logit);
+        while (left > 1 && !(list[left - 1].p > 0)) left--;
+        softmax(list, left, temperature);
+        if (d->xtc_threshold <= 0.5f &&
+            hyb_random_uniform(d->seed, (uint64_t)n_history, (uint64_t)1 << 63) < (double)d->xtc_probability)
+            i = exclude(d, list, left, &margin);
+        softmax(list + i, left - i, temperature);
+        if (d->mirostat) left = i + mirostat(d, mu, list + i, left - i, n, &margin);
+        softmax(list + i, left - i, temperature);
+    }
+    for (; i < left; i++) probs[list[i].id] = list[i].p;
     free(list);
     free(count);
     return margin;
@@ -138,7 +303,8 @@ static double compare(hybrid_sampler *s, const float *logits, int n, const doubl
     hyb_walk walk;
     int i, m;
     s->logits = logits;
-    if (!hyb_select_begin(&s->select, n)) {
+    hyb_sampler_prepare(s);
+    if (!hyb_select_begin(&s->select, n) || (s->desc.function && !hyb_sampler_call(s, n))) {
         free(got);
         return 9;
     }
@@ -175,15 +341,44 @@ static void test_reference(void)
     static const int sizes[] = { 1, 2, 3, 17, 151, 511, 512, 513, 2049, 6000, 30000 };
     int round, near = 0, done = 0, i, k;
     TEST("against a slow reference");
-    for (round = 0; round < 600; round++) {
+    for (round = 0; round < 2000; round++) {
         int n = sizes[pick(round % 5 ? 9 : 11)], n_history = pick(40), kind = pick(6);
         float *logits = (float *)malloc((size_t)n * sizeof *logits);
         double *probs = (double *)malloc((size_t)n * sizeof *probs), margin, worst, u, sum;
-        int32_t history[40], id;
+        int32_t history[300], breakers[2], id;
+        float raise = (float)normal();
         hybrid_logit_bias bias[4];
         hybrid_sampler_desc d;
         hybrid_sampler *s;
         memset(&d, 0, sizeof d);
+        if (!pick(4)) {
+            d.dry_multiplier = (float)uniform();
+            d.dry_base = pick(2) ? 0 : (float)(1 + uniform());
+            d.dry_allowed_length = pick(4);
+            d.dry_last_n = pick(2) ? 0 : 1 + pick(200);
+            d.n_dry_breakers = (size_t)pick(3);
+            d.dry_breakers = breakers;
+            for (i = 0; i < 2; i++) breakers[i] = pick(5) % n;
+            n_history = pick(300);
+        }
+        if (!pick(6)) {
+            d.function = host;
+            d.function_user = &raise;
+            d.n_function = pick(2) ? 0 : 1 + pick(2048);
+        }
+        if (!pick(4)) {
+            d.temperature_range = (float)uniform();
+            d.temperature_exponent = pick(2) ? 0 : (float)(2 * uniform());
+        }
+        if (!pick(4)) d.top_n_sigma = (float)(0.2 + 2 * uniform());
+        if (!pick(4)) {
+            d.xtc_probability = pick(2) ? 1 : (float)uniform();
+            d.xtc_threshold = pick(2) ? 0 : (float)(0.6 * uniform());
+        }
+        if (!pick(4)) {
+            d.mirostat = 1 + pick(2);
+            d.mirostat_tau = pick(2) ? 0 : (float)(6 * uniform());
+        }
         d.temperature = pick(4) ? (float)(0.1 + 2 * uniform()) : 1;
         if (!pick(2)) d.top_k = 1 + pick(pick(2) ? 50 : 2 * n);
         if (!pick(2)) d.top_p = (float)uniform();
@@ -211,13 +406,17 @@ static void test_reference(void)
         s = make(&d);
         for (i = 0; i < n_history; i++) hybrid_sampler_accept(s, history[i] = pick(3) ? pick(n) : pick(5) % n);
         margin = reference(&d, history, n_history, logits, n, probs);
-        if (margin < 1e-10)
+        if (margin < 1e-8)
             near++;
         else {
             worst = compare(s, logits, n, probs);
-            CHECK(worst < 1e-11, "round %d: n %d kind %d T %g k %d p %g min %g typical %g: differs by %g (margin %g)",
+            CHECK(worst < 1e-8,
+                  "round %d: n %d kind %d T %g k %d p %g min %g typical %g range %g sigma %g xtc %g of %g mirostat %d "
+                  "(%g) function %d dry %g: differs by %g (margin %g)",
                   round, n, kind, (double)d.temperature, d.top_k, (double)d.top_p, (double)d.min_p, (double)d.typical_p,
-                  worst, margin);
+                  (double)d.temperature_range, (double)d.top_n_sigma, (double)d.xtc_threshold,
+                  (double)d.xtc_probability, d.mirostat, (double)d.mirostat_tau, d.function ? d.n_function : -1,
+                  (double)d.dry_multiplier, worst, margin);
             /* the very token that the random number stands for, in order of id */
             u = hyb_random_uniform(d.seed, (uint64_t)n_history, 0);
             id = hybrid_sample(s, logits, n);
@@ -238,7 +437,7 @@ static void test_reference(void)
         free(probs);
         free(logits);
     }
-    CHECK(done > 450, "only %d of 600 rounds could be decided (%d near a tie)", done, near);
+    CHECK(done > 1500, "only %d of 2000 rounds could be decided (%d near a tie)", done, near);
 }
 
 static void test_transformers(void)
@@ -299,6 +498,149 @@ static void test_transformers(void)
     }
     CHECK(cases == 19, "%d cases", cases);
     hybrid_gguf_destroy(g);
+}
+
+/* The tensor N.part of the vectors into to (room floats). Returns its number of values, 0: it is absent. */
+static int vector_part(hybrid_gguf *g, int n, const char *part, float *to, size_t room)
+{
+    char name[32];
+    const hybrid_gguf_tensor *t;
+    hybrid_error e;
+    snprintf(name, sizeof name, "%d.%s", n, part);
+    if (!(t = hybrid_gguf_find_tensor(g, name))) return 0;
+    CHECK(t->size <= 4 * room && !hybrid_gguf_read_tensor(g, t, to, &e), "%s", name);
+    return (int)(t->size / 4);
+}
+
+static void test_llama(void)
+{
+    enum { N = 300 };
+    hybrid_source source;
+    hybrid_gguf *g = NULL;
+    hybrid_error e;
+    int n, cases = 0;
+    TEST("against llama.cpp");
+    memset(&source, 0, sizeof source);
+    source.path = "tests/oracle/data/sampler_llama.gguf";
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &e), "%s (run from the repository's root)", e.message);
+    for (n = 0; g; n++) {
+        float settings[12], logits[N], probs[N], history[N], list[64];
+        int32_t breakers[64];
+        double want[N], worst;
+        hybrid_sampler_desc d;
+        hybrid_sampler *s;
+        int i, n_history;
+        if (!vector_part(g, n, "settings", settings, 12)) break;
+        memset(&d, 0, sizeof d);
+        d.dry_multiplier = settings[0];
+        d.dry_base = settings[1];
+        d.dry_allowed_length = (int32_t)settings[2];
+        d.dry_last_n = (int32_t)settings[3];
+        d.temperature = settings[4];
+        d.temperature_range = settings[5];
+        d.temperature_exponent = settings[6];
+        d.top_n_sigma = settings[7];
+        d.xtc_probability = settings[8];
+        d.xtc_threshold = settings[9];
+        d.mirostat = (int32_t)settings[10];
+        d.mirostat_tau = settings[11];
+        d.dry_breakers = breakers;
+        d.n_dry_breakers = (size_t)vector_part(g, n, "breakers", list, 64);
+        for (i = 0; i < (int)d.n_dry_breakers; i++) breakers[i] = (int32_t)list[i];
+        n_history = vector_part(g, n, "history", history, N);
+        vector_part(g, n, "logits", logits, N);
+        vector_part(g, n, "probs", probs, N);
+        s = make(&d);
+        for (i = 0; i < n_history; i++) hybrid_sampler_accept(s, (int32_t)history[i]);
+        for (i = 0; i < N; i++) want[i] = (double)probs[i];
+        worst = compare(s, logits, N, want);
+        CHECK(worst < 5e-6, "case %d differs by %g", n, worst);
+        if (d.dry_multiplier > 0) CHECK(s->repeats.n_list > 0, "case %d: nothing is repeated", n);
+        hybrid_sampler_destroy(s);
+        cases++;
+    }
+    CHECK(cases == 22, "%d cases", cases);
+    hybrid_gguf_destroy(g);
+}
+
+/* Mirostat's bound over 150 tokens, against the reference. A token that was not drawn teaches nothing. */
+static void test_mirostat(void)
+{
+    float logits[400];
+    double probs[400], mu;
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    int version, i, near;
+    TEST("mirostat's bound");
+    for (version = 1; version <= 2; version++) {
+        memset(&d, 0, sizeof d);
+        d.temperature = 1;
+        d.mirostat = version;
+        d.mirostat_tau = 2.5f;
+        d.seed = 5;
+        s = make(&d);
+        mu = 2 * (double)d.mirostat_tau;
+        for (i = near = 0; i < 150 && !near; i++) {
+            int32_t id;
+            random_logits(logits, 400, 0);
+            reference_mu = mu;
+            near = reference(&d, NULL, 0, logits, 400, probs) < 1e-8;
+            if (near) break;
+            id = hybrid_sample(s, logits, 400);
+            CHECK(id >= 0 && probs[id] > 0, "version %d, token %d: %d is out", version, i, (int)id);
+            if (i % 10 == 7) {
+                hybrid_sampler_accept(s, (id + 1) % 400);
+                CHECK(fabs(s->mu - mu) < 1e-6, "version %d: learnt from a token that was not drawn", version);
+                continue;
+            }
+            mu -= (double)0.1f * (-log2(probs[id]) - (double)d.mirostat_tau);
+            hybrid_sampler_accept(s, id);
+            CHECK(fabs(s->mu - mu) < 1e-6, "version %d, token %d: mu %g, must be %g", version, i, s->mu, mu);
+            mu = s->mu;
+        }
+        CHECK(i > 100, "version %d: only %d tokens could be decided", version, i);
+        hybrid_sampler_reset(s);
+        CHECK(s->mu == 5, "a reset forgets: mu %g", s->mu);
+        hybrid_sampler_destroy(s);
+    }
+    reference_mu = 0;
+}
+
+static void host_drops(void *user, const int32_t *ids, float *logits, int32_t n)
+{
+    const int kind = *(const int *)user;
+    int32_t i;
+    for (i = 0; i < n; i++) logits[i] = kind == 0 ? -INFINITY : kind == 1 ? NAN : kind == 2 ? INFINITY : logits[i];
+    if (kind == 3) logits[0] = 100;
+    if (kind == 4) CHECK(n == 3 && ids[0] == 1 && ids[1] == 4 && ids[2] == 6, "%d tokens, %d first", n, ids[0]);
+}
+
+static void test_host(void)
+{
+    const float logits[8] = { 0, 5, 1, 2, 6, 3, 4, -9 };
+    hybrid_sampler_desc d;
+    hybrid_sampler *s;
+    hybrid_error e;
+    int kind, greedy;
+    TEST("the host's function");
+    for (greedy = 0; greedy < 2; greedy++)
+        for (kind = 0; kind < 5; kind++) {
+            int32_t id;
+            memset(&d, 0, sizeof d);
+            d.temperature = greedy ? 0 : 0.01f;
+            d.function = host_drops;
+            d.function_user = &kind;
+            d.n_function = 3;
+            s = make(&d);
+            id = hybrid_sample(s, logits, 8);
+            if (kind < 3) {
+                CHECK(id == HYBRID_ERROR_NUMERIC, "kind %d: %d", kind, (int)id);
+                CHECK(hybrid_sampler_result(s, &e) == HYBRID_ERROR_NUMERIC && strstr(e.message, "the host's function"),
+                      "%s", e.message);
+            } else
+                CHECK(id == (kind == 3 ? 1 : 4), "kind %d: %d", kind, (int)id);
+            hybrid_sampler_destroy(s);
+        }
 }
 
 /* Pearson's statistic of n draws against probs, bins of less than 5 expected taken together; the bound is its 1e-4
@@ -600,6 +942,10 @@ static void test_settings(void)
         { 2, -1, "min_p" }, { 2, NAN, "min_p" },
         { 3, 2, "typical_p" }, { 4, -1, "repetition_penalty" }, { 5, INFINITY, "frequency_penalty" },
         { 6, NAN, "presence_penalty" },
+        { 9, -1, "dry_multiplier" }, { 10, 0.5f, "dry_base" }, { 11, -1, "dry_allowed_length" }, { 12, 2e6f, "dry_last_n" },
+        { 13, 4000, "n_function" }, { 14, -1, "temperature_range" }, { 15, NAN, "temperature_exponent" },
+        { 16, -1, "top_n_sigma" }, { 17, 1.5f, "xtc_probability" }, { 18, -1, "xtc_threshold" }, { 19, 3, "mirostat" },
+        { 20, INFINITY, "mirostat_tau" }, { 21, -1, "mirostat_eta" },
         { 7, -1, "top_k" }, { 8, -1, "penalty_last_n" }, { 8, 2e6f, "penalty_last_n" }
     };
     /* clang-format on */
@@ -620,6 +966,19 @@ static void test_settings(void)
         case 5: d.frequency_penalty = v; break;
         case 6: d.presence_penalty = v; break;
         case 7: d.top_k = (int)v; break;
+        case 9: d.dry_multiplier = v; break;
+        case 10: d.dry_base = v; break;
+        case 11: d.dry_allowed_length = (int)v; break;
+        case 12: d.dry_last_n = (int)v; break;
+        case 13: d.n_function = (int)v; break;
+        case 14: d.temperature_range = v; break;
+        case 15: d.temperature_exponent = v; break;
+        case 16: d.top_n_sigma = v; break;
+        case 17: d.xtc_probability = v; break;
+        case 18: d.xtc_threshold = v; break;
+        case 19: d.mirostat = (int)v; break;
+        case 20: d.mirostat_tau = v; break;
+        case 21: d.mirostat_eta = v; break;
         default: d.penalty_last_n = (int)v; break;
         }
         e.message[0] = 0;
@@ -702,6 +1061,9 @@ static void hostile_case(int n, int kind)
     d.top_p = part[pick(6)];
     d.min_p = part[pick(6)];
     d.typical_p = part[pick(6)];
+    if (!pick(4)) d.top_n_sigma = rep[pick(8)];
+    if (!pick(4)) d.mirostat = pick(3);
+    if (!pick(4)) d.mirostat_tau = part[pick(6)];
     d.seed = rng();
     d.bias = bias;
     if (!pick(3)) d.n_bias = pick(4) ? (size_t)(1 + pick(3)) : (size_t)n;
@@ -783,6 +1145,7 @@ static void counting_free(void *user, void *p)
 static void test_memory(void)
 {
     hybrid_logit_bias bias[1] = { { 1, 2 } };
+    const int32_t breaker = 2;
     hybrid_runtime_desc rd;
     hybrid_sampler_desc d;
     int n, done = 0;
@@ -796,6 +1159,9 @@ static void test_memory(void)
     d.n_bias = 1;
     d.temperature = 1;
     d.repetition_penalty = 1.1f;
+    d.dry_multiplier = 1;
+    d.dry_breakers = &breaker;
+    d.n_dry_breakers = 1;
     for (n = 1; n < 20 && !done; n++) {
         hybrid_runtime *rt = NULL;
         hybrid_sampler *s = NULL;
@@ -818,7 +1184,7 @@ static void test_memory(void)
         hybrid_sampler_destroy(s);
         CHECK(live == 0, "%d blocks are left", live);
     }
-    CHECK(done && n == 6, "%d allocations", n - 2);
+    CHECK(done && n == 11, "%d allocations", n - 2);
 }
 
 static void test_exp(void)
@@ -833,55 +1199,14 @@ static void test_exp(void)
     CHECK(hyb_exp_negative(0) == 1, "e^0");
 }
 
-static void print_speed(void)
-{
-    enum { N = 151936 };
-    /* clang-format off */
-    static const struct {
-        const char *name;
-        float temperature;
-        int k;
-        float p, min_p, typical;
-    } run[] = {
-        { "greedy", 0, 0, 0, 0, 0 }, { "temperature", 0.8f, 0, 0, 0, 0 }, { "top-k 40", 0.8f, 40, 0, 0, 0 },
-        { "top-p 0.95", 0.8f, 0, 0.95f, 0, 0 },
-        { "min-p 0.05", 0.8f, 0, 0, 0.05f, 0 }, { "top-k 40, top-p 0.95, min-p 0.05", 0.8f, 40, 0.95f, 0.05f, 0 },
-        { "typical 0.95", 0.8f, 0, 0, 0, 0.95f },
-        { "top-p 0.95 of a flat one", 100, 0, 0.95f, 0, 0 }
-    };
-    /* clang-format on */
-    float *logits = (float *)malloc(N * sizeof *logits);
-    size_t i;
-    int k;
-    for (k = 0; k < N; k++) logits[k] = (float)(normal() * 2.2);
-    for (k = 0; k < 30; k++) logits[pick(N)] = (float)(10 + 6 * uniform());
-    for (i = 0; i < sizeof run / sizeof *run; i++) {
-        hybrid_sampler_desc d;
-        hybrid_sampler *s;
-        double best = 1e9;
-        memset(&d, 0, sizeof d);
-        d.temperature = run[i].temperature;
-        d.top_k = run[i].k;
-        d.top_p = run[i].p;
-        d.min_p = run[i].min_p;
-        d.typical_p = run[i].typical;
-        s = make(&d);
-        for (k = 0; k < 12; k++) {
-            clock_t t = clock();
-            hybrid_sampler_accept(s, hybrid_sample(s, logits, N));
-            if ((double)(clock() - t) < best) best = (double)(clock() - t);
-        }
-        printf("  %d tokens, %s: %.2f ms\n", N, run[i].name, best * 1e3 / CLOCKS_PER_SEC);
-        hybrid_sampler_destroy(s);
-    }
-    free(logits);
-}
-
 int main(void)
 {
     test_exp();
     test_reference();
     test_transformers();
+    test_llama();
+    test_mirostat();
+    test_host();
     test_chance();
     test_penalties();
     test_bias();
@@ -889,6 +1214,5 @@ int main(void)
     test_settings();
     test_hostile();
     test_memory();
-    if (!getenv("HYBRID_SANITIZER")) print_speed();
     return test_end();
 }

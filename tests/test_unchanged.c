@@ -491,6 +491,9 @@ static void dump_sampler(dump *d, const hybrid_sampler *s)
     if (s->history) PART_N(s->history, s->n_history);
     if (s->seen) PART_N(s->seen, s->n_seen);
     PART_N(s->bias, s->desc.n_bias);
+    if (s->repeats.ring) PART_N(s->repeats.ring, s->repeats.n);
+    PART(s->repeats.position);
+    PART(s->mu);
     PART(s->position);
     PART(s->tries);
 }

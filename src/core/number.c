@@ -78,4 +78,20 @@ HYB_INLINE float hyb_load_f32(const void *p)
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 HYB_INLINE void hyb_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
+/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
+static double hyb_plain_log(double x)
+{
+    int exponent, i;
+    double s, s2, sum = 0;
+    x = frexp(x, &exponent);
+    if (x < 0.70710678118654752) {
+        x *= 2;
+        exponent--;
+    }
+    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
+    s2 = s * s;
+    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
+    return exponent * 0.69314718055994531 + 2 * s * sum;
+}
 #endif

@@ -10,8 +10,10 @@
 static bool hyb_sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, size_t n_seen, int32_t k)
 {
     const bool lowers = d->repetition_penalty >= 1 && d->frequency_penalty >= 0 && d->presence_penalty >= 0;
-    const int64_t want = d->temperature <= 0 ? 1 : d->top_k;
-    return !n_bias && lowers && want > 0 && want + (int64_t)n_seen <= k;
+    const bool whole = d->temperature > 0 && (d->temperature_range > 0 || d->top_n_sigma > 0 || d->mirostat == 1);
+    const int64_t first = d->n_function > 0 ? d->n_function : 256;
+    const int64_t want = d->function ? first : d->temperature <= 0 ? 1 : d->top_k;
+    return !n_bias && lowers && (!whole || d->function) && want > 0 && want + (int64_t)n_seen <= k;
 }
 
 HYB_BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc), (desc))
@@ -21,6 +23,7 @@ HYB_BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc)
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
+    /* DRY seldom lowers more than a few: if it does, all logits come, as they do for other samplers */
     seen = d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0
                ? (size_t)(d.penalty_last_n > 0 ? d.penalty_last_n : 64)
                : 0;
@@ -70,7 +73,7 @@ static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq
     }
     if (at < 0) {
         const float *logits = hybrid_logits(c, seq);
-        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, error)
+        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, at, error)
                       : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
     }
     return few.id[at];
@@ -81,7 +84,8 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
     if (row < 0) return row;
-    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
+    hyb_sampler_prepare(s);
+    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen + s->repeats.n_list, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
     if ((logits = hybrid_logits(c, seq)) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,

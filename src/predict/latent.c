@@ -12,22 +12,6 @@
 enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
 #define HYB_LATENT_MIX 0.01f
 
-/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
-static double hyb_plain_log(double x)
-{
-    int exponent, i;
-    double s, s2, sum = 0;
-    x = frexp(x, &exponent);
-    if (x < 0.70710678118654752) {
-        x *= 2;
-        exponent--;
-    }
-    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
-    s2 = s * s;
-    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
-    return exponent * 0.69314718055994531 + 2 * s * sum;
-}
-
 /* soft holds logits, and becomes their softmax; p: mixed. */
 static void hyb_latent_chances(float *soft, float *p)
 {

@@ -60,6 +60,7 @@ HOLDS = [
     (r"old->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
     (r".*\brider->ops->\w+", r"hyb_predictor_{}"),
     (r"way", r"hyb_displacement_(in|out)"),
+    (r"s->weigh(_sum)?", r"hyb_weigh_(sum_)?(generic|avx2)"),
     (r"visit", r"hyb_\w+_piece"),
     (r"mend", r"hyb_mend_(skip|shorten|raise|full|reset|back)"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
