@@ -4,7 +4,7 @@
 #include "../../api/sampler.h"
 #include "tokenizer.c"
 
-static bool hyb_string_holds(hybrid_string s, const char *text)
+static bool hyb_spelled_with(hybrid_string s, const char *text)
 {
     const size_t n = strlen(text);
     size_t i;
@@ -22,7 +22,7 @@ HYB_BORDER(size_t, hybrid_tokens_with,
     int32_t id;
     for (id = 0; id < n; id++) {
         const hybrid_string s = hybrid_token_bytes(tokenizer, id);
-        for (k = 0; k < n_texts && !(texts[k] && hyb_string_holds(s, texts[k])); k++) {}
+        for (k = 0; k < n_texts && !(texts[k] && hyb_spelled_with(s, texts[k])); k++) {}
         if (k == n_texts) continue;
         if (ids && found < capacity) ids[found] = id;
         found++;
