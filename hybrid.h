@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f72ae660244eee54): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f38560f08c51119f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,305 +53,309 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      362  base.h                   version, linkage, results, errors, allocator, log
- *      497  runtime.h                what models and sessions share: memory, log, worker threads
- *      568  quant.h                  names, sizes, encode, decode
- *      670  gguf.h                   what is in a model file, and writing one
- *      875  tokenizer.h              text to tokens and back
- *     1058  chat.h                   templates that make a prompt of a conversation
- *     1201  grammar.h                answers with a form
- *     1301  bpe_trainer.h            a vocabulary from raw text
- *     1373  train_data.h             batches out of texts, tokens or conversations
- *     1482  model.h                  load, describe
- *     1566  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1700  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1804  sampler.h                from logits to the next token
- *     1880  score.h                  how likely a model finds texts
- *     1940  embed.h                  a text as a vector
- *     1995  shape.h                  models from nothing
- *     2028  trainable.h              training somebody else's model
- *     2067  trainer.h                change the weights of a model so that it predicts given texts better
- *     2389  predict.h                a training that is watched, and moved along where it goes anyway
- *     2611  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2689  learn.h                  an adapter is told something, and can be made to forget it
- *     2768  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2919  session.h                a conversation
- *     3055  crowd.h                  many conversations in one context
- *     3099  saved.h                  sequences and conversations as bytes, and back
- *     3185  abi.h                    is the library that runs the one that its caller was made for?
+ *      366  base.h                   version, linkage, results, errors, allocator, log
+ *      501  runtime.h                what models and sessions share: memory, log, worker threads
+ *      572  quant.h                  names, sizes, encode, decode
+ *      674  gguf.h                   what is in a model file, and writing one
+ *      879  tokenizer.h              text to tokens and back
+ *     1062  chat.h                   templates that make a prompt of a conversation
+ *     1205  grammar.h                answers with a form
+ *     1305  bpe_trainer.h            a vocabulary from raw text
+ *     1377  train_data.h             batches out of texts, tokens or conversations
+ *     1486  model.h                  load, describe
+ *     1570  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1704  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1808  sampler.h                from logits to the next token
+ *     1941  score.h                  how likely a model finds texts
+ *     2001  embed.h                  a text as a vector
+ *     2056  shape.h                  models from nothing
+ *     2089  trainable.h              training somebody else's model
+ *     2128  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2450  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2672  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2750  learn.h                  an adapter is told something, and can be made to forget it
+ *     2829  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2980  session.h                a conversation
+ *     3116  crowd.h                  many conversations in one context
+ *     3160  saved.h                  sequences and conversations as bytes, and back
+ *     3246  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3277  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3381  macros.h                 what compilers call things, and the macros that every room uses
- *     3466  base.c                   what every room uses: results, errors, checked sizes
- *     3547  fpenv.c                  the floating-point environment at the border of the library
- *     3776  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3822  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3902  fma.c                    a * b + c with one rounding
- *     3942  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4023  decimal.c                doubles as text, the same in every locale
- *     4155  thread.c                 atomics, threads, and the worker pool
- *     4652  cpu.c                    what this processor and its operating system can do
- *     4775  hash.c                   where a name belongs in a table
- *     4877  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4915  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5003  grow.c                   arrays that grow
- *     5027  stack.c                  how much of the thread's stack a recursion may take
- *     5075  device.c                 which GPU a runtime uses
- *     5191  lifetime.c               creates and ends runtimes
- *     5346  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5587  output.c                 a file that is written
- *     6107  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6154  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6192  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    79093  end.h                    closes what core/begin opened
+ *     3338  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3442  macros.h                 what compilers call things, and the macros that every room uses
+ *     3527  base.c                   what every room uses: results, errors, checked sizes
+ *     3608  fpenv.c                  the floating-point environment at the border of the library
+ *     3837  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3883  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3979  fma.c                    a * b + c with one rounding
+ *     4019  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4100  decimal.c                doubles as text, the same in every locale
+ *     4232  thread.c                 atomics, threads, and the worker pool
+ *     4729  cpu.c                    what this processor and its operating system can do
+ *     4852  hash.c                   where a name belongs in a table
+ *     4954  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4992  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5080  grow.c                   arrays that grow
+ *     5104  stack.c                  how much of the thread's stack a recursion may take
+ *     5152  device.c                 which GPU a runtime uses
+ *     5268  lifetime.c               creates and ends runtimes
+ *     5423  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5664  output.c                 a file that is written
+ *     6184  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6231  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6269  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    79973  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6626  names.c                  names that must differ, found by hash
- *     6723  value.c                  the 13 types of metadata values and their items
- *     6871  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7082  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7419  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     7939  write.c                  makes a GGUF file
+ *     6703  names.c                  names that must differ, found by hash
+ *     6800  value.c                  the 13 types of metadata values and their items
+ *     6948  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7159  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7496  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8016  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8653  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8772  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9107  floats.c                 the types that are plain numbers
- *     9147  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9346  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9582  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9730  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10004  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10129  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10208  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8730  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8849  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9184  floats.c                 the types that are plain numbers
+ *     9224  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9423  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9659  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9807  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10081  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10206  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10285  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10433  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11384  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11504  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11778  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12245  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12747  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    12951  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13046  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13584  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13877  tokenizer/bpe.c          the merging
- *    14290  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14375  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14471  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14618  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15044  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15322  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15480  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15722  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16620  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17028  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17412  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17754  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18595  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19451  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    19963  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20003  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20246  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20557  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20603  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20764  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    20966  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21102  jinja/test.c             what follows 'is', and the functions that every template has
- *    21304  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21618  jinja/parse.c            tokens to a tree
- *    22326  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22633  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23216  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23508  chat.c                   a conversation as the variables that chat templates expect
- *    23721  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    23980  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24152  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24570  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25034  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25390  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25636  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26103  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26592  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    26969  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27346  grammar/rules.c          the form in which rules are matched
- *    27802  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28306  grammar/match.c          where a text stands in a grammar
- *    28797  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29125  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10510  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11461  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11581  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11855  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12322  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12824  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13028  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13123  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13661  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13954  tokenizer/bpe.c          the merging
+ *    14367  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14452  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14548  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14695  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15120  tokenizer/with.c         the tokens that hold a text
+ *    15151  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15429  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15587  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15829  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16727  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17135  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17519  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17861  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18702  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19558  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20070  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20110  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20353  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20664  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20710  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20871  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21073  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21209  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21411  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21725  jinja/parse.c            tokens to a tree
+ *    22433  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22740  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23323  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23615  chat.c                   a conversation as the variables that chat templates expect
+ *    23828  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24087  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24259  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24677  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25141  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25497  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25743  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26210  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26699  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27076  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27453  grammar/rules.c          the form in which rules are matched
+ *    27909  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28413  grammar/match.c          where a text stands in a grammar
+ *    28904  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29232  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    29631  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30696  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30813  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    30929  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31025  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31217  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31246  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31284  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    31418  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32165  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    32394  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32735  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32773  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    32909  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    32980  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33084  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    33555  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34013  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    34396  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    34625  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    35381  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    35581  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    36645  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37294  cpu/int/select.c         the table of integer-block kernels
- *    37354  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    37430  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    42548  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45086  cpu/select.c             the kernels of an instruction set
- *    45139  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45247  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    45664  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    45964  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46013  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46674  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    46930  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47121  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47184  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    29738  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30803  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    30920  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31036  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31132  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31324  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31353  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31391  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    31525  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32272  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    32501  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32842  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    32880  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33016  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33087  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33191  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    33662  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34120  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    34503  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    34732  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    35488  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    35688  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    36752  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37401  cpu/int/select.c         the table of integer-block kernels
+ *    37461  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    37537  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    42655  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45193  cpu/select.c             the kernels of an instruction set
+ *    45246  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45354  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    45771  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46071  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46120  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46781  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47037  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47228  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47291  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47833  arch.c                   the table of architectures
- *    47967  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48306  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48683  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    48945  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49155  adapter_worn.c           the copy of an adapter that passes on the host read
- *    49367  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49870  back.c                   the steps of a backward pass that several parts take
- *    50065  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50316  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    50411  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50725  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50870  parts/experts.c          a mixture of experts (Shazeer et al
- *    51253  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    51362  net.c                    which parts the layers of a model have, and which tensors
- *    51540  unused.c                 tensors of the file that the model is not computed with
- *    51714  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51763  forward.c                one pass of a batch through any model, over the op table
- *    52046  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    52645  place.c                  which layers run where
- *    52920  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53006  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53301  adapter_make.c           adapters from nothing, and what they are
- *    53551  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53833  identity.c               by what a saved game knows its model and its adapters again
+ *    47940  arch.c                   the table of architectures
+ *    48074  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48413  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48790  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49052  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49262  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    49474  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    49977  back.c                   the steps of a backward pass that several parts take
+ *    50172  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50423  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    50518  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50832  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    50977  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51360  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    51469  net.c                    which parts the layers of a model have, and which tensors
+ *    51647  unused.c                 tensors of the file that the model is not computed with
+ *    51821  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    51870  forward.c                one pass of a batch through any model, over the op table
+ *    52153  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    52752  place.c                  which layers run where
+ *    53027  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53113  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53408  adapter_make.c           adapters from nothing, and what they are
+ *    53658  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    53940  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    53928  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    54276  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    54654  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    54959  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    55058  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    55989  adapters.c               a sequence puts adapters on, and takes them off
- *    56105  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    56466  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    56896  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    57267  next.c                   the next token of a sequence
- *    57370  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    57451  score.c                  how likely a model finds texts after a prompt
- *    57784  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    58060  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    58764  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    59058  plan.c                   the bytes of a model and a context before they are loaded
- *    59179  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    59379  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    59558  session.c                a conversation: a dialog, and the stream that answers it
- *    60153  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    60324  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    60882  crowd.c                  sessions of one context that take turns in its batch
+ *    54035  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54199  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    54684  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    54856  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    54967  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    55490  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    55795  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    55894  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    56825  adapters.c               a sequence puts adapters on, and takes them off
+ *    56941  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    57302  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    57732  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58103  next.c                   the next token of a sequence
+ *    58212  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    58293  score.c                  how likely a model finds texts after a prompt
+ *    58626  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    58902  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    59606  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    59900  plan.c                   the bytes of a model and a context before they are loaded
+ *    60021  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    60221  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    60400  session.c                a conversation: a dialog, and the stream that answers it
+ *    60995  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    61220  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    61778  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    61221  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    61260  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    61325  documents.c              the texts of a corpus, one document after the other
- *    61564  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    61758  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    62258  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    62568  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    62882  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    63257  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    63714  shape.c                  models from nothing
- *    64031  schedule.c               the learning rate of a step
- *    64077  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    64593  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    64645  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    65097  format.c                 the number format of a training: to what the operands of its products are roun...
- *    65197  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    65235  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    65770  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    65955  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    66024  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    66061  own.c                    somebody else's model as an objective (api/trainable.h)
- *    66245  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    67038  lesson.c                 examples as tokens, and the batches of a step
- *    67402  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    67632  export.c                 the weights of a trainer as a model file
- *    67880  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    67992  checkpoint.c             everything that a training goes on with, in a file
- *    68852  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    69444  picture.c                the curve of a run as an SVG.
+ *    62117  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    62156  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    62221  documents.c              the texts of a corpus, one document after the other
+ *    62460  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    62654  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    63154  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    63464  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    63778  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    64153  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    64610  shape.c                  models from nothing
+ *    64927  schedule.c               the learning rate of a step
+ *    64973  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    65489  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    65541  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    65993  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    66093  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    66131  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    66666  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    66851  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    66920  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    66957  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    67141  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    67934  lesson.c                 examples as tokens, and the batches of a step
+ *    68298  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    68528  export.c                 the weights of a trainer as a model file
+ *    68776  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    68888  checkpoint.c             everything that a training goes on with, in a file
+ *    69748  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    70340  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    70281  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    70327  panel.c                  values of many ticks side by side, and products with them
- *    70450  gru.c                    a gated recurrent cell (Cho et al
- *    70531  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    70621  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    70681  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    70881  member.c                 the weights of one world model: how large, where, and how they begin
- *    70982  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    71205  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    71337  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    71516  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    71780  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    71954  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    72153  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    72256  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    72545  law.c                    the curve that the loss follows over many windows,
- *    72819  calibration.c            predictions that say how sure they are, held to what then happened
- *    72999  monitor.c                whether a run goes astray, and what should be done about it
- *    73251  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    73311  bandit.c                 which arm is worth it now
- *    73549  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    73693  phases.c                 which phase the next step belongs to, and for how long
- *    73932  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    74286  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    74355  residuals.c              what predictions got wrong
- *    74605  corrector.c              takes away what predicted coefficients get wrong again and again
- *    74764  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    74858  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    74956  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    75138  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    75226  plateau.c                whether a run stands still
- *    75311  horizons.c               how far ahead predictions are good for anything
- *    75400  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    75453  ramp.c                   how many batches a step should add up
- *    75518  tuning.c                 what could be made better while a run goes on
- *    75662  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    75777  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    76158  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    76485  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    76682  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    77021  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    77312  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    77387  moves.c                  how weights are moved, by each of the ways
- *    77593  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    77761  audit.c                  what a move is really worth: a trial
- *    77900  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    78175  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    78227  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    78632  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    71177  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    71223  panel.c                  values of many ticks side by side, and products with them
+ *    71346  gru.c                    a gated recurrent cell (Cho et al
+ *    71427  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    71501  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    71561  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    71761  member.c                 the weights of one world model: how large, where, and how they begin
+ *    71862  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    72085  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    72217  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    72396  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    72660  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    72834  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    73033  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    73136  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    73425  law.c                    the curve that the loss follows over many windows,
+ *    73699  calibration.c            predictions that say how sure they are, held to what then happened
+ *    73879  monitor.c                whether a run goes astray, and what should be done about it
+ *    74131  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    74191  bandit.c                 which arm is worth it now
+ *    74429  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    74573  phases.c                 which phase the next step belongs to, and for how long
+ *    74812  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    75166  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    75235  residuals.c              what predictions got wrong
+ *    75485  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    75644  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    75738  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    75836  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    76018  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    76106  plateau.c                whether a run stands still
+ *    76191  horizons.c               how far ahead predictions are good for anything
+ *    76280  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    76333  ramp.c                   how many batches a step should add up
+ *    76398  tuning.c                 what could be made better while a run goes on
+ *    76542  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    76657  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    77038  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    77365  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    77562  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    77901  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    78192  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    78267  moves.c                  how weights are moved, by each of the ways
+ *    78473  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    78641  audit.c                  what a move is really worth: a trial
+ *    78780  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    79055  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    79107  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    79512  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1812,6 +1816,12 @@ typedef struct hybrid_logit_bias {
     float bias;
 } hybrid_logit_bias;
 
+/* A part of the chain that is the host's: it may change logits (n) of the tokens ids (n, rising), whose order stays;
+ * -INFINITY drops a token, NaN or INFINITY makes the call fail (NUMERIC). It may be called again for the same position.
+ * It must not use the sampler that calls it.
+ * A function cannot be saved: a session with one is not loaded. */
+typedef void (*hybrid_sampler_function)(void *user, const int32_t *ids, float *logits, int32_t n);
+
 /* Zero is greedy: always the likeliest token (of equals the lowest id). The fields stand in the order in which they are
  * applied.
  * "The likeliest" below: in order of falling logit, equals by rising id. */
@@ -1825,19 +1835,60 @@ typedef struct hybrid_sampler_desc {
     float frequency_penalty;       /* 0: none; negative encourages */
     float presence_penalty;        /* 0: none; negative encourages */
     int32_t penalty_last_n;        /* 0: 64 */
+
+    /* DRY, "don't repeat yourself" (p-e-w, text-generation-webui pull request 5677; llama.cpp 9702): where the last
+     * tokens, n of them, are what stood somewhere before, with n >= dry_allowed_length, the logit of the token that
+     * came next there is lowered by dry_multiplier * dry_base^(n - dry_allowed_length); the longest n counts, and at
+     * most 1e30. A repetition ends at a breaker, which is never penalized itself: without any, the turns of a template
+     * count as repetitions. See hybrid_tokens_with. */
+    float dry_multiplier;          /* 0: none. Usual: 0.8 */
+    float dry_base;                /* 1 to 1e6; 0: 1.75 */
+    int32_t dry_allowed_length;    /* 0: 2 */
+    int32_t dry_last_n;            /* the last accepted tokens that are looked at; 0: 1024 */
+    const int32_t *dry_breakers;   /* ids; copied */
+    size_t n_dry_breakers;
+
     const hybrid_logit_bias *bias; /* copied; ids that are not in the vocabulary have no effect */
     size_t n_bias;
+
+    /* Called for every token, with the n_function likeliest ones and their logits as they are by now. All others are
+     * out. */
+    hybrid_sampler_function function; /* NULL: none */
+    void *function_user;
+    int32_t n_function; /* at most 2048; 0: 256 */
+
     float temperature; /* logits are divided by it. 0: greedy, and nothing below matters */
-    int32_t top_k;     /* only the top_k likeliest; 0: all */
+    /* Dynamic temperature (Zhu and others, arXiv 2309.02772, "EDT"; llama.cpp 4972): with H the entropy at temperature
+     * 1 of the n tokens that are not excluded, it is low + (high - low) * (H / ln n)^temperature_exponent, low and high
+     * being temperature -/+ temperature_range, low at least 0. 0: none */
+    float temperature_range;
+    float temperature_exponent; /* 0: 1 */
+    float top_n_sigma; /* only those at most top_n_sigma deviations of all logits below the best (Tang and others, arXiv
+                        * 2411.07641); 0: all. Usual: 1 */
+    int32_t top_k;     /* of those only the top_k likeliest; 0: all */
     float top_p;       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
     float min_p;       /* of those the ones that are at least min_p times as probable as the best; 0: all */
     /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
     float typical_p;
+    /* XTC, "exclude top choices" (p-e-w, text-generation-webui pull request 6335; llama.cpp 9742): of those, with a
+     * chance of xtc_probability for each token, all that are at least xtc_threshold probable are dropped but for the
+     * least probable of them. */
+    float xtc_probability; /* 0: never */
+    float xtc_threshold;   /* 0 to 1; 0: 0.1. Above 0.5 nothing is ever dropped */
+    /* Mirostat (Basu and others, arXiv 2007.14966): keeps the surprise of the tokens, -log2 of their probability, near
+     * mirostat_tau bits. A bound mu (first 2 tau) falls by mirostat_eta times what a token that was drawn and accepted
+     * surprised above tau. 2: tokens that would surprise above mu are dropped (one stays). 1: as many of the likeliest
+     * stay as mu allows where probabilities fall as in Zipf's law, with the exponent of the 100 likeliest ones and the
+     * size of the vocabulary. Usually alone, with a temperature. */
+    int32_t mirostat;   /* 0: none, 1, 2 */
+    float mirostat_tau; /* 0: 5 */
+    float mirostat_eta; /* 0: 0.1 */
     uint64_t seed; /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
 } hybrid_sampler_desc;
 
 /* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB,
- * whatever the vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
+ * whatever the vocabulary's size; with DRY 28 bytes for each of dry_last_n). A sampler is used by one thread at a
+ * time; every sequence has its own. */
 HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
                                                hybrid_sampler **sampler, hybrid_error *error);
 HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
@@ -1845,7 +1896,8 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
  * chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
  * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded), of which hybrid_sampler_result has
- * the sentence; it then does not count as a try. What is drawn depends on the logits, the settings, the accepted tokens
+ * the sentence; it then does not count as a try (NUMERIC also where the host's function made a logit so). What is
+ * drawn depends on the logits, the settings, the accepted tokens
  * and the number of tries since the last of them: a second call without an accept draws again. Follow it by
  * hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
@@ -1861,7 +1913,8 @@ HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *c
 HYBRID_API hybrid_result hybrid_sampler_result(const hybrid_sampler *sampler, hybrid_error *error);
 
 /* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
- * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
+ * (a bias, a temperature without top_k or with a large one, penalties that raise, top_n_sigma, a temperature_range,
+ * mirostat 1). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
 
 /* From now on only the tokens whose bits are set are chosen (bit id % 32 of mask[id / 32]; ids from 32 * n_words on are
@@ -1869,9 +1922,17 @@ HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
  * stay until the next call of this function. See hybrid_matcher_mask. A forcing bias applies among these tokens. */
 HYBRID_API void hybrid_sampler_set_mask(hybrid_sampler *sampler, const uint32_t *mask, size_t n_words);
 
-/* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are
- * ignored. */
+/* The sequence goes on with this token: the penalties see it, the next draw is a new one, and mirostat learns from it
+ * if it is the one that was drawn last. Negative ids are ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
+
+#ifndef HYBRID_NO_TEXT
+/* The tokens whose bytes hold one of the texts: for dry_breakers (usual: line ends, ":", "\"" and "*"), or to bias. The
+ * first capacity of them, rising, into ids; returns how many there are (0 when tokenizer or texts is NULL). Control
+ * tokens count by their spelling. */
+HYBRID_API size_t hybrid_tokens_with(const hybrid_tokenizer *tokenizer, const char *const *texts, size_t n_texts,
+                                     int32_t *ids, size_t capacity);
+#endif
 
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
@@ -3272,7 +3333,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f72ae660244eee54"
+#define HYBRID__SOURCE_ID "f38560f08c51119f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -3897,6 +3958,22 @@ HYB_INLINE float hyb_load_f32(const void *p)
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 HYB_INLINE void hyb_store_u64(void *p, uint64_t v) { memcpy(p, &v, 8); }
+
+/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
+static double hyb_plain_log(double x)
+{
+    int exponent, i;
+    double s, s2, sum = 0;
+    x = frexp(x, &exponent);
+    if (x < 0.70710678118654752) {
+        x *= 2;
+        exponent--;
+    }
+    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
+    s2 = s * s;
+    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
+    return exponent * 0.69314718055994531 + 2 * s * sum;
+}
 /* ==== end src/core/number.c ==== */
 
 /* ==== begin src/core/fma.c ==== */
@@ -15039,6 +15116,36 @@ HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
     return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
 }
 /* ==== end src/text/tokenizer/tokenizer.c ==== */
+
+/* ==== begin src/text/tokenizer/with.c ==== */
+/* text/tokenizer/with: the tokens that hold a text. */
+
+static bool hyb_spelled_with(hybrid_string s, const char *text)
+{
+    const size_t n = strlen(text);
+    size_t i;
+    for (i = 0; n && i + n <= s.size; i++)
+        if (!memcmp(s.data + i, text, n)) return true;
+    return false;
+}
+
+HYB_BORDER(size_t, hybrid_tokens_with,
+           (const hybrid_tokenizer *tokenizer, const char *const *texts, size_t n_texts, int32_t *ids, size_t capacity),
+           (tokenizer, texts, n_texts, ids, capacity))
+{
+    const int32_t n = tokenizer && texts ? hybrid_vocab_size(tokenizer) : 0;
+    size_t found = 0, k;
+    int32_t id;
+    for (id = 0; id < n; id++) {
+        const hybrid_string s = hybrid_token_bytes(tokenizer, id);
+        for (k = 0; k < n_texts && !(texts[k] && hyb_spelled_with(s, texts[k])); k++) {}
+        if (k == n_texts) continue;
+        if (ids && found < capacity) ids[found] = id;
+        found++;
+    }
+    return found;
+}
+/* ==== end src/text/tokenizer/with.c ==== */
 HYB_TEPID_BEGIN
 
 /* ==== begin src/text/tokenizer/gguf.c ==== */
@@ -53925,57 +54032,10 @@ HYB_COLD_END
 
 /* infer */
 
-/* ==== begin src/infer/select.c ==== */
-/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its
- * size.
- *
- * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key
- * of the last one kept and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 +
- * 10, from the top. As soon as all that can be kept fits into a small list of candidates, the rest happens there; so a
- * usual draw reads a large vocabulary three or four times. Everything is summed in order of id, in double: the result
- * depends on nothing else. */
+/* ==== begin src/infer/weigh.c ==== */
+/* infer/weigh: what logits weigh in a draw: e^(logit / temperature), as a part of that of the best. */
 
-#define HYB_SELECT_CHUNK 512
-#define HYB_SELECT_BINS 2048
-#define HYB_SELECT_CANDIDATES 2048
-#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is as good as impossible: the draw resolves 2^-53 */
-
-/* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
-typedef struct hyb_cut {
-    uint32_t key;
-    int64_t equal;
-} hyb_cut;
-
-enum { HYB_BY_LOGIT, HYB_BY_TYPICAL, HYB_CUTS };
-
-typedef struct hyb_select {
-    /* Writes the logits of ids first..first+n-1 to x (n). */
-    void (*load)(const void *user, int32_t first, int32_t n, float *x);
-    const void *user;
-    int32_t n_vocab, best; /* best: the likeliest id */
-    float max, low;        /* the logit of best; logits below low are out */
-    double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
-    double min_weight;     /* a token that weighs less is out; 0: none is */
-    double center;         /* the mean of z */
-    int n_peaks;
-    float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
-    hyb_cut cut[HYB_CUTS];
-    bool gathered; /* all tokens that are left are among the candidates, in order of id */
-    int32_t n_candidates;
-    int32_t candidate_id[HYB_SELECT_CANDIDATES];
-    float candidate[HYB_SELECT_CANDIDATES];
-    double sum[HYB_SELECT_BINS];
-    int64_t count[HYB_SELECT_BINS];
-    int32_t id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
-    float x[HYB_SELECT_CHUNK];
-    double weight[HYB_SELECT_CHUNK];
-} hyb_select;
-
-/* A walk over the tokens that are left, in order of id. */
-typedef struct hyb_walk {
-    int32_t at;
-    hyb_cut cut[HYB_CUTS];
-} hyb_walk;
+#define HYB_WEIGH_SMALL -8.0 /* what weighs less than e^-8 of the best is weighed in single precision */
 
 /* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
 HYB_INLINE double hyb_exp_negative(double z)
@@ -54003,18 +54063,235 @@ HYB_INLINE double hyb_exp_negative(double z)
     return p;
 }
 
+/* 2^(y + low) for y in -120..0 and a tiny low, relative error below 1e-6: as above, in single precision. */
+HYB_INLINE float hyb_exp2_small(float y, float low)
+{
+    const float magic = 12582912.0f; /* 1.5 * 2^23 */
+    const float t = y + magic, r = (y - (t - magic)) + low;
+    const float r2 = r * r; /* the coefficients are (ln 2)^n / n! */
+    float p = ((1.52527338e-5f * r + 1.54035304e-4f) * r2 + (1.33335581e-3f * r + 9.61812911e-3f)) * (r2 * r2) +
+              ((5.55041087e-2f * r + 0.240226507f) * r2 + (0.693147181f * r + 1.0f));
+    uint32_t bits, power;
+    memcpy(&power, &t, sizeof power);
+    memcpy(&bits, &p, sizeof bits);
+    bits += power << 23; /* times 2^n */
+    memcpy(&p, &bits, sizeof p);
+    return p;
+}
+
+/* Sums in an order that compilers turn into vector code. */
+HYB_INLINE double hyb_sum64(const double *x)
+{
+    double a[32], b[16], c[8];
+    int i;
+    for (i = 0; i < 32; i++) a[i] = x[i] + x[i + 32];
+    for (i = 0; i < 16; i++) b[i] = a[i] + a[i + 16];
+    for (i = 0; i < 8; i++) c[i] = b[i] + b[i + 8];
+    return ((c[0] + c[4]) + (c[1] + c[5])) + ((c[2] + c[6]) + (c[3] + c[7]));
+}
+HYB_INLINE double hyb_sum64_small(const float *x)
+{
+    float a[32], b[16], c[8];
+    int i;
+    for (i = 0; i < 32; i++) a[i] = x[i] + x[i + 32];
+    for (i = 0; i < 16; i++) b[i] = a[i] + a[i + 16];
+    for (i = 0; i < 8; i++) c[i] = b[i] + b[i + 8];
+    return (double)(((c[0] + c[4]) + (c[1] + c[5])) + ((c[2] + c[6]) + (c[3] + c[7])));
+}
+
+/* How logits weigh: e^((x - base) * rate); single precision will do for those below small; those below low are out. */
+typedef struct hyb_scale {
+    double base, rate;
+    float small, low;
+} hyb_scale;
+
+/* What 64 logits weigh. Most tokens weigh next to nothing, and there a part in a million is less than the rounding of
+ * their logits: that is quick. What a token weighs does not depend on its neighbours. Loops of a constant length, which
+ * compilers turn into vector code. */
+HYB_INLINE int hyb_weigh_small(const float *x, const hyb_scale *s, float *weight)
+{
+    const double scale = s->rate * 1.4426950408889634;
+    const float max = (float)s->base, most = (float)scale, rest = (float)(scale - (double)most), small = s->small;
+    int n_large = 0, i;
+    for (i = 0; i < 64; i++) n_large += x[i] >= small;
+    for (i = 0; i < 64; i++) weight[i] = hyb_exp2_small((x[i] - max) * most, (x[i] - max) * rest);
+    return n_large;
+}
+HYB_INLINE void hyb_weigh_large(const float *x, const hyb_scale *s, double *weight)
+{
+    const double base = s->base, rate = s->rate;
+    double z[64];
+    int i;
+    for (i = 0; i < 64; i++) z[i] = ((double)x[i] - base) * rate;
+    for (i = 0; i < 64; i++) weight[i] = hyb_exp_negative(z[i]);
+}
+
+/* The weights of 64 logits. */
+HYB_INLINE void hyb_weigh(const float *x, const hyb_scale *s, double *weight)
+{
+    float w[64];
+    const int n_large = hyb_weigh_small(x, s, w);
+    int i;
+    if (n_large > 8) {
+        for (i = 0; i < 64; i++) w[i] = x[i] >= s->small ? 0.0f : w[i];
+        hyb_weigh_large(x, s, weight);
+        for (i = 0; i < 64; i++) weight[i] = w[i] > 0.0f ? (double)w[i] : weight[i];
+        return;
+    }
+    for (i = 0; i < 64; i++) weight[i] = (double)w[i];
+    for (i = 0; i < 64 && n_large; i++)
+        if (x[i] >= s->small) weight[i] = hyb_exp_negative(((double)x[i] - s->base) * s->rate);
+}
+
+/* The sum of the weights of 64 logits, and that of weight times (x - base) (moment may be NULL), of those that are not
+ * below low. */
+HYB_INLINE double hyb_weigh_sum(const float *x, const hyb_scale *s, double *moment)
+{
+    const float max = (float)s->base, small = s->small, low = s->low;
+    float w[64], v[64];
+    double weight[64], sum;
+    const int n_large = hyb_weigh_small(x, s, w);
+    int i;
+    for (i = 0; i < 64; i++) w[i] = x[i] < low ? 0.0f : w[i];
+    for (i = 0; i < 64; i++) w[i] = x[i] >= small ? 0.0f : w[i];
+    sum = hyb_sum64_small(w);
+    if (moment) {
+        for (i = 0; i < 64; i++) v[i] = x[i] < low ? max : x[i];
+        for (i = 0; i < 64; i++) v[i] = (v[i] - max) * w[i];
+        *moment = hyb_sum64_small(v);
+    }
+    if (!n_large) return sum;
+    if (n_large > 8)
+        hyb_weigh_large(x, s, weight);
+    else
+        for (i = 0; i < 64; i++)
+            if (x[i] >= small) weight[i] = hyb_exp_negative(((double)x[i] - s->base) * s->rate);
+    for (i = 0; i < 64; i++)
+        if (x[i] >= small && x[i] >= low) {
+            sum += weight[i];
+            if (moment) *moment += weight[i] * ((double)x[i] - s->base);
+        }
+    return sum;
+}
+
+static void hyb_weigh_generic(const float *x, const hyb_scale *s, double *weight) { hyb_weigh(x, s, weight); }
+static double hyb_weigh_sum_generic(const float *x, const hyb_scale *s, double *moment)
+{
+    return hyb_weigh_sum(x, s, moment);
+}
+/* The same bits: no instruction that rounds otherwise. */
+#if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__))
+    #define HYB_WEIGH_AVX2 __attribute__((target("avx2")))
+HYB_WEIGH_AVX2 static void hyb_weigh_avx2(const float *x, const hyb_scale *s, double *weight)
+{
+    hyb_weigh(x, s, weight);
+}
+HYB_WEIGH_AVX2 static double hyb_weigh_sum_avx2(const float *x, const hyb_scale *s, double *moment)
+{
+    return hyb_weigh_sum(x, s, moment);
+}
+#else
+    #define hyb_weigh_avx2     hyb_weigh_generic
+    #define hyb_weigh_sum_avx2 hyb_weigh_sum_generic
+#endif
+/* ==== end src/infer/weigh.c ==== */
+
+/* ==== begin src/infer/select.c ==== */
+/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its
+ * size. Logits are read in chunks, whose best ones are known from the first pass on: a filter that leaves nothing of a
+ * chunk spares it.
+ *
+ * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key
+ * of the last one kept and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 +
+ * 10, from the top. As soon as all that can be kept fits into a small list of candidates, the rest happens there; so a
+ * usual draw reads a large vocabulary two or three times. Everything is summed in one order, in double: the result
+ * depends on nothing else. */
+
+#define HYB_SELECT_CHUNK 512
+#define HYB_SELECT_BINS 2048
+#define HYB_SELECT_CANDIDATES 2048
+#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is as good as impossible: the draw resolves 2^-53 */
+
+/* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
+typedef struct hyb_cut {
+    uint32_t key;
+    int64_t equal;
+} hyb_cut;
+
+/* In the order in which they are applied. LATE: by logit, of what the others leave. */
+enum { HYB_BY_LOGIT, HYB_BY_TYPICAL, HYB_BY_LATE, HYB_CUTS };
+
+typedef struct hyb_select {
+    /* Writes the logits of ids first..first+n-1 to x (n). */
+    void (*load)(const void *user, int32_t first, int32_t n, float *x);
+    const void *user;
+    /* of this processor: see hyb_weigh, hyb_weigh_sum */
+    void (*weigh)(const float *x, const hyb_scale *scale, double *weight);
+    double (*weigh_sum)(const float *x, const hyb_scale *scale, double *moment);
+    int32_t n_vocab, best; /* best: the likeliest id */
+    float max, low;        /* the logit of best; logits below low are out */
+    float high;            /* logits above high are out, and of those equal to it ids below high_id */
+    int32_t high_id;
+    double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
+    double min_weight;     /* a token that weighs less is out; 0: none is */
+    double late_weight;    /* the same, after the typical ones were chosen */
+    double center;         /* the mean of z */
+    double drawn;          /* the part of the whole that the token drawn last had */
+    int n_peaks;
+    float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
+    hyb_cut cut[HYB_CUTS];
+    bool gathered; /* all tokens that are left are among the candidates, in order of id */
+    int32_t n_candidates;
+    int32_t candidate_id[HYB_SELECT_CANDIDATES];
+    float candidate[HYB_SELECT_CANDIDATES];
+    double sum[HYB_SELECT_BINS];
+    int64_t count[HYB_SELECT_BINS];
+    int32_t id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
+    float x[HYB_SELECT_CHUNK];
+    double weight[HYB_SELECT_CHUNK];
+} hyb_select;
+
+/* A walk over the tokens that are left, in order of id. */
+typedef struct hyb_walk {
+    int32_t at;
+    hyb_cut cut[HYB_CUTS];
+} hyb_walk;
+
 HYB_INLINE double hyb_select_exponent(const hyb_select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
 HYB_INLINE double hyb_select_weight(const hyb_select *s, float x)
 {
     return hyb_exp_negative(hyb_select_exponent(s, x));
 }
 
-/* The weights of x[0..m-1], in rounds of a constant length, which compilers turn into vector code. */
+static void hyb_select_init(hyb_select *s, hyb_isa isa)
+{
+    const bool avx2 = isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI || isa == HYB_ISA_AVX512;
+    s->weigh = avx2 ? hyb_weigh_avx2 : hyb_weigh_generic;
+    s->weigh_sum = avx2 ? hyb_weigh_sum_avx2 : hyb_weigh_sum_generic;
+}
+
+/* Whether logits are such that small weights may be computed in single precision: all but extreme ones. */
+static bool hyb_select_quick(const hyb_select *s)
+{
+    return s->scale > 1e-6 && s->scale < 1e6 && s->max > -1e30f && s->max < 1e30f;
+}
+
+static hyb_scale hyb_select_scale(const hyb_select *s)
+{
+    hyb_scale scale;
+    scale.base = (double)s->max;
+    scale.rate = s->scale;
+    scale.small = hyb_select_quick(s) ? (float)((double)s->max + HYB_WEIGH_SMALL / s->scale) : -INFINITY;
+    scale.low = s->low;
+    return scale;
+}
+
+/* What x[0..m-1] weigh. */
 static void hyb_select_weights(hyb_select *s, int m)
 {
-    int first, i;
-    for (first = 0; first < m; first += 64)
-        for (i = first; i < first + 64; i++) s->weight[i] = hyb_select_weight(s, s->x[i]);
+    const hyb_scale scale = hyb_select_scale(s);
+    int i;
+    for (i = 0; i < m; i += 64) s->weigh(s->x + i, &scale, s->weight + i);
 }
 
 /* Unsigned integers in the order of the floats (-0 = 0). */
@@ -54027,7 +54304,7 @@ HYB_INLINE uint32_t hyb_float_order(float x)
 HYB_INLINE uint32_t hyb_select_key(const hyb_select *s, int by, float x)
 {
     double d;
-    if (by == HYB_BY_LOGIT) return hyb_float_order(x);
+    if (by != HYB_BY_TYPICAL) return hyb_float_order(x);
     d = hyb_select_exponent(s, x) - s->center;
     return hyb_float_order((float)(d < 0 ? d : -d));
 }
@@ -54043,15 +54320,24 @@ static void hyb_walk_begin(const hyb_select *s, hyb_walk *walk)
     memcpy(walk->cut, s->cut, sizeof walk->cut);
 }
 
+/* Whether the chunk that begins at id `first` has no token that is left. */
+HYB_INLINE bool hyb_select_spared(const hyb_select *s, int32_t first)
+{
+    return !s->gathered && first / HYB_SELECT_CHUNK < s->n_peaks && s->peak[first / HYB_SELECT_CHUNK] < s->low;
+}
+
 /* The next ids that pass all cuts, into s->id and s->x. False at the end; *n may be 0 before it. */
 static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
 {
-    const bool typical = s->cut[HYB_BY_TYPICAL].key != 0;
-    int32_t end = s->gathered ? s->n_candidates : s->n_vocab, first = walk->at, i, size;
+    const bool typical = s->cut[HYB_BY_TYPICAL].key != 0, late = s->cut[HYB_BY_LATE].key != 0;
+    int32_t end = s->gathered ? s->n_candidates : s->n_vocab, first = walk->at, i, size, id;
     const float *from = s->x; /* written from the front as it is read: m <= i */
     int m = 0;
     if (first >= end) return false;
     size = HYB_MIN(end - first, HYB_SELECT_CHUNK);
+    walk->at = first + size;
+    *n = 0;
+    if (hyb_select_spared(s, first)) return true;
     if (s->gathered)
         from = s->candidate + first;
     else
@@ -54061,12 +54347,30 @@ static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
         if (x < s->low || !hyb_cut_keeps(&walk->cut[HYB_BY_LOGIT], hyb_float_order(x))) continue;
         if (s->min_weight > 0 && hyb_select_weight(s, x) < s->min_weight) continue;
         if (typical && !hyb_cut_keeps(&walk->cut[HYB_BY_TYPICAL], hyb_select_key(s, HYB_BY_TYPICAL, x))) continue;
+        id = s->gathered ? s->candidate_id[first + i] : first + i;
+        if (x >= s->high && (x > s->high || id < s->high_id)) continue;
+        if (s->late_weight > 0 && hyb_select_weight(s, x) < s->late_weight) continue;
+        if (late && !hyb_cut_keeps(&walk->cut[HYB_BY_LATE], hyb_float_order(x))) continue;
         s->x[m] = x;
-        s->id[m++] = s->gathered ? s->candidate_id[first + i] : first + i;
+        s->id[m++] = id;
     }
-    walk->at = first + size;
     *n = m;
     return true;
+}
+
+/* The best of 512 logits; NaN where one is NaN or +inf. Halves, which compilers turn into vector code. */
+static float hyb_select_peak(const float *x)
+{
+    float a[256], b[64];
+    int bad = 0, i;
+    for (i = 0; i < 512; i++) bad += !(x[i] < INFINITY);
+    for (i = 0; i < 256; i++) a[i] = x[i] > x[i + 256] ? x[i] : x[i + 256];
+    for (i = 0; i < 128; i++) a[i] = a[i] > a[i + 128] ? a[i] : a[i + 128];
+    for (i = 0; i < 64; i++) b[i] = a[i] > a[i + 64] ? a[i] : a[i + 64];
+    for (i = 0; i < 32; i++) b[i] = b[i] > b[i + 32] ? b[i] : b[i + 32];
+    for (i = 0; i < 16; i++) b[i] = b[i] > b[i + 16] ? b[i] : b[i + 16];
+    for (i = 1; i < 16; i++) b[0] = HYB_MAX(b[0], b[i]);
+    return bad ? NAN : b[0];
 }
 
 /* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or
@@ -54080,20 +54384,17 @@ static bool hyb_select_begin(hyb_select *s, int32_t n_vocab)
     s->max = -INFINITY;
     s->n_peaks = 0;
     for (first = 0; first < n_vocab; first += size) {
-        float peak = -INFINITY;
-        int32_t at = 0;
+        float peak;
         size = HYB_MIN(n_vocab - first, HYB_SELECT_CHUNK);
         s->load(s->user, first, size, s->x);
-        for (i = 0; i < size; i++) {
-            if (HYB_LIKELY(s->x[i] <= peak)) continue;
-            if (!(s->x[i] < INFINITY)) return false;
-            peak = s->x[i];
-            at = i;
-        }
+        for (i = size; i < HYB_SELECT_CHUNK; i++) s->x[i] = -INFINITY;
+        peak = hyb_select_peak(s->x);
+        if (!(peak < INFINITY)) return false;
         if (s->n_peaks < HYB_SELECT_BINS) s->peak[s->n_peaks++] = peak;
         if (peak > s->max) {
             s->max = peak;
-            s->best = first + at;
+            for (i = 0; s->x[i] < peak; i++) {}
+            s->best = first + i;
         }
     }
     return s->best >= 0;
@@ -54104,23 +54405,98 @@ static void hyb_select_temperature(hyb_select *s, double temperature)
 {
     s->scale = 1.0 / temperature;
     s->low = (float)((double)s->max - HYB_SELECT_NOTHING * temperature);
-    s->min_weight = 0;
+    s->min_weight = s->late_weight = 0;
+    s->high = INFINITY;
     memset(s->cut, 0, sizeof s->cut);
     s->cut[HYB_BY_LOGIT].key = hyb_float_order(-INFINITY);
 }
 
-/* Moves the tokens that are left, which must fit, into the candidates. */
-static void hyb_select_gather(hyb_select *s)
+/* After the candidates were changed from outside: the best of them. False as in hyb_select_begin. */
+static bool hyb_select_again(hyb_select *s)
+{
+    int32_t i, at = -1;
+    for (i = 0; i < s->n_candidates; i++) {
+        if (!(s->candidate[i] < INFINITY)) return false;
+        if (s->candidate[i] > -INFINITY && (at < 0 || s->candidate[i] > s->candidate[at])) at = i;
+    }
+    if (at < 0) return false;
+    s->best = s->candidate_id[at];
+    s->max = s->candidate[at];
+    return true;
+}
+
+/* Whether nothing but `low` and `high` filters: then a walk may begin at any chunk. */
+static bool hyb_select_plain(const hyb_select *s)
+{
+    return hyb_select_quick(s) && !s->gathered && !(s->min_weight > 0) && !(s->late_weight > 0) &&
+           !s->cut[HYB_BY_TYPICAL].key && !s->cut[HYB_BY_LATE].key &&
+           s->cut[HYB_BY_LOGIT].key == hyb_float_order(-INFINITY);
+}
+
+/* How many chunks share one of the sums of a walk over all that is left. */
+static int hyb_select_per_bin(const hyb_select *s)
+{
+    const int32_t n = s->gathered ? s->n_candidates : s->n_vocab;
+    return (n / HYB_SELECT_CHUNK + 1) / HYB_SELECT_BINS + 1;
+}
+
+/* Adds what x[0..511] of ids from `first` weigh to *sum, those that are left, and weight times exponent to *moment. */
+static void hyb_select_add(hyb_select *s, int32_t first, double *sum, double *moment)
+{
+    const hyb_scale scale = hyb_select_scale(s);
+    int i;
+    for (i = 0; i < HYB_SELECT_CHUNK && s->high < INFINITY; i++)
+        if (s->x[i] > s->high || (s->x[i] == s->high && first + i < s->high_id)) s->x[i] = -INFINITY;
+    for (i = 0; i < HYB_SELECT_CHUNK; i += 64) {
+        double part;
+        *sum += s->weigh_sum(s->x + i, &scale, moment ? &part : NULL);
+        if (moment) *moment += part * s->scale;
+    }
+}
+
+/* The weight of all that is left, and in s->sum that of its chunks, hyb_select_per_bin together; *moment (if not
+ * NULL): the sum of weight times exponent. */
+static double hyb_select_whole(hyb_select *s, double *moment)
+{
+    const bool plain = hyb_select_plain(s);
+    const int per_bin = hyb_select_per_bin(s);
+    double whole = 0;
+    hyb_walk walk;
+    int chunk, i, m;
+    memset(s->sum, 0, sizeof s->sum);
+    if (moment) *moment = 0;
+    hyb_walk_begin(s, &walk);
+    for (chunk = 0; plain && walk.at < s->n_vocab; chunk++) {
+        const int32_t first = walk.at, size = HYB_MIN(s->n_vocab - first, HYB_SELECT_CHUNK);
+        walk.at += size;
+        if (hyb_select_spared(s, first)) continue;
+        s->load(s->user, first, size, s->x);
+        for (i = size; i < HYB_SELECT_CHUNK; i++) s->x[i] = -INFINITY;
+        hyb_select_add(s, first, &s->sum[chunk / per_bin], moment);
+    }
+    for (; !plain && hyb_select_next(s, &walk, &m); chunk++) {
+        hyb_select_weights(s, m);
+        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += s->weight[i];
+        for (i = 0; i < m && moment; i++) *moment += s->weight[i] * hyb_select_exponent(s, s->x[i]);
+    }
+    for (i = 0; i < HYB_SELECT_BINS; i++) whole += s->sum[i];
+    return whole;
+}
+
+/* Moves the tokens that are left into the candidates; false: they do not fit, and are where they were. */
+static bool hyb_select_gather(hyb_select *s)
 {
     hyb_walk walk;
     int32_t n = 0;
     int m;
     for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); n += m) {
+        if (n + m > HYB_SELECT_CANDIDATES) return false;
         memcpy(s->candidate + n, s->x, (size_t)m * sizeof *s->x);
         memcpy(s->candidate_id + n, s->id, (size_t)m * sizeof *s->id);
     }
     s->n_candidates = n;
     s->gathered = true;
+    return true;
 }
 
 /* The same for those whose key is at least `lowest`; the cut stays as it was, because its `equal` still counts. */
@@ -54158,9 +54534,8 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
         for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
 }
 
-/* Keeps the fewest tokens, by falling key, that reach `want`: a number of them (by_weight false), or a part of the
- * whole weight. */
-static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
+/* Keeps the fewest tokens, by falling key, that reach `want`: a number of them (by_weight false), or a weight. */
+static void hyb_select_cut(hyb_select *s, int by, bool by_weight, double want)
 {
     static const int shifts[3] = { 21, 10, 0 }, widths[3] = { 11, 11, 10 };
     uint32_t prefix = 0;          /* of the key of the last one kept */
@@ -54170,11 +54545,6 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
     int level, b, i, m;
     for (level = 0; level < 3; level++) {
         hyb_select_histogram(s, by, by_weight, prefix, shifts[level], widths[level]);
-        if (!level && by_weight) {
-            double whole = 0;
-            for (b = 0; b < HYB_SELECT_BINS; b++) whole += s->sum[b];
-            want *= whole;
-        }
         for (b = 1 << widths[level], i = 0;
              b-- > 0;) { /* i: the bin that reaches want, or (rounding) the last that is not empty */
             if (!s->count[b]) continue;
@@ -54201,21 +54571,65 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
     s->cut[by].equal = equal;
 }
 
+/* The same with those alone among the candidates that weigh most, or are nearest to the center: with few of them at
+ * first, then with more. False: it takes more than fit. */
+static bool hyb_select_cut_near(hyb_select *s, int by, double want)
+{
+    static const double widths[4] = { 3, 7, 14, 24 };
+    const float low = s->low;
+    const hyb_cut cut = s->cut[by];
+    const double center = by == HYB_BY_TYPICAL ? s->center : 0;
+    int i;
+    if (s->gathered) return false;
+    for (i = 0; i < 4; i++) {
+        const double width = widths[i] - center; /* the best is among them */
+        double sum = 0;
+        int32_t k;
+        s->low = HYB_MAX(low, (float)((double)s->max + (center - width) / s->scale));
+        if (!hyb_select_gather(s)) break;
+        for (k = 0; k < s->n_candidates; k++) sum += hyb_select_weight(s, s->candidate[k]);
+        if (sum > want * (1 + 1e-9)) {
+            hyb_select_cut(s, by, true, want);
+            return true;
+        }
+        s->gathered = false;
+    }
+    s->low = low;
+    s->cut[by] = cut;
+    return false;
+}
+
+/* Keeps the fewest likeliest that reach a part (0..1) of the whole weight. */
+static void hyb_select_reach(hyb_select *s, double part)
+{
+    const double want = part * hyb_select_whole(s, NULL);
+    if (!hyb_select_cut_near(s, HYB_BY_LOGIT, want)) hyb_select_cut(s, HYB_BY_LOGIT, true, want);
+}
+
 static int hyb_falling(const void *a, const void *b)
 {
     float x = *(const float *)a, y = *(const float *)b;
     return (x < y) - (x > y);
 }
 
-/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares
- * the histograms nearly all of a large vocabulary. */
-static void hyb_select_top(hyb_select *s, int k)
+/* Raises low to the k-th of the chunks' peaks: nothing below that is among the k best of all. */
+static void hyb_select_peaks(hyb_select *s, int k)
 {
-    if (k <= s->n_peaks) {
-        qsort(s->peak, (size_t)s->n_peaks, sizeof *s->peak, hyb_falling);
-        s->low = HYB_MAX(s->low, s->peak[k - 1]);
+    float *peaks = s->candidate; /* not in use yet */
+    if (k > s->n_peaks || s->gathered) return;
+    memcpy(peaks, s->peak, (size_t)s->n_peaks * sizeof *peaks);
+    qsort(peaks, (size_t)s->n_peaks, sizeof *peaks, hyb_falling);
+    s->low = HYB_MAX(s->low, peaks[k - 1]);
+}
+
+/* Keeps the k likeliest of what is left, by HYB_BY_LOGIT or HYB_BY_LATE. The peaks spare most of a large vocabulary. */
+static void hyb_select_top(hyb_select *s, int by, int k)
+{
+    if (hyb_select_plain(s) && !(s->high < INFINITY)) {
+        hyb_select_peaks(s, k);
+        if (hyb_select_gather(s) && k >= s->n_candidates) return;
     }
-    hyb_select_keep(s, HYB_BY_LOGIT, false, (double)k);
+    hyb_select_cut(s, by, false, (double)k);
 }
 
 /* Drops what weighs less than part (0..1) of the best. */
@@ -54226,58 +54640,336 @@ static void hyb_select_min(hyb_select *s, double part)
     frexp(part, &exponent); /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
     low = (double)s->max + ((exponent - 1) * 0.6931471805599453 - 1e-3) / s->scale;
     if (low > (double)s->low) s->low = (float)low;
-    s->min_weight = part;
+    s->min_weight = HYB_MAX(s->min_weight, part);
 }
 
 /* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w =
  * e^z of sum Z, information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
 static void hyb_select_typical(hyb_select *s, double part)
 {
-    hyb_walk walk;
-    double whole = 0, mean = 0;
-    int i, m;
-    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);) {
-        hyb_select_weights(s, m);
-        for (i = 0; i < m; i++) {
-            whole += s->weight[i];
-            mean += s->weight[i] * hyb_select_exponent(s, s->x[i]);
-        }
-    }
-    s->center = mean / whole;
-    hyb_select_keep(s, HYB_BY_TYPICAL, true, part);
+    double moment, want;
+    const double whole = hyb_select_whole(s, &moment);
+    s->center = moment / whole;
+    want = part * whole;
+    if (!hyb_select_cut_near(s, HYB_BY_TYPICAL, want)) hyb_select_cut(s, HYB_BY_TYPICAL, true, want);
 }
 
-/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum
- * per few chunks, so that the second needs few exponentials. */
+/* The id at which the running sum of weights passes u (0..1) of the whole. The sums of chunks tell where it lies. */
 static int32_t hyb_select_draw(hyb_select *s, double u)
 {
-    int32_t n = s->gathered ? s->n_candidates : s->n_vocab, last = s->best;
-    int per_bin = (n / HYB_SELECT_CHUNK + 1) / HYB_SELECT_BINS + 1, chunk, bin, i, m;
-    double whole = 0, passed = 0, target;
+    const double whole = hyb_select_whole(s, NULL), target = u * whole;
+    const int per_bin = hyb_select_per_bin(s);
+    int32_t last = s->best;
+    double passed = 0, weight = 1;
     hyb_walk walk;
-    memset(s->sum, 0, sizeof s->sum);
-    for (chunk = 0, hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); chunk++) {
-        hyb_select_weights(s, m);
-        for (i = 0; i < m; i++) s->sum[chunk / per_bin] += s->weight[i];
-    }
-    for (bin = 0; bin < HYB_SELECT_BINS; bin++) whole += s->sum[bin];
-    target = u * whole;
+    int chunk, bin, i, m;
     for (bin = 0; bin < HYB_SELECT_BINS - 1 && passed + s->sum[bin] <= target; bin++) passed += s->sum[bin];
-    for (chunk = 0, hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); chunk++) {
-        if (m) last = s->id[m - 1];
-        if (chunk / per_bin < bin) continue;
-        for (i = 0; i < m; i++)
-            if ((passed += hyb_select_weight(s, s->x[i])) > target) return s->id[i];
+    hyb_walk_begin(s, &walk);
+    chunk = hyb_select_plain(s) && target < whole ? bin * per_bin : 0;
+    walk.at = (int32_t)HYB_MIN((int64_t)chunk * HYB_SELECT_CHUNK, (int64_t)s->n_vocab);
+    for (; hyb_select_next(s, &walk, &m); chunk++) {
+        if (chunk / per_bin >= bin) hyb_select_weights(s, m);
+        for (i = 0; i < m && passed <= target; i++) {
+            last = s->id[i];
+            if (chunk / per_bin < bin) continue;
+            passed += weight = s->weight[i];
+        }
+        if (passed > target) break;
     }
-    return last; /* rounding: u was nearly 1 */
+    s->drawn = weight / whole; /* rounding, u nearly 1: the last one */
+    return last;
 }
 /* ==== end src/infer/select.c ==== */
 
+/* ==== begin src/infer/spread.c ==== */
+/* infer/spread: filters that measure the whole distribution first: dynamic temperature, top-n-sigma, XTC, mirostat. */
+
+#define HYB_MIROSTAT_BEST 100 /* tokens from which mirostat 1 estimates the rest */
+
+/* x^y of x >= 0 */
+static double hyb_power(double x, double y)
+{
+    double e;
+    if (!(x > 0)) return y > 0 ? 0 : 1;
+    e = y * hyb_plain_log(x);
+    if (e > 700) return INFINITY;
+    if (e < -700) return 0;
+    return e > 0 ? 1 / hyb_exp_negative(-e) : hyb_exp_negative(e);
+}
+
+/* The next chunk of all logits (of the candidates, when all others are out), filled up with -inf; false: no more. */
+static bool hyb_spread_next(hyb_select *s, int32_t *first)
+{
+    const int32_t n = s->gathered ? s->n_candidates : s->n_vocab, size = HYB_MIN(n - *first, HYB_SELECT_CHUNK);
+    int i;
+    if (size <= 0) return false;
+    if (s->gathered)
+        memcpy(s->x, s->candidate + *first, (size_t)size * sizeof *s->x);
+    else
+        s->load(s->user, *first, size, s->x);
+    for (i = size; i < HYB_SELECT_CHUNK; i++) s->x[i] = -INFINITY;
+    *first += size;
+    return true;
+}
+
+/* The number of logits that are not -inf, and their standard deviation. */
+static double hyb_spread_deviation(hyb_select *s, double *n)
+{
+    const double base = (double)s->max;
+    double sum = 0, squares = 0, x[64], y[64];
+    int32_t first = 0, count = 0;
+    int i, k;
+    while (hyb_spread_next(s, &first)) {
+        for (i = 0; i < HYB_SELECT_CHUNK; i++) count += s->x[i] > -INFINITY;
+        for (i = 0; i < HYB_SELECT_CHUNK; i++) s->x[i] = s->x[i] > -INFINITY ? s->x[i] : s->max;
+        for (k = 0; k < HYB_SELECT_CHUNK; k += 64) {
+            for (i = 0; i < 64; i++) x[i] = (double)s->x[k + i] - base;
+            for (i = 0; i < 64; i++) y[i] = x[i] * x[i];
+            sum += hyb_sum64(x);
+            squares += hyb_sum64(y);
+        }
+    }
+    *n = (double)count;
+    sum /= *n;
+    squares = squares / *n - sum * sum;
+    return squares > 0 ? sqrt(squares) : 0;
+}
+
+/* Drops what is more than n deviations below the best. Logits that differ by rounding only are one. */
+static void hyb_spread_sigma(hyb_select *s, double n)
+{
+    double count;
+    const double deviation = hyb_spread_deviation(s, &count), low = (double)s->max - n * deviation;
+    float bound = (float)low;
+    if (!(low > (double)s->low)) return;
+    if ((double)bound < low) bound = nextafterf(bound, INFINITY);
+    s->low = bound;
+}
+
+/* The temperature between low and high for how even the distribution is: its entropy as a part of the largest that so
+ * many tokens could have, to a power. down: what logits are scaled by. */
+static double hyb_spread_temperature(hyb_select *s, double low, double high, double exponent, double down)
+{
+    double n, moment, whole, entropy;
+    int32_t first = 0, count = 0;
+    int i;
+    while (hyb_spread_next(s, &first))
+        for (i = 0; i < HYB_SELECT_CHUNK; i++) count += s->x[i] > -INFINITY;
+    n = (double)count;
+    hyb_select_temperature(s, down);
+    whole = hyb_select_whole(s, &moment);
+    entropy = hyb_plain_log(whole) - moment / whole;
+    return n > 1 ? low + (high - low) * hyb_power(HYB_MAX(entropy, 0.0) / hyb_plain_log(n), exponent) : high;
+}
+
+/* XTC: of the tokens that have at least `part` of what is left, drops all but the least likely (of equals that of the
+ * highest id). */
+static void hyb_spread_exclude(hyb_select *s, double part)
+{
+    const double weight = part * hyb_select_whole(s, NULL);
+    const float low = s->low, bound = (float)((double)s->max + (hyb_plain_log(weight) - 1e-3) / s->scale);
+    float least = INFINITY;
+    int32_t id = 0, n = 0;
+    hyb_walk walk;
+    int i, m;
+    if (hyb_select_plain(s)) s->low = HYB_MAX(low, bound);
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);)
+        for (i = 0; i < m; i++) {
+            if (hyb_select_weight(s, s->x[i]) < weight) continue;
+            n++;
+            if (s->x[i] <= least) {
+                least = s->x[i];
+                id = s->id[i];
+            }
+        }
+    s->low = low;
+    if (n < 2) return;
+    s->high = least;
+    s->high_id = id;
+}
+
+/* The most that a token that is left weighs. */
+static double hyb_spread_most(hyb_select *s)
+{
+    float best = -INFINITY;
+    hyb_walk walk;
+    int i, m;
+    if (hyb_select_plain(s) && !(s->high < INFINITY)) return 1;
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);)
+        for (i = 0; i < m; i++) best = HYB_MAX(best, s->x[i]);
+    return hyb_select_weight(s, best);
+}
+
+/* Mirostat 2: drops what would surprise by more than mu bits; one token stays. */
+static void hyb_spread_surprise(hyb_select *s, double mu)
+{
+    const double least = hyb_select_whole(s, NULL) * hyb_power(2, -mu), most = hyb_spread_most(s);
+    if (least > most)
+        hyb_select_top(s, HYB_BY_LATE, 1);
+    else if (least > 1e-21 && hyb_select_plain(s))
+        hyb_select_min(s, least);
+    else
+        s->late_weight = least;
+}
+
+/* The exponents of the best that are left, falling, of at most HYB_MIROSTAT_BEST. Returns their number. */
+static int hyb_spread_best(hyb_select *s, double *best)
+{
+    const float low = s->low;
+    float list[HYB_MIROSTAT_BEST + 1];
+    hyb_walk walk;
+    int n = 0, i, k, m;
+    if (hyb_select_plain(s) && !(s->high < INFINITY)) hyb_select_peaks(s, HYB_MIROSTAT_BEST);
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);)
+        for (i = 0; i < m; i++) {
+            if (n == HYB_MIROSTAT_BEST && s->x[i] <= list[n - 1]) continue;
+            for (k = n; k > 0 && list[k - 1] < s->x[i]; k--) list[k] = list[k - 1];
+            list[k] = s->x[i];
+            n = HYB_MIN(n + 1, HYB_MIROSTAT_BEST);
+        }
+    s->low = low;
+    for (i = 0; i < n; i++) best[i] = hyb_select_exponent(s, list[i]);
+    return n;
+}
+
+/* Mirostat 1: keeps as many of the likeliest as would surprise by mu bits on average, were the vocabulary of n tokens a
+ * Zipf's distribution whose exponent the best ones show. */
+static void hyb_spread_zipf(hyb_select *s, double mu, double n)
+{
+    double best[HYB_MIROSTAT_BEST], top = 0, bottom = 0, exponent, over, base, k;
+    const int n_best = hyb_spread_best(s, best);
+    int i;
+    for (i = 0; i + 1 < n_best; i++) {
+        const double t = hyb_plain_log((double)(i + 2) / (double)(i + 1));
+        top += t * (best[i] - best[i + 1]);
+        bottom += t * t;
+    }
+    if (!(bottom > 0)) return; /* one token */
+    exponent = top / bottom;
+    over = exponent - 1;
+    base = over > -1e-9 && over < 1e-9 ? 1 / hyb_plain_log(n) : over / (1 - hyb_power(n, -over));
+    k = exponent > 1e-9 ? hyb_power(base * hyb_power(2, mu), 1 / exponent) : n; /* 0: all are equally likely */
+    if (k < 2147483647.0 && k < n) hyb_select_top(s, HYB_BY_LATE, HYB_MAX(1, (int)k));
+}
+/* ==== end src/infer/spread.c ==== */
+
+/* ==== begin src/infer/repeats.c ==== */
+/* infer/repeats: DRY ("don't repeat yourself"): what the last tokens would be repeated by. */
+
+#define HYB_REPEATS_MOST 1e30 /* of a penalty */
+
+/* The token would make a repetition of `length` tokens longer. */
+typedef struct hyb_repeat {
+    int32_t id, length;
+    double penalty;
+} hyb_repeat;
+
+typedef struct hyb_repeats {
+    int32_t *ring;        /* (size) the last accepted ids; NULL: off */
+    int32_t *back, *same; /* (size) the same, newest first; how many from there are those from the newest on */
+    hyb_repeat *list;     /* (size) of the tokens to penalize, in order of id */
+    int32_t *breakers;    /* (n_breakers) in order */
+    size_t size, n, n_list, n_breakers;
+    uint64_t position; /* tokens accepted */
+    bool known;        /* list is up to date */
+} hyb_repeats;
+
+static void hyb_repeats_accept(hyb_repeats *r, int32_t id)
+{
+    if (!r->ring) return;
+    r->ring[(size_t)(r->position++ % r->size)] = id;
+    r->n = HYB_MIN(r->n + 1, r->size);
+    r->known = false;
+}
+
+static void hyb_repeats_reset(hyb_repeats *r)
+{
+    r->n = r->n_list = 0;
+    r->position = 0;
+    r->known = false;
+}
+
+static bool hyb_repeats_breaks(const hyb_repeats *r, int32_t id)
+{
+    size_t low = 0, high = r->n_breakers;
+    while (low < high) {
+        const size_t mid = low + (high - low) / 2;
+        if (r->breakers[mid] < id)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < r->n_breakers && r->breakers[low] == id;
+}
+
+/* same[k]: how many ids from back[k] on are those from back[0] on (Gusfield's Z values, in linear time). */
+static void hyb_repeats_measure(hyb_repeats *r)
+{
+    const size_t n = r->n;
+    size_t left = 0, right = 0, k, z;
+    for (k = 1; k < n; k++) {
+        z = k < right ? HYB_MIN(right - k, (size_t)r->same[k - left]) : 0;
+        while (k + z < n && r->back[z] == r->back[k + z]) z++;
+        if (k + z > right) {
+            left = k;
+            right = k + z;
+        }
+        r->same[k] = (int32_t)z;
+    }
+}
+
+static int hyb_repeat_order(const void *a, const void *b)
+{
+    const hyb_repeat *x = (const hyb_repeat *)a, *y = (const hyb_repeat *)b;
+    if (x->id != y->id) return x->id < y->id ? -1 : 1;
+    return (x->length < y->length) - (x->length > y->length);
+}
+
+/* multiplier * base^power, at most HYB_REPEATS_MOST */
+static double hyb_repeats_penalty(double multiplier, double base, int32_t power)
+{
+    double p = 1;
+    for (; power > 0; power >>= 1) {
+        if (power & 1) p = HYB_MIN(p * base, HYB_REPEATS_MOST);
+        base = HYB_MIN(base * base, HYB_REPEATS_MOST);
+    }
+    return HYB_MIN(multiplier * p, HYB_REPEATS_MOST);
+}
+
+/* Makes the list: the ids that followed, somewhere before, what at least `allowed` of the last tokens are, each with
+ * the longest such run, which no breaker is part of. */
+static void hyb_repeats_find(hyb_repeats *r, double multiplier, double base, int32_t allowed)
+{
+    size_t limit, i, kept = 0;
+    if (!r->ring || r->known) return;
+    r->known = true;
+    r->n_list = 0;
+    for (i = 0; i < r->n; i++) r->back[i] = r->ring[(size_t)((r->position - 1 - i) % r->size)];
+    for (limit = 0; limit < r->n && !hyb_repeats_breaks(r, r->back[limit]); limit++) {}
+    if (limit < (size_t)allowed || r->n <= (size_t)allowed) return;
+    hyb_repeats_measure(r);
+    for (i = 1; i < r->n; i++) {
+        const int32_t length = (int32_t)HYB_MIN((size_t)r->same[i], limit);
+        if (length < allowed || hyb_repeats_breaks(r, r->back[i - 1])) continue;
+        r->list[r->n_list].id = r->back[i - 1];
+        r->list[r->n_list++].length = length;
+    }
+    if (r->n_list > 1) qsort(r->list, r->n_list, sizeof *r->list, hyb_repeat_order);
+    for (i = 0; i < r->n_list; i++) {
+        if (kept && r->list[kept - 1].id == r->list[i].id) continue; /* the longest came first */
+        r->list[kept++] = r->list[i];
+    }
+    r->n_list = kept;
+    for (i = 0; i < kept; i++) r->list[i].penalty = hyb_repeats_penalty(multiplier, base, r->list[i].length - allowed);
+}
+/* ==== end src/infer/repeats.c ==== */
+
 /* ==== begin src/infer/sampler.c ==== */
-/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was
- * accepted. */
+/* infer/sampler: the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma, top-k, top-p, min-p,
+ * typical, XTC, mirostat, draw; and the memory of what was accepted. */
 
 #define HYB_SAMPLER_MAX_LAST_N (1 << 20)
+#define HYB_SAMPLER_HOST       (-1000) /* instead of a token: the host's function left none */
 
 typedef struct hyb_seen {
     int32_t id, count;
@@ -54294,6 +54986,10 @@ struct hybrid_sampler {
     int32_t *history;        /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
     hyb_seen *seen;          /* the same, each id once, in order of id */
     size_t n_history, n_seen;
+    hyb_repeats repeats;
+    double mu;             /* mirostat's bound, */
+    int32_t drawn;         /* and the token drawn last, or -1, */
+    double surprise;       /* with its bits */
     uint64_t position, tries; /* tokens accepted; draws since the last of them */
     double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hyb_select select;
@@ -54322,7 +55018,13 @@ static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t coun
 {
     const float given = *l;
     *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
-    *l = *l - (float)count * s->desc.frequency_penalty - s->desc.presence_penalty;
+    *l -= (float)count * s->desc.frequency_penalty + s->desc.presence_penalty;
+    if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
+}
+static void hyb_sampler_lower(const hyb_repeat *repeat, float *l)
+{
+    const float given = *l;
+    *l -= (float)repeat->penalty;
     if (!(*l > -INFINITY) && given > -INFINITY) *l = NAN;
 }
 
@@ -54336,16 +55038,24 @@ static bool hyb_sampler_allows(const hybrid_sampler *s, int32_t id)
 static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
+    const hyb_repeats *r = &s->repeats;
     size_t i;
     memcpy(x, s->logits + first, (size_t)n * sizeof *x);
     for (i = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
         hyb_sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
+    for (i = hyb_find_id(r->list, r->n_list, sizeof *r->list, first); i < r->n_list && r->list[i].id - first < n; i++)
+        hyb_sampler_lower(&r->list[i], x + (r->list[i].id - first));
     for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first);
          i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
-    for (i = 0; s->mask && i < (size_t)n; i++)
-        if (!hyb_sampler_allows(s, first + (int32_t)i)) x[i] = -INFINITY;
+    for (i = 0; s->mask && i < (size_t)n; i++) {
+        const size_t id = (size_t)first + i, word = id / 32;
+        if (id % 32 == 0 && i + 32 <= (size_t)n && word < s->mask_words && s->mask[word] == 0xFFFFFFFFu)
+            i += 31;
+        else if (!hyb_sampler_allows(s, first + (int32_t)i))
+            x[i] = -INFINITY;
+    }
 }
 
 /* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
@@ -54357,7 +55067,9 @@ static void hyb_sampler_load_few(const void *user, int32_t first, int32_t n, flo
     for (i = 0; i < n; i++) {
         const int32_t id = s->ids[first + i];
         const size_t at = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+        const size_t to = hyb_find_id(s->repeats.list, s->repeats.n_list, sizeof *s->repeats.list, id);
         if (at < s->n_seen && s->seen[at].id == id) hyb_sampler_penalize(s, &x[i], s->seen[at].count);
+        if (to < s->repeats.n_list && s->repeats.list[to].id == id) hyb_sampler_lower(&s->repeats.list[to], &x[i]);
     }
 }
 
@@ -54370,12 +55082,14 @@ static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
     const int32_t id = s->ids ? s->ids[i] : i;
     const size_t seen = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
     const size_t bias = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
+    const size_t repeat = hyb_find_id(s->repeats.list, s->repeats.n_list, sizeof *s->repeats.list, id);
     double l = (double)s->logits[i];
     if (!hyb_sampler_allows(s, id)) return -INFINITY;
     if (seen < s->n_seen && s->seen[seen].id == id) {
         l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
         l -= (double)s->seen[seen].count * (double)s->desc.frequency_penalty + (double)s->desc.presence_penalty;
     }
+    if (repeat < s->repeats.n_list && s->repeats.list[repeat].id == id) l -= s->repeats.list[repeat].penalty;
     return !s->ids && bias < s->desc.n_bias && s->bias[bias].id == id ? l + (double)s->bias[bias].bias : l;
 }
 
@@ -54417,11 +55131,24 @@ static hybrid_result hyb_sampler_check(const hybrid_sampler_desc *d, hybrid_erro
                   { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
                   { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
                   { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
+                  { "dry_multiplier", (double)d->dry_multiplier, 0, 1e6 },
+                  { "dry_base", d->dry_base == 0 ? 1 : (double)d->dry_base, 1, 1e6 },
+                  { "dry_allowed_length", (double)d->dry_allowed_length, 0, HYB_SAMPLER_MAX_LAST_N },
+                  { "dry_last_n", (double)d->dry_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
+                  { "n_function", (double)d->n_function, 0, HYB_SELECT_CANDIDATES },
                   { "temperature", (double)d->temperature, 0, 1e6 },
+                  { "temperature_range", (double)d->temperature_range, 0, 1e6 },
+                  { "temperature_exponent", (double)d->temperature_exponent, 0, 1e3 },
+                  { "top_n_sigma", (double)d->top_n_sigma, 0, 1e6 },
                   { "top_k", (double)d->top_k, 0, 2147483647.0 },
                   { "top_p", (double)d->top_p, 0, 1 },
                   { "min_p", (double)d->min_p, 0, 1 },
-                  { "typical_p", (double)d->typical_p, 0, 1 } };
+                  { "typical_p", (double)d->typical_p, 0, 1 },
+                  { "xtc_probability", (double)d->xtc_probability, 0, 1 },
+                  { "xtc_threshold", (double)d->xtc_threshold, 0, 1 },
+                  { "mirostat", (double)d->mirostat, 0, 2 },
+                  { "mirostat_tau", (double)d->mirostat_tau, 0, 1e3 },
+                  { "mirostat_eta", (double)d->mirostat_eta, 0, 1e3 } };
     size_t i;
     for (i = 0; i < HYB_COUNT(range); i++)
         if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
@@ -54429,6 +55156,9 @@ static hybrid_result hyb_sampler_check(const hybrid_sampler_desc *d, hybrid_erro
                             range[i].name, range[i].value, range[i].low, range[i].high);
     if (d->n_bias && !d->bias)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+    if (d->n_dry_breakers && !d->dry_breakers)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_sampler_create: n_dry_breakers is not 0, but dry_breakers is NULL");
     return HYBRID_OK;
 }
 
@@ -54468,6 +55198,48 @@ static hybrid_result hyb_sampler_make_history(hybrid_sampler *s, hybrid_error *e
     return HYBRID_OK;
 }
 
+static int hyb_id_order(const void *a, const void *b)
+{
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+static hybrid_result hyb_sampler_make_repeats(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
+{
+    hyb_repeats *r = &s->repeats;
+    const size_t n = (size_t)s->desc.dry_last_n;
+    size_t bytes = 0;
+    if (!hyb_mul_size(d->n_dry_breakers, sizeof *r->breakers, &bytes))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_dry_breakers is too large");
+    r->ring = (int32_t *)hyb_calloc(s->rt, n, sizeof *r->ring);
+    r->back = (int32_t *)hyb_calloc(s->rt, n, sizeof *r->back);
+    r->same = (int32_t *)hyb_calloc(s->rt, n, sizeof *r->same);
+    r->list = (hyb_repeat *)hyb_calloc(s->rt, n, sizeof *r->list);
+    if (!r->ring || !r->back || !r->same || !r->list) return hyb_fail_memory(error, n * 28);
+    r->size = n;
+    if (!d->n_dry_breakers) return HYBRID_OK;
+    if (!(r->breakers = (int32_t *)hyb_alloc(s->rt, bytes))) return hyb_fail_memory(error, bytes);
+    memcpy(r->breakers, d->dry_breakers, bytes);
+    qsort(r->breakers, d->n_dry_breakers, sizeof *r->breakers, hyb_id_order);
+    r->n_breakers = d->n_dry_breakers;
+    return HYBRID_OK;
+}
+
+/* What zero stands for. */
+static void hyb_sampler_defaults(hybrid_sampler_desc *d)
+{
+    if (d->repetition_penalty <= 0) d->repetition_penalty = 1;
+    if (!d->penalty_last_n) d->penalty_last_n = 64;
+    if (!(d->dry_base > 0)) d->dry_base = 1.75f;
+    if (!d->dry_allowed_length) d->dry_allowed_length = 2;
+    if (!d->dry_last_n) d->dry_last_n = 1024;
+    if (!d->n_function) d->n_function = 256;
+    if (!(d->temperature_exponent > 0)) d->temperature_exponent = 1;
+    if (!(d->xtc_threshold > 0)) d->xtc_threshold = 0.1f;
+    if (!(d->mirostat_tau > 0)) d->mirostat_tau = 5;
+    if (!(d->mirostat_eta > 0)) d->mirostat_eta = 0.1f;
+}
+
 HYB_BORDER(hybrid_result, hybrid_sampler_create,
            (hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error),
            (runtime, desc, sampler, error))
@@ -54481,8 +55253,7 @@ HYB_BORDER(hybrid_result, hybrid_sampler_create,
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if ((r = hyb_sampler_check(&d, error))) return r;
-    if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
-    if (!d.penalty_last_n) d.penalty_last_n = 64;
+    hyb_sampler_defaults(&d);
     if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
     if (!(s = (hybrid_sampler *)hyb_calloc(rt, 1, sizeof *s))) {
         hyb_runtime_release(rt);
@@ -54492,12 +55263,18 @@ HYB_BORDER(hybrid_result, hybrid_sampler_create,
     s->desc = d;
     s->desc.bias = NULL;
     s->desc.n_bias = 0;
+    s->desc.dry_breakers = NULL;
+    s->desc.n_dry_breakers = 0;
     s->down = 1;
+    s->mu = 2 * (double)d.mirostat_tau;
+    s->drawn = -1;
     s->select.load = hyb_sampler_load;
     s->select.user = s;
+    hyb_select_init(&s->select, rt->isa);
     if (d.n_bias) r = hyb_sampler_copy_bias(s, &d, error);
     if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0))
         r = hyb_sampler_make_history(s, error);
+    if (!r && d.dry_multiplier > 0) r = hyb_sampler_make_repeats(s, &d, error);
     if (r) {
         hybrid_sampler_destroy(s);
         return r;
@@ -54514,6 +55291,11 @@ HYB_BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
     hyb_free(rt, s->bias);
     hyb_free(rt, s->history);
     hyb_free(rt, s->seen);
+    hyb_free(rt, s->repeats.ring);
+    hyb_free(rt, s->repeats.back);
+    hyb_free(rt, s->repeats.same);
+    hyb_free(rt, s->repeats.list);
+    hyb_free(rt, s->repeats.breakers);
     hyb_free(rt, s);
     hyb_runtime_release(rt);
 }
@@ -54522,32 +55304,79 @@ HYB_BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
 static void hyb_sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
-    hyb_select_temperature(&s->select, (double)d->temperature * s->down);
-    if (d->top_k > 0 && d->top_k < n_vocab) hyb_select_top(&s->select, d->top_k);
-    if (d->top_p > 0 && d->top_p < 1) hyb_select_keep(&s->select, HYB_BY_LOGIT, true, (double)d->top_p);
+    double temperature = (double)d->temperature;
+    if (d->temperature_range > 0)
+        temperature = hyb_spread_temperature(&s->select, HYB_MAX(temperature - (double)d->temperature_range, 1e-6),
+                                             temperature + (double)d->temperature_range,
+                                             (double)d->temperature_exponent, s->down);
+    hyb_select_temperature(&s->select, temperature * s->down);
+    if (d->top_n_sigma > 0) hyb_spread_sigma(&s->select, (double)d->top_n_sigma);
+    if (d->top_k > 0 && d->top_k < n_vocab) hyb_select_top(&s->select, HYB_BY_LOGIT, d->top_k);
+    if (d->top_p > 0 && d->top_p < 1) hyb_select_reach(&s->select, (double)d->top_p);
     if (d->min_p > 0) hyb_select_min(&s->select, (double)d->min_p);
     if (d->typical_p > 0 && d->typical_p < 1) hyb_select_typical(&s->select, (double)d->typical_p);
+    if (d->xtc_probability > 0 && d->xtc_threshold <= 0.5f &&
+        hyb_random_uniform(d->seed, s->position, s->tries | (uint64_t)1 << 63) < (double)d->xtc_probability)
+        hyb_spread_exclude(&s->select, (double)d->xtc_threshold);
+    if (d->mirostat == 1) hyb_spread_zipf(&s->select, s->mu, (double)n_vocab);
+    if (d->mirostat == 2) hyb_spread_surprise(&s->select, s->mu);
+}
+
+/* Gives the likeliest tokens to the host's function. False: it made a logit that is none, or dropped all. */
+static bool hyb_sampler_call(hybrid_sampler *s, int32_t n)
+{
+    hyb_select *t = &s->select;
+    int32_t ids[256], i;
+    hyb_select_temperature(t, s->down);
+    t->low = -INFINITY;
+    hyb_select_top(t, HYB_BY_LOGIT, (int)HYB_MIN(s->desc.n_function, n));
+    hyb_select_gather(t); /* without those that a cut leaves out */
+    for (i = 0; s->ids && i < t->n_candidates; i++) ids[i] = s->ids[t->candidate_id[i]];
+    for (i = 0; i < t->n_candidates && s->down < 1; i++)
+        t->candidate[i] = (float)HYB_MIN(HYB_MAX((double)t->candidate[i] / s->down, -3e38), 3e38);
+    s->desc.function(s->desc.function_user, s->ids ? ids : t->candidate_id, t->candidate, t->n_candidates);
+    hyb_fp_plain();
+    for (i = 0; i < t->n_candidates && s->down < 1; i++) t->candidate[i] = (float)((double)t->candidate[i] * s->down);
+    return hyb_select_again(t);
+}
+
+/* What the accepted tokens say about the next one. */
+static void hyb_sampler_prepare(hybrid_sampler *s)
+{
+    hyb_repeats_find(&s->repeats, (double)s->desc.dry_multiplier, (double)s->desc.dry_base, s->desc.dry_allowed_length);
 }
 
 /* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index.
  */
 static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
 {
+    int32_t at;
+    hyb_sampler_prepare(s);
     s->logits = logits;
     s->ids = ids;
     s->select.load = ids ? hyb_sampler_load_few : hyb_sampler_load;
     s->down = 1;
     if (!hyb_select_begin(&s->select, n) && !hyb_sampler_begin_wide(s, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (s->desc.function && !hyb_sampler_call(s, n)) return HYB_SAMPLER_HOST;
     if (s->desc.temperature <= 0) return s->select.best;
     hyb_sampler_filter(s, n);
-    return hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
+    at = hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
+    if (s->desc.mirostat) {
+        s->drawn = ids ? ids[at] : at;
+        s->surprise = hyb_plain_log(s->select.drawn) * -1.4426950408889634;
+    }
+    return at;
 }
 
 /* Why none of the n logits was chosen: a walk over all of them, which only a failure takes. */
-static hybrid_result hyb_sampler_why(const float *logits, int32_t n, hybrid_error *error)
+static hybrid_result hyb_sampler_why(const float *logits, int32_t n, int32_t reason, hybrid_error *error)
 {
     bool any = false;
     int32_t i;
+    if (reason == HYB_SAMPLER_HOST)
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "no next token: the host's function (hybrid_sampler_desc.function) dropped all, or left a "
+                        "logit that is not a number or infinite");
     for (i = 0; i < n; i++) {
         if (!(logits[i] < INFINITY))
             return hyb_fail(error, HYBRID_ERROR_NUMERIC,
@@ -54572,13 +55401,13 @@ static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hyb
         if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY && hyb_sampler_allows(s, s->bias[i].id))
             return s->bias[i].id;
     id = hyb_sampler_choose(s, NULL, logits, n);
-    if (id < 0 && s->mask) {
+    if (id < 0 && id != HYB_SAMPLER_HOST && s->mask) {
         for (i = 0; i < (size_t)n && !(logits[i] > -INFINITY && hyb_sampler_allows(s, (int32_t)i)); i++) {}
         if (i == (size_t)n)
             return (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC,
                                      "no next token: of the tokens that the mask allows none can be chosen");
     }
-    return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, error);
+    return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, id, error);
 }
 
 HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
@@ -54637,6 +55466,10 @@ HYB_BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
         s->history[at] = id;
         hyb_sampler_count(s, id, 1);
     }
+    hyb_repeats_accept(&s->repeats, id);
+    if (s->desc.mirostat && id == s->drawn)
+        s->mu -= (double)s->desc.mirostat_eta * (s->surprise - (double)s->desc.mirostat_tau);
+    s->drawn = -1;
     s->position++;
     s->tries = 0;
 }
@@ -54646,6 +55479,9 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     if (!s) return;
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
+    hyb_repeats_reset(&s->repeats);
+    s->mu = 2 * (double)s->desc.mirostat_tau;
+    s->drawn = -1;
     s->failure.result = HYBRID_OK;
 }
 /* ==== end src/infer/sampler.c ==== */
@@ -57273,8 +58109,10 @@ HYB_BORDER(hybrid_result, hybrid_seq_load,
 static bool hyb_sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, size_t n_seen, int32_t k)
 {
     const bool lowers = d->repetition_penalty >= 1 && d->frequency_penalty >= 0 && d->presence_penalty >= 0;
-    const int64_t want = d->temperature <= 0 ? 1 : d->top_k;
-    return !n_bias && lowers && want > 0 && want + (int64_t)n_seen <= k;
+    const bool whole = d->temperature > 0 && (d->temperature_range > 0 || d->top_n_sigma > 0 || d->mirostat == 1);
+    const int64_t first = d->n_function > 0 ? d->n_function : 256;
+    const int64_t want = d->function ? first : d->temperature <= 0 ? 1 : d->top_k;
+    return !n_bias && lowers && (!whole || d->function) && want > 0 && want + (int64_t)n_seen <= k;
 }
 
 HYB_BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc), (desc))
@@ -57284,6 +58122,7 @@ HYB_BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc)
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
+    /* DRY seldom lowers more than a few: if it does, all logits come, as they do for other samplers */
     seen = d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0
                ? (size_t)(d.penalty_last_n > 0 ? d.penalty_last_n : 64)
                : 0;
@@ -57333,7 +58172,7 @@ static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq
     }
     if (at < 0) {
         const float *logits = hybrid_logits(c, seq);
-        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, error)
+        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, at, error)
                       : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
     }
     return few.id[at];
@@ -57343,8 +58182,11 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
 {
     const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
+    size_t lowered;
     if (row < 0) return row;
-    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
+    hyb_sampler_prepare(s);
+    lowered = s->n_seen + s->repeats.n_list;
+    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, lowered, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
     if ((logits = hybrid_logits(c, seq)) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -60154,10 +60996,11 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
 /* infer/sampler_saved: a sampler as bytes: its settings by their names, so that a later version reads what an earlier
  * one wrote, and where it stands in its random numbers and among the accepted tokens.
  *
- *     settings   how many (u32), and of each its name (u64 of bytes, the bytes) and value (f64)
+ *     settings   how many (u32), and of each its name (u64 of bytes, the bytes) and value (f64); dry_breaker, with an
+ *                id and 1, for every breaker; function, with 1, for what cannot be saved
  *     bias       how many (u64), and of each the id (i32) and the value (f32)
  *     state      seed, position, tries (u64 each), mu (f64), drawn (i32), surprise (f64): the last three are mirostat's
- *     history    how many (u64): the last accepted ids (i32) */
+ *     history    how many (u64): the last accepted ids (i32), as many as the penalties and DRY look at */
 
 typedef struct hyb_sampler_number {
     const char *name;
@@ -60175,11 +61018,23 @@ static const hyb_sampler_number *hyb_sampler_numbers(size_t *count)
                                                HYB_NUMBER(frequency_penalty, false),
                                                HYB_NUMBER(presence_penalty, false),
                                                HYB_NUMBER(penalty_last_n, true),
+                                               HYB_NUMBER(dry_multiplier, false),
+                                               HYB_NUMBER(dry_base, false),
+                                               HYB_NUMBER(dry_allowed_length, true),
+                                               HYB_NUMBER(dry_last_n, true),
                                                HYB_NUMBER(temperature, false),
+                                               HYB_NUMBER(temperature_range, false),
+                                               HYB_NUMBER(temperature_exponent, false),
+                                               HYB_NUMBER(top_n_sigma, false),
                                                HYB_NUMBER(top_k, true),
                                                HYB_NUMBER(top_p, false),
                                                HYB_NUMBER(min_p, false),
-                                               HYB_NUMBER(typical_p, false) };
+                                               HYB_NUMBER(typical_p, false),
+                                               HYB_NUMBER(xtc_probability, false),
+                                               HYB_NUMBER(xtc_threshold, false),
+                                               HYB_NUMBER(mirostat, true),
+                                               HYB_NUMBER(mirostat_tau, false),
+                                               HYB_NUMBER(mirostat_eta, false) };
 #undef HYB_NUMBER
     *count = HYB_COUNT(rows);
     return rows;
@@ -60218,15 +61073,29 @@ static double hyb_unpack_f64(hyb_unpack *u)
     return v;
 }
 
-static void hyb_sampler_pack(const hybrid_sampler *s, hyb_pack *out)
+static void hyb_sampler_pack_number(const char *name, double value, hyb_pack *out)
 {
+    hyb_pack_text(out, name, strlen(name));
+    hyb_pack_f64(out, value);
+}
+
+static void hyb_sampler_pack_settings(const hybrid_sampler *s, hyb_pack *out)
+{
+    const hyb_repeats *repeats = &s->repeats;
     size_t n, i;
     const hyb_sampler_number *rows = hyb_sampler_numbers(&n);
-    hyb_pack_u32(out, (uint32_t)n);
-    for (i = 0; i < n; i++) {
-        hyb_pack_text(out, rows[i].name, strlen(rows[i].name));
-        hyb_pack_f64(out, hyb_sampler_number_of(&rows[i], &s->desc));
-    }
+    hyb_pack_u32(out, (uint32_t)(n + repeats->n_breakers + (s->desc.function != NULL)));
+    for (i = 0; i < n; i++) hyb_sampler_pack_number(rows[i].name, hyb_sampler_number_of(&rows[i], &s->desc), out);
+    for (i = 0; i < repeats->n_breakers; i++)
+        hyb_sampler_pack_number("dry_breaker", (double)repeats->breakers[i] + 1, out);
+    if (s->desc.function) hyb_sampler_pack_number("function", 1, out);
+}
+
+static void hyb_sampler_pack(const hybrid_sampler *s, hyb_pack *out)
+{
+    const hyb_repeats *repeats = &s->repeats;
+    size_t i;
+    hyb_sampler_pack_settings(s, out);
     hyb_pack_u64(out, s->desc.n_bias);
     for (i = 0; i < s->desc.n_bias; i++) {
         hyb_pack_u32(out, (uint32_t)s->bias[i].id);
@@ -60235,10 +61104,12 @@ static void hyb_sampler_pack(const hybrid_sampler *s, hyb_pack *out)
     hyb_pack_u64(out, s->desc.seed);
     hyb_pack_u64(out, s->position);
     hyb_pack_u64(out, s->tries);
-    hyb_pack_f64(out, 0);
-    hyb_pack_u32(out, (uint32_t)-1);
-    hyb_pack_f64(out, 0);
-    hyb_pack_u64(out, s->n_history);
+    hyb_pack_f64(out, s->mu);
+    hyb_pack_u32(out, (uint32_t)s->drawn);
+    hyb_pack_f64(out, s->surprise);
+    hyb_pack_u64(out, HYB_MAX(s->n_history, repeats->n));
+    for (i = repeats->n; i > s->n_history; i--)
+        hyb_pack_u32(out, (uint32_t)repeats->ring[(repeats->position - i) % (uint64_t)repeats->size]);
     for (i = s->n_history; i > 0; i--)
         hyb_pack_u32(out, (uint32_t)s->history[(s->position - i) % (uint64_t)s->desc.penalty_last_n]);
 }
@@ -60248,18 +61119,33 @@ static hybrid_result hyb_sampler_damaged(hybrid_error *error)
     return hyb_fail(error, HYBRID_ERROR_FORMAT, "the saved game is damaged: what it says of a sampler makes no sense");
 }
 
-static hybrid_result hyb_sampler_unpack_settings(hyb_unpack *u, hybrid_sampler_desc *d, hybrid_error *error)
+static bool hyb_sampler_is_breaker(hybrid_string name, double value)
+{
+    return name.size == 11 && !memcmp(name.data, "dry_breaker", 11) && value >= 1 && value <= 2147483647.0;
+}
+
+/* breakers: n_breakers of d, which point to them. */
+static hybrid_result hyb_sampler_unpack_settings(hyb_unpack *u, hybrid_runtime *rt, hybrid_sampler_desc *d,
+                                                 int32_t **breakers, hybrid_error *error)
 {
     size_t n_rows, k;
     const hyb_sampler_number *rows = hyb_sampler_numbers(&n_rows);
     uint32_t i, n = hyb_unpack_u32(u);
     char text[64];
+    if (u->bad || n > (u->n - u->at) / 16) return hyb_sampler_damaged(error);
+    if (!(*breakers = (int32_t *)hyb_calloc(rt, (size_t)n + 1, sizeof **breakers)))
+        return hyb_fail_memory(error, (n + 1) * sizeof **breakers);
+    d->dry_breakers = *breakers;
     for (i = 0; i < n && !u->bad; i++) {
         const hybrid_string name = hyb_unpack_text(u);
         const double value = hyb_unpack_f64(u);
         for (k = 0; k < n_rows; k++)
             if (strlen(rows[k].name) == name.size && name.data && !memcmp(rows[k].name, name.data, name.size)) break;
         if (u->bad) break;
+        if (hyb_sampler_is_breaker(name, value)) {
+            (*breakers)[d->n_dry_breakers++] = (int32_t)(value - 1);
+            continue;
+        }
         if (k == n_rows && value != 0)
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                             "the saved game has a sampler with '%s', which this hybrid does not know",
@@ -60273,11 +61159,10 @@ static hybrid_result hyb_sampler_unpack_settings(hyb_unpack *u, hybrid_sampler_d
 static hybrid_result hyb_sampler_unpack_state(hyb_unpack *u, hybrid_sampler *s, uint64_t position, uint64_t tries,
                                               hybrid_error *error)
 {
-    uint64_t n;
-    hyb_unpack_f64(u);
-    hyb_unpack_u32(u);
-    hyb_unpack_f64(u);
-    n = hyb_unpack_u64(u);
+    const double mu = hyb_unpack_f64(u);
+    const int32_t drawn = (int32_t)hyb_unpack_u32(u);
+    const double surprise = hyb_unpack_f64(u);
+    uint64_t n = hyb_unpack_u64(u);
     if (u->bad || n > (u->n - u->at) / 4 || n > position) return hyb_sampler_damaged(error);
     s->position = position - n;
     for (; n > 0; n--) {
@@ -60286,6 +61171,11 @@ static hybrid_result hyb_sampler_unpack_state(hyb_unpack *u, hybrid_sampler *s, 
         hybrid_sampler_accept(s, (int32_t)id);
     }
     s->tries = tries;
+    if (!s->desc.mirostat) return HYBRID_OK;
+    if (!(mu > -1e9 && mu < 1e9 && surprise > -1e9 && surprise < 1e9)) return hyb_sampler_damaged(error);
+    s->mu = mu;
+    s->drawn = drawn;
+    s->surprise = surprise;
     return HYBRID_OK;
 }
 
@@ -60294,14 +61184,19 @@ static hybrid_result hyb_sampler_unpack(hyb_unpack *u, hybrid_runtime *rt, hybri
 {
     hybrid_sampler_desc d;
     hybrid_logit_bias *bias = NULL;
+    int32_t *breakers = NULL;
     uint64_t n, i, position, tries;
     hybrid_result r;
     memset(&d, 0, sizeof d);
-    if ((r = hyb_sampler_unpack_settings(u, &d, error)) != HYBRID_OK) return r;
-    n = hyb_unpack_u64(u);
-    if (u->bad || n > (u->n - u->at) / 8) return hyb_sampler_damaged(error);
-    if (!(bias = (hybrid_logit_bias *)hyb_calloc(rt, (size_t)n, sizeof *bias)))
-        return hyb_fail_memory(error, n * sizeof *bias);
+    r = hyb_sampler_unpack_settings(u, rt, &d, &breakers, error);
+    n = r ? 0 : hyb_unpack_u64(u);
+    if (!r && (u->bad || n > (u->n - u->at) / 8)) r = hyb_sampler_damaged(error);
+    if (!r && !(bias = (hybrid_logit_bias *)hyb_calloc(rt, (size_t)n, sizeof *bias)))
+        r = hyb_fail_memory(error, n * sizeof *bias);
+    if (r) {
+        hyb_free(rt, breakers);
+        return r;
+    }
     for (i = 0; i < n; i++) {
         bias[i].id = (int32_t)hyb_unpack_u32(u);
         bias[i].bias = hyb_unpack_f32(u);
@@ -60313,6 +61208,7 @@ static hybrid_result hyb_sampler_unpack(hyb_unpack *u, hybrid_runtime *rt, hybri
     tries = hyb_unpack_u64(u);
     r = u->bad ? hyb_sampler_damaged(error) : hybrid_sampler_create(rt, &d, sampler, error);
     hyb_free(rt, bias);
+    hyb_free(rt, breakers);
     if (!r && (r = hyb_sampler_unpack_state(u, *sampler, position, tries, error)) != HYBRID_OK) {
         hybrid_sampler_destroy(*sampler);
         *sampler = NULL;
@@ -70540,22 +71436,6 @@ static void hyb_gru_back_u(const hyb_panel_lane *lane, const hyb_gru *g, const f
 enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
 #define HYB_LATENT_MIX 0.01f
 
-/* ln x of a positive, normal x. The C library's differs from machine to machine in the last place. */
-static double hyb_plain_log(double x)
-{
-    int exponent, i;
-    double s, s2, sum = 0;
-    x = frexp(x, &exponent);
-    if (x < 0.70710678118654752) {
-        x *= 2;
-        exponent--;
-    }
-    s = (x - 1) / (x + 1); /* ln x = 2 (s + s^3 / 3 + s^5 / 5 + ...), |s| <= 0.172 */
-    s2 = s * s;
-    for (i = 21; i >= 1; i -= 2) sum = sum * s2 + 1.0 / i;
-    return exponent * 0.69314718055994531 + 2 * s * sum;
-}
-
 /* soft holds logits, and becomes their softmax; p: mixed. */
 static void hyb_latent_chances(float *soft, float *p)
 {
@@ -79315,6 +80195,7 @@ HYB_COOL_END
 #undef HYB_MIN
 #undef HYB_MIND_SHARE
 #undef HYB_MIND_SHARE_GPU
+#undef HYB_MIROSTAT_BEST
 #undef HYB_MMAP_POSIX
 #undef HYB_MMAP_WIN32
 #undef HYB_MONITOR_SIGMA
@@ -79396,6 +80277,7 @@ HYB_COOL_END
 #undef HYB_RATE_JUMP
 #undef HYB_RECOVERIES
 #undef HYB_REMAINDER_MOST
+#undef HYB_REPEATS_MOST
 #undef HYB_REST
 #undef HYB_RESTRICT
 #undef HYB_RLS_ERROR
@@ -79412,6 +80294,7 @@ HYB_COOL_END
 #undef HYB_ROUNDER
 #undef HYB_ROW
 #undef HYB_RWKV7
+#undef HYB_SAMPLER_HOST
 #undef HYB_SAMPLER_MAX_LAST_N
 #undef HYB_SCORE_BINS
 #undef HYB_SCORE_OLD
@@ -79529,6 +80412,8 @@ HYB_COOL_END
 #undef HYB_V_TRANSPOSE
 #undef HYB_WALK
 #undef HYB_WEIGHT
+#undef HYB_WEIGH_AVX2
+#undef HYB_WEIGH_SMALL
 #undef HYB_WHY
 #undef HYB_WIN32_LEAN
 #undef HYB_WORDPIECE_IN
@@ -79539,6 +80424,8 @@ HYB_COOL_END
 #undef HYB_X86
 #undef hyb_fail
 #undef hyb_fail_memory
+#undef hyb_weigh_avx2
+#undef hyb_weigh_sum_avx2
 #endif
 #endif
 

@@ -338,7 +338,8 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
 {
     static const hybrid_logit_bias bias[] = { { 400, 1.5f }, { 300, -INFINITY } };
     hybrid_model *m = model_of(here, STORY), *other = model_of(there, STORY);
-    talk_kind list[7];
+    static const int32_t breakers[] = { 3, 300 };
+    talk_kind list[8];
     size_t i;
     int n;
     memset(list, 0, sizeof list);
@@ -370,7 +371,17 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
     list[5].logprobs = true;
     list[6].name = "plain text";
     list[6].complete = true;
-    for (i = 0; m && other && i < 7; i++) {
+    list[7].name = "DRY, XTC, mirostat";
+    list[7].sampler.temperature = 1.2f;
+    list[7].sampler.temperature_range = 0.3f;
+    list[7].sampler.dry_multiplier = 0.8f;
+    list[7].sampler.dry_allowed_length = 1;
+    list[7].sampler.dry_breakers = breakers;
+    list[7].sampler.n_dry_breakers = 2;
+    list[7].sampler.xtc_probability = 0.5f;
+    list[7].sampler.mirostat = 2;
+    list[7].sampler.mirostat_tau = 3;
+    for (i = 0; m && other && i < 8; i++) {
         TEST(list[i].name);
         for (n = 0; n < 8; n++) talk_saved_at(m, other, &list[i], n, n % 2);
         talk_saved_at(m, other, &list[i], 100, false);

@@ -675,14 +675,41 @@ class hybrid_sampler_desc(Structure):
     float frequency_penalty: 0: none; negative encourages
     float presence_penalty: 0: none; negative encourages
     int32_t penalty_last_n: 0: 64
+    /* DRY, "don't repeat yourself" (p-e-w, text-generation-webui pull request 5677
+    llama.cpp 9702): where the last * tokens, n of them, are what stood somewhere before, with n >= dry_allowed_length, the logit of the token that * came next there is lowered by dry_multiplier * dry_base^(n - dry_allowed_length)
+    the longest n counts, and at * most 1e30. A repetition ends at a breaker, which is never penalized itself: without any, the turns of a template * count as repetitions. See hybrid_tokens_with. */ float dry_multiplier: 0: none. Usual: 0.8
+    float dry_base: 1 to 1e6; 0: 1.75
+    int32_t dry_allowed_length: 0: 2
+    int32_t dry_last_n: the last accepted tokens that are looked at; 0: 1024
+    const int32_t *dry_breakers: ids; copied
+    size_t n_dry_breakers
     const hybrid_logit_bias *bias: copied; ids that are not in the vocabulary have no effect
     size_t n_bias
+    hybrid_sampler_function function: Called for every token, with the n_function likeliest ones and their logits as they are by now. All others are
+    out. NULL: none
+    void *function_user
+    int32_t n_function: at most 2048; 0: 256
     float temperature: logits are divided by it. 0: greedy, and nothing below matters
-    int32_t top_k: only the top_k likeliest; 0: all
+    /* Dynamic temperature (Zhu and others, arXiv 2309.02772, "EDT"
+    llama.cpp 4972): with H the entropy at temperature * 1 of the n tokens that are not excluded, it is low + (high - low) * (H / ln n)^temperature_exponent, low and high * being temperature -/+ temperature_range, low at least 0. 0: none */ float temperature_range
+    float temperature_exponent: 0: 1
+    float top_n_sigma: only those at most top_n_sigma deviations of all logits below the best (Tang and others, arXiv
+    2411.07641); 0: all. Usual: 1
+    int32_t top_k: of those only the top_k likeliest; 0: all
     float top_p: of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all
     float min_p: of those the ones that are at least min_p times as probable as the best; 0: all
     /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p
     0 and 1: all */ float typical_p
+    /* XTC, "exclude top choices" (p-e-w, text-generation-webui pull request 6335
+    llama.cpp 9742): of those, with a * chance of xtc_probability for each token, all that are at least xtc_threshold probable are dropped but for the * least probable of them. */ float xtc_probability: 0: never
+    float xtc_threshold: 0 to 1; 0: 0.1. Above 0.5 nothing is ever dropped
+    int32_t mirostat: Mirostat (Basu and others, arXiv 2007.14966): keeps the surprise of the tokens, -log2 of their probability, near
+    mirostat_tau bits. A bound mu (first 2 tau) falls by mirostat_eta times what a token that was drawn and accepted
+    surprised above tau. 2: tokens that would surprise above mu are dropped (one stays). 1: as many of the likeliest
+    stay as mu allows where probabilities fall as in Zipf's law, with the exponent of the 100 likeliest ones and the
+    size of the vocabulary. Usually alone, with a temperature. 0: none, 1, 2
+    float mirostat_tau: 0: 5
+    float mirostat_eta: 0: 0.1
     uint64_t seed: the same seed gives the same tokens, on every machine; 0 is a seed like any other"""
 
 
@@ -1525,18 +1552,36 @@ hybrid_logit_bias._fields_ = [
     ("id", c_int32),
     ("bias", c_float),
 ]
+hybrid_sampler_function = CFUNCTYPE(None, c_void_p, POINTER(c_int32), POINTER(c_float), c_int32)
 hybrid_sampler_desc._fields_ = [
     ("repetition_penalty", c_float),
     ("frequency_penalty", c_float),
     ("presence_penalty", c_float),
     ("penalty_last_n", c_int32),
+    ("dry_multiplier", c_float),
+    ("dry_base", c_float),
+    ("dry_allowed_length", c_int32),
+    ("dry_last_n", c_int32),
+    ("dry_breakers", POINTER(c_int32)),
+    ("n_dry_breakers", c_size_t),
     ("bias", POINTER(hybrid_logit_bias)),
     ("n_bias", c_size_t),
+    ("function", hybrid_sampler_function),
+    ("function_user", c_void_p),
+    ("n_function", c_int32),
     ("temperature", c_float),
+    ("temperature_range", c_float),
+    ("temperature_exponent", c_float),
+    ("top_n_sigma", c_float),
     ("top_k", c_int32),
     ("top_p", c_float),
     ("min_p", c_float),
     ("typical_p", c_float),
+    ("xtc_probability", c_float),
+    ("xtc_threshold", c_float),
+    ("mirostat", c_int32),
+    ("mirostat_tau", c_float),
+    ("mirostat_eta", c_float),
     ("seed", c_uint64),
 ]
 hybrid_score_desc._fields_ = [
@@ -2772,7 +2817,8 @@ hybrid_sampler_create = _function('hybrid_sampler_create', c_int, [POINTER(hybri
     """hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error)
 
     desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB,
-    whatever the vocabulary's size). A sampler is used by one thread at a time; every sequence has its own.""")
+    whatever the vocabulary's size; with DRY 28 bytes for each of dry_last_n). A sampler is used by one thread at a
+    time; every sequence has its own.""")
 
 hybrid_sampler_destroy = _function('hybrid_sampler_destroy', None, [POINTER(hybrid_sampler)],
     """void hybrid_sampler_destroy(hybrid_sampler *sampler)""")
@@ -2783,7 +2829,8 @@ hybrid_sample = _function('hybrid_sample', c_int32, [POINTER(hybrid_sampler), PO
     Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
     chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
     logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded), of which hybrid_sampler_result has
-    the sentence; it then does not count as a try. What is drawn depends on the logits, the settings, the accepted tokens
+    the sentence; it then does not count as a try (NUMERIC also where the host's function made a logit so). What is
+    drawn depends on the logits, the settings, the accepted tokens
     and the number of tries since the last of them: a second call without an accept draws again. Follow it by
     hybrid_sampler_accept when you take the token.""")
 
@@ -2804,7 +2851,8 @@ hybrid_sampler_candidates = _function('hybrid_sampler_candidates', c_int32, [POI
     """int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc)
 
     What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
-    (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy.""")
+    (a bias, a temperature without top_k or with a large one, penalties that raise, top_n_sigma, a temperature_range,
+    mirostat 1). NULL: greedy.""")
 
 hybrid_sampler_set_mask = _function('hybrid_sampler_set_mask', None, [POINTER(hybrid_sampler), POINTER(c_uint32), c_size_t],
     """void hybrid_sampler_set_mask(hybrid_sampler *sampler, const uint32_t *mask, size_t n_words)
@@ -2816,8 +2864,15 @@ hybrid_sampler_set_mask = _function('hybrid_sampler_set_mask', None, [POINTER(hy
 hybrid_sampler_accept = _function('hybrid_sampler_accept', None, [POINTER(hybrid_sampler), c_int32],
     """void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id)
 
-    The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are
-    ignored.""")
+    The sequence goes on with this token: the penalties see it, the next draw is a new one, and mirostat learns from it
+    if it is the one that was drawn last. Negative ids are ignored.""")
+
+hybrid_tokens_with = _function('hybrid_tokens_with', c_size_t, [POINTER(hybrid_tokenizer), POINTER(c_char_p), c_size_t, POINTER(c_int32), c_size_t],
+    """size_t hybrid_tokens_with(const hybrid_tokenizer *tokenizer, const char *const *texts, size_t n_texts, int32_t *ids, size_t capacity)
+
+    The tokens whose bytes hold one of the texts: for dry_breakers (usual: line ends, ":", "\\"" and "*"), or to bias. The
+    first capacity of them, rising, into ids; returns how many there are (0 when tokenizer or texts is NULL). Control
+    tokens count by their spelling.""")
 
 hybrid_sampler_reset = _function('hybrid_sampler_reset', None, [POINTER(hybrid_sampler)],
     """void hybrid_sampler_reset(hybrid_sampler *sampler)

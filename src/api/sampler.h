@@ -68,9 +68,9 @@ typedef struct hybrid_sampler_desc {
     float min_p;       /* of those the ones that are at least min_p times as probable as the best; 0: all */
     /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
     float typical_p;
-    /* XTC, "exclude top choices" (p-e-w, text-generation-webui pull request 6335; llama.cpp 9742): of those, with a chance
-     * of xtc_probability for each token, all that are at least xtc_threshold probable are dropped but for the least
-     * probable of them. */
+    /* XTC, "exclude top choices" (p-e-w, text-generation-webui pull request 6335; llama.cpp 9742): of those, with a
+     * chance of xtc_probability for each token, all that are at least xtc_threshold probable are dropped but for the
+     * least probable of them. */
     float xtc_probability; /* 0: never */
     float xtc_threshold;   /* 0 to 1; 0: 0.1. Above 0.5 nothing is ever dropped */
     /* Mirostat (Basu and others, arXiv 2007.14966): keeps the surprise of the tokens, -log2 of their probability, near
@@ -85,7 +85,8 @@ typedef struct hybrid_sampler_desc {
 } hybrid_sampler_desc;
 
 /* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB,
- * whatever the vocabulary's size; with DRY 28 bytes for each of dry_last_n). A sampler is used by one thread at a time; every sequence has its own. */
+ * whatever the vocabulary's size; with DRY 28 bytes for each of dry_last_n). A sampler is used by one thread at a
+ * time; every sequence has its own. */
 HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
                                                hybrid_sampler **sampler, hybrid_error *error);
 HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
@@ -93,7 +94,8 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
  * chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
  * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded), of which hybrid_sampler_result has
- * the sentence; it then does not count as a try (NUMERIC also says that the host's function made a logit so). What is drawn depends on the logits, the settings, the accepted tokens
+ * the sentence; it then does not count as a try (NUMERIC also where the host's function made a logit so). What is
+ * drawn depends on the logits, the settings, the accepted tokens
  * and the number of tries since the last of them: a second call without an accept draws again. Follow it by
  * hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
@@ -118,8 +120,8 @@ HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
  * stay until the next call of this function. See hybrid_matcher_mask. A forcing bias applies among these tokens. */
 HYBRID_API void hybrid_sampler_set_mask(hybrid_sampler *sampler, const uint32_t *mask, size_t n_words);
 
-/* The sequence goes on with this token: the penalties see it, the next draw is a new one, and mirostat learns from it if
- * it is the one that was drawn last. Negative ids are ignored. */
+/* The sequence goes on with this token: the penalties see it, the next draw is a new one, and mirostat learns from it
+ * if it is the one that was drawn last. Negative ids are ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 
 #ifndef HYBRID_NO_TEXT

@@ -83,9 +83,11 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
 {
     const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
+    size_t lowered;
     if (row < 0) return row;
     hyb_sampler_prepare(s);
-    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen + s->repeats.n_list, HYB_MIN(k, n)))
+    lowered = s->n_seen + s->repeats.n_list;
+    if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, lowered, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
     if ((logits = hybrid_logits(c, seq)) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,

@@ -83,8 +83,8 @@ static double hyb_repeats_penalty(double multiplier, double base, int32_t power)
     return HYB_MIN(multiplier * p, HYB_REPEATS_MOST);
 }
 
-/* Makes the list: the ids that followed, somewhere before, what at least `allowed` of the last tokens are, each with the
- * longest such run, which no breaker is part of. */
+/* Makes the list: the ids that followed, somewhere before, what at least `allowed` of the last tokens are, each with
+ * the longest such run, which no breaker is part of. */
 static void hyb_repeats_find(hyb_repeats *r, double multiplier, double base, int32_t allowed)
 {
     size_t limit, i, kept = 0;

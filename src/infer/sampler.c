@@ -91,8 +91,8 @@ static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *
          i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
     for (i = 0; s->mask && i < (size_t)n; i++) {
-        const size_t word = ((size_t)first + i) / 32;
-        if (((size_t)first + i) % 32 == 0 && i + 32 <= (size_t)n && word < s->mask_words && s->mask[word] == 0xFFFFFFFFu)
+        const size_t id = (size_t)first + i, word = id / 32;
+        if (id % 32 == 0 && i + 32 <= (size_t)n && word < s->mask_words && s->mask[word] == 0xFFFFFFFFu)
             i += 31;
         else if (!hyb_sampler_allows(s, first + (int32_t)i))
             x[i] = -INFINITY;
@@ -402,8 +402,10 @@ static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const f
     if (s->desc.temperature <= 0) return s->select.best;
     hyb_sampler_filter(s, n);
     at = hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
-    s->drawn = ids ? ids[at] : at;
-    s->surprise = hyb_plain_log(s->select.drawn) * -1.4426950408889634;
+    if (s->desc.mirostat) {
+        s->drawn = ids ? ids[at] : at;
+        s->surprise = hyb_plain_log(s->select.drawn) * -1.4426950408889634;
+    }
     return at;
 }
 

@@ -1,8 +1,8 @@
 /* infer/sampler_saved: a sampler as bytes: its settings by their names, so that a later version reads what an earlier
  * one wrote, and where it stands in its random numbers and among the accepted tokens.
  *
- *     settings   how many (u32), and of each its name (u64 of bytes, the bytes) and value (f64); dry_breaker, with an id
- *                and 1, for every breaker; function, with 1, for what cannot be saved
+ *     settings   how many (u32), and of each its name (u64 of bytes, the bytes) and value (f64); dry_breaker, with an
+ *                id and 1, for every breaker; function, with 1, for what cannot be saved
  *     bias       how many (u64), and of each the id (i32) and the value (f32)
  *     state      seed, position, tries (u64 each), mu (f64), drawn (i32), surprise (f64): the last three are mirostat's
  *     history    how many (u64): the last accepted ids (i32), as many as the penalties and DRY look at */

@@ -428,7 +428,7 @@ static void hyb_select_peaks(hyb_select *s, int k)
     s->low = HYB_MAX(s->low, peaks[k - 1]);
 }
 
-/* Keeps the k likeliest of what is left, by HYB_BY_LOGIT or HYB_BY_LATE. The peaks spare nearly all of a large vocabulary. */
+/* Keeps the k likeliest of what is left, by HYB_BY_LOGIT or HYB_BY_LATE. The peaks spare most of a large vocabulary. */
 static void hyb_select_top(hyb_select *s, int by, int k)
 {
     if (hyb_select_plain(s) && !(s->high < INFINITY)) {

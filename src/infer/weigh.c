@@ -68,7 +68,7 @@ HYB_INLINE double hyb_sum64_small(const float *x)
     return (double)(((c[0] + c[4]) + (c[1] + c[5])) + ((c[2] + c[6]) + (c[3] + c[7])));
 }
 
-/* How logits weigh: e^((x - base) * rate); single precision will do for those below `small`; those below low are out. */
+/* How logits weigh: e^((x - base) * rate); single precision will do for those below small; those below low are out. */
 typedef struct hyb_scale {
     double base, rate;
     float small, low;
@@ -151,7 +151,10 @@ static double hyb_weigh_sum_generic(const float *x, const hyb_scale *s, double *
 /* The same bits: no instruction that rounds otherwise. */
 #if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__))
     #define HYB_WEIGH_AVX2 __attribute__((target("avx2")))
-HYB_WEIGH_AVX2 static void hyb_weigh_avx2(const float *x, const hyb_scale *s, double *weight) { hyb_weigh(x, s, weight); }
+HYB_WEIGH_AVX2 static void hyb_weigh_avx2(const float *x, const hyb_scale *s, double *weight)
+{
+    hyb_weigh(x, s, weight);
+}
 HYB_WEIGH_AVX2 static double hyb_weigh_sum_avx2(const float *x, const hyb_scale *s, double *moment)
 {
     return hyb_weigh_sum(x, s, moment);

@@ -221,7 +221,7 @@ def main():
     sys.path.insert(0, HERE)
     # noqa: F401  (they register their gates)
     import bindings, cases, compiling, cuda_abi, documents, house, kernels, leaks, machines, mpi, picture, places
-    import meaning, replay, rooms, saving, stack, studying, training
+    import meaning, replay, rooms, saving, stack, studying, training, wrapper
     parser = argparse.ArgumentParser(description="Checks what must hold for the library as a whole.")
     parser.add_argument("--only", default="", help="gates whose name holds this word, or one of these: stack,cases")
     parser.add_argument("--prove", action="store_true",
@@ -229,7 +229,7 @@ def main():
     args = parser.parse_args()
     order = ["house", "lines", "mutations", "machines", "arm", "training", "examples", "replay", "nvrtc", "rooms",
              "readme", "bindings", "standards", "stack", "places", "study", "cases", "mpi", "picture", "symbols",
-             "meaning", "saved", "cutouts", "windows", "units", "macros", "declarations", "cuda_abi"]
+             "meaning", "saved", "wrapper", "cutouts", "windows", "units", "macros", "declarations", "cuda_abi"]
     # the long ones first
     entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0]))
                if any(word in e[0] for word in args.only.split(","))]
