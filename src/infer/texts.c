@@ -69,8 +69,10 @@ static int32_t hyb_pages_more(int32_t length, int32_t n)
 static hybrid_result hyb_text_ids(const hybrid_model *m, hybrid_string text, unsigned flags, int32_t **ids, size_t *n,
                                   hybrid_error *error)
 {
-    hybrid_result r = hybrid_tokenize(m->tokenizer, text.data, text.size, flags, NULL, 0, n, error);
+    hybrid_error why;
+    hybrid_result r = hybrid_tokenize(m->tokenizer, text.data, text.size, flags, NULL, 0, n, &why);
     *ids = NULL;
+    if (r && r != HYBRID_ERROR_LIMIT && error) *error = why;
     if (r != HYBRID_ERROR_LIMIT || !*n) return r;
     if (!(*ids = (int32_t *)hyb_alloc(m->rt, *n * sizeof **ids))) return hyb_fail_memory(error, *n * sizeof **ids);
     if ((r = hybrid_tokenize(m->tokenizer, text.data, text.size, flags, *ids, *n, n, error)) == HYBRID_OK) return r;
