@@ -105,19 +105,27 @@ static uint32_t hyb_gbnf_rule(hyb_gbnf *g, const char *text, size_t size)
 
 /* ---- characters ---- */
 
+/* The value of so many hexadecimal digits at *p, which moves behind them. False: *p is where one is missing. */
+static bool hyb_read_hex(const char **p, const char *stop, int digits, uint32_t *code)
+{
+    for (*code = 0; digits--; ++*p) {
+        const char c = *p < stop ? **p : 0;
+        if (hyb_is_digit(c))
+            *code = *code << 4 | (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            *code = *code << 4 | (uint32_t)((c | 32) - 'a' + 10);
+        else
+            return false;
+    }
+    return true;
+}
+
 static uint32_t hyb_gbnf_hex(hyb_gbnf *g, int digits)
 {
-    uint32_t code = 0;
-    for (; digits--; g->p++) {
-        const char c = g->p < g->stop ? *g->p : 0;
-        if (hyb_is_digit(c))
-            code = code << 4 | (uint32_t)(c - '0');
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            code = code << 4 | (uint32_t)((c | 32) - 'a' + 10);
-        else {
-            hyb_gbnf_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4, \\U 8");
-            return 0;
-        }
+    uint32_t code;
+    if (!hyb_read_hex(&g->p, g->stop, digits, &code)) {
+        hyb_gbnf_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4, \\U 8");
+        return 0;
     }
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000))
         hyb_gbnf_fail(g, "an escape names no character of Unicode");

@@ -72,19 +72,10 @@ static void hyb_pattern_named(hyb_pattern *g, char name, bool others)
 
 static uint32_t hyb_pattern_hex(hyb_pattern *g, int digits)
 {
-    uint32_t code = 0;
-    for (; digits--; g->p++) {
-        const char c = g->p < g->stop ? *g->p : 0;
-        if (hyb_is_digit(c))
-            code = code << 4 | (uint32_t)(c - '0');
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-            code = code << 4 | (uint32_t)((c | 32) - 'a' + 10);
-        else {
-            hyb_pattern_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4");
-            return 0;
-        }
-    }
-    return code;
+    uint32_t code;
+    if (hyb_read_hex(&g->p, g->stop, digits, &code)) return code;
+    hyb_pattern_fail(g, "an escape has too few hexadecimal digits: \\x takes 2, \\u 4");
+    return 0;
 }
 
 /* After \u: four digits, two such that are a pair of surrogates, or any number in braces. */
