@@ -233,18 +233,31 @@ static void hyb_jbits_set(uint8_t *bits, size_t at, size_t n, bool own)
     for (at += n / 8 * 8, n %= 8; n; at++, n--)
         bits[at / 8] = (uint8_t)((bits[at / 8] & ~(1u << at % 8)) | (unsigned)own << at % 8);
 }
+/* Up to 8 of n bits, to the end of a byte. */
+static void hyb_jbits_copy_few(uint8_t *bits, size_t *at, const uint8_t *from, size_t *place, size_t *n)
+{
+    const unsigned low = *at % 8, shift = *place % 8, k = (unsigned)HYB_MIN(*n, (size_t)(8 - low));
+    const unsigned mask = ((1u << k) - 1) << low;
+    unsigned byte = (unsigned)from[*place / 8] >> shift;
+    if (shift + k > 8) byte |= (unsigned)from[*place / 8 + 1] << (8 - shift);
+    bits[*at / 8] = (uint8_t)((bits[*at / 8] & ~mask) | (byte << low & mask));
+    *at += k;
+    *place += k;
+    *n -= k;
+}
 /* n bits from bit `at` on become those from bit `place` of others on. */
 static void hyb_jbits_copy(uint8_t *bits, size_t at, const uint8_t *from, size_t place, size_t n)
 {
     while (n) {
-        const unsigned low = at % 8, shift = place % 8, k = (unsigned)HYB_MIN(n, (size_t)(8 - low));
-        const unsigned mask = ((1u << k) - 1) << low;
-        unsigned byte = (unsigned)from[place / 8] >> shift;
-        if (shift + k > 8) byte |= (unsigned)from[place / 8 + 1] << (8 - shift);
-        bits[at / 8] = (uint8_t)((bits[at / 8] & ~mask) | (byte << low & mask));
-        at += k;
-        place += k;
-        n -= k;
+        const uint8_t *p = from + place / 8;
+        if (n >= 264 && at % 8 == 0 && (!*p || *p == 255) && !memcmp(p, p + 1, 32)) { /* a long text has one author */
+            memset(bits + at / 8, *p, 32);
+            at += 256;
+            place += 256;
+            n -= 256;
+            continue;
+        }
+        hyb_jbits_copy_few(bits, &at, from, &place, &n);
     }
 }
 
