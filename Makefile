@@ -48,7 +48,7 @@ test:
 	@CC="$(CC)" $(PYTHON) tests/run_tests.py
 
 test-long:
-	@CC="$(CC)" HYBRID_KILLS=300 HYBRID_LONG=1 $(PYTHON) tests/run_tests.py --plain checkpoint test_predictor test_train
+	@CC="$(CC)" HYBRID_KILLS=300 HYBRID_LONG=1 $(PYTHON) tests/run_tests.py --plain checkpoint test_predictor test_train test_real
 	@CC="$(CC)" HYBRID_LONG=1 $(PYTHON) tests/gates/gates.py --only training
 
 gates:
