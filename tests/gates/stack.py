@@ -66,6 +66,7 @@ HOLDS = [
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
     (r"f->fn", r"hyb_j[fglmt]_\w+"),
+    (r"part->fn", r"hyb_(?!pace)\w+_(chunk|turn|prepare|space)"),
     (r"(pool|s)->fn", r"hyb_\w+_(chunk|turn|prepare|space)"),
     (r"fn", r"hyb_library_in_folder"),
     (r".*\bhost_for", r"hyb_host_lane"),
