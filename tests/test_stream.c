@@ -367,7 +367,7 @@ static void crowd(hybrid_model *m, const char *said, bool can_fork)
     hybrid_error e;
     voice v[CROWD];
     char say[64], both[8192];
-    int i, turn;
+    int i, turn, forked;
     TEST("a crowd");
     memset(&d, 0, sizeof d);
     d.system = said;
@@ -386,9 +386,11 @@ static void crowd(hybrid_model *m, const char *said, bool can_fork)
             CHECK(!hybrid_session_say(s[i], say), "say");
         }
         crowd_talks(w, s, CROWD, turn ? UINT64_MAX : 0, 100000);
+        for (i = forked = 0; i < CROWD; i++) forked += info_of(s[i]).n_cached >= 32;
         if (!turn && can_fork)
-            CHECK(n_computed < info_of(s[0]).n_prompt + CROWD * (12 + 24),
-                  "%d tokens were computed, with prompts of %d", (int)n_computed, info_of(s[0]).n_prompt);
+            CHECK(n_computed < info_of(s[0]).n_prompt + CROWD * (12 + 24) && forked == CROWD - 1,
+                  "%d tokens were computed, with prompts of %d; %d have forked", (int)n_computed,
+                  info_of(s[0]).n_prompt, forked);
     }
     for (i = 0; i < CROWD; i++) {
         d.sampler.seed = (uint64_t)i;
@@ -680,6 +682,7 @@ int main(void)
         beside(m, rules);
         room_for_all(m);
         crowd(m, rules, true);
+        crowd(m, "Tell stories about Lily, who lives in a big house near the park.", true);
         turns(m);
         crowd_is_full(m);
         messages(m);
