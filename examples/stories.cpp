@@ -1,5 +1,5 @@
-/* stories: one beginning, several stories: sequences of one batch, each with a sampler of its own. C++11, and the middle
- * height of the interface: model, context, batch, sampler.
+/* stories: one beginning, several stories: sequences of one batch, each with a sampler of its own. C++11, and the
+ * middle height of the interface: model, context, batch, sampler.
  *
  *     c++ -O2 stories.cpp -o stories -lm                     (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./stories model.gguf "Once upon a time"

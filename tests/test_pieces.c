@@ -68,9 +68,11 @@ static const hand hands[] = {
     { "[TOOL_CALLS]", "", "a\1<other>\2b\1[TOOL_CALLS]\2c\1[ARGS]\2{}", "ab", "", "c[ARGS]{}" },
     { "<think>", "", "a\1<think>\2b\1<x>\2c\1</think>\2d", "ad", "bc", "" },
     { "<|python_tag|>", "", "\1<|python_tag|>\2f(1)", "", "", "f(1)" },
-    { "'<|channel|>'", "<|start|>assistant", "\1<|channel|>\2analysis\1<|message|>\2Hm.\1<|end|>\2\1<|start|>\2assistant"
+    { "'<|channel|>'", "<|start|>assistant",
+      "\1<|channel|>\2analysis\1<|message|>\2Hm.\1<|end|>\2\1<|start|>\2assistant"
       "\1<|channel|>\2final\1<|message|>\2Yes.", "Yes.", "Hm.", "" },
-    { "'<|channel|>'", "<|start|>assistant", "\1<|channel|>\2analysis\1<|message|>\2Hm.\1<|end|>\2\1<|start|>\2assistant"
+    { "'<|channel|>'", "<|start|>assistant",
+      "\1<|channel|>\2analysis\1<|message|>\2Hm.\1<|end|>\2\1<|start|>\2assistant"
       "\1<|channel|>\2commentary to=functions.f \1<|constrain|>\2json\1<|message|>\2{\"a\": 1}", "", "Hm.",
       "functions.f {\"a\": 1}" },
     { "'<|channel|>'", "<|start|>assistant", " to=functions.f\1<|channel|>\2commentary json\1<|message|>\2{}", "", "",

@@ -6,9 +6,9 @@
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE, SentencePiece BPE, WordPiece (of files) and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
- * llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
- * tokenizer never changes: any number of threads may use it. */
+ * Byte-level BPE, SentencePiece BPE, WordPiece (of files) and RWKV's longest match, the tokens being those of HF
+ * tokenizers, tiktoken and llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that
+ * know all bytes. A tokenizer never changes: any number of threads may use it. */
 #ifndef HYB_API_TOKENIZER_H
 #define HYB_API_TOKENIZER_H
 #include "gguf.h"

@@ -365,8 +365,8 @@ HYB_INLINE double hyb_bytes_heads(const hyb_op_heads *op, const hyb_batch *batch
 }
 
 /* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included,
- * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; window
- * HYB_BOTH_WAYS (the host alone): all positions up to the last one of its run, later ones too; sinks
+ * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window;
+ * window HYB_BOTH_WAYS (the host alone): all positions up to the last one of its run, later ones too; sinks
  * (n_head): exp(sink - max) joins the denominator. Query head h reads kv head h / (n_head / n_head_kv). */
 enum { HYB_BOTH_WAYS = -1 };
 typedef struct hyb_op_attention {

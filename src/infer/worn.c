@@ -4,9 +4,9 @@
  *     sets    [ none | - | a | - | - | a + 0.5 b ]
  *
  * Equal sets have one place, so that runs which wear the same are known by a number. A place is free again when neither
- * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets because what
- * the cache holds may be computed again, each position with what it was read with: when a GPU is lost, and when a game
- * was saved without it. */
+ * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets because
+ * what the cache holds may be computed again, each position with what it was read with: when a GPU is lost, and when a
+ * game was saved without it. */
 #ifndef HYB_INFER_WORN_C
 #define HYB_INFER_WORN_C
 #include "../model/model.c"

@@ -34,7 +34,8 @@ def saved(box):
     whole = said("whole", question)
     parts = said("parts", question, "4") + said("parts")
     box.expect("a run that goes on", whole == parts and len(whole) > 20, "it says\n%s\nand not\n%s" % (parts, whole))
-    box.expect("the turn after it", said("whole", "And an owl?") == said("parts", "And an owl?"), "it says another thing")
+    box.expect("the turn after it", said("whole", "And an owl?") == said("parts", "And an owl?"),
+               "it says another thing")
     path = os.path.join(folder, "parts")
     with open(path, "rb") as f:
         good = f.read()
