@@ -2677,8 +2677,8 @@ hybrid_decode_step = _function('hybrid_decode_step', c_int, [POINTER(hybrid_cont
     """hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error)
 
     The same in slices: works for about budget_us microseconds (at least a part of an operation for each thread; a layer
-    where a trace looks on), then returns OK with *done false; call again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode
-    that is under way; there are no logits then.
+    where a trace looks on), then returns OK with *done false; call again to go on. Until it is done, sequences are as
+    before. hybrid_batch_clear gives up a decode that is under way; there are no logits then.
     On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose
     a small n_batch there.""")
 

@@ -8,6 +8,7 @@
  *     history    how many (u64): the last accepted ids (i32), as many as the penalties and DRY look at */
 #ifndef HYB_INFER_SAMPLER_SAVED_C
 #define HYB_INFER_SAMPLER_SAVED_C
+#include "../gguf/names.c"
 #include "archive.c"
 #include "sampler.c"
 

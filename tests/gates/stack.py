@@ -43,7 +43,7 @@ BOUNDED = {
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
-FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|mark|desc\.go_back|reader\.\w+|host\.(load|store)|read_at|write)"
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|count|gradients|all_reduce(_end)?|mark|desc\.(go_back|function)|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
     r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps|way|visit|mend)(?:\[0\])?\("
 HOLDS = [
@@ -65,6 +65,7 @@ HOLDS = [
     (r"mend", r"hyb_mend_(skip|shorten|raise|full|reset|back)"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
+    (r".*\bto->write", r"(?!)"),      # a host's alone
     (r"f->fn", r"hyb_j[fglmt]_\w+"),
     (r"part->fn", r"hyb_(?!pace)\w+_(chunk|turn|prepare|space)"),
     (r"(pool|s)->fn", r"hyb_\w+_(chunk|turn|prepare|space)"),
