@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1488d334454fd995): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e259bb4ce635ea2e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,309 +53,310 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      366  base.h                   version, linkage, results, errors, allocator, log
- *      501  runtime.h                what models and sessions share: memory, log, worker threads
- *      572  quant.h                  names, sizes, encode, decode
- *      674  gguf.h                   what is in a model file, and writing one
- *      879  tokenizer.h              text to tokens and back
- *     1062  chat.h                   templates that make a prompt of a conversation
- *     1205  grammar.h                answers with a form
- *     1305  bpe_trainer.h            a vocabulary from raw text
- *     1377  train_data.h             batches out of texts, tokens or conversations
- *     1486  model.h                  load, describe
- *     1570  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1704  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1808  sampler.h                from logits to the next token
- *     1941  score.h                  how likely a model finds texts
- *     2001  embed.h                  a text as a vector
- *     2056  shape.h                  models from nothing
- *     2089  trainable.h              training somebody else's model
- *     2128  trainer.h                change the weights of a model so that it predicts given texts better
- *     2450  predict.h                a training that is watched, and moved along where it goes anyway
- *     2672  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2750  learn.h                  an adapter is told something, and can be made to forget it
- *     2829  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2980  session.h                a conversation
- *     3116  crowd.h                  many conversations in one context
- *     3160  saved.h                  sequences and conversations as bytes, and back
- *     3246  abi.h                    is the library that runs the one that its caller was made for?
+ *      367  base.h                   version, linkage, results, errors, allocator, log
+ *      502  runtime.h                what models and sessions share: memory, log, worker threads
+ *      573  quant.h                  names, sizes, encode, decode
+ *      675  gguf.h                   what is in a model file, and writing one
+ *      880  tokenizer.h              text to tokens and back
+ *     1063  chat.h                   templates that make a prompt of a conversation
+ *     1206  grammar.h                answers with a form
+ *     1312  bpe_trainer.h            a vocabulary from raw text
+ *     1384  train_data.h             batches out of texts, tokens or conversations
+ *     1493  model.h                  load, describe
+ *     1577  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1711  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1815  sampler.h                from logits to the next token
+ *     1948  score.h                  how likely a model finds texts
+ *     2008  embed.h                  a text as a vector
+ *     2063  shape.h                  models from nothing
+ *     2096  trainable.h              training somebody else's model
+ *     2135  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2457  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2679  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2757  learn.h                  an adapter is told something, and can be made to forget it
+ *     2836  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2987  session.h                a conversation
+ *     3123  crowd.h                  many conversations in one context
+ *     3167  saved.h                  sequences and conversations as bytes, and back
+ *     3253  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3338  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3442  macros.h                 what compilers call things, and the macros that every room uses
- *     3527  base.c                   what every room uses: results, errors, checked sizes
- *     3608  fpenv.c                  the floating-point environment at the border of the library
- *     3837  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3883  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3979  fma.c                    a * b + c with one rounding
- *     4019  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4100  decimal.c                doubles as text, the same in every locale
- *     4232  thread.c                 atomics, threads, and the worker pool
- *     4729  cpu.c                    what this processor and its operating system can do
- *     4852  hash.c                   where a name belongs in a table
- *     4954  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4992  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5080  grow.c                   arrays that grow
- *     5104  stack.c                  how much of the thread's stack a recursion may take
- *     5152  device.c                 which GPU a runtime uses
- *     5268  lifetime.c               creates and ends runtimes
- *     5423  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5664  output.c                 a file that is written
- *     6184  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6231  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6269  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    79990  end.h                    closes what core/begin opened
+ *     3345  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3449  macros.h                 what compilers call things, and the macros that every room uses
+ *     3534  base.c                   what every room uses: results, errors, checked sizes
+ *     3615  fpenv.c                  the floating-point environment at the border of the library
+ *     3844  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3890  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3986  fma.c                    a * b + c with one rounding
+ *     4026  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4107  decimal.c                doubles as text, the same in every locale
+ *     4239  thread.c                 atomics, threads, and the worker pool
+ *     4736  cpu.c                    what this processor and its operating system can do
+ *     4859  hash.c                   where a name belongs in a table
+ *     4961  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     4999  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5087  grow.c                   arrays that grow
+ *     5111  stack.c                  how much of the thread's stack a recursion may take
+ *     5159  device.c                 which GPU a runtime uses
+ *     5275  lifetime.c               creates and ends runtimes
+ *     5430  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5671  output.c                 a file that is written
+ *     6191  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6238  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6276  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    80131  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6703  names.c                  names that must differ, found by hash
- *     6800  value.c                  the 13 types of metadata values and their items
- *     6948  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7159  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7496  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8016  write.c                  makes a GGUF file
+ *     6710  names.c                  names that must differ, found by hash
+ *     6807  value.c                  the 13 types of metadata values and their items
+ *     6955  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7166  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7503  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8023  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8730  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8849  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9184  floats.c                 the types that are plain numbers
- *     9224  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9423  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9659  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9807  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10081  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10206  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10285  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8737  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8856  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9191  floats.c                 the types that are plain numbers
+ *     9231  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9430  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9666  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9814  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10088  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10213  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10292  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10510  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11461  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11581  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11855  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12322  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12824  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13028  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13123  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13661  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13954  tokenizer/bpe.c          the merging
- *    14367  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14452  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14548  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14695  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15120  tokenizer/with.c         the tokens that hold a text
- *    15151  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15429  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15587  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15829  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16740  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17148  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17532  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17874  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18715  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19571  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20083  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20123  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20366  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20677  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20723  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20884  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21086  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21222  jinja/test.c             what follows 'is', and the functions that every template has
- *    21424  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21738  jinja/parse.c            tokens to a tree
- *    22446  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22753  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23336  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23628  chat.c                   a conversation as the variables that chat templates expect
- *    23841  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24100  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24272  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24698  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25162  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25509  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25755  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26222  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26711  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27088  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27465  grammar/rules.c          the form in which rules are matched
- *    27921  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28425  grammar/match.c          where a text stands in a grammar
- *    28916  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29244  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10517  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11468  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11588  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11862  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12329  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12831  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13035  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13130  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13668  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13961  tokenizer/bpe.c          the merging
+ *    14374  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14459  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14555  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14702  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15127  tokenizer/with.c         the tokens that hold a text
+ *    15158  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15436  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15594  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15836  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16747  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17155  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17539  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17881  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18722  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19578  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20090  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20130  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20373  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20684  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20730  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20891  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21093  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21229  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21431  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21745  jinja/parse.c            tokens to a tree
+ *    22453  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22760  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23343  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23635  chat.c                   a conversation as the variables that chat templates expect
+ *    23848  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24107  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24279  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24343  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24769  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25233  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25580  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25826  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26293  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26782  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27159  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27536  grammar/rules.c          the form in which rules are matched
+ *    27992  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28496  grammar/match.c          where a text stands in a grammar
+ *    28987  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29354  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    29750  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30815  backend.c                the seam between models and devices: one table of functions that every back en...
- *    30932  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31048  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31144  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31336  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31365  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31403  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    31537  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32284  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    32513  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32854  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    32892  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33028  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33099  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33203  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    33674  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34132  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    34515  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    34744  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    35500  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    35700  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    36764  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37413  cpu/int/select.c         the table of integer-block kernels
- *    37473  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    37549  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    42669  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45208  cpu/select.c             the kernels of an instruction set
- *    45261  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45369  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    45786  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46086  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46135  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46796  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47052  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47243  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47306  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    29883  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    30948  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31065  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31181  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31277  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31469  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31498  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31536  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    31670  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32417  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    32646  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    32987  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33025  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33161  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33232  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33336  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    33807  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34265  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    34648  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    34877  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    35633  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    35833  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    36897  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37546  cpu/int/select.c         the table of integer-block kernels
+ *    37606  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    37682  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    42802  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45341  cpu/select.c             the kernels of an instruction set
+ *    45394  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45502  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    45919  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46219  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46268  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    46929  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47185  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47376  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47439  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    47955  arch.c                   the table of architectures
- *    48089  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48428  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48805  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49067  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49277  adapter_worn.c           the copy of an adapter that passes on the host read
- *    49489  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    49992  back.c                   the steps of a backward pass that several parts take
- *    50187  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50438  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    50533  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50847  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    50992  parts/experts.c          a mixture of experts (Shazeer et al
- *    51375  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    51484  net.c                    which parts the layers of a model have, and which tensors
- *    51662  unused.c                 tensors of the file that the model is not computed with
- *    51836  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    51885  forward.c                one pass of a batch through any model, over the op table
- *    52168  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    52767  place.c                  which layers run where
- *    53042  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53128  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53423  adapter_make.c           adapters from nothing, and what they are
- *    53673  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    53955  identity.c               by what a saved game knows its model and its adapters again
+ *    48088  arch.c                   the table of architectures
+ *    48222  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48561  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    48938  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49200  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49410  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    49622  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50125  back.c                   the steps of a backward pass that several parts take
+ *    50320  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50571  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    50666  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    50980  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51125  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51508  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    51617  net.c                    which parts the layers of a model have, and which tensors
+ *    51795  unused.c                 tensors of the file that the model is not computed with
+ *    51969  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52018  forward.c                one pass of a batch through any model, over the op table
+ *    52301  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    52900  place.c                  which layers run where
+ *    53175  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53261  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53556  adapter_make.c           adapters from nothing, and what they are
+ *    53806  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54088  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54050  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54214  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    54699  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    54871  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    54982  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    55505  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    55810  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    55909  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    56840  adapters.c               a sequence puts adapters on, and takes them off
- *    56956  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    57317  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    57747  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58118  next.c                   the next token of a sequence
- *    58227  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    58310  score.c                  how likely a model finds texts after a prompt
- *    58643  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    58919  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    59623  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    59917  plan.c                   the bytes of a model and a context before they are loaded
- *    60038  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    60238  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    60417  session.c                a conversation: a dialog, and the stream that answers it
- *    61012  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    61237  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    61795  crowd.c                  sessions of one context that take turns in its batch
+ *    54183  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54347  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    54832  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55004  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55115  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    55638  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    55943  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56042  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    56973  adapters.c               a sequence puts adapters on, and takes them off
+ *    57089  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    57450  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    57880  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58251  next.c                   the next token of a sequence
+ *    58360  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    58443  score.c                  how likely a model finds texts after a prompt
+ *    58776  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59052  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    59756  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    60050  plan.c                   the bytes of a model and a context before they are loaded
+ *    60171  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    60371  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    60550  session.c                a conversation: a dialog, and the stream that answers it
+ *    61145  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    61370  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    61936  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    62134  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    62173  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    62238  documents.c              the texts of a corpus, one document after the other
- *    62477  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    62671  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    63171  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    63481  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    63795  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    64170  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    64627  shape.c                  models from nothing
- *    64944  schedule.c               the learning rate of a step
- *    64990  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    65506  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    65558  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    66010  format.c                 the number format of a training: to what the operands of its products are roun...
- *    66110  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    66148  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    66683  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    66868  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    66937  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    66974  own.c                    somebody else's model as an objective (api/trainable.h)
- *    67158  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    67951  lesson.c                 examples as tokens, and the batches of a step
- *    68315  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    68545  export.c                 the weights of a trainer as a model file
- *    68793  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    68905  checkpoint.c             everything that a training goes on with, in a file
- *    69765  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    70357  picture.c                the curve of a run as an SVG.
+ *    62275  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    62314  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    62379  documents.c              the texts of a corpus, one document after the other
+ *    62618  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    62812  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    63312  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    63622  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    63936  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    64311  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    64768  shape.c                  models from nothing
+ *    65085  schedule.c               the learning rate of a step
+ *    65131  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    65647  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    65699  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    66151  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    66251  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    66289  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    66824  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    67009  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    67078  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    67115  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    67299  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    68092  lesson.c                 examples as tokens, and the batches of a step
+ *    68456  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    68686  export.c                 the weights of a trainer as a model file
+ *    68934  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    69046  checkpoint.c             everything that a training goes on with, in a file
+ *    69906  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    70498  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    71194  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    71240  panel.c                  values of many ticks side by side, and products with them
- *    71363  gru.c                    a gated recurrent cell (Cho et al
- *    71444  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    71518  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    71578  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    71778  member.c                 the weights of one world model: how large, where, and how they begin
- *    71879  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    72102  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    72234  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    72413  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    72677  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    72851  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    73050  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    73153  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    73442  law.c                    the curve that the loss follows over many windows,
- *    73716  calibration.c            predictions that say how sure they are, held to what then happened
- *    73896  monitor.c                whether a run goes astray, and what should be done about it
- *    74148  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    74208  bandit.c                 which arm is worth it now
- *    74446  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    74590  phases.c                 which phase the next step belongs to, and for how long
- *    74829  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    75183  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    75252  residuals.c              what predictions got wrong
- *    75502  corrector.c              takes away what predicted coefficients get wrong again and again
- *    75661  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    75755  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    75853  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    76035  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    76123  plateau.c                whether a run stands still
- *    76208  horizons.c               how far ahead predictions are good for anything
- *    76297  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    76350  ramp.c                   how many batches a step should add up
- *    76415  tuning.c                 what could be made better while a run goes on
- *    76559  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    76674  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    77055  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    77382  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    77579  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    77918  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    78209  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    78284  moves.c                  how weights are moved, by each of the ways
- *    78490  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    78658  audit.c                  what a move is really worth: a trial
- *    78797  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    79072  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    79124  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    79529  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    71335  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    71381  panel.c                  values of many ticks side by side, and products with them
+ *    71504  gru.c                    a gated recurrent cell (Cho et al
+ *    71585  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    71659  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    71719  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    71919  member.c                 the weights of one world model: how large, where, and how they begin
+ *    72020  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    72243  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    72375  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    72554  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    72818  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    72992  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    73191  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    73294  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    73583  law.c                    the curve that the loss follows over many windows,
+ *    73857  calibration.c            predictions that say how sure they are, held to what then happened
+ *    74037  monitor.c                whether a run goes astray, and what should be done about it
+ *    74289  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    74349  bandit.c                 which arm is worth it now
+ *    74587  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    74731  phases.c                 which phase the next step belongs to, and for how long
+ *    74970  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    75324  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    75393  residuals.c              what predictions got wrong
+ *    75643  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    75802  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    75896  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    75994  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    76176  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    76264  plateau.c                whether a run stands still
+ *    76349  horizons.c               how far ahead predictions are good for anything
+ *    76438  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    76491  ramp.c                   how many batches a step should add up
+ *    76556  tuning.c                 what could be made better while a run goes on
+ *    76700  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    76815  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    77196  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    77523  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    77720  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    78059  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    78350  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    78425  moves.c                  how weights are moved, by each of the ways
+ *    78631  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    78799  audit.c                  what a move is really worth: a trial
+ *    78938  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    79213  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    79265  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    79670  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1216,7 +1217,7 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
  * memory has a limit. */
 typedef struct hybrid_grammar hybrid_grammar;
 
-/* Exactly one of gbnf and schema. What they point to is copied. */
+/* Exactly one of gbnf and schema. What the fields point to is copied. */
 typedef struct hybrid_grammar_desc {
     /* GBNF, the notation of llama.cpp: rules `name ::= ...` in any order, the first to be matched is `root`; "text" and
      * [a-z] [^a-z] with the escapes \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH; `.` (any character), groups in
@@ -1244,6 +1245,12 @@ typedef struct hybrid_grammar_desc {
      * refused by name (UNSUPPORTED): nothing is ignored. $schema tells the draft; without it, it is 2020-12. */
     const char *schema;
     size_t schema_size; /* bytes; 0: schema ends with a zero byte */
+
+    /* The grammar begins in the middle of the text ("<tool_call>\n"): right after the place where these bytes occur for
+     * the first time, which may be in the middle of a token. Until then the text is free, may end, and may have control
+     * tokens, whose names count as its bytes; when they never occur it is free to its end. 1 to 255 bytes, zero-
+     * terminated; NULL: the grammar is of the whole text. */
+    const char *trigger;
 } hybrid_grammar_desc;
 
 /* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema,
@@ -1285,9 +1292,9 @@ HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer
 HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
- * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens never
- * are. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as hybrid_matcher_accept;
- * MEMORY; INVALID. */
+ * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
+ * before a trigger. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as
+ * hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
                                              const uint32_t **mask, size_t *n_words, hybrid_error *error);
 
@@ -3333,7 +3340,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1488d334454fd995"
+#define HYBRID__SOURCE_ID "e259bb4ce635ea2e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -24269,6 +24276,70 @@ static hyb_fragment hyb_draft_repeat(hyb_draft *draft, hyb_draft_mark mark, hyb_
 }
 /* ==== end src/text/grammar/draft.c ==== */
 
+/* ==== begin src/text/grammar/trigger.c ==== */
+/* text/grammar/trigger: a grammar that begins in the middle of a text, right after the first place where some bytes
+ * occur. Until then any text is allowed, and may end: before the rule of the whole text come states that count how many
+ * bytes of the trigger the text ends with (Knuth, Morris, Pratt 1977).
+ *
+ *     0 -'<'-> 1 -'a'-> 2 -'>'-> the grammar        "<a>"; from each state other bytes lead to where they still count
+ */
+
+#define HYB_TRIGGER_LONGEST 255
+
+typedef struct hyb_trigger {
+    size_t size; /* 0: there is none */
+    uint8_t text[HYB_TRIGGER_LONGEST];
+    uint8_t back[HYB_TRIGGER_LONGEST]; /* of the first i + 1 bytes, how many of the last ones are also the first */
+} hyb_trigger;
+
+/* How many bytes of it a text ends with after one more, of which it ended with n < size before. */
+static size_t hyb_trigger_next(const hyb_trigger *t, size_t n, uint8_t byte)
+{
+    while (n && t->text[n] != byte) n = t->back[n - 1];
+    return n + (t->text[n] == byte);
+}
+
+static hybrid_result hyb_trigger_make(hyb_trigger *t, const char *text, hybrid_error *error)
+{
+    const size_t size = strlen(text);
+    size_t i;
+    if (!size || size > HYB_TRIGGER_LONGEST)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the trigger of a grammar has %llu bytes: give 1 to %d",
+                        (unsigned long long)size, HYB_TRIGGER_LONGEST);
+    memcpy(t->text, text, size);
+    for (i = 1; i < size; i++) t->back[i] = (uint8_t)hyb_trigger_next(t, t->back[i - 1], t->text[i]);
+    t->size = size;
+    return HYBRID_OK;
+}
+
+/* Puts it before rule 0, which others that call it go on to call without. */
+static void hyb_trigger_before(const hyb_trigger *t, hyb_draft *draft)
+{
+    const uint32_t rule = (uint32_t)draft->n_rules, states = hyb_draft_positions(draft, t->size + 2),
+                   end = states + (uint32_t)t->size + 1;
+    size_t i;
+    uint32_t from, to;
+    if (!draft->failed)
+        draft->failed = HYB_GROW(draft->rt, draft->rules, draft->rule_capacity, draft->n_rules, draft->n_rules + 1,
+                                 draft->error);
+    if (draft->failed) return;
+    for (i = 0; i < draft->n_edges; i++)
+        if (draft->edges[i].kind == HYB_EDGE_CALL && !draft->edges[i].low) draft->edges[i].low = rule;
+    draft->rules[draft->n_rules++] = draft->rules[0];
+    draft->rules[0].start = states;
+    draft->rules[0].end = end;
+    for (i = 0; i < t->size; i++) {
+        hyb_draft_empty(draft, states + (uint32_t)i, end);
+        for (from = 0; from < 256; from = to + 1) { /* runs of bytes that lead to one state */
+            const size_t next = hyb_trigger_next(t, i, (uint8_t)from);
+            for (to = from; to < 255 && hyb_trigger_next(t, i, (uint8_t)(to + 1)) == next;) to++;
+            hyb_draft_edge(draft, states + (uint32_t)i, HYB_EDGE_BYTES, from, to, states + (uint32_t)next);
+        }
+    }
+    hyb_draft_edge(draft, states + (uint32_t)t->size, HYB_EDGE_CALL, rule, rule, end);
+}
+/* ==== end src/text/grammar/trigger.c ==== */
+
 /* ==== begin src/text/grammar/gbnf.c ==== */
 /* text/grammar/gbnf: reads GBNF, the notation of llama.cpp, into a network. Groups in each other stand on a stack of
  * their own: nothing recurses. */
@@ -28947,8 +29018,9 @@ struct hybrid_lexicon {
     uint32_t *lengths;      /* (longest + 2) how many of them have fewer characters than each number */
     int32_t *ends;          /* tokens that end an answer */
     hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
+    hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
     char *bytes;
-    size_t n_tokens, n_words, n_ends;
+    size_t n_tokens, n_words, n_ends, n_controls;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
 };
 
@@ -29024,6 +29096,7 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
                              x->lengths,
                              x->ends,
                              x->spelling,
+                             x->controls,
                              x->bytes,
                              x };
     size_t i;
@@ -29037,11 +29110,12 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
     size_t size = 0, at = 0, i;
     x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
     x->ends = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->ends);
+    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
     x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
     x->by_length = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->by_length);
     for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     x->bytes = (char *)hyb_alloc(x->rt, size);
-    if (!x->spelling || !x->ends || !x->all_plain || !x->by_length || !x->bytes)
+    if (!x->spelling || !x->ends || !x->controls || !x->all_plain || !x->by_length || !x->bytes)
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
                         (unsigned long long)x->n_tokens);
     for (i = 0; i < x->n_tokens; i++) {
@@ -29053,11 +29127,15 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
             x->ends[x->n_ends++] = (int32_t)i;
             continue;
         }
-        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size)
-            continue;
+        if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
         memcpy(x->bytes + at, s.data, s.size);
-        x->spelling[i].bytes.size = s.size;
         at += s.size;
+        if (kind == HYBRID_TOKEN_CONTROL) {
+            x->controls[x->n_controls] = x->spelling[i];
+            x->controls[x->n_controls++].bytes.size = s.size;
+            continue;
+        }
+        x->spelling[i].bytes.size = s.size;
         x->deepest = HYB_MAX(x->deepest, (uint32_t)s.size);
         x->longest = HYB_MAX(x->longest, hyb_plain_length(x->spelling[i].bytes));
     }
@@ -29081,6 +29159,21 @@ static hybrid_result hyb_lexicon_measure(hybrid_lexicon *x, hybrid_error *error)
         if (n) x->by_length[x->lengths[n + 1]++] = (int32_t)i;
     }
     return HYBRID_OK;
+}
+
+/* The name of a control token, or nothing. */
+static hybrid_string hyb_lexicon_control(const hybrid_lexicon *x, int32_t id)
+{
+    const hybrid_string none = { NULL, 0 };
+    size_t low = 0, high = x->n_controls;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (x->controls[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < x->n_controls && x->controls[low].id == id ? x->controls[low].bytes : none;
 }
 
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
@@ -29218,9 +29311,25 @@ static hybrid_result hyb_mask_walk(hyb_match *m, const hyb_tree *t, uint32_t *st
     return HYBRID_OK;
 }
 
-/* The tokens that a text in this state may go on with, into mask (n_words). */
-static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *stack,
-                                   uint32_t *mask, uint64_t *visited, hybrid_error *error)
+/* Sets the bits of the control tokens whose names fit. */
+static hybrid_result hyb_mask_controls(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *mask,
+                                       hybrid_error *error)
+{
+    size_t i, k;
+    hybrid_result r;
+    for (i = 0; i < x->n_controls; i++) {
+        const hyb_spelling *c = &x->controls[i];
+        uint32_t at = state;
+        for (k = 0; k < c->bytes.size && at != HYB_MATCH_DEAD; k++)
+            if ((r = hyb_match_next(m, at, (uint8_t)c->bytes.data[k], &at, error)) != HYBRID_OK) return r;
+        if (at != HYB_MATCH_DEAD) mask[c->id / 32] |= 1u << c->id % 32;
+    }
+    return HYBRID_OK;
+}
+
+/* The tokens that a text in this state may go on with, into mask (n_words). controls: they are text, too. */
+static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, bool controls,
+                                   uint32_t *stack, uint32_t *mask, uint64_t *visited, hybrid_error *error)
 {
     uint32_t room = 0, i;
     hybrid_result r = HYBRID_OK;
@@ -29235,6 +29344,7 @@ static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_le
     } else
         for (i = 0; i < x->lengths[room + 1]; i++) mask[x->by_length[i] / 32] |= 1u << x->by_length[i] % 32;
     if (!r) r = hyb_mask_walk(m, &x->others, stack, mask, visited, error);
+    if (!r && controls) r = hyb_mask_controls(m, state, x, mask, error);
     for (i = 0; i < x->n_ends && !r && hyb_match_end(m, state); i++) mask[x->ends[i] / 32] |= 1u << x->ends[i] % 32;
     return r;
 }
@@ -29247,6 +29357,7 @@ HYB_TEPID_BEGIN
 struct hybrid_grammar {
     hybrid_runtime *rt;
     hyb_rules rules;
+    hyb_trigger trigger;
     char *text; /* that it was read from, for saved games */
     size_t size;
     bool schema;
@@ -29268,6 +29379,7 @@ struct hybrid_matcher {
     hyb_match match;
     hyb_masks masks;
     uint32_t state;
+    size_t heard; /* bytes of the trigger that the text ends with; all of them: it has occurred */
     uint64_t in_use; /* the allocator may not call back */
 };
 
@@ -29282,7 +29394,9 @@ static hybrid_result hyb_grammar_gbnf(hybrid_grammar *g, const char *text, size_
     hybrid_result r;
     hyb_draft_begin(&draft, g->rt, error);
     hyb_gbnf_read(&draft, text, size, &names);
+    if (g->trigger.size && !draft.failed) hyb_trigger_before(&g->trigger, &draft);
     r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
+    if (circle == g->rules.n_rules - 1 && g->trigger.size) circle = 0; /* root, which has another place then */
     if (!r && circle != HYB_DRAFT_NONE)
         r = hyb_fail(error, HYBRID_ERROR_FORMAT,
                      "GBNF, line %u: the rule \"%.*s\" can begin with itself (left recursion): let it end with itself, "
@@ -29303,6 +29417,7 @@ static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, siz
     hybrid_result r;
     hyb_draft_begin(&draft, g->rt, error);
     hyb_schema_read(&draft, text, size);
+    if (g->trigger.size && !draft.failed) hyb_trigger_before(&g->trigger, &draft);
     r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
     if (!r && empty) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "no value fits the schema: it contradicts itself");
     hyb_draft_free(&draft);
@@ -29313,6 +29428,8 @@ static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_de
 {
     const char *text = d->schema ? d->schema : d->gbnf;
     const size_t size = d->schema ? d->schema_size : d->gbnf_size;
+    hybrid_result r = d->trigger ? hyb_trigger_make(&g->trigger, d->trigger, error) : HYBRID_OK;
+    if (r) return r;
     g->schema = d->schema != NULL;
     g->size = size ? size : strlen(text);
     if (!(g->text = (char *)hyb_alloc(g->rt, g->size))) return hyb_fail_memory(error, g->size);
@@ -29411,6 +29528,20 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
+/* Whether the text is free of the grammar yet. */
+static bool hyb_matcher_free(const hybrid_matcher *m) { return m->heard < m->grammar->trigger.size; }
+
+/* The state, and what of the trigger was heard, after bytes; as hyb_match_bytes. */
+static hybrid_result hyb_matcher_bytes(hybrid_matcher *m, const uint8_t *p, size_t size, size_t *n,
+                                       hybrid_error *error)
+{
+    const hybrid_result r = hyb_match_bytes(&m->match, &m->state, p, size, n, error);
+    size_t i;
+    for (i = 0; i < size && !r && hyb_matcher_free(m); i++)
+        m->heard = hyb_trigger_next(&m->grammar->trigger, m->heard, p[i]);
+    return r;
+}
+
 HYB_BORDER(hybrid_result, hybrid_matcher_accept,
            (hybrid_matcher * matcher, const void *bytes, size_t size, hybrid_error *error),
            (matcher, bytes, size, error))
@@ -29422,7 +29553,7 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
     if (!bytes && size)
         r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept: bytes is NULL");
     else
-        r = hyb_match_bytes(&matcher->match, &matcher->state, p, size, &n, error);
+        r = hyb_matcher_bytes(matcher, p, size, &n, error);
     if (r == HYBRID_ERROR_FORMAT)
         r = hyb_fail_at(error, r, n, "the grammar does not allow byte %llu of this text, 0x%02X%s",
                         (unsigned long long)n, p[n],
@@ -29475,11 +29606,11 @@ static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x
     words = k->words + (size_t)oldest * x->n_words;
     k->used[oldest] = 0;
     m->match.full = false;
-    if ((r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error)) != HYBRID_OK &&
-        hyb_match_again(&m->match, &m->state, &at)) {
+    r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
+    if (r && hyb_match_again(&m->match, &m->state, &at)) {
         memset(k->used, 0, sizeof k->used);
         k->forgotten = m->match.n_forgotten;
-        r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error);
+        r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
     }
     if (r) return r;
     k->state[oldest] = m->state;
@@ -29515,12 +29646,12 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
     if (!lexicon) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept_token: lexicon is NULL");
     if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_accept_token", error)) != HYBRID_OK) return r;
     if (id >= 0 && (size_t)id < lexicon->n_tokens) s = lexicon->spelling[id].bytes;
+    if (!s.size && hyb_matcher_free(matcher)) s = hyb_lexicon_control(lexicon, id);
     for (i = 0; i < lexicon->n_ends && lexicon->ends[i] != id; i++) {}
     if (i < lexicon->n_ends)
         r = hyb_match_end(&matcher->match, matcher->state) ? HYBRID_OK : HYBRID_ERROR_FORMAT;
     else
-        r = s.size ? hyb_match_bytes(&matcher->match, &matcher->state, (const uint8_t *)s.data, s.size, &n, error)
-                   : HYBRID_ERROR_FORMAT;
+        r = s.size ? hyb_matcher_bytes(matcher, (const uint8_t *)s.data, s.size, &n, error) : HYBRID_ERROR_FORMAT;
     if (r == HYBRID_ERROR_FORMAT) r = hyb_fail(error, r, "the grammar does not allow token %d here", (int)id);
     matcher->in_use = 0;
     return r;
@@ -29554,7 +29685,9 @@ HYB_BORDER(size_t, hybrid_matcher_forced, (hybrid_matcher * matcher, char *text,
 
 HYB_BORDER_VOID(hybrid_matcher_reset, (hybrid_matcher * matcher), (matcher))
 {
-    if (matcher && !hyb_busy(matcher->in_use)) matcher->state = matcher->match.start;
+    if (!matcher || hyb_busy(matcher->in_use)) return;
+    matcher->state = matcher->match.start;
+    matcher->heard = 0;
 }
 /* ==== end src/text/grammar/grammar.c ==== */
 HYB_TEPID_END
@@ -59326,7 +59459,7 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
 }
 
 /* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
- * answer. An answer with a form is nothing but an answer. */
+ * answer. An answer with a form is nothing but an answer, but when the form begins in its middle. */
 static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -59335,7 +59468,7 @@ static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char 
     int32_t i;
     s->splits = s->pieces.known != 0;
 #ifndef HYBRID_NO_GRAMMAR
-    s->splits = s->splits && !s->form;
+    s->splits = s->splits && (!s->form || s->form->grammar->trigger.size);
 #endif
     s->n_shown = s->shown_at = s->n_kept = 0;
     memset(&s->kept_utf8, 0, sizeof s->kept_utf8);
@@ -61240,14 +61373,16 @@ static hybrid_result hyb_sampler_unpack(hyb_unpack *u, hybrid_runtime *rt, hybri
  *     "talk"   the messages: how many (u32), and of each its role (u32) and text (u64 of bytes, the bytes); whether the
  *              last answer belongs to them (u32), what was shown of it (a text), messages that were forgotten (u32)
  *     "strm"   the numbers of the stream (hyb_saved_numbers, u32 each), the times of prompt and answer (u64 each), the
- * ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
+ *              ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
  *              probabilities of those that no piece has told yet (u32), and those (f32 each)
  *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
- *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema), and its text
+ *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema; 3 and 4: these, after a
+ *              trigger), its text, and the trigger (a text)
  *
  * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text, the
  * place in a grammar) is made again from the tokens of the answer. */
 
+enum { HYB_SAVED_TRIGGER = 255 }; /* the longest of a grammar */
 enum { HYB_SAVED_SAMPLERS = 3 }; /* the descriptor's, one that came later, and the next of those */
 
 typedef struct hyb_saved_numbers {
@@ -61323,8 +61458,9 @@ static void hyb_save_form(const hybrid_stream *s, hyb_pack *out)
 {
 #ifndef HYBRID_NO_GRAMMAR
     const hybrid_grammar *g = s->running && s->form ? s->form->grammar : NULL;
-    hyb_pack_u32(out, g ? 1 + (uint32_t)g->schema : 0);
+    hyb_pack_u32(out, g ? 1 + (uint32_t)g->schema + (g->trigger.size ? 2 : 0) : 0);
     if (g) hyb_pack_text(out, g->text, g->size);
+    if (g && g->trigger.size) hyb_pack_text(out, (const char *)g->trigger.text, g->trigger.size);
 #else
     HYB_UNUSED(s);
     hyb_pack_u32(out, 0);
@@ -61563,10 +61699,12 @@ static hybrid_result hyb_load_form_walk(hybrid_session *s, hyb_loaded *l, hybrid
 static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
 {
     const uint32_t kind = hyb_unpack_u32(u);
-    hybrid_string text = { NULL, 0 };
+    hybrid_string text = { NULL, 0 }, trigger = { NULL, 0 };
     hybrid_result r = HYBRID_OK;
     if (kind) text = hyb_unpack_text(u);
-    if (!hyb_unpack_done(u) || kind > 2 || (kind && (!text.size || !l->n.running)))
+    if (kind > 2) trigger = hyb_unpack_text(u);
+    if (!hyb_unpack_done(u) || kind > 4 || (kind && (!text.size || !l->n.running)) ||
+        (kind > 2 && (!trigger.size || trigger.size > HYB_SAVED_TRIGGER)))
         return hyb_loaded_damaged("the form of the answer", error);
 #ifdef HYBRID_NO_GRAMMAR
     HYB_UNUSED(s);
@@ -61576,10 +61714,13 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
                      "the saved answer has a form, and this build of hybrid has none (HYBRID_NO_GRAMMAR)");
 #else
     if (kind) {
+        char begins[HYB_SAVED_TRIGGER + 1] = "";
         hybrid_grammar_desc d;
         memset(&d, 0, sizeof d);
-        *(kind == 2 ? &d.schema : &d.gbnf) = text.data;
-        *(kind == 2 ? &d.schema_size : &d.gbnf_size) = text.size;
+        if (trigger.size) memcpy(begins, trigger.data, trigger.size);
+        d.trigger = trigger.size ? begins : NULL;
+        *(kind % 2 ? &d.gbnf : &d.schema) = text.data;
+        *(kind % 2 ? &d.gbnf_size : &d.schema_size) = text.size;
         r = hybrid_grammar_create(s->rt, &d, &l->grammar, error);
         if (!r) r = hyb_stream_form(s->stream, l->grammar, &l->form, error);
         if (!r) r = hyb_load_form_walk(s, l, error);
@@ -80358,6 +80499,7 @@ HYB_COOL_END
 #undef HYB_TOKEN_STRIP
 #undef HYB_TOKEN_TYPE
 #undef HYB_TRAIN_OPS
+#undef HYB_TRIGGER_LONGEST
 #undef HYB_TRUST_MEMORY
 #undef HYB_TRUST_TICKS
 #undef HYB_TURN_RING

@@ -116,6 +116,7 @@ HYB_COLD_END
 #ifndef HYBRID_NO_GRAMMAR
 HYB_COLD_BEGIN
 #include "text/grammar/draft.c"
+#include "text/grammar/trigger.c"
 #include "text/grammar/gbnf.c"
 #include "text/grammar/dfa.c"
 #include "text/grammar/pattern.c"

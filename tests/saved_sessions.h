@@ -11,6 +11,7 @@ typedef struct talk_kind {
     hybrid_sampler_desc sampler, once; /* of the session, and of the answer that is saved */
     int max_tokens;
     bool logprobs, complete;
+    const hybrid_grammar *grammar; /* of the answer that is saved */
 } talk_kind;
 
 static hybrid_session *session_of(hybrid_model *m, const talk_kind *k, hybrid_context *shared, int n_ctx)
@@ -55,6 +56,7 @@ static void talk_begin(hybrid_session *s, const talk_kind *k)
     how.max_tokens = k->max_tokens;
     hybrid_session_say(s, "Once upon a time there was a dog.");
     hybrid_session_next(s); /* broken off */
+    if (k->grammar) CHECK(!hybrid_session_set_grammar(s, k->grammar, &e), "%s", e.message);
     if (k->schema)
         hybrid_session_say_json(s, "And a cat?", k->schema);
     else if (k->complete)
@@ -62,6 +64,7 @@ static void talk_begin(hybrid_session *s, const talk_kind *k)
     else
         hybrid_session_answer(s, "And a cat?", &how);
     CHECK(!hybrid_session_result(s, &e), "%s", e.message);
+    if (k->grammar) CHECK(!hybrid_session_set_grammar(s, NULL, &e), "%s", e.message); /* of those that follow */
 }
 
 typedef struct heard {
@@ -339,10 +342,17 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
     static const hybrid_logit_bias bias[] = { { 400, 1.5f }, { 300, -INFINITY } };
     hybrid_model *m = model_of(here, STORY), *other = model_of(there, STORY);
     static const int32_t breakers[] = { 3, 300 };
-    talk_kind list[8];
+    talk_kind list[9];
+    hybrid_grammar_desc form;
+    hybrid_grammar *grammar = NULL;
+    hybrid_error err;
     size_t i;
     int n;
     memset(list, 0, sizeof list);
+    memset(&form, 0, sizeof form);
+    form.gbnf = "root ::= [a-z ]{3,40} \".\"";
+    form.trigger = "e";
+    CHECK(!hybrid_grammar_create(here, &form, &grammar, &err), "%s", err.message);
     list[0].name = "greedy";
     list[1].name = "warm";
     list[1].sampler.temperature = 1;
@@ -381,7 +391,10 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
     list[7].sampler.xtc_probability = 0.5f;
     list[7].sampler.mirostat = 2;
     list[7].sampler.mirostat_tau = 3;
-    for (i = 0; m && other && i < 8; i++) {
+    list[8].name = "a form after a trigger";
+    list[8].sampler.temperature = 1;
+    list[8].grammar = grammar;
+    for (i = 0; m && other && i < 9; i++) {
         TEST(list[i].name);
         for (n = 0; n < 8; n++) talk_saved_at(m, other, &list[i], n, n % 2);
         talk_saved_at(m, other, &list[i], 100, false);
@@ -394,10 +407,12 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
     TEST("damaged conversations");
     talk_damaged(m, &list[2]);
     talk_damaged(m, &list[4]);
+    talk_damaged(m, &list[8]);
     TEST("refused conversations");
     talk_refused(m, &list[1]);
     TEST("story-1.game");
     old_talk(m, &list[3]);
+    hybrid_grammar_destroy(grammar);
     hybrid_model_destroy(m);
     hybrid_model_destroy(other);
 }

@@ -521,6 +521,157 @@ static void masks(void)
         SKIP("no vocab/ggml-vocab-qwen2.gguf in the data (HYBRID_DATA)");
 }
 
+/* ---- a trigger ---- */
+
+/* All texts of a, b, c and d of up to 7 bytes: those without the trigger, and those that go on after its first place as
+ * the grammar says; and of those that are none, how many bytes fit. */
+static void triggered(const char *grammar, const char *trigger)
+{
+    hybrid_grammar_desc d;
+    hybrid_grammar *inner, *g;
+    hybrid_matcher *in, *m;
+    hybrid_error err;
+    uint32_t code, i, n, wrong_ones = 0, whole = 0;
+    memset(&d, 0, sizeof d);
+    d.gbnf = grammar;
+    CHECK(!gbnf(grammar, &inner, &err) && !hybrid_matcher_create(inner, &in, &err), "%s", err.message);
+    d.trigger = trigger;
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (n = 0; n <= 7; n++)
+        for (code = 0; code < 1u << 2 * n; code++) {
+            char text[8] = "";
+            const char *at;
+            bool fits, ends;
+            for (i = 0; i < n; i++) text[i] = (char)('a' + (code >> 2 * i & 3));
+            at = strstr(text, trigger);
+            hybrid_matcher_reset(in);
+            fits = !at || !hybrid_matcher_accept(in, at + strlen(trigger), strlen(at + strlen(trigger)), NULL);
+            ends = !at || (fits && hybrid_matcher_can_end(in));
+            hybrid_matcher_reset(m);
+            if (code % 2) /* in one piece, or byte by byte */
+                wrong_ones += !hybrid_matcher_accept(m, text, n, NULL) != fits;
+            else {
+                for (i = 0; i < n && !hybrid_matcher_accept(m, text + i, 1, NULL); i++) {}
+                wrong_ones += (i == n) != fits;
+            }
+            if (fits) wrong_ones += hybrid_matcher_can_end(m) != ends;
+            whole += at && ends;
+        }
+    CHECK(!wrong_ones && whole, "%s after %s: %u texts are wrong, %u whole", grammar, trigger, wrong_ones, whole);
+    hybrid_matcher_destroy(m);
+    hybrid_matcher_destroy(in);
+    hybrid_grammar_destroy(g);
+    hybrid_grammar_destroy(inner);
+}
+
+/* The masks of a grammar with a trigger: control tokens, by their names, before it alone. */
+static void trigger_masks(void)
+{
+    hybrid_grammar_desc d;
+    hybrid_model_desc md;
+    hybrid_session_desc sd;
+    hybrid_session *s;
+    hybrid_session_info info;
+    hybrid_model *model;
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_lexicon *x;
+    hybrid_error err;
+    const hybrid_tokenizer *tok;
+    const uint32_t *mask;
+    const char *piece, *found;
+    char text[2000] = "";
+    size_t n_words, i, n = 0;
+    int32_t id;
+    memset(&md, 0, sizeof md);
+    memset(&sd, 0, sizeof sd);
+    memset(&d, 0, sizeof d);
+    md.source.path = "examples/data/stories260K-q8_0.gguf";
+    CHECK(!hybrid_model_load(rt, &md, &model, &err), "%s", err.message);
+    tok = hybrid_model_tokenizer(model);
+    CHECK(!hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
+    CHECK(x->n_controls == 1 && x->controls[0].id == 1, "<s> is a control token of this vocabulary"); /* </s> ends */
+    d.gbnf = "root ::= \" cat\" \" sat\"? \".\"";
+    d.trigger = "<s";
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(!hybrid_matcher_mask(m, x, &mask, &n_words, &err), "%s", err.message);
+    CHECK(!(mask[0] >> 1 & 1), "the name of <s> is the trigger, and goes on as the grammar may not");
+    for (i = 3; i < x->n_tokens; i++)
+        CHECK(mask[i / 32] >> i % 32 & 1, "token %d is not free", (int)i);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    d.trigger = "<s>";
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (i = 0; i < 2; i++) {
+        CHECK(!hybrid_matcher_mask(m, x, &mask, &n_words, &err) && (mask[0] >> 1 & 1) && (mask[0] >> 2 & 1),
+              "<s> and </s> are free: %s", err.message);
+        CHECK(!hybrid_matcher_accept(m, "<", 1, &err) && !hybrid_matcher_accept_token(m, x, 1, &err), "%s",
+              err.message);
+        CHECK(!hybrid_matcher_mask(m, x, &mask, &n_words, &err) && !(mask[0] >> 1 & 3), "neither is now");
+        CHECK(hybrid_matcher_accept_token(m, x, 1, &err) == HYBRID_ERROR_FORMAT, "<s>, again");
+        CHECK(!hybrid_matcher_can_end(m) && !hybrid_matcher_accept(m, " cat.", 5, &err) && hyb_matcher_complete(m),
+              "%s", err.message);
+        hybrid_matcher_reset(m);
+    }
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+    /* of a session: the free text is what the model says anyhow, as long as no token goes beyond a trigger */
+    d.trigger = " was";
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err), "%s", err.message);
+    sd.max_tokens = 100;
+    CHECK(!hybrid_session_create(model, &sd, &s, &err) && !hybrid_session_set_grammar(s, g, &err), "%s", err.message);
+    hybrid_session_complete(s, "Once upon a time");
+    while ((piece = hybrid_session_next(s)) != NULL && n + strlen(piece) < sizeof text) {
+        strcpy(text + n, piece);
+        n += strlen(piece);
+    }
+    hybrid_session_describe(s, &info);
+    found = strstr(text, " was");
+    CHECK(found && (!strcmp(found, " was cat.") || !strcmp(found, " was cat sat.")) && info.stop == HYBRID_STOP_END,
+          "it says: %s", text);
+    CHECK(found - text > 4, "and something before: %s", text);
+    for (id = 0; id < 2; id++) { /* what an answer was without the grammar */
+        hybrid_session_reset(s);
+        CHECK(!hybrid_session_set_grammar(s, NULL, &err), "%s", err.message);
+    }
+    hybrid_session_complete(s, "Once upon a time");
+    for (i = 0; (piece = hybrid_session_next(s)) != NULL && i < (size_t)(found ? found - text : 0); i += strlen(piece))
+        CHECK(!strncmp(text + i, piece, strlen(piece)), "the free text is another: '%s', not '%s'", text + i, piece);
+    hybrid_session_destroy(s);
+    hybrid_grammar_destroy(g);
+    hybrid_lexicon_destroy(x);
+    hybrid_model_destroy(model);
+}
+
+static void triggers(void)
+{
+    static char longest[HYB_TRIGGER_LONGEST + 2];
+    hybrid_grammar_desc d;
+    hybrid_grammar *g;
+    hybrid_error err;
+    TEST("a trigger");
+    triggered("root ::= \"c\" \"a\"*", "aab");
+    triggered("root ::= \"a\" root? \"b\"", "aba");  /* which calls itself */
+    triggered("root ::= [ab]{0,2} tail\ntail ::= \"d\" | \"aa\" root", "d");
+    triggered("root ::= [a-d]*", "abab");
+    memset(&d, 0, sizeof d);
+    memset(longest, 'x', HYB_TRIGGER_LONGEST + 1);
+    d.gbnf = "root ::= \"a\" root | root \"b\"";
+    d.trigger = "<";
+    CHECK(hybrid_grammar_create(rt, &d, &g, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "\"root\" can begin"),
+          "%s", err.message);
+    d.gbnf = "root ::= \"a\"";
+    d.trigger = longest;
+    CHECK(hybrid_grammar_create(rt, &d, &g, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "256 bytes"), "%s",
+          err.message);
+    d.trigger = "";
+    CHECK(hybrid_grammar_create(rt, &d, &g, &err) == HYBRID_ERROR_INVALID, "an empty one");
+    d.trigger = longest + 1;
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err), "%s", err.message);
+    hybrid_grammar_destroy(g);
+    trigger_masks();
+}
+
 /* ---- answers ---- */
 
 /* A session's answers at temperature 2 are texts of the grammar, all of them; and one that is cut is the beginning of
@@ -636,6 +787,7 @@ int main(void)
     memory();
     masks();
     sampler_mask();
+    triggers();
     answers();
     hybrid_runtime_destroy(rt);
     return test_end();

@@ -457,7 +457,7 @@ class hybrid_grammar(Structure):
 
 
 class hybrid_grammar_desc(Structure):
-    """Exactly one of gbnf and schema. What they point to is copied.
+    """Exactly one of gbnf and schema. What the fields point to is copied.
     /* GBNF, the notation of llama.cpp: rules `name ::= ...` in any order, the first to be matched is `root`
     "text" and * [a-z] [^a-z] with the escapes \\n \\r \\t \\\\ \\" \\[ \\] \\xHH \\uHHHH \\UHHHHHHHH
     `.` (any character), groups in * brackets, | * + ? {m} {m,} {m,n}, and comments from # to the end of the line. A rule that begins with itself * (left recursion) is refused. */ const char *gbnf
@@ -473,7 +473,10 @@ class hybrid_grammar_desc(Structure):
     those of enum and const * with all their digits. A "number" may be whole and have zeros after a point. * Read are: type, enum, const, properties, required, additionalProperties, patternProperties, propertyNames, * min/maxProperties, items, prefixItems, additionalItems, min/maxItems, min/maxLength, pattern (ECMAScript without * looking around, back references, \\b and \\p), format (date, date-time, time, email, ipv4, uuid: it always * constrains, and is narrower than its standard: no leap seconds, T and Z in capitals, no quotes in addresses), * minimum, maximum, exclusiveMinimum/Maximum, multipleOf (whole numbers from 1 to 4096), $ref inside of the schema, * with recursion, allOf, anyOf, oneOf, not, if/then/else, dependentRequired, dependentSchemas, dependencies
     and * what only describes. Any other keyword, and one of these where it cannot be kept (a `not` of lists, say), is * refused by name (UNSUPPORTED): nothing is ignored. $schema tells the draft
     without it, it is 2020-12. */ const char *schema
-    size_t schema_size: bytes; 0: schema ends with a zero byte"""
+    size_t schema_size: bytes; 0: schema ends with a zero byte
+    /* The grammar begins in the middle of the text ("<tool_call>\\n"): right after the place where these bytes occur for * the first time, which may be in the middle of a token. Until then the text is free, may end, and may have control * tokens, whose names count as its bytes
+    when they never occur it is free to its end. 1 to 255 bytes, zero- * terminated
+    NULL: the grammar is of the whole text. */ const char *trigger"""
 
 
 class hybrid_matcher(Structure):
@@ -1412,6 +1415,7 @@ hybrid_grammar_desc._fields_ = [
     ("gbnf_size", c_size_t),
     ("schema", c_char_p),
     ("schema_size", c_size_t),
+    ("trigger", c_char_p),
 ]
 hybrid_bpe_desc._fields_ = [
     ("texts", POINTER(hybrid_source)),
@@ -2507,9 +2511,9 @@ hybrid_matcher_mask = _function('hybrid_matcher_mask', c_int, [POINTER(hybrid_ma
     """hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon, const uint32_t **mask, size_t *n_words, hybrid_error *error)
 
     The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
-    for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens never
-    are. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as hybrid_matcher_accept;
-    MEMORY; INVALID.""")
+    for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
+    before a trigger. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as
+    hybrid_matcher_accept; MEMORY; INVALID.""")
 
 hybrid_matcher_accept_token = _function('hybrid_matcher_accept_token', c_int, [POINTER(hybrid_matcher), POINTER(hybrid_lexicon), c_int32, POINTER(hybrid_error)],
     """hybrid_result hybrid_matcher_accept_token(hybrid_matcher *matcher, const hybrid_lexicon *lexicon, int32_t id, hybrid_error *error)

@@ -14,7 +14,7 @@
  * memory has a limit. */
 typedef struct hybrid_grammar hybrid_grammar;
 
-/* Exactly one of gbnf and schema. What they point to is copied. */
+/* Exactly one of gbnf and schema. What the fields point to is copied. */
 typedef struct hybrid_grammar_desc {
     /* GBNF, the notation of llama.cpp: rules `name ::= ...` in any order, the first to be matched is `root`; "text" and
      * [a-z] [^a-z] with the escapes \n \r \t \\ \" \[ \] \xHH \uHHHH \UHHHHHHHH; `.` (any character), groups in
@@ -42,6 +42,12 @@ typedef struct hybrid_grammar_desc {
      * refused by name (UNSUPPORTED): nothing is ignored. $schema tells the draft; without it, it is 2020-12. */
     const char *schema;
     size_t schema_size; /* bytes; 0: schema ends with a zero byte */
+
+    /* The grammar begins in the middle of the text ("<tool_call>\n"): right after the place where these bytes occur for
+     * the first time, which may be in the middle of a token. Until then the text is free, may end, and may have control
+     * tokens, whose names count as its bytes; when they never occur it is free to its end. 1 to 255 bytes, zero-
+     * terminated; NULL: the grammar is of the whole text. */
+    const char *trigger;
 } hybrid_grammar_desc;
 
 /* runtime may be NULL. Errors: FORMAT (the text is wrong: the sentence names the line or the place in the schema,
@@ -83,9 +89,9 @@ HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer
 HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
- * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens never
- * are. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as hybrid_matcher_accept;
- * MEMORY; INVALID. */
+ * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
+ * before a trigger. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as
+ * hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
                                              const uint32_t **mask, size_t *n_words, hybrid_error *error);
 

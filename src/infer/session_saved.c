@@ -3,10 +3,11 @@
  *     "talk"   the messages: how many (u32), and of each its role (u32) and text (u64 of bytes, the bytes); whether the
  *              last answer belongs to them (u32), what was shown of it (a text), messages that were forgotten (u32)
  *     "strm"   the numbers of the stream (hyb_saved_numbers, u32 each), the times of prompt and answer (u64 each), the
- * ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
+ *              ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
  *              probabilities of those that no piece has told yet (u32), and those (f32 each)
  *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
- *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema), and its text
+ *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema; 3 and 4: these, after a
+ *              trigger), its text, and the trigger (a text)
  *
  * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text, the
  * place in a grammar) is made again from the tokens of the answer. */
@@ -16,6 +17,7 @@
 #include "seq_saved.c"
 #include "session.c"
 
+enum { HYB_SAVED_TRIGGER = 255 }; /* the longest of a grammar */
 enum { HYB_SAVED_SAMPLERS = 3 }; /* the descriptor's, one that came later, and the next of those */
 
 typedef struct hyb_saved_numbers {
@@ -91,8 +93,9 @@ static void hyb_save_form(const hybrid_stream *s, hyb_pack *out)
 {
 #ifndef HYBRID_NO_GRAMMAR
     const hybrid_grammar *g = s->running && s->form ? s->form->grammar : NULL;
-    hyb_pack_u32(out, g ? 1 + (uint32_t)g->schema : 0);
+    hyb_pack_u32(out, g ? 1 + (uint32_t)g->schema + (g->trigger.size ? 2 : 0) : 0);
     if (g) hyb_pack_text(out, g->text, g->size);
+    if (g && g->trigger.size) hyb_pack_text(out, (const char *)g->trigger.text, g->trigger.size);
 #else
     HYB_UNUSED(s);
     hyb_pack_u32(out, 0);
@@ -331,10 +334,12 @@ static hybrid_result hyb_load_form_walk(hybrid_session *s, hyb_loaded *l, hybrid
 static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
 {
     const uint32_t kind = hyb_unpack_u32(u);
-    hybrid_string text = { NULL, 0 };
+    hybrid_string text = { NULL, 0 }, trigger = { NULL, 0 };
     hybrid_result r = HYBRID_OK;
     if (kind) text = hyb_unpack_text(u);
-    if (!hyb_unpack_done(u) || kind > 2 || (kind && (!text.size || !l->n.running)))
+    if (kind > 2) trigger = hyb_unpack_text(u);
+    if (!hyb_unpack_done(u) || kind > 4 || (kind && (!text.size || !l->n.running)) ||
+        (kind > 2 && (!trigger.size || trigger.size > HYB_SAVED_TRIGGER)))
         return hyb_loaded_damaged("the form of the answer", error);
 #ifdef HYBRID_NO_GRAMMAR
     HYB_UNUSED(s);
@@ -344,10 +349,13 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
                      "the saved answer has a form, and this build of hybrid has none (HYBRID_NO_GRAMMAR)");
 #else
     if (kind) {
+        char begins[HYB_SAVED_TRIGGER + 1] = "";
         hybrid_grammar_desc d;
         memset(&d, 0, sizeof d);
-        *(kind == 2 ? &d.schema : &d.gbnf) = text.data;
-        *(kind == 2 ? &d.schema_size : &d.gbnf_size) = text.size;
+        if (trigger.size) memcpy(begins, trigger.data, trigger.size);
+        d.trigger = trigger.size ? begins : NULL;
+        *(kind % 2 ? &d.gbnf : &d.schema) = text.data;
+        *(kind % 2 ? &d.gbnf_size : &d.schema_size) = text.size;
         r = hybrid_grammar_create(s->rt, &d, &l->grammar, error);
         if (!r) r = hyb_stream_form(s->stream, l->grammar, &l->form, error);
         if (!r) r = hyb_load_form_walk(s, l, error);

@@ -419,7 +419,7 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
 }
 
 /* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
- * answer. An answer with a form is nothing but an answer. */
+ * answer. An answer with a form is nothing but an answer, but when the form begins in its middle. */
 static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -428,7 +428,7 @@ static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char 
     int32_t i;
     s->splits = s->pieces.known != 0;
 #ifndef HYBRID_NO_GRAMMAR
-    s->splits = s->splits && !s->form;
+    s->splits = s->splits && (!s->form || s->form->grammar->trigger.size);
 #endif
     s->n_shown = s->shown_at = s->n_kept = 0;
     memset(&s->kept_utf8, 0, sizeof s->kept_utf8);

@@ -6,10 +6,12 @@
 #include "gbnf.c"
 #include "layout.c"
 #include "mask.c"
+#include "trigger.c"
 
 struct hybrid_grammar {
     hybrid_runtime *rt;
     hyb_rules rules;
+    hyb_trigger trigger;
     char *text; /* that it was read from, for saved games */
     size_t size;
     bool schema;
@@ -31,6 +33,7 @@ struct hybrid_matcher {
     hyb_match match;
     hyb_masks masks;
     uint32_t state;
+    size_t heard; /* bytes of the trigger that the text ends with; all of them: it has occurred */
     uint64_t in_use; /* the allocator may not call back */
 };
 
@@ -45,7 +48,9 @@ static hybrid_result hyb_grammar_gbnf(hybrid_grammar *g, const char *text, size_
     hybrid_result r;
     hyb_draft_begin(&draft, g->rt, error);
     hyb_gbnf_read(&draft, text, size, &names);
+    if (g->trigger.size && !draft.failed) hyb_trigger_before(&g->trigger, &draft);
     r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
+    if (circle == g->rules.n_rules - 1 && g->trigger.size) circle = 0; /* root, which has another place then */
     if (!r && circle != HYB_DRAFT_NONE)
         r = hyb_fail(error, HYBRID_ERROR_FORMAT,
                      "GBNF, line %u: the rule \"%.*s\" can begin with itself (left recursion): let it end with itself, "
@@ -66,6 +71,7 @@ static hybrid_result hyb_grammar_schema(hybrid_grammar *g, const char *text, siz
     hybrid_result r;
     hyb_draft_begin(&draft, g->rt, error);
     hyb_schema_read(&draft, text, size);
+    if (g->trigger.size && !draft.failed) hyb_trigger_before(&g->trigger, &draft);
     r = hyb_rules_make(&draft, &g->rules, &circle, &empty);
     if (!r && empty) r = hyb_fail(error, HYBRID_ERROR_FORMAT, "no value fits the schema: it contradicts itself");
     hyb_draft_free(&draft);
@@ -76,6 +82,8 @@ static hybrid_result hyb_grammar_read(hybrid_grammar *g, const hybrid_grammar_de
 {
     const char *text = d->schema ? d->schema : d->gbnf;
     const size_t size = d->schema ? d->schema_size : d->gbnf_size;
+    hybrid_result r = d->trigger ? hyb_trigger_make(&g->trigger, d->trigger, error) : HYBRID_OK;
+    if (r) return r;
     g->schema = d->schema != NULL;
     g->size = size ? size : strlen(text);
     if (!(g->text = (char *)hyb_alloc(g->rt, g->size))) return hyb_fail_memory(error, g->size);
@@ -174,6 +182,20 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
+/* Whether the text is free of the grammar yet. */
+static bool hyb_matcher_free(const hybrid_matcher *m) { return m->heard < m->grammar->trigger.size; }
+
+/* The state, and what of the trigger was heard, after bytes; as hyb_match_bytes. */
+static hybrid_result hyb_matcher_bytes(hybrid_matcher *m, const uint8_t *p, size_t size, size_t *n,
+                                       hybrid_error *error)
+{
+    const hybrid_result r = hyb_match_bytes(&m->match, &m->state, p, size, n, error);
+    size_t i;
+    for (i = 0; i < size && !r && hyb_matcher_free(m); i++)
+        m->heard = hyb_trigger_next(&m->grammar->trigger, m->heard, p[i]);
+    return r;
+}
+
 HYB_BORDER(hybrid_result, hybrid_matcher_accept,
            (hybrid_matcher * matcher, const void *bytes, size_t size, hybrid_error *error),
            (matcher, bytes, size, error))
@@ -185,7 +207,7 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
     if (!bytes && size)
         r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept: bytes is NULL");
     else
-        r = hyb_match_bytes(&matcher->match, &matcher->state, p, size, &n, error);
+        r = hyb_matcher_bytes(matcher, p, size, &n, error);
     if (r == HYBRID_ERROR_FORMAT)
         r = hyb_fail_at(error, r, n, "the grammar does not allow byte %llu of this text, 0x%02X%s",
                         (unsigned long long)n, p[n],
@@ -238,11 +260,11 @@ static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x
     words = k->words + (size_t)oldest * x->n_words;
     k->used[oldest] = 0;
     m->match.full = false;
-    if ((r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error)) != HYBRID_OK &&
-        hyb_match_again(&m->match, &m->state, &at)) {
+    r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
+    if (r && hyb_match_again(&m->match, &m->state, &at)) {
         memset(k->used, 0, sizeof k->used);
         k->forgotten = m->match.n_forgotten;
-        r = hyb_mask_fill(&m->match, m->state, x, k->stack, words, &k->visited, error);
+        r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
     }
     if (r) return r;
     k->state[oldest] = m->state;
@@ -278,12 +300,12 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
     if (!lexicon) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_matcher_accept_token: lexicon is NULL");
     if ((r = hyb_matcher_enter(matcher, "hybrid_matcher_accept_token", error)) != HYBRID_OK) return r;
     if (id >= 0 && (size_t)id < lexicon->n_tokens) s = lexicon->spelling[id].bytes;
+    if (!s.size && hyb_matcher_free(matcher)) s = hyb_lexicon_control(lexicon, id);
     for (i = 0; i < lexicon->n_ends && lexicon->ends[i] != id; i++) {}
     if (i < lexicon->n_ends)
         r = hyb_match_end(&matcher->match, matcher->state) ? HYBRID_OK : HYBRID_ERROR_FORMAT;
     else
-        r = s.size ? hyb_match_bytes(&matcher->match, &matcher->state, (const uint8_t *)s.data, s.size, &n, error)
-                   : HYBRID_ERROR_FORMAT;
+        r = s.size ? hyb_matcher_bytes(matcher, (const uint8_t *)s.data, s.size, &n, error) : HYBRID_ERROR_FORMAT;
     if (r == HYBRID_ERROR_FORMAT) r = hyb_fail(error, r, "the grammar does not allow token %d here", (int)id);
     matcher->in_use = 0;
     return r;
@@ -317,6 +339,8 @@ HYB_BORDER(size_t, hybrid_matcher_forced, (hybrid_matcher * matcher, char *text,
 
 HYB_BORDER_VOID(hybrid_matcher_reset, (hybrid_matcher * matcher), (matcher))
 {
-    if (matcher && !hyb_busy(matcher->in_use)) matcher->state = matcher->match.start;
+    if (!matcher || hyb_busy(matcher->in_use)) return;
+    matcher->state = matcher->match.start;
+    matcher->heard = 0;
 }
 #endif

@@ -37,8 +37,9 @@ struct hybrid_lexicon {
     uint32_t *lengths;      /* (longest + 2) how many of them have fewer characters than each number */
     int32_t *ends;          /* tokens that end an answer */
     hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
+    hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
     char *bytes;
-    size_t n_tokens, n_words, n_ends;
+    size_t n_tokens, n_words, n_ends, n_controls;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
 };
 
@@ -114,6 +115,7 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
                              x->lengths,
                              x->ends,
                              x->spelling,
+                             x->controls,
                              x->bytes,
                              x };
     size_t i;
@@ -127,11 +129,12 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
     size_t size = 0, at = 0, i;
     x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
     x->ends = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->ends);
+    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
     x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
     x->by_length = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->by_length);
     for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     x->bytes = (char *)hyb_alloc(x->rt, size);
-    if (!x->spelling || !x->ends || !x->all_plain || !x->by_length || !x->bytes)
+    if (!x->spelling || !x->ends || !x->controls || !x->all_plain || !x->by_length || !x->bytes)
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
                         (unsigned long long)x->n_tokens);
     for (i = 0; i < x->n_tokens; i++) {
@@ -143,11 +146,15 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
             x->ends[x->n_ends++] = (int32_t)i;
             continue;
         }
-        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size)
-            continue;
+        if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
         memcpy(x->bytes + at, s.data, s.size);
-        x->spelling[i].bytes.size = s.size;
         at += s.size;
+        if (kind == HYBRID_TOKEN_CONTROL) {
+            x->controls[x->n_controls] = x->spelling[i];
+            x->controls[x->n_controls++].bytes.size = s.size;
+            continue;
+        }
+        x->spelling[i].bytes.size = s.size;
         x->deepest = HYB_MAX(x->deepest, (uint32_t)s.size);
         x->longest = HYB_MAX(x->longest, hyb_plain_length(x->spelling[i].bytes));
     }
@@ -171,6 +178,21 @@ static hybrid_result hyb_lexicon_measure(hybrid_lexicon *x, hybrid_error *error)
         if (n) x->by_length[x->lengths[n + 1]++] = (int32_t)i;
     }
     return HYBRID_OK;
+}
+
+/* The name of a control token, or nothing. */
+static hybrid_string hyb_lexicon_control(const hybrid_lexicon *x, int32_t id)
+{
+    const hybrid_string none = { NULL, 0 };
+    size_t low = 0, high = x->n_controls;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (x->controls[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < x->n_controls && x->controls[low].id == id ? x->controls[low].bytes : none;
 }
 
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
@@ -308,9 +330,25 @@ static hybrid_result hyb_mask_walk(hyb_match *m, const hyb_tree *t, uint32_t *st
     return HYBRID_OK;
 }
 
-/* The tokens that a text in this state may go on with, into mask (n_words). */
-static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *stack,
-                                   uint32_t *mask, uint64_t *visited, hybrid_error *error)
+/* Sets the bits of the control tokens whose names fit. */
+static hybrid_result hyb_mask_controls(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *mask,
+                                       hybrid_error *error)
+{
+    size_t i, k;
+    hybrid_result r;
+    for (i = 0; i < x->n_controls; i++) {
+        const hyb_spelling *c = &x->controls[i];
+        uint32_t at = state;
+        for (k = 0; k < c->bytes.size && at != HYB_MATCH_DEAD; k++)
+            if ((r = hyb_match_next(m, at, (uint8_t)c->bytes.data[k], &at, error)) != HYBRID_OK) return r;
+        if (at != HYB_MATCH_DEAD) mask[c->id / 32] |= 1u << c->id % 32;
+    }
+    return HYBRID_OK;
+}
+
+/* The tokens that a text in this state may go on with, into mask (n_words). controls: they are text, too. */
+static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, bool controls,
+                                   uint32_t *stack, uint32_t *mask, uint64_t *visited, hybrid_error *error)
 {
     uint32_t room = 0, i;
     hybrid_result r = HYBRID_OK;
@@ -325,6 +363,7 @@ static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_le
     } else
         for (i = 0; i < x->lengths[room + 1]; i++) mask[x->by_length[i] / 32] |= 1u << x->by_length[i] % 32;
     if (!r) r = hyb_mask_walk(m, &x->others, stack, mask, visited, error);
+    if (!r && controls) r = hyb_mask_controls(m, state, x, mask, error);
     for (i = 0; i < x->n_ends && !r && hyb_match_end(m, state); i++) mask[x->ends[i] / 32] |= 1u << x->ends[i] % 32;
     return r;
 }
