@@ -296,15 +296,33 @@ static void test_limits(void)
 
 /* ---- the next token without all logits --------------------------------------------------------------------------- */
 
+/* Penalties, chances and a seed. */
+static hybrid_sampler_desc sampler_of(float repetition, float frequency, int32_t last_n, float temperature,
+                                      int32_t top_k, float top_p, float typical_p, uint64_t seed)
+{
+    hybrid_sampler_desc d;
+    memset(&d, 0, sizeof d);
+    d.repetition_penalty = repetition;
+    d.frequency_penalty = d.presence_penalty = frequency;
+    d.penalty_last_n = last_n;
+    d.temperature = temperature;
+    d.top_k = top_k;
+    d.top_p = top_p;
+    d.min_p = top_k == 40 ? 0.01f : 0;
+    d.typical_p = typical_p;
+    d.seed = seed;
+    return d;
+}
+
 static void test_next(void)
 {
     static const int32_t start[] = { 1, 403, 407, 261, 378 };
-    const hybrid_sampler_desc kinds[] = { { 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0 },
-                                          { 1.2f, 0.1f, 0.1f, 30, NULL, 0, 0, 0, 0, 0, 0, 0 },
-                                          { 0, 0, 0, 0, NULL, 0, 1.2f, 40, 0.95f, 0.01f, 0, 7 },
-                                          { 1.1f, 0, 0, 16, NULL, 0, 0.9f, 100, 0, 0, 0.9f, 5 },
-                                          { 0, 0, 0, 0, NULL, 0, 1, 0, 0.9f, 0, 0, 3 },
-                                          { 1.1f, 0, 0, 400, NULL, 0, 0, 0, 0, 0, 0, 0 } };
+    const hybrid_sampler_desc kinds[] = { sampler_of(0, 0, 0, 0, 0, 0, 0, 0),
+                                          sampler_of(1.2f, 0.1f, 30, 0, 0, 0, 0, 0),
+                                          sampler_of(0, 0, 0, 1.2f, 40, 0.95f, 0, 7),
+                                          sampler_of(1.1f, 0, 16, 0.9f, 100, 0, 0.9f, 5),
+                                          sampler_of(0, 0, 0, 1, 0, 0.9f, 0, 3),
+                                          sampler_of(1.1f, 0, 400, 0, 0, 0, 0, 0) };
     setup s;
     size_t i;
     int k, n_vocab;

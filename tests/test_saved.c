@@ -260,10 +260,13 @@ static void beyond_the_last(hybrid_runtime *rt)
 int main(int argc, char **argv)
 {
     static const char *const names[] = { "llama", "llama-layers", "gemma2", "phi3-window", "lfm2", "rwkv7", "arwkv7" };
-    hybrid_runtime *here = runtime_of(NULL, 2), *there = runtime_of("generic", 1);
-    hybrid_model *other = model_of(here, FOLDER "smollm.gguf");
+    hybrid_runtime *here, *there;
+    hybrid_model *other;
     size_t i;
     if (argc == 4 && !strcmp(argv[1], "go on")) return games_go_on(argv[2], argv[3]);
+    here = runtime_of(NULL, 2);
+    there = runtime_of("generic", 1);
+    other = model_of(here, FOLDER "smollm.gguf");
     for (i = 0; i < sizeof names / sizeof *names; i++) {
         char path[96];
         hybrid_model *a, *b;

@@ -3,8 +3,8 @@
  *     "talk"   the messages: how many (u32), and of each its role (u32) and text (u64 of bytes, the bytes); whether the
  *              last answer belongs to them (u32), what was shown of it (a text), messages that were forgotten (u32)
  *     "strm"   the numbers of the stream (hyb_saved_numbers, u32 each), the times of prompt and answer (u64 each), the
- *              ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of the
- *              probabilities of those that no piece has told yet (u32), and those (f32 each)
+ *              ln of the probability of the token that was chosen (f32); the ids (u32 each); whether there are ln of
+ *              the probabilities of those that no piece has told yet (u32), and those (f32 each)
  *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
  *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema; 3 and 4: these, after a
  *              trigger), its text, and the trigger (a text)

@@ -259,17 +259,18 @@ static float hyb_score_generic(const hyb_op_attention *op, const float *q, const
     return op->softcap > 0 ? op->softcap * hyb_tanh_scalar(s / op->softcap) : s;
 }
 
-static void hyb_attention_row_generic(const hyb_op_attention *op, const hyb_run *run, int32_t pos, int head,
+/* pos: the last position that the row may see. */
+static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head,
                                       const float *q, float *out)
 {
     const hyb_kv_view *kv = op->kv;
     int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
-    const int32_t *pages = run->pages, first = hyb_attention_first(op, pos), last = hyb_attention_last(op, run, pos);
+    const int32_t first = hyb_attention_first(op, pos);
     int32_t page;
     float m = -HUGE_VALF, l = 0;
     for (i = 0; i < dim; i++) out[i] = 0;
-    for (page = first / HYB_PAGE; page <= last / HYB_PAGE; page++) {
-        int low = HYB_MAX(first - page * HYB_PAGE, 0), high = HYB_MIN(last - page * HYB_PAGE + 1, HYB_PAGE);
+    for (page = first / HYB_PAGE; page <= pos / HYB_PAGE; page++) {
+        int low = HYB_MAX(first - page * HYB_PAGE, 0), high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
         float e[HYB_PAGE], p[HYB_PAGE] = { 0 }, m_new = m, c;
         for (s = low; s < high; s++) {
             e[s] = hyb_score_generic(op, q, hyb_k_row(kv, pages[page], head_kv, s));
@@ -303,7 +304,7 @@ static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run
     HYB_UNUSED(scratch);
     for (r = row0; r < row0 + n_rows; r++)
         for (h = head0; h < head0 + n_heads; h++)
-            hyb_attention_row_generic(op, run, run->pos + r, h,
+            hyb_attention_row_generic(op, run->pages, hyb_attention_last(op, run, run->pos + r), h,
                                       op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
                                       op->out + (run->first_row + r) * op->out_stride +
                                           (int64_t)h * op->kv->head_dim_v);

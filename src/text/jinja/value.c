@@ -308,7 +308,8 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
         hyb_jown_copy(arena, b->data, old, b->size);
         b->capacity = capacity;
     }
-    if (n) memcpy(b->data + b->size, p, n);
+    if (!n) return true;
+    memcpy(b->data + b->size, p, n);
     hyb_jown_copy(arena, b->data + b->size, p, n);
     b->size += n;
     return true;
