@@ -41,10 +41,11 @@ static void train_until_killed(hybrid_predict_mode mode, int say)
     hybrid_error e;
     int32_t n;
     if (!killed_open(&k, mode)) _exit(1);
-    do {
+    for (n = (int32_t)k.m.at; n < STEPS;) {
         if (net_step(k.t, &k.m, NULL, &e) || hybrid_trainer_save(k.t, killed_path, &e)) _exit(2);
         n = (int32_t)hybrid_trainer_steps(k.t);
-    } while (write(say, &n, sizeof n) == sizeof n && n < STEPS);
+        if (write(say, &n, sizeof n) != sizeof n) break;
+    }
     for (;;) select(0, NULL, NULL, NULL, NULL); /* the run is over; it is killed all the same */
 }
 

@@ -30,7 +30,7 @@ def spoil_example(text):
 # Examples that are also run to their end, on the model of the repository: (arguments, what they write).
 RUNS = {
     "npc.c": (["--alone"], r"(?s)Bram: .* \.\.\.\nBram: .+"),
-    "crowd.c": (["Who are you?"], r"(?s)\..*\nsmith: \S.*\nghost: \S"),
+    "crowd.c": (["Who are you?"], r"(?s)\..*\nsmith: +\S.*\nghost: +\S"),
 }
 
 GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n#include <stdio.h>\n'
@@ -93,7 +93,7 @@ def examples(box):
                               (name, os.path.splitext(name)[0]))
         folder = box.folder(os.path.splitext(name)[0])
         shutil.copy2(header, folder)
-        for also in sorted(set(re.findall(r"\b(\w+\.h)\b", text.split("*/")[0])) - {"hybrid.h", "windows_utf8.h"}):
+        for also in sorted(set(re.findall(r"\b(\w+\.h(?:pp)?)\b", text.split("*/")[0])) - {"hybrid.h", "windows_utf8.h"}):
             if os.path.exists(box.path("examples", also)):
                 shutil.copy2(box.path("examples", also), folder)
         compiler = command.split()[0]
@@ -109,7 +109,8 @@ def examples(box):
             shutil.copy2(path, folder)
         strict = re.sub(r"^(cc|c\+\+|mpicc)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
         without_name = re.sub(r" -o \S+", "", strict)
-        box.expect("%s holds the library" % name, '\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n' in text,
+        box.expect("%s holds the library" % name,
+                   re.search(r'\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h(pp)?"\n', text),
                    "it must be built by one line")
         if strict.startswith("cc ") and "examples/" not in command:
             read_once(strict.split(" " + name)[0], folder)

@@ -97,7 +97,7 @@ def adapts(box, folder):
     sizes = {}
     for out, more in (("l.gguf", []), ("m.gguf", ["--merge"])):
         status, words = box.run(["./finetune", "a.gguf", "talks.jsonl", "-o", out, "-n", "16", "--lora", "4", "--rate",
-                                 "0.05", "--every", "4", "--fresh"] + more, folder)
+                                 "0.02", "--every", "4", "--fresh"] + more, folder)
         losses = [p["validation"] for p in numbers(folder, out + ".jsonl") if "validation" in p] if status == 0 else []
         box.expect("finetune --lora %s" % " ".join(more), status == 0 and "wrote" in words and
                    losses[-1] < losses[0] - 0.01, "%s %s" % (losses, words[-600:]))
