@@ -5,6 +5,7 @@
  */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.hpp"
+#include <cstring>
 #include <iostream>
 
 static int fail(const hybrid::error &why)
@@ -20,9 +21,10 @@ int main(int argc, char **argv)
     hybrid::session_desc desc;
     hybrid::error why;
     std::string line;
-    if (argc != 2) {
-        std::cerr << "usage: talk MODEL.gguf\n";
-        return 1;
+    const bool help = argc == 2 && (!std::strcmp(argv[1], "--help") || !std::strcmp(argv[1], "-h"));
+    if (argc != 2 || help) {
+        (help ? std::cout : std::cerr) << "usage: talk MODEL.gguf    a chat: type, and end with Ctrl-D\n";
+        return help ? 0 : 1;
     }
     desc.max_tokens = 200;
     desc.sampler.repetition_penalty = 1.1f;
