@@ -2307,7 +2307,7 @@ static int good_stream(world *w, const char *name, hybrid_error *e)
         return r;
     }
     if (!strcmp(name, "hybrid_stream_next")) return hybrid_stream_next(w->stream, &piece, e);
-    if (!strcmp(name, "hybrid_stream_step")) return hybrid_stream_step(w->stream, 1, &piece, e);
+    if (!strcmp(name, "hybrid_stream_step")) return hybrid_stream_step(w->stream, UINT64_MAX, &piece, e);
     if (!strcmp(name, "hybrid_stream_set_sampler")) {
         r = hybrid_stream_set_sampler(w->stream, &sampler, 5, e);
         return r ? r : hybrid_stream_set_sampler(w->stream, NULL, 0, e);
