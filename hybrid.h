@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 36aa6eee3e67dd69): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9eac5d8ee0f7eb31): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,310 +53,311 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      367  base.h                   version, linkage, results, errors, allocator, log
- *      502  runtime.h                what models and sessions share: memory, log, worker threads
- *      573  quant.h                  names, sizes, encode, decode
- *      675  gguf.h                   what is in a model file, and writing one
- *      880  tokenizer.h              text to tokens and back
- *     1063  chat.h                   templates that make a prompt of a conversation
- *     1206  grammar.h                answers with a form
- *     1312  bpe_trainer.h            a vocabulary from raw text
- *     1384  train_data.h             batches out of texts, tokens or conversations
- *     1493  model.h                  load, describe
- *     1577  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1711  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1815  sampler.h                from logits to the next token
- *     1948  score.h                  how likely a model finds texts
- *     2008  embed.h                  a text as a vector
- *     2063  shape.h                  models from nothing
- *     2096  trainable.h              training somebody else's model
- *     2135  trainer.h                change the weights of a model so that it predicts given texts better
- *     2457  predict.h                a training that is watched, and moved along where it goes anyway
- *     2679  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2757  learn.h                  an adapter is told something, and can be made to forget it
- *     2836  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2987  session.h                a conversation
- *     3123  crowd.h                  many conversations in one context
- *     3167  saved.h                  sequences and conversations as bytes, and back
- *     3253  abi.h                    is the library that runs the one that its caller was made for?
+ *      368  base.h                   version, linkage, results, errors, allocator, log
+ *      503  runtime.h                what models and sessions share: memory, log, worker threads
+ *      574  quant.h                  names, sizes, encode, decode
+ *      676  gguf.h                   what is in a model file, and writing one
+ *      881  tokenizer.h              text to tokens and back
+ *     1064  chat.h                   templates that make a prompt of a conversation
+ *     1207  grammar.h                answers with a form
+ *     1315  bpe_trainer.h            a vocabulary from raw text
+ *     1387  train_data.h             batches out of texts, tokens or conversations
+ *     1496  model.h                  load, describe
+ *     1580  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1714  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1818  sampler.h                from logits to the next token
+ *     1951  score.h                  how likely a model finds texts
+ *     2011  embed.h                  a text as a vector
+ *     2066  shape.h                  models from nothing
+ *     2099  trainable.h              training somebody else's model
+ *     2138  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2460  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2682  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2760  learn.h                  an adapter is told something, and can be made to forget it
+ *     2839  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     2990  session.h                a conversation
+ *     3126  crowd.h                  many conversations in one context
+ *     3170  saved.h                  sequences and conversations as bytes, and back
+ *     3256  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3345  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3449  macros.h                 what compilers call things, and the macros that every room uses
- *     3534  base.c                   what every room uses: results, errors, checked sizes
- *     3615  fpenv.c                  the floating-point environment at the border of the library
- *     3844  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3890  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3986  fma.c                    a * b + c with one rounding
- *     4026  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4107  decimal.c                doubles as text, the same in every locale
- *     4239  thread.c                 atomics, threads, and the worker pool
- *     4736  cpu.c                    what this processor and its operating system can do
- *     4859  hash.c                   where a name belongs in a table
- *     4961  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     4999  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5087  grow.c                   arrays that grow
- *     5111  stack.c                  how much of the thread's stack a recursion may take
- *     5159  device.c                 which GPU a runtime uses
- *     5275  lifetime.c               creates and ends runtimes
- *     5430  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5671  output.c                 a file that is written
- *     6191  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6238  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6276  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    80133  end.h                    closes what core/begin opened
+ *     3348  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3452  macros.h                 what compilers call things, and the macros that every room uses
+ *     3537  base.c                   what every room uses: results, errors, checked sizes
+ *     3618  fpenv.c                  the floating-point environment at the border of the library
+ *     3847  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3893  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     3989  fma.c                    a * b + c with one rounding
+ *     4029  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4110  decimal.c                doubles as text, the same in every locale
+ *     4242  thread.c                 atomics, threads, and the worker pool
+ *     4739  cpu.c                    what this processor and its operating system can do
+ *     4862  hash.c                   where a name belongs in a table
+ *     4964  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5002  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5090  grow.c                   arrays that grow
+ *     5114  stack.c                  how much of the thread's stack a recursion may take
+ *     5162  device.c                 which GPU a runtime uses
+ *     5278  lifetime.c               creates and ends runtimes
+ *     5433  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5674  output.c                 a file that is written
+ *     6194  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6241  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6279  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    80501  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6710  names.c                  names that must differ, found by hash
- *     6807  value.c                  the 13 types of metadata values and their items
- *     6955  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7166  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7503  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8023  write.c                  makes a GGUF file
+ *     6713  names.c                  names that must differ, found by hash
+ *     6810  value.c                  the 13 types of metadata values and their items
+ *     6958  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7169  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7506  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8026  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8737  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8856  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9191  floats.c                 the types that are plain numbers
- *     9231  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9430  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9666  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9814  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10088  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10213  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10292  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8740  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8859  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9194  floats.c                 the types that are plain numbers
+ *     9234  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9433  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9669  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9817  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10091  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10216  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10295  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10517  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11468  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11588  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11862  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12329  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12831  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13035  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13130  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13668  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13961  tokenizer/bpe.c          the merging
- *    14374  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14459  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14555  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14702  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15127  tokenizer/with.c         the tokens that hold a text
- *    15158  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15436  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15594  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15836  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16748  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17156  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17540  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17882  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18723  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19579  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20091  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20131  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20374  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20685  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20731  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20892  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21094  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21230  jinja/test.c             what follows 'is', and the functions that every template has
- *    21432  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21746  jinja/parse.c            tokens to a tree
- *    22454  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22761  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23344  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23636  chat.c                   a conversation as the variables that chat templates expect
- *    23849  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24108  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24280  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24344  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24770  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25234  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25581  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25827  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26294  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26783  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27160  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27537  grammar/rules.c          the form in which rules are matched
- *    27993  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28497  grammar/match.c          where a text stands in a grammar
- *    28988  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29355  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10520  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11471  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11591  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11865  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12332  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12834  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13038  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13133  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13671  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13964  tokenizer/bpe.c          the merging
+ *    14377  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14462  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14558  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14705  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15130  tokenizer/with.c         the tokens that hold a text
+ *    15161  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15439  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15597  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15839  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16751  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17159  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17543  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17885  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18726  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19582  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20094  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20134  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20377  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20688  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20734  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20895  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21097  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21233  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21435  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21749  jinja/parse.c            tokens to a tree
+ *    22457  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22764  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23347  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23639  chat.c                   a conversation as the variables that chat templates expect
+ *    23852  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24111  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24283  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24347  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24773  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25237  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25584  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25830  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26297  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26786  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27163  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27540  grammar/rules.c          the form in which rules are matched
+ *    27996  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28500  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28848  grammar/match.c          where a text stands in a grammar
+ *    29354  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29648  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    29884  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    30949  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31066  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31182  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31278  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31470  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31499  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31537  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    31671  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32419  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    32648  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    32989  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33027  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33163  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33234  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33338  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    33809  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34267  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    34650  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    34879  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    35635  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    35835  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    36899  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37548  cpu/int/select.c         the table of integer-block kernels
- *    37608  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    37684  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    42804  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45343  cpu/select.c             the kernels of an instruction set
- *    45396  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45504  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    45921  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46221  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46270  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    46931  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47187  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47378  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47441  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30252  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    31317  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31434  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31550  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31646  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31838  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31867  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31905  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32039  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32787  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33016  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33357  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33395  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33531  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33602  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33706  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    34177  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34635  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35018  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35247  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36003  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36203  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37267  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37916  cpu/int/select.c         the table of integer-block kernels
+ *    37976  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38052  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43172  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45711  cpu/select.c             the kernels of an instruction set
+ *    45764  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45872  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46289  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46589  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46638  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47299  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47555  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47746  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47809  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48090  arch.c                   the table of architectures
- *    48224  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48563  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    48940  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49202  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49412  adapter_worn.c           the copy of an adapter that passes on the host read
- *    49624  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50127  back.c                   the steps of a backward pass that several parts take
- *    50322  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50573  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    50668  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    50982  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51127  parts/experts.c          a mixture of experts (Shazeer et al
- *    51510  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    51619  net.c                    which parts the layers of a model have, and which tensors
- *    51797  unused.c                 tensors of the file that the model is not computed with
- *    51971  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52020  forward.c                one pass of a batch through any model, over the op table
- *    52303  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    52902  place.c                  which layers run where
- *    53177  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53263  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53558  adapter_make.c           adapters from nothing, and what they are
- *    53808  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54090  identity.c               by what a saved game knows its model and its adapters again
+ *    48458  arch.c                   the table of architectures
+ *    48592  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48931  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49308  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49570  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49780  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    49992  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50495  back.c                   the steps of a backward pass that several parts take
+ *    50690  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50941  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51036  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51350  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51495  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51878  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    51987  net.c                    which parts the layers of a model have, and which tensors
+ *    52165  unused.c                 tensors of the file that the model is not computed with
+ *    52339  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52388  forward.c                one pass of a batch through any model, over the op table
+ *    52671  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53270  place.c                  which layers run where
+ *    53545  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53631  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53926  adapter_make.c           adapters from nothing, and what they are
+ *    54176  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54458  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54185  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54349  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    54834  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55006  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55117  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    55640  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    55945  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56044  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    56975  adapters.c               a sequence puts adapters on, and takes them off
- *    57091  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    57452  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    57882  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58253  next.c                   the next token of a sequence
- *    58362  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    58445  score.c                  how likely a model finds texts after a prompt
- *    58778  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59054  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    59758  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    60052  plan.c                   the bytes of a model and a context before they are loaded
- *    60173  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    60373  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    60552  session.c                a conversation: a dialog, and the stream that answers it
- *    61147  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    61372  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    61938  crowd.c                  sessions of one context that take turns in its batch
+ *    54553  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54717  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55202  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55374  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55485  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56008  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56313  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56412  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57343  adapters.c               a sequence puts adapters on, and takes them off
+ *    57459  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    57820  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58250  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58621  next.c                   the next token of a sequence
+ *    58730  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    58813  score.c                  how likely a model finds texts after a prompt
+ *    59146  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59422  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60126  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    60420  plan.c                   the bytes of a model and a context before they are loaded
+ *    60541  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    60741  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    60920  session.c                a conversation: a dialog, and the stream that answers it
+ *    61515  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    61740  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    62306  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    62277  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    62316  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    62381  documents.c              the texts of a corpus, one document after the other
- *    62620  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    62814  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    63314  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    63624  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    63938  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    64313  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    64770  shape.c                  models from nothing
- *    65087  schedule.c               the learning rate of a step
- *    65133  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    65649  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    65701  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    66153  format.c                 the number format of a training: to what the operands of its products are roun...
- *    66253  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    66291  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    66826  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    67011  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    67080  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    67117  own.c                    somebody else's model as an objective (api/trainable.h)
- *    67301  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    68094  lesson.c                 examples as tokens, and the batches of a step
- *    68458  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    68688  export.c                 the weights of a trainer as a model file
- *    68936  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    69048  checkpoint.c             everything that a training goes on with, in a file
- *    69908  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    70500  picture.c                the curve of a run as an SVG.
+ *    62645  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    62684  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    62749  documents.c              the texts of a corpus, one document after the other
+ *    62988  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63182  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    63682  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    63992  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    64306  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    64681  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65138  shape.c                  models from nothing
+ *    65455  schedule.c               the learning rate of a step
+ *    65501  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66017  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66069  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    66521  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    66621  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    66659  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67194  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    67379  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    67448  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    67485  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    67669  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    68462  lesson.c                 examples as tokens, and the batches of a step
+ *    68826  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69056  export.c                 the weights of a trainer as a model file
+ *    69304  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    69416  checkpoint.c             everything that a training goes on with, in a file
+ *    70276  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    70868  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    71337  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    71383  panel.c                  values of many ticks side by side, and products with them
- *    71506  gru.c                    a gated recurrent cell (Cho et al
- *    71587  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    71661  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    71721  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    71921  member.c                 the weights of one world model: how large, where, and how they begin
- *    72022  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    72245  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    72377  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    72556  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    72820  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    72994  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    73193  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    73296  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    73585  law.c                    the curve that the loss follows over many windows,
- *    73859  calibration.c            predictions that say how sure they are, held to what then happened
- *    74039  monitor.c                whether a run goes astray, and what should be done about it
- *    74291  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    74351  bandit.c                 which arm is worth it now
- *    74589  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    74733  phases.c                 which phase the next step belongs to, and for how long
- *    74972  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    75326  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    75395  residuals.c              what predictions got wrong
- *    75645  corrector.c              takes away what predicted coefficients get wrong again and again
- *    75804  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    75898  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    75996  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    76178  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    76266  plateau.c                whether a run stands still
- *    76351  horizons.c               how far ahead predictions are good for anything
- *    76440  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    76493  ramp.c                   how many batches a step should add up
- *    76558  tuning.c                 what could be made better while a run goes on
- *    76702  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    76817  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    77198  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    77525  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    77722  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    78061  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    78352  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    78427  moves.c                  how weights are moved, by each of the ways
- *    78633  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    78801  audit.c                  what a move is really worth: a trial
- *    78940  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    79215  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    79267  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    79672  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    71705  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    71751  panel.c                  values of many ticks side by side, and products with them
+ *    71874  gru.c                    a gated recurrent cell (Cho et al
+ *    71955  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72029  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72089  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    72289  member.c                 the weights of one world model: how large, where, and how they begin
+ *    72390  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    72613  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    72745  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    72924  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73188  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    73362  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    73561  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    73664  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    73953  law.c                    the curve that the loss follows over many windows,
+ *    74227  calibration.c            predictions that say how sure they are, held to what then happened
+ *    74407  monitor.c                whether a run goes astray, and what should be done about it
+ *    74659  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    74719  bandit.c                 which arm is worth it now
+ *    74957  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75101  phases.c                 which phase the next step belongs to, and for how long
+ *    75340  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    75694  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    75763  residuals.c              what predictions got wrong
+ *    76013  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76172  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    76266  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    76364  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    76546  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    76634  plateau.c                whether a run stands still
+ *    76719  horizons.c               how far ahead predictions are good for anything
+ *    76808  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    76861  ramp.c                   how many batches a step should add up
+ *    76926  tuning.c                 what could be made better while a run goes on
+ *    77070  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77185  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    77566  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    77893  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78090  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    78429  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    78720  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    78795  moves.c                  how weights are moved, by each of the ways
+ *    79001  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79169  audit.c                  what a move is really worth: a trial
+ *    79308  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    79583  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    79635  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80040  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1263,8 +1264,8 @@ HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
 
 typedef struct hybrid_matcher hybrid_matcher;
 
-/* A matcher at the beginning of a text. One thread at a time. It takes at most 32 MB, and for masks 2 bytes for each
- * token of the vocabulary, however long the text gets (8192 states with a place for each of 256 bytes, 524288 pairs of
+/* A matcher at the beginning of a text. One thread at a time. It takes at most 32 MB, and for masks at most 32 times 16
+ * kB and a bit for each token of the vocabulary (1.1 MB for 152,000 tokens), however long the text gets (8192 states with a place for each of 256 bytes, 524288 pairs of
  * positions, and what one step needs): what it keeps grows with how deep the text nests, and with how many ways there
  * are to read it, not with its length. Then it forgets what it can compute again, or says LIMIT. */
 HYBRID_API hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher,
@@ -1283,8 +1284,8 @@ HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
  * where there is a choice, where the text may end, or where memory is short. */
 HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
 
-/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (some tens of ms, 40
- * bytes a token and 12 for each byte that tokens do not share), of which it keeps nothing; used by any number of
+/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (100 ms for
+ * 152,000 tokens; 44 bytes a token and 16 for each byte that tokens do not share: 12 MB), of which it keeps nothing; used by any number of
  * matchers, which it must outlive. It does not change: several threads may use it at a time. */
 typedef struct hybrid_lexicon hybrid_lexicon;
 HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon,
@@ -1293,7 +1294,9 @@ HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
  * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
- * before a trigger. Masks of 16 places of a grammar are kept: most calls find theirs. Errors: LIMIT, as
+ * before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
+ * theirs. A new one takes some tens of us, and about 1 ms in the worst case, where letters matter one by one in long texts
+ * ([^aeiou]*; times for 152,000 tokens). Errors: LIMIT, as
  * hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
                                              const uint32_t **mask, size_t *n_words, hybrid_error *error);
@@ -3340,7 +3343,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "36aa6eee3e67dd69"
+#define HYBRID__SOURCE_ID "9eac5d8ee0f7eb31"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -28494,6 +28497,354 @@ static void hyb_schema_read(hyb_draft *draft, const char *text, size_t size)
 /* ==== end src/text/grammar/layout.c ==== */
 HYB_COLD_END
 
+/* ==== begin src/text/grammar/lexicon.c ==== */
+/* text/grammar/lexicon: the tokens of a vocabulary, so that those which a text may go on with are found quickly: as
+ * trees, written down in the order in which they are walked. A token's beginning that does not fit is left with all
+ * that begins with it.
+ *
+ *     bytes    "cat" "car" "Car"    the tree of the bytes: c-a-t, c-a-r, C-a-r
+ *     shapes   aaa   aaa   Aaa      the same with one symbol for all small letters, one for all capitals, one for the
+ *                                   digits, one for the lead bytes that take the same bytes after them...
+ *
+ * Where a grammar makes no difference between small letters, it makes none between "cat" and "car": the tree of shapes
+ * has a thirtieth of the nodes.
+ *
+ * Nearly all tokens are plain: whole characters, none of which means anything in a JSON string. They have trees of
+ * their own, which are not walked where all plain characters lead to one state, that to one state, and so on: then only
+ * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
+
+typedef struct hyb_spelling {
+    hybrid_string bytes;
+    int32_t id;
+} hyb_spelling;
+
+typedef struct hyb_tree_node {
+    uint32_t skip;  /* the first node after this one that is not below it */
+    uint32_t token; /* of the lists: the first that ends here or below; those of the next node end what ends here */
+    uint32_t depth; /* bytes, this one included */
+    uint8_t byte;   /* or symbol */
+    uint8_t height; /* bytes of the longest token below, after this one; 255: that or more */
+} hyb_tree_node;
+
+typedef struct hyb_tree {
+    hyb_tree_node *nodes; /* (n + 1) */
+    size_t n, capacity;
+} hyb_tree;
+
+struct hybrid_lexicon {
+    hybrid_runtime *rt;
+    hyb_tree plain, plain_shapes, others, other_shapes;
+    int32_t *lists;         /* (n_lists) tokens in the order of each of the trees; before those: */
+    int32_t *by_length;     /* plain tokens in order of their characters (n_plain), the first of the lists; */
+    int32_t *ends;          /* tokens that end an answer (n_ends); */
+    int32_t *named;         /* and the control tokens (n_controls) */
+    uint32_t *all_plain;    /* (n_words) a bit for each plain token */
+    uint32_t *lengths;      /* (longest + 3) how many of them have fewer characters than each number */
+    hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
+    hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
+    char *bytes;
+    size_t n_tokens, n_words, n_plain, n_ends, n_controls, n_lists;
+    uint32_t longest, deepest; /* characters of a plain token; bytes of any */
+    uint8_t symbols[256][2];   /* the bytes that each symbol stands for: first and last */
+};
+
+/* ---- shapes ---- */
+
+/* Bytes that stand for more than themselves as symbols. Those that go on with a character depend on its first byte. */
+static const uint8_t hyb_symbols[][3] = { { '0', '0', '9' },    { 'A', 'A', 'Z' },    { 'a', 'a', 'z' },
+                                          { 0x80, 0x80, 0xBF }, { 0x81, 0x80, 0x9F }, { 0x82, 0x80, 0x8F },
+                                          { 0x83, 0x90, 0x9F }, { 0x90, 0x90, 0xBF }, { 0xA0, 0xA0, 0xBF },
+                                          { 0xC2, 0xC2, 0xDF }, { 0xE1, 0xE1, 0xEC }, { 0xEE, 0xEE, 0xEF },
+                                          { 0xF1, 0xF1, 0xF3 } };
+
+/* The bytes that each symbol stands for. */
+static void hyb_symbols_fill(uint8_t symbols[256][2])
+{
+    size_t i;
+    for (i = 0; i < 256; i++) symbols[i][0] = symbols[i][1] = (uint8_t)i;
+    for (i = 0; i < HYB_COUNT(hyb_symbols); i++) memcpy(symbols[hyb_symbols[i][0]], hyb_symbols[i] + 1, 2);
+}
+
+/* Of a byte that goes on with no character. */
+static uint8_t hyb_symbol_first(uint8_t b)
+{
+    size_t i;
+    if (b >= 0x80 && b < 0xC0) return b < 0x90 ? 0x82 : b < 0xA0 ? 0x83 : 0xA0;
+    for (i = 0; i < HYB_COUNT(hyb_symbols); i++)
+        if (hyb_symbols[i][1] <= b && b <= hyb_symbols[i][2]) return hyb_symbols[i][0];
+    return b;
+}
+
+/* Bytes as symbols. */
+static void hyb_shape_of(const char *bytes, size_t n, char *shape)
+{
+    int more = 0; /* bytes of the character that are still to come, the next of which is low..high */
+    uint8_t low = 0, high = 0;
+    size_t i;
+    for (i = 0; i < n; i++) {
+        const uint8_t b = (uint8_t)bytes[i];
+        if (more && low <= b && b <= high) {
+            shape[i] = (char)(low > 0x80 ? low : high == 0xBF ? 0x80 : high == 0x9F ? 0x81 : 0x82);
+            more--;
+            low = 0x80;
+            high = 0xBF;
+            continue;
+        }
+        more = b < 0xC2 || b > 0xF4 ? 0 : b < 0xE0 ? 1 : b < 0xF0 ? 2 : 3;
+        low = b == 0xE0 ? 0xA0 : b == 0xF0 ? 0x90 : 0x80;
+        high = b == 0xED ? 0x9F : b == 0xF4 ? 0x8F : 0xBF;
+        shape[i] = (char)hyb_symbol_first(b);
+    }
+}
+
+/* ---- the trees ---- */
+
+static int hyb_spelling_order(const void *a, const void *b)
+{
+    const hyb_spelling *x = (const hyb_spelling *)a, *y = (const hyb_spelling *)b;
+    const int order = memcmp(x->bytes.data, y->bytes.data, HYB_MIN(x->bytes.size, y->bytes.size));
+    if (order) return order;
+    if (x->bytes.size != y->bytes.size) return x->bytes.size < y->bytes.size ? -1 : 1;
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The number of characters of a plain text; 0: it is not plain. */
+static uint32_t hyb_plain_length(hybrid_string s)
+{
+    const char *p = s.data, *end = p + s.size;
+    uint32_t n = 0, code = 0;
+    for (; p < end; n++) {
+        const size_t used = hyb_utf8_read(p, end, &code);
+        if (!used || code < 0x20 || code == '"' || code == '\\' || code == 0x7F) return 0;
+        p += used;
+    }
+    return n;
+}
+
+/* The tree of n spellings, which are put in order, and their tokens behind those of the lists. */
+static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling *list, size_t n, uint32_t *open,
+                                   hybrid_error *error)
+{
+    size_t i, depth = 0, k;
+    hybrid_result r;
+    if (n > 1) qsort(list, n, sizeof *list, hyb_spelling_order);
+    for (i = 0; i < n; i++) {
+        const hybrid_string s = list[i].bytes;
+        size_t same = 0;
+        while (i && same < s.size && same < list[i - 1].bytes.size && s.data[same] == list[i - 1].bytes.data[same])
+            same++;
+        for (k = same; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
+        if ((r = HYB_GROW(x->rt, t->nodes, t->capacity, t->n, t->n + s.size + 1, error)) != HYBRID_OK) return r;
+        for (k = same; k < s.size; k++) {
+            hyb_tree_node *node = &t->nodes[open[k] = (uint32_t)t->n++];
+            memset(node, 0, sizeof *node);
+            node->byte = (uint8_t)s.data[k];
+            node->depth = (uint32_t)k + 1;
+            node->token = (uint32_t)x->n_lists;
+        }
+        for (k = 0; k < s.size; k++) {
+            hyb_tree_node *node = &t->nodes[open[k]];
+            node->height = (uint8_t)HYB_MAX((size_t)node->height, HYB_MIN(s.size - k - 1, 255));
+        }
+        depth = s.size;
+        x->lists[x->n_lists++] = list[i].id;
+    }
+    if ((r = HYB_GROW(x->rt, t->nodes, t->capacity, t->n, t->n + 1, error)) != HYBRID_OK) return r;
+    for (k = 0; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
+    memset(&t->nodes[t->n], 0, sizeof *t->nodes);
+    t->nodes[t->n].token = (uint32_t)x->n_lists;
+    return HYBRID_OK;
+}
+
+/* ---- the lexicon ---- */
+
+static void hyb_lexicon_free(hybrid_lexicon *x)
+{
+    hybrid_runtime *rt = x->rt;
+    void *const blocks[] = { x->plain.nodes,
+                             x->plain_shapes.nodes,
+                             x->others.nodes,
+                             x->other_shapes.nodes,
+                             x->lists,
+                             x->all_plain,
+                             x->lengths,
+                             x->spelling,
+                             x->controls,
+                             x->bytes,
+                             x };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(rt, blocks[i]);
+    hyb_runtime_release(rt);
+}
+
+/* Copies the bytes of all tokens that are text, and lists those that end an answer. */
+static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
+{
+    size_t size = 0, at = 0, i;
+    x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
+    x->lists = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, 3 * sizeof *x->lists); /* each is in so many of them */
+    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
+    x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
+    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
+    x->bytes = (char *)hyb_alloc(x->rt, size);
+    if (!x->spelling || !x->lists || !x->controls || !x->all_plain || !x->bytes)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
+                        (unsigned long long)x->n_tokens);
+    for (i = 0; i < x->n_tokens; i++) {
+        const hybrid_token_type kind = hybrid_token_kind(tok, (int32_t)i);
+        const hybrid_string s = hybrid_token_bytes(tok, (int32_t)i);
+        x->spelling[i].id = (int32_t)i;
+        x->spelling[i].bytes.data = x->bytes + at;
+        if (hybrid_token_is_end(tok, (int32_t)i)) continue;
+        if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
+        memcpy(x->bytes + at, s.data, s.size);
+        at += s.size;
+        if (kind == HYBRID_TOKEN_CONTROL) {
+            x->controls[x->n_controls] = x->spelling[i];
+            x->controls[x->n_controls++].bytes.size = s.size;
+            continue;
+        }
+        x->spelling[i].bytes.size = s.size;
+        x->deepest = HYB_MAX(x->deepest, (uint32_t)s.size);
+        x->longest = HYB_MAX(x->longest, hyb_plain_length(x->spelling[i].bytes));
+    }
+    return HYBRID_OK;
+}
+
+/* Sorts the plain ones by their characters: first counts, then places. */
+static hybrid_result hyb_lexicon_measure(hybrid_lexicon *x, hybrid_error *error)
+{
+    size_t i;
+    if (!(x->lengths = (uint32_t *)hyb_calloc(x->rt, (size_t)x->longest + 3, sizeof *x->lengths)))
+        return hyb_fail_memory(error, ((size_t)x->longest + 3) * sizeof *x->lengths);
+    for (i = 0; i < x->n_tokens; i++) {
+        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
+        if (n) x->lengths[n + 2]++;
+        if (n) x->all_plain[i / 32] |= 1u << i % 32;
+    }
+    for (i = 1; i < (size_t)x->longest + 3; i++) x->lengths[i] += x->lengths[i - 1];
+    x->n_plain = x->lengths[x->longest + 2];
+    x->by_length = x->lists;
+    for (i = 0; i < x->n_tokens; i++) {
+        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
+        if (n) x->by_length[x->lengths[n + 1]++] = (int32_t)i;
+    }
+    x->n_lists = x->n_plain;
+    return HYBRID_OK;
+}
+
+/* The tokens that end an answer, and the control tokens. */
+static void hyb_lexicon_marks(hybrid_lexicon *x, const hybrid_tokenizer *tok)
+{
+    size_t i;
+    x->ends = x->lists + x->n_lists;
+    for (i = 0; i < x->n_tokens; i++)
+        if (hybrid_token_is_end(tok, (int32_t)i)) x->ends[x->n_ends++] = (int32_t)i;
+    x->named = x->ends + x->n_ends;
+    for (i = 0; i < x->n_controls; i++) x->named[i] = x->controls[i].id;
+    x->n_lists += x->n_ends + x->n_controls;
+}
+
+/* The name of a control token, or nothing. */
+static hybrid_string hyb_lexicon_control(const hybrid_lexicon *x, int32_t id)
+{
+    const hybrid_string none = { NULL, 0 };
+    size_t low = 0, high = x->n_controls;
+    while (low < high) {
+        const size_t middle = low + (high - low) / 2;
+        if (x->controls[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < x->n_controls && x->controls[low].id == id ? x->controls[low].bytes : none;
+}
+
+/* Spellings become shapes. */
+static void hyb_lexicon_shape(const hybrid_lexicon *x, hyb_spelling *list, size_t n, char *shapes)
+{
+    for (; n; n--, list++) {
+        char *to = shapes + (list->bytes.data - x->bytes);
+        hyb_shape_of(list->bytes.data, list->bytes.size, to);
+        list->bytes.data = to;
+    }
+}
+
+/* The four trees. list: room for all tokens, open for the bytes of the longest, shapes for all bytes. */
+static hybrid_result hyb_lexicon_trees(hybrid_lexicon *x, hyb_spelling *list, uint32_t *open, char *shapes,
+                                       hybrid_error *error)
+{
+    size_t plain = 0, others = x->n_tokens, i;
+    hybrid_result r;
+    for (i = 0; i < x->n_tokens; i++) /* plain ones from the front, the others from the end */
+        if (x->spelling[i].bytes.size) list[x->all_plain[i / 32] >> i % 32 & 1 ? plain++ : --others] = x->spelling[i];
+    if ((r = hyb_tree_make(x, &x->plain, list, plain, open, error)) != HYBRID_OK ||
+        (r = hyb_tree_make(x, &x->others, list + others, x->n_tokens - others, open, error)) != HYBRID_OK)
+        return r;
+    hyb_lexicon_shape(x, list, plain, shapes);
+    hyb_lexicon_shape(x, list + others, x->n_tokens - others, shapes);
+    r = hyb_tree_make(x, &x->plain_shapes, list, plain, open, error);
+    return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, open, error);
+}
+
+static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
+{
+    hyb_spelling *list;
+    uint32_t *open;
+    char *shapes;
+    size_t size = 0, i;
+    hybrid_result r;
+    x->n_tokens = (size_t)hybrid_vocab_size(tok);
+    x->n_words = (x->n_tokens + 31) / 32;
+    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
+        return r;
+    hyb_lexicon_marks(x, tok);
+    hyb_symbols_fill(x->symbols);
+    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
+    list = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *list);
+    open = (uint32_t *)hyb_calloc(x->rt, (size_t)x->deepest + 1, sizeof *open);
+    shapes = (char *)hyb_alloc(x->rt, size + 1);
+    if (list && open && shapes)
+        r = hyb_lexicon_trees(x, list, open, shapes, error);
+    else
+        r = hyb_fail_memory(error, (x->n_tokens + 1) * sizeof *list);
+    hyb_free(x->rt, list);
+    hyb_free(x->rt, open);
+    hyb_free(x->rt, shapes);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_lexicon_create,
+           (const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon, hybrid_error *error),
+           (tokenizer, lexicon, error))
+{
+    hybrid_lexicon *x;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (lexicon) *lexicon = NULL;
+    if (!tokenizer || !lexicon)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_lexicon_create: %s is NULL",
+                        tokenizer ? "lexicon" : "tokenizer");
+    if ((r = hyb_runtime_retain(tokenizer->rt, &rt, error)) != HYBRID_OK) return r;
+    if (!(x = (hybrid_lexicon *)hyb_calloc(rt, 1, sizeof *x))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *x);
+    }
+    x->rt = rt;
+    if ((r = hyb_lexicon_build(x, tokenizer, error)) != HYBRID_OK) {
+        hyb_lexicon_free(x);
+        return r;
+    }
+    *lexicon = x;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_lexicon_destroy, (hybrid_lexicon * lexicon), (lexicon))
+{
+    if (lexicon) hyb_lexicon_free(lexicon);
+}
+/* ==== end src/text/grammar/lexicon.c ==== */
+
 /* ==== begin src/text/grammar/match.c ==== */
 /* text/grammar/match: where a text stands in a grammar.
  *
@@ -28517,6 +28868,7 @@ HYB_COLD_END
 #define HYB_MATCH_MAX_CALLS  65536
 #define HYB_MATCH_NEW        0x80000000u
 #define HYB_MATCH_UNKNOWN    0xFFFFFFFFu
+#define HYB_MATCH_UNEQUAL    0xFFFFFFFEu
 #define HYB_MATCH_DEAD       0u
 
 typedef struct hyb_pair {
@@ -28538,8 +28890,9 @@ typedef struct hyb_match {
     uint32_t *slots;     /* hash table of set + 1 */
     uint32_t *state_set; /* the set of each state; state 0: no item, no end: dead */
     uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
+    uint32_t *plain;     /* (n_states) where all plain characters lead, for masks; HYB_MATCH_UNEQUAL, _UNKNOWN */
     size_t n_sets, n_pairs, n_slots, n_states;
-    size_t set_capacity, pair_capacity, state_capacity, next_capacity;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity;
     /* the step that is being made */
     hyb_pair *items;
     uint32_t *seen; /* hash table of item + 1 */
@@ -28558,7 +28911,7 @@ typedef struct hyb_match {
 
 static void hyb_match_free(hyb_match *m)
 {
-    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,     m->items,
+    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,  m->plain,    m->items,
                              m->seen, m->made,  m->entered, m->calls,     m->call_next };
     size_t i;
     for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
@@ -28638,9 +28991,11 @@ static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n
     if (state) {
         const size_t k = m->rules->n_classes;
         if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->plain, m->plain_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
                 HYBRID_OK)
             return r;
+        m->plain[m->n_states] = HYB_MATCH_UNKNOWN;
         memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
         m->state_set[m->n_states] = (uint32_t)m->n_sets;
     }
@@ -28822,27 +29177,37 @@ static hybrid_result hyb_match_finish(hyb_match *m, uint32_t *state, hybrid_erro
     return HYBRID_OK;
 }
 
-/* Where a byte of a class leads from a state, computed. */
+/* Where a byte of a class leads from a state, computed; and with it the classes around it that the same steps take. */
 static hybrid_result hyb_match_step(hyb_match *m, uint32_t state, uint32_t class_index, uint32_t *next,
                                     hybrid_error *error)
 {
     const hyb_rules *rules = m->rules;
     const hyb_set set = m->sets[m->state_set[state]];
-    const uint8_t byte = rules->class_byte[class_index];
+    const uint32_t byte = rules->class_byte[class_index];
+    uint32_t *row, i, k, low = 0, high = 255;
     hybrid_result r = HYBRID_OK;
-    uint32_t i, k;
     hyb_match_begin(m);
     for (i = 0; i < set.n && !r; i++) {
         const hyb_pair item = m->pairs[set.first + i];
         for (k = rules->begin[item.position]; k < rules->begin[item.position + 1] && !r; k++) {
             const hyb_rule_step *step = &rules->steps[k];
-            if (step->kind == HYB_EDGE_BYTES && step->low <= byte && byte <= step->high)
+            if (step->kind != HYB_EDGE_BYTES) continue;
+            if (step->low > byte)
+                high = HYB_MIN(high, step->low - 1u);
+            else if (step->high < byte)
+                low = HYB_MAX(low, step->high + 1u);
+            else {
+                low = HYB_MAX(low, step->low);
+                high = HYB_MIN(high, step->high);
                 r = hyb_match_add(m, step->to, item.ret, error);
+            }
         }
     }
     if (!r) r = hyb_match_finish(m, next, error);
-    if (!r) m->next[(size_t)state * rules->n_classes + class_index] = *next;
-    return r;
+    if (r) return r;
+    row = m->next + (size_t)state * rules->n_classes;
+    for (k = rules->class_of[low]; k <= rules->class_of[high]; k++) row[k] = *next;
+    return HYBRID_OK;
 }
 
 /* Where a byte leads from a state: HYB_MATCH_DEAD, or a state that something can come of. */
@@ -28893,6 +29258,7 @@ static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, siz
     m->n_sets = n;
     m->n_pairs = pairs;
     for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
+    memset(m->plain, 0xFF, m->n_states * sizeof *m->plain);
     memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
     memset(m->next, 0, k * sizeof *m->next);
     memset(m->slots, 0, m->n_slots * sizeof *m->slots);
@@ -28986,249 +29352,34 @@ static int hyb_match_only(hyb_match *m, uint32_t state)
 /* ==== end src/text/grammar/match.c ==== */
 
 /* ==== begin src/text/grammar/mask.c ==== */
-/* text/grammar/mask: which tokens of a vocabulary a text may go on with. The bytes of all tokens are a tree, written
- * down in the order in which it is walked: a token's beginning that does not fit is left with all that begins with it.
- *
- * Nearly all tokens are plain: whole characters, none of which means anything in a JSON string. They are a tree of
- * their own, which is not walked where all plain characters lead to one state, that to one state, and so on: then only
- * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
+/* text/grammar/mask: which tokens of a vocabulary a text may go on with. They are found as ranges of the lexicon's lists,
+ * and become bits only when no mask is known that came of the same ranges: a string that may have so many characters
+ * more allows what it would with one less, until its end is near. */
 
-typedef struct hyb_spelling {
-    hybrid_string bytes;
-    int32_t id;
-} hyb_spelling;
-
-typedef struct hyb_tree_node {
-    uint32_t skip;  /* the first node after this one that is not below it */
-    uint32_t token; /* the first that ends here, in the order of the tree; those of the next node end the list */
-    uint32_t depth; /* bytes, this one included */
-    uint8_t byte;
-} hyb_tree_node;
-
-typedef struct hyb_tree {
-    hyb_tree_node *nodes; /* (n + 1) */
-    int32_t *tokens;
-    size_t n, capacity, n_tokens;
-} hyb_tree;
-
-struct hybrid_lexicon {
-    hybrid_runtime *rt;
-    hyb_tree plain, others;
-    uint32_t *all_plain;    /* (n_words) a bit for each plain token */
-    int32_t *by_length;     /* plain tokens in order of their characters */
-    uint32_t *lengths;      /* (longest + 2) how many of them have fewer characters than each number */
-    int32_t *ends;          /* tokens that end an answer */
-    hyb_spelling *spelling; /* (n_tokens) of every token that is text; the bytes are in `bytes` */
-    hyb_spelling *controls; /* (n_controls) names of control tokens that end no answer, by rising id */
-    char *bytes;
-    size_t n_tokens, n_words, n_ends, n_controls;
-    uint32_t longest, deepest; /* characters of a plain token; bytes of any */
+enum {
+    HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
+    HYB_BRANCH_TOKENS = 32,    /* below a node that is not deep: it is worth a look at its room */
+    HYB_BRANCH_DEPTH = 3,
+    HYB_SINGLE_TOKENS = 1024   /* that are tried one by one in a tree of shapes, where a shape does not tell */
 };
 
-/* ---- the tree ---- */
+/* Tokens lists[first..end) of a lexicon. */
+typedef struct hyb_stretch {
+    uint32_t first, end;
+} hyb_stretch;
 
-static int hyb_spelling_order(const void *a, const void *b)
-{
-    const hyb_spelling *x = (const hyb_spelling *)a, *y = (const hyb_spelling *)b;
-    const int order = memcmp(x->bytes.data, y->bytes.data, HYB_MIN(x->bytes.size, y->bytes.size));
-    if (order) return order;
-    if (x->bytes.size != y->bytes.size) return x->bytes.size < y->bytes.size ? -1 : 1;
-    return (x->id > y->id) - (x->id < y->id);
-}
-
-/* The number of characters of a plain text; 0: it is not plain. */
-static uint32_t hyb_plain_length(hybrid_string s)
-{
-    const char *p = s.data, *end = p + s.size;
-    uint32_t n = 0, code = 0;
-    for (; p < end; n++) {
-        const size_t used = hyb_utf8_read(p, end, &code);
-        if (!used || code < 0x20 || code == '"' || code == '\\' || code == 0x7F) return 0;
-        p += used;
-    }
-    return n;
-}
-
-/* The tree of n spellings, which are put in order. */
-static hybrid_result hyb_tree_make(hybrid_runtime *rt, hyb_tree *t, hyb_spelling *list, size_t n, uint32_t *open,
-                                   hybrid_error *error)
-{
-    size_t i, depth = 0, k;
-    hybrid_result r;
-    if (n > 1) qsort(list, n, sizeof *list, hyb_spelling_order);
-    if (!(t->tokens = (int32_t *)hyb_calloc(rt, n + 1, sizeof *t->tokens)))
-        return hyb_fail_memory(error, (n + 1) * sizeof *t->tokens);
-    t->n_tokens = n;
-    for (i = 0; i < n; i++) {
-        const hybrid_string s = list[i].bytes;
-        size_t same = 0;
-        while (i && same < s.size && same < list[i - 1].bytes.size && s.data[same] == list[i - 1].bytes.data[same])
-            same++;
-        for (k = same; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
-        if ((r = HYB_GROW(rt, t->nodes, t->capacity, t->n, t->n + s.size + 1, error)) != HYBRID_OK) return r;
-        for (k = same; k < s.size; k++) {
-            hyb_tree_node *node = &t->nodes[open[k] = (uint32_t)t->n++];
-            node->skip = 0;
-            node->byte = (uint8_t)s.data[k];
-            node->depth = (uint32_t)k + 1;
-            node->token = (uint32_t)i;
-        }
-        depth = s.size;
-        t->tokens[i] = list[i].id;
-    }
-    if ((r = HYB_GROW(rt, t->nodes, t->capacity, t->n, t->n + 1, error)) != HYBRID_OK) return r;
-    for (k = 0; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
-    memset(&t->nodes[t->n], 0, sizeof *t->nodes);
-    t->nodes[t->n].token = (uint32_t)n;
-    return HYBRID_OK;
-}
-
-/* ---- the lexicon ---- */
-
-static void hyb_lexicon_free(hybrid_lexicon *x)
-{
-    hybrid_runtime *rt = x->rt;
-    void *const blocks[] = { x->plain.nodes,
-                             x->plain.tokens,
-                             x->others.nodes,
-                             x->others.tokens,
-                             x->all_plain,
-                             x->by_length,
-                             x->lengths,
-                             x->ends,
-                             x->spelling,
-                             x->controls,
-                             x->bytes,
-                             x };
-    size_t i;
-    for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(rt, blocks[i]);
-    hyb_runtime_release(rt);
-}
-
-/* Copies the bytes of all tokens that are text, and lists those that end an answer. */
-static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
-{
-    size_t size = 0, at = 0, i;
-    x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
-    x->ends = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->ends);
-    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
-    x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
-    x->by_length = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->by_length);
-    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
-    x->bytes = (char *)hyb_alloc(x->rt, size);
-    if (!x->spelling || !x->ends || !x->controls || !x->all_plain || !x->by_length || !x->bytes)
-        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
-                        (unsigned long long)x->n_tokens);
-    for (i = 0; i < x->n_tokens; i++) {
-        const hybrid_token_type kind = hybrid_token_kind(tok, (int32_t)i);
-        const hybrid_string s = hybrid_token_bytes(tok, (int32_t)i);
-        x->spelling[i].id = (int32_t)i;
-        x->spelling[i].bytes.data = x->bytes + at;
-        if (hybrid_token_is_end(tok, (int32_t)i)) {
-            x->ends[x->n_ends++] = (int32_t)i;
-            continue;
-        }
-        if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
-        memcpy(x->bytes + at, s.data, s.size);
-        at += s.size;
-        if (kind == HYBRID_TOKEN_CONTROL) {
-            x->controls[x->n_controls] = x->spelling[i];
-            x->controls[x->n_controls++].bytes.size = s.size;
-            continue;
-        }
-        x->spelling[i].bytes.size = s.size;
-        x->deepest = HYB_MAX(x->deepest, (uint32_t)s.size);
-        x->longest = HYB_MAX(x->longest, hyb_plain_length(x->spelling[i].bytes));
-    }
-    return HYBRID_OK;
-}
-
-/* Sorts the plain ones by their characters: first counts, then places. */
-static hybrid_result hyb_lexicon_measure(hybrid_lexicon *x, hybrid_error *error)
-{
-    size_t i;
-    if (!(x->lengths = (uint32_t *)hyb_calloc(x->rt, (size_t)x->longest + 3, sizeof *x->lengths)))
-        return hyb_fail_memory(error, ((size_t)x->longest + 3) * sizeof *x->lengths);
-    for (i = 0; i < x->n_tokens; i++) {
-        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
-        if (n) x->lengths[n + 2]++;
-        if (n) x->all_plain[i / 32] |= 1u << i % 32;
-    }
-    for (i = 1; i < (size_t)x->longest + 3; i++) x->lengths[i] += x->lengths[i - 1];
-    for (i = 0; i < x->n_tokens; i++) {
-        const uint32_t n = hyb_plain_length(x->spelling[i].bytes);
-        if (n) x->by_length[x->lengths[n + 1]++] = (int32_t)i;
-    }
-    return HYBRID_OK;
-}
-
-/* The name of a control token, or nothing. */
-static hybrid_string hyb_lexicon_control(const hybrid_lexicon *x, int32_t id)
-{
-    const hybrid_string none = { NULL, 0 };
-    size_t low = 0, high = x->n_controls;
-    while (low < high) {
-        const size_t middle = low + (high - low) / 2;
-        if (x->controls[middle].id < id)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < x->n_controls && x->controls[low].id == id ? x->controls[low].bytes : none;
-}
-
-static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
-{
-    hyb_spelling *list;
-    uint32_t *open;
-    size_t plain = 0, others, i;
-    hybrid_result r;
-    x->n_tokens = (size_t)hybrid_vocab_size(tok);
-    x->n_words = (x->n_tokens + 31) / 32;
-    if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
-        return r;
-    list = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *list);
-    open = (uint32_t *)hyb_calloc(x->rt, (size_t)x->deepest + 1, sizeof *open);
-    if (!list || !open) r = hyb_fail_memory(error, (x->n_tokens + 1) * sizeof *list);
-    for (i = 0, others = x->n_tokens; i < x->n_tokens && !r;
-         i++) /* plain ones from the front, the others from the end */
-        if (x->spelling[i].bytes.size) list[x->all_plain[i / 32] >> i % 32 & 1 ? plain++ : --others] = x->spelling[i];
-    if (!r) r = hyb_tree_make(x->rt, &x->plain, list, plain, open, error);
-    if (!r) r = hyb_tree_make(x->rt, &x->others, list + others, x->n_tokens - others, open, error);
-    hyb_free(x->rt, list);
-    hyb_free(x->rt, open);
-    return r;
-}
-
-HYB_BORDER(hybrid_result, hybrid_lexicon_create,
-           (const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon, hybrid_error *error),
-           (tokenizer, lexicon, error))
-{
-    hybrid_lexicon *x;
-    hybrid_runtime *rt;
-    hybrid_result r;
-    if (lexicon) *lexicon = NULL;
-    if (!tokenizer || !lexicon)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_lexicon_create: %s is NULL",
-                        tokenizer ? "lexicon" : "tokenizer");
-    if ((r = hyb_runtime_retain(tokenizer->rt, &rt, error)) != HYBRID_OK) return r;
-    if (!(x = (hybrid_lexicon *)hyb_calloc(rt, 1, sizeof *x))) {
-        hyb_runtime_release(rt);
-        return hyb_fail_memory(error, sizeof *x);
-    }
-    x->rt = rt;
-    if ((r = hyb_lexicon_build(x, tokenizer, error)) != HYBRID_OK) {
-        hyb_lexicon_free(x);
-        return r;
-    }
-    *lexicon = x;
-    return HYBRID_OK;
-}
-
-HYB_BORDER_VOID(hybrid_lexicon_destroy, (hybrid_lexicon * lexicon), (lexicon))
-{
-    if (lexicon) hyb_lexicon_free(lexicon);
-}
+/* What a state allows, while it is found. */
+typedef struct hyb_allowed {
+    hyb_match *m;
+    const hybrid_lexicon *x;
+    uint32_t *stack; /* (deepest + 1) states */
+    uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
+    hyb_stretch *ranges;
+    size_t n;
+    bool filled;
+    uint64_t visited;
+    hybrid_error *error;
+} hyb_allowed;
 
 /* ---- plain characters ---- */
 
@@ -29253,7 +29404,7 @@ static bool hyb_plain_advance(hyb_match *m, const uint32_t *from, int n_from, in
 }
 
 /* Whether all plain characters lead from a state to one other (or to none: HYB_MATCH_DEAD). */
-static bool hyb_plain_same(hyb_match *m, uint32_t state, uint32_t *next)
+static bool hyb_plain_look(hyb_match *m, uint32_t state, uint32_t *next)
 {
     static const uint8_t ascii[3][2] = { { 0x20, 0x21 }, { 0x23, 0x5B }, { 0x5D, 0x7E } };
     static const uint8_t longer[8][5] = { { 0xC2, 0xDF, 0x80, 0xBF, 0 }, { 0xE0, 0xE0, 0xA0, 0xBF, 1 },
@@ -29278,7 +29429,18 @@ static bool hyb_plain_same(hyb_match *m, uint32_t state, uint32_t *next)
     return true;
 }
 
-/* How many plain characters may follow, whichever they are; false: that depends on them. */
+/* The same, looked at once. */
+static bool hyb_plain_same(hyb_match *m, uint32_t state, uint32_t *next)
+{
+    if (m->plain[state] == HYB_MATCH_UNKNOWN) {
+        const bool same = hyb_plain_look(m, state, next);
+        m->plain[state] = same ? *next : HYB_MATCH_UNEQUAL;
+    }
+    *next = m->plain[state];
+    return *next != HYB_MATCH_UNEQUAL;
+}
+
+/* How many plain characters may follow, whichever they are, `most` at most; false: with more, that depends on them. */
 static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t *room)
 {
     uint32_t next;
@@ -29290,63 +29452,194 @@ static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t
     return true;
 }
 
+/* Whether all that is below a node of a tree of plain tokens fits after a state: its height in bytes, which is not less
+ * than in characters, is what is asked for. In the middle of a character there is no room. */
+static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node, uint32_t state)
+{
+    uint32_t room;
+    if (node->depth > HYB_BRANCH_DEPTH || t->nodes[node->skip].token - node->token < HYB_BRANCH_TOKENS) return false;
+    hyb_plain_room(a->m, state, node->height, &room);
+    return room == node->height && room < 255;
+}
+
+/* ---- ranges ---- */
+
+/* Ranges become bits. */
+static void hyb_allowed_fill(const hybrid_lexicon *x, const hyb_stretch *ranges, size_t n, uint32_t *mask)
+{
+    const int32_t *lists = x->lists;
+    uint32_t i;
+    for (; n; n--, ranges++) {
+        if (!ranges->first && 2 * (size_t)ranges->end > x->n_plain) { /* plain ones by length: most of them */
+            for (i = 0; i < x->n_words; i++) mask[i] |= x->all_plain[i];
+            for (i = ranges->end; i < x->n_plain; i++) mask[lists[i] / 32] &= ~(1u << lists[i] % 32);
+        } else
+            for (i = ranges->first; i < ranges->end; i++) mask[lists[i] / 32] |= 1u << lists[i] % 32;
+    }
+}
+
+static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
+{
+    if (first == end) return;
+    if (a->n && a->ranges[a->n - 1].end == first) {
+        a->ranges[a->n - 1].end = end;
+        return;
+    }
+    if (a->n == HYB_ALLOWED_RANGES) {
+        if (!a->filled) memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
+        hyb_allowed_fill(a->x, a->ranges, a->n, a->mask);
+        a->filled = true;
+        a->n = 0;
+    }
+    a->ranges[a->n].first = first;
+    a->ranges[a->n++].end = end;
+}
+
+/* ---- trees ---- */
+
+/* Nodes i..stop of a tree of bytes, with all that is above them in the stack. */
+static hybrid_result hyb_allowed_bytes(hyb_allowed *a, const hyb_tree *t, uint32_t i, uint32_t stop)
+{
+    const bool plain = t == &a->x->plain;
+    hybrid_result r;
+    uint32_t next;
+    while (i < stop) {
+        const hyb_tree_node *node = &t->nodes[i];
+        a->visited++;
+        if ((r = hyb_match_next(a->m, a->stack[node->depth - 1], node->byte, &next, a->error)) != HYBRID_OK) return r;
+        if (next == HYB_MATCH_DEAD)
+            i = node->skip;
+        else if (plain && hyb_allowed_below(a, t, node, next)) {
+            hyb_allowed_add(a, node->token, t->nodes[node->skip].token);
+            i = node->skip;
+        } else {
+            a->stack[node->depth] = next;
+            hyb_allowed_add(a, node->token, node[1].token);
+            i++;
+        }
+    }
+    return HYBRID_OK;
+}
+
+/* The nodes whose first byte is low..high. */
+static hybrid_result hyb_allowed_first(hyb_allowed *a, const hyb_tree *t, uint8_t low, uint8_t high)
+{
+    uint32_t i = 0, stop;
+    while (i < t->n && t->nodes[i].byte < low) i = t->nodes[i].skip;
+    for (stop = i; stop < t->n && t->nodes[stop].byte <= high;) stop = t->nodes[stop].skip;
+    return hyb_allowed_bytes(a, t, i, stop);
+}
+
+/* Tokens that begin with a node's shape, whose state is in the stack, one by one. */
+static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node)
+{
+    uint32_t k;
+    size_t i;
+    for (k = node->token; k < t->nodes[node->skip].token; k++) {
+        const hybrid_string s = a->x->spelling[a->x->lists[k]].bytes;
+        uint32_t at = a->stack[node->depth - 1];
+        for (i = node->depth - 1; i < s.size && at != HYB_MATCH_DEAD; i++) {
+            const hybrid_result r = hyb_match_next(a->m, at, (uint8_t)s.data[i], &at, a->error);
+            if (r) return r;
+            a->visited++;
+        }
+        if (at != HYB_MATCH_DEAD) hyb_allowed_add(a, k, k + 1);
+    }
+    return HYBRID_OK;
+}
+
+/* Where all bytes low..high lead from a state; *same: they lead to one. */
+static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next, bool *same,
+                                    hybrid_error *error)
+{
+    hybrid_result r = hyb_match_next(m, state, low, next, error);
+    uint32_t k, other = *next;
+    for (k = m->rules->class_of[low] + 1u; k <= m->rules->class_of[high] && !r && other == *next; k++)
+        r = hyb_match_next(m, state, m->rules->class_byte[k], &other, error);
+    *same = other == *next;
+    return r;
+}
+
+/* A tree of shapes. Where one does not tell, its tokens are tried one by one, or if they are many, all that begin with
+ * its first symbol, by their bytes. */
+static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const hyb_tree *bytes)
+{
+    const bool plain = bytes == &a->x->plain;
+    uint32_t i = 0, first = 0, left = HYB_SINGLE_TOKENS, next;
+    hybrid_result r = HYBRID_OK;
+    while (i < t->n && !r) {
+        const hyb_tree_node *node = &t->nodes[i];
+        const uint32_t below = t->nodes[node->skip].token;
+        const uint8_t *range = a->x->symbols[node->byte];
+        bool same;
+        if (node->depth == 1) first = i;
+        a->visited++;
+        r = hyb_match_same(a->m, a->stack[node->depth - 1], range[0], range[1], &next, &same, a->error);
+        if (r) return r;
+        if (same && next == HYB_MATCH_DEAD) {
+            i = node->skip;
+        } else if (same && plain && hyb_allowed_below(a, t, node, next)) {
+            hyb_allowed_add(a, node->token, below);
+            i = node->skip;
+        } else if (same) {
+            a->stack[node->depth] = next;
+            hyb_allowed_add(a, node->token, node[1].token);
+            i++;
+        } else if (below - node->token <= left) {
+            left -= below - node->token;
+            r = hyb_allowed_singles(a, t, node);
+            i = node->skip;
+        } else {
+            range = a->x->symbols[t->nodes[first].byte];
+            r = hyb_allowed_first(a, bytes, range[0], range[1]);
+            i = t->nodes[first].skip;
+        }
+    }
+    return r;
+}
+
 /* ---- masks ---- */
 
-/* Sets the bits of the tokens of a tree that fit. stack: (deepest + 1) states. */
-static hybrid_result hyb_mask_walk(hyb_match *m, const hyb_tree *t, uint32_t *stack, uint32_t *mask, uint64_t *visited,
-                                   hybrid_error *error)
+/* The control tokens whose names fit. */
+static hybrid_result hyb_allowed_controls(hyb_allowed *a, uint32_t state)
 {
+    const uint32_t named = (uint32_t)(a->x->named - a->x->lists);
+    uint32_t i;
+    size_t k;
     hybrid_result r;
-    uint32_t i, k, next;
-    for (i = 0; i < t->n; ++*visited) {
-        const hyb_tree_node *node = &t->nodes[i];
-        if ((r = hyb_match_next(m, stack[node->depth - 1], node->byte, &next, error)) != HYBRID_OK) return r;
-        if (next == HYB_MATCH_DEAD) {
-            i = node->skip;
-            continue;
-        }
-        stack[node->depth] = next;
-        for (k = node->token; k < t->nodes[i + 1].token; k++) mask[t->tokens[k] / 32] |= 1u << t->tokens[k] % 32;
-        i++;
-    }
-    return HYBRID_OK;
-}
-
-/* Sets the bits of the control tokens whose names fit. */
-static hybrid_result hyb_mask_controls(hyb_match *m, uint32_t state, const hybrid_lexicon *x, uint32_t *mask,
-                                       hybrid_error *error)
-{
-    size_t i, k;
-    hybrid_result r;
-    for (i = 0; i < x->n_controls; i++) {
-        const hyb_spelling *c = &x->controls[i];
+    for (i = 0; i < a->x->n_controls; i++) {
+        const hyb_spelling *c = &a->x->controls[i];
         uint32_t at = state;
         for (k = 0; k < c->bytes.size && at != HYB_MATCH_DEAD; k++)
-            if ((r = hyb_match_next(m, at, (uint8_t)c->bytes.data[k], &at, error)) != HYBRID_OK) return r;
-        if (at != HYB_MATCH_DEAD) mask[c->id / 32] |= 1u << c->id % 32;
+            if ((r = hyb_match_next(a->m, at, (uint8_t)c->bytes.data[k], &at, a->error)) != HYBRID_OK) return r;
+        if (at != HYB_MATCH_DEAD) hyb_allowed_add(a, named + i, named + i + 1);
     }
     return HYBRID_OK;
 }
 
-/* The tokens that a text in this state may go on with, into mask (n_words). controls: they are text, too. */
-static hybrid_result hyb_mask_fill(hyb_match *m, uint32_t state, const hybrid_lexicon *x, bool controls,
-                                   uint32_t *stack, uint32_t *mask, uint64_t *visited, hybrid_error *error)
+/* Plain tokens: by their number of characters, where only that matters. */
+static hybrid_result hyb_allowed_plain(hyb_allowed *a, uint32_t state)
 {
-    uint32_t room = 0, i;
-    hybrid_result r = HYBRID_OK;
-    stack[0] = state;
-    memset(mask, 0, x->n_words * sizeof *mask);
-    if (!hyb_plain_room(m, state, x->longest, &room))
-        r = hyb_mask_walk(m, &x->plain, stack, mask, visited, error);
-    else if (2 * x->lengths[room + 1] > x->plain.n_tokens) { /* most of them: all but the longer ones */
-        memcpy(mask, x->all_plain, x->n_words * sizeof *mask);
-        for (i = x->lengths[room + 1]; i < x->plain.n_tokens; i++)
-            mask[x->by_length[i] / 32] &= ~(1u << x->by_length[i] % 32);
-    } else
-        for (i = 0; i < x->lengths[room + 1]; i++) mask[x->by_length[i] / 32] |= 1u << x->by_length[i] % 32;
-    if (!r) r = hyb_mask_walk(m, &x->others, stack, mask, visited, error);
-    if (!r && controls) r = hyb_mask_controls(m, state, x, mask, error);
-    for (i = 0; i < x->n_ends && !r && hyb_match_end(m, state); i++) mask[x->ends[i] / 32] |= 1u << x->ends[i] % 32;
+    const hybrid_lexicon *x = a->x;
+    uint32_t room;
+    if (!hyb_plain_room(a->m, state, x->longest, &room)) return hyb_allowed_shapes(a, &x->plain_shapes, &x->plain);
+    hyb_allowed_add(a, 0, x->lengths[room + 1]);
+    return HYBRID_OK;
+}
+
+/* The tokens that a text in this state may go on with. controls: they are text, too. */
+static hybrid_result hyb_allowed_find(hyb_allowed *a, uint32_t state, bool controls)
+{
+    const hybrid_lexicon *x = a->x;
+    const uint32_t ends = (uint32_t)(x->ends - x->lists);
+    hybrid_result r;
+    a->n = 0;
+    a->filled = false;
+    a->stack[0] = state;
+    r = hyb_allowed_plain(a, state);
+    if (!r) r = hyb_allowed_shapes(a, &x->other_shapes, &x->others);
+    if (!r && controls) r = hyb_allowed_controls(a, state);
+    if (!r && hyb_match_end(a->m, state)) hyb_allowed_add(a, ends, ends + (uint32_t)x->n_ends);
     return r;
 }
 /* ==== end src/text/grammar/mask.c ==== */
@@ -29364,13 +29657,29 @@ struct hybrid_grammar {
     bool schema;
 };
 
-enum { HYB_MASKS = 16 };
+enum {
+    HYB_MASKS = 32,
+    HYB_PLACES = 256 /* states whose masks are known, by their last bits */
+};
 
-/* Masks of states that came up lately. */
+/* A mask that came up lately, and what it came of. */
+typedef struct hyb_mask {
+    uint32_t *words;   /* (n_words), and behind them */
+    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most); n = 0: too many to be kept, or none */
+    size_t n;
+    uint32_t used, hash; /* used: by the clock; 0: there is no mask */
+    uint32_t round;      /* counts what it was used for */
+} hyb_mask;
+
 typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
-    uint32_t *words, *stack; /* (HYB_MASKS, n_words); (deepest + 1) */
-    uint32_t state[HYB_MASKS], used[HYB_MASKS], clock, forgotten;
+    uint32_t *stack;   /* (deepest + 1) */
+    hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
+    hyb_mask kept[HYB_MASKS];
+    struct {
+        uint32_t state, mask, round;
+    } places[HYB_PLACES]; /* mask: one more than its number; 0: none */
+    uint32_t clock, forgotten;
     uint64_t visited; /* nodes of the trees, in all */
 } hyb_masks;
 
@@ -29478,6 +29787,14 @@ HYB_BORDER_VOID(hybrid_grammar_destroy, (hybrid_grammar * grammar), (grammar))
 
 /* ---- matchers ---- */
 
+static void hyb_masks_free(hybrid_runtime *rt, hyb_masks *k)
+{
+    int i;
+    for (i = 0; i < HYB_MASKS; i++) hyb_free(rt, k->kept[i].words);
+    hyb_free(rt, k->stack);
+    hyb_free(rt, k->ranges);
+}
+
 static hybrid_result hyb_matcher_enter(hybrid_matcher *m, const char *function, hybrid_error *error)
 {
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: matcher is NULL", function);
@@ -29523,8 +29840,7 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
         return;
     }
     hyb_match_free(&matcher->match);
-    hyb_free(rt, matcher->masks.words);
-    hyb_free(rt, matcher->masks.stack);
+    hyb_masks_free(rt, &matcher->masks);
     hyb_free(rt, matcher);
     hyb_runtime_release(rt);
 }
@@ -29565,58 +29881,110 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 
 /* ---- tokens ---- */
 
-/* Memory for the masks of a lexicon, which is another one than before. */
+/* The lexicon is another one than before. */
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
-    uint32_t *words = (uint32_t *)hyb_calloc(m->rt, HYB_MASKS * (x->n_words + 1), sizeof *words);
+    const uint64_t visited = m->masks.visited;
     uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
-    if (!words || !stack) {
-        hyb_free(m->rt, words);
+    hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
+    if (!stack || !ranges) {
         hyb_free(m->rt, stack);
-        return hyb_fail_memory(error, HYB_MASKS * x->n_words * sizeof *words);
+        hyb_free(m->rt, ranges);
+        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + x->deepest * sizeof *stack);
     }
-    hyb_free(m->rt, m->masks.words);
-    hyb_free(m->rt, m->masks.stack);
-    m->masks.words = words;
+    hyb_masks_free(m->rt, &m->masks);
+    memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
+    m->masks.ranges = ranges;
     m->masks.lexicon = x;
-    m->masks.clock = 0;
-    memset(m->masks.used, 0, sizeof m->masks.used);
+    m->masks.visited = visited;
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **mask,
+/* The mask that has not been used for the longest time, with memory. */
+static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
+{
+    hyb_mask *oldest = m->masks.kept;
+    const size_t size = m->masks.lexicon->n_words * sizeof *oldest->words + HYB_ALLOWED_RANGES * sizeof *oldest->ranges;
+    int i;
+    for (i = 1; i < HYB_MASKS; i++)
+        if (m->masks.kept[i].used < oldest->used) oldest = &m->masks.kept[i];
+    if (!oldest->words && !(oldest->words = (uint32_t *)hyb_alloc(m->rt, size))) {
+        hyb_fail_memory(error, size);
+        return NULL;
+    }
+    oldest->ranges = (hyb_stretch *)(void *)(oldest->words + m->masks.lexicon->n_words);
+    return oldest;
+}
+
+/* The mask of what a state allows: one that is there, or this one. */
+static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
+{
+    uint32_t hash = 0;
+    size_t i;
+    for (i = 0; i < a->n; i++) hash = ((hash ^ a->ranges[i].first) * 0x9E3779B1u ^ a->ranges[i].end) * 0x85EBCA77u;
+    for (i = 0; i < HYB_MASKS && !a->filled; i++) {
+        hyb_mask *other = &k->kept[i];
+        if (other->used && other->hash == hash && other->n == a->n && a->n &&
+            !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
+            return other;
+    }
+    if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+    hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    mask->n = a->filled ? 0 : a->n;
+    mask->hash = hash;
+    mask->round++;
+    if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);
+    return mask;
+}
+
+/* Finds what the state allows, and its mask. */
+static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hybrid_error *error)
+{
+    hyb_masks *k = &m->masks;
+    hyb_mask *oldest = hyb_masks_oldest(m, error);
+    hyb_allowed a;
+    hybrid_result r;
+    uint32_t at = m->state;
+    if (!oldest) return HYBRID_ERROR_MEMORY;
+    memset(&a, 0, sizeof a);
+    a.m = &m->match;
+    a.x = k->lexicon;
+    a.stack = k->stack;
+    a.mask = oldest->words;
+    a.ranges = k->ranges;
+    a.error = error;
+    oldest->used = 0;
+    m->match.full = false;
+    r = hyb_allowed_find(&a, m->state, hyb_matcher_free(m));
+    if (r && hyb_match_again(&m->match, &m->state, &at)) r = hyb_allowed_find(&a, m->state, hyb_matcher_free(m));
+    k->visited += a.visited;
+    if (!r) *mask = hyb_masks_take(k, oldest, &a);
+    return r;
+}
+
+static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **words,
                                       hybrid_error *error)
 {
     hyb_masks *k = &m->masks;
+    hyb_mask *mask = NULL;
     hybrid_result r = HYBRID_OK;
-    uint32_t at = m->state, *words;
-    int i, oldest = 0;
+    size_t at = m->state % HYB_PLACES;
     if (k->lexicon != x && (r = hyb_masks_begin(m, x, error)) != HYBRID_OK) return r;
-    if (k->forgotten != m->match.n_forgotten) memset(k->used, 0, sizeof k->used); /* states have other numbers now */
+    if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places); /* states have other numbers now */
     k->forgotten = m->match.n_forgotten;
-    for (i = 0; i < HYB_MASKS; i++) {
-        if (k->used[i] && k->state[i] == m->state) break;
-        if (k->used[i] < k->used[oldest]) oldest = i;
-    }
-    if (i < HYB_MASKS) {
-        k->used[i] = ++k->clock;
-        *mask = k->words + (size_t)i * x->n_words;
-        return HYBRID_OK;
-    }
-    words = k->words + (size_t)oldest * x->n_words;
-    k->used[oldest] = 0;
-    m->match.full = false;
-    r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
-    if (r && hyb_match_again(&m->match, &m->state, &at)) {
-        memset(k->used, 0, sizeof k->used);
+    if (k->places[at].mask && k->places[at].state == m->state) mask = &k->kept[k->places[at].mask - 1];
+    if (!mask || !mask->used || mask->round != k->places[at].round) {
+        if ((r = hyb_matcher_mask_new(m, &mask, error)) != HYBRID_OK) return r;
+        if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places);
         k->forgotten = m->match.n_forgotten;
-        r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
+        at = m->state % HYB_PLACES;
+        k->places[at].state = m->state;
+        k->places[at].mask = (uint32_t)(mask - k->kept) + 1;
+        k->places[at].round = mask->round;
     }
-    if (r) return r;
-    k->state[oldest] = m->state;
-    k->used[oldest] = ++k->clock;
-    *mask = words;
+    mask->used = ++k->clock;
+    *words = mask->words;
     return HYBRID_OK;
 }
 
@@ -80344,6 +80712,7 @@ HYB_COOL_END
 #undef HYB_MATCH_MAX_SETS
 #undef HYB_MATCH_MAX_STATES
 #undef HYB_MATCH_NEW
+#undef HYB_MATCH_UNEQUAL
 #undef HYB_MATCH_UNKNOWN
 #undef HYB_MAX
 #undef HYB_MEMBERS_BETA1

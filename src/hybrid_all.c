@@ -128,6 +128,7 @@ HYB_COLD_BEGIN
 #include "text/grammar/rules.c"
 #include "text/grammar/layout.c"
 HYB_COLD_END
+#include "text/grammar/lexicon.c"
 #include "text/grammar/match.c"
 #include "text/grammar/mask.c"
 HYB_TEPID_BEGIN

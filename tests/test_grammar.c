@@ -464,9 +464,95 @@ static void mask_at(hybrid_matcher *m, const hybrid_tokenizer *tok, const hybrid
     CHECK(before <= most, "%s: %u nodes were visited, of %u and %u", text, (unsigned)before, (unsigned)x->plain.n,
           (unsigned)x->others.n);
     bad = wrong_bits(m, tok, mask);
-    CHECK(!bad, "%s: %u tokens are wrong", text, bad);
+    CHECK(!bad, "after '%s' %u tokens are wrong", text, bad);
     before = m->masks.visited;
     CHECK(!hybrid_matcher_mask(m, x, &again, &n, &err) && again == mask && m->masks.visited == before, "kept");
+}
+
+/* All along a text, each mask twice: those that were found again by their ranges, and those that were thrown away. */
+static void masks_along(const hybrid_tokenizer *tok, const hybrid_lexicon *x, const char *grammar, bool schema,
+                        const char *text)
+{
+    hybrid_grammar_desc d;
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    const uint32_t *mask;
+    const size_t size = strlen(text);
+    size_t n, i, round;
+    uint32_t bad = 0;
+    memset(&d, 0, sizeof d);
+    *(schema ? &d.schema : &d.gbnf) = grammar;
+    CHECK(!hybrid_grammar_create(rt, &d, &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (round = 0; round < 2; round++, hybrid_matcher_reset(m))
+        for (i = 0; i <= size; i++) {
+            CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err), "%s", err.message);
+            if (!round || i % 7 == 0) bad += wrong_bits(m, tok, mask);
+            if (i < size && hybrid_matcher_accept(m, text + i, 1, &err)) {
+                CHECK(false, "%s: %s", text, err.message);
+                i = size;
+            }
+        }
+    CHECK(hybrid_matcher_can_end(m) || size, "%s", text);
+    CHECK(!bad, "%s along %s: %u tokens are wrong", grammar, text, bad);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+}
+
+/* Grammars that count, leave out letters, digits or characters, or have words of their own among all others. */
+static void masks_counted(const hybrid_tokenizer *tok, const hybrid_lexicon *x)
+{
+    static const char *const rows[][2] = {
+        { "root ::= [a-z ]{1,40}", "the lighthouse stands where" },
+        { "root ::= [A-Z][a-z]{1,11} (\" \" [a-z]{0,3})*", "Bulves and so on" },
+        { "root ::= [A-Za-z_][A-Za-z0-9_.-]{0,20}", "theLight_house.9" },
+        { "root ::= [^aeiou\\n]{1,30} \"!\"", "Th lghths f\"\\ !" },
+        { "root ::= [b-y ]{3,9}", "lent of w" },
+        { "root ::= [0-9a-f]{8} \"-\" [0-9A-F]{4}", "deadbeef-0AF1" },
+        { "root ::= (\"name\" | \"nature\" | [a-z ]{3,60}) \":\"", "nations of:" },
+        { "root ::= .{0,9}", "\xE4\xBD\xA0\xC3\xA9 \xF0\x9F\x98\x80x" },
+        { "root ::= [\\u0100-\\u4FFF\\U0001F600]{2,7} \"a\"", "\xE4\xBD\xA0\xC4\x80\xF0\x9F\x98\x80" },
+        { "root ::= [^\\u00E0-\\u00EF]+ [\\u00E0-\\u00EF]", "ab\xC3\xB9\xE2\x82\xAC\xC3\xA9" },
+        { "root ::= ([a-z]+ [ \\n\\t]{1,3}){2,}", "so  it\n\tgoes " },
+        { "root ::= [a-z]{2,4}{2,3} [a-z0-9]{5}", "lighthouseof9" },
+    };
+    static const char *const schemas[][2] = {
+        { "{\"type\": \"object\", \"properties\": {\"t\": {\"type\": \"string\", \"maxLength\": 20}}}",
+          "{\"t\": \"\\n Orrin \xC3\xA9t\xE4\xBD\xA0 \\\" x\", \"other\": [1, {\"a\": null}]}" },
+        { "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": -5, \"maximum\": 123}, \"maxItems\": 9}",
+          "[12, 3, -5, 123, 7]" },
+        { "{\"properties\": {\"name\": {\"minLength\": 3}, \"nave\": true}, \"required\": [\"name\"]}",
+          "{\"name\": \"abcd\", \"nap\": 1.5e+3, \"Z\": true}" },
+        { "{\"format\": \"date-time\", \"type\": \"string\"}", "\"2026-11-30T17:25:00Z\"" },
+    };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(rows); i++) masks_along(tok, x, rows[i][0], false, rows[i][1]);
+    for (i = 0; i < HYB_COUNT(schemas); i++) masks_along(tok, x, schemas[i][0], true, schemas[i][1]);
+}
+
+/* Counts that are not near their ends have one mask, and few nodes are looked at for that. */
+static void masks_shared(const hybrid_lexicon *x)
+{
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    const uint32_t *mask = NULL, *before = NULL;
+    uint64_t visited = 0;
+    hybrid_error err;
+    uint32_t shared = 0;
+    size_t i, n;
+    CHECK(!gbnf("root ::= [a-z]{1,400}", &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    for (i = 0; i < 300; i++, before = mask) {
+        CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && !hybrid_matcher_accept(m, "a", 1, &err), "%s", err.message);
+        if (i == 1) visited = m->masks.visited;
+        shared += i > 1 && mask == before;
+    }
+    CHECK(shared == 298, "%u of 298 masks are those of the count before", shared);
+    visited = (m->masks.visited - visited) / 298;
+    CHECK(visited < 1024 && visited * 16 < HYB_MAX(x->plain.n, 16384), "%u nodes a mask", (unsigned)visited);
+    for (i = n = 0; i < HYB_MASKS; i++) n += m->masks.kept[i].words != NULL;
+    CHECK(n <= 3, "%u masks take memory", (unsigned)n);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
 }
 
 static void masks_of(const char *path)
@@ -503,8 +589,10 @@ static void masks_of(const char *path)
         hybrid_matcher_destroy(m);
         hybrid_grammar_destroy(g);
     }
-    printf("%s: %u tokens, trees of %u plain and %u other nodes\n", path, (unsigned)x->n_tokens, (unsigned)x->plain.n,
-           (unsigned)x->others.n);
+    masks_counted(tok, x);
+    masks_shared(x);
+    printf("%s: %u tokens, trees of %u plain and %u other nodes, %u and %u of shapes\n", path, (unsigned)x->n_tokens,
+           (unsigned)x->plain.n, (unsigned)x->others.n, (unsigned)x->plain_shapes.n, (unsigned)x->other_shapes.n);
     hybrid_lexicon_destroy(x);
     hybrid_tokenizer_destroy(tok);
     hybrid_gguf_destroy(gguf);

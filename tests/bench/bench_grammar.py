@@ -44,6 +44,9 @@ string ::= "\"" ([^"\\\x00-\x1F] | "\\" (["\\/bfnrt] | "u" [0-9a-fA-F]{4}))* "\"
 number ::= "-"? ("0" | [1-9] [0-9]{0,15}) ("." [0-9]+)? ([eE] [-+]? [0-9]{1,3})?
 ws ::= [ \n]{0,20}
 '''
+BOUNDED = {"type": "object", "properties": {"text": {"type": "string", "maxLength": 250}}, "required": ["text"]}
+NOTES = {"type": "array", "items": {"type": "string", "minLength": 2, "maxLength": 30}, "maxItems": 9}
+COUNTS = {"type": "array", "items": {"type": "integer", "minimum": -50, "maximum": 12345}, "maxItems": 20}
 PROSE = ("The lighthouse of Orrin stands where the river meets the sea, and on clear nights its lamp can be seen from "
          "the mill. Nobody remembers who lit it first; the keepers say that it was Maela, who had lost a boat.")
 CASES = (
@@ -55,6 +58,18 @@ CASES = (
      json.dumps({"title": PROSE, "tags": ["sea", "light"], "score": 4.5})),
     ("a tree (schema with $ref)", "schema", json.dumps(TREE),
      json.dumps({"value": 1, "next": [{"value": 22, "next": []}, {"value": 333, "next": [{"value": 4, "next": []}]}]})),
+    ("maxLength 250 (schema)", "schema", json.dumps(BOUNDED), json.dumps({"text": PROSE})),
+    ("^[a-z ]{1,64}$ (schema)", "schema", json.dumps({"type": "string", "pattern": "^[a-z ]{1,64}$"}),
+     '"the lighthouse of orrin stands where the river meets the sea"'),
+    ("a name, [A-Za-z0-9_.-] (GBNF)", "gbnf", "root ::= [A-Za-z_] [A-Za-z0-9_.-]{0,63}",
+     "theLighthouse_ofOrrin-stands2.where_theRiver9"),
+    ("email (schema)", "schema", '{"type": "string", "format": "email"}', '"maela.of-orrin@light.house.example"'),
+    ("9 strings of 2 to 30 (schema)", "schema", json.dumps(NOTES),
+     '["a lighthouse", "the mill", "Orrin and Maela", "river meets the sea", "the lamp"]'),
+    ("20 bounded numbers (schema)", "schema", json.dumps(COUNTS),
+     "[1, 22, 333, 4444, 12345, -50, 7, 8, 9, 10, 11, 12, 13, 14]"),
+    ("no vowels (GBNF)", "gbnf", "root ::= [^aeiou\\n]{1,100}",
+     "Th lghths f rrn stnds whr th rvr mts th s, nd n clr nghts"),
 )
 
 

@@ -17,13 +17,29 @@ struct hybrid_grammar {
     bool schema;
 };
 
-enum { HYB_MASKS = 16 };
+enum {
+    HYB_MASKS = 32,
+    HYB_PLACES = 256 /* states whose masks are known, by their last bits */
+};
 
-/* Masks of states that came up lately. */
+/* A mask that came up lately, and what it came of. */
+typedef struct hyb_mask {
+    uint32_t *words;   /* (n_words), and behind them */
+    hyb_stretch *ranges; /* (n, HYB_ALLOWED_RANGES at most); n = 0: too many to be kept, or none */
+    size_t n;
+    uint32_t used, hash; /* used: by the clock; 0: there is no mask */
+    uint32_t round;      /* counts what it was used for */
+} hyb_mask;
+
 typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
-    uint32_t *words, *stack; /* (HYB_MASKS, n_words); (deepest + 1) */
-    uint32_t state[HYB_MASKS], used[HYB_MASKS], clock, forgotten;
+    uint32_t *stack;   /* (deepest + 1) */
+    hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
+    hyb_mask kept[HYB_MASKS];
+    struct {
+        uint32_t state, mask, round;
+    } places[HYB_PLACES]; /* mask: one more than its number; 0: none */
+    uint32_t clock, forgotten;
     uint64_t visited; /* nodes of the trees, in all */
 } hyb_masks;
 
@@ -131,6 +147,14 @@ HYB_BORDER_VOID(hybrid_grammar_destroy, (hybrid_grammar * grammar), (grammar))
 
 /* ---- matchers ---- */
 
+static void hyb_masks_free(hybrid_runtime *rt, hyb_masks *k)
+{
+    int i;
+    for (i = 0; i < HYB_MASKS; i++) hyb_free(rt, k->kept[i].words);
+    hyb_free(rt, k->stack);
+    hyb_free(rt, k->ranges);
+}
+
 static hybrid_result hyb_matcher_enter(hybrid_matcher *m, const char *function, hybrid_error *error)
 {
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: matcher is NULL", function);
@@ -176,8 +200,7 @@ HYB_BORDER_VOID(hybrid_matcher_destroy, (hybrid_matcher * matcher), (matcher))
         return;
     }
     hyb_match_free(&matcher->match);
-    hyb_free(rt, matcher->masks.words);
-    hyb_free(rt, matcher->masks.stack);
+    hyb_masks_free(rt, &matcher->masks);
     hyb_free(rt, matcher);
     hyb_runtime_release(rt);
 }
@@ -218,58 +241,110 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 
 /* ---- tokens ---- */
 
-/* Memory for the masks of a lexicon, which is another one than before. */
+/* The lexicon is another one than before. */
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
-    uint32_t *words = (uint32_t *)hyb_calloc(m->rt, HYB_MASKS * (x->n_words + 1), sizeof *words);
+    const uint64_t visited = m->masks.visited;
     uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
-    if (!words || !stack) {
-        hyb_free(m->rt, words);
+    hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
+    if (!stack || !ranges) {
         hyb_free(m->rt, stack);
-        return hyb_fail_memory(error, HYB_MASKS * x->n_words * sizeof *words);
+        hyb_free(m->rt, ranges);
+        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + x->deepest * sizeof *stack);
     }
-    hyb_free(m->rt, m->masks.words);
-    hyb_free(m->rt, m->masks.stack);
-    m->masks.words = words;
+    hyb_masks_free(m->rt, &m->masks);
+    memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
+    m->masks.ranges = ranges;
     m->masks.lexicon = x;
-    m->masks.clock = 0;
-    memset(m->masks.used, 0, sizeof m->masks.used);
+    m->masks.visited = visited;
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **mask,
+/* The mask that has not been used for the longest time, with memory. */
+static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
+{
+    hyb_mask *oldest = m->masks.kept;
+    const size_t size = m->masks.lexicon->n_words * sizeof *oldest->words + HYB_ALLOWED_RANGES * sizeof *oldest->ranges;
+    int i;
+    for (i = 1; i < HYB_MASKS; i++)
+        if (m->masks.kept[i].used < oldest->used) oldest = &m->masks.kept[i];
+    if (!oldest->words && !(oldest->words = (uint32_t *)hyb_alloc(m->rt, size))) {
+        hyb_fail_memory(error, size);
+        return NULL;
+    }
+    oldest->ranges = (hyb_stretch *)(void *)(oldest->words + m->masks.lexicon->n_words);
+    return oldest;
+}
+
+/* The mask of what a state allows: one that is there, or this one. */
+static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
+{
+    uint32_t hash = 0;
+    size_t i;
+    for (i = 0; i < a->n; i++) hash = ((hash ^ a->ranges[i].first) * 0x9E3779B1u ^ a->ranges[i].end) * 0x85EBCA77u;
+    for (i = 0; i < HYB_MASKS && !a->filled; i++) {
+        hyb_mask *other = &k->kept[i];
+        if (other->used && other->hash == hash && other->n == a->n && a->n &&
+            !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
+            return other;
+    }
+    if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+    hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    mask->n = a->filled ? 0 : a->n;
+    mask->hash = hash;
+    mask->round++;
+    if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);
+    return mask;
+}
+
+/* Finds what the state allows, and its mask. */
+static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hybrid_error *error)
+{
+    hyb_masks *k = &m->masks;
+    hyb_mask *oldest = hyb_masks_oldest(m, error);
+    hyb_allowed a;
+    hybrid_result r;
+    uint32_t at = m->state;
+    if (!oldest) return HYBRID_ERROR_MEMORY;
+    memset(&a, 0, sizeof a);
+    a.m = &m->match;
+    a.x = k->lexicon;
+    a.stack = k->stack;
+    a.mask = oldest->words;
+    a.ranges = k->ranges;
+    a.error = error;
+    oldest->used = 0;
+    m->match.full = false;
+    r = hyb_allowed_find(&a, m->state, hyb_matcher_free(m));
+    if (r && hyb_match_again(&m->match, &m->state, &at)) r = hyb_allowed_find(&a, m->state, hyb_matcher_free(m));
+    k->visited += a.visited;
+    if (!r) *mask = hyb_masks_take(k, oldest, &a);
+    return r;
+}
+
+static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x, const uint32_t **words,
                                       hybrid_error *error)
 {
     hyb_masks *k = &m->masks;
+    hyb_mask *mask = NULL;
     hybrid_result r = HYBRID_OK;
-    uint32_t at = m->state, *words;
-    int i, oldest = 0;
+    size_t at = m->state % HYB_PLACES;
     if (k->lexicon != x && (r = hyb_masks_begin(m, x, error)) != HYBRID_OK) return r;
-    if (k->forgotten != m->match.n_forgotten) memset(k->used, 0, sizeof k->used); /* states have other numbers now */
+    if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places); /* states have other numbers now */
     k->forgotten = m->match.n_forgotten;
-    for (i = 0; i < HYB_MASKS; i++) {
-        if (k->used[i] && k->state[i] == m->state) break;
-        if (k->used[i] < k->used[oldest]) oldest = i;
-    }
-    if (i < HYB_MASKS) {
-        k->used[i] = ++k->clock;
-        *mask = k->words + (size_t)i * x->n_words;
-        return HYBRID_OK;
-    }
-    words = k->words + (size_t)oldest * x->n_words;
-    k->used[oldest] = 0;
-    m->match.full = false;
-    r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
-    if (r && hyb_match_again(&m->match, &m->state, &at)) {
-        memset(k->used, 0, sizeof k->used);
+    if (k->places[at].mask && k->places[at].state == m->state) mask = &k->kept[k->places[at].mask - 1];
+    if (!mask || !mask->used || mask->round != k->places[at].round) {
+        if ((r = hyb_matcher_mask_new(m, &mask, error)) != HYBRID_OK) return r;
+        if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places);
         k->forgotten = m->match.n_forgotten;
-        r = hyb_mask_fill(&m->match, m->state, x, hyb_matcher_free(m), k->stack, words, &k->visited, error);
+        at = m->state % HYB_PLACES;
+        k->places[at].state = m->state;
+        k->places[at].mask = (uint32_t)(mask - k->kept) + 1;
+        k->places[at].round = mask->round;
     }
-    if (r) return r;
-    k->state[oldest] = m->state;
-    k->used[oldest] = ++k->clock;
-    *mask = words;
+    mask->used = ++k->clock;
+    *words = mask->words;
     return HYBRID_OK;
 }
 

@@ -23,6 +23,7 @@
 #define HYB_MATCH_MAX_CALLS  65536
 #define HYB_MATCH_NEW        0x80000000u
 #define HYB_MATCH_UNKNOWN    0xFFFFFFFFu
+#define HYB_MATCH_UNEQUAL    0xFFFFFFFEu
 #define HYB_MATCH_DEAD       0u
 
 typedef struct hyb_pair {
@@ -44,8 +45,9 @@ typedef struct hyb_match {
     uint32_t *slots;     /* hash table of set + 1 */
     uint32_t *state_set; /* the set of each state; state 0: no item, no end: dead */
     uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
+    uint32_t *plain;     /* (n_states) where all plain characters lead, for masks; HYB_MATCH_UNEQUAL, _UNKNOWN */
     size_t n_sets, n_pairs, n_slots, n_states;
-    size_t set_capacity, pair_capacity, state_capacity, next_capacity;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity;
     /* the step that is being made */
     hyb_pair *items;
     uint32_t *seen; /* hash table of item + 1 */
@@ -64,7 +66,7 @@ typedef struct hyb_match {
 
 static void hyb_match_free(hyb_match *m)
 {
-    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,     m->items,
+    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,  m->plain,    m->items,
                              m->seen, m->made,  m->entered, m->calls,     m->call_next };
     size_t i;
     for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
@@ -144,9 +146,11 @@ static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n
     if (state) {
         const size_t k = m->rules->n_classes;
         if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->plain, m->plain_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
                 HYBRID_OK)
             return r;
+        m->plain[m->n_states] = HYB_MATCH_UNKNOWN;
         memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
         m->state_set[m->n_states] = (uint32_t)m->n_sets;
     }
@@ -328,27 +332,37 @@ static hybrid_result hyb_match_finish(hyb_match *m, uint32_t *state, hybrid_erro
     return HYBRID_OK;
 }
 
-/* Where a byte of a class leads from a state, computed. */
+/* Where a byte of a class leads from a state, computed; and with it the classes around it that the same steps take. */
 static hybrid_result hyb_match_step(hyb_match *m, uint32_t state, uint32_t class_index, uint32_t *next,
                                     hybrid_error *error)
 {
     const hyb_rules *rules = m->rules;
     const hyb_set set = m->sets[m->state_set[state]];
-    const uint8_t byte = rules->class_byte[class_index];
+    const uint32_t byte = rules->class_byte[class_index];
+    uint32_t *row, i, k, low = 0, high = 255;
     hybrid_result r = HYBRID_OK;
-    uint32_t i, k;
     hyb_match_begin(m);
     for (i = 0; i < set.n && !r; i++) {
         const hyb_pair item = m->pairs[set.first + i];
         for (k = rules->begin[item.position]; k < rules->begin[item.position + 1] && !r; k++) {
             const hyb_rule_step *step = &rules->steps[k];
-            if (step->kind == HYB_EDGE_BYTES && step->low <= byte && byte <= step->high)
+            if (step->kind != HYB_EDGE_BYTES) continue;
+            if (step->low > byte)
+                high = HYB_MIN(high, step->low - 1u);
+            else if (step->high < byte)
+                low = HYB_MAX(low, step->high + 1u);
+            else {
+                low = HYB_MAX(low, step->low);
+                high = HYB_MIN(high, step->high);
                 r = hyb_match_add(m, step->to, item.ret, error);
+            }
         }
     }
     if (!r) r = hyb_match_finish(m, next, error);
-    if (!r) m->next[(size_t)state * rules->n_classes + class_index] = *next;
-    return r;
+    if (r) return r;
+    row = m->next + (size_t)state * rules->n_classes;
+    for (k = rules->class_of[low]; k <= rules->class_of[high]; k++) row[k] = *next;
+    return HYBRID_OK;
 }
 
 /* Where a byte leads from a state: HYB_MATCH_DEAD, or a state that something can come of. */
@@ -399,6 +413,7 @@ static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, siz
     m->n_sets = n;
     m->n_pairs = pairs;
     for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
+    memset(m->plain, 0xFF, m->n_states * sizeof *m->plain);
     memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
     memset(m->next, 0, k * sizeof *m->next);
     memset(m->slots, 0, m->n_slots * sizeof *m->slots);
