@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9eac5d8ee0f7eb31): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1e6c941a6d7dba1b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -104,7 +104,7 @@
  *     6194  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6241  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6279  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    80501  end.h                    closes what core/begin opened
+ *    80541  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6713  names.c                  names that must differ, found by hash
@@ -202,162 +202,162 @@
  *    33602  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
  *    33706  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
  *    34177  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34635  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35018  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35247  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36003  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36203  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37267  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37916  cpu/int/select.c         the table of integer-block kernels
- *    37976  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38052  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43172  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45711  cpu/select.c             the kernels of an instruction set
- *    45764  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45872  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46289  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46589  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46638  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47299  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47555  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47746  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47809  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    34657  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35058  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35287  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36043  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36243  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37307  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37956  cpu/int/select.c         the table of integer-block kernels
+ *    38016  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38092  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43212  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45751  cpu/select.c             the kernels of an instruction set
+ *    45804  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45912  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46329  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46629  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46678  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47339  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47595  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47786  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47849  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48458  arch.c                   the table of architectures
- *    48592  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48931  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49308  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49570  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49780  adapter_worn.c           the copy of an adapter that passes on the host read
- *    49992  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50495  back.c                   the steps of a backward pass that several parts take
- *    50690  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50941  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51036  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51350  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51495  parts/experts.c          a mixture of experts (Shazeer et al
- *    51878  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    51987  net.c                    which parts the layers of a model have, and which tensors
- *    52165  unused.c                 tensors of the file that the model is not computed with
- *    52339  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52388  forward.c                one pass of a batch through any model, over the op table
- *    52671  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53270  place.c                  which layers run where
- *    53545  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53631  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53926  adapter_make.c           adapters from nothing, and what they are
- *    54176  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54458  identity.c               by what a saved game knows its model and its adapters again
+ *    48498  arch.c                   the table of architectures
+ *    48632  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48971  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49348  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49610  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49820  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50032  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50535  back.c                   the steps of a backward pass that several parts take
+ *    50730  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    50981  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51076  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51390  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51535  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51918  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52027  net.c                    which parts the layers of a model have, and which tensors
+ *    52205  unused.c                 tensors of the file that the model is not computed with
+ *    52379  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52428  forward.c                one pass of a batch through any model, over the op table
+ *    52711  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53310  place.c                  which layers run where
+ *    53585  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53671  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53966  adapter_make.c           adapters from nothing, and what they are
+ *    54216  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54498  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54553  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54717  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55202  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55374  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55485  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56008  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56313  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56412  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57343  adapters.c               a sequence puts adapters on, and takes them off
- *    57459  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    57820  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58250  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58621  next.c                   the next token of a sequence
- *    58730  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    58813  score.c                  how likely a model finds texts after a prompt
- *    59146  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59422  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60126  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    60420  plan.c                   the bytes of a model and a context before they are loaded
- *    60541  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    60741  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    60920  session.c                a conversation: a dialog, and the stream that answers it
- *    61515  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    61740  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    62306  crowd.c                  sessions of one context that take turns in its batch
+ *    54593  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54757  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55242  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55414  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55525  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56048  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56353  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56452  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57383  adapters.c               a sequence puts adapters on, and takes them off
+ *    57499  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    57860  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58290  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58661  next.c                   the next token of a sequence
+ *    58770  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    58853  score.c                  how likely a model finds texts after a prompt
+ *    59186  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59462  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60166  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    60460  plan.c                   the bytes of a model and a context before they are loaded
+ *    60581  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    60781  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    60960  session.c                a conversation: a dialog, and the stream that answers it
+ *    61555  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    61780  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    62346  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    62645  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    62684  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    62749  documents.c              the texts of a corpus, one document after the other
- *    62988  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63182  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    63682  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    63992  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    64306  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    64681  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65138  shape.c                  models from nothing
- *    65455  schedule.c               the learning rate of a step
- *    65501  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66017  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66069  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    66521  format.c                 the number format of a training: to what the operands of its products are roun...
- *    66621  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    66659  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67194  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    67379  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    67448  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    67485  own.c                    somebody else's model as an objective (api/trainable.h)
- *    67669  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    68462  lesson.c                 examples as tokens, and the batches of a step
- *    68826  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69056  export.c                 the weights of a trainer as a model file
- *    69304  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    69416  checkpoint.c             everything that a training goes on with, in a file
- *    70276  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    70868  picture.c                the curve of a run as an SVG.
+ *    62685  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    62724  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    62789  documents.c              the texts of a corpus, one document after the other
+ *    63028  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63222  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    63722  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64032  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    64346  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    64721  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65178  shape.c                  models from nothing
+ *    65495  schedule.c               the learning rate of a step
+ *    65541  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66057  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66109  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    66561  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    66661  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    66699  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67234  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    67419  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    67488  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    67525  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    67709  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    68502  lesson.c                 examples as tokens, and the batches of a step
+ *    68866  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69096  export.c                 the weights of a trainer as a model file
+ *    69344  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    69456  checkpoint.c             everything that a training goes on with, in a file
+ *    70316  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    70908  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    71705  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    71751  panel.c                  values of many ticks side by side, and products with them
- *    71874  gru.c                    a gated recurrent cell (Cho et al
- *    71955  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72029  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72089  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    72289  member.c                 the weights of one world model: how large, where, and how they begin
- *    72390  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    72613  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    72745  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    72924  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73188  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    73362  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    73561  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    73664  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    73953  law.c                    the curve that the loss follows over many windows,
- *    74227  calibration.c            predictions that say how sure they are, held to what then happened
- *    74407  monitor.c                whether a run goes astray, and what should be done about it
- *    74659  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    74719  bandit.c                 which arm is worth it now
- *    74957  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75101  phases.c                 which phase the next step belongs to, and for how long
- *    75340  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    75694  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    75763  residuals.c              what predictions got wrong
- *    76013  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76172  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    76266  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    76364  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    76546  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    76634  plateau.c                whether a run stands still
- *    76719  horizons.c               how far ahead predictions are good for anything
- *    76808  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    76861  ramp.c                   how many batches a step should add up
- *    76926  tuning.c                 what could be made better while a run goes on
- *    77070  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77185  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    77566  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    77893  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78090  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    78429  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    78720  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    78795  moves.c                  how weights are moved, by each of the ways
- *    79001  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79169  audit.c                  what a move is really worth: a trial
- *    79308  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    79583  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    79635  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80040  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    71745  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    71791  panel.c                  values of many ticks side by side, and products with them
+ *    71914  gru.c                    a gated recurrent cell (Cho et al
+ *    71995  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72069  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72129  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    72329  member.c                 the weights of one world model: how large, where, and how they begin
+ *    72430  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    72653  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    72785  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    72964  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73228  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    73402  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    73601  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    73704  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    73993  law.c                    the curve that the loss follows over many windows,
+ *    74267  calibration.c            predictions that say how sure they are, held to what then happened
+ *    74447  monitor.c                whether a run goes astray, and what should be done about it
+ *    74699  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    74759  bandit.c                 which arm is worth it now
+ *    74997  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75141  phases.c                 which phase the next step belongs to, and for how long
+ *    75380  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    75734  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    75803  residuals.c              what predictions got wrong
+ *    76053  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76212  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    76306  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    76404  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    76586  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    76674  plateau.c                whether a run stands still
+ *    76759  horizons.c               how far ahead predictions are good for anything
+ *    76848  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    76901  ramp.c                   how many batches a step should add up
+ *    76966  tuning.c                 what could be made better while a run goes on
+ *    77110  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77225  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    77606  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    77933  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78130  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    78469  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    78760  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    78835  moves.c                  how weights are moved, by each of the ways
+ *    79041  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79209  audit.c                  what a move is really worth: a trial
+ *    79348  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    79623  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    79675  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80080  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3343,7 +3343,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9eac5d8ee0f7eb31"
+#define HYBRID__SOURCE_ID "1e6c941a6d7dba1b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -34209,19 +34209,21 @@ HYB_INLINE int64_t hyb_run_position(const int64_t run[9], int64_t b)
 
 /* ---- activations ----
  * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
- * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; s16: 16 int16,
- * sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact;
- * s32: 8 int16, sums of 32; e16: 16 int32, -16 times the sums of 16. */
+ * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; wide: int32,
+ * the greatest sum of |q| of 16; s16: 16 int16, sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a
+ * multiple of 16, the second 0..15: both exact; s32: 8 int16, sums of 32; e16, e32: 16 int32, -16 and -32 times the
+ * sums of 16. */
 HYB_INLINE size_t hyb_many32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_many32_part(int64_t k) { return hyb_align((size_t)k / 8, 64); }
 static size_t hyb_many32_bytes(int64_t k) { return (hyb_many32_d(k) + 3 * hyb_many32_part(k)) | 64; }
 HYB_INLINE size_t hyb_many256_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_many256_part(int64_t k) { return hyb_align((size_t)k / 64, 64); }
-HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 3 * hyb_many256_part(k); }
+HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 4 * hyb_many256_part(k); }
 HYB_INLINE size_t hyb_many256_b16(int64_t k) { return hyb_many256_s16(k) + hyb_align((size_t)k / 8, 64); }
 HYB_INLINE size_t hyb_many256_s32(int64_t k) { return hyb_many256_b16(k) + (size_t)k / 4; }
 HYB_INLINE size_t hyb_many256_e16(int64_t k) { return hyb_many256_s32(k) + hyb_align((size_t)k / 16, 64); }
-static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e16(k) + (size_t)k / 4) | 64; }
+HYB_INLINE size_t hyb_many256_e32(int64_t k) { return hyb_many256_e16(k) + (size_t)k / 4; }
+static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e32(k) + (size_t)k / 4) | 64; }
 
 HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void *act)
 {
@@ -34255,25 +34257,32 @@ HYB_TARGET_AVX512 static void hyb_many256_sums(const char *q, int64_t at, int64_
 {
     const __m512i top = _mm512_set1_epi8(-128), low4 = _mm512_set1_epi32(15);
     char *c = act + hyb_many256_d(k) + at * 4;
-    HYB_ALIGN64 int32_t s8[32];
-    __m512i s16, s32, lo, hi;
+    HYB_ALIGN64 int32_t s8[32], size8[32];
+    __m512i s16, s32, less, lo, hi;
     int32_t sum;
     int i;
     for (i = 0; i < 4; i++) { /* bytes from 0 to 255: 8 * 128 too much */
-        __m512i s = _mm512_sad_epu8(_mm512_xor_si512(_mm512_load_si512(q + 64 * i), top), _mm512_setzero_si512());
+        const __m512i v = _mm512_load_si512(q + 64 * i), zero = _mm512_setzero_si512(),
+                      s = _mm512_sad_epu8(_mm512_xor_si512(v, top), zero),
+                      size = _mm512_sad_epu8(_mm512_abs_epi8(v), zero);
         _mm256_store_si256((__m256i *)(void *)(s8 + 8 * i),
                            _mm256_sub_epi32(_mm512_cvtepi64_epi32(s), _mm256_set1_epi32(1024)));
+        _mm256_store_si256((__m256i *)(void *)(size8 + 8 * i), _mm512_cvtepi64_epi32(size));
     }
     s16 = hyb_pair_sums_avx512(_mm512_load_si512(s8), _mm512_load_si512(s8 + 16));
     s32 = hyb_pair_sums_avx512(s16, s16);
     sum = _mm512_reduce_add_epi32(s16);
     hyb_store_u32(c + hyb_many256_part(k), (uint32_t)(-124 * sum));
     hyb_store_u32(c + 2 * hyb_many256_part(k), (uint32_t)(-32768 * sum));
+    hyb_store_u32(c + 3 * hyb_many256_part(k),
+                  (uint32_t)_mm512_reduce_max_epi32(
+                      hyb_pair_sums_avx512(_mm512_load_si512(size8), _mm512_load_si512(size8 + 16))));
     _mm256_store_si256((__m256i *)(void *)(act + hyb_many256_s16(k) + at * 32), _mm512_cvtepi32_epi16(s16));
     _mm_store_si128((__m128i *)(void *)(act + hyb_many256_s32(k) + at * 16),
                     _mm256_castsi256_si128(_mm512_cvtepi32_epi16(s32)));
-    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64,
-                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), s16), 4));
+    less = _mm512_sub_epi32(_mm512_setzero_si512(), s16);
+    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64, _mm512_slli_epi32(less, 4));
+    _mm512_store_si512(act + hyb_many256_e32(k) + at * 64, _mm512_slli_epi32(less, 5));
     lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(s16, low4)));
     hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(low4, s16)));
     _mm512_store_si512(act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
@@ -34306,9 +34315,9 @@ static const hyb_act_format hyb_many256_avx512 = { hyb_many256_bytes, hyb_many25
  * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K:
  * plus 124); then 64 vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16
  * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16.
- * Q4_K and Q5_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low word
- * of a dword; 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16 times the scales of such pairs; d[16],
- * dmin[16]. */
+ * Q4_K, Q5_K and Q6_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low
+ * word of a dword (Q6_K: 16, in the room of the mins too); 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16
+ * times the scales of such pairs; d[16], dmin[16]. */
 enum {
     HYB_APART256_SC = 4096,
     HYB_APART256_M = 4608,
@@ -34588,14 +34597,14 @@ HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, char
     hyb_panel_k45_avx512(rows, true, true, panel);
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   off = _mm512_set1_epi16(32);
     __m512i o[4], sc[4], qh[2][4];
     int h, p, n, j;
     hyb_piece_avx512(rows, 192, sc);
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D), hyb_floats_avx512(rows, 208));
+    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)), hyb_floats_avx512(rows, 208));
     for (h = 0; h < 2; h++) {
         hyb_piece_avx512(rows, 128 + (size_t)(32 * h), qh[0]);
         hyb_piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
@@ -34605,16 +34614,29 @@ HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *pane
                 int s = 8 * h + 4 * n + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true),
                         by = _mm512_set1_epi32(4 - (4 * n + p / 2 * 2));
+                if (apart) hyb_store_apart_avx512(scale, s, panel);
                 for (j = 0; j < 4; j++) {
+                    char *to = panel + (s * 4 + j) * 64;
                     __m512i q = _mm512_and_si512(n ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
                     q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p % 2][j], by), high2, 0xF8);
-                    hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
-                                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale),
-                                            0x80, panel + (s * 4 + j) * 64);
+                    if (apart)
+                        _mm512_store_si512(to, q);
+                    else
+                        hyb_store_planes_avx512(
+                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
+                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale), 0x80, to);
                 }
             }
         }
     }
+}
+HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k6_avx512(rows, false, panel);
+}
+HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, char *panel)
+{
+    hyb_panel_k6_avx512(rows, true, panel);
 }
 
     #define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
@@ -34841,9 +34863,8 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i 
     #undef HYB_X
 }
 
-/* Q2_K, Q3_K, Q6_K, whose bytes hold q times its scale. two: the panel has high bytes. affine: it has mins. correction:
- * 0, or which of c3, c6 (1, 2) starts the sums. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool two, bool affine, int correction)
+/* Q2_K (affine: it has mins) and Q3_K (the sums begin with c3), whose bytes hold q times its scale. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool affine)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
@@ -34866,24 +34887,16 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
             const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
             __m512i s[8], h[8];
     #define HYB_X(i) \
-        s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
+        s[i] = affine ? _mm512_setzero_si512() : hyb_splat_int_avx512(HYB_ROW(d, i) + part); \
         h[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
     #undef HYB_X
             for (q = 0; q < 64; q++) {
-                __m512i w = _mm512_load_si512(panel + q * 64), wh = w, xi;
-                if (two) wh = _mm512_load_si512(panel + HYB_PANEL256_HIGH + q * 64);
-    #define HYB_X(i) \
-        xi = hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4); \
-        s[i] = _mm512_dpbusd_epi32(s[i], w, xi); \
-        if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
+                __m512i w = _mm512_load_si512(panel + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
                 HYB_EACH8(HYB_X)
     #undef HYB_X
             }
-    #define HYB_X(i) \
-        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8));
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
             if (affine)
                 for (q = 0; q < 8; q++) {
                     __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
@@ -34905,27 +34918,67 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, false, 1); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, true); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false); }
 
-/* Q4_K and Q5_K: bytes hold q alone. The products of 16 weights (of Q5_K: less an offset of 16, that the sums begin
- * with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q times
- * its scale would take two planes of bytes. The offset is not part of the weights: it comes back with the sums of 32.
- * (Of Q6_K only 8 products fit: then two planes are faster.) */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool five)
+/* Q4_K, Q5_K and Q6_K: bytes hold q alone. The products of 16 weights (less an offset of 16 and 32, that the sums e
+ * begin with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q
+ * times its scale would take two planes of bytes. Those of Q6_K, 32 * |x| at most, fit if the activations are not all
+ * great; where they do not (wide), the dword is multiplied. h: the sums of a super-block and 8 rows of activations. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(__m512i h[8], const char *panel, const char *const x[2],
+                                                     const char *const e[2], size_t stride, int bits, bool wide)
+{
+    const size_t stride3 = 3 * stride;
+    __m512i s[8];
+    int n, q;
+    #define HYB_X(i) h[i] = _mm512_setzero_si512();
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+    for (n = 0; n < 16; n++) {
+        const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + (bits == 6 ? n : n / 2) * 64),
+                      full = wide ? _mm512_srai_epi32(_mm512_slli_epi32(scale, 16), 16) : scale;
+    #define HYB_X(i) s[i] = bits > 4 ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        HYB_UNROLL
+        for (q = 0; q < 4; q++) {
+            __m512i w = _mm512_load_si512(panel + n * 256 + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + n * 16 + q * 4));
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+        }
+    #define HYB_X(i) \
+        h[i] = wide ? _mm512_add_epi32(h[i], _mm512_mullo_epi32(s[i], full)) : _mm512_dpwssd_epi32(h[i], s[i], scale);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+/* Whether of any of 8 rows the products of 16 weights of Q6_K may not fit. w: where the rows' greatest sums are. */
+HYB_INLINE bool hyb_apart_wide(const char *const w[2], size_t stride)
+{
+    const size_t stride3 = 3 * stride;
+    uint32_t most = 0;
+    #define HYB_X(i) most = HYB_MAX(most, hyb_load_u32(HYB_ROW(w, i)));
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+    return most * 32 > 32767;
+}
+/* The offset of Q5_K is not part of the weights: it comes back with the sums of 32. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bits)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride;
-    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2];
+    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2], *w[2];
     HYB_ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q, n;
     x[0] = tile->acts;
     d[0] = x[0] + hyb_many256_d(tile->k);
-    e[0] = x[0] + hyb_many256_e16(tile->k);
+    w[0] = d[0] + 3 * hyb_many256_part(tile->k);
+    e[0] = x[0] + (bits == 6 ? hyb_many256_e32(tile->k) : hyb_many256_e16(tile->k));
     s32[0] = x[0] + hyb_many256_s32(tile->k);
     x[1] = x[0] + 4 * stride;
     d[1] = d[0] + 4 * stride;
+    w[1] = w[0] + 4 * stride;
     e[1] = e[0] + 4 * stride;
     s32[1] = s32[0] + 4 * stride;
     hyb_runs(tile->k / 256, run);
@@ -34937,43 +34990,29 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool f
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
             __m512i s[8], h[8];
-    #define HYB_X(i) h[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
-            for (n = 0; n < 16; n++) {
-                const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + n / 2 * 64);
-    #define HYB_X(i) s[i] = five ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
-                HYB_EACH8(HYB_X)
-    #undef HYB_X
-                HYB_UNROLL
-                for (q = 4 * n; q < 4 * n + 4; q++) {
-                    __m512i w = _mm512_load_si512(panel + q * 64);
-    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                    HYB_EACH8(HYB_X)
-    #undef HYB_X
-                }
-    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], s[i], scale);
-                HYB_EACH8(HYB_X)
-    #undef HYB_X
-            }
+            if (bits == 6 && hyb_apart_wide(w, stride))
+                hyb_apart_products(h, panel, x, e, stride, bits, true);
+            else
+                hyb_apart_products(h, panel, x, e, stride, bits, false);
     #define HYB_X(i) s[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
     #undef HYB_X
-            for (q = 0; q < 4; q++) {
+            for (q = 0; bits < 6 && q < 4; q++) {
                 const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
                 __m512i r = m;
-                if (five) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
+                if (bits == 5) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
     #define HYB_X(i) \
         s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
-        if (five) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
+        if (bits == 5) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
                 HYB_EACH8(HYB_X)
     #undef HYB_X
             }
-            hyb_join256_avx512(v, h, s, dw, true, d, stride);
+            hyb_join256_avx512(v, h, s, dw, bits < 6, d, stride);
             panel += HYB_APART256;
             for (n = 0; n < 2; n++) {
                 x[n] += 256;
                 d[n] += 4;
+                w[n] += 4;
                 e[n] += 64;
                 s32[n] += 16;
             }
@@ -34983,8 +35022,9 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool f
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, false); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, true); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, 4); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, 5); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_tile256_apart(tile, 6); }
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
@@ -35009,7 +35049,7 @@ HYB_KERNEL_VNNI(q2_K, 256, hyb_panel_q2_K, HYB_PANEL256, hyb_tile256_vnni_q2)
 HYB_KERNEL_VNNI(q3_K, 256, hyb_panel_q3_K, HYB_PANEL256, hyb_tile256_vnni_q3)
 HYB_KERNEL_VNNI(q4_K, 256, hyb_panel_q4_K_apart, HYB_APART256, hyb_tile256_apart_q4)
 HYB_KERNEL_VNNI(q5_K, 256, hyb_panel_q5_K_apart, HYB_APART256, hyb_tile256_apart_q5)
-HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K, HYB_PANEL256, hyb_tile256_vnni_q6)
+HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K_apart, HYB_APART256, hyb_tile256_apart_q6)
     #undef HYB_KERNEL_VNNI
 
 #endif

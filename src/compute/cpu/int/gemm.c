@@ -210,9 +210,8 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i 
     #undef HYB_X
 }
 
-/* Q2_K, Q3_K, Q6_K, whose bytes hold q times its scale. two: the panel has high bytes. affine: it has mins. correction:
- * 0, or which of c3, c6 (1, 2) starts the sums. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool two, bool affine, int correction)
+/* Q2_K (affine: it has mins) and Q3_K (the sums begin with c3), whose bytes hold q times its scale. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool affine)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
@@ -235,24 +234,16 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
             const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
             __m512i s[8], h[8];
     #define HYB_X(i) \
-        s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
+        s[i] = affine ? _mm512_setzero_si512() : hyb_splat_int_avx512(HYB_ROW(d, i) + part); \
         h[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
     #undef HYB_X
             for (q = 0; q < 64; q++) {
-                __m512i w = _mm512_load_si512(panel + q * 64), wh = w, xi;
-                if (two) wh = _mm512_load_si512(panel + HYB_PANEL256_HIGH + q * 64);
-    #define HYB_X(i) \
-        xi = hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4); \
-        s[i] = _mm512_dpbusd_epi32(s[i], w, xi); \
-        if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
+                __m512i w = _mm512_load_si512(panel + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
                 HYB_EACH8(HYB_X)
     #undef HYB_X
             }
-    #define HYB_X(i) \
-        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8));
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
             if (affine)
                 for (q = 0; q < 8; q++) {
                     __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
@@ -274,27 +265,67 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, false, 1); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, true); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false); }
 
-/* Q4_K and Q5_K: bytes hold q alone. The products of 16 weights (of Q5_K: less an offset of 16, that the sums begin
- * with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q times
- * its scale would take two planes of bytes. The offset is not part of the weights: it comes back with the sums of 32.
- * (Of Q6_K only 8 products fit: then two planes are faster.) */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool five)
+/* Q4_K, Q5_K and Q6_K: bytes hold q alone. The products of 16 weights (less an offset of 16 and 32, that the sums e
+ * begin with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q
+ * times its scale would take two planes of bytes. Those of Q6_K, 32 * |x| at most, fit if the activations are not all
+ * great; where they do not (wide), the dword is multiplied. h: the sums of a super-block and 8 rows of activations. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(__m512i h[8], const char *panel, const char *const x[2],
+                                                     const char *const e[2], size_t stride, int bits, bool wide)
+{
+    const size_t stride3 = 3 * stride;
+    __m512i s[8];
+    int n, q;
+    #define HYB_X(i) h[i] = _mm512_setzero_si512();
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+    for (n = 0; n < 16; n++) {
+        const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + (bits == 6 ? n : n / 2) * 64),
+                      full = wide ? _mm512_srai_epi32(_mm512_slli_epi32(scale, 16), 16) : scale;
+    #define HYB_X(i) s[i] = bits > 4 ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        HYB_UNROLL
+        for (q = 0; q < 4; q++) {
+            __m512i w = _mm512_load_si512(panel + n * 256 + q * 64);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + n * 16 + q * 4));
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+        }
+    #define HYB_X(i) \
+        h[i] = wide ? _mm512_add_epi32(h[i], _mm512_mullo_epi32(s[i], full)) : _mm512_dpwssd_epi32(h[i], s[i], scale);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+/* Whether of any of 8 rows the products of 16 weights of Q6_K may not fit. w: where the rows' greatest sums are. */
+HYB_INLINE bool hyb_apart_wide(const char *const w[2], size_t stride)
+{
+    const size_t stride3 = 3 * stride;
+    uint32_t most = 0;
+    #define HYB_X(i) most = HYB_MAX(most, hyb_load_u32(HYB_ROW(w, i)));
+    HYB_EACH8(HYB_X)
+    #undef HYB_X
+    return most * 32 > 32767;
+}
+/* The offset of Q5_K is not part of the weights: it comes back with the sums of 32. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bits)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride;
-    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2];
+    const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2], *w[2];
     HYB_ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q, n;
     x[0] = tile->acts;
     d[0] = x[0] + hyb_many256_d(tile->k);
-    e[0] = x[0] + hyb_many256_e16(tile->k);
+    w[0] = d[0] + 3 * hyb_many256_part(tile->k);
+    e[0] = x[0] + (bits == 6 ? hyb_many256_e32(tile->k) : hyb_many256_e16(tile->k));
     s32[0] = x[0] + hyb_many256_s32(tile->k);
     x[1] = x[0] + 4 * stride;
     d[1] = d[0] + 4 * stride;
+    w[1] = w[0] + 4 * stride;
     e[1] = e[0] + 4 * stride;
     s32[1] = s32[0] + 4 * stride;
     hyb_runs(tile->k / 256, run);
@@ -306,43 +337,29 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool f
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
             __m512i s[8], h[8];
-    #define HYB_X(i) h[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
-    #undef HYB_X
-            for (n = 0; n < 16; n++) {
-                const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + n / 2 * 64);
-    #define HYB_X(i) s[i] = five ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
-                HYB_EACH8(HYB_X)
-    #undef HYB_X
-                HYB_UNROLL
-                for (q = 4 * n; q < 4 * n + 4; q++) {
-                    __m512i w = _mm512_load_si512(panel + q * 64);
-    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                    HYB_EACH8(HYB_X)
-    #undef HYB_X
-                }
-    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], s[i], scale);
-                HYB_EACH8(HYB_X)
-    #undef HYB_X
-            }
+            if (bits == 6 && hyb_apart_wide(w, stride))
+                hyb_apart_products(h, panel, x, e, stride, bits, true);
+            else
+                hyb_apart_products(h, panel, x, e, stride, bits, false);
     #define HYB_X(i) s[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
     #undef HYB_X
-            for (q = 0; q < 4; q++) {
+            for (q = 0; bits < 6 && q < 4; q++) {
                 const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
                 __m512i r = m;
-                if (five) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
+                if (bits == 5) r = _mm512_load_si512(panel + HYB_APART256_R + q * 64);
     #define HYB_X(i) \
         s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
-        if (five) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
+        if (bits == 5) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
                 HYB_EACH8(HYB_X)
     #undef HYB_X
             }
-            hyb_join256_avx512(v, h, s, dw, true, d, stride);
+            hyb_join256_avx512(v, h, s, dw, bits < 6, d, stride);
             panel += HYB_APART256;
             for (n = 0; n < 2; n++) {
                 x[n] += 256;
                 d[n] += 4;
+                w[n] += 4;
                 e[n] += 64;
                 s32[n] += 16;
             }
@@ -352,8 +369,9 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, bool f
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, false); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, true); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, 4); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, 5); }
+HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_tile256_apart(tile, 6); }
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
@@ -378,7 +396,7 @@ HYB_KERNEL_VNNI(q2_K, 256, hyb_panel_q2_K, HYB_PANEL256, hyb_tile256_vnni_q2)
 HYB_KERNEL_VNNI(q3_K, 256, hyb_panel_q3_K, HYB_PANEL256, hyb_tile256_vnni_q3)
 HYB_KERNEL_VNNI(q4_K, 256, hyb_panel_q4_K_apart, HYB_APART256, hyb_tile256_apart_q4)
 HYB_KERNEL_VNNI(q5_K, 256, hyb_panel_q5_K_apart, HYB_APART256, hyb_tile256_apart_q5)
-HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K, HYB_PANEL256, hyb_tile256_vnni_q6)
+HYB_KERNEL_VNNI(q6_K, 256, hyb_panel_q6_K_apart, HYB_APART256, hyb_tile256_apart_q6)
     #undef HYB_KERNEL_VNNI
 
 #endif

@@ -35,19 +35,21 @@ HYB_INLINE int64_t hyb_run_position(const int64_t run[9], int64_t b)
 
 /* ---- activations ----
  * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
- * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; s16: 16 int16,
- * sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact;
- * s32: 8 int16, sums of 32; e16: 16 int32, -16 times the sums of 16. */
+ * Super-blocks: q: 256 int8; d: floats; c3: int32, -124 times the sum of q; c6: the same, -32768 times; wide: int32,
+ * the greatest sum of |q| of 16; s16: 16 int16, sums of 16; b16: the same sums as 16 pairs of bfloat16, the first a
+ * multiple of 16, the second 0..15: both exact; s32: 8 int16, sums of 32; e16, e32: 16 int32, -16 and -32 times the
+ * sums of 16. */
 HYB_INLINE size_t hyb_many32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_many32_part(int64_t k) { return hyb_align((size_t)k / 8, 64); }
 static size_t hyb_many32_bytes(int64_t k) { return (hyb_many32_d(k) + 3 * hyb_many32_part(k)) | 64; }
 HYB_INLINE size_t hyb_many256_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_many256_part(int64_t k) { return hyb_align((size_t)k / 64, 64); }
-HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 3 * hyb_many256_part(k); }
+HYB_INLINE size_t hyb_many256_s16(int64_t k) { return (size_t)k + 4 * hyb_many256_part(k); }
 HYB_INLINE size_t hyb_many256_b16(int64_t k) { return hyb_many256_s16(k) + hyb_align((size_t)k / 8, 64); }
 HYB_INLINE size_t hyb_many256_s32(int64_t k) { return hyb_many256_b16(k) + (size_t)k / 4; }
 HYB_INLINE size_t hyb_many256_e16(int64_t k) { return hyb_many256_s32(k) + hyb_align((size_t)k / 16, 64); }
-static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e16(k) + (size_t)k / 4) | 64; }
+HYB_INLINE size_t hyb_many256_e32(int64_t k) { return hyb_many256_e16(k) + (size_t)k / 4; }
+static size_t hyb_many256_bytes(int64_t k) { return (hyb_many256_e32(k) + (size_t)k / 4) | 64; }
 
 HYB_TARGET_AVX512 static void hyb_many32_prepare(const float *x, int64_t k, void *act)
 {
@@ -81,25 +83,32 @@ HYB_TARGET_AVX512 static void hyb_many256_sums(const char *q, int64_t at, int64_
 {
     const __m512i top = _mm512_set1_epi8(-128), low4 = _mm512_set1_epi32(15);
     char *c = act + hyb_many256_d(k) + at * 4;
-    HYB_ALIGN64 int32_t s8[32];
-    __m512i s16, s32, lo, hi;
+    HYB_ALIGN64 int32_t s8[32], size8[32];
+    __m512i s16, s32, less, lo, hi;
     int32_t sum;
     int i;
     for (i = 0; i < 4; i++) { /* bytes from 0 to 255: 8 * 128 too much */
-        __m512i s = _mm512_sad_epu8(_mm512_xor_si512(_mm512_load_si512(q + 64 * i), top), _mm512_setzero_si512());
+        const __m512i v = _mm512_load_si512(q + 64 * i), zero = _mm512_setzero_si512(),
+                      s = _mm512_sad_epu8(_mm512_xor_si512(v, top), zero),
+                      size = _mm512_sad_epu8(_mm512_abs_epi8(v), zero);
         _mm256_store_si256((__m256i *)(void *)(s8 + 8 * i),
                            _mm256_sub_epi32(_mm512_cvtepi64_epi32(s), _mm256_set1_epi32(1024)));
+        _mm256_store_si256((__m256i *)(void *)(size8 + 8 * i), _mm512_cvtepi64_epi32(size));
     }
     s16 = hyb_pair_sums_avx512(_mm512_load_si512(s8), _mm512_load_si512(s8 + 16));
     s32 = hyb_pair_sums_avx512(s16, s16);
     sum = _mm512_reduce_add_epi32(s16);
     hyb_store_u32(c + hyb_many256_part(k), (uint32_t)(-124 * sum));
     hyb_store_u32(c + 2 * hyb_many256_part(k), (uint32_t)(-32768 * sum));
+    hyb_store_u32(c + 3 * hyb_many256_part(k),
+                  (uint32_t)_mm512_reduce_max_epi32(
+                      hyb_pair_sums_avx512(_mm512_load_si512(size8), _mm512_load_si512(size8 + 16))));
     _mm256_store_si256((__m256i *)(void *)(act + hyb_many256_s16(k) + at * 32), _mm512_cvtepi32_epi16(s16));
     _mm_store_si128((__m128i *)(void *)(act + hyb_many256_s32(k) + at * 16),
                     _mm256_castsi256_si128(_mm512_cvtepi32_epi16(s32)));
-    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64,
-                       _mm512_slli_epi32(_mm512_sub_epi32(_mm512_setzero_si512(), s16), 4));
+    less = _mm512_sub_epi32(_mm512_setzero_si512(), s16);
+    _mm512_store_si512(act + hyb_many256_e16(k) + at * 64, _mm512_slli_epi32(less, 4));
+    _mm512_store_si512(act + hyb_many256_e32(k) + at * 64, _mm512_slli_epi32(less, 5));
     lo = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(s16, low4)));
     hi = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_andnot_si512(low4, s16)));
     _mm512_store_si512(act + hyb_many256_b16(k) + at * 64, _mm512_or_si512(lo, _mm512_srli_epi32(hi, 16)));
@@ -132,9 +141,9 @@ static const hyb_act_format hyb_many256_avx512 = { hyb_many256_bytes, hyb_many25
  * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K:
  * plus 124); then 64 vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16
  * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16.
- * Q4_K and Q5_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low word
- * of a dword; 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16 times the scales of such pairs; d[16],
- * dmin[16]. */
+ * Q4_K, Q5_K and Q6_K without AMX, HYB_APART256 bytes: 64 vectors of q, unsigned; 8 vectors of scales, each in the low
+ * word of a dword (Q6_K: 16, in the room of the mins too); 4 vectors of the mins of pairs of 32 weights; Q5_K: 4 of 16
+ * times the scales of such pairs; d[16], dmin[16]. */
 enum {
     HYB_APART256_SC = 4096,
     HYB_APART256_M = 4608,
@@ -414,14 +423,14 @@ HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, char
     hyb_panel_k45_avx512(rows, true, true, panel);
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   off = _mm512_set1_epi16(32);
     __m512i o[4], sc[4], qh[2][4];
     int h, p, n, j;
     hyb_piece_avx512(rows, 192, sc);
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D), hyb_floats_avx512(rows, 208));
+    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)), hyb_floats_avx512(rows, 208));
     for (h = 0; h < 2; h++) {
         hyb_piece_avx512(rows, 128 + (size_t)(32 * h), qh[0]);
         hyb_piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
@@ -431,16 +440,29 @@ HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *pane
                 int s = 8 * h + 4 * n + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true),
                         by = _mm512_set1_epi32(4 - (4 * n + p / 2 * 2));
+                if (apart) hyb_store_apart_avx512(scale, s, panel);
                 for (j = 0; j < 4; j++) {
+                    char *to = panel + (s * 4 + j) * 64;
                     __m512i q = _mm512_and_si512(n ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
                     q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p % 2][j], by), high2, 0xF8);
-                    hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
-                                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale),
-                                            0x80, panel + (s * 4 + j) * 64);
+                    if (apart)
+                        _mm512_store_si512(to, q);
+                    else
+                        hyb_store_planes_avx512(
+                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
+                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale), 0x80, to);
                 }
             }
         }
     }
+}
+HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k6_avx512(rows, false, panel);
+}
+HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, char *panel)
+{
+    hyb_panel_k6_avx512(rows, true, panel);
 }
 
     #define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
