@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step bench-speculate study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -22,6 +22,7 @@ help:
 	@echo "make bench-sampler       what each part of the sampler's chain costs with 262,144 logits; ARGS='12': ms of a token"
 	@echo "make bench-adapter       how much longer a decode step is with an adapter; ARGS='--threads 1 --rank 32'..."
 	@echo "make bench-step          how well slices of hybrid_session_step keep to 1, 2 and 4 ms; ARGS='model.gguf --calls 10000'..."
+	@echo "make bench-speculate    tokens/s with guesses of the next tokens: JSON, code, quotes, prose; ARGS='model.gguf --runs 5'"
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
@@ -100,6 +101,11 @@ bench-step: hybrid.h
 	@$(CC) -O2 -DHYBRID_STATIC -w -I. tests/bench/bench_step.c -o build/bench_step -lm
 	@if [ -n "$(ARGS)" ]; then ./build/bench_step $(ARGS); else \
 	   for m in $(REAL) $(MODELS)/gemma-3-270m-q4_k_m.gguf; do ./build/bench_step $$m; done; fi
+
+bench-speculate: hybrid.h
+	@mkdir -p build
+	@$(CC) -O2 -DHYBRID_STATIC -w -I. tests/bench/bench_speculate.c -o build/bench_speculate -lm
+	@./build/bench_speculate $(if $(ARGS),$(ARGS),$(REAL))
 
 # The implementation, compiled once for all examples; each of them would do it by itself.
 build/hybrid.o: hybrid.h hybrid_cuda.h

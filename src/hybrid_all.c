@@ -225,6 +225,7 @@ HYB_COLD_END
 HYB_TEPID_BEGIN
 #include "infer/state.c"
 #include "infer/worn.c"
+#include "infer/gain.c"
 #include "infer/context.c"
 #include "infer/adapters.c"
 #include "infer/archive.c"
@@ -237,7 +238,9 @@ HYB_TEPID_BEGIN
 HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN
+#include "infer/lookup.c"
 #include "infer/stream.c"
+#include "infer/speculate.c"
 #include "infer/streams.c"
 HYB_TEPID_END
 #endif

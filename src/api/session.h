@@ -31,6 +31,8 @@ typedef struct hybrid_session_desc {
      * hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
      * becomes has everything but what was thought. */
     bool whole;
+    hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
+    int32_t n_guess;                /* as in hybrid_stream_desc */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -38,6 +40,7 @@ typedef struct hybrid_session_info {
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
+    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
     int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
@@ -66,6 +69,7 @@ typedef struct hybrid_answer_desc {
                           the message. NULL: nothing */
     const char *variables; /* of the template, a JSON object: {"enable_thinking": false} */
     const char *tools;     /* a JSON array of tool definitions */
+    hybrid_speculation speculation; /* INVALID when it is not off, but the session was created without */
 } hybrid_answer_desc;
 
 /* hybrid_session_say with settings for this answer alone; how may be NULL. text NULL: nobody says anything, and the

@@ -87,6 +87,24 @@ typedef struct hybrid_piece {
     size_t n_ids;
 } hybrid_piece;
 
+/* Speculation: tokens that come next are guessed, and go through the model together with the last one; the sampler then
+ * chooses at each of their places, in order, and goes on as long as it chooses what was guessed. What it is asked is
+ * what it would have been asked without: the tokens and their log-probabilities are the same, bit for bit, for any
+ * sampler, seed and grammar, on the CPU (on a GPU rows that are computed together differ in their last places from
+ * those that are not: equally good, but others). A piece may have several tokens, and where a piece ends may differ.
+ * Guessed is what followed when the text had the same end before (in the prompt, too: a quote, code that is changed,
+ * one more record like the last), and what a grammar leaves no choice about.
+ * It pays where guesses are often right and the processor reads weights faster for several rows than for each. A model
+ * with a recurrent state (hybrid_model_info.is_recurrent) computes what it has accepted once more after a wrong guess,
+ * and guesses nothing meanwhile. A context needs rows of logits for guesses, beside one for each other stream:
+ * hybrid_context_desc.n_logits; without them, and near the end of room of any kind, fewer are guessed, or none. */
+typedef enum hybrid_speculation {
+    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: off */
+    HYBRID_SPECULATION_OFF,
+    HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell */
+    HYBRID_SPECULATION_ALWAYS /* whenever there is something to guess */
+} hybrid_speculation;
+
 typedef struct hybrid_stream_desc {
     int32_t seq;                 /* the sequence of the context that is the stream's alone; -1: the first free one */
     int32_t max_positions;       /* that it may fill; 0: n_ctx */
@@ -96,6 +114,8 @@ typedef struct hybrid_stream_desc {
     size_t n_stops;
     bool logprobs; /* pieces carry them; each costs a walk over all logits */
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
+    hybrid_speculation speculation;
+    int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {
@@ -105,6 +125,7 @@ typedef struct hybrid_stream_info {
     int32_t n_prompt, n_cached; /* tokens of the last prompt, and how many of them needed no computing: they were in
                                  * the cache, or were forked from another sequence of the context */
     int32_t n_generated;        /* tokens of the last answer */
+    int32_t n_guessed, n_right; /* tokens of it that were guessed, and those of them that came */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
 } hybrid_stream_info;
 

@@ -2,6 +2,7 @@
 #ifndef HYB_INFER_CONTEXT_C
 #define HYB_INFER_CONTEXT_C
 #include "../model/model.c"
+#include "gain.c"
 #include "worn.c"
 
 enum { HYB_CHUNK_NEXT = -2, HYB_CHUNK_OPEN = -1 }; /* the chunk is not filled; it is, but its embedding is not done */
@@ -52,6 +53,8 @@ struct hybrid_context {
     struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
     bool streams_due;                                      /* a decode is done, and not all have chosen */
+    int32_t streams_rows;                                  /* of the decode; 0: some of them are a prompt's */
+    hyb_row_times row_times;
     uint64_t streams_in_use;                               /* a call of one of them is under way */
     void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
     char *memory;                                          /* everything else */
@@ -438,6 +441,21 @@ static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
     int32_t refs = page < 0 ? 1 : c->state.pages.refs[page], k;
     for (k = 0; k < i && refs > 1; k++) refs -= hyb_seq_open_page(&c->state.seqs[c->entries[k].seq]) == page;
     return pages - s->n_pages + (refs > 1);
+}
+
+/* Pages that n more tokens of a sequence take, which shares its last page or not. */
+static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
+{
+    const int32_t open = hyb_seq_open_page(seq);
+    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
+}
+
+/* And those that the batch takes, at most. */
+static int32_t hyb_batch_pages(const hybrid_context *c)
+{
+    int32_t i, n = 0;
+    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
+    return n;
 }
 
 /* Back to the first token of the batch. */

@@ -125,7 +125,7 @@ HYB_BORDER_VOID(hybrid_crowd_remove, (hybrid_crowd * crowd, hybrid_session *sess
 static bool hyb_talker_wants(const hyb_talker *m)
 {
     const hybrid_stream *s = m->session->stream;
-    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued;
+    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
 }
 
 /* The fewest turns of those that have something to do. A session that rested begins there: it has saved none. */
@@ -248,7 +248,7 @@ static void hyb_crowd_batch(hybrid_crowd *w)
  */
 
 /* Tokens that were chosen become text. */
-static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
+static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_error *error)
 {
     hybrid_session *s = m->session;
     hybrid_stream *stream = s->stream;
@@ -257,6 +257,7 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     hybrid_result r;
     size_t at = 0;
     if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (!waits && hyb_stream_has_row(stream)) hyb_stream_choose_more(stream);
     if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
@@ -264,7 +265,7 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     }
     if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    if (!waits) hyb_stream_absorb(stream, &at);
+    if (!waits) hyb_stream_absorb_all(stream, until, &at);
     if (!waits && !at && stream->running) return HYBRID_OK;
     hyb_stream_piece(stream, at, &m->piece);
     hyb_session_keep(s, &m->piece);
@@ -273,12 +274,12 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, bool *any, hybrid_error *error)
+static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, uint64_t until, bool *any, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     size_t i;
     for (i = 0; i < w->n && !r; i++) {
-        r = hyb_talker_absorb(&w->members[i], error);
+        r = hyb_talker_absorb(&w->members[i], until, error);
         *any = *any || w->members[i].has_piece;
     }
     return r;
@@ -286,16 +287,16 @@ static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, bool *any, hybrid_error *
 
 static hybrid_result hyb_crowd_step(hybrid_crowd *w, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = hyb_now_us();
+    const uint64_t since = hyb_now_us(), until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
     uint64_t used = 0;
     bool any = false;
     hybrid_result r;
     for (;;) {
-        if ((r = hyb_crowd_pieces(w, &any, error)) != HYBRID_OK || any) return r;
+        if ((r = hyb_crowd_pieces(w, until, &any, error)) != HYBRID_OK || any) return r;
         if (used && used >= budget_us) return HYBRID_OK;
         if (!hyb_streams_busy(w->ctx)) hyb_crowd_batch(w);
         if (!hyb_streams_busy(w->ctx) && !w->ctx->n_entries) { /* nobody has anything to do, or all have pieces */
-            r = hyb_crowd_pieces(w, &any, error);
+            r = hyb_crowd_pieces(w, until, &any, error);
             return r;
         }
         if ((r = hyb_streams_decode(w->ctx, budget_us == UINT64_MAX ? budget_us : budget_us - used, error)) !=

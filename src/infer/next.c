@@ -49,11 +49,11 @@ static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, 
     }
 }
 
-/* The row of the last token of a sequence, or a negative result and its sentence. */
-static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, hybrid_error *error)
+/* Row i of those of a sequence (-1: the last one) in the logits, or a negative result and its sentence. */
+static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, int32_t i, hybrid_error *error)
 {
     const hybrid_result r = hyb_check_seq(c, seq, error);
-    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, c->logits_n[seq] - 1);
+    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, i < 0 ? c->logits_n[seq] - 1 : i);
     if (r || row >= 0) return r ? (int32_t)r : row;
     return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
                              "hybrid_sample_next: there are no logits of sequence %d: it had no token in the last "
@@ -72,16 +72,16 @@ static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq
         at = hyb_sampler_choose(s, few.id, few.logit, few.n);
     }
     if (at < 0) {
-        const float *logits = hybrid_logits(c, seq);
+        const float *logits = hybrid_logits_at(c, seq, row - c->logits_row[seq]);
         return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, at, error)
                       : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
     }
     return few.id[at];
 }
 
-static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, hybrid_error *error)
+static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, int32_t i, hybrid_error *error)
 {
-    const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
+    const int32_t row = hyb_next_row(c, seq, i, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
     size_t lowered;
     if (row < 0) return row;
@@ -89,7 +89,7 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     lowered = s->n_seen + s->repeats.n_list;
     if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, lowered, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
-    if ((logits = hybrid_logits(c, seq)) == NULL)
+    if ((logits = hybrid_logits_at(c, seq, row - c->logits_row[seq])) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
                                  "hybrid_sample_next: the logits of sequence %d went with the GPU, which failed: queue "
                                  "its last token again and decode",
@@ -97,15 +97,22 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     return hyb_sample(s, logits, n, error);
 }
 
-HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
-           (s, context, seq, error))
+/* From row i of the sequence's, -1: the last one. */
+static int32_t hyb_sample_next_at(hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t i,
+                                  hybrid_error *error)
 {
     int32_t id;
     if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
     s->failure.result = HYBRID_OK;
-    id = context ? hyb_sample_next(s, context, seq, &s->failure)
+    id = context ? hyb_sample_next(s, context, seq, i, &s->failure)
                  : (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
     hyb_kept(&s->failure, error);
     return id;
+}
+
+HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
+           (s, context, seq, error))
+{
+    return hyb_sample_next_at(s, context, seq, -1, error);
 }
 #endif

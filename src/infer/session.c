@@ -106,7 +106,7 @@ static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session
         return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
     if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
     cd.n_seq = 1;
-    cd.n_logits = 1;
+    cd.n_logits = 1 + hyb_guess_most(desc->speculation, desc->n_guess);
     cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
     r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
     s->ctx = s->own_ctx;
@@ -124,6 +124,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
+    if ((r = hyb_guess_check(desc->speculation, desc->n_guess, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_context(s, desc, error)) != HYBRID_OK) return r;
     memset(&sd, 0, sizeof sd);
     sd.seq = -1;
@@ -134,6 +135,8 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.n_stops = desc->n_stops;
     sd.logprobs = desc->logprobs;
     sd.whole = desc->whole;
+    sd.speculation = desc->speculation;
+    sd.n_guess = desc->n_guess;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
@@ -223,6 +226,11 @@ static hybrid_result hyb_session_prepare(hybrid_session *s, const hybrid_answer_
     *sampler = NULL;
     if (a->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", a->max_tokens);
+    if (hyb_guess_check(a->speculation, 0, error)) return HYBRID_ERROR_INVALID;
+    if (hyb_guess_most(a->speculation, 0) && !s->stream->guess.most)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the answer asks for speculation, but the session was created without "
+                        "(hybrid_session_desc.speculation): it has no room for guesses");
     if (size && HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, size + 1, error))
         return HYBRID_ERROR_MEMORY;
     return a->sampler ? hybrid_sampler_create(s->rt, a->sampler, sampler, error) : HYBRID_OK;
@@ -233,6 +241,7 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
 {
     hyb_session_take(s, turn);
     hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
+    s->stream->guess.next = a->speculation ? a->speculation : s->stream->guess.own;
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
     hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
@@ -467,6 +476,8 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     info->n_prompt = stream.n_prompt;
     info->n_cached = stream.n_cached;
     info->n_generated = stream.n_generated;
+    info->n_guessed = stream.n_guessed;
+    info->n_right = stream.n_right;
     info->prompt_us = stream.prompt_us;
     info->generate_us = stream.generate_us;
     info->n_forgotten = session->n_forgotten;
@@ -563,6 +574,7 @@ HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t 
 static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
 {
     hyb_stream_unqueue(s->stream);
+    hyb_stream_guess_drop(s->stream);
     return hyb_streams_busy(s->ctx) ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 

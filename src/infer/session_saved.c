@@ -167,6 +167,7 @@ HYB_BORDER(hybrid_result, hybrid_session_save,
     if (!session || !to)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_save: %s is NULL", session ? "to" : "session");
     if ((r = hyb_session_begin(session, "hybrid_session_save", error)) != HYBRID_OK) return r;
+    hyb_stream_guess_drop(session->stream); /* a saved game has no guesses */
     session->ctx->in_use = hyb_process();
     if ((r = hyb_save_check(session->ctx, desc, error)) == HYBRID_OK) r = hyb_save_session(session, desc, to, error);
     session->ctx->in_use = 0;
@@ -186,6 +187,7 @@ HYB_BORDER(uint64_t, hybrid_session_save_size, (const hybrid_session *session, c
     if (!session || hyb_busy(session->in_use) || hyb_busy(session->ctx->in_use) ||
         hyb_save_check(session->ctx, desc, NULL))
         return 0;
+    hyb_stream_guess_drop(session->stream); /* as saving will */
     if (!hyb_save_small(session, desc, false, parts, NULL)) size = hyb_save_session_size(session, desc, parts);
     for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(session->rt, parts[i].data);
     return size;
@@ -446,6 +448,9 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     const hyb_saved_numbers *n = &l->n;
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
     int32_t i = 0;
+    hyb_lookup_reset(&s->guess.lookup);
+    s->guess.n_judged = -1;
+    s->info.n_guessed = s->info.n_right = 0;
     if (n->n_stored) memcpy(s->ids, l->ids, (size_t)n->n_stored * sizeof *s->ids);
     for (; s->logprobs && i < n->piece_end - n->piece_from; i++)
         s->logprobs[n->piece_from + i] = l->logprobs ? l->logprobs[i] : 0;

@@ -14,6 +14,7 @@
 #include "../text/pieces.c"
 #include "../text/stop.c"
 #include "context.c"
+#include "lookup.c"
 #include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR
     #include "../text/grammar/grammar.c"
@@ -24,6 +25,24 @@ typedef struct hyb_shown {
     size_t at, size; /* in the piece, with a zero behind */
     hybrid_piece_kind kind;
 } hyb_shown;
+
+enum { HYB_GUESS_MOST = 63, HYB_GUESS_USUAL = 15 };
+
+/* Tokens that may come next, behind the last of the stream's. The first of them are in the batch, and then in the
+ * cache; as long as the sampler chooses them, their rows of logits are those of the tokens to come. */
+typedef struct hyb_guess {
+    hybrid_speculation own, next, mode; /* the descriptor's, that of the next answer, and of this one */
+    int32_t most;                       /* 0: none, ever */
+    int32_t ids[HYB_GUESS_MOST], n;
+    uint8_t kind[HYB_GUESS_MOST];
+    float hope[HYB_GUESS_KINDS]; /* how often guesses of a kind were right of late */
+    int32_t n_judged;            /* so many have come; -1: one has not, or it is not known what they are worth */
+    int32_t n_queued;            /* are in the batch, or were */
+    int32_t row;                 /* of the last decode, from which the next token is chosen */
+    bool live;                   /* rows are left: nothing was decoded since, */
+    int32_t worn;                /* and the sequence has these adapters still */
+    hyb_lookup lookup;
+} hyb_guess;
 
 struct hybrid_stream {
     hybrid_model *model;
@@ -50,7 +69,7 @@ struct hybrid_stream {
     size_t n_kept, kept_size;
     hybrid_utf8_stream kept_utf8;
     hyb_shown
-        shown[2 * HYB_PIECE_RUNS]; /* pieces that were made at once; those from shown_at on are still to be given */
+        shown[2 * HYB_PIECE_RUNS + 1]; /* pieces that were made at once; those from shown_at on are still to be given */
     size_t n_shown, shown_at;
     hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
@@ -66,7 +85,8 @@ struct hybrid_stream {
     hybrid_error why;              /* why none was chosen, until it is told */
     int32_t piece_from, piece_end; /* tokens of the piece */
     char *piece;
-    size_t piece_size; /* room for all the text that one token can complete */
+    size_t piece_size; /* room for all the text that one token and all guesses can complete */
+    hyb_guess guess;
     int32_t own_max_tokens, next_max_tokens, max_tokens;
     bool prompt_pending, fresh; /* the prompt is not computed; nor is any of it */
     bool running;
@@ -189,6 +209,17 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_grammar,
 
 /* ---- creation --------------------------------------------------------------------------------------------------- */
 
+/* The rows that are left of a decode are lost, and the cache has none of the guesses. */
+static void hyb_stream_guess_drop(hybrid_stream *s)
+{
+    hyb_state *state = &s->ctx->state;
+    hyb_seq *seq = &state->seqs[s->seq];
+    if (!s->guess.live) return;
+    s->guess.live = false;
+    s->n_same = hyb_seq_cut_at(state, seq, s->n_same);
+    hyb_seq_cut(state, seq, s->n_same);
+}
+
 /* Nothing of the stream is in the batch afterwards, or it does not count. */
 static void hyb_stream_unqueue(hybrid_stream *s)
 {
@@ -221,6 +252,7 @@ static void hyb_stream_free(hybrid_stream *s)
     hybrid_sampler_destroy(s->made);
     hybrid_stop_matcher_destroy(s->stops);
     hyb_stream_form_end(s);
+    hyb_lookup_free(&s->guess.lookup, rt);
     hyb_free(rt, s->ids);
     hyb_free(rt, s->logprobs);
     hyb_free(rt, s->piece);
@@ -282,6 +314,7 @@ static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybr
     s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
     s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
                     9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
+    s->piece_size *= (size_t)s->guess.most + 1;
     s->kept_size = s->piece_size + 1024;
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
     if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
@@ -314,6 +347,35 @@ static hybrid_result hyb_stream_seq(hybrid_stream *s, int32_t seq, hybrid_error 
     return HYBRID_OK;
 }
 
+/* What a descriptor says of guesses. */
+static hybrid_result hyb_guess_check(hybrid_speculation mode, int32_t n_guess, hybrid_error *error)
+{
+    if (n_guess < 0 || n_guess > HYB_GUESS_MOST)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_guess is %d, must be 0 to %d", n_guess, (int)HYB_GUESS_MOST);
+    if ((int)mode < 0 || mode > HYBRID_SPECULATION_ALWAYS)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "speculation is %d, which is none of hybrid_speculation",
+                        (int)mode);
+    return HYBRID_OK;
+}
+
+static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
+{
+    if (mode <= HYBRID_SPECULATION_OFF) return 0;
+    return n_guess ? n_guess : (int32_t)HYB_GUESS_USUAL;
+}
+
+static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
+{
+    hyb_guess *g = &s->guess;
+    const hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
+    if (r) return r;
+    g->own = g->next = g->mode = desc->speculation;
+    g->most = hyb_guess_most(desc->speculation, desc->n_guess);
+    g->n_judged = -1;
+    hyb_guess_hopes(g->hope);
+    return g->most ? hyb_lookup_create(&g->lookup, s->rt, s->n_max, error) : HYBRID_OK;
+}
+
 static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     size_t longest_stop = 0;
@@ -329,6 +391,7 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->n_max = s->ctx->desc.n_ctx;
     if (desc->max_positions) s->n_max = HYB_MIN(s->n_max, desc->max_positions);
     s->own_max_tokens = s->next_max_tokens = desc->max_tokens;
+    if ((r = hyb_stream_guess_build(s, desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->own, error)) != HYBRID_OK) return r;
     s->sampler = s->own;
     if ((r = hyb_stream_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
@@ -452,7 +515,11 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
 {
     int32_t same = 0, i;
     hyb_stream_unqueue(s);
+    hyb_stream_guess_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
+    hyb_lookup_cut(&s->guess.lookup, s->ids, same);
+    s->guess.mode = s->guess.next;
+    s->guess.n_judged = -1;
     memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
     hyb_stream_begin_sampler(s);
     for (i = s->sampler->position ? same : 0; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
@@ -472,7 +539,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = s->n_same;
-    s->info.n_generated = 0;
+    s->info.n_generated = s->info.n_guessed = s->info.n_right = 0;
     s->info.prompt_us = s->info.generate_us = 0;
 }
 
@@ -493,6 +560,7 @@ static void hyb_stream_stop(hybrid_stream *s)
     s->n_shown = s->shown_at = 0;
     if (!s->running) return;
     hyb_stream_unqueue(s);
+    hyb_stream_guess_drop(s);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
     s->running = false;
@@ -518,6 +586,7 @@ static void hyb_stream_reset(hybrid_stream *s)
     hyb_stream_unqueue(s);
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     hybrid_sampler_reset(s->own);
+    hyb_lookup_reset(&s->guess.lookup);
     s->n_ids = s->n_same = 0;
     s->prompt_pending = false;
     s->info.stop = HYBRID_STOP_NONE;
@@ -617,6 +686,7 @@ static void hyb_stream_end(hybrid_stream *s, hybrid_stop_reason stop, size_t *at
         hyb_stream_add(s, s->kind, NULL, 0, at);
     } else
         *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    hyb_stream_guess_drop(s);
     s->info.stop = stop;
     s->running = false;
 }
@@ -633,6 +703,16 @@ static hybrid_stop_reason hyb_stream_append(hybrid_stream *s, int32_t id, float 
     return s->max_tokens && s->info.n_generated >= s->max_tokens ? HYBRID_STOP_LIMIT : HYBRID_STOP_NONE;
 }
 
+/* What was guessed of the token that is taken, whether it went into the batch or not, was right or wrong. */
+static void hyb_stream_judge(hybrid_stream *s, int32_t id)
+{
+    hyb_guess *g = &s->guess;
+    const int32_t i = g->n_judged;
+    if (i < 0 || i >= g->n) return;
+    hyb_guess_learn(&g->hope[g->kind[i]], g->ids[i] == id);
+    g->n_judged = g->ids[i] == id ? i + 1 : -1;
+}
+
 /* The chosen token becomes text; *at counts the bytes of the piece. Cannot fail. */
 static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
 {
@@ -643,6 +723,7 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     hybrid_stop_reason stop;
     int32_t which = -1;
     s->chosen = -1;
+    hyb_stream_judge(s, id);
     if (hybrid_token_is_end(tok, id)) {
         hyb_stream_end(s, HYBRID_STOP_END, at);
         return;
@@ -663,7 +744,10 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
         stop = HYBRID_STOP_TEXT;
     } else if (!stop && hyb_stream_form_complete(s))
         stop = HYBRID_STOP_END; /* nothing can follow: the token is decoded with the next prompt */
-    if (stop) hyb_stream_end(s, stop, at);
+    if (stop)
+        hyb_stream_end(s, stop, at);
+    else if (s->guess.live)
+        s->n_same = s->n_ids; /* it was guessed: the cache has it */
 }
 
 /* Whether there are pieces that were made with the last one, and are of another kind. */
@@ -702,7 +786,7 @@ HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t 
 static void hyb_stream_describe(const hybrid_stream *s, hybrid_stream_info *info)
 {
     *info = s->info;
-    info->n_used = s->ctx->state.seqs[s->seq].length;
+    info->n_used = s->guess.live ? s->n_same : s->ctx->state.seqs[s->seq].length;
 }
 
 HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_stream_info *info), (stream, info))

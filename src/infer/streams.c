@@ -11,6 +11,7 @@
 #ifndef HYB_INFER_STREAMS_C
 #define HYB_INFER_STREAMS_C
 #include "next.c"
+#include "speculate.c"
 #include "stream.c"
 
 enum {
@@ -68,20 +69,6 @@ static int32_t hyb_streams_common(const hybrid_stream *a, const hybrid_stream *b
 
 /* ---- into the batch --------------------------------------------------------------------------------------------- */
 
-/* Pages that n more tokens of a sequence take, which shares its last page or not. */
-static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
-{
-    const int32_t open = hyb_seq_open_page(seq);
-    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
-}
-
-static int32_t hyb_streams_pages_queued(const hybrid_context *c)
-{
-    int32_t i, n = 0;
-    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
-    return n;
-}
-
 /* Forgets what the cache has of the stream that has rested longest, as that can be computed again. */
 static bool hyb_streams_make_room(hybrid_context *c, const hybrid_stream *but)
 {
@@ -101,23 +88,27 @@ static hybrid_result hyb_stream_queue(hybrid_stream *s, int32_t most, hybrid_err
 {
     hybrid_context *c = s->ctx;
     hyb_seq *seq = &c->state.seqs[s->seq];
-    int32_t kept = hyb_stream_kept(s), n;
+    int32_t kept, n;
     hybrid_result r;
+    hyb_streams_drop_rows(c);
+    kept = hyb_stream_kept(s);
     hyb_seq_cut(&c->state, seq, kept);
     if (s->prompt_pending) kept = hyb_stream_fork(s, kept);
     if (s->fresh) s->info.n_cached = kept;
     n = s->n_ids - kept;
     if (most && n > most) n = most;
-    while (hyb_streams_pages_queued(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
+    while (hyb_batch_pages(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
         if (!hyb_streams_make_room(c, s))
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "%d more tokens of sequence %d do not fit beside the others: end some of them, or raise "
                             "n_ctx, which is %d for all",
                             n, s->seq, c->desc.n_ctx);
-    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, kept + n == s->n_ids, error);
+    s->queued_last = kept + n == s->n_ids;
+    s->guess.n_queued = 0;
+    if (n == 1 && !s->prompt_pending) n += hyb_stream_guess(s);
+    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, s->queued_last + s->guess.n_queued, error);
     if (r) return r;
     s->n_queued = n;
-    s->queued_last = kept + n == s->n_ids;
     s->stale = false;
     s->length_before = kept;
     s->last_used = ++c->streams_clock;
@@ -140,22 +131,42 @@ static float hyb_logprob(const float *logits, int32_t n, int32_t id)
     return (float)((double)logits[id] - (double)most - log(sum));
 }
 
-/* The next token, from the logits of the last decode. */
+/* The next token, from a row of the logits of the last decode. */
 static hybrid_result hyb_stream_choose(hybrid_stream *s, hybrid_error *error)
 {
     const uint64_t tries = s->sampler->tries;
     hybrid_result r = hyb_stream_form_mask(s, error);
-    const int32_t id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, s->seq, error);
+    const int32_t id = r ? (int32_t)r : hyb_sample_next_at(s->sampler, s->ctx, s->seq, s->guess.row, error);
     const float *logits;
     if (id < 0) return (hybrid_result)id;
     if ((r = hyb_stream_form_accept(s, id, error)) != HYBRID_OK) {
         s->sampler->tries = tries; /* the same token is drawn again */
         return r;
     }
-    logits = s->logprobs ? hybrid_logits(s->ctx, s->seq) : NULL;
+    logits = s->logprobs ? hybrid_logits_at(s->ctx, s->seq, s->guess.row) : NULL;
     s->chosen_logprob = logits ? hyb_logprob(logits, s->ctx->forward.n_tokens, id) : 0;
     s->chosen = id;
+    hyb_stream_guess_check(s);
     return HYBRID_OK;
+}
+
+/* The same from a row that a guess has left. If there is none, the last token is decoded again for the next call. */
+static void hyb_stream_choose_more(hybrid_stream *s)
+{
+    if (hyb_stream_choose(s, &s->why) != HYBRID_OK) hyb_stream_guess_drop(s);
+}
+
+/* The chosen token becomes text, and so do those after it whose rows are there, as long as there is time and the text
+ * is of one kind. */
+static void hyb_stream_absorb_all(hybrid_stream *s, uint64_t until, size_t *at)
+{
+    for (;;) {
+        hyb_stream_absorb(s, at);
+        if (s->n_shown > 1 || !hyb_stream_has_row(s)) return;
+        if (until != UINT64_MAX && hyb_now_us() + s->ctx->streams_choice_us > until) return;
+        hyb_stream_choose_more(s);
+        if (s->chosen < 0) return;
+    }
 }
 
 /* A decode with tokens of this stream is done. If there is no next token, they are queued again later: what they left
@@ -171,13 +182,14 @@ static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
         s->info.prompt_us += us;
     else
         s->info.generate_us += us;
+    hyb_stream_guess_begin(s);
     if (s->queued_last && hyb_stream_choose(s, &s->why) != HYBRID_OK) {
         hyb_seq *seq = &c->state.seqs[s->seq];
+        s->guess.live = false;
         s->n_same = hyb_seq_cut_at(&c->state, seq, s->length_before);
         hyb_seq_cut(&c->state, seq, s->n_same);
         return;
     }
-    s->n_same = c->state.seqs[s->seq].length;
     s->fresh = false;
     s->prompt_pending = s->prompt_pending && !s->queued_last;
 }
@@ -202,6 +214,15 @@ static void hyb_streams_harvest(hybrid_context *c, uint64_t until, bool any)
     c->streams_us = 0;
 }
 
+/* Rows of a batch that is all single tokens and guesses; 0: it is not. */
+static int32_t hyb_streams_rows(const hybrid_context *c)
+{
+    const hybrid_stream *s;
+    for (s = c->streams; s; s = s->next)
+        if (s->n_queued && (s->prompt_pending || s->n_queued > 1 + s->guess.n_queued)) return 0;
+    return c->n_ids;
+}
+
 /* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
 static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
@@ -209,9 +230,12 @@ static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, h
     const bool due = c->streams_due;
     hybrid_stream *s;
     bool done = due;
-    const hybrid_result r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
+    hybrid_result r;
+    if (!due && !c->progress.running) c->streams_rows = hyb_streams_rows(c);
+    r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
     c->streams_us += hyb_now_us() - since;
     c->streams_due = !r && done;
+    if (c->streams_due && !due) hyb_row_measure(&c->row_times, c->streams_rows, c->streams_us);
     if (c->streams_due) hyb_streams_harvest(c, until, !due);
     if (!r) return HYBRID_OK;
     hyb_batch_give_up(c);
@@ -232,17 +256,19 @@ static int32_t hyb_stream_portion(const hybrid_stream *s, uint64_t budget_us)
 /* Until there are bytes of text (*at), the answer ends, or the time is over. */
 static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_t *at, hybrid_error *error)
 {
-    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us(),
+                   until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
     uint64_t used = 0;
     hybrid_result r;
     while (s->running && !*at) {
+        if (hyb_stream_has_row(s)) hyb_stream_choose_more(s);
         if (s->why.result) {
             r = hyb_kept(&s->why, error);
             s->why.result = HYBRID_OK;
             return r;
         }
         if (s->chosen >= 0) {
-            hyb_stream_absorb(s, at);
+            hyb_stream_absorb_all(s, until, at);
             continue;
         }
         if (used && used >= budget_us) break;

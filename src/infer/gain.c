@@ -1,0 +1,80 @@
+/* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both come
+ * to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
+ * of. Nothing that is computed depends on it, only when. */
+#ifndef HYB_INFER_GAIN_C
+#define HYB_INFER_GAIN_C
+#include "../core/macros.h"
+
+enum { HYB_GAIN_ROWS = 96, HYB_GAIN_OLD = 512 /* decodes after which a time has to be taken again */ };
+
+/* Of the decodes of a context. */
+typedef struct hyb_row_times {
+    float us[HYB_GAIN_ROWS + 1]; /* of so many rows; 0: not known */
+    uint32_t at[HYB_GAIN_ROWS + 1], n;
+} hyb_row_times;
+
+/* Where a guess comes from: what has been right so often. */
+enum {
+    HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
+    HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more */
+    HYB_GUESS_KINDS = HYB_GUESS_MATCH + 4
+};
+
+static int hyb_guess_kind(int32_t n_match)
+{
+    return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
+}
+
+static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
+{
+    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.3f, 0.55f, 0.75f, 0.85f };
+    memcpy(hope, first, sizeof first);
+}
+
+/* A guess has turned out right or wrong. */
+static void hyb_guess_learn(float *hope, bool right) { *hope += ((right ? 1.0f : 0.0f) - *hope) * 0.08f; }
+
+/* What rows cost that were never measured: a fifth of the first one each. */
+static float hyb_row_guess(int32_t n) { return 1 + 0.2f * (float)(n - 1); }
+
+static void hyb_row_measure(hyb_row_times *t, int32_t n, uint64_t us)
+{
+    float *at = n >= 1 && n <= HYB_GAIN_ROWS ? &t->us[n] : NULL;
+    t->n++;
+    if (!at || !us) return;
+    *at = *at > 0 && t->n - t->at[n] < HYB_GAIN_OLD ? *at + (HYB_MIN((float)us, 3 * *at) - *at) * 0.2f : (float)us;
+    t->at[n] = t->n;
+}
+
+/* Microseconds of a decode of n rows, or what is like them when nothing was measured. */
+static float hyb_row_time(const hyb_row_times *t, int32_t n)
+{
+    int32_t low = HYB_MIN(n, (int32_t)HYB_GAIN_ROWS), high = n;
+    while (low > 0 && !(t->us[low] > 0 && t->n - t->at[low] < HYB_GAIN_OLD)) low--;
+    if (low == n) return t->us[n];
+    while (high <= HYB_GAIN_ROWS && !(t->us[high] > 0 && t->n - t->at[high] < HYB_GAIN_OLD)) high++;
+    if (low && high <= HYB_GAIN_ROWS)
+        return t->us[low] + (t->us[high] - t->us[low]) * (float)(n - low) / (float)(high - low);
+    if (!low && high > HYB_GAIN_ROWS) return hyb_row_guess(n);
+    if (!low) low = high;
+    return t->us[low] * hyb_row_guess(n) / hyb_row_guess(low);
+}
+
+/* How many of n guesses make most tokens a second, beside `rows` rows of a batch for `streams` streams. choice_us: what
+ * it takes to choose a token. */
+static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const uint8_t *kind, int32_t n, int32_t rows,
+                             int32_t streams, float choice_us)
+{
+    float most = 0, tokens = (float)streams, chance = 1;
+    int32_t best = 0, i;
+    for (i = 0; i <= n; i++) {
+        float speed;
+        if (i) tokens += chance *= hope[kind[i - 1]];
+        speed = tokens / (hyb_row_time(t, rows + i) + choice_us * tokens);
+        if (speed <= most) continue;
+        most = i ? speed : 1.02f * speed; /* what is hardly better is not */
+        best = i;
+    }
+    return best;
+}
+#endif

@@ -1,0 +1,396 @@
+/* Speculation: whatever is guessed, tokens, log-probabilities, text and the reason of the end are those of a stream that
+ * guesses nothing, bit for bit: models of many kinds, samplers, forms, slices, crowds, and where room ends. */
+#include "interface.h"
+
+static const char story_model[] = "examples/data/stories260K-q8_0.gguf";
+enum { MOST = 600 };
+
+typedef struct answer {
+    int32_t ids[MOST];
+    float logprobs[MOST];
+    char text[16384];
+    size_t n, size;
+    hybrid_stop_reason stop;
+    hybrid_stream_info info;
+    int pieces;
+} answer;
+
+static int64_t n_guessed, n_right; /* of all that were compared */
+
+static hybrid_model *model_of(const char *path)
+{
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.path = path;
+    CHECK(!hybrid_model_load(NULL, &d, &m, &e), "%s: %s", path, e.message);
+    return m;
+}
+
+static hybrid_context *context_of(hybrid_model *m, int32_t n_ctx, int32_t n_seq, int32_t n_logits)
+{
+    hybrid_context_desc d;
+    hybrid_context *c = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = n_ctx;
+    d.n_seq = n_seq;
+    d.n_logits = n_logits;
+    CHECK(!hybrid_context_create(m, &d, &c, &e), "%s", e.message);
+    return c;
+}
+
+static hybrid_stream *stream_of(hybrid_context *c, const hybrid_stream_desc *d)
+{
+    hybrid_stream *s = NULL;
+    hybrid_error e;
+    CHECK(!hybrid_stream_create(c, d, &s, &e), "%s", e.message);
+    return s;
+}
+
+/* A piece more; false: it was the last. */
+static bool take(answer *a, const hybrid_piece *p)
+{
+    if (a->size + p->size >= sizeof a->text || a->n + p->n_ids > MOST) {
+        CHECK(false, "an answer without end");
+        return false;
+    }
+    memcpy(a->text + a->size, p->text, p->size + 1);
+    a->size += p->size;
+    if (p->n_ids) {
+        memcpy(a->ids + a->n, p->ids, p->n_ids * sizeof *p->ids);
+        if (p->logprobs) memcpy(a->logprobs + a->n, p->logprobs, p->n_ids * sizeof *p->logprobs);
+    }
+    a->n += p->n_ids;
+    a->stop = p->stop;
+    a->pieces++;
+    return !p->stop;
+}
+
+static void read_all(hybrid_stream *s, uint64_t budget_us, answer *a)
+{
+    hybrid_piece p;
+    hybrid_error e;
+    int calls = 0;
+    memset(a, 0, sizeof *a);
+    do {
+        const hybrid_result r = hybrid_stream_step(s, budget_us, &p, &e);
+        CHECK(!r, "%s", e.message);
+        if (r) return;
+    } while (take(a, &p) && calls++ < 1000000);
+    hybrid_stream_describe(s, &a->info);
+    n_guessed += a->info.n_guessed;
+    n_right += a->info.n_right;
+}
+
+static void compare(const answer *got, const answer *want, const char *what, int mode)
+{
+    CHECK(got->n == want->n && !memcmp(got->ids, want->ids, want->n * sizeof *want->ids), "%s, %d: %d tokens, not %d",
+          what, mode, (int)got->n, (int)want->n);
+    CHECK(!memcmp(got->logprobs, want->logprobs, want->n * sizeof *want->logprobs), "%s, %d: log-probabilities", what,
+          mode);
+    CHECK(got->size == want->size && !memcmp(got->text, want->text, want->size), "%s, %d: '%s' is not '%s'", what, mode,
+          got->text, want->text);
+    CHECK(got->stop == want->stop, "%s, %d: it ended for %d, not %d", what, mode, (int)got->stop, (int)want->stop);
+    CHECK(got->info.n_generated == want->info.n_generated && got->info.n_used == want->info.n_used,
+          "%s, %d: %d tokens, %d used; not %d, %d", what, mode, got->info.n_generated, got->info.n_used,
+          want->info.n_generated, want->info.n_used);
+}
+
+/* A text that says the same over and over, with something else now and then. */
+static int32_t pattern(int32_t *ids, int32_t n, int32_t n_vocab, uint32_t seed)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        ids[i] = (int32_t)(3 + (uint32_t)(i % 11) * 37 % (uint32_t)(n_vocab - 3));
+        seed = seed * 1664525u + 1013904223u;
+        if (seed >> 28 == 0) ids[i] = (int32_t)(3 + (seed >> 8) % (uint32_t)(n_vocab - 3));
+    }
+    return n;
+}
+
+/* ---- models of all kinds, samplers of all kinds ---- */
+
+enum { SAMPLERS = 7 };
+static hybrid_sampler_desc sampler_of(int i)
+{
+    static const hybrid_logit_bias three[] = { { 3, 1000 }, { 40, 1000 }, { 77, 1000 } };
+    hybrid_sampler_desc d;
+    memset(&d, 0, sizeof d);
+    if (i % 2 == 0) { /* of three tokens only: guesses are often right, whatever the weights say */
+        d.bias = three;
+        d.n_bias = 3;
+    }
+    if (!i) return d;
+    d.temperature = 0.5f;
+    d.seed = 7 + (uint64_t)i;
+    if (i == 1) d.top_k = 5;
+    if (i == 2) d.repetition_penalty = 1.2f, d.frequency_penalty = 0.3f, d.top_p = 0.9f;
+    if (i == 3) d.mirostat = 2, d.mirostat_tau = 3;
+    if (i == 4) d.dry_multiplier = 0.8f, d.min_p = 0.05f;
+    if (i == 5) d.xtc_probability = 0.5f, d.xtc_threshold = 0.05f, d.temperature = 2;
+    if (i == 6) d.mirostat = 1, d.mirostat_tau = 2, d.presence_penalty = 0.5f;
+    return d;
+}
+
+/* Two turns, the second goes on from the first's answer. */
+static void turns(hybrid_model *m, const hybrid_stream_desc *d, uint64_t budget_us, answer a[2])
+{
+    const int32_t n_ctx = SMALLER(400, model_info(m).n_ctx_train);
+    hybrid_context *c = context_of(m, n_ctx, 1, d->n_guess + 1);
+    hybrid_stream *s = stream_of(c, d);
+    hybrid_error e;
+    int32_t ids[MOST];
+    const int32_t *all;
+    size_t n;
+    const int32_t first = pattern(ids, n_ctx < 100 ? 25 : 50, model_info(m).n_vocab, 1);
+    CHECK(!hybrid_stream_begin(s, ids, (size_t)first, &e), "%s", e.message);
+    read_all(s, budget_us, &a[0]);
+    all = hybrid_stream_ids(s, &n);
+    n = SMALLER(n, (size_t)n_ctx - 24);
+    memcpy(ids, all, n * sizeof *ids);
+    pattern(ids + n, 12, model_info(m).n_vocab, 2);
+    CHECK(!hybrid_stream_begin(s, ids, n + 12, &e), "%s", e.message);
+    read_all(s, budget_us, &a[1]);
+    hybrid_stream_destroy(s);
+    CHECK(hybrid_context_room(c) >= n_ctx, "all pages are free again");
+    hybrid_context_destroy(c);
+}
+
+static void check_model(const char *path, int samplers)
+{
+    static answer want[2], got[2];
+    static const uint64_t budgets[] = { UINT64_MAX, 0, 300 };
+    hybrid_model *m = model_of(path);
+    hybrid_stream_desc d;
+    int i, k, t;
+    if (!m) return;
+    memset(&d, 0, sizeof d);
+    d.logprobs = true;
+    d.max_tokens = 45;
+    n_guessed = n_right = 0;
+    for (i = 0; i < samplers; i++) {
+        d.sampler = sampler_of(i);
+        d.speculation = HYBRID_SPECULATION_OFF;
+        d.n_guess = 0;
+        turns(m, &d, UINT64_MAX, want);
+        CHECK(!want[0].info.n_guessed && !want[1].info.n_guessed, "nothing is guessed");
+        for (k = 0; k < 5; k++) {
+            d.speculation = k == 4 ? HYBRID_SPECULATION_AUTO : HYBRID_SPECULATION_ALWAYS;
+            d.n_guess = k == 1 ? 1 : k == 2 ? 40 : 5;
+            turns(m, &d, budgets[k % 3], got);
+            for (t = 0; t < 2; t++) compare(&got[t], &want[t], path, 100 * i + 10 * k + t);
+        }
+    }
+    CHECK(n_guessed > n_right && n_right > 20, "%s: %d of %d guesses are right", path, (int)n_right, (int)n_guessed);
+    hybrid_model_destroy(m);
+}
+
+/* ---- a text that repeats: nearly all is guessed, in few pieces ---- */
+
+static void it_pays(hybrid_model *m)
+{
+    static answer want, got;
+    hybrid_stream_desc d;
+    hybrid_context *c = context_of(m, 512, 1, 16);
+    hybrid_stream *s;
+    hybrid_error e;
+    int32_t ids[64], i;
+    TEST("a text that repeats");
+    memset(&d, 0, sizeof d);
+    d.logprobs = true;
+    d.max_tokens = 200;
+    for (i = 0; i < 64; i++) ids[i] = 100 + i % 4;
+    for (i = 0; i < 2; i++) {
+        hybrid_logit_bias bias[4] = { { 100, 60 }, { 101, 60 }, { 102, 60 }, { 103, 60 } };
+        d.sampler.bias = bias;
+        d.sampler.n_bias = 4;
+        d.speculation = i ? HYBRID_SPECULATION_ALWAYS : HYBRID_SPECULATION_OFF;
+        s = stream_of(c, &d);
+        CHECK(!hybrid_stream_begin(s, ids, 64, &e), "%s", e.message);
+        read_all(s, UINT64_MAX, i ? &got : &want);
+        hybrid_stream_destroy(s);
+    }
+    compare(&got, &want, "repeats", 0);
+    CHECK(got.info.n_right > 120 && got.pieces < want.pieces / 2, "%d of %d guesses are right, %d pieces, not %d",
+          got.info.n_right, got.info.n_guessed, got.pieces, want.pieces);
+    hybrid_context_destroy(c);
+}
+
+/* ---- room ---- */
+
+/* Two streams of one context, by turns, until it is full: guesses take nothing from the other. */
+static void until_full(hybrid_model *m, int32_t n_ctx, hybrid_speculation how, answer a[2])
+{
+    hybrid_context *c = context_of(m, n_ctx, 2, how == HYBRID_SPECULATION_OFF ? 0 : 9);
+    hybrid_stream *s[2];
+    hybrid_stream_desc d;
+    hybrid_piece p;
+    hybrid_error e;
+    int32_t ids[64];
+    bool on[2] = { true, true };
+    int i;
+    memset(&d, 0, sizeof d);
+    memset(a, 0, 2 * sizeof *a);
+    d.logprobs = true;
+    d.speculation = how;
+    d.n_guess = 7;
+    d.seq = -1;
+    for (i = 0; i < 2; i++) {
+        const int32_t n = pattern(ids, 20, model_info(m).n_vocab, 5 + (uint32_t)i);
+        d.sampler = sampler_of(i);
+        d.max_positions = i ? 0 : n_ctx / 2 - 3;
+        s[i] = stream_of(c, &d);
+        CHECK(!hybrid_stream_begin(s[i], ids, (size_t)n, &e), "%s", e.message);
+    }
+    while (on[0] || on[1])
+        for (i = 0; i < 2; i++) {
+            if (!on[i]) continue;
+            CHECK(!hybrid_stream_next(s[i], &p, &e), "%s", e.message);
+            on[i] = take(&a[i], &p);
+        }
+    for (i = 0; i < 2; i++) hybrid_stream_describe(s[i], &a[i].info);
+    for (i = 0; i < 2; i++) n_guessed += a[i].info.n_guessed;
+    for (i = 0; i < 2; i++) hybrid_stream_destroy(s[i]);
+    CHECK(hybrid_context_room(c) >= n_ctx, "all pages are free again");
+    hybrid_context_destroy(c);
+}
+
+static void full(hybrid_model *m)
+{
+    static answer want[2], got[2];
+    int32_t n;
+    TEST("a context that gets full");
+    for (n = 90; n < 200; n += 17) {
+        n_guessed = 0;
+        until_full(m, n, HYBRID_SPECULATION_OFF, want);
+        until_full(m, n, HYBRID_SPECULATION_ALWAYS, got);
+        compare(&got[0], &want[0], "the first", n);
+        CHECK(got[0].stop == HYBRID_STOP_CONTEXT && got[1].stop, "full");
+        CHECK(n_guessed > 0, "nothing was guessed");
+    }
+}
+
+/* ---- forms ---- */
+
+static const char schema[] =
+    "{\"type\": \"array\", \"minItems\": 4, \"maxItems\": 4, \"items\": {\"type\": \"object\", \"properties\": {"
+    "\"first_name\": {\"enum\": [\"Lily\", \"Tim\", \"Sue\"]}, \"year_of_birth\": {\"type\": \"integer\", \"minimum\": 1900, "
+    "\"maximum\": 2000}}, \"required\": [\"first_name\", \"year_of_birth\"], \"additionalProperties\": false}}";
+
+static void say(hybrid_session *s, int how, uint64_t budget_us, char *text, hybrid_session_info *info)
+{
+    hybrid_answer_desc a;
+    hybrid_piece p;
+    memset(&a, 0, sizeof a);
+    a.begin = "Once";
+    if (how == 0) CHECK(!hybrid_session_say_json(s, "Who?", schema), "json");
+    if (how == 1) CHECK(!hybrid_session_answer(s, "Tell it. Tell it. Tell it. Tell", &a), "an answer");
+    if (how == 2) CHECK(!hybrid_session_complete(s, "Tim and Lily. Tim and Lily. Tim and"), "a text");
+    *text = 0;
+    do {
+        CHECK(!hybrid_session_step(s, budget_us, &p), "a step");
+        strcat(text, p.text);
+    } while (!p.stop);
+    hybrid_session_describe(s, info);
+}
+
+static hybrid_session *session_of(hybrid_model *m, hybrid_session_desc d)
+{
+    hybrid_session *s = NULL;
+    hybrid_error e;
+    CHECK(!hybrid_session_create(m, &d, &s, &e), "%s", e.message);
+    return s;
+}
+
+static void sessions(hybrid_model *m)
+{
+    static const char *const stops[] = { " day", "!" };
+    static char want[6][8192], got[8192];
+    hybrid_session_info info, plain[6];
+    hybrid_session_desc d;
+    hybrid_session *s;
+    int i, k, guessed = 0, right = 0;
+    TEST("sessions, forms, stop texts");
+    memset(&d, 0, sizeof d);
+    d.stops = stops;
+    d.n_stops = 2;
+    d.max_tokens = 150;
+    d.context.n_ctx = 1500;
+    for (k = 0; k < 5; k++) {
+        d.sampler.temperature = 0.7f;
+        d.sampler.seed = 3;
+        d.speculation = k == 0   ? HYBRID_SPECULATION_DEFAULT
+                        : k == 4 ? HYBRID_SPECULATION_AUTO
+                                 : HYBRID_SPECULATION_ALWAYS;
+        d.n_guess = k == 2 ? 2 : 0;
+        s = session_of(m, d);
+        for (i = 0; i < 6; i++) {
+            say(s, i % 3, k == 3 ? 0 : UINT64_MAX, k ? got : want[i], k ? &info : &plain[i]);
+            if (!k) continue;
+            CHECK(!strcmp(got, want[i]), "%d, turn %d: '%s' is not '%s'", k, i, got, want[i]);
+            CHECK(info.stop == plain[i].stop && info.n_used == plain[i].n_used && info.n_cached == plain[i].n_cached &&
+                      info.n_generated == plain[i].n_generated,
+                  "%d, turn %d: %d used, %d cached; not %d, %d", k, i, info.n_used, info.n_cached, plain[i].n_used,
+                  plain[i].n_cached);
+            guessed += info.n_guessed;
+            right += info.n_right;
+            if (k == 1 && i == 0)
+                CHECK(info.n_right > 20, "of a form %d of %d guesses are right", info.n_right, info.n_guessed);
+        }
+        hybrid_session_destroy(s);
+    }
+    CHECK(guessed > right && right > 100, "%d of %d guesses are right", right, guessed);
+}
+
+/* ---- what is refused ---- */
+
+static void refused(hybrid_model *m)
+{
+    hybrid_session_desc d;
+    hybrid_answer_desc a;
+    hybrid_session *s = NULL;
+    hybrid_error e;
+    TEST("refused");
+    memset(&d, 0, sizeof d);
+    memset(&a, 0, sizeof a);
+    d.n_guess = 64;
+    CHECK(hybrid_session_create(m, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "n_guess is 64"),
+          "%s", e.message);
+    d.n_guess = 0;
+    d.speculation = (hybrid_speculation)9;
+    CHECK(hybrid_session_create(m, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "speculation is 9"),
+          "%s", e.message);
+    d.speculation = HYBRID_SPECULATION_OFF;
+    s = session_of(m, d);
+    a.speculation = HYBRID_SPECULATION_AUTO;
+    CHECK(hybrid_session_answer(s, "Hello", &a) == HYBRID_ERROR_INVALID, "without");
+    CHECK(hybrid_session_result(s, &e) && strstr(e.message, "created without"), "%s", e.message);
+    a.speculation = HYBRID_SPECULATION_OFF;
+    CHECK(!hybrid_session_answer(s, "Hello", &a), "off");
+    hybrid_session_destroy(s);
+}
+
+int main(void)
+{
+    static const char *const names[] = { "llama",  "gemma3", "gemma2", "phi3-window", "gpt2", "qwen3moe",
+                                         "lfm2",   "rwkv7",  "arwkv7", "openelm" };
+    hybrid_model *story = model_of(story_model);
+    char path[256];
+    int i;
+    for (i = 0; i < COUNT(names); i++) {
+        if (!test_wanted(names[i])) continue;
+        TEST(names[i]);
+        snprintf(path, sizeof path, "tests/oracle/data/models/%s.gguf", names[i]);
+        check_model(path, !i || i == 6 ? (int)SAMPLERS : 2);
+    }
+    TEST("stories");
+    if (test_wanted("stories")) check_model(story_model, 3);
+    if (test_wanted("repeats")) it_pays(story);
+    if (test_wanted("full")) full(story);
+    if (test_wanted("sessions")) sessions(story);
+    refused(story);
+    hybrid_model_destroy(story);
+    return test_end();
+}
