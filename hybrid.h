@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1e6c941a6d7dba1b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c1e19c1e6359e7f9): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,311 +53,314 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      368  base.h                   version, linkage, results, errors, allocator, log
- *      503  runtime.h                what models and sessions share: memory, log, worker threads
- *      574  quant.h                  names, sizes, encode, decode
- *      676  gguf.h                   what is in a model file, and writing one
- *      881  tokenizer.h              text to tokens and back
- *     1064  chat.h                   templates that make a prompt of a conversation
- *     1207  grammar.h                answers with a form
- *     1315  bpe_trainer.h            a vocabulary from raw text
- *     1387  train_data.h             batches out of texts, tokens or conversations
- *     1496  model.h                  load, describe
- *     1580  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1714  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1818  sampler.h                from logits to the next token
- *     1951  score.h                  how likely a model finds texts
- *     2011  embed.h                  a text as a vector
- *     2066  shape.h                  models from nothing
- *     2099  trainable.h              training somebody else's model
- *     2138  trainer.h                change the weights of a model so that it predicts given texts better
- *     2460  predict.h                a training that is watched, and moved along where it goes anyway
- *     2682  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2760  learn.h                  an adapter is told something, and can be made to forget it
- *     2839  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     2990  session.h                a conversation
- *     3126  crowd.h                  many conversations in one context
- *     3170  saved.h                  sequences and conversations as bytes, and back
- *     3256  abi.h                    is the library that runs the one that its caller was made for?
+ *      371  base.h                   version, linkage, results, errors, allocator, log
+ *      506  runtime.h                what models and sessions share: memory, log, worker threads
+ *      577  quant.h                  names, sizes, encode, decode
+ *      679  gguf.h                   what is in a model file, and writing one
+ *      884  tokenizer.h              text to tokens and back
+ *     1067  chat.h                   templates that make a prompt of a conversation
+ *     1210  grammar.h                answers with a form
+ *     1318  bpe_trainer.h            a vocabulary from raw text
+ *     1390  train_data.h             batches out of texts, tokens or conversations
+ *     1499  model.h                  load, describe
+ *     1583  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1717  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1821  sampler.h                from logits to the next token
+ *     1954  score.h                  how likely a model finds texts
+ *     2014  embed.h                  a text as a vector
+ *     2069  shape.h                  models from nothing
+ *     2102  trainable.h              training somebody else's model
+ *     2141  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2463  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2685  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2763  learn.h                  an adapter is told something, and can be made to forget it
+ *     2842  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3014  session.h                a conversation
+ *     3154  crowd.h                  many conversations in one context
+ *     3198  saved.h                  sequences and conversations as bytes, and back
+ *     3284  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3348  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3452  macros.h                 what compilers call things, and the macros that every room uses
- *     3537  base.c                   what every room uses: results, errors, checked sizes
- *     3618  fpenv.c                  the floating-point environment at the border of the library
- *     3847  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3893  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     3989  fma.c                    a * b + c with one rounding
- *     4029  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4110  decimal.c                doubles as text, the same in every locale
- *     4242  thread.c                 atomics, threads, and the worker pool
- *     4739  cpu.c                    what this processor and its operating system can do
- *     4862  hash.c                   where a name belongs in a table
- *     4964  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5002  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5090  grow.c                   arrays that grow
- *     5114  stack.c                  how much of the thread's stack a recursion may take
- *     5162  device.c                 which GPU a runtime uses
- *     5278  lifetime.c               creates and ends runtimes
- *     5433  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5674  output.c                 a file that is written
- *     6194  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6241  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6279  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    80541  end.h                    closes what core/begin opened
+ *     3376  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3480  macros.h                 what compilers call things, and the macros that every room uses
+ *     3565  base.c                   what every room uses: results, errors, checked sizes
+ *     3646  fpenv.c                  the floating-point environment at the border of the library
+ *     3875  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3921  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4017  fma.c                    a * b + c with one rounding
+ *     4057  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4138  decimal.c                doubles as text, the same in every locale
+ *     4270  thread.c                 atomics, threads, and the worker pool
+ *     4767  cpu.c                    what this processor and its operating system can do
+ *     4890  hash.c                   where a name belongs in a table
+ *     4992  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5030  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5118  grow.c                   arrays that grow
+ *     5142  stack.c                  how much of the thread's stack a recursion may take
+ *     5190  device.c                 which GPU a runtime uses
+ *     5306  lifetime.c               creates and ends runtimes
+ *     5461  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5702  output.c                 a file that is written
+ *     6222  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6269  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6307  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81085  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6713  names.c                  names that must differ, found by hash
- *     6810  value.c                  the 13 types of metadata values and their items
- *     6958  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7169  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7506  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8026  write.c                  makes a GGUF file
+ *     6741  names.c                  names that must differ, found by hash
+ *     6838  value.c                  the 13 types of metadata values and their items
+ *     6986  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7197  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7534  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8054  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8740  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8859  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9194  floats.c                 the types that are plain numbers
- *     9234  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9433  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9669  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9817  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10091  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10216  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10295  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8768  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8887  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9222  floats.c                 the types that are plain numbers
+ *     9262  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9461  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9697  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9845  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10119  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10244  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10323  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10520  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11471  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11591  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11865  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12332  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12834  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13038  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13133  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13671  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13964  tokenizer/bpe.c          the merging
- *    14377  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14462  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14558  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14705  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15130  tokenizer/with.c         the tokens that hold a text
- *    15161  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15439  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15597  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15839  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16751  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17159  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17543  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17885  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18726  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19582  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20094  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20134  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20377  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20688  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20734  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20895  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21097  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21233  jinja/test.c             what follows 'is', and the functions that every template has
- *    21435  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21749  jinja/parse.c            tokens to a tree
- *    22457  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22764  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23347  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23639  chat.c                   a conversation as the variables that chat templates expect
- *    23852  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24111  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24283  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24347  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24773  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25237  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25584  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25830  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26297  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26786  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27163  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27540  grammar/rules.c          the form in which rules are matched
- *    27996  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28500  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28848  grammar/match.c          where a text stands in a grammar
- *    29354  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29648  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10548  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11499  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11619  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11893  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12360  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12862  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13066  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13161  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13699  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13992  tokenizer/bpe.c          the merging
+ *    14405  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14490  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14586  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14733  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15158  tokenizer/with.c         the tokens that hold a text
+ *    15189  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15467  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15625  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15867  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16779  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17187  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17571  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17913  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18754  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19610  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20122  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20162  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20405  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20716  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20762  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20923  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21125  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21261  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21463  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21777  jinja/parse.c            tokens to a tree
+ *    22485  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22792  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23375  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23667  chat.c                   a conversation as the variables that chat templates expect
+ *    23880  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24139  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24311  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24375  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24801  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25265  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25612  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25858  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26325  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26814  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27191  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27568  grammar/rules.c          the form in which rules are matched
+ *    28024  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28528  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28876  grammar/match.c          where a text stands in a grammar
+ *    29382  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29676  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30252  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    31317  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31434  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31550  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31646  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31838  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31867  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31905  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32039  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32787  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33016  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33357  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33395  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33531  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33602  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33706  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    34177  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34657  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35058  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35287  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36043  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36243  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37307  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    37956  cpu/int/select.c         the table of integer-block kernels
- *    38016  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38092  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43212  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45751  cpu/select.c             the kernels of an instruction set
- *    45804  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45912  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46329  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46629  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46678  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47339  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47595  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47786  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47849  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30280  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    31345  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31462  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31578  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31674  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31866  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31895  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31933  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32067  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32815  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33044  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33385  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33423  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33559  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33630  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33734  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    34205  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34685  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35086  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35315  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36071  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36271  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37335  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    37984  cpu/int/select.c         the table of integer-block kernels
+ *    38044  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38120  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43240  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45779  cpu/select.c             the kernels of an instruction set
+ *    45832  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45940  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46357  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46657  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46706  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47367  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47623  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47814  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47877  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48498  arch.c                   the table of architectures
- *    48632  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    48971  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49348  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49610  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49820  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50032  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50535  back.c                   the steps of a backward pass that several parts take
- *    50730  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    50981  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51076  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51390  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51535  parts/experts.c          a mixture of experts (Shazeer et al
- *    51918  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52027  net.c                    which parts the layers of a model have, and which tensors
- *    52205  unused.c                 tensors of the file that the model is not computed with
- *    52379  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52428  forward.c                one pass of a batch through any model, over the op table
- *    52711  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53310  place.c                  which layers run where
- *    53585  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53671  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    53966  adapter_make.c           adapters from nothing, and what they are
- *    54216  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54498  identity.c               by what a saved game knows its model and its adapters again
+ *    48526  arch.c                   the table of architectures
+ *    48660  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    48999  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49376  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49638  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49848  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50060  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50563  back.c                   the steps of a backward pass that several parts take
+ *    50758  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51009  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51104  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51418  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51563  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51946  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52055  net.c                    which parts the layers of a model have, and which tensors
+ *    52233  unused.c                 tensors of the file that the model is not computed with
+ *    52407  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52456  forward.c                one pass of a batch through any model, over the op table
+ *    52739  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53338  place.c                  which layers run where
+ *    53613  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53699  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    53994  adapter_make.c           adapters from nothing, and what they are
+ *    54244  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54526  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54593  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54757  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55242  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55414  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55525  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56048  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56353  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56452  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57383  adapters.c               a sequence puts adapters on, and takes them off
- *    57499  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    57860  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58290  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58661  next.c                   the next token of a sequence
- *    58770  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    58853  score.c                  how likely a model finds texts after a prompt
- *    59186  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59462  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60166  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    60460  plan.c                   the bytes of a model and a context before they are loaded
- *    60581  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    60781  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    60960  session.c                a conversation: a dialog, and the stream that answers it
- *    61555  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    61780  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    62346  crowd.c                  sessions of one context that take turns in its batch
+ *    54621  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54785  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55270  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55442  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55553  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56076  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56381  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56480  gain.c                   how many guesses pay
+ *    56559  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57507  adapters.c               a sequence puts adapters on, and takes them off
+ *    57623  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    57984  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58414  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58785  next.c                   the next token of a sequence
+ *    58901  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    58984  score.c                  how likely a model finds texts after a prompt
+ *    59317  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59593  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59721  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60508  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60667  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    60986  plan.c                   the bytes of a model and a context before they are loaded
+ *    61107  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61307  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61486  session.c                a conversation: a dialog, and the stream that answers it
+ *    62093  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62318  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    62889  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    62685  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    62724  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    62789  documents.c              the texts of a corpus, one document after the other
- *    63028  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63222  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    63722  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64032  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    64346  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    64721  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65178  shape.c                  models from nothing
- *    65495  schedule.c               the learning rate of a step
- *    65541  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66057  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66109  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    66561  format.c                 the number format of a training: to what the operands of its products are roun...
- *    66661  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    66699  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67234  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    67419  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    67488  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    67525  own.c                    somebody else's model as an objective (api/trainable.h)
- *    67709  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    68502  lesson.c                 examples as tokens, and the batches of a step
- *    68866  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69096  export.c                 the weights of a trainer as a model file
- *    69344  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    69456  checkpoint.c             everything that a training goes on with, in a file
- *    70316  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    70908  picture.c                the curve of a run as an SVG.
+ *    63229  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63268  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63333  documents.c              the texts of a corpus, one document after the other
+ *    63572  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63766  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64266  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64576  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    64890  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65265  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65722  shape.c                  models from nothing
+ *    66039  schedule.c               the learning rate of a step
+ *    66085  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66601  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66653  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67105  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67205  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67243  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67778  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    67963  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68032  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68069  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68253  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69046  lesson.c                 examples as tokens, and the batches of a step
+ *    69410  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69640  export.c                 the weights of a trainer as a model file
+ *    69888  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70000  checkpoint.c             everything that a training goes on with, in a file
+ *    70860  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71452  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    71745  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    71791  panel.c                  values of many ticks side by side, and products with them
- *    71914  gru.c                    a gated recurrent cell (Cho et al
- *    71995  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72069  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72129  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    72329  member.c                 the weights of one world model: how large, where, and how they begin
- *    72430  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    72653  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    72785  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    72964  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73228  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    73402  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    73601  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    73704  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    73993  law.c                    the curve that the loss follows over many windows,
- *    74267  calibration.c            predictions that say how sure they are, held to what then happened
- *    74447  monitor.c                whether a run goes astray, and what should be done about it
- *    74699  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    74759  bandit.c                 which arm is worth it now
- *    74997  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75141  phases.c                 which phase the next step belongs to, and for how long
- *    75380  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    75734  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    75803  residuals.c              what predictions got wrong
- *    76053  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76212  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    76306  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    76404  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    76586  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    76674  plateau.c                whether a run stands still
- *    76759  horizons.c               how far ahead predictions are good for anything
- *    76848  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    76901  ramp.c                   how many batches a step should add up
- *    76966  tuning.c                 what could be made better while a run goes on
- *    77110  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77225  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    77606  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    77933  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78130  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    78469  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    78760  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    78835  moves.c                  how weights are moved, by each of the ways
- *    79041  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79209  audit.c                  what a move is really worth: a trial
- *    79348  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    79623  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    79675  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80080  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72289  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72335  panel.c                  values of many ticks side by side, and products with them
+ *    72458  gru.c                    a gated recurrent cell (Cho et al
+ *    72539  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72613  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72673  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    72873  member.c                 the weights of one world model: how large, where, and how they begin
+ *    72974  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73197  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73329  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73508  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73772  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    73946  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74145  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74248  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74537  law.c                    the curve that the loss follows over many windows,
+ *    74811  calibration.c            predictions that say how sure they are, held to what then happened
+ *    74991  monitor.c                whether a run goes astray, and what should be done about it
+ *    75243  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75303  bandit.c                 which arm is worth it now
+ *    75541  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75685  phases.c                 which phase the next step belongs to, and for how long
+ *    75924  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76278  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76347  residuals.c              what predictions got wrong
+ *    76597  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76756  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    76850  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    76948  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77130  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77218  plateau.c                whether a run stands still
+ *    77303  horizons.c               how far ahead predictions are good for anything
+ *    77392  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77445  ramp.c                   how many batches a step should add up
+ *    77510  tuning.c                 what could be made better while a run goes on
+ *    77654  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77769  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78150  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78477  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78674  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79013  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79304  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79379  moves.c                  how weights are moved, by each of the ways
+ *    79585  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79753  audit.c                  what a move is really worth: a trial
+ *    79892  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80167  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80219  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80624  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2919,6 +2922,24 @@ typedef struct hybrid_piece {
     size_t n_ids;
 } hybrid_piece;
 
+/* Speculation: tokens that come next are guessed, and go through the model together with the last one; the sampler then
+ * chooses at each of their places, in order, and goes on as long as it chooses what was guessed. What it is asked is
+ * what it would have been asked without: the tokens and their log-probabilities are the same, bit for bit, for any
+ * sampler, seed and grammar, on the CPU (on a GPU rows that are computed together differ in their last places from
+ * those that are not: equally good, but others). A piece may have several tokens, and where a piece ends may differ.
+ * Guessed is what followed when the text had the same end before (in the prompt, too: a quote, code that is changed,
+ * one more record like the last), and what a grammar leaves no choice about.
+ * It pays where guesses are often right and the processor reads weights faster for several rows than for each. A model
+ * with a recurrent state (hybrid_model_info.is_recurrent) computes what it has accepted once more after a wrong guess,
+ * and guesses nothing meanwhile. A context needs rows of logits for guesses, beside one for each other stream:
+ * hybrid_context_desc.n_logits; without them, and near the end of room of any kind, fewer are guessed, or none. */
+typedef enum hybrid_speculation {
+    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: off */
+    HYBRID_SPECULATION_OFF,
+    HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell */
+    HYBRID_SPECULATION_ALWAYS /* whenever there is something to guess */
+} hybrid_speculation;
+
 typedef struct hybrid_stream_desc {
     int32_t seq;                 /* the sequence of the context that is the stream's alone; -1: the first free one */
     int32_t max_positions;       /* that it may fill; 0: n_ctx */
@@ -2928,6 +2949,8 @@ typedef struct hybrid_stream_desc {
     size_t n_stops;
     bool logprobs; /* pieces carry them; each costs a walk over all logits */
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
+    hybrid_speculation speculation;
+    int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {
@@ -2937,6 +2960,7 @@ typedef struct hybrid_stream_info {
     int32_t n_prompt, n_cached; /* tokens of the last prompt, and how many of them needed no computing: they were in
                                  * the cache, or were forked from another sequence of the context */
     int32_t n_generated;        /* tokens of the last answer */
+    int32_t n_guessed, n_right; /* tokens of it that were guessed, and those of them that came */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
 } hybrid_stream_info;
 
@@ -3017,6 +3041,8 @@ typedef struct hybrid_session_desc {
      * hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
      * becomes has everything but what was thought. */
     bool whole;
+    hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
+    int32_t n_guess;                /* as in hybrid_stream_desc */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -3024,6 +3050,7 @@ typedef struct hybrid_session_info {
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
+    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
     int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
@@ -3052,6 +3079,7 @@ typedef struct hybrid_answer_desc {
                           the message. NULL: nothing */
     const char *variables; /* of the template, a JSON object: {"enable_thinking": false} */
     const char *tools;     /* a JSON array of tool definitions */
+    hybrid_speculation speculation; /* INVALID when it is not off, but the session was created without */
 } hybrid_answer_desc;
 
 /* hybrid_session_say with settings for this answer alone; how may be NULL. text NULL: nobody says anything, and the
@@ -3343,7 +3371,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1e6c941a6d7dba1b"
+#define HYBRID__SOURCE_ID "c1e19c1e6359e7f9"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56449,6 +56477,85 @@ static void hyb_worn_begin(const hyb_worn *w, hyb_forward *f, int32_t n_runs)
 }
 /* ==== end src/infer/worn.c ==== */
 
+/* ==== begin src/infer/gain.c ==== */
+/* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both come
+ * to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
+ * of. Nothing that is computed depends on it, only when. */
+
+enum { HYB_GAIN_ROWS = 96, HYB_GAIN_OLD = 512 /* decodes after which a time has to be taken again */ };
+
+/* Of the decodes of a context. */
+typedef struct hyb_row_times {
+    float us[HYB_GAIN_ROWS + 1]; /* of so many rows; 0: not known */
+    uint32_t at[HYB_GAIN_ROWS + 1], n;
+} hyb_row_times;
+
+/* Where a guess comes from: what has been right so often. */
+enum {
+    HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
+    HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more */
+    HYB_GUESS_KINDS = HYB_GUESS_MATCH + 4
+};
+
+static int hyb_guess_kind(int32_t n_match)
+{
+    return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
+}
+
+static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
+{
+    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.3f, 0.55f, 0.75f, 0.85f };
+    memcpy(hope, first, sizeof first);
+}
+
+/* A guess has turned out right or wrong. */
+static void hyb_guess_learn(float *hope, bool right) { *hope += ((right ? 1.0f : 0.0f) - *hope) * 0.08f; }
+
+/* What rows cost that were never measured: a fifth of the first one each. */
+static float hyb_row_guess(int32_t n) { return 1 + 0.2f * (float)(n - 1); }
+
+static void hyb_row_measure(hyb_row_times *t, int32_t n, uint64_t us)
+{
+    float *at = n >= 1 && n <= HYB_GAIN_ROWS ? &t->us[n] : NULL;
+    t->n++;
+    if (!at || !us) return;
+    *at = *at > 0 && t->n - t->at[n] < HYB_GAIN_OLD ? *at + (HYB_MIN((float)us, 3 * *at) - *at) * 0.2f : (float)us;
+    t->at[n] = t->n;
+}
+
+/* Microseconds of a decode of n rows, or what is like them when nothing was measured. */
+static float hyb_row_time(const hyb_row_times *t, int32_t n)
+{
+    int32_t low = HYB_MIN(n, (int32_t)HYB_GAIN_ROWS), high = n;
+    while (low > 0 && !(t->us[low] > 0 && t->n - t->at[low] < HYB_GAIN_OLD)) low--;
+    if (low == n) return t->us[n];
+    while (high <= HYB_GAIN_ROWS && !(t->us[high] > 0 && t->n - t->at[high] < HYB_GAIN_OLD)) high++;
+    if (low && high <= HYB_GAIN_ROWS)
+        return t->us[low] + (t->us[high] - t->us[low]) * (float)(n - low) / (float)(high - low);
+    if (!low && high > HYB_GAIN_ROWS) return hyb_row_guess(n);
+    if (!low) low = high;
+    return t->us[low] * hyb_row_guess(n) / hyb_row_guess(low);
+}
+
+/* How many of n guesses make most tokens a second, beside `rows` rows of a batch for `streams` streams. choice_us: what
+ * it takes to choose a token. */
+static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const uint8_t *kind, int32_t n, int32_t rows,
+                             int32_t streams, float choice_us)
+{
+    float most = 0, tokens = (float)streams, chance = 1;
+    int32_t best = 0, i;
+    for (i = 0; i <= n; i++) {
+        float speed;
+        if (i) tokens += chance *= hope[kind[i - 1]];
+        speed = tokens / (hyb_row_time(t, rows + i) + choice_us * tokens);
+        if (speed <= most) continue;
+        most = i ? speed : 1.02f * speed; /* what is hardly better is not */
+        best = i;
+    }
+    return best;
+}
+/* ==== end src/infer/gain.c ==== */
+
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
@@ -56500,6 +56607,8 @@ struct hybrid_context {
     struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
     bool streams_due;                                      /* a decode is done, and not all have chosen */
+    int32_t streams_rows;                                  /* of the decode; 0: some of them are a prompt's */
+    hyb_row_times row_times;
     uint64_t streams_in_use;                               /* a call of one of them is under way */
     void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
     char *memory;                                          /* everything else */
@@ -56886,6 +56995,21 @@ static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
     int32_t refs = page < 0 ? 1 : c->state.pages.refs[page], k;
     for (k = 0; k < i && refs > 1; k++) refs -= hyb_seq_open_page(&c->state.seqs[c->entries[k].seq]) == page;
     return pages - s->n_pages + (refs > 1);
+}
+
+/* Pages that n more tokens of a sequence take, which shares its last page or not. */
+static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
+{
+    const int32_t open = hyb_seq_open_page(seq);
+    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
+}
+
+/* And those that the batch takes, at most. */
+static int32_t hyb_batch_pages(const hybrid_context *c)
+{
+    int32_t i, n = 0;
+    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
+    return n;
 }
 
 /* Back to the first token of the batch. */
@@ -58706,11 +58830,11 @@ static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, 
     }
 }
 
-/* The row of the last token of a sequence, or a negative result and its sentence. */
-static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, hybrid_error *error)
+/* Row i of those of a sequence (-1: the last one) in the logits, or a negative result and its sentence. */
+static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, int32_t i, hybrid_error *error)
 {
     const hybrid_result r = hyb_check_seq(c, seq, error);
-    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, c->logits_n[seq] - 1);
+    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, i < 0 ? c->logits_n[seq] - 1 : i);
     if (r || row >= 0) return r ? (int32_t)r : row;
     return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
                              "hybrid_sample_next: there are no logits of sequence %d: it had no token in the last "
@@ -58729,16 +58853,16 @@ static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq
         at = hyb_sampler_choose(s, few.id, few.logit, few.n);
     }
     if (at < 0) {
-        const float *logits = hybrid_logits(c, seq);
+        const float *logits = hybrid_logits_at(c, seq, row - c->logits_row[seq]);
         return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, at, error)
                       : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
     }
     return few.id[at];
 }
 
-static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, hybrid_error *error)
+static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, int32_t i, hybrid_error *error)
 {
-    const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
+    const int32_t row = hyb_next_row(c, seq, i, error), n = c->forward.n_tokens, k = c->forward.n_top;
     const float *logits;
     size_t lowered;
     if (row < 0) return row;
@@ -58746,7 +58870,7 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     lowered = s->n_seen + s->repeats.n_list;
     if (k && row < c->n_top && !s->mask && hyb_sampler_needs(&s->desc, s->desc.n_bias, lowered, HYB_MIN(k, n)))
         return hyb_next_of_few(s, c, seq, row, error);
-    if ((logits = hybrid_logits(c, seq)) == NULL)
+    if ((logits = hybrid_logits_at(c, seq, row - c->logits_row[seq])) == NULL)
         return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
                                  "hybrid_sample_next: the logits of sequence %d went with the GPU, which failed: queue "
                                  "its last token again and decode",
@@ -58754,16 +58878,23 @@ static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq
     return hyb_sample(s, logits, n, error);
 }
 
-HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
-           (s, context, seq, error))
+/* From row i of the sequence's, -1: the last one. */
+static int32_t hyb_sample_next_at(hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t i,
+                                  hybrid_error *error)
 {
     int32_t id;
     if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
     s->failure.result = HYBRID_OK;
-    id = context ? hyb_sample_next(s, context, seq, &s->failure)
+    id = context ? hyb_sample_next(s, context, seq, i, &s->failure)
                  : (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
     hyb_kept(&s->failure, error);
     return id;
+}
+
+HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
+           (s, context, seq, error))
+{
+    return hyb_sample_next_at(s, context, seq, -1, error);
 }
 /* ==== end src/infer/next.c ==== */
 
@@ -59459,6 +59590,134 @@ HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN
 
+/* ==== begin src/infer/lookup.c ==== */
+/* infer/lookup: where the last tokens of a text stood before, and so what may come next: the cheapest guess there is.
+ *
+ *     a b c d e f a b c        the last occurrence of what the text ends with (a b c) is followed by: d e f
+ *
+ * Two chains, of all pairs and of all runs of HYB_LOOKUP_LONG tokens: heads by their hash, and of each place the one
+ * before it with the same hash. A few steps of each are walked, and the longest match wins, of equal ones the last.
+ * A place that is added last is taken away first, so texts can be cut. */
+
+enum {
+    HYB_LOOKUP_SHORT = 2,
+    HYB_LOOKUP_LONG = 4,
+    HYB_LOOKUP_STEPS = 12, /* of a chain */
+    HYB_LOOKUP_MATCH = 24  /* tokens that a match is followed back */
+};
+
+typedef struct hyb_lookup {
+    int32_t *head[2], *back[2]; /* places + 1, 0: none: of each hash the last, and of each place the one before it */
+    uint32_t mask;              /* there are mask + 1 heads */
+    int32_t n;                  /* tokens that are in it */
+} hyb_lookup;
+
+static void hyb_lookup_free(hyb_lookup *l, hybrid_runtime *rt)
+{
+    hyb_free(rt, l->head[0]);
+    memset(l, 0, sizeof *l);
+}
+
+/* Room for a text of n_max tokens. */
+static hybrid_result hyb_lookup_create(hyb_lookup *l, hybrid_runtime *rt, int32_t n_max, hybrid_error *error)
+{
+    const size_t n = (size_t)n_max;
+    size_t heads = 256, bytes;
+    memset(l, 0, sizeof *l);
+    while (heads < n) heads *= 2;
+    bytes = 2 * (heads + n) * sizeof *l->head[0];
+    if (!(l->head[0] = (int32_t *)hyb_calloc(rt, bytes, 1))) return hyb_fail_memory(error, bytes);
+    l->head[1] = l->head[0] + heads;
+    l->back[0] = l->head[1] + heads;
+    l->back[1] = l->back[0] + n;
+    l->mask = (uint32_t)(heads - 1);
+    return HYBRID_OK;
+}
+
+/* Of the `size` tokens that end at place `at`. */
+static uint32_t hyb_lookup_hash(const hyb_lookup *l, const int32_t *ids, int32_t at, int32_t size)
+{
+    uint32_t h = 2166136261u;
+    int32_t i;
+    for (i = at - size + 1; i <= at; i++) h = (h ^ (uint32_t)ids[i]) * 2654435761u;
+    return (h ^ h >> 15) & l->mask;
+}
+
+static int32_t hyb_lookup_size(int which) { return which ? (int32_t)HYB_LOOKUP_LONG : (int32_t)HYB_LOOKUP_SHORT; }
+
+/* The text has n tokens now: those that are in it already are the same. */
+static void hyb_lookup_add(hyb_lookup *l, const int32_t *ids, int32_t n)
+{
+    int which;
+    for (; l->n < n; l->n++)
+        for (which = 0; which < 2; which++) {
+            const int32_t size = hyb_lookup_size(which);
+            int32_t *head;
+            if (l->n < size - 1) continue;
+            head = &l->head[which][hyb_lookup_hash(l, ids, l->n, size)];
+            l->back[which][l->n] = *head;
+            *head = l->n + 1;
+        }
+}
+
+/* Keeps the first n tokens. ids: as they were added. */
+static void hyb_lookup_cut(hyb_lookup *l, const int32_t *ids, int32_t n)
+{
+    int which;
+    while (l->n > n) {
+        l->n--;
+        for (which = 0; which < 2; which++) {
+            const int32_t size = hyb_lookup_size(which);
+            if (l->n >= size - 1) l->head[which][hyb_lookup_hash(l, ids, l->n, size)] = l->back[which][l->n];
+        }
+    }
+}
+
+/* Forgets everything, whatever the ids have become. */
+static void hyb_lookup_reset(hyb_lookup *l)
+{
+    if (l->head[0]) memset(l->head[0], 0, 2 * ((size_t)l->mask + 1) * sizeof *l->head[0]);
+    l->n = 0;
+}
+
+/* Tokens before place a that are those before place b > a, up to HYB_LOOKUP_MATCH. */
+static int32_t hyb_lookup_same(const int32_t *ids, int32_t a, int32_t b)
+{
+    int32_t n = 0;
+    while (n < HYB_LOOKUP_MATCH && n <= a && ids[a - n] == ids[b - n]) n++;
+    return n;
+}
+
+/* What n tokens end with stood before, and its last token at place *at: returns how many tokens match, 0 or
+ * HYB_LOOKUP_SHORT at least. All but the last few of the tokens may have been added, or all. */
+static int32_t hyb_lookup_find(const hyb_lookup *l, const int32_t *ids, int32_t n, int32_t *at)
+{
+    int32_t best = 0, place, steps, same;
+    int which;
+    for (which = 1; which >= 0 && !best; which--) {
+        const int32_t size = hyb_lookup_size(which);
+        if (n < size) continue;
+        place = l->head[which][hyb_lookup_hash(l, ids, n - 1, size)];
+        for (steps = 0; place && steps < HYB_LOOKUP_STEPS; place = l->back[which][place - 1], steps++) {
+            if (place >= n) continue;
+            same = hyb_lookup_same(ids, place - 1, n - 1);
+            if (same <= best || same < size) continue;
+            best = same;
+            *at = place - 1;
+            if (best >= HYB_LOOKUP_MATCH) break;
+        }
+    }
+    return best;
+}
+
+/* Writes what may come next, n tokens, behind the `end` that there are; they match those at place `at`. */
+static void hyb_lookup_copy(int32_t *ids, int32_t end, int32_t at, int32_t n)
+{
+    int32_t i;
+    for (i = 0; i < n; i++) ids[end + i] = ids[at + 1 + i]; /* what it writes it may copy again: a text that repeats */
+}
+/* ==== end src/infer/lookup.c ==== */
+
 /* ==== begin src/infer/stream.c ==== */
 /* infer/stream: one sequence of a context, the sampler that chooses its tokens, and the text that comes out of them.
  *
@@ -59474,6 +59733,24 @@ typedef struct hyb_shown {
     size_t at, size; /* in the piece, with a zero behind */
     hybrid_piece_kind kind;
 } hyb_shown;
+
+enum { HYB_GUESS_MOST = 63, HYB_GUESS_USUAL = 15 };
+
+/* Tokens that may come next, behind the last of the stream's. The first of them are in the batch, and then in the
+ * cache; as long as the sampler chooses them, their rows of logits are those of the tokens to come. */
+typedef struct hyb_guess {
+    hybrid_speculation own, next, mode; /* the descriptor's, that of the next answer, and of this one */
+    int32_t most;                       /* 0: none, ever */
+    int32_t ids[HYB_GUESS_MOST], n;
+    uint8_t kind[HYB_GUESS_MOST];
+    float hope[HYB_GUESS_KINDS]; /* how often guesses of a kind were right of late */
+    int32_t n_judged;            /* so many have come; -1: one has not, or it is not known what they are worth */
+    int32_t n_queued;            /* are in the batch, or were */
+    int32_t row;                 /* of the last decode, from which the next token is chosen */
+    bool live;                   /* rows are left: nothing was decoded since, */
+    int32_t worn;                /* and the sequence has these adapters still */
+    hyb_lookup lookup;
+} hyb_guess;
 
 struct hybrid_stream {
     hybrid_model *model;
@@ -59500,7 +59777,7 @@ struct hybrid_stream {
     size_t n_kept, kept_size;
     hybrid_utf8_stream kept_utf8;
     hyb_shown
-        shown[2 * HYB_PIECE_RUNS]; /* pieces that were made at once; those from shown_at on are still to be given */
+        shown[2 * HYB_PIECE_RUNS + 1]; /* pieces that were made at once; those from shown_at on are still to be given */
     size_t n_shown, shown_at;
     hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
@@ -59516,7 +59793,8 @@ struct hybrid_stream {
     hybrid_error why;              /* why none was chosen, until it is told */
     int32_t piece_from, piece_end; /* tokens of the piece */
     char *piece;
-    size_t piece_size; /* room for all the text that one token can complete */
+    size_t piece_size; /* room for all the text that one token and all guesses can complete */
+    hyb_guess guess;
     int32_t own_max_tokens, next_max_tokens, max_tokens;
     bool prompt_pending, fresh; /* the prompt is not computed; nor is any of it */
     bool running;
@@ -59639,6 +59917,17 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_grammar,
 
 /* ---- creation --------------------------------------------------------------------------------------------------- */
 
+/* The rows that are left of a decode are lost, and the cache has none of the guesses. */
+static void hyb_stream_guess_drop(hybrid_stream *s)
+{
+    hyb_state *state = &s->ctx->state;
+    hyb_seq *seq = &state->seqs[s->seq];
+    if (!s->guess.live) return;
+    s->guess.live = false;
+    s->n_same = hyb_seq_cut_at(state, seq, s->n_same);
+    hyb_seq_cut(state, seq, s->n_same);
+}
+
 /* Nothing of the stream is in the batch afterwards, or it does not count. */
 static void hyb_stream_unqueue(hybrid_stream *s)
 {
@@ -59671,6 +59960,7 @@ static void hyb_stream_free(hybrid_stream *s)
     hybrid_sampler_destroy(s->made);
     hybrid_stop_matcher_destroy(s->stops);
     hyb_stream_form_end(s);
+    hyb_lookup_free(&s->guess.lookup, rt);
     hyb_free(rt, s->ids);
     hyb_free(rt, s->logprobs);
     hyb_free(rt, s->piece);
@@ -59732,6 +60022,7 @@ static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybr
     s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
     s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
                     9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
+    s->piece_size *= (size_t)s->guess.most + 1;
     s->kept_size = s->piece_size + 1024;
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
     if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
@@ -59764,6 +60055,35 @@ static hybrid_result hyb_stream_seq(hybrid_stream *s, int32_t seq, hybrid_error 
     return HYBRID_OK;
 }
 
+/* What a descriptor says of guesses. */
+static hybrid_result hyb_guess_check(hybrid_speculation mode, int32_t n_guess, hybrid_error *error)
+{
+    if (n_guess < 0 || n_guess > HYB_GUESS_MOST)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_guess is %d, must be 0 to %d", n_guess, (int)HYB_GUESS_MOST);
+    if ((int)mode < 0 || mode > HYBRID_SPECULATION_ALWAYS)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "speculation is %d, which is none of hybrid_speculation",
+                        (int)mode);
+    return HYBRID_OK;
+}
+
+static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
+{
+    if (mode <= HYBRID_SPECULATION_OFF) return 0;
+    return n_guess ? n_guess : (int32_t)HYB_GUESS_USUAL;
+}
+
+static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
+{
+    hyb_guess *g = &s->guess;
+    const hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
+    if (r) return r;
+    g->own = g->next = g->mode = desc->speculation;
+    g->most = hyb_guess_most(desc->speculation, desc->n_guess);
+    g->n_judged = -1;
+    hyb_guess_hopes(g->hope);
+    return g->most ? hyb_lookup_create(&g->lookup, s->rt, s->n_max, error) : HYBRID_OK;
+}
+
 static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     size_t longest_stop = 0;
@@ -59779,6 +60099,7 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->n_max = s->ctx->desc.n_ctx;
     if (desc->max_positions) s->n_max = HYB_MIN(s->n_max, desc->max_positions);
     s->own_max_tokens = s->next_max_tokens = desc->max_tokens;
+    if ((r = hyb_stream_guess_build(s, desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->own, error)) != HYBRID_OK) return r;
     s->sampler = s->own;
     if ((r = hyb_stream_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
@@ -59902,7 +60223,11 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
 {
     int32_t same = 0, i;
     hyb_stream_unqueue(s);
+    hyb_stream_guess_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
+    hyb_lookup_cut(&s->guess.lookup, s->ids, same);
+    s->guess.mode = s->guess.next;
+    s->guess.n_judged = -1;
     memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
     hyb_stream_begin_sampler(s);
     for (i = s->sampler->position ? same : 0; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
@@ -59922,7 +60247,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = s->n_same;
-    s->info.n_generated = 0;
+    s->info.n_generated = s->info.n_guessed = s->info.n_right = 0;
     s->info.prompt_us = s->info.generate_us = 0;
 }
 
@@ -59943,6 +60268,7 @@ static void hyb_stream_stop(hybrid_stream *s)
     s->n_shown = s->shown_at = 0;
     if (!s->running) return;
     hyb_stream_unqueue(s);
+    hyb_stream_guess_drop(s);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
     s->running = false;
@@ -59968,6 +60294,7 @@ static void hyb_stream_reset(hybrid_stream *s)
     hyb_stream_unqueue(s);
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     hybrid_sampler_reset(s->own);
+    hyb_lookup_reset(&s->guess.lookup);
     s->n_ids = s->n_same = 0;
     s->prompt_pending = false;
     s->info.stop = HYBRID_STOP_NONE;
@@ -60067,6 +60394,7 @@ static void hyb_stream_end(hybrid_stream *s, hybrid_stop_reason stop, size_t *at
         hyb_stream_add(s, s->kind, NULL, 0, at);
     } else
         *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
+    hyb_stream_guess_drop(s);
     s->info.stop = stop;
     s->running = false;
 }
@@ -60083,6 +60411,16 @@ static hybrid_stop_reason hyb_stream_append(hybrid_stream *s, int32_t id, float 
     return s->max_tokens && s->info.n_generated >= s->max_tokens ? HYBRID_STOP_LIMIT : HYBRID_STOP_NONE;
 }
 
+/* What was guessed of the token that is taken, whether it went into the batch or not, was right or wrong. */
+static void hyb_stream_judge(hybrid_stream *s, int32_t id)
+{
+    hyb_guess *g = &s->guess;
+    const int32_t i = g->n_judged;
+    if (i < 0 || i >= g->n) return;
+    hyb_guess_learn(&g->hope[g->kind[i]], g->ids[i] == id);
+    g->n_judged = g->ids[i] == id ? i + 1 : -1;
+}
+
 /* The chosen token becomes text; *at counts the bytes of the piece. Cannot fail. */
 static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
 {
@@ -60093,6 +60431,7 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     hybrid_stop_reason stop;
     int32_t which = -1;
     s->chosen = -1;
+    hyb_stream_judge(s, id);
     if (hybrid_token_is_end(tok, id)) {
         hyb_stream_end(s, HYBRID_STOP_END, at);
         return;
@@ -60113,7 +60452,10 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
         stop = HYBRID_STOP_TEXT;
     } else if (!stop && hyb_stream_form_complete(s))
         stop = HYBRID_STOP_END; /* nothing can follow: the token is decoded with the next prompt */
-    if (stop) hyb_stream_end(s, stop, at);
+    if (stop)
+        hyb_stream_end(s, stop, at);
+    else if (s->guess.live)
+        s->n_same = s->n_ids; /* it was guessed: the cache has it */
 }
 
 /* Whether there are pieces that were made with the last one, and are of another kind. */
@@ -60152,7 +60494,7 @@ HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t 
 static void hyb_stream_describe(const hybrid_stream *s, hybrid_stream_info *info)
 {
     *info = s->info;
-    info->n_used = s->ctx->state.seqs[s->seq].length;
+    info->n_used = s->guess.live ? s->n_same : s->ctx->state.seqs[s->seq].length;
 }
 
 HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_stream_info *info), (stream, info))
@@ -60162,6 +60504,165 @@ HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_str
     if (stream) hyb_stream_describe(stream, info);
 }
 /* ==== end src/infer/stream.c ==== */
+
+/* ==== begin src/infer/speculate.c ==== */
+/* infer/speculate: guesses of a stream's next tokens, which go into the batch behind its last one, and what becomes of
+ * them.
+ *
+ *     ids        ... a b c | d e f        c is queued, and so are the guesses d e f: four rows of logits
+ *     choices            d e x            from row 0 d, as guessed, from row 1 e, from row 2 x: row 3 is of no use
+ *     ids        ... a b c d e            f goes out of the cache, x is the token that is chosen
+ *
+ * The sampler is asked row by row, each time with the tokens before it accepted: as if each had been decoded alone. A
+ * guess that does not fit is not made: it never takes what other streams may need, and nothing waits for it. */
+
+enum { HYB_GUESS_FORM = 96 /* bytes that a grammar is asked for */ };
+
+/* Whether the next token can be chosen from a row that a guess has left. */
+static bool hyb_stream_has_row(hybrid_stream *s)
+{
+    hyb_guess *g = &s->guess;
+    if (g->live && s->ctx->worn.seq[s->seq] != g->worn) hyb_stream_guess_drop(s); /* it wears other adapters now */
+    return g->live && s->running && s->chosen < 0 && !s->why.result;
+}
+
+/* Before the batch is filled for another decode: rows that are left will be lost. */
+static void hyb_streams_drop_rows(hybrid_context *c)
+{
+    hybrid_stream *s;
+    for (s = c->streams; s; s = s->next) hyb_stream_guess_drop(s);
+}
+
+/* A token was chosen from the row: is it the guess that the next row is of? */
+static void hyb_stream_guess_check(hybrid_stream *s)
+{
+    hyb_guess *g = &s->guess;
+    if (!g->live) return;
+    if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
+        s->info.n_right++;
+        g->row++;
+    } else
+        hyb_stream_guess_drop(s);
+}
+
+/* A decode is done that had n_queued guesses. */
+static void hyb_stream_guess_begin(hybrid_stream *s)
+{
+    hyb_guess *g = &s->guess;
+    g->row = 0;
+    g->live = g->n_queued > 0;
+    g->worn = s->ctx->worn.seq[s->seq];
+    s->n_same = s->ctx->state.seqs[s->seq].length - g->n_queued;
+}
+
+/* ---- what may come next ----------------------------------------------------------------------------------------- */
+
+/* The tokens of what the form of the answer leaves no choice about, behind the stream's; returns how many. */
+static int32_t hyb_stream_guess_form(hybrid_stream *s, int32_t most)
+{
+#ifdef HYBRID_NO_GRAMMAR
+    HYB_UNUSED(s);
+    HYB_UNUSED(most);
+    return 0;
+#else
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    char text[HYB_GUESS_FORM];
+    int32_t ids[HYB_GUESS_FORM + 8];
+    size_t size, n = 0;
+    if (!s->form || most <= 0 || (size = hybrid_matcher_forced(s->form, text, sizeof text)) == 0) return 0;
+    if (hybrid_tokenize(tok, text, size, 0, ids, HYB_COUNT(ids), &n, NULL)) return 0;
+    n = HYB_MIN(n, (size_t)most);
+    if (n) memcpy(s->ids + s->n_ids, ids, n * sizeof *ids);
+    return (int32_t)n;
+#endif
+}
+
+/* Fills s->guess with at most `most` tokens. */
+static void hyb_stream_guess_find(hybrid_stream *s, int32_t most)
+{
+    hyb_guess *g = &s->guess;
+    int32_t n = hyb_stream_guess_form(s, most), match, at = 0;
+    memset(g->kind, HYB_GUESS_FORCED, sizeof g->kind);
+    hyb_lookup_add(&g->lookup, s->ids, s->n_ids);
+    match = n < most ? hyb_lookup_find(&g->lookup, s->ids, s->n_ids + n, &at) : 0;
+    if (match) {
+        hyb_lookup_copy(s->ids, s->n_ids + n, at, most - n);
+        memset(g->kind + n, hyb_guess_kind(match), (size_t)(most - n));
+        n = most;
+    }
+    g->n = n;
+    g->n_judged = 0;
+    if (n) memcpy(g->ids, s->ids + s->n_ids, (size_t)n * sizeof *g->ids);
+}
+
+/* ---- how many of them there is room for ------------------------------------------------------------------------- */
+
+/* What the other streams may still want to put into this batch. */
+typedef struct hyb_streams_need {
+    int32_t rows, tokens, pages;
+} hyb_streams_need;
+
+static hyb_streams_need hyb_streams_wanted(const hybrid_context *c, const hybrid_stream *but)
+{
+    const hybrid_stream *s;
+    hyb_streams_need w = { 0, 0, 0 };
+    for (s = c->streams; s; s = s->next) {
+        const hyb_seq *seq = &c->state.seqs[s->seq];
+        const int32_t n = HYB_MAX(s->n_ids - HYB_MIN(s->n_same, seq->length), 1);
+        if (s == but || !s->running || s->n_queued) continue;
+        w.rows++;
+        w.tokens += n;
+        w.pages += hyb_seq_pages_for(c, seq, n) + 1;
+    }
+    return w;
+}
+
+/* Guesses that fit behind the last token of a stream. */
+static int32_t hyb_stream_guess_room(const hybrid_stream *s)
+{
+    const hybrid_context *c = s->ctx;
+    const hyb_seq *seq = &c->state.seqs[s->seq];
+    const hyb_streams_need w = hyb_streams_wanted(c, s);
+    const int32_t n_free = c->state.pages.n_free - hyb_batch_pages(c) - w.pages;
+    int32_t n = HYB_MIN(s->guess.most, s->n_max - s->n_ids);
+    if (s->max_tokens) n = HYB_MIN(n, s->max_tokens - s->info.n_generated - 1);
+    if (c->model->hp.arch->has & HYB_HAS_POS_EMBD) n = HYB_MIN(n, c->model->hp.n_ctx_train - s->n_ids);
+    n = HYB_MIN(n, c->desc.n_logits - c->n_rows_queued - w.rows - 1);
+    n = HYB_MIN(n, c->desc.n_ctx - c->n_ids - w.tokens - 1);
+    while (n > 0 && hyb_seq_pages_for(c, seq, 1 + n) > n_free) n--;
+    return HYB_MAX(n, 0);
+}
+
+/* A GPU's logits depend on how many rows are computed together, and a clock is not to decide about bits. Who traces
+ * wants to see what is computed, not what may be. */
+static bool hyb_guess_by_clock(const hybrid_context *c)
+{
+    int i;
+    for (i = 0; i < c->forward.n_stages; i++)
+        if (!c->forward.stages[i].device->ops->is_host) return false;
+    return !c->desc.trace;
+}
+
+/* The tokens of the stream, `last` of which is the only one that the cache does not have: guesses go behind it.
+ * Returns how many are to be queued. */
+static int32_t hyb_stream_guess(hybrid_stream *s)
+{
+    const hybrid_context *c = s->ctx;
+    hyb_guess *g = &s->guess;
+    int32_t room;
+    g->n = g->n_queued = 0;
+    if (!g->most || g->mode <= HYBRID_SPECULATION_OFF) return 0;
+    if (g->mode == HYBRID_SPECULATION_AUTO && !hyb_guess_by_clock(c)) return 0;
+    if ((room = hyb_stream_guess_room(s)) == 0) return 0;
+    hyb_stream_guess_find(s, room);
+    g->n_queued = g->n;
+    if (g->mode == HYBRID_SPECULATION_AUTO)
+        g->n_queued = hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
+                                    (float)c->streams_choice_us);
+    s->info.n_guessed += g->n_queued;
+    return g->n_queued;
+}
+/* ==== end src/infer/speculate.c ==== */
 
 /* ==== begin src/infer/streams.c ==== */
 /* infer/streams: the streams of one context take turns in its batch: which tokens of whom go in, and what becomes of a
@@ -60230,20 +60731,6 @@ static int32_t hyb_streams_common(const hybrid_stream *a, const hybrid_stream *b
 
 /* ---- into the batch --------------------------------------------------------------------------------------------- */
 
-/* Pages that n more tokens of a sequence take, which shares its last page or not. */
-static int32_t hyb_seq_pages_for(const hybrid_context *c, const hyb_seq *seq, int32_t n)
-{
-    const int32_t open = hyb_seq_open_page(seq);
-    return (seq->length + n + HYB_PAGE - 1) / HYB_PAGE - seq->n_pages + (open >= 0 && c->state.pages.refs[open] > 1);
-}
-
-static int32_t hyb_streams_pages_queued(const hybrid_context *c)
-{
-    int32_t i, n = 0;
-    for (i = 0; i < c->n_entries; i++) n += hyb_seq_pages_for(c, &c->state.seqs[c->entries[i].seq], c->entries[i].n);
-    return n;
-}
-
 /* Forgets what the cache has of the stream that has rested longest, as that can be computed again. */
 static bool hyb_streams_make_room(hybrid_context *c, const hybrid_stream *but)
 {
@@ -60263,23 +60750,27 @@ static hybrid_result hyb_stream_queue(hybrid_stream *s, int32_t most, hybrid_err
 {
     hybrid_context *c = s->ctx;
     hyb_seq *seq = &c->state.seqs[s->seq];
-    int32_t kept = hyb_stream_kept(s), n;
+    int32_t kept, n;
     hybrid_result r;
+    hyb_streams_drop_rows(c);
+    kept = hyb_stream_kept(s);
     hyb_seq_cut(&c->state, seq, kept);
     if (s->prompt_pending) kept = hyb_stream_fork(s, kept);
     if (s->fresh) s->info.n_cached = kept;
     n = s->n_ids - kept;
     if (most && n > most) n = most;
-    while (hyb_streams_pages_queued(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
+    while (hyb_batch_pages(c) + hyb_seq_pages_for(c, seq, n) > c->state.pages.n_free)
         if (!hyb_streams_make_room(c, s))
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "%d more tokens of sequence %d do not fit beside the others: end some of them, or raise "
                             "n_ctx, which is %d for all",
                             n, s->seq, c->desc.n_ctx);
-    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, kept + n == s->n_ids, error);
+    s->queued_last = kept + n == s->n_ids;
+    s->guess.n_queued = 0;
+    if (n == 1 && !s->prompt_pending) n += hyb_stream_guess(s);
+    r = hybrid_batch_add_logits(c, s->seq, s->ids + kept, (size_t)n, s->queued_last + s->guess.n_queued, error);
     if (r) return r;
     s->n_queued = n;
-    s->queued_last = kept + n == s->n_ids;
     s->stale = false;
     s->length_before = kept;
     s->last_used = ++c->streams_clock;
@@ -60302,22 +60793,42 @@ static float hyb_logprob(const float *logits, int32_t n, int32_t id)
     return (float)((double)logits[id] - (double)most - log(sum));
 }
 
-/* The next token, from the logits of the last decode. */
+/* The next token, from a row of the logits of the last decode. */
 static hybrid_result hyb_stream_choose(hybrid_stream *s, hybrid_error *error)
 {
     const uint64_t tries = s->sampler->tries;
     hybrid_result r = hyb_stream_form_mask(s, error);
-    const int32_t id = r ? (int32_t)r : hybrid_sample_next(s->sampler, s->ctx, s->seq, error);
+    const int32_t id = r ? (int32_t)r : hyb_sample_next_at(s->sampler, s->ctx, s->seq, s->guess.row, error);
     const float *logits;
     if (id < 0) return (hybrid_result)id;
     if ((r = hyb_stream_form_accept(s, id, error)) != HYBRID_OK) {
         s->sampler->tries = tries; /* the same token is drawn again */
         return r;
     }
-    logits = s->logprobs ? hybrid_logits(s->ctx, s->seq) : NULL;
+    logits = s->logprobs ? hybrid_logits_at(s->ctx, s->seq, s->guess.row) : NULL;
     s->chosen_logprob = logits ? hyb_logprob(logits, s->ctx->forward.n_tokens, id) : 0;
     s->chosen = id;
+    hyb_stream_guess_check(s);
     return HYBRID_OK;
+}
+
+/* The same from a row that a guess has left. If there is none, the last token is decoded again for the next call. */
+static void hyb_stream_choose_more(hybrid_stream *s)
+{
+    if (hyb_stream_choose(s, &s->why) != HYBRID_OK) hyb_stream_guess_drop(s);
+}
+
+/* The chosen token becomes text, and so do those after it whose rows are there, as long as there is time and the text
+ * is of one kind. */
+static void hyb_stream_absorb_all(hybrid_stream *s, uint64_t until, size_t *at)
+{
+    for (;;) {
+        hyb_stream_absorb(s, at);
+        if (s->n_shown > 1 || !hyb_stream_has_row(s)) return;
+        if (until != UINT64_MAX && hyb_now_us() + s->ctx->streams_choice_us > until) return;
+        hyb_stream_choose_more(s);
+        if (s->chosen < 0) return;
+    }
 }
 
 /* A decode with tokens of this stream is done. If there is no next token, they are queued again later: what they left
@@ -60333,13 +60844,14 @@ static void hyb_stream_harvest(hybrid_stream *s, uint64_t us)
         s->info.prompt_us += us;
     else
         s->info.generate_us += us;
+    hyb_stream_guess_begin(s);
     if (s->queued_last && hyb_stream_choose(s, &s->why) != HYBRID_OK) {
         hyb_seq *seq = &c->state.seqs[s->seq];
+        s->guess.live = false;
         s->n_same = hyb_seq_cut_at(&c->state, seq, s->length_before);
         hyb_seq_cut(&c->state, seq, s->n_same);
         return;
     }
-    s->n_same = c->state.seqs[s->seq].length;
     s->fresh = false;
     s->prompt_pending = s->prompt_pending && !s->queued_last;
 }
@@ -60364,6 +60876,15 @@ static void hyb_streams_harvest(hybrid_context *c, uint64_t until, bool any)
     c->streams_us = 0;
 }
 
+/* Rows of a batch that is all single tokens and guesses; 0: it is not. */
+static int32_t hyb_streams_rows(const hybrid_context *c)
+{
+    const hybrid_stream *s;
+    for (s = c->streams; s; s = s->next)
+        if (s->n_queued && (s->prompt_pending || s->n_queued > 1 + s->guess.n_queued)) return 0;
+    return c->n_ids;
+}
+
 /* Works on the batch for some microseconds. When it fails, nothing is queued any more. */
 static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
@@ -60371,9 +60892,12 @@ static hybrid_result hyb_streams_decode(hybrid_context *c, uint64_t budget_us, h
     const bool due = c->streams_due;
     hybrid_stream *s;
     bool done = due;
-    const hybrid_result r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
+    hybrid_result r;
+    if (!due && !c->progress.running) c->streams_rows = hyb_streams_rows(c);
+    r = due ? HYBRID_OK : hybrid_decode_step(c, budget_us, &done, error);
     c->streams_us += hyb_now_us() - since;
     c->streams_due = !r && done;
+    if (c->streams_due && !due) hyb_row_measure(&c->row_times, c->streams_rows, c->streams_us);
     if (c->streams_due) hyb_streams_harvest(c, until, !due);
     if (!r) return HYBRID_OK;
     hyb_batch_give_up(c);
@@ -60394,17 +60918,19 @@ static int32_t hyb_stream_portion(const hybrid_stream *s, uint64_t budget_us)
 /* Until there are bytes of text (*at), the answer ends, or the time is over. */
 static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_t *at, hybrid_error *error)
 {
-    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us(),
+                   until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
     uint64_t used = 0;
     hybrid_result r;
     while (s->running && !*at) {
+        if (hyb_stream_has_row(s)) hyb_stream_choose_more(s);
         if (s->why.result) {
             r = hyb_kept(&s->why, error);
             s->why.result = HYBRID_OK;
             return r;
         }
         if (s->chosen >= 0) {
-            hyb_stream_absorb(s, at);
+            hyb_stream_absorb_all(s, until, at);
             continue;
         }
         if (used && used >= budget_us) break;
@@ -61058,7 +61584,7 @@ static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session
         return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
     if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
     cd.n_seq = 1;
-    cd.n_logits = 1;
+    cd.n_logits = 1 + hyb_guess_most(desc->speculation, desc->n_guess);
     cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
     r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
     s->ctx = s->own_ctx;
@@ -61076,6 +61602,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
+    if ((r = hyb_guess_check(desc->speculation, desc->n_guess, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_context(s, desc, error)) != HYBRID_OK) return r;
     memset(&sd, 0, sizeof sd);
     sd.seq = -1;
@@ -61086,6 +61613,8 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.n_stops = desc->n_stops;
     sd.logprobs = desc->logprobs;
     sd.whole = desc->whole;
+    sd.speculation = desc->speculation;
+    sd.n_guess = desc->n_guess;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;
@@ -61175,6 +61704,11 @@ static hybrid_result hyb_session_prepare(hybrid_session *s, const hybrid_answer_
     *sampler = NULL;
     if (a->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", a->max_tokens);
+    if (hyb_guess_check(a->speculation, 0, error)) return HYBRID_ERROR_INVALID;
+    if (hyb_guess_most(a->speculation, 0) && !s->stream->guess.most)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the answer asks for speculation, but the session was created without "
+                        "(hybrid_session_desc.speculation): it has no room for guesses");
     if (size && HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, size + 1, error))
         return HYBRID_ERROR_MEMORY;
     return a->sampler ? hybrid_sampler_create(s->rt, a->sampler, sampler, error) : HYBRID_OK;
@@ -61185,6 +61719,7 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
 {
     hyb_session_take(s, turn);
     hyb_stream_take_sampler(s->stream, sampler, a->max_tokens);
+    s->stream->guess.next = a->speculation ? a->speculation : s->stream->guess.own;
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
     hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
@@ -61419,6 +61954,8 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     info->n_prompt = stream.n_prompt;
     info->n_cached = stream.n_cached;
     info->n_generated = stream.n_generated;
+    info->n_guessed = stream.n_guessed;
+    info->n_right = stream.n_right;
     info->prompt_us = stream.prompt_us;
     info->generate_us = stream.generate_us;
     info->n_forgotten = session->n_forgotten;
@@ -61515,6 +62052,7 @@ HYB_BORDER(hybrid_result, hybrid_session_cut, (hybrid_session * session, size_t 
 static hybrid_result hyb_session_settle(hybrid_session *s, hybrid_error *error)
 {
     hyb_stream_unqueue(s->stream);
+    hyb_stream_guess_drop(s->stream);
     return hyb_streams_busy(s->ctx) ? hyb_streams_decode(s->ctx, UINT64_MAX, error) : HYBRID_OK;
 }
 
@@ -61942,6 +62480,7 @@ HYB_BORDER(hybrid_result, hybrid_session_save,
     if (!session || !to)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_save: %s is NULL", session ? "to" : "session");
     if ((r = hyb_session_begin(session, "hybrid_session_save", error)) != HYBRID_OK) return r;
+    hyb_stream_guess_drop(session->stream); /* a saved game has no guesses */
     session->ctx->in_use = hyb_process();
     if ((r = hyb_save_check(session->ctx, desc, error)) == HYBRID_OK) r = hyb_save_session(session, desc, to, error);
     session->ctx->in_use = 0;
@@ -61961,6 +62500,7 @@ HYB_BORDER(uint64_t, hybrid_session_save_size, (const hybrid_session *session, c
     if (!session || hyb_busy(session->in_use) || hyb_busy(session->ctx->in_use) ||
         hyb_save_check(session->ctx, desc, NULL))
         return 0;
+    hyb_stream_guess_drop(session->stream); /* as saving will */
     if (!hyb_save_small(session, desc, false, parts, NULL)) size = hyb_save_session_size(session, desc, parts);
     for (i = 0; i < HYB_SAVED_SMALL; i++) hyb_free(session->rt, parts[i].data);
     return size;
@@ -62221,6 +62761,9 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     const hyb_saved_numbers *n = &l->n;
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
     int32_t i = 0;
+    hyb_lookup_reset(&s->guess.lookup);
+    s->guess.n_judged = -1;
+    s->info.n_guessed = s->info.n_right = 0;
     if (n->n_stored) memcpy(s->ids, l->ids, (size_t)n->n_stored * sizeof *s->ids);
     for (; s->logprobs && i < n->piece_end - n->piece_from; i++)
         s->logprobs[n->piece_from + i] = l->logprobs ? l->logprobs[i] : 0;
@@ -62467,7 +63010,7 @@ HYB_BORDER_VOID(hybrid_crowd_remove, (hybrid_crowd * crowd, hybrid_session *sess
 static bool hyb_talker_wants(const hyb_talker *m)
 {
     const hybrid_stream *s = m->session->stream;
-    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued;
+    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
 }
 
 /* The fewest turns of those that have something to do. A session that rested begins there: it has saved none. */
@@ -62590,7 +63133,7 @@ static void hyb_crowd_batch(hybrid_crowd *w)
  */
 
 /* Tokens that were chosen become text. */
-static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
+static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_error *error)
 {
     hybrid_session *s = m->session;
     hybrid_stream *stream = s->stream;
@@ -62599,6 +63142,7 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     hybrid_result r;
     size_t at = 0;
     if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (!waits && hyb_stream_has_row(stream)) hyb_stream_choose_more(stream);
     if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
@@ -62606,7 +63150,7 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     }
     if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
-    if (!waits) hyb_stream_absorb(stream, &at);
+    if (!waits) hyb_stream_absorb_all(stream, until, &at);
     if (!waits && !at && stream->running) return HYBRID_OK;
     hyb_stream_piece(stream, at, &m->piece);
     hyb_session_keep(s, &m->piece);
@@ -62615,12 +63159,12 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, hybrid_error *error)
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, bool *any, hybrid_error *error)
+static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, uint64_t until, bool *any, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     size_t i;
     for (i = 0; i < w->n && !r; i++) {
-        r = hyb_talker_absorb(&w->members[i], error);
+        r = hyb_talker_absorb(&w->members[i], until, error);
         *any = *any || w->members[i].has_piece;
     }
     return r;
@@ -62628,16 +63172,16 @@ static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, bool *any, hybrid_error *
 
 static hybrid_result hyb_crowd_step(hybrid_crowd *w, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = hyb_now_us();
+    const uint64_t since = hyb_now_us(), until = budget_us < UINT64_MAX - since ? since + budget_us : UINT64_MAX;
     uint64_t used = 0;
     bool any = false;
     hybrid_result r;
     for (;;) {
-        if ((r = hyb_crowd_pieces(w, &any, error)) != HYBRID_OK || any) return r;
+        if ((r = hyb_crowd_pieces(w, until, &any, error)) != HYBRID_OK || any) return r;
         if (used && used >= budget_us) return HYBRID_OK;
         if (!hyb_streams_busy(w->ctx)) hyb_crowd_batch(w);
         if (!hyb_streams_busy(w->ctx) && !w->ctx->n_entries) { /* nobody has anything to do, or all have pieces */
-            r = hyb_crowd_pieces(w, &any, error);
+            r = hyb_crowd_pieces(w, until, &any, error);
             return r;
         }
         if ((r = hyb_streams_decode(w->ctx, budget_us == UINT64_MAX ? budget_us : budget_us - used, error)) !=

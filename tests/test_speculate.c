@@ -344,6 +344,138 @@ static void sessions(hybrid_model *m)
     CHECK(guessed > right && right > 100, "%d of %d guesses are right", right, guessed);
 }
 
+/* ---- a crowd: guesses of several share a batch, its rows of logits and its pages ---- */
+
+enum { CROWD = 5 };
+static void crowd_of(hybrid_model *m, hybrid_speculation how, int32_t n_ctx, int32_t n_logits, uint64_t budget_us,
+                     char text[CROWD][4096], hybrid_session_info info[CROWD])
+{
+    static const char *const said[CROWD] = { "Tim and Lily. Tim and Lily. Tim", "The cat sat. The cat", "Sue. Sue. Sue.",
+                                             "One day", "A dog, a cat, a dog, a" };
+    hybrid_context *c = context_of(m, n_ctx, CROWD, how == HYBRID_SPECULATION_OFF ? 0 : n_logits);
+    hybrid_session *s[CROWD], *who;
+    hybrid_crowd *crowd = NULL;
+    hybrid_session_desc d;
+    hybrid_piece p;
+    hybrid_error e;
+    int i, left = CROWD, calls = 0;
+    memset(&d, 0, sizeof d);
+    d.context_shared = c;
+    d.max_tokens = 40;
+    d.speculation = how;
+    d.n_guess = 6;
+    CHECK(!hybrid_crowd_create(c, &crowd, &e), "%s", e.message);
+    for (i = 0; i < CROWD; i++) {
+        text[i][0] = 0;
+        d.sampler = sampler_of(i % 2 ? i : 0);
+        d.sampler.bias = NULL;
+        d.sampler.n_bias = 0;
+        s[i] = session_of(m, d);
+        CHECK(!hybrid_session_complete(s[i], said[i]) && !hybrid_crowd_add(crowd, s[i], (float)(1 + i), &e), "%s",
+              e.message);
+    }
+    while (left && calls++ < 1000000) {
+        CHECK(!hybrid_crowd_step(crowd, budget_us, &e), "%s", e.message);
+        while ((who = hybrid_crowd_next(crowd, &p)) != NULL) {
+            for (i = 0; s[i] != who; i++) {}
+            strcat(text[i], p.text);
+            left -= p.stop != HYBRID_STOP_NONE;
+            if (i == 1 && calls % 3) break; /* the others' pieces are not taken yet */
+        }
+    }
+    for (i = 0; i < CROWD; i++) {
+        hybrid_session_describe(s[i], &info[i]);
+        n_guessed += info[i].n_guessed;
+        n_right += info[i].n_right;
+        hybrid_session_destroy(s[i]);
+    }
+    hybrid_crowd_destroy(crowd);
+    CHECK(hybrid_context_room(c) >= n_ctx, "all pages are free again");
+    hybrid_context_destroy(c);
+}
+
+static void crowds(hybrid_model *m)
+{
+    static char want[CROWD][4096], got[CROWD][4096];
+    static hybrid_session_info plain[CROWD], info[CROWD];
+    static const int32_t n_logits[] = { 64, 8, 5, 64 };
+    int i, k;
+    TEST("a crowd");
+    crowd_of(m, HYBRID_SPECULATION_OFF, 600, 0, UINT64_MAX, want, plain);
+    for (k = 0; k < 4; k++) {
+        n_guessed = n_right = 0;
+        crowd_of(m, k == 3 ? HYBRID_SPECULATION_AUTO : HYBRID_SPECULATION_ALWAYS, 600, n_logits[k],
+                 k % 2 ? 0 : UINT64_MAX, got, info);
+        for (i = 0; i < CROWD; i++)
+            CHECK(!strcmp(got[i], want[i]) && info[i].stop == plain[i].stop &&
+                      info[i].n_generated == plain[i].n_generated,
+                  "%d, %d: '%s' is not '%s'", k, i, got[i], want[i]);
+        if (k < 2) CHECK(n_guessed > n_right && n_right > 0, "%d of %d are right", (int)n_right, (int)n_guessed);
+    }
+    /* pages for all tokens of all, and hardly more: nobody's answer ends sooner for the guesses of another */
+    crowd_of(m, HYBRID_SPECULATION_OFF, 288, 0, UINT64_MAX, want, plain);
+    crowd_of(m, HYBRID_SPECULATION_ALWAYS, 288, 64, UINT64_MAX, got, info);
+    for (i = 0; i < CROWD; i++)
+        CHECK(!strcmp(got[i], want[i]) && info[i].stop == plain[i].stop, "%d: '%s' (%d) is not '%s' (%d)", i, got[i],
+              (int)info[i].stop, want[i], (int)plain[i].stop);
+}
+
+/* ---- saved games: between any two slices ---- */
+
+static void saved(hybrid_model *m)
+{
+    static char want[8192], rest[8192];
+    static unsigned char bytes[1 << 20];
+    hybrid_session_desc d;
+    hybrid_session *a, *b;
+    hybrid_session_info info;
+    hybrid_target to;
+    hybrid_source from;
+    hybrid_piece p;
+    hybrid_error e;
+    size_t shown = 0;
+    int i = 0;
+    TEST("saved games");
+    memset(&d, 0, sizeof d);
+    memset(&to, 0, sizeof to);
+    memset(&from, 0, sizeof from);
+    d.max_tokens = 60;
+    d.context.n_ctx = 256;
+    d.sampler = sampler_of(3);
+    a = session_of(m, d);
+    say(a, 2, UINT64_MAX, want, &info);
+    d.speculation = HYBRID_SPECULATION_ALWAYS;
+    hybrid_session_destroy(a);
+    a = session_of(m, d);
+    CHECK(!hybrid_session_complete(a, "Tim and Lily. Tim and Lily. Tim and"), "a text");
+    memset(&p, 0, sizeof p);
+    do {
+        CHECK(!hybrid_session_step(a, 0, &p), "a step");
+        shown += p.size;
+        if (i++ % 61) continue;
+        to.data = bytes;
+        to.capacity = hybrid_session_save_size(a, NULL);
+        CHECK(to.capacity < sizeof bytes && !hybrid_session_save(a, NULL, &to, &e), "%s", e.message);
+        from.data = bytes;
+        from.size = to.capacity;
+        d.speculation = i % 2 ? HYBRID_SPECULATION_ALWAYS : HYBRID_SPECULATION_OFF;
+        b = session_of(m, d);
+        CHECK(!hybrid_session_load(b, NULL, &from, &e), "%s", e.message);
+        *rest = 0;
+        while (!p.stop) {
+            CHECK(!hybrid_session_step(b, UINT64_MAX, &p), "a step");
+            strcat(rest, p.text);
+        }
+        p.stop = HYBRID_STOP_NONE;
+        hybrid_session_describe(a, &info);
+        if (info.stop) p.stop = info.stop;
+        CHECK(!strcmp(rest, want + shown), "after %d: '%s' is not '%s'", (int)shown, rest, want + shown);
+        hybrid_session_destroy(b);
+    } while (!p.stop && i < 100000);
+    CHECK(shown == strlen(want) && i > 100, "%d bytes in %d slices", (int)shown, i);
+    hybrid_session_destroy(a);
+}
+
 /* ---- what is refused ---- */
 
 static void refused(hybrid_model *m)
@@ -390,6 +522,8 @@ int main(void)
     if (test_wanted("repeats")) it_pays(story);
     if (test_wanted("full")) full(story);
     if (test_wanted("sessions")) sessions(story);
+    if (test_wanted("crowd")) crowds(story);
+    if (test_wanted("saved")) saved(story);
     refused(story);
     hybrid_model_destroy(story);
     return test_end();

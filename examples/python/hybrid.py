@@ -178,6 +178,10 @@ HYBRID_STOP_BROKEN = 6
 HYBRID_PIECE_ANSWER = 0
 HYBRID_PIECE_THINKING = 1
 HYBRID_PIECE_TOOL_CALL = 2
+HYBRID_SPECULATION_DEFAULT = 0
+HYBRID_SPECULATION_OFF = 1
+HYBRID_SPECULATION_AUTO = 2
+HYBRID_SPECULATION_ALWAYS = 3
 
 
 class hybrid_error(Structure):
@@ -1135,7 +1139,9 @@ class hybrid_stream_desc(Structure):
     const char *const *stops: texts that end an answer; they are not shown
     size_t n_stops
     bool logprobs: pieces carry them; each costs a walk over all logits
-    bool whole: nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them"""
+    bool whole: nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them
+    hybrid_speculation speculation
+    int32_t n_guess: tokens that are guessed at once, at most; 0: 15; at most 63"""
 
 
 class hybrid_stream_info(Structure):
@@ -1145,6 +1151,7 @@ class hybrid_stream_info(Structure):
     int32_t n_prompt, n_cached: tokens of the last prompt, and how many of them needed no computing: they were in
     the cache, or were forked from another sequence of the context
     int32_t n_generated: tokens of the last answer
+    int32_t n_guessed, n_right: tokens of it that were guessed, and those of them that came
     uint64_t prompt_us, generate_us: time that they took, in microseconds"""
 
 
@@ -1180,7 +1187,9 @@ class hybrid_session_desc(Structure):
     bool parse_special: as in hybrid_prompt_desc: control tokens that messages spell out become tokens
     bool whole: What is thought is the answer too, and so are calls of tools, with their marks: as in hybrid_stream_desc. Else
     hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
-    becomes has everything but what was thought."""
+    becomes has everything but what was thought.
+    hybrid_speculation speculation: a context of its own has the rows of logits that guesses take
+    int32_t n_guess: as in hybrid_stream_desc"""
 
 
 class hybrid_session_info(Structure):
@@ -1188,6 +1197,7 @@ class hybrid_session_info(Structure):
     int32_t n_ctx, n_used: positions of the context, and those taken
     int32_t n_prompt, n_cached: tokens of the last prompt, and how many of them were already in the cache
     int32_t n_generated: tokens of the last answer
+    int32_t n_guessed, n_right: tokens of it that were guessed, and those of them that came
     uint64_t prompt_us, generate_us: time that they took, in microseconds
     int32_t n_forgotten: messages dropped from the front so that the conversation fits"""
 
@@ -1199,7 +1209,8 @@ class hybrid_answer_desc(Structure):
     const char *begin: the answer begins with this text, as if the model had said it; it is no piece, but a part of
                               the message. NULL: nothing
     const char *variables: of the template, a JSON object: {"enable_thinking": false}
-    const char *tools: a JSON array of tool definitions"""
+    const char *tools: a JSON array of tool definitions
+    hybrid_speculation speculation: INVALID when it is not off, but the session was created without"""
 
 
 class hybrid_crowd(Structure):
@@ -1925,6 +1936,8 @@ hybrid_stream_desc._fields_ = [
     ("n_stops", c_size_t),
     ("logprobs", c_bool),
     ("whole", c_bool),
+    ("speculation", c_int),
+    ("n_guess", c_int32),
 ]
 hybrid_stream_info._fields_ = [
     ("stop", c_int),
@@ -1934,6 +1947,8 @@ hybrid_stream_info._fields_ = [
     ("n_prompt", c_int32),
     ("n_cached", c_int32),
     ("n_generated", c_int32),
+    ("n_guessed", c_int32),
+    ("n_right", c_int32),
     ("prompt_us", c_uint64),
     ("generate_us", c_uint64),
 ]
@@ -1951,6 +1966,8 @@ hybrid_session_desc._fields_ = [
     ("user", c_void_p),
     ("parse_special", c_bool),
     ("whole", c_bool),
+    ("speculation", c_int),
+    ("n_guess", c_int32),
 ]
 hybrid_session_info._fields_ = [
     ("stop", c_int),
@@ -1959,6 +1976,8 @@ hybrid_session_info._fields_ = [
     ("n_prompt", c_int32),
     ("n_cached", c_int32),
     ("n_generated", c_int32),
+    ("n_guessed", c_int32),
+    ("n_right", c_int32),
     ("prompt_us", c_uint64),
     ("generate_us", c_uint64),
     ("n_forgotten", c_int32),
@@ -1969,6 +1988,7 @@ hybrid_answer_desc._fields_ = [
     ("begin", c_char_p),
     ("variables", c_char_p),
     ("tools", c_char_p),
+    ("speculation", c_int),
 ]
 hybrid_target._fields_ = [
     ("path", c_char_p),
