@@ -11,10 +11,16 @@ typedef struct hyb_jchunk {
     struct hyb_jchunk *next;
     size_t size, used; /* size: a multiple of 16 */
 } hyb_jchunk;
+typedef struct hyb_jgap {
+    uintptr_t begin, end; /* no chunk lies between them */
+} hyb_jgap;
 typedef struct hyb_jarena {
     hybrid_runtime *rt;
     const struct hyb_jarena *own; /* of a render: the template's, whose bytes are its own words */
     hyb_jchunk *chunks;           /* the newest first; that is the one with room */
+    size_t n_chunks;
+    hyb_jchunk *found[2]; /* those that were asked for last, the last one first */
+    hyb_jgap gaps[2];     /* the same of addresses that are in none */
     size_t bytes, max_bytes;      /* of all chunks */
     uint64_t steps;               /* left */
     hyb_stack stack;
@@ -120,6 +126,8 @@ static hyb_jchunk *hyb_jchunk_new(hyb_jarena *arena, size_t room)
         return NULL;
     }
     arena->bytes += HYB_J_HEAD + room + bits;
+    arena->n_chunks++;
+    memset(arena->gaps, 0, sizeof arena->gaps);
     c->size = room;
     c->used = 0;
     memset(hyb_jchunk_data(c) + room, 0, bits);
@@ -175,6 +183,8 @@ static void hyb_jarena_free(hyb_jarena *arena)
         arena->chunks = c->next;
         hyb_free(arena->rt, c);
     }
+    arena->n_chunks = 0;
+    arena->found[0] = arena->found[1] = NULL;
 }
 
 /* Takes n steps; false when there are not as many. */
@@ -209,18 +219,66 @@ static bool hyb_jarena_room(hyb_jarena *arena, int depth)
  * copied takes its bits along. Whatever else there is, in other memory, is a stranger's: a value of a message, but
  * also what is made on the way, such as the entities of escape. */
 
+/* Where p lies in a chunk; its size or more: elsewhere. */
+HYB_INLINE size_t hyb_jchunk_at(const hyb_jchunk *c, const char *p)
+{
+    return (size_t)((uintptr_t)p - (uintptr_t)hyb_jchunk_data(c));
+}
+/* Whether p is in no chunk, and lies where another address did of which that is known. */
+static bool hyb_jarena_gap(const hyb_jarena *arena, const char *p)
+{
+    const uintptr_t x = (uintptr_t)p;
+    const hyb_jgap *g = arena->gaps;
+    return (x >= g[0].begin && x < g[0].end) || (x >= g[1].begin && x < g[1].end);
+}
+/* The chunk that p is in, by a walk; NULL: in none, and the gap that it lies in is noted. */
+static hyb_jchunk *hyb_jchunk_walk(hyb_jarena *arena, const char *p, size_t *walked)
+{
+    const uintptr_t x = (uintptr_t)p;
+    hyb_jchunk *c;
+    hyb_jgap gap = { 0, UINTPTR_MAX };
+    for (c = arena->chunks; c; c = c->next, ++*walked) {
+        const uintptr_t begin = (uintptr_t)hyb_jchunk_data(c), end = begin + c->size;
+        if (x >= begin && x < end) return c;
+        if (x < begin)
+            gap.end = HYB_MIN(gap.end, begin);
+        else
+            gap.begin = HYB_MAX(gap.begin, end);
+    }
+    arena->gaps[1] = arena->gaps[0];
+    arena->gaps[0] = gap;
+    return NULL;
+}
+/* The chunk that p is in, or NULL. Most often that is asked again and again of the same: of a text that grows, and of
+ * what is put into it. The steps that it takes are the same wherever the system puts the chunks. */
+static hyb_jchunk *hyb_jchunk_of(hyb_jarena *arena, const char *p)
+{
+    hyb_jchunk *c = NULL;
+    size_t walked = 0;
+    int i;
+    for (i = 0; i < 2 && !c; i++)
+        if (arena->found[i] && hyb_jchunk_at(arena->found[i], p) < arena->found[i]->size) c = arena->found[i];
+    if (!c && hyb_jarena_gap(arena, p))
+        walked = arena->n_chunks;
+    else if (!c)
+        c = hyb_jchunk_walk(arena, p, &walked);
+    if (walked > 16) hyb_jarena_work(arena, walked / 16);
+    if (c && c != arena->found[0]) {
+        arena->found[1] = arena->found[0];
+        arena->found[0] = c;
+    }
+    return c;
+}
+
 /* Where the bit of the byte at p is: bit *at of what is returned. NULL: it has none, and *own says whose it is. */
 static uint8_t *hyb_jbits(hyb_jarena *arena, const char *p, size_t *at, bool *own)
 {
-    const hyb_jchunk *c;
-    size_t walked = 0;
+    const hyb_jchunk *c = hyb_jchunk_of(arena, p);
     *own = false;
-    for (c = arena->chunks; c; c = c->next, walked++) {
-        *at = (size_t)((uintptr_t)p - (uintptr_t)hyb_jchunk_data(c));
-        if (*at < c->size) break;
+    if (c) {
+        *at = hyb_jchunk_at(c, p);
+        return (uint8_t *)hyb_jchunk_data(c) + c->size;
     }
-    if (walked > 16) hyb_jarena_work(arena, walked / 16);
-    if (c) return (uint8_t *)hyb_jchunk_data(c) + c->size;
     for (c = arena->own->chunks; c && !*own; c = c->next) *own = (uintptr_t)p - (uintptr_t)hyb_jchunk_data(c) < c->size;
     return NULL;
 }
