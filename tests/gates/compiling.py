@@ -6,11 +6,11 @@ import re
 import opened
 import run_tests
 
-from gates import LINKED, gate
+from gates import LINKED, QUICK, gate
 from house import in_declarations, in_header, replace
 from leaks import foreign_macros, left_behind
 
-WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
+WARNINGS = ["-Wall", QUICK, "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 STANDARDS = [(["-x", "c"], "-std=c99"), (["-x", "c"], "-std=c11"), (["-x", "c++"], "-std=c++11")]
 COMPILERS = ["gcc", "clang"]
 OPTIMIZED = [("g++", ["-std=c++11", "-x", "c++"]), ("clang", ["-std=c99"])]
@@ -19,7 +19,7 @@ ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
 BOTH = ALONE + '#include "hybrid_cuda.h"\n'
 IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
 # of ALONE: what gates link with that run something small
-WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]
+WITHOUT_SIMD = ["cc", "-O1", "-fPIC", "-Wall", QUICK, "-Wextra", "-DHYBRID_NO_SIMD"]
 UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
 MUSL = ["musl-gcc", "-O0", "-DHYBRID_NO_SIMD"]
 # with its private functions open to tests (opened.py)
@@ -58,6 +58,9 @@ def optimized(box, compiler, flags):
 
 @gate("standards", faults=[
     ("a warning in the implementation", in_header(UNUSED)),
+    ("an indentation that misleads", in_header("static int hyb_fault(int a)\n{\n    if (a)\n        a++;\n        a++;\n"
+                                              "    return a;\n}\nHYBRID_API int hybrid_fault(int a);\n"
+                                              "HYBRID_API int hybrid_fault(int a) { return hyb_fault(a); }")),
     ("valid C that is not C++", in_header("static void *hyb_fault(void) { int *p = malloc(4); return p; }")),
     ("C11 in a C99 header", in_header("_Static_assert(1, \"\");")),
     ("a GPU part that clashes",
@@ -77,7 +80,8 @@ def standards(box):
             # C99 of both, and C++11 of gcc: below, with the optimizer
             if standard != "-std=c99" and (compiler, standard) != ("gcc", "-std=c++11"):
                 cases.append(("%s %s" % (compiler, standard), compiler,
-                              [standard] + WARNINGS + language + ["-fsyntax-only"]))
+                              [standard] + WARNINGS + (["-Wmisleading-indentation"] if compiler == "clang" else []) +
+                              language + ["-fsyntax-only"]))
     build_all(box, twice, cases)
 
     box.parallel(lambda case: optimized(box, *case), [case for case in OPTIMIZED if box.has(case[0])])

@@ -5,8 +5,8 @@ import re
 import shutil
 import threading
 
-from compiling import ALONE, BOTH, WITHOUT_SIMD
-from gates import LINKED, gate
+from compiling import ALONE, GRAPHED, OPTIMIZED, WITHOUT_SIMD, optimized
+from gates import LINKED, QUICK, gate
 from house import append, replace
 
 COMMAND = re.compile(r"^[ /*]*\$?\s*((?:cc|c\+\+|mpicc)\s[^\n]*?)\s*(?:\*/)?$", re.M)
@@ -107,7 +107,7 @@ def examples(box):
                 shutil.copy2(forward, os.path.join(folder, "examples"))
         else:
             shutil.copy2(path, folder)
-        strict = re.sub(r"^(cc|c\+\+|mpicc)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
+        strict = re.sub(r"^(cc|c\+\+|mpicc)", r"\1 -Wall %s -Wextra -Wpedantic -Wshadow" % QUICK, command)
         without_name = re.sub(r" -o \S+", "", strict)
         box.expect("%s holds the library" % name,
                    re.search(r'\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h(pp)?"\n', text),
@@ -142,10 +142,9 @@ def on_the_gpu(box):
     folder, story = box.folder("gpu"), box.path("examples", "data", "stories260K-q8_0.gguf")
     for name in ("hybrid.h", "hybrid_cuda.h", os.path.join("examples", "generate.c")):
         shutil.copy2(box.path(name), folder)
-    unoptimized = ["-O0" if word == "-O1" else word for word in WITHOUT_SIMD]
-    held, _ = box.object("both headers", unoptimized, BOTH)
+    held = optimized(box, *GRAPHED)
     if not held or not box.compiles("generate.c with both headers",
-                                    unoptimized + LINKED + ["generate.c", held, "-o", "generate", "-lm"], folder):
+                                    ["gcc", "-O1"] + LINKED + ["generate.c", held, "-o", "generate", "-lm"], folder):
         return
     if not os.path.exists(story):
         return box.skipped("generate.c on the emulated GPU", "there is no %s" % story)
@@ -203,9 +202,9 @@ def readme_with(text):
     ("a command that does not work", readme_with("\n```sh\ncc -O2 nowhere.c -o nowhere -lm\n```\n")),
 ])
 def readme(box):
-    """C blocks with a main are built and started as pasted (as app.c); cc lines are run, make targets and links must be
-    there. The first line with -O2 is run as it stands; the others, in which the optimizer would see the same library
-    again, with -O0."""
+    """C blocks with a main are read by the compiler as pasted (as app.c), linked with a library that other gates
+    compile, too, and started; cc lines are run, make targets and links must be there. The lines are run without the
+    optimizer, which has seen the library elsewhere; the first one makes a program with all kernels."""
     if not os.path.exists(box.path("README.md")):
         return box.failed("README.md", "there is none")
     text = box.read("README.md")
@@ -225,11 +224,13 @@ def readme(box):
             name = "app.c" if language == "c" else "app.cpp"
             with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
                 f.write(block)
-            compiler = "cc" if language == "c" else "c++"
+            compiler, library = ("cc", GRAPHED) if language == "c" else ("c++", OPTIMIZED[0])
             for standard in ("c++11", "c++20") if language == "cpp" else ():
                 box.compiles("%s, %s" % (where, standard),
                              "c++ -std=%s -Wall -Wextra -Wpedantic -Wshadow %s -fsyntax-only" % (standard, name), folder)
-            if box.compiles(where, "%s -Wall -Wextra %s -o app -lm" % (compiler, name), folder):
+            words, held = "%s -Wall %s -Wextra %s" % (compiler, QUICK, name), optimized(box, *library)
+            if box.compiles(where, words + " -fsyntax-only", folder) and held and \
+               box.compiles(where + ", linked", " ".join([words] + LINKED + [held, "-o app -lm"]), folder):
                 status, out = box.run(["./app", "no-such-file.gguf"], folder)
                 box.expect("%s runs, and says what is wrong with its argument" % where,
                            0 <= status < 100 and (status == 0 or out.strip()), "exit status %d: %s" % (status, out))
@@ -243,8 +244,8 @@ def readme(box):
                 elif re.match(r"(cc|gcc|clang|c\+\+)\s", command) and (command, programs) not in seen:
                     again = any(" -O2 " in line for line, _ in seen)
                     seen.add((command, programs))                    # again of the same program it would say the same
-                    box.compiles("%s: %s" % (where, command), command.replace(" -O2 ", " -O0 ") if again else command,
-                                 folder)
+                    box.compiles("%s: %s" % (where, command),
+                                 command.replace(" -O2 ", " -O0 -DHYBRID_NO_SIMD " if again else " -O0 "), folder)
     box.expect("the README shows a program", programs > 0, "no C block with a main")
     for link in sorted(set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text))):
         box.expect("the link to %s" % link, os.path.exists(box.path(link))

@@ -45,7 +45,7 @@ def check_symbols(box):
     if not box.has("nm"):
         return box.skipped("nm", "binutils are not installed (tests/setup.sh installs them)")
     for name, source, flags, may in (("plain", ALONE, [], set()), ("with the GPU part", SOURCE, [], GPU_MAY),
-                                     ("static", SOURCE, ["-DHYBRID_STATIC"], GPU_MAY)):
+                                     ("static", SOURCE, ["-DHYBRID_STATIC", "-DHYBRID_NO_SIMD"], GPU_MAY)):
         found = symbols(box, name.split()[0], source, flags)
         external = sorted(n for kind, n in found if kind.isupper() and kind != "U" and kind not in "VW")
         if flags:

@@ -23,7 +23,8 @@ else:
     def replace(path, old, new):
         return None
 
-COMMON = ["cc", "-std=c99", "-x", "c", "-fsyntax-only", "-Werror=implicit-function-declaration"]
+COMMON = ["cc", "-std=c99", "-x", "c", "-fsyntax-only", "-Werror=implicit-function-declaration",
+          "-Werror=misleading-indentation"]
 PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/hybrid_top.h", "src/hybrid_cuda_top.h", "src/api/api.h",
          "src/core/end.h")
 CPU = "src/compute/cpu/"
@@ -53,6 +54,8 @@ def commands(root):
     ("a file that does not include what it uses", lambda root: replace(
         os.path.join(root, "src", "text", "stop.c"), '#include "automaton.c"\n', "")),
     ("a function that nothing above has", source("static int hyb_lost(void) { return hyb_nowhere(); }\n")),
+    ("an indentation that misleads", source("static int hyb_lost(int a)\n{\n    if (a)\n        a++;\n        a++;\n"
+                                           "    return a;\n}\n")),
     ("a kernel's text that is not whole",
      lambda root: replace(os.path.join(root, "src", "compute", "cpu", "rows.inc"), "/* ---- norms", "} /* ---- norms")),
 ])

@@ -3,7 +3,7 @@ and the program that makes its runs compiles. `make study-smoke` runs it in smal
 import os
 import sys
 
-from gates import gate
+from gates import QUICK, gate
 from house import replace
 
 
@@ -26,6 +26,6 @@ FAULTS = [
 def study(box):
     status, out = box.run([sys.executable, box.path("tests", "study", "study.py"), "--self-test"])
     box.expect("study.py --self-test", status == 0, out[-800:])
-    words = ["cc", "-fsyntax-only", "-DHYBRID_NO_SIMD", "-Wall", "-Wextra", "-Werror", "-I", box.root]
+    words = ["cc", "-fsyntax-only", "-DHYBRID_NO_SIMD", "-Wall", QUICK, "-Wextra", "-Werror", "-I", box.root]
     status, out = box.run(words + [box.path("tests", "study", "arm.c")])
     box.expect("arm.c compiles", status == 0, out[-800:])
