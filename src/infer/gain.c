@@ -16,8 +16,9 @@ typedef struct hyb_row_times {
 /* Where a guess comes from: what has been right so often. */
 enum {
     HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
-    HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more */
-    HYB_GUESS_KINDS = HYB_GUESS_MATCH + 4
+    HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more, */
+    HYB_GUESS_LATER = HYB_GUESS_MATCH + 4, /* and the same where the guesses before it were right: far likelier */
+    HYB_GUESS_KINDS = HYB_GUESS_LATER + 4
 };
 
 static int hyb_guess_kind(int32_t n_match)
@@ -27,7 +28,7 @@ static int hyb_guess_kind(int32_t n_match)
 
 static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
 {
-    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.3f, 0.55f, 0.75f, 0.85f };
+    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.2f, 0.45f, 0.7f, 0.85f, 0.6f, 0.75f, 0.85f, 0.9f };
     memcpy(hope, first, sizeof first);
 }
 

@@ -82,7 +82,8 @@ static void hyb_stream_guess_find(hybrid_stream *s, int32_t most)
     match = n < most ? hyb_lookup_find(&g->lookup, s->ids, s->n_ids + n, &at) : 0;
     if (match) {
         hyb_lookup_copy(s->ids, s->n_ids + n, at, most - n);
-        memset(g->kind + n, hyb_guess_kind(match), (size_t)(most - n));
+        memset(g->kind + n, hyb_guess_kind(match) + HYB_GUESS_LATER - HYB_GUESS_MATCH, (size_t)(most - n));
+        g->kind[n] = (uint8_t)hyb_guess_kind(match);
         n = most;
     }
     g->n = n;
