@@ -504,6 +504,75 @@ static void refused(hybrid_model *m)
     hybrid_session_destroy(s);
 }
 
+/* ---- memory that fails: a stream is not made, or it answers as ever ---- */
+
+static int left = -1;
+static void *alloc_some(void *user, size_t size)
+{
+    (void)user;
+    if (left == 0) return NULL;
+    if (left > 0) left--;
+    return malloc(size);
+}
+static void free_some(void *user, void *block)
+{
+    (void)user;
+    free(block);
+}
+
+static void memory_that_fails(void)
+{
+    static answer want, got;
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_stream_desc d;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m = NULL;
+    hybrid_context *c;
+    hybrid_stream *s;
+    hybrid_error e;
+    int32_t ids[40];
+    int i, failed = 0;
+    TEST("memory that fails");
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&d, 0, sizeof d);
+    rd.allocator.alloc = alloc_some;
+    rd.allocator.free = free_some;
+    md.path = "tests/oracle/data/models/llama.gguf";
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e) && !hybrid_model_load(rt, &md, &m, &e), "%s", e.message);
+    c = context_of(m, 200, 1, 8);
+    pattern(ids, 40, model_info(m).n_vocab, 1);
+    d.sampler = sampler_of(2);
+    d.max_tokens = 40;
+    d.logprobs = true;
+    s = stream_of(c, &d);
+    CHECK(!hybrid_stream_begin(s, ids, 40, &e), "%s", e.message);
+    read_all(s, UINT64_MAX, &want);
+    hybrid_stream_destroy(s);
+    d.speculation = HYBRID_SPECULATION_ALWAYS;
+    for (i = 0; i < 1000; i++) {
+        hybrid_result r;
+        s = NULL;
+        left = i;
+        r = hybrid_stream_create(c, &d, &s, &e);
+        if (!r) break;
+        CHECK(r == HYBRID_ERROR_MEMORY && !s, "%s", e.message);
+        failed++;
+    }
+    CHECK(failed > 5 && s, "%d allocations", failed);
+    left = 0; /* an answer takes no memory */
+    CHECK(!hybrid_stream_begin(s, ids, 40, &e), "%s", e.message);
+    read_all(s, UINT64_MAX, &got);
+    left = -1;
+    compare(&got, &want, "no memory", 0);
+    CHECK(got.info.n_right > 0, "guesses were right");
+    hybrid_stream_destroy(s);
+    hybrid_context_destroy(c);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+}
+
 int main(void)
 {
     static const char *const names[] = { "llama",  "gemma3", "gemma2", "phi3-window", "gpt2", "qwen3moe",
@@ -524,6 +593,7 @@ int main(void)
     if (test_wanted("sessions")) sessions(story);
     if (test_wanted("crowd")) crowds(story);
     if (test_wanted("saved")) saved(story);
+    memory_that_fails();
     refused(story);
     hybrid_model_destroy(story);
     return test_end();
