@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3cab973f44ca1fcf): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dbe359b901624fea): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -71,296 +71,296 @@
  *     2069  shape.h                  models from nothing
  *     2102  trainable.h              training somebody else's model
  *     2141  trainer.h                change the weights of a model so that it predicts given texts better
- *     2463  predict.h                a training that is watched, and moved along where it goes anyway
- *     2685  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2763  learn.h                  an adapter is told something, and can be made to forget it
- *     2842  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3014  session.h                a conversation
- *     3154  crowd.h                  many conversations in one context
- *     3198  saved.h                  sequences and conversations as bytes, and back
- *     3284  abi.h                    is the library that runs the one that its caller was made for?
+ *     2462  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2684  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2762  learn.h                  an adapter is told something, and can be made to forget it
+ *     2841  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3013  session.h                a conversation
+ *     3153  crowd.h                  many conversations in one context
+ *     3197  saved.h                  sequences and conversations as bytes, and back
+ *     3283  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3376  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3480  macros.h                 what compilers call things, and the macros that every room uses
- *     3565  base.c                   what every room uses: results, errors, checked sizes
- *     3646  fpenv.c                  the floating-point environment at the border of the library
- *     3875  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3921  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4017  fma.c                    a * b + c with one rounding
- *     4057  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4138  decimal.c                doubles as text, the same in every locale
- *     4270  thread.c                 atomics, threads, and the worker pool
- *     4767  cpu.c                    what this processor and its operating system can do
- *     4890  hash.c                   where a name belongs in a table
- *     4992  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5030  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5118  grow.c                   arrays that grow
- *     5142  stack.c                  how much of the thread's stack a recursion may take
- *     5190  device.c                 which GPU a runtime uses
- *     5306  lifetime.c               creates and ends runtimes
- *     5461  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5702  output.c                 a file that is written
- *     6222  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6269  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6307  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81145  end.h                    closes what core/begin opened
+ *     3375  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3479  macros.h                 what compilers call things, and the macros that every room uses
+ *     3564  base.c                   what every room uses: results, errors, checked sizes
+ *     3645  fpenv.c                  the floating-point environment at the border of the library
+ *     3874  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3920  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4016  fma.c                    a * b + c with one rounding
+ *     4056  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4137  decimal.c                doubles as text, the same in every locale
+ *     4269  thread.c                 atomics, threads, and the worker pool
+ *     4766  cpu.c                    what this processor and its operating system can do
+ *     4889  hash.c                   where a name belongs in a table
+ *     4991  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5029  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5117  grow.c                   arrays that grow
+ *     5141  stack.c                  how much of the thread's stack a recursion may take
+ *     5189  device.c                 which GPU a runtime uses
+ *     5305  lifetime.c               creates and ends runtimes
+ *     5460  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5701  output.c                 a file that is written
+ *     6221  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6268  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6306  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81106  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6741  names.c                  names that must differ, found by hash
- *     6838  value.c                  the 13 types of metadata values and their items
- *     6986  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7197  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7534  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8054  write.c                  makes a GGUF file
+ *     6740  names.c                  names that must differ, found by hash
+ *     6837  value.c                  the 13 types of metadata values and their items
+ *     6985  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7196  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7533  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8053  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8768  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8887  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9222  floats.c                 the types that are plain numbers
- *     9262  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9461  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9697  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9845  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10119  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10244  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10323  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8767  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8886  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9221  floats.c                 the types that are plain numbers
+ *     9261  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9460  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9696  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9844  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10118  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10243  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10322  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10548  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11499  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11619  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11893  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12360  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12862  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13066  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13161  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13699  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13992  tokenizer/bpe.c          the merging
- *    14405  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14490  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14586  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14733  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15158  tokenizer/with.c         the tokens that hold a text
- *    15189  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15467  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15625  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15867  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16837  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17245  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17629  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17971  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18812  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19668  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20180  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20220  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20463  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20774  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20820  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20981  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21183  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21319  jinja/test.c             what follows 'is', and the functions that every template has
- *    21521  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21835  jinja/parse.c            tokens to a tree
- *    22543  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22850  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23433  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23725  chat.c                   a conversation as the variables that chat templates expect
- *    23938  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24197  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24369  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24433  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24859  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25323  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25670  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25916  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26383  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26872  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27249  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27626  grammar/rules.c          the form in which rules are matched
- *    28082  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28586  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28934  grammar/match.c          where a text stands in a grammar
- *    29440  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29734  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10547  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11498  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11618  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11892  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12359  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12861  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13065  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13160  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13698  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13991  tokenizer/bpe.c          the merging
+ *    14404  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14489  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14585  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14732  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15157  tokenizer/with.c         the tokens that hold a text
+ *    15188  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15466  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15624  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15866  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16836  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17244  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17628  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17970  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18811  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19667  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20179  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20219  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20462  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20773  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20819  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20980  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21182  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21318  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21520  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21834  jinja/parse.c            tokens to a tree
+ *    22542  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22849  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23432  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23724  chat.c                   a conversation as the variables that chat templates expect
+ *    23937  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24196  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24368  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24432  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24858  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25322  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25669  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25915  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26382  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26871  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27248  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27625  grammar/rules.c          the form in which rules are matched
+ *    28081  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28585  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28933  grammar/match.c          where a text stands in a grammar
+ *    29439  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29733  grammar/grammar.c        what the program sees: grammars, and matchers of them
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30338  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    31403  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31520  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31636  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31732  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31924  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31953  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31991  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32125  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32873  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33102  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33443  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33481  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33617  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33688  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33792  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    34263  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34743  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35144  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35373  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36129  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36329  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37393  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38042  cpu/int/select.c         the table of integer-block kernels
- *    38102  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38178  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43298  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45837  cpu/select.c             the kernels of an instruction set
- *    45890  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45998  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46415  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46715  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46764  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47425  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47681  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47872  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47935  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30329  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    31394  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31510  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31626  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31721  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31911  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    31940  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    31978  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32112  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32860  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33089  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33430  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33468  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33604  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33675  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33779  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    34250  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34730  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35131  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35360  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36116  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36316  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37380  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38029  cpu/int/select.c         the table of integer-block kernels
+ *    38089  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38165  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43285  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45824  cpu/select.c             the kernels of an instruction set
+ *    45877  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    45985  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46402  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46702  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46751  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47412  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47668  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47859  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47922  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48584  arch.c                   the table of architectures
- *    48718  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49057  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49434  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49696  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49906  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50118  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50621  back.c                   the steps of a backward pass that several parts take
- *    50816  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51067  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51162  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51476  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51621  parts/experts.c          a mixture of experts (Shazeer et al
- *    52004  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52113  net.c                    which parts the layers of a model have, and which tensors
- *    52291  unused.c                 tensors of the file that the model is not computed with
- *    52465  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52514  forward.c                one pass of a batch through any model, over the op table
- *    52797  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53396  place.c                  which layers run where
- *    53671  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53757  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54052  adapter_make.c           adapters from nothing, and what they are
- *    54302  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54584  identity.c               by what a saved game knows its model and its adapters again
+ *    48570  arch.c                   the table of architectures
+ *    48704  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49043  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49420  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49682  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49892  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50104  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50606  back.c                   the steps of a backward pass that several parts take
+ *    50801  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51051  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51145  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51458  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51602  parts/experts.c          a mixture of experts (Shazeer et al
+ *    51984  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52092  net.c                    which parts the layers of a model have, and which tensors
+ *    52259  unused.c                 tensors of the file that the model is not computed with
+ *    52433  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52482  forward.c                one pass of a batch through any model, over the op table
+ *    52765  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53364  place.c                  which layers run where
+ *    53634  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53720  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54015  adapter_make.c           adapters from nothing, and what they are
+ *    54265  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54547  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54679  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54843  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55328  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55500  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55611  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56134  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56439  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56538  gain.c                   how many guesses pay
- *    56618  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57566  adapters.c               a sequence puts adapters on, and takes them off
- *    57682  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58043  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58473  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58844  next.c                   the next token of a sequence
- *    58960  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59043  score.c                  how likely a model finds texts after a prompt
- *    59376  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59652  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59780  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60567  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60727  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61046  plan.c                   the bytes of a model and a context before they are loaded
- *    61167  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61367  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61546  session.c                a conversation: a dialog, and the stream that answers it
- *    62153  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62378  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    62949  crowd.c                  sessions of one context that take turns in its batch
+ *    54642  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54806  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55291  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55463  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55574  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56097  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56402  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56501  gain.c                   how many guesses pay
+ *    56581  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57529  adapters.c               a sequence puts adapters on, and takes them off
+ *    57645  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58006  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58436  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58807  next.c                   the next token of a sequence
+ *    58923  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59006  score.c                  how likely a model finds texts after a prompt
+ *    59339  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59615  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59743  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60530  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60690  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61009  plan.c                   the bytes of a model and a context before they are loaded
+ *    61130  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61330  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61509  session.c                a conversation: a dialog, and the stream that answers it
+ *    62116  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62341  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    62912  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63289  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63328  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63393  documents.c              the texts of a corpus, one document after the other
- *    63632  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63826  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64326  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64636  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    64950  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65325  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65782  shape.c                  models from nothing
- *    66099  schedule.c               the learning rate of a step
- *    66145  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66661  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66713  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67165  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67265  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67303  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67838  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68023  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68092  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68129  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68313  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69106  lesson.c                 examples as tokens, and the batches of a step
- *    69470  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69700  export.c                 the weights of a trainer as a model file
- *    69948  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70060  checkpoint.c             everything that a training goes on with, in a file
- *    70920  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71512  picture.c                the curve of a run as an SVG.
+ *    63252  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63291  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63356  documents.c              the texts of a corpus, one document after the other
+ *    63595  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63789  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64289  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64599  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    64913  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65288  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65745  shape.c                  models from nothing
+ *    66062  schedule.c               the learning rate of a step
+ *    66108  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66624  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66676  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67128  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67228  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67266  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67799  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    67984  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68053  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68090  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68274  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69067  lesson.c                 examples as tokens, and the batches of a step
+ *    69431  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69661  export.c                 the weights of a trainer as a model file
+ *    69909  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70021  checkpoint.c             everything that a training goes on with, in a file
+ *    70881  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71473  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72349  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72395  panel.c                  values of many ticks side by side, and products with them
- *    72518  gru.c                    a gated recurrent cell (Cho et al
- *    72599  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72673  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72733  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    72933  member.c                 the weights of one world model: how large, where, and how they begin
- *    73034  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73257  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73389  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73568  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73832  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74006  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74205  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74308  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74597  law.c                    the curve that the loss follows over many windows,
- *    74871  calibration.c            predictions that say how sure they are, held to what then happened
- *    75051  monitor.c                whether a run goes astray, and what should be done about it
- *    75303  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75363  bandit.c                 which arm is worth it now
- *    75601  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75745  phases.c                 which phase the next step belongs to, and for how long
- *    75984  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76338  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76407  residuals.c              what predictions got wrong
- *    76657  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76816  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    76910  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77008  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77190  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77278  plateau.c                whether a run stands still
- *    77363  horizons.c               how far ahead predictions are good for anything
- *    77452  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77505  ramp.c                   how many batches a step should add up
- *    77570  tuning.c                 what could be made better while a run goes on
- *    77714  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77829  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78210  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78537  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78734  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79073  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79364  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79439  moves.c                  how weights are moved, by each of the ways
- *    79645  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79813  audit.c                  what a move is really worth: a trial
- *    79952  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80227  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80279  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80684  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72310  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72356  panel.c                  values of many ticks side by side, and products with them
+ *    72479  gru.c                    a gated recurrent cell (Cho et al
+ *    72560  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72634  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72694  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    72894  member.c                 the weights of one world model: how large, where, and how they begin
+ *    72995  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73218  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73350  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73529  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73793  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    73967  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74166  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74269  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74558  law.c                    the curve that the loss follows over many windows,
+ *    74832  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75012  monitor.c                whether a run goes astray, and what should be done about it
+ *    75264  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75324  bandit.c                 which arm is worth it now
+ *    75562  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75706  phases.c                 which phase the next step belongs to, and for how long
+ *    75945  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76299  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76368  residuals.c              what predictions got wrong
+ *    76618  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76777  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    76871  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    76969  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77151  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77239  plateau.c                whether a run stands still
+ *    77324  horizons.c               how far ahead predictions are good for anything
+ *    77413  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77466  ramp.c                   how many batches a step should add up
+ *    77531  tuning.c                 what could be made better while a run goes on
+ *    77675  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77790  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78171  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78498  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78695  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79034  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79325  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79400  moves.c                  how weights are moved, by each of the ways
+ *    79606  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79774  audit.c                  what a move is really worth: a trial
+ *    79913  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80188  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80240  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80645  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2279,10 +2279,9 @@ typedef struct hybrid_train_metrics {
 } hybrid_train_metrics;
 
 /* HYBRID_ERROR_UNSUPPORTED: no kernel for heads of the model's sizes, or for a type of its matrices;
- * HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, on the CPU; layers that a
- * GPU cannot train yet (mixtures of experts, RWKV-7, short convolutions) leave the whole model to the CPU, and the log
- * says so. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts' matrices to
- * AdamW, and adapters cannot change them. */
+ * HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, but for encoders, on the
+ * CPU and on a GPU. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts'
+ * matrices to AdamW, and adapters cannot change them. */
 HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
                                                hybrid_error *error);
 HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);
@@ -3371,7 +3370,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3cab973f44ca1fcf"
+#define HYBRID__SOURCE_ID "dbe359b901624fea"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -30201,15 +30200,7 @@ HYB_TEPID_END
     OP(gram) \
     OP(orthogonal) \
     OP(factors) \
-    OP(deflate)
-#else
-#define HYB_TRAIN_OPS(OP)
-#endif
-
-/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has
- * NULL for each. tests/ops_host.h draws them. */
-#ifndef HYBRID_NO_TRAIN
-#define HYB_HOST_TRAIN_OPS(OP) \
+    OP(deflate) \
     OP(shortconv_back) \
     OP(route_back) \
     OP(weigh) \
@@ -30217,7 +30208,7 @@ HYB_TEPID_END
     OP(shift_back) \
     OP(wkv7_back)
 #else
-#define HYB_HOST_TRAIN_OPS(OP)
+#define HYB_TRAIN_OPS(OP)
 #endif
 
 /* What else a back end does, X(result, name, parameters):
@@ -30737,7 +30728,7 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
  * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored.
  *
  * A sink has a share of each row's probabilities, and no value: dsinks (n_head) += the sum over rows of -(its share)
- * delta. The host alone does it. */
+ * delta. */
 enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
 typedef struct hyb_op_attention_back {
     const hyb_kv_view *kv;
@@ -30747,7 +30738,7 @@ typedef struct hyb_op_attention_back {
     float scale, softcap;
     int32_t window;
     float *dq, *dk, *dv;
-    int64_t stride; /* of all three */
+    int64_t stride;     /* of all three */
     const float *sinks; /* (n_head), or NULL, as the next two are then */
     float *dsinks;      /* (n_head) */
     float *sink_rows;   /* (n, n_head) scratch */
@@ -31420,7 +31411,7 @@ typedef enum hyb_lane { HYB_LANE_OPS, HYB_LANE_UP, HYB_LANE_DOWN } hyb_lane;
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
-    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
+    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
         HYB_OP_COUNT
 } hyb_op;
@@ -31444,7 +31435,6 @@ typedef struct hyb_backend_ops {
 #undef HYB_CALL
 #define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL: it cannot train */
     HYB_TRAIN_OPS(HYB_OP)
-    HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 } hyb_backend_ops;
 
@@ -31468,7 +31458,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
-    int wkv_size; /* of a head of wkv7; 0: there is none */
+    int n_wkv, wkv_size; /* heads of wkv7, and the size of one; 0: there are none */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of training is asked for */
     hybrid_type operands; /* of products of training: hyb_rounding.type */
     int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
@@ -31534,7 +31524,7 @@ static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
     #define HYB_OP(name_) #name_,
-        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
+        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     return names[op];
@@ -31670,7 +31660,6 @@ HYB_OPS(HYB_OP, HYB_PARTS)
 #endif
 HYB_OPS(HYB_OP, HYB_PARTS)
 HYB_TRAIN_OPS(HYB_OP)
-HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 
@@ -31796,7 +31785,6 @@ static void hyb_slicer_end(hyb_slicer *c)
         }
 HYB_OPS(HYB_OP, HYB_PARTS)
 HYB_TRAIN_OPS(HYB_OP)
-HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     #undef HYB_PARTS
 
@@ -31888,7 +31876,6 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
         hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_lanes,
         hyb_slicer_upload, hyb_slicer_download, hyb_slicer_await, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
-        HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     /* clang-format on */
@@ -48464,7 +48451,6 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 #undef HYB_CALL
 #define HYB_OP(name_) hyb_cpu_##name_,
         HYB_TRAIN_OPS(HYB_OP)
-        HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */
@@ -50259,12 +50245,11 @@ typedef struct hyb_forward {
  *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
- * it is not the mixer: all rows of the last layer must come as far as it. One with host_trains asks, on its way back,
- * for ops that only the host has (HYB_HOST_TRAIN_OPS). */
+ * it is not the mixer: all rows of the last layer must come as far as it. */
 typedef struct hyb_part {
     const char *name;
     size_t w_bytes;
-    bool keeps_pages, looks_back, host_trains;
+    bool keeps_pages, looks_back;
     void (*find)(hyb_loader *wl, const hyb_layer_hp *l, void *w);
     void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
     int64_t (*slot)(const hyb_hparams *hp);
@@ -51055,7 +51040,6 @@ static const hyb_part hyb_part_attention = {
     sizeof(hyb_attention_w),
     true,  /* keeps_pages */
     false, /* looks_back */
-    false, /* host_trains */
     hyb_attention_find,
     hyb_attention_needs,
     NULL, /* slot */
@@ -51150,7 +51134,6 @@ static const hyb_part hyb_part_shortconv = {
     sizeof(hyb_shortconv_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_shortconv_find,
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */
@@ -51464,7 +51447,6 @@ static const hyb_part hyb_part_time_mix = {
     sizeof(hyb_time_mix_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_time_mix_find,
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
@@ -51609,7 +51591,6 @@ static const hyb_part hyb_part_ffn = {
     sizeof(hyb_ffn_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    false, /* host_trains */
     hyb_ffn_find,
     hyb_ffn_needs,
     NULL, /* slot */
@@ -51992,7 +51973,6 @@ static const hyb_part hyb_part_experts = {
     sizeof(hyb_experts_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_experts_find,
     hyb_experts_needs,
     NULL, /* slot */
@@ -52099,7 +52079,6 @@ static const hyb_part hyb_part_channel_mix = {
     sizeof(hyb_channel_mix_w),
     false, /* keeps_pages */
     true,  /* looks_back */
-    true,  /* host_trains */
     hyb_channel_mix_find,
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
@@ -52156,17 +52135,6 @@ static bool hyb_net_recurs(const hyb_hparams *hp)
     for (i = 0; i < hp->n_layer; i++)
         if (hyb_layer_slot(hp, i)) return true;
     return false;
-}
-
-/* NULL, or the part that the host alone trains, and *layer. */
-static const hyb_part *hyb_trained_on_host(const hyb_hparams *hp, const hyb_net *net, int *layer)
-{
-    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
-        const hyb_layer *l = &net->layers[*layer];
-        if (l->mixer->host_trains) return l->mixer;
-        if (l->ffn->host_trains) return l->ffn;
-    }
-    return NULL;
 }
 
 /* The parts of every layer, with room for their structures. */
@@ -53480,6 +53448,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
     limits->wkv_size = hp->wkv_head_size;
+    if (hp->wkv_head_size) limits->n_wkv = hp->n_embd / hp->wkv_head_size;
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
@@ -53591,16 +53560,10 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
                                      const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
     hyb_limits limits;
-    const hyb_part *part;
     size_t bytes = 0;
     uint64_t need;
     int32_t i;
     memset(place, 0, sizeof *place);
-    if ((part = hyb_trained_on_host(hp, net, &i)) != NULL) {
-        hyb_fail(why, HYBRID_ERROR_UNSUPPORTED, "layer %d is of a kind that cannot be trained on a GPU yet: %s", i,
-                 part->name);
-        return;
-    }
     for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
     if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;
@@ -67382,12 +67345,10 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
 }
 
 /* Where a model is trained: where its weights are, the GPU or the host. An adapter over it: on a GPU that has all of
- * them, unless some part has no way back there. */
+ * them. */
 static hyb_device *hyb_transformer_device(hybrid_model *m, const hybrid_adapter *adapter)
 {
     const bool all = m->place.gpu && m->place.embd && !m->place.first;
-    int layer;
-    if (hyb_trained_on_host(&m->hp, &m->net, &layer)) return &m->host;
     return m->place.trained || (adapter && adapter->gpu && all) ? m->place.gpu : &m->host;
 }
 
@@ -81291,7 +81252,6 @@ HYB_COOL_END
 #undef HYB_HORIZON_UNSURE
 #undef HYB_HORIZON_USEFUL
 #undef HYB_HORIZON_VERIFY
-#undef HYB_HOST_TRAIN_OPS
 #undef HYB_ILLEGAL_FULL
 #undef HYB_INLINE
 #undef HYB_INPUT_MOST

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id aaa4d87b95492ab2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 50faac07b5d4c2ad): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      168  macros.h                 what compilers call things, and the macros that every room uses
- *    10810  end.h                    closes what core/begin opened
+ *    11678  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,29 +25,29 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      253  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      481  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      650  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      945  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1083  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1237  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     5716  cache.c                  compiled kernels on disk, or in the host's own store
- *     5994  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     6471  device.c                 an opened GPU: its context, its memory, its kernels
- *     6858  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     7031  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     7519  gemm.c                   large products by cuBLAS.
- *     7682  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     7747  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     8141  ops_matmul.c             the op matmul: which kernels a product takes
- *     8629  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     8977  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     9082  ops_attention.c          which kernel of attention takes which rows
- *     9360  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     9731  ops_train.c              the loss and the optimizer
- *     9933  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    10076  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    10200  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    10580  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      473  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      642  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      937  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1075  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1229  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     6268  cache.c                  compiled kernels on disk, or in the host's own store
+ *     6546  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     7023  device.c                 an opened GPU: its context, its memory, its kernels
+ *     7410  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     7583  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     8071  gemm.c                   large products by cuBLAS.
+ *     8235  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     8300  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     8708  ops_matmul.c             the op matmul: which kernels a product takes
+ *     9196  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *     9531  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
+ *     9786  ops_attention.c          which kernel of attention takes which rows
+ *    10069  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *    10591  ops_train.c              the loss and the optimizer
+ *    10793  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    10936  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    11067  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    11447  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "aaa4d87b95492ab2"
+#define HYBRID_CUDA__SOURCE_ID "50faac07b5d4c2ad"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -342,15 +342,7 @@
     OP(gram) \
     OP(orthogonal) \
     OP(factors) \
-    OP(deflate)
-#else
-#define HYB_TRAIN_OPS(OP)
-#endif
-
-/* And what parts of models ask for that the host alone trains so far (hyb_part.host_trains): any other back end has
- * NULL for each. tests/ops_host.h draws them. */
-#ifndef HYBRID_NO_TRAIN
-#define HYB_HOST_TRAIN_OPS(OP) \
+    OP(deflate) \
     OP(shortconv_back) \
     OP(route_back) \
     OP(weigh) \
@@ -358,7 +350,7 @@
     OP(shift_back) \
     OP(wkv7_back)
 #else
-#define HYB_HOST_TRAIN_OPS(OP)
+#define HYB_TRAIN_OPS(OP)
 #endif
 
 /* What else a back end does, X(result, name, parameters):
@@ -2886,7 +2878,8 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 " * be of any float type: it is also the product of experts' matrices whose rows are not aligned as tensor cores want\n"
 " * them. grid (at least the tiles of the map, out / 64).\n"
 " *\n"
-" * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there. */\n"
+" * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there; and of experts'\n"
+" * matrices. */\n"
 "#define TILE 64\n"
 "#define STEP 16\n"
 "\n"
@@ -2966,9 +2959,9 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "    int4 tile = rows.map[blockIdx.x]; /* expert, first place, rows */\n"
 "    if ((int)threadIdx.x < tile.z) {\n"
 "        y_rows[threadIdx.x] = rows.order[tile.y + (int)threadIdx.x];\n"
-"        x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share;\n"
+"        x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share;\n",
 "    }\n"
-"    block_sync();\n",
+"    block_sync();\n"
 "    p.n = tile.z;\n"
 "    p.w += tile.x * p.next * BLOCK_BYTES;\n"
 "    gemm(p, 0, x_rows, y_rows);\n"
@@ -2991,20 +2984,20 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "    int m, n, p, add;\n"
 "};\n"
 "\n"
-"KERNEL __launch_bounds__(256) gemm_back(const product_back q)\n"
+"/* put(row, column, the sum over p of value_a(row, p) value_b(column, p)), of m, n and p of them; this block's 64 x 64\n"
+" * from m0 and n0 on, through a and b in shared memory. ACROSS: a of neighbouring rows lies side\n"
+" * by side; b of neighbouring columns always does. */\n"
+"template <bool ACROSS, class A, class B, class C>\n"
+"DEVICE void product(float (*a)[TILE + 1], float (*b)[TILE + 1], int m0, int n0, int m, int n, int p, const A &value_a,\n"
+"                    const B &value_b, const C &put)\n"
 "{\n"
-"    __shared__ float a[STEP][TILE + 1], b[STEP][TILE + 1];\n"
-"    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16,\n"
-"              ty = (int)threadIdx.x / 16;\n"
+"    const int tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;\n"
 "    float sum[4][4];\n"
 "    #pragma unroll\n"
 "    for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;\n"
-"    for (int p0 = 0; p0 < q.p; p0 += STEP) {\n"
-"        if (q.a_p == 1)\n"
-"            fetch(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at]; });\n"
-"        else\n"
-"            fetch<true>(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; });\n"
-"        fetch<true>(b, n0, q.n, p0, q.p, [&](int column, int at) { return q.b[at * q.b_p + column]; });\n"
+"    for (int p0 = 0; p0 < p; p0 += STEP) {\n"
+"        fetch<ACROSS>(a, m0, m, p0, p, value_a);\n"
+"        fetch<true>(b, n0, n, p0, p, value_b);\n"
 "        block_sync();\n"
 "        #pragma unroll\n"
 "        for (int at = 0; at < STEP; at++) {\n"
@@ -3022,20 +3015,92 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "    #pragma unroll\n"
 "    for (int i = 0; i < 16; i++) {\n"
 "        const int row = m0 + ty + 16 * (i / 4), column = n0 + tx + 16 * (i % 4);\n"
-"        if (row >= q.m || column >= q.n) continue;\n"
-"        float *c = q.c + row * q.c_m + column;\n"
-"        *c = q.add ? *c + sum[i / 4][i % 4] : sum[i / 4][i % 4];\n"
+"        if (row < m && column < n) put(row, column, sum[i / 4][i % 4]);\n"
 "    }\n"
 "}\n"
+"\n"
+"    #ifdef EXPERTS\n"
+"/* Of experts, for choices c = row * n_used + s:\n"
+" *\n"
+" *   dx of choice c = dy (out) . w of its expert (out, k)\n"
+" *   dw of an expert (out, k) += the sum over its choices of dy^T x\n"
+" *\n"
+" * order: the choices, of which those of expert e are at begin[e] ... begin[e + 1] (experts.cu). x_share, dy_share:\n"
+" * choices that read one row. w begins with row p0 of `expert0`, and has p rows of each of n_expert. */\n"
+"struct experts_back_args {\n"
+"    const float *x, *dy, *w;\n"
+"    float *dx, *dw;\n"
+"    const int *order, *begin;\n"
+"    i64 x_stride, dy_stride;\n"
+"    int k, out, x_share, dy_share, expert0, n_expert, p0, p, add;\n"
+"};\n"
+"\n"
+"/* grid (tiles of 64 rows of all experts' choices, at least; k / 64), 256 threads. dx = or += */\n"
+"KERNEL __launch_bounds__(256) experts_back_x(const experts_back_args a)\n"
+"{\n"
+"    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];\n"
+"    int tile = blockIdx.x, e = 0;\n"
+"    for (; e < a.n_expert; e++) {\n"
+"        const int tiles = (a.begin[a.expert0 + e + 1] - a.begin[a.expert0 + e] + TILE - 1) / TILE;\n"
+"        if (tile < tiles) break;\n"
+"        tile -= tiles;\n"
+"    }\n"
+"    if (e == a.n_expert) return;\n"
+"    const int *choices = a.order + a.begin[a.expert0 + e];\n"
+"    const int n = a.begin[a.expert0 + e + 1] - a.begin[a.expert0 + e];\n"
+"    const float *w = a.w + (i64)e * a.p * a.k;\n"
+"    product<false>(\n"
+"        left, right, tile * TILE, (int)blockIdx.y * TILE, n, a.k, a.p,\n"
+"        [&](int row, int at) { return a.dy[choices[row] / a.dy_share * a.dy_stride + a.p0 + at]; },\n"
+"        [&](int column, int at) { return w[(i64)at * a.k + column]; },\n",
+"        [&](int row, int column, float sum) {\n"
+"            float *dx = a.dx + (i64)choices[row] * a.k + column;\n"
+"            *dx = a.add ? *dx + sum : sum;\n"
+"        });\n"
+"}\n"
+"\n"
+"/* grid (out / 64, k / 64, experts), 256 threads. */\n"
+"KERNEL __launch_bounds__(256) experts_back_w(const experts_back_args a)\n"
+"{\n"
+"    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];\n"
+"    const int *choices = a.order + a.begin[blockIdx.z];\n"
+"    const int n = a.begin[blockIdx.z + 1] - a.begin[blockIdx.z];\n"
+"    float *dw = a.dw + (i64)blockIdx.z * a.out * a.k;\n"
+"    if (n == 0) return; /* nobody chose it */\n"
+"    product<true>(\n"
+"        left, right, (int)blockIdx.x * TILE, (int)blockIdx.y * TILE, a.out, a.k, n,\n"
+"        [&](int row, int at) { return a.dy[choices[at] / a.dy_share * a.dy_stride + row]; },\n"
+"        [&](int column, int at) { return a.x[choices[at] / a.x_share * a.x_stride + column]; },\n"
+"        [&](int row, int column, float sum) { dw[(i64)row * a.k + column] += sum; });\n"
+"}\n"
+"    #else\n"
+"KERNEL __launch_bounds__(256) gemm_back(const product_back q)\n"
+"{\n"
+"    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];\n"
+"    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE;\n"
+"    const auto a = [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; };\n"
+"    const auto b = [&](int column, int at) { return q.b[at * q.b_p + column]; };\n"
+"    const auto put = [&](int row, int column, float sum) {\n"
+"        float *c = q.c + row * q.c_m + column;\n"
+"        *c = q.add ? *c + sum : sum;\n"
+"    };\n"
+"    if (q.a_p == 1)\n"
+"        product<false>(left, right, m0, n0, q.m, q.n, q.p, a, b, put);\n"
+"    else\n"
+"        product<true>(left, right, m0, n0, q.m, q.n, q.p, a, b, put);\n"
+"}\n"
+"    #endif\n"
 "#endif\n",
 NULL
 };
 static const char *const hyb_cuda_text_experts[] = {
 "/* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert.\n"
-" * Both are decided here and stay here: the host never knows. Exact, and the same every time. Needs prelude. */\n"
+" * Both are decided here and stay here: the host never knows. Exact, and the same every time. Needs prelude. -DBACK: the\n"
+" * way back through the weights of the choice, and around the products (gemm_f32.cu). */\n"
 "enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 }; /* PLACES: an expert's rows begin at a multiple */\n"
 "enum { SOFTMAX, SIGMOID };\n"
 "\n"
+"#ifndef BACK\n"
 "/* Logits (n, n_expert) to ids and weights (n, n_used): those of the largest logits, the largest first, of equal ones\n"
 " * the lower id; a NaN is read as -inf. Weights: SOFTMAX of all logits, or of the chosen ones (norm); SIGMOID of each;\n"
 " * times scale. A row a block, an expert a thread, which counts how many come before its own. grid n, block n_expert\n"
@@ -3074,12 +3139,106 @@ static const char *const hyb_cuda_text_experts[] = {
 "    weights[row * n_used + id] = chosen[id] / total * scale;\n"
 "}\n"
 "\n"
+"#else\n"
+"\n"
+"/* Of route, whose choice is taken as it was made: with g = dweights scale,\n"
+" *\n"
+" *   SOFTMAX, all:   dlogits_i = p_i (g of i, or 0 where it was not chosen - the sum of g p over the chosen)\n"
+" *   SOFTMAX, norm:  the same with p over the chosen alone; 0 where it was not chosen\n"
+" *   SIGMOID:        dlogits_i = g s (1 - s), s = sigmoid(logit), or 0\n"
+" *\n"
+" * A row a block, an expert a thread. grid n, block n_expert rounded up to warps. */\n"
+"KERNEL __launch_bounds__(EXPERTS_MAX) route_back(const float *logits, int n_expert, int n_used, int kind, int norm,\n"
+"                                                 float scale, const int *ids, const float *dweights, float *dlogits)\n"
+"{\n"
+"    __shared__ float g[EXPERTS_MAX], e[EXPERTS_MAX], warps[32];\n"
+"    __shared__ int chosen[USED_MAX];\n"
+"    const int id = threadIdx.x, n_warps = blockDim.x / 32;\n"
+"    const i64 row = blockIdx.x;\n"
+"    const float x = id < n_expert ? logits[row * n_expert + id] : 0.0f;\n"
+"    bool mine = false; /* this expert was chosen */\n"
+"    g[id] = 0;\n"
+"    if (id < n_used) chosen[id] = ids[row * n_used + id];\n"
+"    block_sync();\n"
+"    if (id < n_used) g[chosen[id]] = dweights[row * n_used + id] * scale;\n"
+"    for (int s = 0; s < n_used; s++) mine = mine || chosen[s] == id;\n"
+"    e[id] = id < n_expert ? expf(x - logits[row * n_expert + chosen[0]]) : 0.0f;\n"
+"    const float all = warp_sum(e[id]);\n"
+"    if (id % 32 == 0) warps[id / 32] = all;\n"
+"    block_sync();\n",
+"    if (id >= n_expert) return;\n"
+"    if (kind == SIGMOID) {\n"
+"        const float s = 1.0f / (1.0f + expf(-x));\n"
+"        dlogits[row * n_expert + id] = mine ? g[id] * s * (1.0f - s) : 0.0f;\n"
+"        return;\n"
+"    }\n"
+"    float sum = 0, along = 0;\n"
+"    for (int s = 0; s < n_used && norm; s++) sum += e[chosen[s]];\n"
+"    for (int w = 0; w < n_warps && !norm; w++) sum += warps[w];\n"
+"    for (int s = 0; s < n_used; s++) along = fmaf(g[chosen[s]], e[chosen[s]] / sum, along);\n"
+"    dlogits[row * n_expert + id] = mine || !norm ? e[id] / sum * (g[id] - along) : 0.0f;\n"
+"}\n"
+"\n"
+"/* out (rows, n) = x * weights (rows); before that dots (rows) = the sum of x y over a row; y and dots may be NULL. out\n"
+" * may be x. grid rows, block 256. */\n"
+"KERNEL __launch_bounds__(256) weigh(const float *x, i64 x_stride, const float *y, i64 y_stride, const float *weights,\n"
+"                                    int n, float *dots, float *out, i64 out_stride)\n"
+"{\n"
+"    __shared__ float warps[8];\n"
+"    const i64 row = blockIdx.x;\n"
+"    const float weight = weights[row];\n"
+"    float dot = 0;\n"
+"    for (int i = threadIdx.x; i < n; i += 256) {\n"
+"        const float v = x[row * x_stride + i];\n"
+"        if (y) dot = fmaf(v, y[row * y_stride + i], dot);\n"
+"        out[row * out_stride + i] = v * weight;\n"
+"    }\n"
+"    if (!y) return;\n"
+"    dot = warp_sum(dot);\n"
+"    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = dot;\n"
+"    block_sync();\n"
+"    if (threadIdx.x) return;\n"
+"    for (int w = 1; w < 8; w++) dot += warps[w];\n"
+"    dots[row] = dot;\n"
+"}\n"
+"\n"
+"/* dx (rows, k) = add + those of the choices of each row, in their order. add may be NULL. dx may be add. grid (k / 256,\n"
+" * rows), block 256. */\n"
+"KERNEL __launch_bounds__(256) sum_choices(const float *of_choices, int n_used, int k, const float *add, float *dx)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
+"    const i64 row = blockIdx.y;\n"
+"    if (i >= k) return;\n"
+"    float sum = add ? add[row * k + i] : 0.0f;\n"
+"    for (int s = 0; s < n_used; s++) sum += of_choices[(row * n_used + s) * k + i];\n"
+"    dx[row * k + i] = sum;\n"
+"}\n"
+"#endif\n"
+"\n"
 "DEVICE int lanes_sum(int v)\n"
 "{\n"
 "    for (int mask = 16; mask > 0; mask >>= 1) v += shfl_xor(v, mask);\n"
 "    return v;\n"
 "}\n"
 "\n"
+"/* Those of the numbers first ... last - 1 whose id is the expert's, in their order, to order from `at` on. A warp. */\n"
+"DEVICE void put_in_order(const int *ids, int expert, int first, int last, int at, int *order)\n"
+"{\n"
+"    const int lane = threadIdx.x % 32;\n"
+"    for (int i = first; i < last; i += 32) {\n"
+"        const int hit = i + lane < last && ids[i + lane] == expert;\n"
+"        int upto = hit; /* hits of the lanes up to this one */\n"
+"        #pragma unroll\n"
+"        for (int d = 1; d < 32; d *= 2) {\n"
+"            const int other = shfl(upto, (lane - d) & 31);\n"
+"            if (lane >= d) upto += other;\n"
+"        }\n"
+"        if (hit) order[at + upto - 1] = i + lane;\n"
+"        at += shfl(upto, 31);\n"
+"    }\n"
+"}\n"
+"\n"
+"#ifndef BACK\n"
 "/* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert\n"
 " * begin at a multiple of 8 after those of the expert before, and those that are left over up to there have -1. map:\n"
 " * for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place, how many. total:\n"
@@ -3090,7 +3249,7 @@ static const char *const hyb_cuda_text_experts[] = {
 "KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int tile, int *order, int4 *map, int *total)\n"
 "{\n"
 "    __shared__ int counts[EXPERTS_MAX], own[8], places_below[8], tiles_below[8];\n"
-"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, expert = blockIdx.x, n_expert = gridDim.x;\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, expert = blockIdx.x, n_expert = gridDim.x;\n",
 "    const int span = (n_pairs + 255) / 256 * 32, first = min(warp * span, n_pairs), last = min(first + span, n_pairs);\n"
 "    for (int i = threadIdx.x; i < n_expert; i += 256) counts[i] = 0;\n"
 "    block_sync();\n"
@@ -3104,7 +3263,7 @@ static const char *const hyb_cuda_text_experts[] = {
 "    if (lane == 0) own[warp] = mine;\n"
 "    block_sync();\n"
 "    int places = 0, tiles = 0;\n"
-"    for (int i = threadIdx.x; i < expert; i += 256) {\n",
+"    for (int i = threadIdx.x; i < expert; i += 256) {\n"
 "        places += (counts[i] + PLACES - 1) / PLACES * PLACES;\n"
 "        tiles += (counts[i] + tile - 1) / tile;\n"
 "    }\n"
@@ -3130,18 +3289,36 @@ static const char *const hyb_cuda_text_experts[] = {
 "    for (int i = places + count + threadIdx.x; i < end; i += 256) order[i] = -1;\n"
 "    int at = places;\n"
 "    for (int w = 0; w < warp; w++) at += own[w];\n"
-"    for (int i = first; i < last && own[warp] > 0; i += 32) {\n"
-"        const int hit = i + lane < last && ids[i + lane] == expert;\n"
-"        int upto = hit; /* hits of the lanes up to this one */\n"
-"        #pragma unroll\n"
-"        for (int d = 1; d < 32; d *= 2) {\n"
-"            const int other = shfl(upto, (lane - d) & 31);\n"
-"            if (lane >= d) upto += other;\n"
-"        }\n"
-"        if (hit) order[at + upto - 1] = i + lane;\n"
-"        at += shfl(upto, 31);\n"
+"    if (own[warp] > 0) put_in_order(ids, expert, first, last, at, order);\n"
+"}\n"
+"\n"
+"#else\n"
+"\n"
+"/* The same without gaps and tiles: those of expert e are at begin[e] ... begin[e + 1]. grid n_expert, block 256. */\n"
+"KERNEL __launch_bounds__(256) order_choices(const int *ids, int n, int *begin, int *order)\n"
+"{\n"
+"    __shared__ int lower[8], equal[8];\n"
+"    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, expert = blockIdx.x;\n"
+"    const int span = (n + 255) / 256 * 32, first = min(warp * span, n), last = min(first + span, n);\n"
+"    int before = 0, mine = 0, at = 0;\n"
+"    for (int i = first + lane; i < last; i += 32) {\n"
+"        before += ids[i] < expert;\n"
+"        mine += ids[i] == expert;\n"
 "    }\n"
-"}\n",
+"    before = lanes_sum(before);\n"
+"    mine = lanes_sum(mine);\n"
+"    if (lane == 0) {\n"
+"        lower[warp] = before;\n"
+"        equal[warp] = mine;\n"
+"    }\n"
+"    block_sync();\n"
+"    for (int w = 0; w < 8; w++) at += lower[w];\n"
+"    if (threadIdx.x == 0) begin[expert] = at;\n"
+"    if (threadIdx.x == 0 && expert == (int)gridDim.x - 1) begin[expert + 1] = n;\n"
+"    for (int w = 0; w < warp; w++) at += equal[w];\n"
+"    if (mine) put_in_order(ids, expert, first, last, at, order);\n"
+"}\n"
+"#endif\n",
 NULL
 };
 static const char *const hyb_cuda_text_embed[] = {
@@ -4007,12 +4184,15 @@ static const char *const hyb_cuda_text_select[] = {
 NULL
 };
 static const char *const hyb_cuda_text_recurrent[] = {
-"/* recurrent: what a layer keeps of a sequence from row to row, in slots. Needs prelude.\n"
+"/* recurrent: what a layer keeps of a sequence from row to row, in slots. Needs prelude. -DBACK: the gradients of those\n"
+" * instead, over runs that begin with nothing, each after its op. Sums have one order, and nothing is added up by two\n"
+" * blocks.\n"
 " *\n"
 " * runs (n_runs, 4): first row, rows, the slot that the run goes on from (-1: zeros), the one that it leaves. They may\n"
 " * be the same slot, so whoever reads a value of the one writes that value of the other, afterwards; other runs only\n"
 " * read. */\n"
 "\n"
+"#ifndef BACK\n"
 "/* out_i = x + (before - x) * mix_i, i < n_mix; rows without gaps, out_i at out + i * plane. grid (n / 256, rows), block\n"
 " * 256. The first row of a run leaves the slot: the last one is there to be read. */\n"
 "KERNEL __launch_bounds__(256) shift(const float *x, const float *mix, int n_mix, int n, float *slots, i64 slot_stride,\n"
@@ -4032,10 +4212,57 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    const float now = x[at], back = before - now;\n"
 "    for (int m = 0; m < n_mix; m++) out[m * plane + at] = fmaf(back, mix[(i64)m * n + i], now);\n"
 "}\n"
+"#else\n"
+"/* Of shift: dx = the sum over i of dout_i (1 - mix_i) + that of the next row of the run * mix_i. grid (n / 256, rows),\n"
+" * block 256. */\n"
+"KERNEL __launch_bounds__(256) shift_back(const float *mix, int n_mix, int n, const float *dout, i64 plane, float *dx,\n"
+"                                         const int *run_of_row, const int *runs)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
+"    if (i >= n) return;\n"
+"    const int *run = runs + 4 * run_of_row[blockIdx.y];\n"
+"    const i64 row = blockIdx.y, at = row * n + i;\n"
+"    const bool last = row + 1 == run[0] + run[1];\n"
+"    float d = 0;\n"
+"    for (int m = 0; m < n_mix; m++) {\n"
+"        const float share = mix[(i64)m * n + i];\n"
+"        d = fmaf(dout[m * plane + at], 1.0f - share, d);\n"
+"        if (!last) d = fmaf(dout[m * plane + at + n], share, d);\n"
+"    }\n"
+"    dx[at] = d;\n"
+"}\n"
+"\n"
+"/* The sum over rows of value(row), to the threads with threadIdx.y 0, each of a column: 32 sums of every 32nd row, then\n"
+" * those in their order. block (32, 32). */\n"
+"template <class Value> DEVICE float over_rows(int rows, bool there, const Value &value)\n"
+"{\n"
+"    __shared__ float sums[32][32];\n"
+"    float sum = 0;\n"
+"    for (int row = threadIdx.y; row < rows && there; row += 32) sum = value(row, sum);\n"
+"    sums[threadIdx.y][threadIdx.x] = sum;\n"
+"    block_sync();\n"
+"    for (int y = 1; y < 32 && threadIdx.y == 0; y++) sum += sums[y][threadIdx.x];\n"
+"    return sum;\n"
+"}\n"
+"\n"
+"/* dmix_i += the sum over rows of dout_i (before - x). grid (n / 32, n_mix), block (32, 32). */\n"
+"KERNEL __launch_bounds__(1024) shift_back_w(const float *x, int n, int rows, const float *dout, i64 plane, float *dmix,\n"
+"                                            const int *run_of_row, const int *runs)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 32 + threadIdx.x), m = (int)blockIdx.y;\n"
+"    const float sum = over_rows(rows, i < n, [&](int row, float before) {\n"
+"        const i64 at = (i64)row * n + i;\n"
+"        const float last = row == runs[4 * run_of_row[row]] ? 0.0f : x[at - n];\n"
+"        return fmaf(dout[m * plane + at], last - x[at], before);\n"
+"    });\n"
+"    if (threadIdx.y == 0 && i < n) dmix[(i64)m * n + i] += sum;\n"
+"}\n"
+"#endif\n"
 "\n"
 "/* ---- the short convolution ---- */\n"
 "\n"
-"struct conv_args {\n"
+"#ifndef BACK\n"
+"struct conv_args {\n",
 "    const float *bcx, *w; /* rows of b, c, x, n each; (n, taps) */\n"
 "    float *slots, *out;   /* a slot: (taps - 1, n), the oldest first */\n"
 "    const int *run_of_row, *runs;\n"
@@ -4070,6 +4297,55 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    for (int j = 0; j < back; j++) /* upwards: a value moves down, to where nothing is read any more */\n"
 "        a.slots[run[3] * a.slot_stride + (i64)j * a.n + i] = conv_value(a, run, run[1] - back + j, i);\n"
 "}\n"
+"#else\n"
+"\n"
+"/* Of rows of b, c, x, as dbcx is of their gradients; with u = b x, s(t) what c is multiplied with, k = taps - 1:\n"
+" *\n"
+" *   dc(t) = dout(t) s(t),  ds(t) = dout(t) c(t),  du(t) = the sum over j of w_j ds(t + k - j)\n"
+" *   db(t) = du(t) x(t),  dx(t) = du(t) b(t),      dw_j += the sum over t of ds(t) u(t - k + j) */\n"
+"struct conv_back_args {\n"
+"    const float *bcx, *w, *dout;\n"
+"    float *dbcx, *dw;\n"
+"    const int *run_of_row, *runs;\n"
+"    i64 stride, dout_stride, dbcx_stride;\n"
+"    int n, taps, rows;\n"
+"};\n"
+"DEVICE float conv_u(const conv_back_args &a, i64 row, int i)\n"
+"{\n"
+"    return a.bcx[row * a.stride + i] * a.bcx[row * a.stride + 2 * a.n + i];\n"
+"}\n"
+"DEVICE float conv_ds(const conv_back_args &a, i64 row, int i)\n"
+"{\n"
+"    return a.dout[row * a.dout_stride + i] * a.bcx[row * a.stride + a.n + i];\n"
+"}\n"
+"\n"
+"/* grid (n / 256, rows), block 256. */\n"
+"KERNEL __launch_bounds__(256) shortconv_back(const conv_back_args a)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x), row = (int)blockIdx.y, back = a.taps - 1;\n"
+"    if (i >= a.n) return;\n"
+"    const int *run = a.runs + 4 * a.run_of_row[row];\n"
+"    const int before = min(back, row - run[0]), after = min(back, run[0] + run[1] - 1 - row); /* rows */\n"
+"    const float *w = a.w + (i64)i * a.taps, *from = a.bcx + row * a.stride + i;\n"
+"    float *to = a.dbcx + row * a.dbcx_stride + i, sum = 0, du = 0;\n"
+"    for (int j = back - before; j <= back; j++) sum = fmaf(w[j], conv_u(a, row - back + j, i), sum);\n"
+"    for (int j = 0; j <= after; j++) du = fmaf(w[back - j], conv_ds(a, row + j, i), du);\n"
+"    to[0] = du * from[2 * a.n];\n"
+"    to[a.n] = a.dout[row * a.dout_stride + i] * sum;\n"
+"    to[2 * a.n] = du * from[0];\n"
+"}\n"
+"\n"
+"/* grid (n / 32, taps), block (32, 32). */\n"
+"KERNEL __launch_bounds__(1024) shortconv_back_w(const conv_back_args a)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 32 + threadIdx.x), j = (int)blockIdx.y, back = a.taps - 1 - j;\n"
+"    const float sum = over_rows(a.rows, i < a.n, [&](int row, float sum) {\n"
+"        if (row - back < a.runs[4 * a.run_of_row[row]]) return sum;\n"
+"        return fmaf(conv_ds(a, row, i), conv_u(a, row - back, i), sum);\n"
+"    });\n",
+"    if (threadIdx.y == 0 && i < a.n) a.dw[(i64)i * a.taps + j] += sum;\n"
+"}\n"
+"#endif\n"
 "\n"
 "/* ---- RWKV-7 ---- */\n"
 "\n"
@@ -4091,7 +4367,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "DEVICE void wkv7_load(wkv7_values &x, const wkv7_args &a, i64 row, i64 at)\n"
 "{\n"
 "    const i64 from = row * a.stride + at;\n"
-"    x.r = a.r[from];\n",
+"    x.r = a.r[from];\n"
 "    x.k = a.k[from];\n"
 "    x.v = a.v[from];\n"
 "    x.decay = a.decay[from];\n"
@@ -4102,7 +4378,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    x.v_first = a.v_first[row * a.v_first_stride + at];\n"
 "}\n"
 "\n"
-"/* The sums of x and y over the block. sums: 8. */\n"
+"/* The sums of x and y over the block. sums: two for every warp. */\n"
 "DEVICE float2 pair_sum(float x, float y, float *sums)\n"
 "{\n"
 "    const int warp = threadIdx.x / 32;\n"
@@ -4110,27 +4386,28 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    y = warp_sum(y);\n"
 "    block_sync(); /* the last sums have been read, and what the rows share */\n"
 "    if (threadIdx.x % 32 == 0) {\n"
-"        sums[warp] = x;\n"
-"        sums[4 + warp] = y;\n"
+"        sums[2 * warp] = x;\n"
+"        sums[2 * warp + 1] = y;\n"
 "    }\n"
 "    block_sync();\n"
 "    x = y = 0;\n"
 "    for (int w = 0; w < (int)blockDim.x / 32; w++) {\n"
-"        x += sums[w];\n"
-"        y += sums[4 + w];\n"
+"        x += sums[2 * w];\n"
+"        y += sums[2 * w + 1];\n"
 "    }\n"
 "    return make_float2(x, y);\n"
 "}\n"
 "\n"
 "DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n"
 "\n"
-"/* M stays in registers only if its loops are unrolled; the emulator has none, and takes half a minute to compile so\n"
-" * many. */\n"
-"#ifdef HYBRID_EMULATOR\n"
-"    #define UNROLL_M\n"
-"#else\n"
-"    #define UNROLL_M _Pragma(\"unroll\")\n"
-"#endif\n"
+"#ifndef BACK\n"
+"    /* M stays in registers only if its loops are unrolled; the emulator has none, and takes half a minute to compile so\n"
+"     * many. */\n"
+"    #ifdef HYBRID_EMULATOR\n"
+"        #define UNROLL_M\n"
+"    #else\n"
+"        #define UNROLL_M _Pragma(\"unroll\")\n"
+"    #endif\n"
 "\n"
 "/* A head of a run: thread i has row i of M in registers, column by column; size <= N. grid (heads, runs), block N.\n"
 " * of: w, kk a, k, r of every column; away: -kk. */\n"
@@ -4166,7 +4443,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        ((float *)away)[i] = mine ? -kk : 0.0f;\n"
 "        block_sync();\n"
 "        float sa = 0, y = 0;\n"
-"        UNROLL_M\n"
+"        UNROLL_M\n",
 "        for (int j = 0; j < N; j += 4) {\n"
 "            const float4 f = away[j / 4];\n"
 "            sa = fmaf(m[j], f.x, sa);\n"
@@ -4188,19 +4465,286 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        if (mine) a.out[row * a.out_stride + at] = fmaf(sum.y, v, y) * x.gate;\n"
 "    }\n"
 "    UNROLL_M\n"
-"    for (int j = 0; j < N; j++)\n",
+"    for (int j = 0; j < N; j++)\n"
 "        if (mine && j < size) a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];\n"
 "}\n"
-"#define WKV7(N) \\\n"
-"    KERNEL __launch_bounds__(N, 1) wkv7_##N(const wkv7_args a) \\\n"
-"    { \\\n"
-"        __shared__ float4 of[N], away[N / 4]; \\\n"
-"        __shared__ float sums[8]; \\\n"
-"        wkv7_head<N>(a, of, away, sums); \\\n"
-"    }\n"
+"    #define WKV7(N) \\\n"
+"        KERNEL __launch_bounds__(N, 1) wkv7_##N(const wkv7_args a) \\\n"
+"        { \\\n"
+"            __shared__ float4 of[N], away[N / 4]; \\\n"
+"            __shared__ float sums[8]; \\\n"
+"            wkv7_head<N>(a, of, away, sums); \\\n"
+"        }\n"
 "WKV7(32)\n"
 "WKV7(64)\n"
-"WKV7(128)\n",
+"WKV7(128)\n"
+"#else\n"
+"\n"
+"/* Of one head of a run, rows from the last to the first, with G the gradient of M after a row, P = M before it:\n"
+" *\n"
+" *   G_ij = G_ij + dy_i r_j,       dr_j = the sum over i of M_ij dy_i\n"
+" *   dv_i = the sum over j of G_ij k_j,  dk_j = the sum over i of G_ij v_i\n"
+" *   dsa_i = the sum over j of G_ij back_j,  dback_j = the sum over i of G_ij sa_i,  dw_j = the sum over i of G_ij P_ij\n"
+" *   G_ij = G_ij w_j + dsa_i away_j,     daway_j = the sum over i of P_ij dsa_i\n"
+" *\n"
+" * M is kept before every 16th row of the run, and made again for 16 rows at a time. Matrices are where all threads\n"
+" * reach them: M_ij at j * size + i, so that the lanes of a warp go along i. Sums over j: thread i % width has every\n"
+" * n-th j (over_j); sums over i: a warp has a j (wkv7_state_back). */\n"
+"enum { WKV_BACK = 256, WKV_BACK_ROWS = 16, WKV_MAX = 128, WKV_STATES = WKV_BACK_ROWS + 2 };\n"
+"struct wkv7_back_args {\n"
+"    wkv7_args of; /* its slots and out are not looked at */\n"
+"    const float *dout;\n"
+"    i64 dout_stride;\n"
+"    float *dr, *dk, *dv, *ddecay, *drate, *dvalue_gate, *dgate, *dv_first;\n"
+"    float *kept;   /* (rows / 16 + runs, heads, size, size) */\n"
+"    float *states; /* (runs, heads, WKV_STATES, size, size): G, M before and after each of 16 rows */\n"
+"    float *parts;  /* (runs, 5, heads * size): gradients of k_k, k_a, r_k, ln_w, ln_b; or NULL */\n"
+"};\n"
+"\n"
+"/* What a row made, and what the way back makes of it. */\n"
+"struct wkv7_row {\n"
+"    float r[WKV_MAX], k[WKV_MAX], v[WKV_MAX], w[WKV_MAX], away[WKV_MAX], back[WKV_MAX], sa[WKV_MAX], y[WKV_MAX];\n"
+"    float dy[WKV_MAX], dsa[WKV_MAX], dv[WKV_MAX];\n"
+"    float dr[WKV_MAX], dk[WKV_MAX], dw[WKV_MAX], dback[WKV_MAX], daway[WKV_MAX];\n"
+"    float parts[2][WKV_BACK], sums[2 * WKV_BACK / 32];\n"
+"};\n"
+"\n"
+"/* A thread's column of a head: weights, what it read of a row, and sums over rows. */\n"
+"struct wkv7_column {\n"
+"    float k_k, k_a, r_k, ln_w, ln_b;\n"
+"    wkv7_values x;\n"
+"    float rate, norm, bonus, dz, dbonus; /* of the row: rate after its sigmoid; norm of k k_k */\n"
+"    float of[5];\n"
+"};\n"
+"\n"
+"DEVICE void wkv7_column_begin(wkv7_column &c, const wkv7_args &a, i64 at)\n"
+"{\n"
+"    c.k_k = a.k_k[at];\n"
+"    c.k_a = a.k_a[at];\n"
+"    c.r_k = a.r_k[at];\n"
+"    c.ln_w = a.ln_w ? a.ln_w[at] : 1.0f;\n"
+"    c.ln_b = a.ln_w ? a.ln_b[at] : 0.0f;\n"
+"}\n"
+"\n"
+"/* r, k, v, w, away, back of a row. All threads are there afterwards. */\n"
+"DEVICE void wkv7_prepare(wkv7_row &t, wkv7_column &c, const wkv7_args &a, i64 row, i64 at, bool mine)\n"
+"{\n"
+"    const int i = threadIdx.x;\n"
+"    if (mine) wkv7_load(c.x, a, row, at);\n"
+"    c.rate = sigmoid(c.x.rate);\n",
+"    const float raw = c.x.k * c.k_k, k = c.x.k * fmaf(c.rate - 1.0f, c.k_a, 1.0f);\n"
+"    const float2 sum = pair_sum(mine ? raw * raw : 0.0f, mine ? c.x.r * k * c.r_k : 0.0f, t.sums);\n"
+"    c.norm = sqrtf(sum.x);\n"
+"    c.bonus = sum.y;\n"
+"    if (mine) {\n"
+"        const float kk = raw / (c.norm < 1e-12f ? 1e-12f : c.norm);\n"
+"        t.r[i] = c.x.r;\n"
+"        t.k[i] = k;\n"
+"        t.v[i] = a.v_first ? fmaf(c.x.v_first - c.x.v, sigmoid(c.x.value_gate), c.x.v) : c.x.v;\n"
+"        t.w[i] = expf(-0.606531f * sigmoid(c.x.decay));\n"
+"        t.away[i] = -kk;\n"
+"        t.back[i] = kk * c.rate;\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* to[i], and of[i] of the second: sums over j of what each(i, j) adds. */\n"
+"template <class Each> DEVICE void over_j(wkv7_row &t, int size, float *to, float *of, const Each &each)\n"
+"{\n"
+"    const int width = size <= 32 ? 32 : size <= 64 ? 64 : 128, i = threadIdx.x % width;\n"
+"    float2 sum = make_float2(0, 0);\n"
+"    for (int j = (int)threadIdx.x / width; j < size && i < size; j += WKV_BACK / width) each(i, j, sum);\n"
+"    t.parts[0][threadIdx.x] = sum.x;\n"
+"    t.parts[1][threadIdx.x] = sum.y;\n"
+"    block_sync();\n"
+"    if ((int)threadIdx.x < size) {\n"
+"        for (int other = i + width; other < WKV_BACK; other += width) {\n"
+"            sum.x += t.parts[0][other];\n"
+"            sum.y += t.parts[1][other];\n"
+"        }\n"
+"        to[i] = sum.x;\n"
+"        if (of) of[i] = sum.y;\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* M after a row from M before it, which may be in the same place; sa too. */\n"
+"DEVICE void wkv7_step(wkv7_row &t, int size, const float *before, float *after)\n"
+"{\n"
+"    over_j(t, size, t.sa, (float *)0,\n"
+"           [&](int i, int j, float2 &sum) { sum.x = fmaf(before[j * size + i], t.away[j], sum.x); });\n"
+"    for (int at = threadIdx.x; at < size * size; at += WKV_BACK) {\n"
+"        const int i = at % size, j = at / size;\n"
+"        after[at] = fmaf(t.v[i], t.k[j], fmaf(t.sa[i], t.back[j], before[at] * t.w[j]));\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* dout -> dgate, dz, dbonus, dy; t.y is there. */\n"
+"DEVICE void wkv7_back_out(wkv7_row &t, wkv7_column &c, const wkv7_back_args &a, i64 row, i64 at, bool mine)\n"
+"{\n"
+"    const int i = threadIdx.x;\n"
+"    const float n = (float)a.of.size, y = mine ? t.y[i] : 0.0f, dout = mine ? a.dout[row * a.dout_stride + at] : 0.0f;\n"
+"    float mean = 0, scale = 1;\n"
+"    if (a.of.ln_w) {\n"
+"        mean = pair_sum(y, 0.0f, t.sums).x / n;\n"
+"        scale = 1.0f / sqrtf(pair_sum(mine ? (y - mean) * (y - mean) : 0.0f, 0.0f, t.sums).x / n + a.of.eps);\n"
+"    }\n"
+"    const float hat = (y - mean) * scale, v = mine ? t.v[i] : 0.0f;\n"
+"    c.dz = dout * c.x.gate;\n"
+"    const float g = c.dz * c.ln_w;\n"
+"    c.dbonus = pair_sum(mine ? c.dz * v : 0.0f, 0.0f, t.sums).x;\n"
+"    float dy = g;\n"
+"    if (a.of.ln_w) {\n"
+"        const float2 sum = pair_sum(mine ? g : 0.0f, mine ? g * hat : 0.0f, t.sums);\n"
+"        dy = fmaf(-hat, sum.y / n, g - sum.x / n) * scale;\n"
+"    }\n"
+"    if (mine) {\n"
+"        t.dy[i] = dy;\n"
+"        if (a.of.gate) a.dgate[row * a.of.stride + at] = dout * fmaf(c.bonus, v, fmaf(hat, c.ln_w, c.ln_b));\n"
+"        c.of[3] = fmaf(c.dz, hat, c.of[3]);\n"
+"        c.of[4] += c.dz;\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* g: G after the row, which becomes that before it. */\n"
+"DEVICE void wkv7_state_back(wkv7_row &t, int size, float *g, const float *before, const float *after)\n"
+"{\n"
+"    over_j(t, size, t.dv, t.dsa, [&](int i, int j, float2 &sum) {\n"
+"        const float next = fmaf(t.dy[i], t.r[j], g[j * size + i]);\n"
+"        g[j * size + i] = next;\n"
+"        sum.x = fmaf(next, t.k[j], sum.x);\n"
+"        sum.y = fmaf(next, t.back[j], sum.y);\n"
+"    });\n"
+"    for (int j = (int)threadIdx.x / 32; j < size; j += WKV_BACK / 32) {\n"
+"        float dr = 0, dk = 0, dw = 0, dback = 0, daway = 0;\n"
+"        for (int i = (int)threadIdx.x % 32; i < size; i += 32) {\n",
+"            const float now = g[j * size + i], p = before[j * size + i];\n"
+"            dr = fmaf(after[j * size + i], t.dy[i], dr);\n"
+"            dk = fmaf(now, t.v[i], dk);\n"
+"            dw = fmaf(now, p, dw);\n"
+"            dback = fmaf(now, t.sa[i], dback);\n"
+"            daway = fmaf(p, t.dsa[i], daway);\n"
+"            g[j * size + i] = fmaf(t.dsa[i], t.away[j], now * t.w[j]);\n"
+"        }\n"
+"        dr = warp_sum(dr);\n"
+"        dk = warp_sum(dk);\n"
+"        dw = warp_sum(dw);\n"
+"        dback = warp_sum(dback);\n"
+"        daway = warp_sum(daway);\n"
+"        if (threadIdx.x % 32) continue;\n"
+"        t.dr[j] = dr;\n"
+"        t.dk[j] = dk;\n"
+"        t.dw[j] = dw;\n"
+"        t.dback[j] = dback;\n"
+"        t.daway[j] = daway;\n"
+"    }\n"
+"    block_sync();\n"
+"}\n"
+"\n"
+"/* v: from the gradient of what it became to its own, that of v_first, and that of the gate between. */\n"
+"DEVICE void wkv7_back_v(const wkv7_row &t, const wkv7_column &c, const wkv7_back_args &a, i64 row, i64 at)\n"
+"{\n"
+"    const i64 from = row * a.of.stride + at;\n"
+"    const float dv = fmaf(c.bonus, c.dz, t.dv[threadIdx.x]);\n"
+"    if (!a.of.v_first) {\n"
+"        a.dv[from] = dv;\n"
+"        return;\n"
+"    }\n"
+"    const float s = sigmoid(c.x.value_gate);\n"
+"    float *first = a.dv_first + row * a.of.v_first_stride + at;\n"
+"    a.dvalue_gate[from] = dv * (c.x.v_first - c.x.v) * (s * (1.0f - s));\n"
+"    *first = fmaf(dv, s, *first);\n"
+"    a.dv[from] = dv * (1.0f - s);\n"
+"}\n"
+"\n"
+"/* The rest: r, k, the decay, and the rate. */\n"
+"DEVICE void wkv7_back_in(wkv7_row &t, wkv7_column &c, const wkv7_back_args &a, i64 row, i64 at, bool mine)\n"
+"{\n"
+"    const int j = threadIdx.x;\n"
+"    const i64 from = row * a.of.stride + at;\n"
+"    const float kk = mine ? -t.away[j] : 0.0f, dkk = mine ? fmaf(t.dback[j], c.rate, -t.daway[j]) : 0.0f;\n"
+"    float along = pair_sum(kk * dkk, 0.0f, t.sums).x;\n"
+"    if (!mine) return;\n"
+"    if (!(c.norm > 1e-12f)) along = 0; /* a direction of no length is only scaled */\n"
+"    const float du = fmaf(-kk, along, dkk) / (c.norm < 1e-12f ? 1e-12f : c.norm), less = c.rate - 1.0f;\n"
+"    const float dk = fmaf(c.dbonus, c.x.r * c.r_k, t.dk[j]), s = sigmoid(c.x.decay);\n"
+"    const float da = fmaf(dk * c.x.k, c.k_a, t.dback[j] * kk);\n"
+"    c.of[0] = fmaf(du, c.x.k, c.of[0]);\n"
+"    c.of[1] = fmaf(dk * c.x.k, less, c.of[1]);\n"
+"    c.of[2] = fmaf(c.dbonus, c.x.r * t.k[j], c.of[2]);\n"
+"    a.dr[from] = fmaf(c.dbonus, t.k[j] * c.r_k, t.dr[j]);\n"
+"    a.dk[from] = fmaf(dk, fmaf(less, c.k_a, 1.0f), du * c.k_k);\n"
+"    a.drate[from] = da * (c.rate * (1.0f - c.rate));\n"
+"    a.ddecay[from] = t.dw[j] * t.w[j] * -0.606531f * (s * (1.0f - s));\n"
+"}\n"
+"\n"
+"/* Rows row0 .. row0 + n, from the last to the first; states: G, and M before them. */\n"
+"DEVICE void wkv7_back_rows(wkv7_row &t, wkv7_column &c, const wkv7_back_args &a, i64 row0, int n, i64 at, float *states,\n"
+"                           bool mine)\n"
+"{\n"
+"    const int size = a.of.size, values = size * size;\n"
+"    float *g = states, *m = states + values;\n"
+"    for (int i = 0; i < n; i++) {\n"
+"        wkv7_prepare(t, c, a.of, row0 + i, at, mine);\n"
+"        wkv7_step(t, size, m + i * values, m + (i + 1) * values);\n"
+"    }\n"
+"    for (int i = n - 1; i >= 0; i--) {\n"
+"        const float *before = m + i * values, *after = before + values;\n"
+"        wkv7_prepare(t, c, a.of, row0 + i, at, mine);\n"
+"        over_j(t, size, t.sa, t.y, [&](int i, int j, float2 &sum) {\n"
+"            sum.x = fmaf(before[j * size + i], t.away[j], sum.x);\n"
+"            sum.y = fmaf(after[j * size + i], t.r[j], sum.y);\n"
+"        });\n"
+"        wkv7_back_out(t, c, a, row0 + i, at, mine);\n"
+"        wkv7_state_back(t, size, g, before, after);\n"
+"        if (mine) wkv7_back_v(t, c, a, row0 + i, at);\n"
+"        wkv7_back_in(t, c, a, row0 + i, at, mine);\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid (heads, runs), block 256. */\n"
+"KERNEL __launch_bounds__(WKV_BACK) wkv7_back(const wkv7_back_args a)\n"
+"{\n"
+"    __shared__ wkv7_row t;\n",
+"    const int size = a.of.size, values = size * size, head = blockIdx.x, heads = gridDim.x;\n"
+"    const int *run = a.of.runs + 4 * blockIdx.y;\n"
+"    const bool mine = (int)threadIdx.x < size;\n"
+"    const i64 at = (i64)head * size + threadIdx.x;\n"
+"    const i64 first = run[0] / WKV_BACK_ROWS + blockIdx.y; /* the runs before have not kept so many */\n"
+"    float *states = a.states + ((i64)blockIdx.y * heads + head) * WKV_STATES * values, *m = states + values;\n"
+"    wkv7_column c = {};\n"
+"    if (mine) wkv7_column_begin(c, a.of, at);\n"
+"    for (int i = threadIdx.x; i < values; i += WKV_BACK) states[i] = m[i] = 0;\n"
+"    for (int row = 0; row < run[1]; row++) {\n"
+"        float *kept = a.kept + ((first + row / WKV_BACK_ROWS) * heads + head) * values;\n"
+"        for (int i = threadIdx.x; i < values && row % WKV_BACK_ROWS == 0; i += WKV_BACK) kept[i] = m[i];\n"
+"        wkv7_prepare(t, c, a.of, run[0] + row, at, mine);\n"
+"        wkv7_step(t, size, m, m);\n"
+"    }\n"
+"    for (int row0 = (run[1] - 1) / WKV_BACK_ROWS * WKV_BACK_ROWS; row0 >= 0; row0 -= WKV_BACK_ROWS) {\n"
+"        const float *kept = a.kept + ((first + row0 / WKV_BACK_ROWS) * heads + head) * values;\n"
+"        for (int i = threadIdx.x; i < values; i += WKV_BACK) m[i] = kept[i];\n"
+"        wkv7_back_rows(t, c, a, run[0] + row0, min(run[1] - row0, (int)WKV_BACK_ROWS), at, states, mine);\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int i = 0; i < 5; i++)\n"
+"        if (mine && a.parts) a.parts[((i64)blockIdx.y * 5 + i) * heads * size + at] = c.of[i];\n"
+"}\n"
+"\n"
+"/* The five gradients of weights += those of all runs, in their order. grid (n / 256, 5), block 256; ln_w may be\n"
+" * NULL. */\n"
+"KERNEL __launch_bounds__(256)\n"
+"    wkv7_back_w(const float *parts, int n_runs, int n, float *k_k, float *k_a, float *r_k, float *ln_w, float *ln_b)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x), which = (int)blockIdx.y;\n"
+"    float *to = which == 0 ? k_k : which == 1 ? k_a : which == 2 ? r_k : which == 3 ? ln_w : ln_b, sum = 0;\n"
+"    if (i >= n || !to) return;\n"
+"    for (int b = 0; b < n_runs; b++) sum += parts[((i64)b * 5 + which) * n + i];\n"
+"    to[i] += sum;\n"
+"}\n"
+"#endif\n",
 NULL
 };
 static const char *const hyb_cuda_text_attention_args[] = {
@@ -4867,19 +5411,22 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "}\n"
 "#else\n"
 "\n"
-"/* Of runs that begin at position 0, without sinks: with P the probabilities, made again from q and the cache,\n"
+"/* Of runs that begin at position 0: with P the probabilities, made again from q and the cache,\n"
 " *\n",
 " *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)\n"
 " *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head\n"
 " *\n"
 " * attention_back_q goes over the keys of a block of queries twice: for the maximum and the sum of every row, which it\n"
-" * leaves in stats with its delta, then for dq. attention_back_kv goes over the queries of a page of keys. Every sum has\n"
-" * one order, and nothing is added up by two blocks. */\n"
+" * leaves in stats with its delta, then for dq; a sink is in both from the beginning, and the gradient that a row makes\n"
+" * of it, -(its share) delta, goes to sink_rows. attention_back_kv goes over the queries of a page of keys. Every sum\n"
+" * has one order, and nothing is added up by two blocks. */\n"
 "struct attention_back_args {\n"
 "    const float *q, *out, *dout;\n"
 "    const char *k, *v;\n"
 "    float *dq, *dk, *dv;\n"
-"    float4 *stats; /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */\n"
+"    const float *sinks; /* n_head, or NULL */\n"
+"    float *sink_rows;   /* (n, n_head) */\n"
+"    float4 *stats;      /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */\n"
 "    const int *runs, *pages;\n"
 "    i64 q_stride, out_stride, stride, page_bytes_k, page_bytes_v;\n"
 "    int n, n_head, n_head_kv, pages_a_seq, window;\n"
@@ -4941,17 +5488,19 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "    const int low = first_seen(row0, a.window), high = min(row0 + ANY_QUERIES, rows);\n"
 "    float *q = (float *)shared, *dout = q + ANY_QUERIES * dim_k, *k = dout + ANY_QUERIES * dim_v,\n"
 "          *v = k + PAGE * (dim_k + 4), *ds = v + PAGE * (dim_v + 4);\n"
+"    const float sink = a.sinks ? a.sinks[head] : NOTHING;\n",
 "    float m[A_WARP], l[A_WARP], delta[A_WARP], acc[A_WARP][DIMS], s[A_WARP], slope;\n"
 "    if (row0 >= rows) return;\n"
-"    fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows, ANY_QUERIES, a.dim_k);\n",
+"    fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows, ANY_QUERIES, a.dim_k);\n"
 "    fetch_heads(dout, dim_v, a.dout + first * a.out_stride + (i64)head * a.dim_v, a.out_stride, row0, rows, ANY_QUERIES,\n"
 "                a.dim_v);\n"
 "    block_sync();\n"
 "    #pragma unroll\n"
 "    for (int j = 0; j < A_WARP; j++) {\n"
 "        const float *out = a.out + (first + min(row0 + mine + j, rows - 1)) * a.out_stride + (i64)head * a.dim_v;\n"
-"        m[j] = NOTHING;\n"
-"        l[j] = delta[j] = 0;\n"
+"        m[j] = sink;\n"
+"        l[j] = 1.0f; /* of the sink; without one nothing is left of it */\n"
+"        delta[j] = 0;\n"
 "        for (int i = lane; i < a.dim_v; i += 32) delta[j] = fmaf(dout[(mine + j) * dim_v + i], out[i], delta[j]);\n"
 "        delta[j] = warp_sum(delta[j]);\n"
 "        #pragma unroll\n"
@@ -4975,8 +5524,10 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "    #pragma unroll\n"
 "    for (int j = 0; j < A_WARP; j++) {\n"
 "        l[j] = 1.0f / l[j];\n"
-"        if (lane == 0 && row0 + mine + j < rows)\n"
-"            a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);\n"
+"        if (lane || row0 + mine + j >= rows) continue;\n"
+"        a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);\n"
+"        if (a.sinks)\n"
+"            a.sink_rows[(i64)(first + row0 + mine + j) * a.n_head + head] = expf(sink - m[j]) * l[j] * -delta[j];\n"
 "    }\n"
 "    for (int page = low / PAGE; page * PAGE < high; page++) {\n"
 "        const char *k_from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;\n"
@@ -5003,7 +5554,7 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "            for (int c = 0; c < DIMS; c++) {\n"
 "                if (32 * c + lane >= a.dim_k) break;\n"
 "                const float x = k[slot * (dim_k + 4) + 32 * c + lane];\n"
-"                #pragma unroll\n"
+"                #pragma unroll\n",
 "                for (int j = 0; j < A_WARP; j++) acc[j][c] = fmaf(e[j], x, acc[j][c]);\n"
 "            }\n"
 "        }\n"
@@ -5017,7 +5568,7 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "            if (32 * c + lane < a.dim_k) to[32 * c + lane] = acc[j][c];\n"
 "    }\n"
 "}\n"
-"\n",
+"\n"
 "/* grid (keys of the longest run / 32, n_head_kv, n_runs), block 256: a warp 4 keys. shared floats: as\n"
 " * attention_back_q, with 8 queries, and with their probabilities. */\n"
 "KERNEL __launch_bounds__(256) attention_back_kv(const attention_back_args a)\n"
@@ -5065,7 +5616,7 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "                #pragma unroll\n"
 "                for (int c = 0; c < DIMS; c++) {\n"
 "                    if (32 * c >= max(dim_k, dim_v)) break;\n"
-"                    const float x = 32 * c + lane < dim_k ? q[query * dim_k + 32 * c + lane] : 0.0f,\n"
+"                    const float x = 32 * c + lane < dim_k ? q[query * dim_k + 32 * c + lane] : 0.0f,\n",
 "                                y = 32 * c + lane < dim_v ? dout[query * dim_v + 32 * c + lane] : 0.0f;\n"
 "                    #pragma unroll\n"
 "                    for (int j = 0; j < A_WARP; j++) {\n"
@@ -5078,7 +5629,7 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "    #pragma unroll\n"
 "    for (int j = 0; j < A_WARP; j++) {\n"
 "        const int key = key0 + warp * A_WARP + j;\n"
-"        if (key >= rows) break;\n",
+"        if (key >= rows) break;\n"
 "        float *dk = a.dk + (first + key) * a.stride + (i64)head_kv * a.dim_k,\n"
 "              *dv = a.dv + (first + key) * a.stride + (i64)head_kv * a.dim_v;\n"
 "        #pragma unroll\n"
@@ -5675,6 +6226,7 @@ enum {
 #undef HYB_MODULE_OF_HEAD
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
+    HYB_MODULE_RECURRENT_BACK, HYB_MODULE_EXPERTS_BACK, HYB_MODULE_EXPERTS_GEMM_BACK,
     HYB_MODULE_LOWRANK,
     HYB_MODULE_COUNT
 };
@@ -7658,6 +8210,7 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_produ
 {
     const float alpha = 1.0f, beta = o->add ? 1.0f : 0.0f;
     const bool rows = o->a_p == 1;
+    const int64_t lda = !rows ? o->a_p : o->m > 1 ? o->a_m : o->p; /* a column of p rows has a_m 1, too */
     hyb_cuda_caller caller;
     void *handle;
     int status;
@@ -7665,10 +8218,10 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_produ
     if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
     if (q->failure.result || q->rehearsing || !o->m || !o->n) return true;
     caller = hyb_cuda_enter(q->cu);
-    status = q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n,
-                                           o->m, o->p, &alpha, o->b, type, (int)o->b_p, o->a, type,
-                                           (int)(rows ? o->a_m : o->a_p), &beta, o->c, HYB_CUDA_R_32F, (int)o->c_m,
-                                           HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
+    status =
+        q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n, o->m,
+                                      o->p, &alpha, o->b, type, (int)o->b_p, o->a, type, (int)lda, &beta, o->c,
+                                      HYB_CUDA_R_32F, (int)o->c_m, HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (status)
@@ -7881,6 +8434,20 @@ static void hyb_cuda_norm_back_w(hyb_cuda_at *at, const hyb_op_norm_back *op)
     hyb_cuda_norm_back_set(&a, op);
     args[0] = &a;
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back_w, hyb_div_up(op->n, 32), 1, 1, 32, 32, 0, args);
+}
+
+/* sum (n) += the rows of dy. */
+static void hyb_cuda_sum_rows(hyb_cuda_at *at, const float *dy, int64_t stride, int64_t rows, int64_t n, float *sum)
+{
+    hyb_op_norm_back op;
+    memset(&op, 0, sizeof op);
+    op.dy = dy;
+    op.dy_stride = stride;
+    op.n_rows = rows;
+    op.n_group = 1;
+    op.n = n;
+    op.db = sum;
+    hyb_cuda_norm_back_w(at, &op);
 }
 
 static void hyb_cuda_op_norm_back(hyb_cuda_at *at, const hyb_op_norm_back *op)
@@ -8919,19 +9486,6 @@ static void hyb_cuda_op_matmul_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_
     }
 }
 
-static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
-{
-    hyb_op_norm_back sum;
-    memset(&sum, 0, sizeof sum);
-    sum.dy = o->dy;
-    sum.dy_stride = o->dy_stride;
-    sum.n_rows = n;
-    sum.n_group = 1;
-    sum.n = o->n;
-    sum.db = o->dbias;
-    hyb_cuda_norm_back_w(at, &sum);
-}
-
 /* dw += dy^T x in float32. */
 static void hyb_cuda_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op, const hyb_matmul_dw *o)
 {
@@ -8968,19 +9522,22 @@ static void hyb_cuda_op_matmul_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_
             for (first = 0; first < o->n; first += f.slice)
                 hyb_cuda_format_dw(&f, o, first, HYB_MIN(f.slice, o->n - first));
         }
-        if (o->dbias) hyb_cuda_bias_back(at, o, op->n);
+        if (o->dbias) hyb_cuda_sum_rows(at, o->dy, o->dy_stride, op->n, o->n, o->dbias);
     }
 }
 #endif
 /* ==== end src/cuda/ops_matmul_back.c ==== */
 
 /* ==== begin src/cuda/ops_recurrent.c ==== */
-/* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots. Kernels find the
- * slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
+/* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots, and their gradients.
+ * Kernels find the slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
 
 #define HYB_CUDA_KERNELS_RECURRENT(X) X(shift) X(shortconv) X(wkv7_32) X(wkv7_64) X(wkv7_128)
-#define HYB_KERNEL_NUMBER(name_)      HYB_KERNEL_##name_,
+#define HYB_CUDA_KERNELS_RECURRENT_BACK(X) \
+    X(shift_back) X(shift_back_w) X(shortconv_back) X(shortconv_back_w) X(wkv7_back) X(wkv7_back_w)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_RECURRENT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_RECURRENT };
+enum { HYB_CUDA_KERNELS_RECURRENT_BACK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_RECURRENT_BACK };
 #undef HYB_KERNEL_NUMBER
 
 static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
@@ -9002,6 +9559,34 @@ static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
     args[9] = &runs;
     hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, HYB_KERNEL_shift, hyb_div_up(n, 256), batch->n, 1, 256, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_cuda_op_shift_back(hyb_cuda_at *at, const hyb_op_shift_back *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_op_shift_back o = *op;
+    const int32_t *run_of_row = batch->run_of_row, *runs = batch->runs;
+    int32_t n = (int32_t)op->n_embd, rows = batch->n;
+    void *args[8];
+    args[0] = &o.mix;
+    args[1] = &o.n_mix;
+    args[2] = &n;
+    args[3] = &o.dout;
+    args[4] = &o.plane;
+    args[5] = &o.dx;
+    args[6] = &run_of_row;
+    args[7] = &runs;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_shift_back, hyb_div_up(n, 256), rows, 1, 256, 1, 0,
+                     args);
+    if (!op->dmix) return;
+    args[0] = &o.x;
+    args[1] = &n;
+    args[2] = &rows;
+    args[5] = &o.dmix;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_shift_back_w, hyb_div_up(n, 32), op->n_mix, 1, 32, 32,
+                     0, args);
+}
+#endif
 
 /* As in kernels/recurrent.cu. */
 typedef struct hyb_cuda_conv_args {
@@ -9034,6 +9619,44 @@ static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
                      args);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* As in kernels/recurrent.cu. */
+typedef struct hyb_cuda_conv_back_args {
+    const float *bcx, *w, *dout;
+    float *dbcx, *dw;
+    const int32_t *run_of_row, *runs;
+    int64_t stride, dout_stride, dbcx_stride;
+    int32_t n, taps, rows;
+} hyb_cuda_conv_back_args;
+
+static void hyb_cuda_op_shortconv_back(hyb_cuda_at *at, const hyb_op_shortconv_back *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_cuda_conv_back_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.bcx = op->bcx;
+    a.w = op->w;
+    a.dout = op->dout;
+    a.dbcx = op->dbcx;
+    a.dw = op->dw;
+    a.run_of_row = batch->run_of_row;
+    a.runs = batch->runs;
+    a.stride = op->bcx_stride;
+    a.dout_stride = op->dout_stride;
+    a.dbcx_stride = op->dbcx_stride;
+    a.n = (int32_t)op->n_embd;
+    a.taps = op->n_taps;
+    a.rows = batch->n;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_shortconv_back, hyb_div_up(a.n, 256), batch->n, 1,
+                     256, 1, 0, args);
+    if (op->dw)
+        hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_shortconv_back_w, hyb_div_up(a.n, 32), a.taps, 1,
+                         32, 32, 0, args);
+}
+#endif
+
 /* As in kernels/recurrent.cu. */
 typedef struct hyb_cuda_wkv7_args {
     const float *r, *k, *v, *decay, *rate, *value_gate, *gate, *v_first;
@@ -9045,38 +9668,119 @@ typedef struct hyb_cuda_wkv7_args {
     float eps;
 } hyb_cuda_wkv7_args;
 
+static void hyb_cuda_wkv7_set(hyb_cuda_wkv7_args *a, const hyb_cuda_at *at, const hyb_op_wkv7 *op)
+{
+    memset(a, 0, sizeof *a);
+    a->r = op->r;
+    a->k = op->k;
+    a->v = op->v;
+    a->decay = op->decay;
+    a->rate = op->rate;
+    a->value_gate = op->value_gate;
+    a->gate = op->gate;
+    a->v_first = op->v_first;
+    a->k_k = op->k_k;
+    a->k_a = op->k_a;
+    a->r_k = op->r_k;
+    a->ln_w = op->ln_w;
+    a->ln_b = op->ln_b;
+    a->slots = op->slots.data;
+    a->out = op->out;
+    a->runs = at->batch.runs;
+    a->stride = op->stride;
+    a->v_first_stride = op->v_first_stride;
+    a->out_stride = op->out_stride;
+    a->slot_stride = op->slots.stride;
+    a->size = op->size;
+    a->eps = op->eps;
+}
+
 static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
 {
     const int kernel = op->size <= 32 ? HYB_KERNEL_wkv7_32 : op->size <= 64 ? HYB_KERNEL_wkv7_64 : HYB_KERNEL_wkv7_128;
     const unsigned threads = op->size <= 32 ? 32 : op->size <= 64 ? 64 : HYB_WKV_SIZE_MAX;
     hyb_cuda_wkv7_args a;
     void *args[1];
-    memset(&a, 0, sizeof a);
-    a.r = op->r;
-    a.k = op->k;
-    a.v = op->v;
-    a.decay = op->decay;
-    a.rate = op->rate;
-    a.value_gate = op->value_gate;
-    a.gate = op->gate;
-    a.v_first = op->v_first;
-    a.k_k = op->k_k;
-    a.k_a = op->k_a;
-    a.r_k = op->r_k;
-    a.ln_w = op->ln_w;
-    a.ln_b = op->ln_b;
-    a.slots = op->slots.data;
-    a.out = op->out;
-    a.runs = at->batch.runs;
-    a.stride = op->stride;
-    a.v_first_stride = op->v_first_stride;
-    a.out_stride = op->out_stride;
-    a.slot_stride = op->slots.stride;
-    a.size = op->size;
-    a.eps = op->eps;
+    hyb_cuda_wkv7_set(&a, at, op);
     args[0] = &a;
     hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, kernel, op->n_head, at->batch.n_runs, 1, threads, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* As in kernels/recurrent.cu. */
+typedef struct hyb_cuda_wkv7_back_args {
+    hyb_cuda_wkv7_args of;
+    const float *dout;
+    int64_t dout_stride;
+    float *dr, *dk, *dv, *ddecay, *drate, *dvalue_gate, *dgate, *dv_first;
+    float *kept, *states, *parts;
+} hyb_cuda_wkv7_back_args;
+enum {
+    HYB_CUDA_WKV_STATES = HYB_WKV_BACK_ROWS + 2,
+    HYB_CUDA_WKV_WEIGHTS = 5 /* kinds of weights that have gradients */
+};
+
+/* Floats of scratch: matrices that are kept of all rows; those of the rows that are worked on; gradients of runs. */
+static size_t hyb_cuda_wkv7_back_kept(int n_head, int size, int n_rows, int n_runs)
+{
+    return (size_t)n_head * (size_t)size * (size_t)size * (size_t)(n_rows / HYB_WKV_BACK_ROWS + n_runs);
+}
+static size_t hyb_cuda_wkv7_back_states(int n_head, int size, int n_runs)
+{
+    return (size_t)n_head * (size_t)size * (size_t)size * HYB_CUDA_WKV_STATES * (size_t)n_runs;
+}
+static size_t hyb_cuda_wkv7_back_scratch(int n_head, int size, int n_rows, int n_runs)
+{
+    return (hyb_cuda_wkv7_back_kept(n_head, size, n_rows, n_runs) + hyb_cuda_wkv7_back_states(n_head, size, n_runs) +
+            (size_t)n_runs * HYB_CUDA_WKV_WEIGHTS * (size_t)n_head * (size_t)size) *
+           sizeof(float);
+}
+
+static void hyb_cuda_wkv7_back_weights(hyb_cuda_at *at, const hyb_op_wkv7_back *op, float *parts)
+{
+    hyb_op_wkv7_back o = *op;
+    int32_t n_runs = at->batch.n_runs, n = op->of.n_head * op->of.size;
+    void *args[8];
+    args[0] = &parts;
+    args[1] = &n_runs;
+    args[2] = &n;
+    args[3] = &o.dk_k;
+    args[4] = &o.dk_a;
+    args[5] = &o.dr_k;
+    args[6] = &o.dln_w;
+    args[7] = &o.dln_b;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_wkv7_back_w, hyb_div_up(n, 256), HYB_CUDA_WKV_WEIGHTS,
+                     1, 256, 1, 0, args);
+}
+
+/* In hyb_cuda_wkv7_back_scratch of the scratch. */
+static void hyb_cuda_op_wkv7_back(hyb_cuda_at *at, const hyb_op_wkv7_back *op)
+{
+    const hyb_op_wkv7 *of = &op->of;
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_cuda_wkv7_back_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    hyb_cuda_wkv7_set(&a.of, at, of);
+    a.dout = op->dout;
+    a.dout_stride = op->dout_stride;
+    a.dr = op->dr;
+    a.dk = op->dk;
+    a.dv = op->dv;
+    a.ddecay = op->ddecay;
+    a.drate = op->drate;
+    a.dvalue_gate = op->dvalue_gate;
+    a.dgate = op->dgate;
+    a.dv_first = op->dv_first;
+    a.kept = (float *)(void *)at->scratch;
+    a.states = a.kept + hyb_cuda_wkv7_back_kept(of->n_head, of->size, batch->n, batch->n_runs);
+    if (op->dk_k) a.parts = a.states + hyb_cuda_wkv7_back_states(of->n_head, of->size, batch->n_runs);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT_BACK, HYB_KERNEL_wkv7_back, of->n_head, batch->n_runs, 1, 256, 1, 0,
+                     args);
+    if (op->dk_k) hyb_cuda_wkv7_back_weights(at, op, a.parts);
+}
+#endif
 /* ==== end src/cuda/ops_recurrent.c ==== */
 
 /* ==== begin src/cuda/ops_attention.c ==== */
@@ -9281,6 +9985,8 @@ typedef struct hyb_cuda_attention_back_args {
     const float *q, *out, *dout;
     const char *k, *v;
     float *dq, *dk, *dv;
+    const float *sinks;
+    float *sink_rows;
     void *stats;
     const int32_t *runs, *pages;
     int64_t q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
@@ -9334,6 +10040,8 @@ static void hyb_cuda_attention_back_set(hyb_cuda_attention_back_args *a, const h
     a->scale = op->scale;
     a->softcap = op->softcap;
     a->window = op->window;
+    a->sinks = op->sinks;
+    a->sink_rows = op->sink_rows;
     a->stats = at->scratch;
     a->runs = at->batch.runs;
     a->pages = at->batch.pages;
@@ -9353,6 +10061,7 @@ static void hyb_cuda_op_attention_back(hyb_cuda_at *at, const hyb_op_attention_b
                      hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
     hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 1, hyb_div_up(rows, HYB_PAGE), kv->n_head_kv, at->batch.n_runs,
                      256, 1, hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+    if (op->sinks) hyb_cuda_sum_rows(at, op->sink_rows, op->n_head, at->batch.n, op->n_head, op->dsinks);
 }
 #endif
 /* ==== end src/cuda/ops_attention.c ==== */
@@ -9376,9 +10085,13 @@ static void hyb_cuda_op_attention_back(hyb_cuda_at *at, const hyb_op_attention_b
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of
  * the two ways is taken. */
 
-#define HYB_CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
-#define HYB_KERNEL_NUMBER(name_)    HYB_KERNEL_##name_,
+#define HYB_CUDA_KERNELS_EXPERTS(X)           X(route) X(sort_by_expert)
+#define HYB_CUDA_KERNELS_EXPERTS_BACK(X)      X(route_back) X(weigh) X(sum_choices) X(order_choices)
+#define HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(X) X(experts_back_x) X(experts_back_w)
+#define HYB_KERNEL_NUMBER(name_)              HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
+enum { HYB_CUDA_KERNELS_EXPERTS_BACK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS_BACK };
+enum { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS_GEMM_BACK };
 #undef HYB_KERNEL_NUMBER
 enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 }; /* of the modules experts_tensor */
 enum { HYB_CUDA_PLACES = 8 };                        /* an expert's rows begin at a multiple: PLACES of experts.cu */
@@ -9726,6 +10439,153 @@ static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
     hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1,
                      hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- the way back ------------------------------------------------------------------------------------------------ */
+
+static void hyb_cuda_op_route_back(hyb_cuda_at *at, const hyb_op_route_back *op)
+{
+    hyb_op_route_back o = *op;
+    int32_t kind = op->kind == HYB_ROUTE_SIGMOID, norm = op->norm;
+    void *args[9];
+    args[0] = &o.logits;
+    args[1] = &o.n_expert;
+    args[2] = &o.n_used;
+    args[3] = &kind;
+    args[4] = &norm;
+    args[5] = &o.scale;
+    args[6] = &o.ids;
+    args[7] = &o.dweights;
+    args[8] = &o.dlogits;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_route_back, op->n, 1, 1,
+                     (unsigned)hyb_div_up(op->n_expert, 32) * 32, 1, 0, args);
+}
+
+static void hyb_cuda_op_weigh(hyb_cuda_at *at, const hyb_op_weigh *op)
+{
+    hyb_op_weigh o = *op;
+    int32_t n = (int32_t)op->n;
+    void *args[9];
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.y;
+    args[3] = &o.y_stride;
+    args[4] = &o.weights;
+    args[5] = &n;
+    args[6] = &o.dots;
+    args[7] = &o.out;
+    args[8] = &o.out_stride;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_weigh, op->n_rows, 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/gemm_f32.cu. */
+typedef struct hyb_cuda_experts_back_args {
+    const float *x, *dy, *w;
+    float *dx, *dw;
+    const int32_t *order, *begin;
+    int64_t x_stride, dy_stride;
+    int32_t k, out, x_share, dy_share, expert0, n_expert, p0, p, add;
+} hyb_cuda_experts_back_args;
+
+/* Some rows, from p0 on, of w of some experts, from expert0 on, which lie at a->w. */
+static void hyb_cuda_experts_back_x(hyb_cuda_at *at, hyb_cuda_experts_back_args *a, int64_t n_choices)
+{
+    const int64_t tiles = hyb_div_up(n_choices, 64) + HYB_MIN((int64_t)a->n_expert, n_choices);
+    void *args[1];
+    args[0] = a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_GEMM_BACK, HYB_KERNEL_experts_back_x, tiles, hyb_div_up(a->k, 64), 1,
+                     256, 1, 0, args);
+}
+
+/* dx = or += dy w: F32 from where it lies; of other types as many experts as the scratch holds as floats, or rows of
+ * one. */
+static void hyb_cuda_experts_back_dx(hyb_cuda_at *at, hyb_cuda_experts_back_args *a, const hyb_tensor *w,
+                                     int64_t n_choices)
+{
+    const int64_t fit = hyb_cuda_decoded_rows(w, at->scratch_bytes), out = w->ne[1], n_expert = w->ne[2];
+    const int64_t rows = HYB_MIN(fit, out), experts = HYB_MIN(HYB_MAX(fit / out, 1), n_expert);
+    int64_t expert, row;
+    a->n_expert = (int32_t)n_expert;
+    a->p = (int32_t)out;
+    a->w = (const float *)w->data;
+    if (w->type == HYBRID_TYPE_F32) {
+        hyb_cuda_experts_back_x(at, a, n_choices);
+        return;
+    }
+    a->w = (const float *)(void *)at->scratch;
+    for (expert = 0; expert < n_expert; expert += experts)
+        for (row = 0; row < out; row += rows) {
+            hyb_cuda_experts_back_args part = *a;
+            part.expert0 = (int32_t)expert;
+            part.n_expert = (int32_t)HYB_MIN(experts, n_expert - expert);
+            part.p0 = (int32_t)row;
+            part.p = (int32_t)HYB_MIN(rows, out - row);
+            part.add = a->add || row;
+            hyb_cuda_decode(at->q, w, expert * out + row, (int64_t)part.n_expert * part.p,
+                            (float *)(void *)at->scratch);
+            hyb_cuda_experts_back_x(at, &part, n_choices);
+        }
+}
+
+static void hyb_cuda_experts_back_order(hyb_cuda_at *at, const hyb_op_experts_back *op, int32_t *begin, int32_t *order)
+{
+    const int32_t *ids = op->ids;
+    int32_t n = op->n * op->n_used;
+    void *args[4];
+    args[0] = &ids;
+    args[1] = &n;
+    args[2] = &begin;
+    args[3] = &order;
+    hyb_cuda_grid(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_order_choices, op->out[0].w->ne[2], 1, 256, args);
+}
+
+static void hyb_cuda_experts_back_sum(hyb_cuda_at *at, const hyb_op_experts_back *op, const float *of_choices)
+{
+    hyb_op_experts_back o = *op;
+    int32_t k = (int32_t)op->out[0].w->ne[0];
+    void *args[5];
+    args[0] = &of_choices;
+    args[1] = &o.n_used;
+    args[2] = &k;
+    args[3] = &o.add;
+    args[4] = &o.dx;
+    hyb_cuda_grid(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_sum_choices, hyb_div_up(k, 256), op->n, 256, args);
+}
+
+/* Works in op->work: the order of the choices, where those of each expert begin, and dx of choices that a row sums. */
+static void hyb_cuda_op_experts_back(hyb_cuda_at *at, const hyb_op_experts_back *op)
+{
+    const int64_t n_choices = (int64_t)op->n * op->n_used, n_expert = op->out[0].w->ne[2];
+    int32_t *order = (int32_t *)(void *)op->work, *begin = order + n_choices;
+    hyb_cuda_experts_back_args a;
+    void *args[1];
+    int i;
+    if (op->n < 1) return;
+    memset(&a, 0, sizeof a);
+    a.x = op->x;
+    a.x_stride = op->x_stride;
+    a.x_share = op->x_each ? 1 : op->n_used;
+    a.dy_share = op->dy_each ? 1 : op->n_used;
+    a.k = (int32_t)op->out[0].w->ne[0];
+    a.order = order;
+    a.begin = begin;
+    a.dx = op->dx_each ? op->dx : op->work + n_choices + n_expert + 1;
+    args[0] = &a;
+    hyb_cuda_experts_back_order(at, op, begin, order);
+    for (i = 0; i < op->n_out; i++) {
+        a.dy = op->out[i].dy;
+        a.dy_stride = op->out[i].dy_stride;
+        a.out = (int32_t)op->out[i].w->ne[1];
+        a.dw = op->out[i].dw;
+        a.add = i > 0;
+        if (a.dw)
+            hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_GEMM_BACK, HYB_KERNEL_experts_back_w, hyb_div_up(a.out, 64),
+                             hyb_div_up(a.k, 64), n_expert, 256, 1, 0, args);
+        hyb_cuda_experts_back_dx(at, &a, op->out[i].w, n_choices);
+    }
+    if (!op->dx_each) hyb_cuda_experts_back_sum(at, op, a.dx);
+}
+#endif
 /* ==== end src/cuda/ops_experts.c ==== */
 
 /* ==== begin src/cuda/ops_train.c ==== */
@@ -10187,6 +11047,13 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
         { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
           { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } },
+        { "recurrent_back", { hyb_cuda_text_prelude, hyb_cuda_text_recurrent, NULL, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_RECURRENT_BACK(HYB_KERNEL_NAME) NULL } },
+        { "experts_back", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_EXPERTS_BACK(HYB_KERNEL_NAME) NULL } },
+        { "experts_gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", "-DBACK", "-DEXPERTS", NULL },
+          { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NAME) NULL } },
         { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
     };
@@ -10245,9 +11112,12 @@ typedef struct hyb_cuda_backend {
 static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
 {
 #ifndef HYBRID_NO_TRAIN
-    if (limits->n_train)
-        return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
-                       HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
+    if (limits->n_train) {
+        const size_t wkv = hyb_cuda_wkv7_back_scratch(limits->n_wkv, limits->wkv_size, limits->n_rows, limits->n_seq);
+        const size_t bytes = HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
+                                     HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
+        return HYB_MAX(bytes, wkv);
+    }
 #endif
     HYB_UNUSED(limits);
     return 0;
@@ -10554,9 +11424,6 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_OP(name_) hyb_cuda_be_##name_,
         HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
-#define HYB_OP(name_) NULL,
-        HYB_HOST_TRAIN_OPS(HYB_OP)
-#undef HYB_OP
     };
     /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
@@ -10698,7 +11565,8 @@ static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tenso
                      : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
 #ifndef HYBRID_NO_TRAIN
-    if (limits->n_train) limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1]));
+    if (limits->n_train)
+        limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1] * w->ne[2]));
     if (limits->operands != HYBRID_TYPE_F32 && w->type == HYBRID_TYPE_F32 && w->ne[2] == 1)
         limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_format_scratch(w->ne[0], w->ne[1], limits->n_rows));
 #endif
@@ -10841,10 +11709,13 @@ HYB_TEPID_END
 #undef HYB_CUBLAS_LIST
 #undef HYB_CUDA_HEADS
 #undef HYB_CUDA_KERNELS_EXPERTS
+#undef HYB_CUDA_KERNELS_EXPERTS_BACK
+#undef HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK
 #undef HYB_CUDA_KERNELS_KV
 #undef HYB_CUDA_KERNELS_LOWRANK
 #undef HYB_CUDA_KERNELS_QUANTIZE
 #undef HYB_CUDA_KERNELS_RECURRENT
+#undef HYB_CUDA_KERNELS_RECURRENT_BACK
 #undef HYB_CUDA_KERNELS_ROPE
 #undef HYB_CUDA_KERNELS_ROWS
 #undef HYB_CUDA_KERNELS_SELECT
@@ -10855,7 +11726,6 @@ HYB_TEPID_END
 #undef HYB_FLOAT_TYPES
 #undef HYB_HASH_A
 #undef HYB_HASH_B
-#undef HYB_HOST_TRAIN_OPS
 #undef HYB_INLINE
 #undef HYB_KERNEL_NAME
 #undef HYB_KERNEL_NUMBER

@@ -1220,6 +1220,7 @@ static void exact_top_k(side *s, const hyb_op_top_k *op)
 }
 
 #include "ops_train.h"
+#include "ops_parts.h"
 
 /* ---- the table: from the list ------------------------------------------------------------------------------------ */
 
@@ -1243,6 +1244,8 @@ typedef struct op_case {
 HYB_OPS(OP_FUNCTIONS, OP_FUNCTIONS)
 HYB_TRAIN_OPS(OP_FUNCTIONS)
 #undef OP_FUNCTIONS
+static void any_draw_sinks_back(side *s, any_op *op) { draw_sinks_back(s, &op->attention_back); }
+static void any_exact_sinks_back(side *s, const any_op *op) { exact_sinks_back(s, &op->attention_back); }
 static const op_case op_cases[] = {
 #define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_, false },
     HYB_OPS(OP_CASE, OP_CASE)
@@ -1250,6 +1253,7 @@ static const op_case op_cases[] = {
 #define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_, true },
         HYB_TRAIN_OPS(OP_CASE)
 #undef OP_CASE
+        { "attention_back, sinks", any_draw_sinks_back, any_exact_sinks_back, any_run_attention_back, true },
 };
 
 /* ---- running and comparing --------------------------------------------------------------------------------------- */

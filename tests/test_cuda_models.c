@@ -580,12 +580,18 @@ static void check_training(void)
     TEST("training");
     check_trained("gpt2", slow ? 1 : 5, d);
     check_format("gpt2", HYBRID_TYPE_BF16, slow);
+    check_trained("lfm2", slow ? 1 : 4, d);
+    check_trained("qwen2moe", slow ? 1 : 4, d);
+    if (slow) check_trained("rwkv7", 1, d);
     if (slow) return;
+    check_trained("mixtral", 2, d);
+    check_trained("arwkv7", 2, d);
     check_format("llama", HYBRID_TYPE_F16, true);
     check_trained("llama", 5, d);
     check_trained("gemma2", 3, d); /* windows, soft-caps, norms after parts */
     d.recompute_every = 1;
     check_trained("qwen3", 3, d); /* norms of heads */
+    check_trained("qwen3moe", 2, d);
     d.ema = 0.9f;
     d.optimizer = HYBRID_OPTIMIZER_MUON;
     check_trained("gpt2", 3, d);
@@ -600,6 +606,8 @@ static void check_training(void)
     d.momentum = 0.9f;
     d.nesterov = true;
     check_trained("llama", 3, d);
+    /* AdamW makes of rounding what weights that moved by 1e-7 make of it on the CPU, too: losses 1e-4 apart */
+    check_trained("rwkv7", 4, d);
 }
 
 #include "train_offload.h"
@@ -724,75 +732,6 @@ static void check_saved(const char *path)
     for (k = 0; k < 2; k++) hybrid_runtime_destroy(rt[k]);
 }
 
-/* ---- what the host alone trains ---------------------------------------------------------------------------------- */
-
-static void host_log(void *user, hybrid_log_level level, const char *message)
-{
-    if (level == HYBRID_LOG_WARN) snprintf((char *)user, 256, "%s", message);
-}
-
-/* A model with such layers stays on the CPU though there is a GPU, with a sentence, and has the CPU's bits; so does an
- * adapter over one that runs on the GPU. */
-static void check_host_training(const char *name, const char *part)
-{
-    hybrid_runtime_desc rd;
-    hybrid_model_desc md;
-    hybrid_trainer_desc td;
-    hybrid_train_batch batch;
-    hybrid_train_metrics metrics[2];
-    hybrid_adapter_desc ad;
-    hybrid_adapter *adapter = NULL;
-    hybrid_error err;
-    pupil p[2];
-    char path[256], said[2][256] = { "", "" };
-    int k;
-    TEST("layers that no GPU trains");
-    snprintf(path, sizeof path, "tests/oracle/data/models/%s.gguf", name);
-    for (k = 0; k < 2; k++) {
-        memset(&rd, 0, sizeof rd);
-        memset(&md, 0, sizeof md);
-        memset(&td, 0, sizeof td);
-        memset(&p[k], 0, sizeof p[k]);
-        rd.device = k ? "cuda" : "cpu";
-        rd.logger.log = host_log;
-        rd.logger.user = said[k];
-        md.path = path;
-        md.trainable = true;
-        CHECK(!hybrid_runtime_create(&rd, &p[k].rt, &err), "%s", err.message);
-        CHECK(!hybrid_model_load(p[k].rt, &md, &p[k].m, &err), "%s", err.message);
-        td.model = p[k].m;
-        td.n_seq = PUPIL_SEQS;
-        td.n_ctx = PUPIL_CTX;
-        CHECK(!hybrid_trainer_create(&td, &p[k].t, &err), "%s: %s", name, err.message);
-        if (!p[k].t) return;
-        offload_batch(&p[k], &batch, 5);
-        CHECK(!hybrid_trainer_step(p[k].t, &batch, &metrics[k], &err), "%s: %s", name, err.message);
-    }
-    CHECK(!p[1].m->place.gpu && strstr(said[1], "cannot be trained on a GPU yet") && strstr(said[1], part), "%s: %s",
-          name, said[1]);
-    CHECK(!strstr(said[0], "GPU"), "%s: %s", name, said[0]);
-    CHECK(metrics[0].loss == metrics[1].loss, "%s: losses %.17g and %.17g", name, metrics[0].loss, metrics[1].loss);
-    same_pupils(name, p);
-    hybrid_trainer_destroy(p[1].t);
-    hybrid_model_destroy(p[1].m);
-    md.trainable = false;
-    CHECK(!hybrid_model_load(p[1].rt, &md, &p[1].m, &err), "%s", err.message);
-    CHECK(p[1].m->place.gpu != NULL, "%s runs on the CPU", name);
-    memset(&ad, 0, sizeof ad);
-    ad.rank = 4;
-    CHECK(!hybrid_adapter_create(p[1].m, &ad, &adapter, &err), "%s: %s", name, err.message);
-    td.model = p[1].m;
-    td.adapter = adapter;
-    CHECK(!hybrid_trainer_create(&td, &p[1].t, &err), "%s: %s", name, err.message);
-    CHECK(p[1].t && p[1].t->store.device->ops->is_host, "%s: an adapter on the GPU", name);
-    CHECK(p[1].t && !hybrid_trainer_step(p[1].t, &batch, &metrics[1], &err), "%s: %s", name, err.message);
-    hybrid_trainer_destroy(p[1].t);
-    p[1].t = NULL;
-    hybrid_adapter_destroy(adapter);
-    pupil_close(&p[0]);
-    pupil_close(&p[1]);
-}
-
 int main(void)
 {
     const int n = getenv("EMU_CHECK") ? 3 : getenv("EMU_ORDER") ? 20 : 60;
@@ -805,11 +744,6 @@ int main(void)
     }
     check_training();
     check_offload();
-    check_host_training("lfm2", "short convolution");
-    if (!getenv("EMU_CHECK")) {
-        check_host_training("qwen2moe", "experts");
-        check_host_training("rwkv7", "time mixing");
-    }
     check_apprentices();
     check_failures();
     check_all_models();

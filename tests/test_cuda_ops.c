@@ -602,6 +602,14 @@ static void test_sort(void)
     test_sort_case(260, 300, 300, 32);
 }
 
+/* Experts of block types, as floats a few rows at a time: not even one matrix fits into the scratch. */
+static void run_in_little(hyb_backend *be, const any_op *op)
+{
+    if (!strcmp(be->ops->name, "cuda"))
+        hyb_cuda_of(be)->at.scratch_bytes = 5 * sizeof(float) * (size_t)op->experts_back.out[0].w->ne[0];
+    hyb_do_experts_back(be, &op->experts_back);
+}
+
 /* The GPU of a runtime, as the library opens it, but that every buffer ends where its memory ends, and that nothing
  * is cached. */
 static void test_drawn(void)
@@ -612,6 +620,7 @@ static void test_drawn(void)
     hybrid_runtime_desc desc;
     hyb_cuda_device *device;
     hybrid_error error;
+    op_case little;
     char name[64];
     int o;
     memset(&desc, 0, sizeof desc);
@@ -634,6 +643,11 @@ static void test_drawn(void)
         if (test_wanted(name)) op_compare(&op_cases[o], &reference, &gpu, 1, n, true);
         cu->blas_state = 0;
     }
+    TEST("experts_back, little scratch");
+    little = op_cases[HYB_OP_experts_back];
+    little.run = run_in_little;
+    for (o = 0; o < n && test_wanted("experts_back, little scratch"); o++)
+        op_compare_one(&little, &reference, &gpu, 1, (uint64_t)o * 1000 + HYB_OP_experts_back, true);
     TEST("matmul in formats, own products");
     cu->blas_state = 2;
     for (o = 7; o < 24 && test_wanted("matmul in formats, own products"); o += o % 12 == 7 ? 4 : 8)

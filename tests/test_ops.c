@@ -4,7 +4,6 @@
  * time, NaN. [simd] [aarch64] */
 #include "private.h"
 #include "ops.h"
-#include "ops_host.h"
 
 /* ---- tools ------------------------------------------------------------------------------------------------------- */
 
@@ -1135,7 +1134,6 @@ static void test_drawn(void)
         n += side_host(&others[n], targets[t].name, 3);
     }
     ops_compare(&reference, others, n, slow ? 12 : 60, false);
-    ops_compare_host(&reference, others, n, slow ? 12 : 60);
     while (n > 0) hybrid_runtime_destroy(others[--n].rt);
     hybrid_runtime_destroy(reference.rt);
 }

@@ -363,6 +363,9 @@ static void check_apprentices(void)
     if (slow) return;
     check_apprentice(models, "gemma2", HYBRID_MIX_F32, HYBRID_TYPE_LAST_, d);
     check_apprentice(models, "gpt2", HYBRID_MIX_F16, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "lfm2", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "rwkv7", HYBRID_MIX_Q8_0, HYBRID_TYPE_LAST_, d);
+    check_apprentice(models, "qwen2moe", HYBRID_MIX_F32, HYBRID_TYPE_LAST_, d); /* of experts no block types */
     if (rows) {
         snprintf(folder, sizeof folder, "%.*s", (int)(strlen(rows) - sizeof "/rows-F32.gguf" + 1), rows);
         check_apprentice(folder, "rows-F32", HYBRID_MIX_Q4_K_M, HYBRID_TYPE_LAST_, d);

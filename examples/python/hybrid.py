@@ -2956,10 +2956,9 @@ hybrid_trainer_create = _function('hybrid_trainer_create', c_int, [POINTER(hybri
     """hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error)
 
     HYBRID_ERROR_UNSUPPORTED: no kernel for heads of the model's sizes, or for a type of its matrices;
-    HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, on the CPU; layers that a
-    GPU cannot train yet (mixtures of experts, RWKV-7, short convolutions) leave the whole model to the CPU, and the log
-    says so. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts' matrices to
-    AdamW, and adapters cannot change them.""")
+    HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, but for encoders, on the
+    CPU and on a GPU. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts'
+    matrices to AdamW, and adapters cannot change them.""")
 
 hybrid_trainer_destroy = _function('hybrid_trainer_destroy', None, [POINTER(hybrid_trainer)],
     """void hybrid_trainer_destroy(hybrid_trainer *trainer)""")

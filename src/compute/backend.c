@@ -22,7 +22,7 @@ typedef enum hyb_lane { HYB_LANE_OPS, HYB_LANE_UP, HYB_LANE_DOWN } hyb_lane;
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
-    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
+    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
         HYB_OP_COUNT
 } hyb_op;
@@ -46,7 +46,6 @@ typedef struct hyb_backend_ops {
 #undef HYB_CALL
 #define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL: it cannot train */
     HYB_TRAIN_OPS(HYB_OP)
-    HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 } hyb_backend_ops;
 
@@ -70,7 +69,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
-    int wkv_size; /* of a head of wkv7; 0: there is none */
+    int n_wkv, wkv_size; /* heads of wkv7, and the size of one; 0: there are none */
     int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of training is asked for */
     hybrid_type operands; /* of products of training: hyb_rounding.type */
     int n_expert_used;    /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */

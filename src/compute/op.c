@@ -403,7 +403,7 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
  * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored.
  *
  * A sink has a share of each row's probabilities, and no value: dsinks (n_head) += the sum over rows of -(its share)
- * delta. The host alone does it. */
+ * delta. */
 enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
 typedef struct hyb_op_attention_back {
     const hyb_kv_view *kv;
@@ -413,7 +413,7 @@ typedef struct hyb_op_attention_back {
     float scale, softcap;
     int32_t window;
     float *dq, *dk, *dv;
-    int64_t stride; /* of all three */
+    int64_t stride;     /* of all three */
     const float *sinks; /* (n_head), or NULL, as the next two are then */
     float *dsinks;      /* (n_head) */
     float *sink_rows;   /* (n, n_head) scratch */

@@ -17,7 +17,7 @@ static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
     #define HYB_OP(name_) #name_,
-        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP) HYB_HOST_TRAIN_OPS(HYB_OP)
+        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     return names[op];

@@ -67,7 +67,6 @@ static void hyb_slicer_end(hyb_slicer *c)
         }
 HYB_OPS(HYB_OP, HYB_PARTS)
 HYB_TRAIN_OPS(HYB_OP)
-HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     #undef HYB_PARTS
 
@@ -159,7 +158,6 @@ static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
         hyb_slicer_write, hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_stream, hyb_slicer_lanes,
         hyb_slicer_upload, hyb_slicer_download, hyb_slicer_await, hyb_slicer_destroy,
         HYB_TRAIN_OPS(HYB_OP)
-        HYB_HOST_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     /* clang-format on */

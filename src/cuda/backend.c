@@ -53,9 +53,12 @@ typedef struct hyb_cuda_backend {
 static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
 {
 #ifndef HYBRID_NO_TRAIN
-    if (limits->n_train)
-        return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
-                       HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
+    if (limits->n_train) {
+        const size_t wkv = hyb_cuda_wkv7_back_scratch(limits->n_wkv, limits->wkv_size, limits->n_rows, limits->n_seq);
+        const size_t bytes = HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
+                                     HYB_CUDA_SQUARES_PARTS * HYB_GRAM_SUMS * sizeof(double));
+        return HYB_MAX(bytes, wkv);
+    }
 #endif
     HYB_UNUSED(limits);
     return 0;
@@ -361,9 +364,6 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #undef HYB_CALL
 #define HYB_OP(name_) hyb_cuda_be_##name_,
         HYB_TRAIN_OPS(HYB_OP)
-#undef HYB_OP
-#define HYB_OP(name_) NULL,
-        HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */

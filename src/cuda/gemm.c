@@ -142,6 +142,7 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_produ
 {
     const float alpha = 1.0f, beta = o->add ? 1.0f : 0.0f;
     const bool rows = o->a_p == 1;
+    const int64_t lda = !rows ? o->a_p : o->m > 1 ? o->a_m : o->p; /* a column of p rows has a_m 1, too */
     hyb_cuda_caller caller;
     void *handle;
     int status;
@@ -149,10 +150,10 @@ static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, int type, const hyb_cuda_produ
     if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
     if (q->failure.result || q->rehearsing || !o->m || !o->n) return true;
     caller = hyb_cuda_enter(q->cu);
-    status = q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n,
-                                           o->m, o->p, &alpha, o->b, type, (int)o->b_p, o->a, type,
-                                           (int)(rows ? o->a_m : o->a_p), &beta, o->c, HYB_CUDA_R_32F, (int)o->c_m,
-                                           HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
+    status =
+        q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n, o->m,
+                                      o->p, &alpha, o->b, type, (int)o->b_p, o->a, type, (int)lda, &beta, o->c,
+                                      HYB_CUDA_R_32F, (int)o->c_m, HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (status)

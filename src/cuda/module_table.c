@@ -116,6 +116,13 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
         { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
           { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } },
+        { "recurrent_back", { hyb_cuda_text_prelude, hyb_cuda_text_recurrent, NULL, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_RECURRENT_BACK(HYB_KERNEL_NAME) NULL } },
+        { "experts_back", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_EXPERTS_BACK(HYB_KERNEL_NAME) NULL } },
+        { "experts_gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", "-DBACK", "-DEXPERTS", NULL },
+          { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NAME) NULL } },
         { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
     };

@@ -202,6 +202,8 @@ typedef struct hyb_cuda_attention_back_args {
     const float *q, *out, *dout;
     const char *k, *v;
     float *dq, *dk, *dv;
+    const float *sinks;
+    float *sink_rows;
     void *stats;
     const int32_t *runs, *pages;
     int64_t q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
@@ -255,6 +257,8 @@ static void hyb_cuda_attention_back_set(hyb_cuda_attention_back_args *a, const h
     a->scale = op->scale;
     a->softcap = op->softcap;
     a->window = op->window;
+    a->sinks = op->sinks;
+    a->sink_rows = op->sink_rows;
     a->stats = at->scratch;
     a->runs = at->batch.runs;
     a->pages = at->batch.pages;
@@ -274,6 +278,7 @@ static void hyb_cuda_op_attention_back(hyb_cuda_at *at, const hyb_op_attention_b
                      hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
     hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 1, hyb_div_up(rows, HYB_PAGE), kv->n_head_kv, at->batch.n_runs,
                      256, 1, hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+    if (op->sinks) hyb_cuda_sum_rows(at, op->sink_rows, op->n_head, at->batch.n, op->n_head, op->dsinks);
 }
 #endif
 #endif

@@ -20,9 +20,13 @@
 #include "ops_matmul.c"
 #include "ops_rows.c"
 
-#define HYB_CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
-#define HYB_KERNEL_NUMBER(name_)    HYB_KERNEL_##name_,
+#define HYB_CUDA_KERNELS_EXPERTS(X)           X(route) X(sort_by_expert)
+#define HYB_CUDA_KERNELS_EXPERTS_BACK(X)      X(route_back) X(weigh) X(sum_choices) X(order_choices)
+#define HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(X) X(experts_back_x) X(experts_back_w)
+#define HYB_KERNEL_NUMBER(name_)              HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
+enum { HYB_CUDA_KERNELS_EXPERTS_BACK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS_BACK };
+enum { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS_GEMM_BACK };
 #undef HYB_KERNEL_NUMBER
 enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 }; /* of the modules experts_tensor */
 enum { HYB_CUDA_PLACES = 8 };                        /* an expert's rows begin at a multiple: PLACES of experts.cu */
@@ -370,4 +374,151 @@ static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
     hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1,
                      hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- the way back ------------------------------------------------------------------------------------------------ */
+
+static void hyb_cuda_op_route_back(hyb_cuda_at *at, const hyb_op_route_back *op)
+{
+    hyb_op_route_back o = *op;
+    int32_t kind = op->kind == HYB_ROUTE_SIGMOID, norm = op->norm;
+    void *args[9];
+    args[0] = &o.logits;
+    args[1] = &o.n_expert;
+    args[2] = &o.n_used;
+    args[3] = &kind;
+    args[4] = &norm;
+    args[5] = &o.scale;
+    args[6] = &o.ids;
+    args[7] = &o.dweights;
+    args[8] = &o.dlogits;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_route_back, op->n, 1, 1,
+                     (unsigned)hyb_div_up(op->n_expert, 32) * 32, 1, 0, args);
+}
+
+static void hyb_cuda_op_weigh(hyb_cuda_at *at, const hyb_op_weigh *op)
+{
+    hyb_op_weigh o = *op;
+    int32_t n = (int32_t)op->n;
+    void *args[9];
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.y;
+    args[3] = &o.y_stride;
+    args[4] = &o.weights;
+    args[5] = &n;
+    args[6] = &o.dots;
+    args[7] = &o.out;
+    args[8] = &o.out_stride;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_weigh, op->n_rows, 1, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/gemm_f32.cu. */
+typedef struct hyb_cuda_experts_back_args {
+    const float *x, *dy, *w;
+    float *dx, *dw;
+    const int32_t *order, *begin;
+    int64_t x_stride, dy_stride;
+    int32_t k, out, x_share, dy_share, expert0, n_expert, p0, p, add;
+} hyb_cuda_experts_back_args;
+
+/* Some rows, from p0 on, of w of some experts, from expert0 on, which lie at a->w. */
+static void hyb_cuda_experts_back_x(hyb_cuda_at *at, hyb_cuda_experts_back_args *a, int64_t n_choices)
+{
+    const int64_t tiles = hyb_div_up(n_choices, 64) + HYB_MIN((int64_t)a->n_expert, n_choices);
+    void *args[1];
+    args[0] = a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_GEMM_BACK, HYB_KERNEL_experts_back_x, tiles, hyb_div_up(a->k, 64), 1,
+                     256, 1, 0, args);
+}
+
+/* dx = or += dy w: F32 from where it lies; of other types as many experts as the scratch holds as floats, or rows of
+ * one. */
+static void hyb_cuda_experts_back_dx(hyb_cuda_at *at, hyb_cuda_experts_back_args *a, const hyb_tensor *w,
+                                     int64_t n_choices)
+{
+    const int64_t fit = hyb_cuda_decoded_rows(w, at->scratch_bytes), out = w->ne[1], n_expert = w->ne[2];
+    const int64_t rows = HYB_MIN(fit, out), experts = HYB_MIN(HYB_MAX(fit / out, 1), n_expert);
+    int64_t expert, row;
+    a->n_expert = (int32_t)n_expert;
+    a->p = (int32_t)out;
+    a->w = (const float *)w->data;
+    if (w->type == HYBRID_TYPE_F32) {
+        hyb_cuda_experts_back_x(at, a, n_choices);
+        return;
+    }
+    a->w = (const float *)(void *)at->scratch;
+    for (expert = 0; expert < n_expert; expert += experts)
+        for (row = 0; row < out; row += rows) {
+            hyb_cuda_experts_back_args part = *a;
+            part.expert0 = (int32_t)expert;
+            part.n_expert = (int32_t)HYB_MIN(experts, n_expert - expert);
+            part.p0 = (int32_t)row;
+            part.p = (int32_t)HYB_MIN(rows, out - row);
+            part.add = a->add || row;
+            hyb_cuda_decode(at->q, w, expert * out + row, (int64_t)part.n_expert * part.p,
+                            (float *)(void *)at->scratch);
+            hyb_cuda_experts_back_x(at, &part, n_choices);
+        }
+}
+
+static void hyb_cuda_experts_back_order(hyb_cuda_at *at, const hyb_op_experts_back *op, int32_t *begin, int32_t *order)
+{
+    const int32_t *ids = op->ids;
+    int32_t n = op->n * op->n_used;
+    void *args[4];
+    args[0] = &ids;
+    args[1] = &n;
+    args[2] = &begin;
+    args[3] = &order;
+    hyb_cuda_grid(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_order_choices, op->out[0].w->ne[2], 1, 256, args);
+}
+
+static void hyb_cuda_experts_back_sum(hyb_cuda_at *at, const hyb_op_experts_back *op, const float *of_choices)
+{
+    hyb_op_experts_back o = *op;
+    int32_t k = (int32_t)op->out[0].w->ne[0];
+    void *args[5];
+    args[0] = &of_choices;
+    args[1] = &o.n_used;
+    args[2] = &k;
+    args[3] = &o.add;
+    args[4] = &o.dx;
+    hyb_cuda_grid(at->q, HYB_MODULE_EXPERTS_BACK, HYB_KERNEL_sum_choices, hyb_div_up(k, 256), op->n, 256, args);
+}
+
+/* Works in op->work: the order of the choices, where those of each expert begin, and dx of choices that a row sums. */
+static void hyb_cuda_op_experts_back(hyb_cuda_at *at, const hyb_op_experts_back *op)
+{
+    const int64_t n_choices = (int64_t)op->n * op->n_used, n_expert = op->out[0].w->ne[2];
+    int32_t *order = (int32_t *)(void *)op->work, *begin = order + n_choices;
+    hyb_cuda_experts_back_args a;
+    void *args[1];
+    int i;
+    if (op->n < 1) return;
+    memset(&a, 0, sizeof a);
+    a.x = op->x;
+    a.x_stride = op->x_stride;
+    a.x_share = op->x_each ? 1 : op->n_used;
+    a.dy_share = op->dy_each ? 1 : op->n_used;
+    a.k = (int32_t)op->out[0].w->ne[0];
+    a.order = order;
+    a.begin = begin;
+    a.dx = op->dx_each ? op->dx : op->work + n_choices + n_expert + 1;
+    args[0] = &a;
+    hyb_cuda_experts_back_order(at, op, begin, order);
+    for (i = 0; i < op->n_out; i++) {
+        a.dy = op->out[i].dy;
+        a.dy_stride = op->out[i].dy_stride;
+        a.out = (int32_t)op->out[i].w->ne[1];
+        a.dw = op->out[i].dw;
+        a.add = i > 0;
+        if (a.dw)
+            hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS_GEMM_BACK, HYB_KERNEL_experts_back_w, hyb_div_up(a.out, 64),
+                             hyb_div_up(a.k, 64), n_expert, 256, 1, 0, args);
+        hyb_cuda_experts_back_dx(at, &a, op->out[i].w, n_choices);
+    }
+    if (!op->dx_each) hyb_cuda_experts_back_sum(at, op, a.dx);
+}
+#endif
 #endif

@@ -293,19 +293,6 @@ static void hyb_cuda_op_matmul_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_
     }
 }
 
-static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
-{
-    hyb_op_norm_back sum;
-    memset(&sum, 0, sizeof sum);
-    sum.dy = o->dy;
-    sum.dy_stride = o->dy_stride;
-    sum.n_rows = n;
-    sum.n_group = 1;
-    sum.n = o->n;
-    sum.db = o->dbias;
-    hyb_cuda_norm_back_w(at, &sum);
-}
-
 /* dw += dy^T x in float32. */
 static void hyb_cuda_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op, const hyb_matmul_dw *o)
 {
@@ -342,7 +329,7 @@ static void hyb_cuda_op_matmul_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_
             for (first = 0; first < o->n; first += f.slice)
                 hyb_cuda_format_dw(&f, o, first, HYB_MIN(f.slice, o->n - first));
         }
-        if (o->dbias) hyb_cuda_bias_back(at, o, op->n);
+        if (o->dbias) hyb_cuda_sum_rows(at, o->dy, o->dy_stride, op->n, o->n, o->dbias);
     }
 }
 #endif

@@ -140,6 +140,20 @@ static void hyb_cuda_norm_back_w(hyb_cuda_at *at, const hyb_op_norm_back *op)
     hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back_w, hyb_div_up(op->n, 32), 1, 1, 32, 32, 0, args);
 }
 
+/* sum (n) += the rows of dy. */
+static void hyb_cuda_sum_rows(hyb_cuda_at *at, const float *dy, int64_t stride, int64_t rows, int64_t n, float *sum)
+{
+    hyb_op_norm_back op;
+    memset(&op, 0, sizeof op);
+    op.dy = dy;
+    op.dy_stride = stride;
+    op.n_rows = rows;
+    op.n_group = 1;
+    op.n = n;
+    op.db = sum;
+    hyb_cuda_norm_back_w(at, &op);
+}
+
 static void hyb_cuda_op_norm_back(hyb_cuda_at *at, const hyb_op_norm_back *op)
 {
     const int64_t groups = op->n_rows * op->n_group;

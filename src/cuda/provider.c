@@ -121,7 +121,8 @@ static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tenso
                      : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
 #ifndef HYBRID_NO_TRAIN
-    if (limits->n_train) limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1]));
+    if (limits->n_train)
+        limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1] * w->ne[2]));
     if (limits->operands != HYBRID_TYPE_F32 && w->type == HYBRID_TYPE_F32 && w->ne[2] == 1)
         limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_format_scratch(w->ne[0], w->ne[1], limits->n_rows));
 #endif

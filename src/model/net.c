@@ -52,17 +52,6 @@ static bool hyb_net_recurs(const hyb_hparams *hp)
     return false;
 }
 
-/* NULL, or the part that the host alone trains, and *layer. */
-static const hyb_part *hyb_trained_on_host(const hyb_hparams *hp, const hyb_net *net, int *layer)
-{
-    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
-        const hyb_layer *l = &net->layers[*layer];
-        if (l->mixer->host_trains) return l->mixer;
-        if (l->ffn->host_trains) return l->ffn;
-    }
-    return NULL;
-}
-
 /* The parts of every layer, with room for their structures. */
 static hybrid_result hyb_net_create(hyb_net *net, hybrid_runtime *rt, const hyb_hparams *hp, hybrid_error *error)
 {

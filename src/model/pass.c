@@ -148,12 +148,11 @@ typedef struct hyb_forward {
  *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
- * it is not the mixer: all rows of the last layer must come as far as it. One with host_trains asks, on its way back,
- * for ops that only the host has (HYB_HOST_TRAIN_OPS). */
+ * it is not the mixer: all rows of the last layer must come as far as it. */
 typedef struct hyb_part {
     const char *name;
     size_t w_bytes;
-    bool keeps_pages, looks_back, host_trains;
+    bool keeps_pages, looks_back;
     void (*find)(hyb_loader *wl, const hyb_layer_hp *l, void *w);
     void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
     int64_t (*slot)(const hyb_hparams *hp);

@@ -87,6 +87,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
     limits->wkv_size = hp->wkv_head_size;
+    if (hp->wkv_head_size) limits->n_wkv = hp->n_embd / hp->wkv_head_size;
     if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
@@ -198,16 +199,10 @@ static void hyb_place_choose_trained(hyb_place *place, hyb_device *gpu, const hy
                                      const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
     hyb_limits limits;
-    const hyb_part *part;
     size_t bytes = 0;
     uint64_t need;
     int32_t i;
     memset(place, 0, sizeof *place);
-    if ((part = hyb_trained_on_host(hp, net, &i)) != NULL) {
-        hyb_fail(why, HYBRID_ERROR_UNSUPPORTED, "layer %d is of a kind that cannot be trained on a GPU yet: %s", i,
-                 part->name);
-        return;
-    }
     for (i = 1; i < w->n_tensors; i++) /* as hyb_weights_read lays them out, which may have been */
         if (!w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
     if (hyb_limits_of_training(gpu, net, w, hp, d, HYBRID_TYPE_F32, &limits, why)) return;

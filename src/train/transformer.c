@@ -84,12 +84,10 @@ static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer
 }
 
 /* Where a model is trained: where its weights are, the GPU or the host. An adapter over it: on a GPU that has all of
- * them, unless some part has no way back there. */
+ * them. */
 static hyb_device *hyb_transformer_device(hybrid_model *m, const hybrid_adapter *adapter)
 {
     const bool all = m->place.gpu && m->place.embd && !m->place.first;
-    int layer;
-    if (hyb_trained_on_host(&m->hp, &m->net, &layer)) return &m->host;
     return m->place.trained || (adapter && adapter->gpu && all) ? m->place.gpu : &m->host;
 }
 

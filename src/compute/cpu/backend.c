@@ -535,7 +535,6 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 #undef HYB_CALL
 #define HYB_OP(name_) hyb_cpu_##name_,
         HYB_TRAIN_OPS(HYB_OP)
-        HYB_HOST_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */

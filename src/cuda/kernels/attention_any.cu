@@ -148,19 +148,22 @@ KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
 }
 #else
 
-/* Of runs that begin at position 0, without sinks: with P the probabilities, made again from q and the cache,
+/* Of runs that begin at position 0: with P the probabilities, made again from q and the cache,
  *
  *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
  *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
  *
  * attention_back_q goes over the keys of a block of queries twice: for the maximum and the sum of every row, which it
- * leaves in stats with its delta, then for dq. attention_back_kv goes over the queries of a page of keys. Every sum has
- * one order, and nothing is added up by two blocks. */
+ * leaves in stats with its delta, then for dq; a sink is in both from the beginning, and the gradient that a row makes
+ * of it, -(its share) delta, goes to sink_rows. attention_back_kv goes over the queries of a page of keys. Every sum
+ * has one order, and nothing is added up by two blocks. */
 struct attention_back_args {
     const float *q, *out, *dout;
     const char *k, *v;
     float *dq, *dk, *dv;
-    float4 *stats; /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */
+    const float *sinks; /* n_head, or NULL */
+    float *sink_rows;   /* (n, n_head) */
+    float4 *stats;      /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */
     const int *runs, *pages;
     i64 q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
     int n, n_head, n_head_kv, pages_a_seq, window;
@@ -222,6 +225,7 @@ KERNEL __launch_bounds__(128, 2) attention_back_q(const attention_back_args a)
     const int low = first_seen(row0, a.window), high = min(row0 + ANY_QUERIES, rows);
     float *q = (float *)shared, *dout = q + ANY_QUERIES * dim_k, *k = dout + ANY_QUERIES * dim_v,
           *v = k + PAGE * (dim_k + 4), *ds = v + PAGE * (dim_v + 4);
+    const float sink = a.sinks ? a.sinks[head] : NOTHING;
     float m[A_WARP], l[A_WARP], delta[A_WARP], acc[A_WARP][DIMS], s[A_WARP], slope;
     if (row0 >= rows) return;
     fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows, ANY_QUERIES, a.dim_k);
@@ -231,8 +235,9 @@ KERNEL __launch_bounds__(128, 2) attention_back_q(const attention_back_args a)
     #pragma unroll
     for (int j = 0; j < A_WARP; j++) {
         const float *out = a.out + (first + min(row0 + mine + j, rows - 1)) * a.out_stride + (i64)head * a.dim_v;
-        m[j] = NOTHING;
-        l[j] = delta[j] = 0;
+        m[j] = sink;
+        l[j] = 1.0f; /* of the sink; without one nothing is left of it */
+        delta[j] = 0;
         for (int i = lane; i < a.dim_v; i += 32) delta[j] = fmaf(dout[(mine + j) * dim_v + i], out[i], delta[j]);
         delta[j] = warp_sum(delta[j]);
         #pragma unroll
@@ -256,8 +261,10 @@ KERNEL __launch_bounds__(128, 2) attention_back_q(const attention_back_args a)
     #pragma unroll
     for (int j = 0; j < A_WARP; j++) {
         l[j] = 1.0f / l[j];
-        if (lane == 0 && row0 + mine + j < rows)
-            a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);
+        if (lane || row0 + mine + j >= rows) continue;
+        a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);
+        if (a.sinks)
+            a.sink_rows[(i64)(first + row0 + mine + j) * a.n_head + head] = expf(sink - m[j]) * l[j] * -delta[j];
     }
     for (int page = low / PAGE; page * PAGE < high; page++) {
         const char *k_from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;

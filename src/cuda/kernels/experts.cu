@@ -1,8 +1,10 @@
 /* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert.
- * Both are decided here and stay here: the host never knows. Exact, and the same every time. Needs prelude. */
+ * Both are decided here and stay here: the host never knows. Exact, and the same every time. Needs prelude. -DBACK: the
+ * way back through the weights of the choice, and around the products (gemm_f32.cu). */
 enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 }; /* PLACES: an expert's rows begin at a multiple */
 enum { SOFTMAX, SIGMOID };
 
+#ifndef BACK
 /* Logits (n, n_expert) to ids and weights (n, n_used): those of the largest logits, the largest first, of equal ones
  * the lower id; a NaN is read as -inf. Weights: SOFTMAX of all logits, or of the chosen ones (norm); SIGMOID of each;
  * times scale. A row a block, an expert a thread, which counts how many come before its own. grid n, block n_expert
@@ -41,12 +43,106 @@ KERNEL __launch_bounds__(EXPERTS_MAX)
     weights[row * n_used + id] = chosen[id] / total * scale;
 }
 
+#else
+
+/* Of route, whose choice is taken as it was made: with g = dweights scale,
+ *
+ *   SOFTMAX, all:   dlogits_i = p_i (g of i, or 0 where it was not chosen - the sum of g p over the chosen)
+ *   SOFTMAX, norm:  the same with p over the chosen alone; 0 where it was not chosen
+ *   SIGMOID:        dlogits_i = g s (1 - s), s = sigmoid(logit), or 0
+ *
+ * A row a block, an expert a thread. grid n, block n_expert rounded up to warps. */
+KERNEL __launch_bounds__(EXPERTS_MAX) route_back(const float *logits, int n_expert, int n_used, int kind, int norm,
+                                                 float scale, const int *ids, const float *dweights, float *dlogits)
+{
+    __shared__ float g[EXPERTS_MAX], e[EXPERTS_MAX], warps[32];
+    __shared__ int chosen[USED_MAX];
+    const int id = threadIdx.x, n_warps = blockDim.x / 32;
+    const i64 row = blockIdx.x;
+    const float x = id < n_expert ? logits[row * n_expert + id] : 0.0f;
+    bool mine = false; /* this expert was chosen */
+    g[id] = 0;
+    if (id < n_used) chosen[id] = ids[row * n_used + id];
+    block_sync();
+    if (id < n_used) g[chosen[id]] = dweights[row * n_used + id] * scale;
+    for (int s = 0; s < n_used; s++) mine = mine || chosen[s] == id;
+    e[id] = id < n_expert ? expf(x - logits[row * n_expert + chosen[0]]) : 0.0f;
+    const float all = warp_sum(e[id]);
+    if (id % 32 == 0) warps[id / 32] = all;
+    block_sync();
+    if (id >= n_expert) return;
+    if (kind == SIGMOID) {
+        const float s = 1.0f / (1.0f + expf(-x));
+        dlogits[row * n_expert + id] = mine ? g[id] * s * (1.0f - s) : 0.0f;
+        return;
+    }
+    float sum = 0, along = 0;
+    for (int s = 0; s < n_used && norm; s++) sum += e[chosen[s]];
+    for (int w = 0; w < n_warps && !norm; w++) sum += warps[w];
+    for (int s = 0; s < n_used; s++) along = fmaf(g[chosen[s]], e[chosen[s]] / sum, along);
+    dlogits[row * n_expert + id] = mine || !norm ? e[id] / sum * (g[id] - along) : 0.0f;
+}
+
+/* out (rows, n) = x * weights (rows); before that dots (rows) = the sum of x y over a row; y and dots may be NULL. out
+ * may be x. grid rows, block 256. */
+KERNEL __launch_bounds__(256) weigh(const float *x, i64 x_stride, const float *y, i64 y_stride, const float *weights,
+                                    int n, float *dots, float *out, i64 out_stride)
+{
+    __shared__ float warps[8];
+    const i64 row = blockIdx.x;
+    const float weight = weights[row];
+    float dot = 0;
+    for (int i = threadIdx.x; i < n; i += 256) {
+        const float v = x[row * x_stride + i];
+        if (y) dot = fmaf(v, y[row * y_stride + i], dot);
+        out[row * out_stride + i] = v * weight;
+    }
+    if (!y) return;
+    dot = warp_sum(dot);
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = dot;
+    block_sync();
+    if (threadIdx.x) return;
+    for (int w = 1; w < 8; w++) dot += warps[w];
+    dots[row] = dot;
+}
+
+/* dx (rows, k) = add + those of the choices of each row, in their order. add may be NULL. dx may be add. grid (k / 256,
+ * rows), block 256. */
+KERNEL __launch_bounds__(256) sum_choices(const float *of_choices, int n_used, int k, const float *add, float *dx)
+{
+    const int i = (int)(blockIdx.x * 256 + threadIdx.x);
+    const i64 row = blockIdx.y;
+    if (i >= k) return;
+    float sum = add ? add[row * k + i] : 0.0f;
+    for (int s = 0; s < n_used; s++) sum += of_choices[(row * n_used + s) * k + i];
+    dx[row * k + i] = sum;
+}
+#endif
+
 DEVICE int lanes_sum(int v)
 {
     for (int mask = 16; mask > 0; mask >>= 1) v += shfl_xor(v, mask);
     return v;
 }
 
+/* Those of the numbers first ... last - 1 whose id is the expert's, in their order, to order from `at` on. A warp. */
+DEVICE void put_in_order(const int *ids, int expert, int first, int last, int at, int *order)
+{
+    const int lane = threadIdx.x % 32;
+    for (int i = first; i < last; i += 32) {
+        const int hit = i + lane < last && ids[i + lane] == expert;
+        int upto = hit; /* hits of the lanes up to this one */
+        #pragma unroll
+        for (int d = 1; d < 32; d *= 2) {
+            const int other = shfl(upto, (lane - d) & 31);
+            if (lane >= d) upto += other;
+        }
+        if (hit) order[at + upto - 1] = i + lane;
+        at += shfl(upto, 31);
+    }
+}
+
+#ifndef BACK
 /* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert
  * begin at a multiple of 8 after those of the expert before, and those that are left over up to there have -1. map:
  * for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place, how many. total:
@@ -97,15 +193,33 @@ KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int ti
     for (int i = places + count + threadIdx.x; i < end; i += 256) order[i] = -1;
     int at = places;
     for (int w = 0; w < warp; w++) at += own[w];
-    for (int i = first; i < last && own[warp] > 0; i += 32) {
-        const int hit = i + lane < last && ids[i + lane] == expert;
-        int upto = hit; /* hits of the lanes up to this one */
-        #pragma unroll
-        for (int d = 1; d < 32; d *= 2) {
-            const int other = shfl(upto, (lane - d) & 31);
-            if (lane >= d) upto += other;
-        }
-        if (hit) order[at + upto - 1] = i + lane;
-        at += shfl(upto, 31);
-    }
+    if (own[warp] > 0) put_in_order(ids, expert, first, last, at, order);
 }
+
+#else
+
+/* The same without gaps and tiles: those of expert e are at begin[e] ... begin[e + 1]. grid n_expert, block 256. */
+KERNEL __launch_bounds__(256) order_choices(const int *ids, int n, int *begin, int *order)
+{
+    __shared__ int lower[8], equal[8];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, expert = blockIdx.x;
+    const int span = (n + 255) / 256 * 32, first = min(warp * span, n), last = min(first + span, n);
+    int before = 0, mine = 0, at = 0;
+    for (int i = first + lane; i < last; i += 32) {
+        before += ids[i] < expert;
+        mine += ids[i] == expert;
+    }
+    before = lanes_sum(before);
+    mine = lanes_sum(mine);
+    if (lane == 0) {
+        lower[warp] = before;
+        equal[warp] = mine;
+    }
+    block_sync();
+    for (int w = 0; w < 8; w++) at += lower[w];
+    if (threadIdx.x == 0) begin[expert] = at;
+    if (threadIdx.x == 0 && expert == (int)gridDim.x - 1) begin[expert + 1] = n;
+    for (int w = 0; w < warp; w++) at += equal[w];
+    if (mine) put_in_order(ids, expert, first, last, at, order);
+}
+#endif

@@ -6,7 +6,8 @@
  * be of any float type: it is also the product of experts' matrices whose rows are not aligned as tensor cores want
  * them. grid (at least the tiles of the map, out / 64).
  *
- * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there. */
+ * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there; and of experts'
+ * matrices. */
 #define TILE 64
 #define STEP 16
 
@@ -111,20 +112,20 @@ struct product_back {
     int m, n, p, add;
 };
 
-KERNEL __launch_bounds__(256) gemm_back(const product_back q)
+/* put(row, column, the sum over p of value_a(row, p) value_b(column, p)), of m, n and p of them; this block's 64 x 64
+ * from m0 and n0 on, through a and b in shared memory. ACROSS: a of neighbouring rows lies side
+ * by side; b of neighbouring columns always does. */
+template <bool ACROSS, class A, class B, class C>
+DEVICE void product(float (*a)[TILE + 1], float (*b)[TILE + 1], int m0, int n0, int m, int n, int p, const A &value_a,
+                    const B &value_b, const C &put)
 {
-    __shared__ float a[STEP][TILE + 1], b[STEP][TILE + 1];
-    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16,
-              ty = (int)threadIdx.x / 16;
+    const int tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;
     float sum[4][4];
     #pragma unroll
     for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;
-    for (int p0 = 0; p0 < q.p; p0 += STEP) {
-        if (q.a_p == 1)
-            fetch(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at]; });
-        else
-            fetch<true>(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; });
-        fetch<true>(b, n0, q.n, p0, q.p, [&](int column, int at) { return q.b[at * q.b_p + column]; });
+    for (int p0 = 0; p0 < p; p0 += STEP) {
+        fetch<ACROSS>(a, m0, m, p0, p, value_a);
+        fetch<true>(b, n0, n, p0, p, value_b);
         block_sync();
         #pragma unroll
         for (int at = 0; at < STEP; at++) {
@@ -142,9 +143,79 @@ KERNEL __launch_bounds__(256) gemm_back(const product_back q)
     #pragma unroll
     for (int i = 0; i < 16; i++) {
         const int row = m0 + ty + 16 * (i / 4), column = n0 + tx + 16 * (i % 4);
-        if (row >= q.m || column >= q.n) continue;
-        float *c = q.c + row * q.c_m + column;
-        *c = q.add ? *c + sum[i / 4][i % 4] : sum[i / 4][i % 4];
+        if (row < m && column < n) put(row, column, sum[i / 4][i % 4]);
     }
 }
+
+    #ifdef EXPERTS
+/* Of experts, for choices c = row * n_used + s:
+ *
+ *   dx of choice c = dy (out) . w of its expert (out, k)
+ *   dw of an expert (out, k) += the sum over its choices of dy^T x
+ *
+ * order: the choices, of which those of expert e are at begin[e] ... begin[e + 1] (experts.cu). x_share, dy_share:
+ * choices that read one row. w begins with row p0 of `expert0`, and has p rows of each of n_expert. */
+struct experts_back_args {
+    const float *x, *dy, *w;
+    float *dx, *dw;
+    const int *order, *begin;
+    i64 x_stride, dy_stride;
+    int k, out, x_share, dy_share, expert0, n_expert, p0, p, add;
+};
+
+/* grid (tiles of 64 rows of all experts' choices, at least; k / 64), 256 threads. dx = or += */
+KERNEL __launch_bounds__(256) experts_back_x(const experts_back_args a)
+{
+    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];
+    int tile = blockIdx.x, e = 0;
+    for (; e < a.n_expert; e++) {
+        const int tiles = (a.begin[a.expert0 + e + 1] - a.begin[a.expert0 + e] + TILE - 1) / TILE;
+        if (tile < tiles) break;
+        tile -= tiles;
+    }
+    if (e == a.n_expert) return;
+    const int *choices = a.order + a.begin[a.expert0 + e];
+    const int n = a.begin[a.expert0 + e + 1] - a.begin[a.expert0 + e];
+    const float *w = a.w + (i64)e * a.p * a.k;
+    product<false>(
+        left, right, tile * TILE, (int)blockIdx.y * TILE, n, a.k, a.p,
+        [&](int row, int at) { return a.dy[choices[row] / a.dy_share * a.dy_stride + a.p0 + at]; },
+        [&](int column, int at) { return w[(i64)at * a.k + column]; },
+        [&](int row, int column, float sum) {
+            float *dx = a.dx + (i64)choices[row] * a.k + column;
+            *dx = a.add ? *dx + sum : sum;
+        });
+}
+
+/* grid (out / 64, k / 64, experts), 256 threads. */
+KERNEL __launch_bounds__(256) experts_back_w(const experts_back_args a)
+{
+    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];
+    const int *choices = a.order + a.begin[blockIdx.z];
+    const int n = a.begin[blockIdx.z + 1] - a.begin[blockIdx.z];
+    float *dw = a.dw + (i64)blockIdx.z * a.out * a.k;
+    if (n == 0) return; /* nobody chose it */
+    product<true>(
+        left, right, (int)blockIdx.x * TILE, (int)blockIdx.y * TILE, a.out, a.k, n,
+        [&](int row, int at) { return a.dy[choices[at] / a.dy_share * a.dy_stride + row]; },
+        [&](int column, int at) { return a.x[choices[at] / a.x_share * a.x_stride + column]; },
+        [&](int row, int column, float sum) { dw[(i64)row * a.k + column] += sum; });
+}
+    #else
+KERNEL __launch_bounds__(256) gemm_back(const product_back q)
+{
+    __shared__ float left[STEP][TILE + 1], right[STEP][TILE + 1];
+    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE;
+    const auto a = [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; };
+    const auto b = [&](int column, int at) { return q.b[at * q.b_p + column]; };
+    const auto put = [&](int row, int column, float sum) {
+        float *c = q.c + row * q.c_m + column;
+        *c = q.add ? *c + sum : sum;
+    };
+    if (q.a_p == 1)
+        product<false>(left, right, m0, n0, q.m, q.n, q.p, a, b, put);
+    else
+        product<true>(left, right, m0, n0, q.m, q.n, q.p, a, b, put);
+}
+    #endif
 #endif

@@ -242,7 +242,6 @@ static const hyb_part hyb_part_attention = {
     sizeof(hyb_attention_w),
     true,  /* keeps_pages */
     false, /* looks_back */
-    false, /* host_trains */
     hyb_attention_find,
     hyb_attention_needs,
     NULL, /* slot */

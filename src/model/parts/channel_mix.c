@@ -98,7 +98,6 @@ static const hyb_part hyb_part_channel_mix = {
     sizeof(hyb_channel_mix_w),
     false, /* keeps_pages */
     true,  /* looks_back */
-    true,  /* host_trains */
     hyb_channel_mix_find,
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */

@@ -374,7 +374,6 @@ static const hyb_part hyb_part_experts = {
     sizeof(hyb_experts_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_experts_find,
     hyb_experts_needs,
     NULL, /* slot */

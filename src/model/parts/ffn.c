@@ -136,7 +136,6 @@ static const hyb_part hyb_part_ffn = {
     sizeof(hyb_ffn_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    false, /* host_trains */
     hyb_ffn_find,
     hyb_ffn_needs,
     NULL, /* slot */

@@ -86,7 +86,6 @@ static const hyb_part hyb_part_shortconv = {
     sizeof(hyb_shortconv_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_shortconv_find,
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */

@@ -305,7 +305,6 @@ static const hyb_part hyb_part_time_mix = {
     sizeof(hyb_time_mix_w),
     false, /* keeps_pages */
     false, /* looks_back */
-    true,  /* host_trains */
     hyb_time_mix_find,
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
