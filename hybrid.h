@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id dbe359b901624fea): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9d931133d7066a8e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -3370,7 +3370,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "dbe359b901624fea"
+#define HYBRID__SOURCE_ID "9d931133d7066a8e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56499,8 +56499,8 @@ static void hyb_worn_begin(const hyb_worn *w, hyb_forward *f, int32_t n_runs)
 /* ==== end src/infer/worn.c ==== */
 
 /* ==== begin src/infer/gain.c ==== */
-/* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both come
- * to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
+/* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both
+ * come to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
  * of. Nothing that is computed depends on it, only when. */
 
 enum { HYB_GAIN_ROWS = 96, HYB_GAIN_OLD = 512 /* decodes after which a time has to be taken again */ };

@@ -1,5 +1,5 @@
-/* Speculation: whatever is guessed, tokens, log-probabilities, text and the reason of the end are those of a stream that
- * guesses nothing, bit for bit: models of many kinds, samplers, forms, slices, crowds, and where room ends. */
+/* Speculation: whatever is guessed, tokens, log-probabilities, text and the reason of the end are those of a stream
+ * that guesses nothing, bit for bit: models of many kinds, samplers, forms, slices, crowds, and where room ends. */
 #include "interface.h"
 
 static const char story_model[] = "examples/data/stories260K-q8_0.gguf";
@@ -276,8 +276,8 @@ static void full(hybrid_model *m)
 
 static const char schema[] =
     "{\"type\": \"array\", \"minItems\": 4, \"maxItems\": 4, \"items\": {\"type\": \"object\", \"properties\": {"
-    "\"first_name\": {\"enum\": [\"Lily\", \"Tim\", \"Sue\"]}, \"year_of_birth\": {\"type\": \"integer\", \"minimum\": 1900, "
-    "\"maximum\": 2000}}, \"required\": [\"first_name\", \"year_of_birth\"], \"additionalProperties\": false}}";
+    "\"first_name\": {\"enum\": [\"Lily\", \"Tim\", \"Sue\"]}, \"year_of_birth\": {\"type\": \"integer\", "
+    "\"minimum\": 1900, \"maximum\": 2000}}, \"required\": [\"first_name\", \"year_of_birth\"], \"additionalProperties\": false}}";
 
 static void say(hybrid_session *s, int how, uint64_t budget_us, char *text, hybrid_session_info *info)
 {
@@ -350,8 +350,8 @@ enum { CROWD = 5 };
 static void crowd_of(hybrid_model *m, hybrid_speculation how, int32_t n_ctx, int32_t n_logits, uint64_t budget_us,
                      char text[CROWD][4096], hybrid_session_info info[CROWD])
 {
-    static const char *const said[CROWD] = { "Tim and Lily. Tim and Lily. Tim", "The cat sat. The cat", "Sue. Sue. Sue.",
-                                             "One day", "A dog, a cat, a dog, a" };
+    static const char *const said[CROWD] = { "Tim and Lily. Tim and Lily. Tim", "The cat sat. The cat",
+                                             "Sue. Sue. Sue.", "One day", "A dog, a cat, a dog, a" };
     hybrid_context *c = context_of(m, n_ctx, CROWD, how == HYBRID_SPECULATION_OFF ? 0 : n_logits);
     hybrid_session *s[CROWD], *who;
     hybrid_crowd *crowd = NULL;
