@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9d931133d7066a8e): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 19554b45306f23fa): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,314 +53,315 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      371  base.h                   version, linkage, results, errors, allocator, log
- *      506  runtime.h                what models and sessions share: memory, log, worker threads
- *      577  quant.h                  names, sizes, encode, decode
- *      679  gguf.h                   what is in a model file, and writing one
- *      884  tokenizer.h              text to tokens and back
- *     1067  chat.h                   templates that make a prompt of a conversation
- *     1210  grammar.h                answers with a form
- *     1318  bpe_trainer.h            a vocabulary from raw text
- *     1390  train_data.h             batches out of texts, tokens or conversations
- *     1499  model.h                  load, describe
- *     1583  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1717  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1821  sampler.h                from logits to the next token
- *     1954  score.h                  how likely a model finds texts
- *     2014  embed.h                  a text as a vector
- *     2069  shape.h                  models from nothing
- *     2102  trainable.h              training somebody else's model
- *     2141  trainer.h                change the weights of a model so that it predicts given texts better
- *     2462  predict.h                a training that is watched, and moved along where it goes anyway
- *     2684  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2762  learn.h                  an adapter is told something, and can be made to forget it
- *     2841  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3013  session.h                a conversation
- *     3153  crowd.h                  many conversations in one context
- *     3197  saved.h                  sequences and conversations as bytes, and back
- *     3283  abi.h                    is the library that runs the one that its caller was made for?
+ *      372  base.h                   version, linkage, results, errors, allocator, log
+ *      507  runtime.h                what models and sessions share: memory, log, worker threads
+ *      578  quant.h                  names, sizes, encode, decode
+ *      680  gguf.h                   what is in a model file, and writing one
+ *      885  tokenizer.h              text to tokens and back
+ *     1068  chat.h                   templates that make a prompt of a conversation
+ *     1211  grammar.h                answers with a form
+ *     1319  bpe_trainer.h            a vocabulary from raw text
+ *     1391  train_data.h             batches out of texts, tokens or conversations
+ *     1500  model.h                  load, describe
+ *     1584  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1718  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1822  sampler.h                from logits to the next token
+ *     1955  score.h                  how likely a model finds texts
+ *     2015  embed.h                  a text as a vector
+ *     2070  shape.h                  models from nothing
+ *     2103  trainable.h              training somebody else's model
+ *     2142  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2463  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2685  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2763  learn.h                  an adapter is told something, and can be made to forget it
+ *     2842  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3019  session.h                a conversation
+ *     3160  crowd.h                  many conversations in one context
+ *     3204  saved.h                  sequences and conversations as bytes, and back
+ *     3290  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3375  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3479  macros.h                 what compilers call things, and the macros that every room uses
- *     3564  base.c                   what every room uses: results, errors, checked sizes
- *     3645  fpenv.c                  the floating-point environment at the border of the library
- *     3874  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3920  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4016  fma.c                    a * b + c with one rounding
- *     4056  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4137  decimal.c                doubles as text, the same in every locale
- *     4269  thread.c                 atomics, threads, and the worker pool
- *     4766  cpu.c                    what this processor and its operating system can do
- *     4889  hash.c                   where a name belongs in a table
- *     4991  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5029  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5117  grow.c                   arrays that grow
- *     5141  stack.c                  how much of the thread's stack a recursion may take
- *     5189  device.c                 which GPU a runtime uses
- *     5305  lifetime.c               creates and ends runtimes
- *     5460  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5701  output.c                 a file that is written
- *     6221  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6268  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6306  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81106  end.h                    closes what core/begin opened
+ *     3382  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3486  macros.h                 what compilers call things, and the macros that every room uses
+ *     3571  base.c                   what every room uses: results, errors, checked sizes
+ *     3652  fpenv.c                  the floating-point environment at the border of the library
+ *     3881  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3927  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4023  fma.c                    a * b + c with one rounding
+ *     4063  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4144  decimal.c                doubles as text, the same in every locale
+ *     4276  thread.c                 atomics, threads, and the worker pool
+ *     4773  cpu.c                    what this processor and its operating system can do
+ *     4896  hash.c                   where a name belongs in a table
+ *     4998  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5036  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5124  grow.c                   arrays that grow
+ *     5148  stack.c                  how much of the thread's stack a recursion may take
+ *     5196  device.c                 which GPU a runtime uses
+ *     5312  lifetime.c               creates and ends runtimes
+ *     5467  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5708  output.c                 a file that is written
+ *     6228  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6275  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6313  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81214  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6740  names.c                  names that must differ, found by hash
- *     6837  value.c                  the 13 types of metadata values and their items
- *     6985  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7196  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7533  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8053  write.c                  makes a GGUF file
+ *     6747  names.c                  names that must differ, found by hash
+ *     6844  value.c                  the 13 types of metadata values and their items
+ *     6992  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7203  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7540  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8060  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8767  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8886  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9221  floats.c                 the types that are plain numbers
- *     9261  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9460  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9696  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9844  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10118  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10243  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10322  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8774  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8893  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9228  floats.c                 the types that are plain numbers
+ *     9268  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9467  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9703  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9851  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10125  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10250  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10329  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10547  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11498  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11618  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11892  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12359  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12861  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13065  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13160  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13698  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13991  tokenizer/bpe.c          the merging
- *    14404  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14489  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14585  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14732  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15157  tokenizer/with.c         the tokens that hold a text
- *    15188  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15466  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15624  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15866  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16836  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17244  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17628  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17970  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18811  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19667  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20179  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20219  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20462  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20773  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20819  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20980  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21182  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21318  jinja/test.c             what follows 'is', and the functions that every template has
- *    21520  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21834  jinja/parse.c            tokens to a tree
- *    22542  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22849  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23432  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23724  chat.c                   a conversation as the variables that chat templates expect
- *    23937  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24196  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24368  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24432  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24858  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25322  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25669  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25915  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26382  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26871  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27248  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27625  grammar/rules.c          the form in which rules are matched
- *    28081  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28585  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28933  grammar/match.c          where a text stands in a grammar
- *    29439  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29733  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    10554  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11505  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11625  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11899  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12366  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12868  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13072  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13167  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13705  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    13998  tokenizer/bpe.c          the merging
+ *    14411  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14496  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14592  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14739  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15164  tokenizer/with.c         the tokens that hold a text
+ *    15195  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15473  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15631  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15873  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    16843  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17251  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17635  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17977  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18818  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19674  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20186  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20226  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20469  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20780  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20826  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    20987  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21189  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21325  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21527  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21841  jinja/parse.c            tokens to a tree
+ *    22549  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22856  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23439  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23731  chat.c                   a conversation as the variables that chat templates expect
+ *    23944  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24203  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24375  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24439  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24865  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25329  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25676  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25922  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26389  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26878  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27255  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27632  grammar/rules.c          the form in which rules are matched
+ *    28088  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28592  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28940  grammar/match.c          where a text stands in a grammar
+ *    29450  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29744  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30168  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30329  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    31394  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31510  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31626  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31721  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31911  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    31940  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    31978  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32112  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32860  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33089  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33430  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33468  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33604  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33675  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33779  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    34250  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34730  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35131  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35360  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36116  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36316  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37380  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38029  cpu/int/select.c         the table of integer-block kernels
- *    38089  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38165  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43285  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45824  cpu/select.c             the kernels of an instruction set
- *    45877  cpu/pace.c               sections of chunks that are done as long as there is time
- *    45985  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46402  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46702  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46751  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47412  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47668  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47859  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47922  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30400  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    31465  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31581  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31697  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31792  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    31982  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32011  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32049  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32183  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32931  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33160  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33501  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33539  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33675  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33746  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33850  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    34321  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34801  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35202  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35431  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36187  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36387  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37451  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38100  cpu/int/select.c         the table of integer-block kernels
+ *    38160  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38236  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43356  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45895  cpu/select.c             the kernels of an instruction set
+ *    45948  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46056  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46473  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46773  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46822  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47483  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47739  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    47930  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    47993  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48570  arch.c                   the table of architectures
- *    48704  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49043  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49420  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49682  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49892  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50104  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50606  back.c                   the steps of a backward pass that several parts take
- *    50801  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51051  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51145  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51458  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51602  parts/experts.c          a mixture of experts (Shazeer et al
- *    51984  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52092  net.c                    which parts the layers of a model have, and which tensors
- *    52259  unused.c                 tensors of the file that the model is not computed with
- *    52433  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52482  forward.c                one pass of a batch through any model, over the op table
- *    52765  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53364  place.c                  which layers run where
- *    53634  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53720  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54015  adapter_make.c           adapters from nothing, and what they are
- *    54265  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54547  identity.c               by what a saved game knows its model and its adapters again
+ *    48641  arch.c                   the table of architectures
+ *    48775  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49114  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49491  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49753  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    49963  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50175  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50677  back.c                   the steps of a backward pass that several parts take
+ *    50872  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51122  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51216  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51529  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51673  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52055  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52163  net.c                    which parts the layers of a model have, and which tensors
+ *    52330  unused.c                 tensors of the file that the model is not computed with
+ *    52504  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52553  forward.c                one pass of a batch through any model, over the op table
+ *    52836  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53435  place.c                  which layers run where
+ *    53705  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53791  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54086  adapter_make.c           adapters from nothing, and what they are
+ *    54336  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54618  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54642  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54806  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55291  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55463  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55574  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56097  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56402  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56501  gain.c                   how many guesses pay
- *    56581  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57529  adapters.c               a sequence puts adapters on, and takes them off
- *    57645  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58006  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58436  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58807  next.c                   the next token of a sequence
- *    58923  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59006  score.c                  how likely a model finds texts after a prompt
- *    59339  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59615  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59743  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60530  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60690  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61009  plan.c                   the bytes of a model and a context before they are loaded
- *    61130  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61330  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61509  session.c                a conversation: a dialog, and the stream that answers it
- *    62116  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62341  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    62912  crowd.c                  sessions of one context that take turns in its batch
+ *    54713  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54877  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55362  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55534  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55645  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56168  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56473  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56572  gain.c                   how many guesses pay
+ *    56652  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57600  adapters.c               a sequence puts adapters on, and takes them off
+ *    57716  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58077  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58507  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58878  next.c                   the next token of a sequence
+ *    58994  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59077  score.c                  how likely a model finds texts after a prompt
+ *    59410  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59686  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59814  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60644  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60792  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61116  plan.c                   the bytes of a model and a context before they are loaded
+ *    61237  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61437  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61616  session.c                a conversation: a dialog, and the stream that answers it
+ *    62224  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62449  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63020  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63252  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63291  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63356  documents.c              the texts of a corpus, one document after the other
- *    63595  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63789  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64289  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64599  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    64913  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65288  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65745  shape.c                  models from nothing
- *    66062  schedule.c               the learning rate of a step
- *    66108  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66624  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66676  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67128  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67228  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67266  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67799  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    67984  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68053  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68090  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68274  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69067  lesson.c                 examples as tokens, and the batches of a step
- *    69431  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69661  export.c                 the weights of a trainer as a model file
- *    69909  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70021  checkpoint.c             everything that a training goes on with, in a file
- *    70881  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71473  picture.c                the curve of a run as an SVG.
+ *    63360  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63399  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63464  documents.c              the texts of a corpus, one document after the other
+ *    63703  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63897  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64397  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64707  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65021  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65396  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65853  shape.c                  models from nothing
+ *    66170  schedule.c               the learning rate of a step
+ *    66216  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66732  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66784  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67236  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67336  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67374  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67907  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68092  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68161  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68198  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68382  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69175  lesson.c                 examples as tokens, and the batches of a step
+ *    69539  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69769  export.c                 the weights of a trainer as a model file
+ *    70017  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70129  checkpoint.c             everything that a training goes on with, in a file
+ *    70989  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71581  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72310  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72356  panel.c                  values of many ticks side by side, and products with them
- *    72479  gru.c                    a gated recurrent cell (Cho et al
- *    72560  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72634  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72694  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    72894  member.c                 the weights of one world model: how large, where, and how they begin
- *    72995  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73218  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73350  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73529  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73793  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    73967  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74166  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74269  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74558  law.c                    the curve that the loss follows over many windows,
- *    74832  calibration.c            predictions that say how sure they are, held to what then happened
- *    75012  monitor.c                whether a run goes astray, and what should be done about it
- *    75264  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75324  bandit.c                 which arm is worth it now
- *    75562  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75706  phases.c                 which phase the next step belongs to, and for how long
- *    75945  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76299  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76368  residuals.c              what predictions got wrong
- *    76618  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76777  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    76871  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    76969  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77151  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77239  plateau.c                whether a run stands still
- *    77324  horizons.c               how far ahead predictions are good for anything
- *    77413  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77466  ramp.c                   how many batches a step should add up
- *    77531  tuning.c                 what could be made better while a run goes on
- *    77675  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77790  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78171  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78498  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78695  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79034  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79325  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79400  moves.c                  how weights are moved, by each of the ways
- *    79606  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79774  audit.c                  what a move is really worth: a trial
- *    79913  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80188  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80240  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80645  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72418  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72464  panel.c                  values of many ticks side by side, and products with them
+ *    72587  gru.c                    a gated recurrent cell (Cho et al
+ *    72668  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72742  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72802  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73002  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73103  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73326  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73458  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73637  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73901  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74075  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74274  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74377  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74666  law.c                    the curve that the loss follows over many windows,
+ *    74940  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75120  monitor.c                whether a run goes astray, and what should be done about it
+ *    75372  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75432  bandit.c                 which arm is worth it now
+ *    75670  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75814  phases.c                 which phase the next step belongs to, and for how long
+ *    76053  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76407  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76476  residuals.c              what predictions got wrong
+ *    76726  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76885  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    76979  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77077  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77259  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77347  plateau.c                whether a run stands still
+ *    77432  horizons.c               how far ahead predictions are good for anything
+ *    77521  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77574  ramp.c                   how many batches a step should add up
+ *    77639  tuning.c                 what could be made better while a run goes on
+ *    77783  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77898  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78279  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78606  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78803  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79142  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79433  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79508  moves.c                  how weights are moved, by each of the ways
+ *    79714  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79882  audit.c                  what a move is really worth: a trial
+ *    80021  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80296  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80348  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80753  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2917,7 +2918,7 @@ typedef struct hybrid_piece {
     hybrid_stop_reason stop; /* why the answer ended with this piece; HYBRID_STOP_NONE: it goes on */
     const int32_t *ids;      /* the tokens that were taken since the last piece, also those that are not shown, */
     const float *logprobs; /* and ln of the probability that the model gave to each, before the sampler changed it; NULL
-                              unless asked for (hybrid_stream_desc.logprobs) */
+                              unless asked for (hybrid_stream_desc.logprobs); 0 where a grammar left no choice */
     size_t n_ids;
 } hybrid_piece;
 
@@ -2950,6 +2951,11 @@ typedef struct hybrid_stream_desc {
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
     hybrid_speculation speculation;
     int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
+    /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without
+     * the model, which computes them later, all at once; for penalties and DRY they are tokens as others. The text is
+     * one that the model could have said; what follows may differ, as it could have been cut into other tokens. True:
+     * the model chooses these, too. */
+    bool sample_forced;
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {
@@ -3042,6 +3048,7 @@ typedef struct hybrid_session_desc {
     bool whole;
     hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
     int32_t n_guess;                /* as in hybrid_stream_desc */
+    bool sample_forced; /* as in hybrid_stream_desc: of answers with a form, the model chooses every token */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {
@@ -3370,7 +3377,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9d931133d7066a8e"
+#define HYBRID__SOURCE_ID "19554b45306f23fa"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -29419,20 +29426,24 @@ static hybrid_result hyb_match_bytes(hyb_match *m, uint32_t *state, const uint8_
     return HYBRID_OK;
 }
 
-/* The byte that must come next, or -1: there is a choice, the text may end, or there is no memory. */
-static int hyb_match_only(hyb_match *m, uint32_t state)
+/* *byte: the one that must come next, or -1: there is a choice, or the text may end. */
+static hybrid_result hyb_match_only(hyb_match *m, uint32_t state, int *byte, hybrid_error *error)
 {
     const hyb_rules *rules = m->rules;
-    uint32_t k, next, found = HYB_MATCH_UNKNOWN;
-    if (hyb_match_end(m, state)) return -1;
+    uint32_t k, next;
+    hybrid_result r;
+    int found = -1;
+    *byte = -1;
+    if (hyb_match_end(m, state)) return HYBRID_OK;
     for (k = 0; k < rules->n_classes; k++) {
-        const uint32_t first = rules->class_byte[k];
-        if (hyb_match_next(m, state, (uint8_t)first, &next, NULL)) return -1;
+        const int first = rules->class_byte[k];
+        if ((r = hyb_match_next(m, state, (uint8_t)first, &next, error)) != HYBRID_OK) return r;
         if (next == HYB_MATCH_DEAD) continue;
-        if (found != HYB_MATCH_UNKNOWN || (first < 255 && rules->class_of[first + 1] == k)) return -1;
+        if (found >= 0 || (first < 255 && rules->class_of[first + 1] == k)) return HYBRID_OK;
         found = first;
     }
-    return found == HYB_MATCH_UNKNOWN ? -1 : (int)found;
+    *byte = found;
+    return HYBRID_OK;
 }
 /* ==== end src/text/grammar/match.c ==== */
 
@@ -30122,17 +30133,26 @@ HYB_BORDER(bool, hybrid_matcher_can_end, (const hybrid_matcher *matcher), (match
     return matcher && !hyb_busy(matcher->in_use) && hyb_match_end(&matcher->match, matcher->state);
 }
 
+/* The bytes that must come next, *n of them. */
+static hybrid_result hyb_matcher_forced(hybrid_matcher *m, char *text, size_t capacity, size_t *n, hybrid_error *error)
+{
+    uint32_t at = m->state;
+    hybrid_result r = HYBRID_OK;
+    int byte;
+    for (*n = 0; *n < capacity; ++*n) {
+        if ((r = hyb_match_only(&m->match, at, &byte, error)) != HYBRID_OK || byte < 0) break;
+        text[*n] = (char)byte;
+        if ((r = hyb_match_next(&m->match, at, (uint8_t)byte, &at, error)) != HYBRID_OK) break;
+    }
+    return r;
+}
+
 HYB_BORDER(size_t, hybrid_matcher_forced, (hybrid_matcher * matcher, char *text, size_t capacity),
            (matcher, text, capacity))
 {
     size_t n = 0;
-    uint32_t at;
-    int byte;
     if (!text || hyb_matcher_enter(matcher, "hybrid_matcher_forced", NULL)) return 0;
-    for (at = matcher->state; n < capacity && (byte = hyb_match_only(&matcher->match, at)) >= 0; n++) {
-        text[n] = (char)byte;
-        if (hyb_match_next(&matcher->match, at, (uint8_t)byte, &at, NULL)) break;
-    }
+    hyb_matcher_forced(matcher, text, capacity, &n, NULL);
     matcher->in_use = 0;
     return n;
 }
@@ -30144,6 +30164,57 @@ HYB_BORDER_VOID(hybrid_matcher_reset, (hybrid_matcher * matcher), (matcher))
     matcher->heard = 0;
 }
 /* ==== end src/text/grammar/grammar.c ==== */
+
+/* ==== begin src/text/grammar/forced.c ==== */
+/* text/grammar/forced: tokens that need no model, because the grammar leaves no choice of text.
+ *
+ *     the text must go on with    "name": "         and then with anything
+ *     tokens that the mask has    "   "name   "n    all of them are beginnings of it: the text is the same with any
+ *     the one that is taken       the first that the tokenizer makes of these bytes; the longest, where that is none of
+ *                                 them (a tokenizer that begins every text with a space)
+ *
+ * Where a token goes beyond the bytes that are forced (` "A` for ` "`), the model has a choice, and makes it: so the
+ * end of a forced span is cut as the model would, and no text is the worse for it. */
+
+enum { HYB_FORCED_BYTES = 96 }; /* that are looked at; a vocabulary whose tokens are longer has them as free text */
+
+/* The longest token of the mask, the first of several; -1: one is longer than n bytes, which are those that come next.
+ */
+static int32_t hyb_forced_longest(const hybrid_lexicon *x, const uint32_t *mask, size_t n)
+{
+    int32_t longest = -1;
+    size_t most = 0, i, id;
+    for (i = 0; i < x->n_words; i++) {
+        uint32_t bits = mask[i];
+        for (id = 32 * i; bits; id++, bits >>= 1) {
+            const size_t size = (bits & 1) ? x->spelling[id].bytes.size : 0;
+            if ((bits & 1) && (!size || size > n)) return -1;
+            if (size > most) longest = (int32_t)id;
+            most = HYB_MAX(most, size);
+        }
+    }
+    return longest;
+}
+
+/* *id: the token that comes next, without a choice; -1: there is one. tok: what the lexicon was made of. The matcher
+ * stays where it is. Fails only for want of memory. */
+static hybrid_result hyb_forced_token(hybrid_matcher *m, const hybrid_lexicon *x, const hybrid_tokenizer *tok,
+                                      int32_t *id, hybrid_error *error)
+{
+    char text[HYB_FORCED_BYTES];
+    int32_t ids[HYB_FORCED_BYTES], longest = -1;
+    const uint32_t *mask;
+    size_t size, n_words, n = 0;
+    hybrid_result r = hyb_matcher_forced(m, text, sizeof text, &size, error);
+    *id = -1;
+    if (!r && !size) return HYBRID_OK;
+    if (!r) r = hybrid_matcher_mask(m, x, &mask, &n_words, error);
+    if (!r && (longest = hyb_forced_longest(x, mask, size)) < 0) return HYBRID_OK;
+    if (!r) r = hybrid_tokenize(tok, text, size, 0, ids, HYB_COUNT(ids), &n, error);
+    if (!r) *id = n && (mask[ids[0] / 32] >> ids[0] % 32 & 1) ? ids[0] : longest;
+    return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;
+}
+/* ==== end src/text/grammar/forced.c ==== */
 HYB_TEPID_END
 #endif
 #endif
@@ -59792,6 +59863,7 @@ struct hybrid_stream {
 #endif
     hyb_pieces pieces; /* what it knows of the model's marks */
     bool splits;       /* the last answer is told apart by them */
+    bool sample_forced, force_again; /* the model chooses what is forced, too; memory was short when one was looked for */
     char *spare;       /* the splitter's two buffers, spare_size each */
     size_t spare_size;
     char
@@ -59861,6 +59933,12 @@ static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid
     HYB_UNUSED(error);
     return HYBRID_OK;
 }
+static hybrid_result hyb_stream_force(hybrid_stream *s, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
 #else
 static void hyb_stream_form_end(hybrid_stream *s)
 {
@@ -59897,6 +59975,21 @@ static hybrid_result hyb_stream_form_mask(hybrid_stream *s, hybrid_error *error)
 static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid_error *error)
 {
     return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
+}
+
+/* Chooses the next token if the form leaves no choice: the model computes it later, with those that follow. */
+static hybrid_result hyb_stream_force(hybrid_stream *s, hybrid_error *error)
+{
+    int32_t id;
+    hybrid_result r;
+    if (!s->form || s->sample_forced) return HYBRID_OK;
+    if ((r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, error)) != HYBRID_OK) return r;
+    if (id < 0) return HYBRID_OK;
+    if ((r = hybrid_matcher_accept_token(s->form, s->lexicon, id, error)) != HYBRID_OK)
+        return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;
+    s->chosen = id;
+    s->chosen_logprob = 0;
+    return HYBRID_OK;
 }
 
 /* A matcher of a grammar, and a lexicon if there is none yet. */
@@ -59948,6 +60041,18 @@ static void hyb_stream_guess_drop(hybrid_stream *s)
     s->guess.live = false;
     s->n_same = hyb_seq_cut_at(state, seq, s->n_same);
     hyb_seq_cut(state, seq, s->n_same);
+}
+
+/* A token was chosen from the row: is it the guess that the next row is of? */
+static void hyb_stream_guess_check(hybrid_stream *s)
+{
+    hyb_guess *g = &s->guess;
+    if (!g->live) return;
+    if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
+        s->info.n_right++;
+        g->row++;
+    } else
+        hyb_stream_guess_drop(s);
 }
 
 /* Nothing of the stream is in the batch afterwards, or it does not count. */
@@ -60132,6 +60237,7 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
+    s->sample_forced = desc->sample_forced;
     if (hybrid_model_template(s->model) && !desc->whole)
         hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
     s->pieces.out = s->spare;
@@ -60260,6 +60366,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], s->n_same);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
+    s->force_again = false;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     hyb_stream_form_begin(s);
@@ -60451,6 +60558,7 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     const hybrid_token_type kind = hybrid_token_kind(tok, id);
     hybrid_string bytes = { NULL, 0 };
     hybrid_stop_reason stop;
+    hybrid_error why;
     int32_t which = -1;
     s->chosen = -1;
     hyb_stream_judge(s, id);
@@ -60474,10 +60582,16 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
         stop = HYBRID_STOP_TEXT;
     } else if (!stop && hyb_stream_form_complete(s))
         stop = HYBRID_STOP_END; /* nothing can follow: the token is decoded with the next prompt */
-    if (stop)
+    if (stop) {
         hyb_stream_end(s, stop, at);
-    else if (s->guess.live)
-        s->n_same = s->n_ids; /* it was guessed: the cache has it */
+        return;
+    }
+    if (s->guess.live) s->n_same = s->n_ids; /* it was guessed: the cache has it */
+    if (hyb_stream_force(s, &why) != HYBRID_OK) {
+        s->why = why;
+        s->force_again = true;
+    } else if (s->chosen >= 0)
+        hyb_stream_guess_check(s);
 }
 
 /* Whether there are pieces that were made with the last one, and are of another kind. */
@@ -60553,18 +60667,6 @@ static void hyb_streams_drop_rows(hybrid_context *c)
 {
     hybrid_stream *s;
     for (s = c->streams; s; s = s->next) hyb_stream_guess_drop(s);
-}
-
-/* A token was chosen from the row: is it the guess that the next row is of? */
-static void hyb_stream_guess_check(hybrid_stream *s)
-{
-    hyb_guess *g = &s->guess;
-    if (!g->live) return;
-    if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
-        s->info.n_right++;
-        g->row++;
-    } else
-        hyb_stream_guess_drop(s);
 }
 
 /* A decode is done that had n_queued guesses. */
@@ -60951,6 +61053,11 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             r = hyb_kept(&s->why, error);
             s->why.result = HYBRID_OK;
             return r;
+        }
+        if (s->force_again) {
+            if ((r = hyb_stream_force(s, error)) != HYBRID_OK) return r;
+            if (s->chosen >= 0) hyb_stream_guess_check(s);
+            s->force_again = false;
         }
         if (s->chosen >= 0) {
             hyb_stream_absorb_all(s, until, at);
@@ -61638,6 +61745,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.whole = desc->whole;
     sd.speculation = desc->speculation;
     sd.n_guess = desc->n_guess;
+    sd.sample_forced = desc->sample_forced;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;

@@ -133,6 +133,7 @@ HYB_COLD_END
 #include "text/grammar/mask.c"
 HYB_TEPID_BEGIN
 #include "text/grammar/grammar.c"
+#include "text/grammar/forced.c"
 HYB_TEPID_END
 #endif
 #endif

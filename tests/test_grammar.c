@@ -519,7 +519,8 @@ static void masks_counted(const hybrid_tokenizer *tok, const hybrid_lexicon *x)
     static const char *const schemas[][2] = {
         { "{\"type\": \"object\", \"properties\": {\"t\": {\"type\": \"string\", \"maxLength\": 20}}}",
           "{\"t\": \"\\n Orrin \xC3\xA9t\xE4\xBD\xA0 \\\" x\", \"other\": [1, {\"a\": null}]}" },
-        { "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": -5, \"maximum\": 123}, \"maxItems\": 9}",
+        { "{\"type\": \"array\", \"items\": {\"type\": \"integer\", \"minimum\": -5, \"maximum\": 123}, "
+          "\"maxItems\": 9}",
           "[12, 3, -5, 123, 7]" },
         { "{\"properties\": {\"name\": {\"minLength\": 3}, \"nave\": true}, \"required\": [\"name\"]}",
           "{\"name\": \"abcd\", \"nap\": 1.5e+3, \"Z\": true}" },
@@ -760,6 +761,251 @@ static void triggers(void)
     trigger_masks();
 }
 
+/* ---- forced spans ---- */
+
+/* The slow way: whether all tokens that may come are beginnings of the bytes that must come. */
+static bool no_choice(hybrid_matcher *m, const hybrid_tokenizer *tok)
+{
+    uint8_t forced[HYB_FORCED_BYTES];
+    uint32_t at = m->state, next, to = 0;
+    size_t n, done;
+    int32_t id;
+    for (n = 0; n < sizeof forced && !m->match.sets[m->match.state_set[at]].end; n++, at = to) {
+        int b, found = 0;
+        for (b = 0; b < 256; b++) {
+            const uint8_t byte = (uint8_t)b;
+            next = at;
+            if (hyb_match_bytes(&m->match, &next, &byte, 1, &done, NULL)) continue;
+            forced[n] = byte;
+            to = next;
+            found++;
+        }
+        if (found != 1) break;
+    }
+    for (id = 0; id < hybrid_vocab_size(tok); id++) {
+        const hybrid_string s = hybrid_token_bytes(tok, id);
+        const hybrid_token_type kind = hybrid_token_kind(tok, id);
+        next = m->state;
+        if (kind == HYBRID_TOKEN_CONTROL || kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size)
+            continue;
+        if (hyb_match_bytes(&m->match, &next, (const uint8_t *)s.data, s.size, &done, NULL)) continue;
+        if (s.size > n || memcmp(s.data, forced, s.size)) return false;
+    }
+    return n > 0;
+}
+
+typedef struct forced_run {
+    hybrid_model *model;
+    hybrid_grammar *grammar;
+    hybrid_session_desc desc;
+    uint64_t budget;
+    char text[512];
+    int32_t ids[256];
+    float logprobs[256];
+    size_t n, size, pieces;
+    hybrid_stop_reason stop;
+    size_t save_at; /* after so many pieces it is saved, and goes on in another session; 0: never */
+    char *saved;
+    size_t saved_size;
+} forced_run;
+
+static bool forced_write(void *user, const void *data, size_t size)
+{
+    forced_run *f = (forced_run *)user;
+    f->saved = (char *)realloc(f->saved, f->saved_size + size);
+    memcpy(f->saved + f->saved_size, data, size);
+    f->saved_size += size;
+    return true;
+}
+
+static hybrid_session *forced_begin(const forced_run *f, hybrid_context *shared)
+{
+    hybrid_session_desc d = f->desc;
+    hybrid_session *s;
+    hybrid_error err;
+    d.context_shared = shared;
+    CHECK(!hybrid_session_create(f->model, &d, &s, &err) && !hybrid_session_set_grammar(s, f->grammar, &err), "%s",
+          err.message);
+    return s;
+}
+
+static void forced_keep(forced_run *f, const hybrid_piece *piece)
+{
+    memcpy(f->text + f->size, piece->text, piece->size);
+    f->text[f->size += piece->size] = 0;
+    f->pieces += piece->size > 0;
+    if (piece->n_ids) memcpy(f->ids + f->n, piece->ids, piece->n_ids * sizeof *f->ids);
+    if (piece->n_ids && piece->logprobs) memcpy(f->logprobs + f->n, piece->logprobs, piece->n_ids * sizeof(float));
+    f->n += piece->n_ids;
+    f->stop = piece->stop;
+}
+
+static void forced_go(forced_run *f)
+{
+    hybrid_session *s = forced_begin(f, NULL);
+    hybrid_source source;
+    hybrid_target to;
+    hybrid_piece piece;
+    hybrid_error err;
+    memset(&to, 0, sizeof to);
+    to.write = forced_write;
+    to.user = f;
+    f->n = f->size = f->pieces = 0;
+    f->stop = HYBRID_STOP_NONE;
+    hybrid_session_complete(s, "Once upon a time");
+    while (f->stop == HYBRID_STOP_NONE) {
+        const size_t before = f->pieces;
+        CHECK(!hybrid_session_step(s, f->budget, &piece), "%s", "step");
+        forced_keep(f, &piece);
+        if (f->pieces == before || f->pieces != f->save_at || f->stop) continue;
+        f->saved_size = 0;
+        CHECK(!hybrid_session_save(s, NULL, &to, &err), "%s", err.message);
+        hybrid_session_destroy(s);
+        s = forced_begin(f, NULL);
+        memset(&source, 0, sizeof source);
+        source.data = f->saved;
+        source.size = f->saved_size;
+        CHECK(!hybrid_session_load(s, NULL, &source, &err), "%s", err.message);
+    }
+    hybrid_session_destroy(s);
+}
+
+/* What was said, token by token: those with the logarithm 0 are those without a choice. Returns how many. */
+static uint32_t forced_check(const forced_run *f)
+{
+    hybrid_matcher *m;
+    hybrid_lexicon *x;
+    hybrid_error err;
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(f->model);
+    uint32_t forced = 0, wrong_ones = 0;
+    size_t i;
+    CHECK(!hybrid_matcher_create(f->grammar, &m, &err) && !hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
+    for (i = 0; i < f->n; i++) {
+        const bool none = i && !f->desc.sample_forced && no_choice(m, tok); /* the first is always chosen */
+        wrong_ones += none != (f->logprobs[i] == 0);
+        forced += none;
+        CHECK(!hybrid_matcher_accept_token(m, x, f->ids[i], &err), "%s", err.message);
+    }
+    CHECK(!wrong_ones, "%s: %u tokens are forced, or are not", f->text, wrong_ones);
+    if (!f->desc.max_tokens) CHECK(hybrid_matcher_can_end(m) && f->stop == HYBRID_STOP_END, "%s", f->text);
+    hybrid_matcher_destroy(m);
+    hybrid_lexicon_destroy(x);
+    return forced;
+}
+
+/* Some in a crowd say what each says alone. */
+static void forced_crowd(const forced_run *alone)
+{
+    hybrid_context_desc cd;
+    hybrid_context *ctx;
+    hybrid_crowd *crowd;
+    hybrid_session *s[3], *who;
+    hybrid_piece piece;
+    hybrid_error err;
+    forced_run each[3];
+    int i, running = 3;
+    memset(&cd, 0, sizeof cd);
+    cd.n_seq = 3;
+    cd.n_ctx = 768;
+    CHECK(!hybrid_context_create(alone->model, &cd, &ctx, &err) && !hybrid_crowd_create(ctx, &crowd, &err), "%s",
+          err.message);
+    for (i = 0; i < 3; i++) {
+        each[i] = *alone;
+        each[i].n = each[i].size = 0;
+        s[i] = forced_begin(alone, ctx);
+        CHECK(!hybrid_crowd_add(crowd, s[i], 1, &err), "%s", err.message);
+        hybrid_session_complete(s[i], "Once upon a time");
+    }
+    while (running) {
+        CHECK(!hybrid_crowd_step(crowd, UINT64_MAX, &err), "%s", err.message);
+        while ((who = hybrid_crowd_next(crowd, &piece)) != NULL) {
+            for (i = 0; s[i] != who; i++) {}
+            forced_keep(&each[i], &piece);
+            running -= piece.stop != HYBRID_STOP_NONE;
+        }
+    }
+    for (i = 0; i < 3; i++) {
+        CHECK(each[i].n == alone->n && !memcmp(each[i].ids, alone->ids, alone->n * sizeof *alone->ids), "%s, not %s",
+              each[i].text, alone->text);
+        hybrid_session_destroy(s[i]);
+    }
+    hybrid_crowd_destroy(crowd);
+    hybrid_context_destroy(ctx);
+}
+
+/* The same answer cut, saved and sliced: wherever that is, it goes on as it did. */
+static void forced_cuts(const forced_run *whole)
+{
+    static const char *const stops[] = { "e\": \" s" }; /* begins in one token, and ends in another */
+    forced_run f = *whole;
+    size_t i;
+    f.budget = 0;
+    forced_go(&f);
+    CHECK(f.n == whole->n && !memcmp(f.ids, whole->ids, f.n * sizeof *f.ids), "in slices: %s", f.text);
+    f.budget = UINT64_MAX;
+    f.desc.speculation = HYBRID_SPECULATION_ALWAYS;
+    forced_go(&f);
+    CHECK(f.n == whole->n && !memcmp(f.ids, whole->ids, f.n * sizeof *f.ids), "with guesses: %s", f.text);
+    f.desc.speculation = whole->desc.speculation;
+    for (i = 1; i < whole->n; i++) {
+        f.desc.max_tokens = (int32_t)i;
+        forced_go(&f);
+        CHECK(f.n == i && !memcmp(f.ids, whole->ids, i * sizeof *f.ids) && f.stop == HYBRID_STOP_LIMIT &&
+                  !strncmp(f.text, whole->text, f.size),
+              "%u tokens: %s", (unsigned)i, f.text);
+    }
+    f.desc.max_tokens = 0;
+    for (f.save_at = 1; f.save_at < whole->pieces; f.save_at++) {
+        forced_go(&f);
+        CHECK(f.n == whole->n && !memcmp(f.ids, whole->ids, f.n * sizeof *f.ids) && !strcmp(f.text, whole->text),
+              "saved after %u pieces: %s", (unsigned)f.save_at, f.text);
+    }
+    f.save_at = 0;
+    f.desc.stops = stops;
+    f.desc.n_stops = 1;
+    forced_go(&f);
+    CHECK(f.stop == HYBRID_STOP_TEXT && strstr(whole->text, stops[0]) == whole->text + f.size &&
+              !strncmp(f.text, whole->text, f.size),
+          "a stop text: %s", f.text);
+    free(f.saved);
+}
+
+static void forced_spans(void)
+{
+    static const char grammar[] =
+        "root ::= \"{\\\"name\\\": \\\"\" [a-z]{1,9} \"\\\", \\\"shade\\\": \\\" s\" (\"aid\" | \"un\") "
+        "\"\\\", \\\"is whole\\\": true}\""; /* " s" is where there is a token " said" */
+    hybrid_model_desc md;
+    hybrid_error err;
+    forced_run f, sampled;
+    uint32_t i, forced = 0, n = 0;
+    TEST("forced spans");
+    memset(&md, 0, sizeof md);
+    memset(&f, 0, sizeof f);
+    md.source.path = "examples/data/stories260K-q8_0.gguf";
+    CHECK(!hybrid_model_load(rt, &md, &f.model, &err) && !gbnf(grammar, &f.grammar, &err), "%s", err.message);
+    f.desc.logprobs = true;
+    f.desc.context.n_ctx = 256;
+    f.budget = UINT64_MAX;
+    for (i = 0; i < 6; i++) {
+        f.desc.sampler.temperature = i ? 2.0f : 0;
+        f.desc.sampler.seed = i;
+        forced_go(&f);
+        forced += forced_check(&f);
+        n += (uint32_t)f.n;
+        sampled = f;
+        sampled.desc.sample_forced = true;
+        forced_go(&sampled);
+        CHECK(!forced_check(&sampled), "the model chooses all of %s", sampled.text);
+        if (i < 2) forced_cuts(&f);
+        if (i < 2) forced_crowd(&f);
+    }
+    CHECK(2 * forced > n, "%u of %u tokens are forced", forced, n);
+    printf("%u of %u tokens are forced\n", forced, n);
+    hybrid_grammar_destroy(f.grammar);
+    hybrid_model_destroy(f.model);
+}
+
 /* ---- answers ---- */
 
 /* A session's answers at temperature 2 are texts of the grammar, all of them; and one that is cut is the beginning of
@@ -874,6 +1120,7 @@ int main(void)
     deep();
     memory();
     masks();
+    forced_spans();
     sampler_mask();
     triggers();
     answers();

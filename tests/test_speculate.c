@@ -318,6 +318,7 @@ static void sessions(hybrid_model *m)
     d.n_stops = 2;
     d.max_tokens = 150;
     d.context.n_ctx = 1500;
+    d.sample_forced = true; /* so that they are guesses */
     for (k = 0; k < 5; k++) {
         d.sampler.temperature = 0.7f;
         d.sampler.seed = 3;

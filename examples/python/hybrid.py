@@ -1127,7 +1127,7 @@ class hybrid_piece(Structure):
     hybrid_stop_reason stop: why the answer ended with this piece; HYBRID_STOP_NONE: it goes on
     const int32_t *ids: the tokens that were taken since the last piece, also those that are not shown,
     const float *logprobs: and ln of the probability that the model gave to each, before the sampler changed it; NULL
-                                  unless asked for (hybrid_stream_desc.logprobs)
+                                  unless asked for (hybrid_stream_desc.logprobs); 0 where a grammar left no choice
     size_t n_ids"""
 
 
@@ -1141,7 +1141,10 @@ class hybrid_stream_desc(Structure):
     bool logprobs: pieces carry them; each costs a walk over all logits
     bool whole: nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them
     hybrid_speculation speculation
-    int32_t n_guess: tokens that are guessed at once, at most; 0: 15; at most 63"""
+    int32_t n_guess: tokens that are guessed at once, at most; 0: 15; at most 63
+    /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without * the model, which computes them later, all at once
+    for penalties and DRY they are tokens as others. The text is * one that the model could have said
+    what follows may differ, as it could have been cut into other tokens. True: * the model chooses these, too. */ bool sample_forced"""
 
 
 class hybrid_stream_info(Structure):
@@ -1189,7 +1192,8 @@ class hybrid_session_desc(Structure):
     hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
     becomes has everything but what was thought.
     hybrid_speculation speculation: a context of its own has the rows of logits that guesses take
-    int32_t n_guess: as in hybrid_stream_desc"""
+    int32_t n_guess: as in hybrid_stream_desc
+    bool sample_forced: as in hybrid_stream_desc: of answers with a form, the model chooses every token"""
 
 
 class hybrid_session_info(Structure):
@@ -1938,6 +1942,7 @@ hybrid_stream_desc._fields_ = [
     ("whole", c_bool),
     ("speculation", c_int),
     ("n_guess", c_int32),
+    ("sample_forced", c_bool),
 ]
 hybrid_stream_info._fields_ = [
     ("stop", c_int),
@@ -1968,6 +1973,7 @@ hybrid_session_desc._fields_ = [
     ("whole", c_bool),
     ("speculation", c_int),
     ("n_guess", c_int32),
+    ("sample_forced", c_bool),
 ]
 hybrid_session_info._fields_ = [
     ("stop", c_int),

@@ -33,6 +33,7 @@ typedef struct hybrid_session_desc {
     bool whole;
     hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
     int32_t n_guess;                /* as in hybrid_stream_desc */
+    bool sample_forced; /* as in hybrid_stream_desc: of answers with a form, the model chooses every token */
 } hybrid_session_desc;
 
 typedef struct hybrid_session_info {

@@ -83,7 +83,7 @@ typedef struct hybrid_piece {
     hybrid_stop_reason stop; /* why the answer ended with this piece; HYBRID_STOP_NONE: it goes on */
     const int32_t *ids;      /* the tokens that were taken since the last piece, also those that are not shown, */
     const float *logprobs; /* and ln of the probability that the model gave to each, before the sampler changed it; NULL
-                              unless asked for (hybrid_stream_desc.logprobs) */
+                              unless asked for (hybrid_stream_desc.logprobs); 0 where a grammar left no choice */
     size_t n_ids;
 } hybrid_piece;
 
@@ -116,6 +116,11 @@ typedef struct hybrid_stream_desc {
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
     hybrid_speculation speculation;
     int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
+    /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without
+     * the model, which computes them later, all at once; for penalties and DRY they are tokens as others. The text is
+     * one that the model could have said; what follows may differ, as it could have been cut into other tokens. True:
+     * the model chooses these, too. */
+    bool sample_forced;
 } hybrid_stream_desc;
 
 typedef struct hybrid_stream_info {

@@ -137,6 +137,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.whole = desc->whole;
     sd.speculation = desc->speculation;
     sd.n_guess = desc->n_guess;
+    sd.sample_forced = desc->sample_forced;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
     s->user = desc->user;

@@ -28,18 +28,6 @@ static void hyb_streams_drop_rows(hybrid_context *c)
     for (s = c->streams; s; s = s->next) hyb_stream_guess_drop(s);
 }
 
-/* A token was chosen from the row: is it the guess that the next row is of? */
-static void hyb_stream_guess_check(hybrid_stream *s)
-{
-    hyb_guess *g = &s->guess;
-    if (!g->live) return;
-    if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
-        s->info.n_right++;
-        g->row++;
-    } else
-        hyb_stream_guess_drop(s);
-}
-
 /* A decode is done that had n_queued guesses. */
 static void hyb_stream_guess_begin(hybrid_stream *s)
 {

@@ -17,7 +17,7 @@
 #include "lookup.c"
 #include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR
-    #include "../text/grammar/grammar.c"
+    #include "../text/grammar/forced.c"
 #endif
 
 /* A part of what a call makes, as text of one kind. */
@@ -62,6 +62,7 @@ struct hybrid_stream {
 #endif
     hyb_pieces pieces; /* what it knows of the model's marks */
     bool splits;       /* the last answer is told apart by them */
+    bool sample_forced, force_again; /* the model chooses what is forced, too; memory was short when one was looked for */
     char *spare;       /* the splitter's two buffers, spare_size each */
     size_t spare_size;
     char
@@ -131,6 +132,12 @@ static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid
     HYB_UNUSED(error);
     return HYBRID_OK;
 }
+static hybrid_result hyb_stream_force(hybrid_stream *s, hybrid_error *error)
+{
+    HYB_UNUSED(s);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
 #else
 static void hyb_stream_form_end(hybrid_stream *s)
 {
@@ -167,6 +174,21 @@ static hybrid_result hyb_stream_form_mask(hybrid_stream *s, hybrid_error *error)
 static hybrid_result hyb_stream_form_accept(hybrid_stream *s, int32_t id, hybrid_error *error)
 {
     return s->form ? hybrid_matcher_accept_token(s->form, s->lexicon, id, error) : HYBRID_OK;
+}
+
+/* Chooses the next token if the form leaves no choice: the model computes it later, with those that follow. */
+static hybrid_result hyb_stream_force(hybrid_stream *s, hybrid_error *error)
+{
+    int32_t id;
+    hybrid_result r;
+    if (!s->form || s->sample_forced) return HYBRID_OK;
+    if ((r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, error)) != HYBRID_OK) return r;
+    if (id < 0) return HYBRID_OK;
+    if ((r = hybrid_matcher_accept_token(s->form, s->lexicon, id, error)) != HYBRID_OK)
+        return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;
+    s->chosen = id;
+    s->chosen_logprob = 0;
+    return HYBRID_OK;
 }
 
 /* A matcher of a grammar, and a lexicon if there is none yet. */
@@ -218,6 +240,18 @@ static void hyb_stream_guess_drop(hybrid_stream *s)
     s->guess.live = false;
     s->n_same = hyb_seq_cut_at(state, seq, s->n_same);
     hyb_seq_cut(state, seq, s->n_same);
+}
+
+/* A token was chosen from the row: is it the guess that the next row is of? */
+static void hyb_stream_guess_check(hybrid_stream *s)
+{
+    hyb_guess *g = &s->guess;
+    if (!g->live) return;
+    if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
+        s->info.n_right++;
+        g->row++;
+    } else
+        hyb_stream_guess_drop(s);
 }
 
 /* Nothing of the stream is in the batch afterwards, or it does not count. */
@@ -402,6 +436,7 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
+    s->sample_forced = desc->sample_forced;
     if (hybrid_model_template(s->model) && !desc->whole)
         hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
     s->pieces.out = s->spare;
@@ -530,6 +565,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], s->n_same);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
+    s->force_again = false;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
     hyb_stream_form_begin(s);
@@ -721,6 +757,7 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
     const hybrid_token_type kind = hybrid_token_kind(tok, id);
     hybrid_string bytes = { NULL, 0 };
     hybrid_stop_reason stop;
+    hybrid_error why;
     int32_t which = -1;
     s->chosen = -1;
     hyb_stream_judge(s, id);
@@ -744,10 +781,16 @@ static void hyb_stream_absorb(hybrid_stream *s, size_t *at)
         stop = HYBRID_STOP_TEXT;
     } else if (!stop && hyb_stream_form_complete(s))
         stop = HYBRID_STOP_END; /* nothing can follow: the token is decoded with the next prompt */
-    if (stop)
+    if (stop) {
         hyb_stream_end(s, stop, at);
-    else if (s->guess.live)
-        s->n_same = s->n_ids; /* it was guessed: the cache has it */
+        return;
+    }
+    if (s->guess.live) s->n_same = s->n_ids; /* it was guessed: the cache has it */
+    if (hyb_stream_force(s, &why) != HYBRID_OK) {
+        s->why = why;
+        s->force_again = true;
+    } else if (s->chosen >= 0)
+        hyb_stream_guess_check(s);
 }
 
 /* Whether there are pieces that were made with the last one, and are of another kind. */

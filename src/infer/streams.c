@@ -267,6 +267,11 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             s->why.result = HYBRID_OK;
             return r;
         }
+        if (s->force_again) {
+            if ((r = hyb_stream_force(s, error)) != HYBRID_OK) return r;
+            if (s->chosen >= 0) hyb_stream_guess_check(s);
+            s->force_again = false;
+        }
         if (s->chosen >= 0) {
             hyb_stream_absorb_all(s, until, at);
             continue;

@@ -397,17 +397,26 @@ HYB_BORDER(bool, hybrid_matcher_can_end, (const hybrid_matcher *matcher), (match
     return matcher && !hyb_busy(matcher->in_use) && hyb_match_end(&matcher->match, matcher->state);
 }
 
+/* The bytes that must come next, *n of them. */
+static hybrid_result hyb_matcher_forced(hybrid_matcher *m, char *text, size_t capacity, size_t *n, hybrid_error *error)
+{
+    uint32_t at = m->state;
+    hybrid_result r = HYBRID_OK;
+    int byte;
+    for (*n = 0; *n < capacity; ++*n) {
+        if ((r = hyb_match_only(&m->match, at, &byte, error)) != HYBRID_OK || byte < 0) break;
+        text[*n] = (char)byte;
+        if ((r = hyb_match_next(&m->match, at, (uint8_t)byte, &at, error)) != HYBRID_OK) break;
+    }
+    return r;
+}
+
 HYB_BORDER(size_t, hybrid_matcher_forced, (hybrid_matcher * matcher, char *text, size_t capacity),
            (matcher, text, capacity))
 {
     size_t n = 0;
-    uint32_t at;
-    int byte;
     if (!text || hyb_matcher_enter(matcher, "hybrid_matcher_forced", NULL)) return 0;
-    for (at = matcher->state; n < capacity && (byte = hyb_match_only(&matcher->match, at)) >= 0; n++) {
-        text[n] = (char)byte;
-        if (hyb_match_next(&matcher->match, at, (uint8_t)byte, &at, NULL)) break;
-    }
+    hyb_matcher_forced(matcher, text, capacity, &n, NULL);
     matcher->in_use = 0;
     return n;
 }

@@ -489,19 +489,23 @@ static hybrid_result hyb_match_bytes(hyb_match *m, uint32_t *state, const uint8_
     return HYBRID_OK;
 }
 
-/* The byte that must come next, or -1: there is a choice, the text may end, or there is no memory. */
-static int hyb_match_only(hyb_match *m, uint32_t state)
+/* *byte: the one that must come next, or -1: there is a choice, or the text may end. */
+static hybrid_result hyb_match_only(hyb_match *m, uint32_t state, int *byte, hybrid_error *error)
 {
     const hyb_rules *rules = m->rules;
-    uint32_t k, next, found = HYB_MATCH_UNKNOWN;
-    if (hyb_match_end(m, state)) return -1;
+    uint32_t k, next;
+    hybrid_result r;
+    int found = -1;
+    *byte = -1;
+    if (hyb_match_end(m, state)) return HYBRID_OK;
     for (k = 0; k < rules->n_classes; k++) {
-        const uint32_t first = rules->class_byte[k];
-        if (hyb_match_next(m, state, (uint8_t)first, &next, NULL)) return -1;
+        const int first = rules->class_byte[k];
+        if ((r = hyb_match_next(m, state, (uint8_t)first, &next, error)) != HYBRID_OK) return r;
         if (next == HYB_MATCH_DEAD) continue;
-        if (found != HYB_MATCH_UNKNOWN || (first < 255 && rules->class_of[first + 1] == k)) return -1;
+        if (found >= 0 || (first < 255 && rules->class_of[first + 1] == k)) return HYBRID_OK;
         found = first;
     }
-    return found == HYB_MATCH_UNKNOWN ? -1 : (int)found;
+    *byte = found;
+    return HYBRID_OK;
 }
 #endif
