@@ -543,7 +543,8 @@ static void masks_shared(const hybrid_lexicon *x)
     size_t i, n;
     CHECK(!gbnf("root ::= [a-z]{1,400}", &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
     for (i = 0; i < 300; i++, before = mask) {
-        CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && !hybrid_matcher_accept(m, "a", 1, &err), "%s", err.message);
+        CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err) && !hybrid_matcher_accept(m, "a", 1, &err), "%s",
+              err.message);
         if (i == 1) visited = m->masks.visited;
         shared += i > 1 && mask == before;
     }

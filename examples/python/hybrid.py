@@ -489,7 +489,8 @@ class hybrid_matcher(Structure):
 
 class hybrid_lexicon(Structure):
     """What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (100 ms for
-    152,000 tokens; 44 bytes a token and 16 for each byte that tokens do not share: 12 MB), of which it keeps nothing; used by any number of
+    152,000 tokens; 44 bytes a token and 16 for each byte that tokens do not share: 12 MB),
+    of which it keeps nothing; used by any number of
     matchers, which it must outlive. It does not change: several threads may use it at a time.
     A handle: its members are the library's."""
 
@@ -2503,7 +2504,8 @@ hybrid_matcher_create = _function('hybrid_matcher_create', c_int, [POINTER(hybri
     """hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher, hybrid_error *error)
 
     A matcher at the beginning of a text. One thread at a time. It takes at most 32 MB, and for masks at most 32 times 16
-    kB and a bit for each token of the vocabulary (1.1 MB for 152,000 tokens), however long the text gets (8192 states with a place for each of 256 bytes, 524288 pairs of
+    kB and a bit for each token of the vocabulary (1.1 MB for 152,000 tokens), however long the text gets
+    (8192 states with a place for each of 256 bytes, 524288 pairs of
     positions, and what one step needs): what it keeps grows with how deep the text nests, and with how many ways there
     are to read it, not with its length. Then it forgets what it can compute again, or says LIMIT.""")
 
@@ -2539,7 +2541,8 @@ hybrid_matcher_mask = _function('hybrid_matcher_mask', c_int, [POINTER(hybrid_ma
     The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
     for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
     before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
-    theirs. A new one takes some tens of us, and about 1 ms in the worst case, where letters matter one by one in long texts
+    theirs. A new one takes some tens of us, and about 1 ms in the worst case, where letters matter one by one in long
+    texts
     ([^aeiou]*; times for 152,000 tokens). Errors: LIMIT, as
     hybrid_matcher_accept; MEMORY; INVALID.""")
 

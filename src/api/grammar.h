@@ -61,7 +61,8 @@ HYBRID_API void hybrid_grammar_destroy(hybrid_grammar *grammar);
 typedef struct hybrid_matcher hybrid_matcher;
 
 /* A matcher at the beginning of a text. One thread at a time. It takes at most 32 MB, and for masks at most 32 times 16
- * kB and a bit for each token of the vocabulary (1.1 MB for 152,000 tokens), however long the text gets (8192 states with a place for each of 256 bytes, 524288 pairs of
+ * kB and a bit for each token of the vocabulary (1.1 MB for 152,000 tokens), however long the text gets
+ * (8192 states with a place for each of 256 bytes, 524288 pairs of
  * positions, and what one step needs): what it keeps grows with how deep the text nests, and with how many ways there
  * are to read it, not with its length. Then it forgets what it can compute again, or says LIMIT. */
 HYBRID_API hybrid_result hybrid_matcher_create(const hybrid_grammar *grammar, hybrid_matcher **matcher,
@@ -81,7 +82,8 @@ HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
 HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
 
 /* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (100 ms for
- * 152,000 tokens; 44 bytes a token and 16 for each byte that tokens do not share: 12 MB), of which it keeps nothing; used by any number of
+ * 152,000 tokens; 44 bytes a token and 16 for each byte that tokens do not share: 12 MB),
+ * of which it keeps nothing; used by any number of
  * matchers, which it must outlive. It does not change: several threads may use it at a time. */
 typedef struct hybrid_lexicon hybrid_lexicon;
 HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon,
@@ -91,7 +93,8 @@ HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
  * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
  * before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
- * theirs. A new one takes some tens of us, and about 1 ms in the worst case, where letters matter one by one in long texts
+ * theirs. A new one takes some tens of us, and about 1 ms in the worst case, where letters matter one by one in long
+ * texts
  * ([^aeiou]*; times for 152,000 tokens). Errors: LIMIT, as
  * hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,

@@ -62,7 +62,8 @@ struct hybrid_stream {
 #endif
     hyb_pieces pieces; /* what it knows of the model's marks */
     bool splits;       /* the last answer is told apart by them */
-    bool sample_forced, force_again; /* the model chooses what is forced, too; memory was short when one was looked for */
+    bool sample_forced; /* the model chooses what is forced, too */
+    bool force_again;   /* memory was short when a forced token was looked for */
     char *spare;       /* the splitter's two buffers, spare_size each */
     size_t spare_size;
     char
@@ -182,7 +183,8 @@ static hybrid_result hyb_stream_force(hybrid_stream *s, hybrid_error *error)
     int32_t id;
     hybrid_result r;
     if (!s->form || s->sample_forced) return HYBRID_OK;
-    if ((r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, error)) != HYBRID_OK) return r;
+    if ((r = hyb_forced_token(s->form, s->lexicon, hybrid_model_tokenizer(s->model), &id, error)) != HYBRID_OK)
+        return r;
     if (id < 0) return HYBRID_OK;
     if ((r = hybrid_matcher_accept_token(s->form, s->lexicon, id, error)) != HYBRID_OK)
         return r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK;

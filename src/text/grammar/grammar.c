@@ -331,7 +331,7 @@ static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x
     hybrid_result r = HYBRID_OK;
     size_t at = m->state % HYB_PLACES;
     if (k->lexicon != x && (r = hyb_masks_begin(m, x, error)) != HYBRID_OK) return r;
-    if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places); /* states have other numbers now */
+    if (k->forgotten != m->match.n_forgotten) memset(k->places, 0, sizeof k->places); /* other numbers */
     k->forgotten = m->match.n_forgotten;
     if (k->places[at].mask && k->places[at].state == m->state) mask = &k->kept[k->places[at].mask - 1];
     if (!mask || !mask->used || mask->round != k->places[at].round) {
