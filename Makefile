@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step bench-speculate study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step bench-speculate bench-batch study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -21,6 +21,7 @@ help:
 	@echo "make bench-grammar       how long the masks of grammars take, beside llama.cpp's; ARGS='--rounds 5'..."
 	@echo "make bench-sampler       what each part of the sampler's chain costs with 262,144 logits; ARGS='12': ms of a token"
 	@echo "make bench-adapter       how much longer a decode step is with an adapter; ARGS='--threads 1 --rank 32'..."
+	@echo "make bench-batch         tokens a second of 1, 4, 16 and 64 sequences together, against llama.cpp; ARGS='--rows smollm2'..."
 	@echo "make bench-step          how well slices of hybrid_session_step keep to 1, 2 and 4 ms; ARGS='model.gguf --calls 10000'..."
 	@echo "make bench-speculate    tokens/s with guesses of the next tokens: JSON, code, quotes, prose; ARGS='model.gguf --runs 5'"
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
@@ -80,7 +81,7 @@ model:
 model-gemma:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py gemma --to $(MODELS)
 
-bench bench-train bench-grammar oracles:
+bench bench-train bench-grammar bench-batch oracles:
 	@$(PYTHON) tests/venv.py $@ $(ARGS)
 
 study-smoke:

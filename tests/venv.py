@@ -5,6 +5,7 @@
     python3 tests/venv.py bench       runs tests/bench/bench.py (what follows are its options)
     python3 tests/venv.py bench-train runs tests/bench/bench_train.py
     python3 tests/venv.py bench-grammar  runs tests/bench/bench_grammar.py
+    python3 tests/venv.py bench-batch    runs tests/bench/bench_batch.py
 
 The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the
 library nor its tests need it.
@@ -58,6 +59,7 @@ def main():
     scripts = {"oracles": sorted(glob.glob(os.path.join(ROOT, "tests", "oracle", "make_*.py"))),
                "bench": glob.glob(os.path.join(ROOT, "tests", "bench", "bench.py")),
                "bench-train": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_train.py")),
+               "bench-batch": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_batch.py")),
                "bench-grammar": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_grammar.py"))}.get(goal)
     if scripts is None:
         sys.exit(__doc__)
