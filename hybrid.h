@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c5e9cead944610a2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d989fb05d68d9f56): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -104,7 +104,7 @@
  *     6231  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6278  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6316  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81219  end.h                    closes what core/begin opened
+ *    81293  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6750  names.c                  names that must differ, found by hash
@@ -198,170 +198,170 @@
  *    32934  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
  *    33163  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
  *    33504  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33542  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33678  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33749  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33853  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    34324  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34804  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35205  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35434  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36190  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36390  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37454  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38103  cpu/int/select.c         the table of integer-block kernels
- *    38163  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38239  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43359  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45898  cpu/select.c             the kernels of an instruction set
- *    45951  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46059  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46476  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46776  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46825  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47486  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47742  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    47933  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    47996  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    33543  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33679  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33750  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33854  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34384  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34864  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35265  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35494  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36250  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36450  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37514  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38163  cpu/int/select.c         the table of integer-block kernels
+ *    38223  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38299  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43425  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    45967  cpu/select.c             the kernels of an instruction set
+ *    46020  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46128  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46550  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46850  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46899  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47560  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47816  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48007  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48070  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48644  arch.c                   the table of architectures
- *    48778  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49117  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49494  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49756  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    49966  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50178  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50680  back.c                   the steps of a backward pass that several parts take
- *    50875  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51125  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51219  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51532  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51676  parts/experts.c          a mixture of experts (Shazeer et al
- *    52058  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52166  net.c                    which parts the layers of a model have, and which tensors
- *    52333  unused.c                 tensors of the file that the model is not computed with
- *    52507  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52556  forward.c                one pass of a batch through any model, over the op table
- *    52839  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53438  place.c                  which layers run where
- *    53708  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53794  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54089  adapter_make.c           adapters from nothing, and what they are
- *    54339  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54621  identity.c               by what a saved game knows its model and its adapters again
+ *    48718  arch.c                   the table of architectures
+ *    48852  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49191  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49568  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49830  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50040  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50252  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50754  back.c                   the steps of a backward pass that several parts take
+ *    50949  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51199  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51293  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51606  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51750  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52132  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52240  net.c                    which parts the layers of a model have, and which tensors
+ *    52407  unused.c                 tensors of the file that the model is not computed with
+ *    52581  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52630  forward.c                one pass of a batch through any model, over the op table
+ *    52913  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53512  place.c                  which layers run where
+ *    53782  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53868  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54163  adapter_make.c           adapters from nothing, and what they are
+ *    54413  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54695  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54716  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54880  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55365  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55537  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55648  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56171  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56476  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56575  gain.c                   how many guesses pay
- *    56655  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57603  adapters.c               a sequence puts adapters on, and takes them off
- *    57719  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58080  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58510  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58881  next.c                   the next token of a sequence
- *    58997  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59080  score.c                  how likely a model finds texts after a prompt
- *    59413  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59689  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59817  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60649  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60797  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61121  plan.c                   the bytes of a model and a context before they are loaded
- *    61242  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61442  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61621  session.c                a conversation: a dialog, and the stream that answers it
- *    62229  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62454  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63025  crowd.c                  sessions of one context that take turns in its batch
+ *    54790  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54954  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55439  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55611  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55722  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56245  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56550  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56649  gain.c                   how many guesses pay
+ *    56729  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57677  adapters.c               a sequence puts adapters on, and takes them off
+ *    57793  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58154  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58584  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58955  next.c                   the next token of a sequence
+ *    59071  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59154  score.c                  how likely a model finds texts after a prompt
+ *    59487  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59763  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59891  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60723  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60871  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61195  plan.c                   the bytes of a model and a context before they are loaded
+ *    61316  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61516  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61695  session.c                a conversation: a dialog, and the stream that answers it
+ *    62303  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62528  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63099  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63365  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63404  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63469  documents.c              the texts of a corpus, one document after the other
- *    63708  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63902  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64402  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64712  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65026  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65401  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65858  shape.c                  models from nothing
- *    66175  schedule.c               the learning rate of a step
- *    66221  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66737  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66789  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67241  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67341  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67379  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67912  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68097  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68166  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68203  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68387  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69180  lesson.c                 examples as tokens, and the batches of a step
- *    69544  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69774  export.c                 the weights of a trainer as a model file
- *    70022  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70134  checkpoint.c             everything that a training goes on with, in a file
- *    70994  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71586  picture.c                the curve of a run as an SVG.
+ *    63439  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63478  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63543  documents.c              the texts of a corpus, one document after the other
+ *    63782  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    63976  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64476  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64786  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65100  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65475  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65932  shape.c                  models from nothing
+ *    66249  schedule.c               the learning rate of a step
+ *    66295  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66811  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66863  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67315  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67415  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67453  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    67986  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68171  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68240  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68277  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68461  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69254  lesson.c                 examples as tokens, and the batches of a step
+ *    69618  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69848  export.c                 the weights of a trainer as a model file
+ *    70096  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70208  checkpoint.c             everything that a training goes on with, in a file
+ *    71068  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71660  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72423  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72469  panel.c                  values of many ticks side by side, and products with them
- *    72592  gru.c                    a gated recurrent cell (Cho et al
- *    72673  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72747  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72807  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73007  member.c                 the weights of one world model: how large, where, and how they begin
- *    73108  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73331  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73463  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73642  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73906  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74080  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74279  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74382  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74671  law.c                    the curve that the loss follows over many windows,
- *    74945  calibration.c            predictions that say how sure they are, held to what then happened
- *    75125  monitor.c                whether a run goes astray, and what should be done about it
- *    75377  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75437  bandit.c                 which arm is worth it now
- *    75675  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75819  phases.c                 which phase the next step belongs to, and for how long
- *    76058  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76412  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76481  residuals.c              what predictions got wrong
- *    76731  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76890  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    76984  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77082  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77264  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77352  plateau.c                whether a run stands still
- *    77437  horizons.c               how far ahead predictions are good for anything
- *    77526  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77579  ramp.c                   how many batches a step should add up
- *    77644  tuning.c                 what could be made better while a run goes on
- *    77788  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77903  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78284  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78611  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78808  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79147  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79438  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79513  moves.c                  how weights are moved, by each of the ways
- *    79719  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79887  audit.c                  what a move is really worth: a trial
- *    80026  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80301  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80353  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80758  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72497  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72543  panel.c                  values of many ticks side by side, and products with them
+ *    72666  gru.c                    a gated recurrent cell (Cho et al
+ *    72747  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72821  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72881  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73081  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73182  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73405  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73537  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73716  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    73980  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74154  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74353  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74456  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74745  law.c                    the curve that the loss follows over many windows,
+ *    75019  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75199  monitor.c                whether a run goes astray, and what should be done about it
+ *    75451  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75511  bandit.c                 which arm is worth it now
+ *    75749  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75893  phases.c                 which phase the next step belongs to, and for how long
+ *    76132  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76486  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76555  residuals.c              what predictions got wrong
+ *    76805  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    76964  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77058  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77156  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77338  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77426  plateau.c                whether a run stands still
+ *    77511  horizons.c               how far ahead predictions are good for anything
+ *    77600  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77653  ramp.c                   how many batches a step should add up
+ *    77718  tuning.c                 what could be made better while a run goes on
+ *    77862  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    77977  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78358  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78685  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78882  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79221  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79512  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79587  moves.c                  how weights are moved, by each of the ways
+ *    79793  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    79961  audit.c                  what a move is really worth: a trial
+ *    80100  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80375  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80427  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80832  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3380,7 +3380,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c5e9cead944610a2"
+#define HYBRID__SOURCE_ID "d989fb05d68d9f56"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -29452,8 +29452,8 @@ static hybrid_result hyb_match_only(hyb_match *m, uint32_t state, int *byte, hyb
 
 /* ==== begin src/text/grammar/mask.c ==== */
 /* text/grammar/mask: which tokens of a vocabulary a text may go on with. They are found as ranges of the lexicon's
- * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many characters
- * more allows what it would with one less, until its end is near. */
+ * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many
+ * characters more allows what it would with one less, until its end is near. */
 
 enum {
     HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
@@ -33520,6 +33520,7 @@ typedef struct hyb_matmul_kernel {
     const hyb_act_format *one;  /* what gemv reads */
     const hyb_act_format *many; /* what gemm reads: n rows, many->bytes(k) apart */
     int gemv_up_to;             /* up to this n, gemv for each row of x beats gemm */
+    int few_up_to;              /* up to this n, few and gemv do (without few: gemv_up_to) */
     int row_step;               /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
 
     /* y[r - r0] for r0 <= r < r1 and one row of x. k is a multiple of the type's block. */
@@ -33531,10 +33532,10 @@ typedef struct hyb_matmul_kernel {
     void (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                  int64_t r0, int64_t r1, void *scratch);
 
-    /* gemv for HYB_MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once.
-     * NULL: gemv for each. */
-    void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0,
-                int64_t r1);
+    /* gemv for n rows of x, 2 to HYB_MATMUL_FEW, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read and
+     * unpacked once. NULL: gemv for each. */
+    void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                int64_t r0, int64_t r1);
 } hyb_matmul_kernel;
 enum { HYB_MATMUL_FEW = 3 };
 /* ==== end src/compute/cpu/matmul_kernel.c ==== */
@@ -33834,7 +33835,7 @@ static size_t hyb_generic_scratch(int64_t k, int n)
         hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums); \
     } \
     static const hyb_matmul_kernel hyb_kernel_generic_##type = { \
-        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
+        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
         hyb_gemm_generic_##type, NULL \
     };
 HYB_GENERIC_TYPE(q4_0, 32, false)
@@ -33851,7 +33852,8 @@ HYB_GENERIC_TYPE(q6_K, 256, false)
 /* ==== end src/compute/cpu/int/generic.c ==== */
 
 /* ==== begin src/compute/cpu/int/avx512.c ==== */
-/* compute/cpu/int/avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
+/* compute/cpu/int/avx512: decode (one row of activations, or few) with AVX-512 and VNNI, straight from the blocks of
+ * the file.
  *
  * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is
  * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
@@ -34019,12 +34021,15 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
         (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)), \
          hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
 
-    /* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes
-     * from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to read on into.
-     */
-    #define HYB_GEMV32_AVX512(type, qs, qh, bytes, affine, offset) \
-        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
-                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+    /* n rows of x, at apart[] from the first, as their y. What is done with weights alone is written n times, and
+     * compiled once. A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the
+     * rows it comes from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to
+     * read on into. */
+    #define HYB_ROWS32_AVX512(type, qs, qh, bytes, affine, offset) \
+        HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
+                                                                 int64_t k, const void *act, const size_t *apart, \
+                                                                 float *y, const int64_t *y_apart, int64_t r0, \
+                                                                 int64_t r1) \
         { \
             const size_t stride = sizeof(hyb_block_##type); \
             const char *row_end = (const char *)w + (size_t)r1 * row_bytes; \
@@ -34035,41 +34040,74 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
             int64_t b, r; \
             memset(copy, 0, sizeof copy); \
             for (r = r0; r < r1; r++) { \
-                __m256 p[2]; \
+                __m256 p[2][HYB_MATMUL_FEW]; \
                 const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride; \
-                int i; \
+                int i, m; \
                 for (i = 0; i <= pair; i++) { \
                     const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act; \
-                    p[i] = _mm256_setzero_ps(); \
+                    for (m = 0; m < n; m++) p[i][m] = _mm256_setzero_ps(); \
                     for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYB_GROUP16) { \
                         const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF; \
                         const char *from = row; \
-                        __m512 t; \
                         hyb_ahead_avx512(row, 16 * stride); \
                         if ((size_t)(row_end - row) < 16 * stride) \
                             from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride); \
-                        t = hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x); \
-                        HYB_ADD16_AVX512(t, (const float *)(const void *)(x + HYB_GROUP16_D), p[i], valid, p[i], \
-                                         valid >> 8); \
+                        HYB_UNROLL \
+                        for (m = 0; m < n; m++) { \
+                            const char *xm = x + apart[m]; \
+                            __m512 t = \
+                                hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, xm); \
+                            HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[i][m], valid, \
+                                             p[i][m], valid >> 8); \
+                        } \
                     } \
                 } \
-                if (pair) { \
-                    __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
-                                                stride, row_bytes, qs, qh, bytes, affine, offset, x_tail); \
-                    HYB_ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYB_GROUP16_D), p[0], tail, p[1], \
-                                     tail); \
-                    y[r - r0] = hyb_halve_avx512(p[0]); \
-                    r++; \
+                HYB_UNROLL \
+                for (m = 0; m < n; m++) { \
+                    const char *xm = x_tail + apart[m]; \
+                    float *to = y + y_apart[m] + (r - r0); \
+                    if (pair) { \
+                        __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
+                                                    stride, row_bytes, qs, qh, bytes, affine, offset, xm); \
+                        HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[0][m], tail, p[1][m], \
+                                         tail); \
+                        *to++ = hyb_halve_avx512(p[0][m]); \
+                    } \
+                    *to = hyb_halve_avx512(p[pair][m]); \
                 } \
-                y[r - r0] = hyb_halve_avx512(p[pair]); \
+                r += pair; \
             } \
+        } \
+        HYB_ROWS_AVX512(type, hyb_one32_bytes_avx512)
+
+    /* gemv, and the same for few rows of x. Two are three, the last of them twice. */
+    #define HYB_ROWS_AVX512(type, act_bytes) \
+        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+        { \
+            static const size_t apart[1] = { 0 }; \
+            static const int64_t y_apart[1] = { 0 }; \
+            hyb_rows_avx512_##type(1, w, row_bytes, k, act, apart, y, y_apart, r0, r1); \
+        } \
+        HYB_TARGET_AVX512 static void hyb_few_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                            const void *acts, int n, float *y, int64_t y_stride, \
+                                                            int64_t r0, int64_t r1) \
+        { \
+            size_t apart[HYB_MATMUL_FEW]; \
+            int64_t y_apart[HYB_MATMUL_FEW]; \
+            int i; \
+            for (i = 0; i < HYB_MATMUL_FEW; i++) { \
+                apart[i] = (size_t)HYB_MIN(i, n - 1) * act_bytes(k); \
+                y_apart[i] = HYB_MIN(i, n - 1) * y_stride; \
+            } \
+            hyb_rows_avx512_##type(HYB_MATMUL_FEW, w, row_bytes, k, acts, apart, y, y_apart, r0, r1); \
         }
-HYB_GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
-HYB_GEMV32_AVX512(q4_1, 4, 0, false, true, 0)
-HYB_GEMV32_AVX512(q5_0, 6, 2, false, false, 4)
-HYB_GEMV32_AVX512(q5_1, 8, 4, false, true, 0)
-HYB_GEMV32_AVX512(q8_0, 2, 0, true, false, 7)
-    #undef HYB_GEMV32_AVX512
+HYB_ROWS32_AVX512(q4_0, 2, 0, false, false, 3)
+HYB_ROWS32_AVX512(q4_1, 4, 0, false, true, 0)
+HYB_ROWS32_AVX512(q5_0, 6, 2, false, false, 4)
+HYB_ROWS32_AVX512(q5_1, 8, 4, false, true, 0)
+HYB_ROWS32_AVX512(q8_0, 2, 0, true, false, 7)
+    #undef HYB_ROWS32_AVX512
 
 /* One row for super-blocks: as int/act.c has it, then sums of 32 (k/32 int16). */
 HYB_INLINE size_t hyb_one256_s32(int64_t k) { return hyb_act256_s(k) + hyb_align((size_t)k / 8, 64); }
@@ -34268,55 +34306,77 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
     return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1);
 }
 
-    #define HYB_GEMV256_AVX512(type, affine) \
-        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
-                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+    #define HYB_ROWS256_AVX512(type, affine) \
+        HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
+                                                                 int64_t k, const void *act, const size_t *apart, \
+                                                                 float *y, const int64_t *y_apart, int64_t r0, \
+                                                                 int64_t r1) \
         { \
-            const int16_t *s16 = (const int16_t *)(const void *)((const char *)act + hyb_act256_s(k)); \
-            const int16_t *s32 = (const int16_t *)(const void *)((const char *)act + hyb_one256_s32(k)); \
-            const float *d = (const float *)(const void *)((const char *)act + hyb_act256_d(k)); \
-            __m512i isum[8]; \
-            __m256i msum[8]; \
+            const char *x = (const char *)act, *s16 = x + hyb_act256_s(k), *s32 = x + hyb_one256_s32(k), \
+                       *d = x + hyb_act256_d(k); \
+            __m512i isum[HYB_MATMUL_FEW][8]; \
+            __m256i msum[HYB_MATMUL_FEW][8]; \
             uint32_t heads[8]; \
             int64_t blocks = k / 256, b, r; \
-            int j; \
+            int j, m; \
             for (j = 0; j < 8; j++) { \
-                isum[j] = _mm512_setzero_si512(); \
-                msum[j] = _mm256_setzero_si256(); \
+                for (m = 0; m < n; m++) { \
+                    isum[m][j] = _mm512_setzero_si512(); \
+                    msum[m][j] = _mm256_setzero_si256(); \
+                } \
                 heads[j] = 0; \
             } \
             for (r = r0; r < r1; r++) { \
                 const char *row = (const char *)w + (size_t)r * row_bytes; \
-                __m256 p = _mm256_setzero_ps(), t; \
+                __m256 p[HYB_MATMUL_FEW], t; \
+                for (m = 0; m < n; m++) p[m] = _mm256_setzero_ps(); \
                 for (b = 0; b < blocks; b += 8) { \
                     int count = (int)HYB_MIN(blocks - b, 8); \
                     __m256i i8, m8, h8; \
                     for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) { \
                         hyb_ahead_avx512(row, sizeof(hyb_block_##type)); \
-                        heads[j] = hyb_super_avx512_##type(row, (const int8_t *)act + (b + j) * 256, \
-                                                           s16 + (b + j) * 16, s32 + (b + j) * 8, &isum[j], &msum[j]); \
+                        HYB_SUPER_AVX512(type, 0) \
+                        HYB_SUPER_AVX512(type, 1) \
+                        HYB_SUPER_AVX512(type, 2) \
                     } \
-                    i8 = hyb_sum_sets_avx512(hyb_fold_avx512(isum[0], isum[4]), hyb_fold_avx512(isum[1], isum[5]), \
-                                             hyb_fold_avx512(isum[2], isum[6]), hyb_fold_avx512(isum[3], isum[7])); \
-                    m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum), hyb_join_avx512(msum + 1), \
-                                             hyb_join_avx512(msum + 2), hyb_join_avx512(msum + 3)); \
                     h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads); \
-                    if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
-                    t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
-                    if (affine) \
-                        t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
-                                             _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), t); \
-                    p = _mm256_mask3_fmadd_ps(t, _mm256_loadu_ps(d + b), p, (__mmask8)((1u << count) - 1)); \
+                    HYB_UNROLL \
+                    for (m = 0; m < n; m++) { \
+                        const __m512i *is = isum[m]; \
+                        i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]), \
+                                                 hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7])); \
+                        m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum[m]), hyb_join_avx512(msum[m] + 1), \
+                                                 hyb_join_avx512(msum[m] + 2), hyb_join_avx512(msum[m] + 3)); \
+                        if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
+                        t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
+                        if (affine) \
+                            t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
+                                                 _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), \
+                                                 t); \
+                        p[m] = _mm256_mask3_fmadd_ps( \
+                            t, _mm256_loadu_ps((const float *)(const void *)(d + apart[m]) + b), p[m], \
+                            (__mmask8)((1u << count) - 1)); \
+                    } \
                 } \
-                y[r - r0] = hyb_halve_avx512(p); \
+                for (m = 0; m < n; m++) y[y_apart[m] + (r - r0)] = hyb_halve_avx512(p[m]); \
             } \
-        }
-HYB_GEMV256_AVX512(q2_K, true)
-HYB_GEMV256_AVX512(q3_K, false)
-HYB_GEMV256_AVX512(q4_K, true)
-HYB_GEMV256_AVX512(q5_K, true)
-HYB_GEMV256_AVX512(q6_K, false)
-    #undef HYB_GEMV256_AVX512
+        } \
+        HYB_ROWS_AVX512(type, hyb_one256_bytes_avx512)
+    /* Super-block b + j by row m of x, into its place of isum and msum. */
+    #define HYB_SUPER_AVX512(type, m) \
+        if (m < n) \
+            heads[j] = hyb_super_avx512_##type( \
+                row, (const int8_t *)(x + apart[m]) + (b + j) * 256, \
+                (const int16_t *)(const void *)(s16 + apart[m]) + (b + j) * 16, \
+                (const int16_t *)(const void *)(s32 + apart[m]) + (b + j) * 8, &isum[m][j], &msum[m][j]);
+HYB_ROWS256_AVX512(q2_K, true)
+HYB_ROWS256_AVX512(q3_K, false)
+HYB_ROWS256_AVX512(q4_K, true)
+HYB_ROWS256_AVX512(q5_K, true)
+HYB_ROWS256_AVX512(q6_K, false)
+    #undef HYB_ROWS256_AVX512
+    #undef HYB_SUPER_AVX512
+    #undef HYB_ROWS_AVX512
 
 #endif
 /* ==== end src/compute/cpu/int/avx512.c ==== */
@@ -35175,18 +35235,18 @@ HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_t
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
-    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, begin, end) \
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, few_up_to, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
             panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
         static const hyb_matmul_kernel hyb_kernel_##isa##_##type = { \
-            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
-            hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
+            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, few_up_to, 16, \
+            hyb_gemv_avx512_##type, hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, hyb_few_avx512_##type \
         };
     #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
-        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, NULL, NULL)
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, family == 32 ? 7 : 6, NULL, NULL)
 HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
 HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
 HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)
@@ -35414,7 +35474,7 @@ HYB_TARGET_AMX static void hyb_tile256_amx_q45(const hyb_tile *tile) { hyb_tile2
 HYB_TARGET_AMX static void hyb_tile256_amx_q6(const hyb_tile *tile) { hyb_tile256_amx(tile, true, false, 2); }
 
     #define HYB_KERNEL_AMX(type, family, tile) \
-        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, hyb_amx_begin, \
+        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, 6, hyb_amx_begin, \
                           hyb_amx_end)
 HYB_KERNEL_AMX(q4_0, 32, hyb_tile32_amx_plain)
 HYB_KERNEL_AMX(q4_1, 32, hyb_tile32_amx_affine)
@@ -37183,8 +37243,8 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
         hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type, HYB_D_FN(scratch_##type), \
-        HYB_D_FN(gemm_##type), NULL \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 4, 16, hyb_gemv_avx2_##type, \
+        HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL \
     };
 HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
 HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
@@ -37420,8 +37480,8 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
         hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type, HYB_D_FN(scratch_##type), \
-        HYB_D_FN(gemm_##type), NULL \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 4, 16, hyb_gemv_avx2_##type, \
+        HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL \
     };
 HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
 HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
@@ -37895,7 +37955,7 @@ HYB_N_ROW(256)
         HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL); \
     } \
     static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { \
-        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
+        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
         HYB_N_FN(gemm_##suffix), NULL \
     };
 #define HYB_N_COLUMNS(family, type, affine, m) \
@@ -38069,7 +38129,7 @@ HYB_N_ROW(256)
         HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL); \
     } \
     static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { \
-        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
+        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
         HYB_N_FN(gemm_##suffix), NULL \
     };
 #define HYB_N_COLUMNS(family, type, affine, m) \
@@ -38208,8 +38268,8 @@ static size_t hyb_no_scratch(int64_t k, int n)
                                         y + i * y_stride, r0, r1); \
     } \
     static const hyb_matmul_kernel hyb_matmul_##suffix##_generic = { \
-        &hyb_act_f32, &hyb_act_f32, 1, 1, hyb_gemv_##suffix##_generic, hyb_no_scratch, hyb_gemm_##suffix##_generic, \
-        NULL \
+        &hyb_act_f32, &hyb_act_f32, 1, 1, 1, hyb_gemv_##suffix##_generic, hyb_no_scratch, \
+        hyb_gemm_##suffix##_generic, NULL \
     };
 HYB_FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
 HYB_FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
@@ -40730,11 +40790,14 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
-                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+                                                    int n, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
     { \
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int i; \
+        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+            HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
+        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
@@ -40745,8 +40808,8 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
-        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
-        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FEW, HYB_V_FN(panel), \
+        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
     };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
@@ -43273,11 +43336,14 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
-                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+                                                    int n, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
     { \
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int i; \
+        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+            HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
+        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
@@ -43288,8 +43354,8 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
-        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
-        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FEW, HYB_V_FN(panel), \
+        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
     };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
@@ -45812,11 +45878,14 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
     } \
     static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
-                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+                                                    int n, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
     { \
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
-        for (r = r0; r < r1; r++) \
+        int i; \
+        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+            HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
+        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
@@ -45827,8 +45896,8 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
-        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
-        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FEW, HYB_V_FN(panel), \
+        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
     };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
@@ -46157,6 +46226,7 @@ typedef struct hyb_matmul_job {
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
+static bool hyb_matmul_by_few(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->few_up_to, 1); }
 
 /* low <= v <= high; low wins. */
 static int64_t hyb_matmul_clamp(int64_t v, int64_t low, int64_t high)
@@ -46172,7 +46242,7 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
     int64_t shares = (int64_t)lanes * HYB_MATMUL_CHUNKS_A_LANE, most = HYB_MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
-    if (!hyb_matmul_by_gemv(kernel, n))
+    if (!hyb_matmul_by_few(kernel, n))
         return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
     if (lanes > 1) most = hyb_matmul_clamp(rows * bytes / shares, HYB_MATMUL_CHUNK_MIN, most);
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
@@ -46210,7 +46280,7 @@ static void hyb_matmul_plan_product(hyb_matmul_job *job, hyb_isa isa, int lanes,
     const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
     bool by_gemv;
     if (!kernel || w->ne[1] < 1 || n < 1) return;
-    by_gemv = hyb_matmul_by_gemv(kernel, n);
+    by_gemv = hyb_matmul_by_few(kernel, n);
     part->out = out;
     part->kernel = kernel;
     part->format = by_gemv ? kernel->one : kernel->many;
@@ -46276,7 +46346,7 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         hyb_matmul_part *part = &job->part[i];
         const hyb_matmul_kernel *kernel = part->kernel;
         const int64_t k = part->out->w->ne[0];
-        const bool by_gemv = kernel && hyb_matmul_by_gemv(kernel, op->n);
+        const bool by_gemv = kernel && hyb_matmul_by_few(kernel, op->n);
         if (part->does == HYB_MATMUL_B) continue;
         part->acts = hyb_matmul_plan_acts(job, part, scratch, &at);
         if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(k, op->n), 64));
@@ -46328,14 +46398,18 @@ static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int
     size_t row_bytes = w->nb[1];
     int64_t r, end,
         step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
-    int i;
+    int i, count;
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
-        for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
-            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes,
-                        y + i * y_stride + (r - r0), y_stride, r, end);
-        for (; i < n; i++)
-            hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+        for (i = 0; i < n; i += count) {
+            const char *acts = part->acts + (size_t)i * part->act_bytes;
+            float *to = y + i * y_stride + (r - r0);
+            count = kernel->few ? HYB_MIN(n - i, (int)HYB_MATMUL_FEW) : 1;
+            if (count > 1)
+                kernel->few(w->data, row_bytes, w->ne[0], acts, count, to, y_stride, r, end);
+            else
+                hyb_matmul_gemv(part, w, acts, to, r, end);
+        }
     }
 }
 
@@ -46343,7 +46417,7 @@ static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int
 static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
                             int64_t r0, int64_t r1, char *scratch)
 {
-    if (hyb_matmul_by_gemv(part->kernel, n))
+    if (hyb_matmul_by_few(part->kernel, n))
         hyb_matmul_few(part, w, n, y, y_stride, r0, r1);
     else
         part->kernel->gemm(w->data, w->nb[1], w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -46353,7 +46427,7 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
 static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
                                int64_t r0, int64_t r1, float *decoded, char *scratch)
 {
-    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_gemv(part->kernel, n));
+    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_few(part->kernel, n));
     hyb_tensor rows = *w;
     int64_t r, end;
     rows.data = decoded;
@@ -46408,7 +46482,7 @@ static void hyb_matmul_narrow(hyb_matmul_job *job, const hyb_matmul_part *part, 
     int i;
     some.acts += (size_t)x0 * part->act_bytes;
     hyb_matmul_fetch(part, r0, r1);
-    if (hyb_matmul_by_gemv(part->kernel, job->op->n))
+    if (hyb_matmul_by_few(part->kernel, job->op->n))
         hyb_matmul_few(&some, out->w, n, t, out->y_stride, r0, r1);
     else
         part->kernel->gemm(out->w->data, out->w->nb[1], out->w->ne[0], some.acts, n, t, out->y_stride, r0, r1, scratch);
@@ -56574,8 +56648,8 @@ static void hyb_worn_begin(const hyb_worn *w, hyb_forward *f, int32_t n_runs)
 
 /* ==== begin src/infer/gain.c ==== */
 /* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both
- * come to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
- * of. Nothing that is computed depends on it, only when. */
+ * come to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only
+ * thought of. Nothing that is computed depends on it, only when. */
 
 enum { HYB_GAIN_ROWS = 96, HYB_GAIN_OLD = 512 /* decodes after which a time has to be taken again */ };
 
@@ -81345,9 +81419,7 @@ HYB_COOL_END
 #undef HYB_GAIN_UNIT
 #undef HYB_GELU
 #undef HYB_GEMV256_AVX2
-#undef HYB_GEMV256_AVX512
 #undef HYB_GEMV32_AVX2
-#undef HYB_GEMV32_AVX512
 #undef HYB_GENERIC_TYPE
 #undef HYB_GGUF_FIRST_BLOCK
 #undef HYB_GGUF_N_TYPES
@@ -81539,6 +81611,9 @@ HYB_COOL_END
 #undef HYB_ROTATE
 #undef HYB_ROUNDER
 #undef HYB_ROW
+#undef HYB_ROWS256_AVX512
+#undef HYB_ROWS32_AVX512
+#undef HYB_ROWS_AVX512
 #undef HYB_RWKV7
 #undef HYB_SAMPLER_HOST
 #undef HYB_SAMPLER_MAX_LAST_N
@@ -81563,6 +81638,7 @@ HYB_COOL_END
 #undef HYB_STACK_HERE
 #undef HYB_STEPS
 #undef HYB_SUPER_AVX2
+#undef HYB_SUPER_AVX512
 #undef HYB_SUPER_TYPE
 #undef HYB_TARGET
 #undef HYB_TARGET_AMX

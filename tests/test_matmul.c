@@ -134,14 +134,14 @@ static bool same(const float *a, const float *b, size_t n, bool damaged)
     return true;
 }
 
-/* y (n, rows) by gemm, split at `split` rows; or by gemv when n is 0 (one row of x). Checks that nothing beyond is
- * written. */
+/* y (n, rows) by gemm, split at `split` rows; by gemv when n is 0 (one row of x), by few below 0. Checks that nothing
+ * beyond is written. */
 static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n,
                     float *y, int rows, int split)
 {
-    const hyb_act_format *format = n ? kernel->many : kernel->one;
-    size_t bytes = format->bytes(k), scratch_bytes = n ? kernel->scratch_bytes(k, n) : 0;
-    int i, count = HYB_MAX(n, 1), stride = rows + 3;
+    const hyb_act_format *format = n > 0 ? kernel->many : kernel->one;
+    size_t bytes = format->bytes(k), scratch_bytes = n > 0 ? kernel->scratch_bytes(k, n) : 0;
+    int i, count = n < 0 ? -n : HYB_MAX(n, 1), stride = rows + 3;
     char *raw = (char *)malloc(bytes * (size_t)count + scratch_bytes + 192),
          *acts = raw + (64 - (uintptr_t)raw % 64) % 64;
     char *scratch = acts + bytes * (size_t)count;
@@ -150,7 +150,10 @@ static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_b
     memset(acts, 0x55, bytes * (size_t)count);
     for (i = 0; i < count; i++) format->prepare(x + i * k, k, acts + (size_t)i * bytes);
     for (i = 0; i <= count * stride; i++) out[i] = 12345.0f;
-    if (n) {
+    if (n < 0) {
+        if (split) kernel->few(w, row_bytes, k, acts, count, out + 1, stride, 0, split);
+        kernel->few(w, row_bytes, k, acts, count, out + 1 + split, stride, split, rows);
+    } else if (n) {
         if (split) kernel->gemm(w, row_bytes, k, acts, n, out + 1, stride, 0, split, scratch);
         kernel->gemm(w, row_bytes, k, acts, n, out + 1 + split, stride, split, rows, scratch);
     } else {
@@ -217,7 +220,7 @@ static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_typ
 {
     const hyb_matmul_kernel *generic = hyb_int_kernel_for(HYB_ISA_GENERIC, type);
     size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows,
-           count = (size_t)HYB_MAX(n, 1);
+           count = n < 0 ? (size_t)-n : (size_t)HYB_MAX(n, 1);
     edge w = edge_make(size, rng() % 3 != 0);
     float *x = (float *)malloc((size_t)k * count * sizeof *x);
     float *want = (float *)malloc(count * (size_t)rows * sizeof *want),
@@ -229,11 +232,29 @@ static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_typ
     product(kernel, w.at, row_bytes, k, x, n, got, rows, split);
     CHECK(same(want, got, count * (size_t)rows, weights == WEIGHTS_NAN),
           "%s %s %s: k %d, rows %d (split at %d), n %d, weights %d, acts %d", isa, hybrid_type_name(type),
-          n ? "gemm" : "gemv", (int)k, rows, split, n, weights, acts);
+          n < 0 ? "few" : n ? "gemm" : "gemv", (int)k, rows, split, n, weights, acts);
     free(got);
     free(want);
     free(x);
     edge_free(&w);
+}
+
+/* Two and three rows of x at a time. */
+static void test_few(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type)
+{
+    static const int rows[] = { 1, 2, 3, 16, 17, 50 };
+    const int64_t unit = (int64_t)hybrid_type_block_size(type);
+    int64_t k;
+    int n, i, j;
+    if (!kernel->few) return;
+    for (n = -3; n <= -2; n++) {
+        for (k = 1; k <= 19; k++)
+            for (i = 0; i < (int)HYB_COUNT(rows); i++)
+                compare(isa, kernel, type, k * unit, rows[i], n, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+        for (i = 0; i < 5; i++)
+            for (j = 0; j < 5; j++) compare(isa, kernel, type, 2304, 21, n, i, j);
+        compare(isa, kernel, type, 11008, 9, n, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    }
 }
 
 /* One kernel set, all shapes. n = 0 is gemv. */
@@ -262,6 +283,7 @@ static void test_kernel(const char *isa, const hyb_matmul_kernel *kernel, hybrid
         }
     compare(isa, kernel, type, 11008, 9, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
     compare(isa, kernel, type, 11008, 18, 20, WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    test_few(isa, kernel, type);
 }
 
 /* A repacked matrix against the reference, where this set of instructions has the layout. Rows may end anywhere: the

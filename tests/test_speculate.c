@@ -277,7 +277,8 @@ static void full(hybrid_model *m)
 static const char schema[] =
     "{\"type\": \"array\", \"minItems\": 4, \"maxItems\": 4, \"items\": {\"type\": \"object\", \"properties\": {"
     "\"first_name\": {\"enum\": [\"Lily\", \"Tim\", \"Sue\"]}, \"year_of_birth\": {\"type\": \"integer\", "
-    "\"minimum\": 1900, \"maximum\": 2000}}, \"required\": [\"first_name\", \"year_of_birth\"], \"additionalProperties\": false}}";
+    "\"minimum\": 1900, \"maximum\": 2000}}, \"required\": [\"first_name\", \"year_of_birth\"], "
+    "\"additionalProperties\": false}}";
 
 static void say(hybrid_session *s, int how, uint64_t budget_us, char *text, hybrid_session_info *info)
 {

@@ -1,6 +1,6 @@
 /* infer/gain: how many guesses pay. A decode of more rows takes longer, and a right guess saves a decode: what both
- * come to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only thought
- * of. Nothing that is computed depends on it, only when. */
+ * come to is measured as it goes, rows by the clock and guesses by what became of them, also of those that were only
+ * thought of. Nothing that is computed depends on it, only when. */
 #ifndef HYB_INFER_GAIN_C
 #define HYB_INFER_GAIN_C
 #include "../core/macros.h"

@@ -42,7 +42,8 @@ static const char schema[] =
     "\"required\":[\"name\",\"occupation\",\"age_in_years\",\"is_married\",\"home_village\"],"
     "\"additionalProperties\":false}}";
 
-static const char code[] = "Rename the function `count_words` to `number_of_words` in this file, and write the whole file again:\n\n"
+static const char code[] =
+    "Rename the function `count_words` to `number_of_words` in this file, and write the whole file again:\n\n"
     "```c\n#include <ctype.h>\n#include <stdio.h>\n\n/* Words of a text, separated by white space. */\n"
     "static int count_words(const char *text)\n{\n    int words = 0, inside = 0;\n    for (; *text; text++) {\n"
     "        if (isspace((unsigned char)*text)) {\n            inside = 0;\n        } else if (!inside) {\n"
@@ -56,7 +57,8 @@ static const char quote[] = "Repeat this text word for word:\n\n"
     "sea. Every autumn they light a fire on the hill to call back those who went away. Some of them return, and some "
     "send letters, and of some nothing is ever heard again.";
 
-static const char prose[] = "Tell me a story about somebody who left a village between two rivers, and why they came back.";
+static const char prose[] =
+    "Tell me a story about somebody who left a village between two rivers, and why they came back.";
 
 typedef struct work {
     const char *name, *text, *begin, *schema;
@@ -98,7 +100,8 @@ static int one(hybrid_session *s, const work *w, int mode, int run, result *r)
     us = now_us() - us;
     hybrid_session_describe(s, &r->info);
     r->speed[run] = r->info.n_generated / (us - (double)r->info.prompt_us) * 1e6;
-    if (!failed && getenv("SHOW") && !mode) printf("%s\n", hybrid_session_message(s, hybrid_session_count(s) - 1).content);
+    if (!failed && getenv("SHOW") && !mode)
+        printf("%s\n", hybrid_session_message(s, hybrid_session_count(s) - 1).content);
     if (hybrid_session_set_grammar(s, NULL, NULL)) failed = 1;
     hybrid_session_reset(s);
     if (form) {
@@ -163,7 +166,8 @@ int main(int argc, char **argv)
         return fprintf(stderr, "bench_speculate: %s\n", err.message), 1;
     printf("%s, %d threads, %s, medians of %d runs\n\n", argv[1], rd.n_threads, hybrid_runtime_isa(rt), runs);
     if (!*only && rows(model)) return 1;
-    printf("| answer | tokens | plain, tokens/s | auto | of plain | right of guessed | always | of plain | right of guessed |\n"
+    printf("| answer | tokens | plain, tokens/s | auto | of plain | right of guessed | always | of plain | "
+           "right of guessed |\n"
            "|---|---|---|---|---|---|---|---|---|\n");
     for (i = 0; i < (int)(sizeof works / sizeof *works) && !failed; i++) {
         double speed[MODES], ratio[MODES][RUNS];
@@ -175,7 +179,8 @@ int main(int argc, char **argv)
         for (m = 0; m < MODES; m++) speed[m] = median(r[m].speed, runs);
         printf("| %s | %d | %.1f |", works[i].name, r[0].info.n_generated, speed[0]);
         for (m = 1; m < MODES; m++)
-            printf(" %.1f | %.2f | %d of %d |", speed[m], median(ratio[m], runs), r[m].info.n_right, r[m].info.n_guessed);
+            printf(" %.1f | %.2f | %d of %d |", speed[m], median(ratio[m], runs), r[m].info.n_right,
+                   r[m].info.n_guessed);
         printf("\n");
         for (m = 1; m < MODES; m++)
             if (r[m].hash != r[0].hash) failed = printf("%s is another text than without\n", modes[m]);

@@ -49,8 +49,8 @@ static size_t hyb_no_scratch(int64_t k, int n)
                                         y + i * y_stride, r0, r1); \
     } \
     static const hyb_matmul_kernel hyb_matmul_##suffix##_generic = { \
-        &hyb_act_f32, &hyb_act_f32, 1, 1, hyb_gemv_##suffix##_generic, hyb_no_scratch, hyb_gemm_##suffix##_generic, \
-        NULL \
+        &hyb_act_f32, &hyb_act_f32, 1, 1, 1, hyb_gemv_##suffix##_generic, hyb_no_scratch, \
+        hyb_gemm_##suffix##_generic, NULL \
     };
 HYB_FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
 HYB_FLOAT_GENERIC(f16, HYBRID_TYPE_F16)

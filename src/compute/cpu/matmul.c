@@ -107,6 +107,7 @@ typedef struct hyb_matmul_job {
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
+static bool hyb_matmul_by_few(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->few_up_to, 1); }
 
 /* low <= v <= high; low wins. */
 static int64_t hyb_matmul_clamp(int64_t v, int64_t low, int64_t high)
@@ -122,7 +123,7 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
     int64_t shares = (int64_t)lanes * HYB_MATMUL_CHUNKS_A_LANE, most = HYB_MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
-    if (!hyb_matmul_by_gemv(kernel, n))
+    if (!hyb_matmul_by_few(kernel, n))
         return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
     if (lanes > 1) most = hyb_matmul_clamp(rows * bytes / shares, HYB_MATMUL_CHUNK_MIN, most);
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
@@ -160,7 +161,7 @@ static void hyb_matmul_plan_product(hyb_matmul_job *job, hyb_isa isa, int lanes,
     const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
     bool by_gemv;
     if (!kernel || w->ne[1] < 1 || n < 1) return;
-    by_gemv = hyb_matmul_by_gemv(kernel, n);
+    by_gemv = hyb_matmul_by_few(kernel, n);
     part->out = out;
     part->kernel = kernel;
     part->format = by_gemv ? kernel->one : kernel->many;
@@ -226,7 +227,7 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         hyb_matmul_part *part = &job->part[i];
         const hyb_matmul_kernel *kernel = part->kernel;
         const int64_t k = part->out->w->ne[0];
-        const bool by_gemv = kernel && hyb_matmul_by_gemv(kernel, op->n);
+        const bool by_gemv = kernel && hyb_matmul_by_few(kernel, op->n);
         if (part->does == HYB_MATMUL_B) continue;
         part->acts = hyb_matmul_plan_acts(job, part, scratch, &at);
         if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(k, op->n), 64));
@@ -278,14 +279,18 @@ static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int
     size_t row_bytes = w->nb[1];
     int64_t r, end,
         step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
-    int i;
+    int i, count;
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
-        for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
-            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes,
-                        y + i * y_stride + (r - r0), y_stride, r, end);
-        for (; i < n; i++)
-            hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+        for (i = 0; i < n; i += count) {
+            const char *acts = part->acts + (size_t)i * part->act_bytes;
+            float *to = y + i * y_stride + (r - r0);
+            count = kernel->few ? HYB_MIN(n - i, (int)HYB_MATMUL_FEW) : 1;
+            if (count > 1)
+                kernel->few(w->data, row_bytes, w->ne[0], acts, count, to, y_stride, r, end);
+            else
+                hyb_matmul_gemv(part, w, acts, to, r, end);
+        }
     }
 }
 
@@ -293,7 +298,7 @@ static void hyb_matmul_few(const hyb_matmul_part *part, const hyb_tensor *w, int
 static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
                             int64_t r0, int64_t r1, char *scratch)
 {
-    if (hyb_matmul_by_gemv(part->kernel, n))
+    if (hyb_matmul_by_few(part->kernel, n))
         hyb_matmul_few(part, w, n, y, y_stride, r0, r1);
     else
         part->kernel->gemm(w->data, w->nb[1], w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -303,7 +308,7 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
 static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
                                int64_t r0, int64_t r1, float *decoded, char *scratch)
 {
-    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_gemv(part->kernel, n));
+    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_few(part->kernel, n));
     hyb_tensor rows = *w;
     int64_t r, end;
     rows.data = decoded;
@@ -358,7 +363,7 @@ static void hyb_matmul_narrow(hyb_matmul_job *job, const hyb_matmul_part *part, 
     int i;
     some.acts += (size_t)x0 * part->act_bytes;
     hyb_matmul_fetch(part, r0, r1);
-    if (hyb_matmul_by_gemv(part->kernel, job->op->n))
+    if (hyb_matmul_by_few(part->kernel, job->op->n))
         hyb_matmul_few(&some, out->w, n, t, out->y_stride, r0, r1);
     else
         part->kernel->gemm(out->w->data, out->w->nb[1], out->w->ne[0], some.acts, n, t, out->y_stride, r0, r1, scratch);

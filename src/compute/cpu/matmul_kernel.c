@@ -19,6 +19,7 @@ typedef struct hyb_matmul_kernel {
     const hyb_act_format *one;  /* what gemv reads */
     const hyb_act_format *many; /* what gemm reads: n rows, many->bytes(k) apart */
     int gemv_up_to;             /* up to this n, gemv for each row of x beats gemm */
+    int few_up_to;              /* up to this n, few and gemv do (without few: gemv_up_to) */
     int row_step;               /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
 
     /* y[r - r0] for r0 <= r < r1 and one row of x. k is a multiple of the type's block. */
@@ -30,10 +31,10 @@ typedef struct hyb_matmul_kernel {
     void (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                  int64_t r0, int64_t r1, void *scratch);
 
-    /* gemv for HYB_MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once.
-     * NULL: gemv for each. */
-    void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0,
-                int64_t r1);
+    /* gemv for n rows of x, 2 to HYB_MATMUL_FEW, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read and
+     * unpacked once. NULL: gemv for each. */
+    void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                int64_t r0, int64_t r1);
 } hyb_matmul_kernel;
 enum { HYB_MATMUL_FEW = 3 };
 #endif

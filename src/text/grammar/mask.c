@@ -1,6 +1,6 @@
 /* text/grammar/mask: which tokens of a vocabulary a text may go on with. They are found as ranges of the lexicon's
- * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many characters
- * more allows what it would with one less, until its end is near. */
+ * lists, and become bits only when no mask is known that came of the same ranges: a string that may have so many
+ * characters more allows what it would with one less, until its end is near. */
 #ifndef HYB_TEXT_GRAMMAR_MASK_C
 #define HYB_TEXT_GRAMMAR_MASK_C
 #include "../../core/lifetime.c"

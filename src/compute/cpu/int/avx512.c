@@ -1,4 +1,5 @@
-/* compute/cpu/int/avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
+/* compute/cpu/int/avx512: decode (one row of activations, or few) with AVX-512 and VNNI, straight from the blocks of
+ * the file.
  *
  * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is
  * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
@@ -173,12 +174,15 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
         (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)), \
          hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
 
-    /* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes
-     * from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to read on into.
-     */
-    #define HYB_GEMV32_AVX512(type, qs, qh, bytes, affine, offset) \
-        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
-                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+    /* n rows of x, at apart[] from the first, as their y. What is done with weights alone is written n times, and
+     * compiled once. A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the
+     * rows it comes from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to
+     * read on into. */
+    #define HYB_ROWS32_AVX512(type, qs, qh, bytes, affine, offset) \
+        HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
+                                                                 int64_t k, const void *act, const size_t *apart, \
+                                                                 float *y, const int64_t *y_apart, int64_t r0, \
+                                                                 int64_t r1) \
         { \
             const size_t stride = sizeof(hyb_block_##type); \
             const char *row_end = (const char *)w + (size_t)r1 * row_bytes; \
@@ -189,41 +193,74 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
             int64_t b, r; \
             memset(copy, 0, sizeof copy); \
             for (r = r0; r < r1; r++) { \
-                __m256 p[2]; \
+                __m256 p[2][HYB_MATMUL_FEW]; \
                 const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride; \
-                int i; \
+                int i, m; \
                 for (i = 0; i <= pair; i++) { \
                     const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act; \
-                    p[i] = _mm256_setzero_ps(); \
+                    for (m = 0; m < n; m++) p[i][m] = _mm256_setzero_ps(); \
                     for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYB_GROUP16) { \
                         const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF; \
                         const char *from = row; \
-                        __m512 t; \
                         hyb_ahead_avx512(row, 16 * stride); \
                         if ((size_t)(row_end - row) < 16 * stride) \
                             from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride); \
-                        t = hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x); \
-                        HYB_ADD16_AVX512(t, (const float *)(const void *)(x + HYB_GROUP16_D), p[i], valid, p[i], \
-                                         valid >> 8); \
+                        HYB_UNROLL \
+                        for (m = 0; m < n; m++) { \
+                            const char *xm = x + apart[m]; \
+                            __m512 t = \
+                                hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, xm); \
+                            HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[i][m], valid, \
+                                             p[i][m], valid >> 8); \
+                        } \
                     } \
                 } \
-                if (pair) { \
-                    __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
-                                                stride, row_bytes, qs, qh, bytes, affine, offset, x_tail); \
-                    HYB_ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYB_GROUP16_D), p[0], tail, p[1], \
-                                     tail); \
-                    y[r - r0] = hyb_halve_avx512(p[0]); \
-                    r++; \
+                HYB_UNROLL \
+                for (m = 0; m < n; m++) { \
+                    const char *xm = x_tail + apart[m]; \
+                    float *to = y + y_apart[m] + (r - r0); \
+                    if (pair) { \
+                        __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
+                                                    stride, row_bytes, qs, qh, bytes, affine, offset, xm); \
+                        HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[0][m], tail, p[1][m], \
+                                         tail); \
+                        *to++ = hyb_halve_avx512(p[0][m]); \
+                    } \
+                    *to = hyb_halve_avx512(p[pair][m]); \
                 } \
-                y[r - r0] = hyb_halve_avx512(p[pair]); \
+                r += pair; \
             } \
+        } \
+        HYB_ROWS_AVX512(type, hyb_one32_bytes_avx512)
+
+    /* gemv, and the same for few rows of x. Two are three, the last of them twice. */
+    #define HYB_ROWS_AVX512(type, act_bytes) \
+        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+        { \
+            static const size_t apart[1] = { 0 }; \
+            static const int64_t y_apart[1] = { 0 }; \
+            hyb_rows_avx512_##type(1, w, row_bytes, k, act, apart, y, y_apart, r0, r1); \
+        } \
+        HYB_TARGET_AVX512 static void hyb_few_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                            const void *acts, int n, float *y, int64_t y_stride, \
+                                                            int64_t r0, int64_t r1) \
+        { \
+            size_t apart[HYB_MATMUL_FEW]; \
+            int64_t y_apart[HYB_MATMUL_FEW]; \
+            int i; \
+            for (i = 0; i < HYB_MATMUL_FEW; i++) { \
+                apart[i] = (size_t)HYB_MIN(i, n - 1) * act_bytes(k); \
+                y_apart[i] = HYB_MIN(i, n - 1) * y_stride; \
+            } \
+            hyb_rows_avx512_##type(HYB_MATMUL_FEW, w, row_bytes, k, acts, apart, y, y_apart, r0, r1); \
         }
-HYB_GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
-HYB_GEMV32_AVX512(q4_1, 4, 0, false, true, 0)
-HYB_GEMV32_AVX512(q5_0, 6, 2, false, false, 4)
-HYB_GEMV32_AVX512(q5_1, 8, 4, false, true, 0)
-HYB_GEMV32_AVX512(q8_0, 2, 0, true, false, 7)
-    #undef HYB_GEMV32_AVX512
+HYB_ROWS32_AVX512(q4_0, 2, 0, false, false, 3)
+HYB_ROWS32_AVX512(q4_1, 4, 0, false, true, 0)
+HYB_ROWS32_AVX512(q5_0, 6, 2, false, false, 4)
+HYB_ROWS32_AVX512(q5_1, 8, 4, false, true, 0)
+HYB_ROWS32_AVX512(q8_0, 2, 0, true, false, 7)
+    #undef HYB_ROWS32_AVX512
 
 /* One row for super-blocks: as int/act.c has it, then sums of 32 (k/32 int16). */
 HYB_INLINE size_t hyb_one256_s32(int64_t k) { return hyb_act256_s(k) + hyb_align((size_t)k / 8, 64); }
@@ -422,55 +459,77 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
     return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1);
 }
 
-    #define HYB_GEMV256_AVX512(type, affine) \
-        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
-                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+    #define HYB_ROWS256_AVX512(type, affine) \
+        HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
+                                                                 int64_t k, const void *act, const size_t *apart, \
+                                                                 float *y, const int64_t *y_apart, int64_t r0, \
+                                                                 int64_t r1) \
         { \
-            const int16_t *s16 = (const int16_t *)(const void *)((const char *)act + hyb_act256_s(k)); \
-            const int16_t *s32 = (const int16_t *)(const void *)((const char *)act + hyb_one256_s32(k)); \
-            const float *d = (const float *)(const void *)((const char *)act + hyb_act256_d(k)); \
-            __m512i isum[8]; \
-            __m256i msum[8]; \
+            const char *x = (const char *)act, *s16 = x + hyb_act256_s(k), *s32 = x + hyb_one256_s32(k), \
+                       *d = x + hyb_act256_d(k); \
+            __m512i isum[HYB_MATMUL_FEW][8]; \
+            __m256i msum[HYB_MATMUL_FEW][8]; \
             uint32_t heads[8]; \
             int64_t blocks = k / 256, b, r; \
-            int j; \
+            int j, m; \
             for (j = 0; j < 8; j++) { \
-                isum[j] = _mm512_setzero_si512(); \
-                msum[j] = _mm256_setzero_si256(); \
+                for (m = 0; m < n; m++) { \
+                    isum[m][j] = _mm512_setzero_si512(); \
+                    msum[m][j] = _mm256_setzero_si256(); \
+                } \
                 heads[j] = 0; \
             } \
             for (r = r0; r < r1; r++) { \
                 const char *row = (const char *)w + (size_t)r * row_bytes; \
-                __m256 p = _mm256_setzero_ps(), t; \
+                __m256 p[HYB_MATMUL_FEW], t; \
+                for (m = 0; m < n; m++) p[m] = _mm256_setzero_ps(); \
                 for (b = 0; b < blocks; b += 8) { \
                     int count = (int)HYB_MIN(blocks - b, 8); \
                     __m256i i8, m8, h8; \
                     for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) { \
                         hyb_ahead_avx512(row, sizeof(hyb_block_##type)); \
-                        heads[j] = hyb_super_avx512_##type(row, (const int8_t *)act + (b + j) * 256, \
-                                                           s16 + (b + j) * 16, s32 + (b + j) * 8, &isum[j], &msum[j]); \
+                        HYB_SUPER_AVX512(type, 0) \
+                        HYB_SUPER_AVX512(type, 1) \
+                        HYB_SUPER_AVX512(type, 2) \
                     } \
-                    i8 = hyb_sum_sets_avx512(hyb_fold_avx512(isum[0], isum[4]), hyb_fold_avx512(isum[1], isum[5]), \
-                                             hyb_fold_avx512(isum[2], isum[6]), hyb_fold_avx512(isum[3], isum[7])); \
-                    m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum), hyb_join_avx512(msum + 1), \
-                                             hyb_join_avx512(msum + 2), hyb_join_avx512(msum + 3)); \
                     h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads); \
-                    if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
-                    t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
-                    if (affine) \
-                        t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
-                                             _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), t); \
-                    p = _mm256_mask3_fmadd_ps(t, _mm256_loadu_ps(d + b), p, (__mmask8)((1u << count) - 1)); \
+                    HYB_UNROLL \
+                    for (m = 0; m < n; m++) { \
+                        const __m512i *is = isum[m]; \
+                        i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]), \
+                                                 hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7])); \
+                        m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum[m]), hyb_join_avx512(msum[m] + 1), \
+                                                 hyb_join_avx512(msum[m] + 2), hyb_join_avx512(msum[m] + 3)); \
+                        if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
+                        t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
+                        if (affine) \
+                            t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
+                                                 _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), \
+                                                 t); \
+                        p[m] = _mm256_mask3_fmadd_ps( \
+                            t, _mm256_loadu_ps((const float *)(const void *)(d + apart[m]) + b), p[m], \
+                            (__mmask8)((1u << count) - 1)); \
+                    } \
                 } \
-                y[r - r0] = hyb_halve_avx512(p); \
+                for (m = 0; m < n; m++) y[y_apart[m] + (r - r0)] = hyb_halve_avx512(p[m]); \
             } \
-        }
-HYB_GEMV256_AVX512(q2_K, true)
-HYB_GEMV256_AVX512(q3_K, false)
-HYB_GEMV256_AVX512(q4_K, true)
-HYB_GEMV256_AVX512(q5_K, true)
-HYB_GEMV256_AVX512(q6_K, false)
-    #undef HYB_GEMV256_AVX512
+        } \
+        HYB_ROWS_AVX512(type, hyb_one256_bytes_avx512)
+    /* Super-block b + j by row m of x, into its place of isum and msum. */
+    #define HYB_SUPER_AVX512(type, m) \
+        if (m < n) \
+            heads[j] = hyb_super_avx512_##type( \
+                row, (const int8_t *)(x + apart[m]) + (b + j) * 256, \
+                (const int16_t *)(const void *)(s16 + apart[m]) + (b + j) * 16, \
+                (const int16_t *)(const void *)(s32 + apart[m]) + (b + j) * 8, &isum[m][j], &msum[m][j]);
+HYB_ROWS256_AVX512(q2_K, true)
+HYB_ROWS256_AVX512(q3_K, false)
+HYB_ROWS256_AVX512(q4_K, true)
+HYB_ROWS256_AVX512(q5_K, true)
+HYB_ROWS256_AVX512(q6_K, false)
+    #undef HYB_ROWS256_AVX512
+    #undef HYB_SUPER_AVX512
+    #undef HYB_ROWS_AVX512
 
 #endif
 #endif

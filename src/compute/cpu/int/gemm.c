@@ -375,18 +375,18 @@ HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_t
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
-    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, begin, end) \
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, few_up_to, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
             panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
         static const hyb_matmul_kernel hyb_kernel_##isa##_##type = { \
-            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
-            hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
+            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, few_up_to, 16, \
+            hyb_gemv_avx512_##type, hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, hyb_few_avx512_##type \
         };
     #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
-        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, NULL, NULL)
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, family == 32 ? 7 : 6, NULL, NULL)
 HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
 HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
 HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)

@@ -90,7 +90,7 @@ static size_t hyb_generic_scratch(int64_t k, int n)
         hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums); \
     } \
     static const hyb_matmul_kernel hyb_kernel_generic_##type = { \
-        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
+        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
         hyb_gemm_generic_##type, NULL \
     };
 HYB_GENERIC_TYPE(q4_0, 32, false)
