@@ -56,7 +56,7 @@ int main(int argc, char **argv)
     hybrid_lexicon *x;
     hybrid_grammar *g = NULL;
     hybrid_matcher *m;
-    double t, compile = 1e30, mean[2], most[2];
+    double t, compile = 1e30, words, mean[2], most[2];
     size_t n, i;
     memset(&source, 0, sizeof source);
     memset(&gd, 0, sizeof gd);
@@ -65,7 +65,9 @@ int main(int argc, char **argv)
     *(strcmp(argv[2], "schema") ? &gd.gbnf : &gd.schema) = argv[3];
     check(hybrid_gguf_open(NULL, &source, &gguf, &e));
     check(hybrid_tokenizer_from_gguf(NULL, gguf, &tok, &e));
+    t = now();
     check(hybrid_lexicon_create(tok, &x, &e));
+    words = now() - t;
     for (i = 0; i < 5; i++) {
         hybrid_grammar_destroy(g);
         t = now();
@@ -76,7 +78,7 @@ int main(int argc, char **argv)
     check(hybrid_matcher_create(g, &m, &e));
     follow(m, x, ids, n, &mean[0], &most[0]);
     follow(m, x, ids, n, &mean[1], &most[1]);
-    printf("{\"compile\": %.1f, \"tokens\": [", compile);
+    printf("{\"lexicon\": %.1f, \"compile\": %.1f, \"tokens\": [", words, compile);
     for (i = 0; i < n; i++) printf("%s%d", i ? ", " : "", ids[i]);
     printf("], \"mean\": [%.2f, %.2f], \"most\": [%.2f, %.2f]}\n", mean[0], mean[1], most[0], most[1]);
     return 0;

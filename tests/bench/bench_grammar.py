@@ -150,17 +150,20 @@ def main():
         processor(), os.path.basename(args.vocab), peer.n, peer.L.__version__, time.strftime("%Y-%m-%d")))
     print("| grammar | tokens | mask, mean: new / seen | longest | peer: mean | longest | compile, ms: ours / peer |")
     print("|---|---|---|---|---|---|---|")
+    lexicons = []
     for name, kind, grammar, text in CASES:
         a, b = [], []
         for _ in range(args.rounds):
             a.append(ours(args.vocab, kind, grammar, text))
             b.append(peer.run(kind, grammar, a[0]["tokens"]))
+        lexicons += [r["lexicon"] for r in a]
         theirs = ["%.2f" % (statistics.median(r[i] for r in b)) for i in (0, 1, 2)] if all(b) else ["-"] * 3
         means, longest = ["%.1f / %.1f" % tuple(statistics.median(r[key][i] for r in a) for i in (0, 1))
                           for key in ("mean", "most")]
         print("| %s | %d | %s | %s | %s | %s | %.2f / %s |" % (
             name, len(a[0]["tokens"]), means, longest, theirs[1], theirs[2],
             statistics.median(r["compile"] for r in a) / 1e3, theirs[0]), flush=True)
+    print("\nA lexicon of the vocabulary is made in %.0f ms (median)." % (statistics.median(lexicons) / 1e3))
 
 
 if __name__ == "__main__":
