@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7a1fe31f3c0c4641): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 411a01d811e7f32f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -3377,7 +3377,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7a1fe31f3c0c4641"
+#define HYBRID__SOURCE_ID "411a01d811e7f32f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

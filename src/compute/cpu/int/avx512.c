@@ -9,6 +9,7 @@
 #define HYB_COMPUTE_CPU_INT_AVX512_C
 #include "../../../core/cpu.c"
 #include "../../../quant/blocks.c"
+#include "../kernels.c"
 #include "../target.c"
 #include "act.c"
 #include "unpack.c"
