@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 411a01d811e7f32f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f3e32eb405db7fb3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,315 +53,325 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      372  base.h                   version, linkage, results, errors, allocator, log
- *      507  runtime.h                what models and sessions share: memory, log, worker threads
- *      578  quant.h                  names, sizes, encode, decode
- *      680  gguf.h                   what is in a model file, and writing one
- *      885  tokenizer.h              text to tokens and back
- *     1068  chat.h                   templates that make a prompt of a conversation
- *     1211  grammar.h                answers with a form
- *     1319  bpe_trainer.h            a vocabulary from raw text
- *     1391  train_data.h             batches out of texts, tokens or conversations
- *     1500  model.h                  load, describe
- *     1584  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1718  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1822  sampler.h                from logits to the next token
- *     1955  score.h                  how likely a model finds texts
- *     2015  embed.h                  a text as a vector
- *     2070  shape.h                  models from nothing
- *     2103  trainable.h              training somebody else's model
- *     2142  trainer.h                change the weights of a model so that it predicts given texts better
- *     2463  predict.h                a training that is watched, and moved along where it goes anyway
- *     2685  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2763  learn.h                  an adapter is told something, and can be made to forget it
- *     2842  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3019  session.h                a conversation
- *     3160  crowd.h                  many conversations in one context
- *     3204  saved.h                  sequences and conversations as bytes, and back
- *     3290  abi.h                    is the library that runs the one that its caller was made for?
+ *      382  base.h                   version, linkage, results, errors, allocator, log
+ *      517  runtime.h                what models and sessions share: memory, log, worker threads
+ *      588  quant.h                  names, sizes, encode, decode
+ *      690  gguf.h                   what is in a model file, and writing one
+ *      895  tokenizer.h              text to tokens and back
+ *     1078  chat.h                   templates that make a prompt of a conversation
+ *     1221  grammar.h                answers with a form
+ *     1329  bpe_trainer.h            a vocabulary from raw text
+ *     1401  train_data.h             batches out of texts, tokens or conversations
+ *     1510  model.h                  load, describe
+ *     1594  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1728  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1832  sampler.h                from logits to the next token
+ *     1965  score.h                  how likely a model finds texts
+ *     2025  embed.h                  a text as a vector
+ *     2080  shape.h                  models from nothing
+ *     2113  trainable.h              training somebody else's model
+ *     2152  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2473  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2695  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2773  learn.h                  an adapter is told something, and can be made to forget it
+ *     2852  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3029  session.h                a conversation
+ *     3170  crowd.h                  many conversations in one context
+ *     3214  saved.h                  sequences and conversations as bytes, and back
+ *     3300  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3382  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3486  macros.h                 what compilers call things, and the macros that every room uses
- *     3571  base.c                   what every room uses: results, errors, checked sizes
- *     3652  fpenv.c                  the floating-point environment at the border of the library
- *     3881  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3927  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4023  fma.c                    a * b + c with one rounding
- *     4063  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4144  decimal.c                doubles as text, the same in every locale
- *     4276  thread.c                 atomics, threads, and the worker pool
- *     4773  cpu.c                    what this processor and its operating system can do
- *     4896  hash.c                   where a name belongs in a table
- *     4998  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5036  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5124  grow.c                   arrays that grow
- *     5148  stack.c                  how much of the thread's stack a recursion may take
- *     5196  device.c                 which GPU a runtime uses
- *     5312  lifetime.c               creates and ends runtimes
- *     5467  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5708  output.c                 a file that is written
- *     6228  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6275  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6313  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81290  end.h                    closes what core/begin opened
+ *     3392  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3496  macros.h                 what compilers call things, and the macros that every room uses
+ *     3581  base.c                   what every room uses: results, errors, checked sizes
+ *     3662  fpenv.c                  the floating-point environment at the border of the library
+ *     3891  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3937  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4033  fma.c                    a * b + c with one rounding
+ *     4073  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4154  decimal.c                doubles as text, the same in every locale
+ *     4286  thread.c                 atomics, threads, and the worker pool
+ *     4783  cpu.c                    what this processor and its operating system can do
+ *     4906  hash.c                   where a name belongs in a table
+ *     5008  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5046  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5134  grow.c                   arrays that grow
+ *     5158  stack.c                  how much of the thread's stack a recursion may take
+ *     5206  device.c                 which GPU a runtime uses
+ *     5322  lifetime.c               creates and ends runtimes
+ *     5477  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5718  output.c                 a file that is written
+ *     6238  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6285  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6323  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81336  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6747  names.c                  names that must differ, found by hash
- *     6844  value.c                  the 13 types of metadata values and their items
- *     6992  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7203  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7540  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8060  write.c                  makes a GGUF file
+ *     6757  names.c                  names that must differ, found by hash
+ *     6854  value.c                  the 13 types of metadata values and their items
+ *     7002  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7213  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7550  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8070  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8774  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8893  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9228  floats.c                 the types that are plain numbers
- *     9268  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9467  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9703  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9851  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10125  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10250  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10329  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8784  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8903  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9238  floats.c                 the types that are plain numbers
+ *     9278  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9477  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9713  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9861  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10135  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10260  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10339  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10554  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11505  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11625  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11899  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12366  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12868  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13072  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13167  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13705  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    13998  tokenizer/bpe.c          the merging
- *    14411  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14496  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14592  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14739  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15164  tokenizer/with.c         the tokens that hold a text
- *    15195  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15473  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15631  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15873  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    16843  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17251  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17635  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17977  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18818  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19674  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20186  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20226  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20469  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20780  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20826  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    20987  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21189  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21325  jinja/test.c             what follows 'is', and the functions that every template has
- *    21527  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21841  jinja/parse.c            tokens to a tree
- *    22549  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22856  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23439  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23731  chat.c                   a conversation as the variables that chat templates expect
- *    23944  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24203  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24375  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24439  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24865  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25329  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25676  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25922  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26389  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26878  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27255  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27632  grammar/rules.c          the form in which rules are matched
- *    28088  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28592  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28940  grammar/match.c          where a text stands in a grammar
- *    29450  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29744  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30168  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10564  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11515  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11635  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11909  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12376  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12878  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13082  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13177  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13715  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14008  tokenizer/bpe.c          the merging
+ *    14421  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14506  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14602  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14749  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15174  tokenizer/with.c         the tokens that hold a text
+ *    15205  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15483  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15641  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15883  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16184  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16528  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16864  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17272  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17656  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    17998  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18839  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19695  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20207  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20247  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20490  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20801  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20847  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21008  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21210  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21346  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21548  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21862  jinja/parse.c            tokens to a tree
+ *    22570  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22877  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23460  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23752  chat.c                   a conversation as the variables that chat templates expect
+ *    23965  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24224  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24396  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24460  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24886  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25350  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25697  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25943  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26410  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26899  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27276  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27653  grammar/rules.c          the form in which rules are matched
+ *    28109  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28613  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28961  grammar/match.c          where a text stands in a grammar
+ *    29471  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29765  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30189  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30400  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    31465  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31581  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31697  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31792  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    31982  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32011  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32049  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32183  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32931  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33160  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33501  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33540  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33676  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33747  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33851  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34381  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34861  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35262  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35491  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36247  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36447  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37511  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38160  cpu/int/select.c         the table of integer-block kernels
- *    38220  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38296  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43422  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    45964  cpu/select.c             the kernels of an instruction set
- *    46017  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46125  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46547  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46847  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46896  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47557  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47813  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48004  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48067  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30421  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30480  ops/norms.c              embeddings and norms
+ *    30560  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30695  ops/heads.c              heads: rotation, the cache, attention
+ *    30842  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31016  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31219  ops/values.c             what is computed value by value, and the largest logits
+ *    31282  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31496  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31511  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31627  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31743  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31838  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32028  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32057  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32095  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32229  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32977  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33206  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33547  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33586  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33722  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33793  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33897  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34427  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34907  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35308  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35537  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36293  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36493  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37557  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38206  cpu/int/select.c         the table of integer-block kernels
+ *    38266  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38342  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43468  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46010  cpu/select.c             the kernels of an instruction set
+ *    46063  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46171  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46593  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46893  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46942  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47603  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47859  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48050  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48113  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48715  arch.c                   the table of architectures
- *    48849  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49188  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49565  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49827  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50037  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50249  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50751  back.c                   the steps of a backward pass that several parts take
- *    50946  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51196  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51290  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51603  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51747  parts/experts.c          a mixture of experts (Shazeer et al
- *    52129  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52237  net.c                    which parts the layers of a model have, and which tensors
- *    52404  unused.c                 tensors of the file that the model is not computed with
- *    52578  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52627  forward.c                one pass of a batch through any model, over the op table
- *    52910  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53509  place.c                  which layers run where
- *    53779  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53865  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54160  adapter_make.c           adapters from nothing, and what they are
- *    54410  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54692  identity.c               by what a saved game knows its model and its adapters again
+ *    48761  arch.c                   the table of architectures
+ *    48895  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49234  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49611  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49873  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50083  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50295  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50797  back.c                   the steps of a backward pass that several parts take
+ *    50992  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51242  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51336  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51649  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51793  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52175  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52283  net.c                    which parts the layers of a model have, and which tensors
+ *    52450  unused.c                 tensors of the file that the model is not computed with
+ *    52624  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52673  forward.c                one pass of a batch through any model, over the op table
+ *    52956  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53555  place.c                  which layers run where
+ *    53825  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53911  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54206  adapter_make.c           adapters from nothing, and what they are
+ *    54456  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54738  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54787  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54951  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55436  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55608  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55719  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56242  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56547  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56646  gain.c                   how many guesses pay
- *    56726  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57674  adapters.c               a sequence puts adapters on, and takes them off
- *    57790  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58151  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58581  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58952  next.c                   the next token of a sequence
- *    59068  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59151  score.c                  how likely a model finds texts after a prompt
- *    59484  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59760  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59888  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60720  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60868  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61192  plan.c                   the bytes of a model and a context before they are loaded
- *    61313  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61513  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61692  session.c                a conversation: a dialog, and the stream that answers it
- *    62300  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62525  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63096  crowd.c                  sessions of one context that take turns in its batch
+ *    54833  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54997  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55482  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55654  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55765  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56288  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56593  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56692  gain.c                   how many guesses pay
+ *    56772  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    57720  adapters.c               a sequence puts adapters on, and takes them off
+ *    57836  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58197  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58627  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    58998  next.c                   the next token of a sequence
+ *    59114  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59197  score.c                  how likely a model finds texts after a prompt
+ *    59530  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59806  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59934  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60766  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60914  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61238  plan.c                   the bytes of a model and a context before they are loaded
+ *    61359  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61559  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61738  session.c                a conversation: a dialog, and the stream that answers it
+ *    62346  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62571  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63142  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63436  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63475  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63540  documents.c              the texts of a corpus, one document after the other
- *    63779  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    63973  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64473  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64783  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65097  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65472  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65929  shape.c                  models from nothing
- *    66246  schedule.c               the learning rate of a step
- *    66292  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66808  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66860  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67312  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67412  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67450  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    67983  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68168  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68237  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68274  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68458  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69251  lesson.c                 examples as tokens, and the batches of a step
- *    69615  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69845  export.c                 the weights of a trainer as a model file
- *    70093  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70205  checkpoint.c             everything that a training goes on with, in a file
- *    71065  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71657  picture.c                the curve of a run as an SVG.
+ *    63482  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63521  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63586  documents.c              the texts of a corpus, one document after the other
+ *    63825  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64019  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64519  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64829  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65143  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65518  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65975  shape.c                  models from nothing
+ *    66292  schedule.c               the learning rate of a step
+ *    66338  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66854  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66906  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67358  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67458  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67496  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68029  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68214  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68283  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68320  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68504  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69297  lesson.c                 examples as tokens, and the batches of a step
+ *    69661  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69891  export.c                 the weights of a trainer as a model file
+ *    70139  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70251  checkpoint.c             everything that a training goes on with, in a file
+ *    71111  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71703  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72494  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72540  panel.c                  values of many ticks side by side, and products with them
- *    72663  gru.c                    a gated recurrent cell (Cho et al
- *    72744  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72818  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72878  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73078  member.c                 the weights of one world model: how large, where, and how they begin
- *    73179  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73402  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73534  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73713  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    73977  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74151  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74350  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74453  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74742  law.c                    the curve that the loss follows over many windows,
- *    75016  calibration.c            predictions that say how sure they are, held to what then happened
- *    75196  monitor.c                whether a run goes astray, and what should be done about it
- *    75448  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75508  bandit.c                 which arm is worth it now
- *    75746  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75890  phases.c                 which phase the next step belongs to, and for how long
- *    76129  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76483  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76552  residuals.c              what predictions got wrong
- *    76802  corrector.c              takes away what predicted coefficients get wrong again and again
- *    76961  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77055  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77153  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77335  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77423  plateau.c                whether a run stands still
- *    77508  horizons.c               how far ahead predictions are good for anything
- *    77597  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77650  ramp.c                   how many batches a step should add up
- *    77715  tuning.c                 what could be made better while a run goes on
- *    77859  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    77974  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78355  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78682  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78879  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79218  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79509  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79584  moves.c                  how weights are moved, by each of the ways
- *    79790  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    79958  audit.c                  what a move is really worth: a trial
- *    80097  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80372  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80424  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80829  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72540  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72586  panel.c                  values of many ticks side by side, and products with them
+ *    72709  gru.c                    a gated recurrent cell (Cho et al
+ *    72790  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72864  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72924  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73124  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73225  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73448  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73580  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73759  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74023  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74197  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74396  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74499  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74788  law.c                    the curve that the loss follows over many windows,
+ *    75062  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75242  monitor.c                whether a run goes astray, and what should be done about it
+ *    75494  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75554  bandit.c                 which arm is worth it now
+ *    75792  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75936  phases.c                 which phase the next step belongs to, and for how long
+ *    76175  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76529  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76598  residuals.c              what predictions got wrong
+ *    76848  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77007  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77101  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77199  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77381  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77469  plateau.c                whether a run stands still
+ *    77554  horizons.c               how far ahead predictions are good for anything
+ *    77643  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77696  ramp.c                   how many batches a step should add up
+ *    77761  tuning.c                 what could be made better while a run goes on
+ *    77905  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    78020  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78401  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78728  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78925  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79264  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79555  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79630  moves.c                  how weights are moved, by each of the ways
+ *    79836  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    80004  audit.c                  what a move is really worth: a trial
+ *    80143  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80418  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80470  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80875  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3377,7 +3387,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "411a01d811e7f32f"
+#define HYBRID__SOURCE_ID "f3e32eb405db7fb3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -15870,9 +15880,9 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_write,
 }
 /* ==== end src/text/tokenizer/export.c ==== */
 
-/* ==== begin src/text/jinja/value.c ==== */
-/* text/jinja/value: what a template computes with: an arena that lives as long as one render, and values in it:
- * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
+/* ==== begin src/text/jinja/arena.c ==== */
+/* text/jinja/arena: the memory of one render, which lives as long as it does, the steps and the stack that it may take,
+ * and for every byte in it whose words it is: the template's own or a stranger's. */
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
  * allocation fails. A chunk is this head, size bytes, and (in a render) a bit for each of them: see "whose words". */
@@ -15888,8 +15898,8 @@ typedef struct hyb_jarena {
     const struct hyb_jarena *own; /* of a render: the template's, whose bytes are its own words */
     hyb_jchunk *chunks;           /* the newest first; that is the one with room */
     size_t n_chunks;
-    hyb_jchunk *found[2]; /* those that were asked for last, the last one first */
-    hyb_jgap gaps[2];     /* the same of addresses that are in none */
+    hyb_jchunk *found[2];         /* those that were asked for last, the last one first */
+    hyb_jgap gaps[2];             /* the same of addresses that are in none */
     size_t bytes, max_bytes;      /* of all chunks */
     uint64_t steps;               /* left */
     hyb_stack stack;
@@ -15897,83 +15907,11 @@ typedef struct hyb_jarena {
     bool deep; /* the result is a limit of depth */
 } hyb_jarena;
 
-typedef enum hyb_jtype {
-    HYB_J_UNDEFINED,
-    HYB_J_NONE,
-    HYB_J_BOOL,
-    HYB_J_INT,
-    HYB_J_FLOAT,
-    HYB_J_BIG, /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
-    HYB_J_STRING,
-    HYB_J_LIST,
-    HYB_J_DICT,
-    HYB_J_NAMESPACE,
-    HYB_J_FUNCTION,
-    HYB_J_LOOP,
-    HYB_J_MISSING /* an argument that was not given; no template sees it */
-} hyb_jtype;
-
-typedef struct hyb_jstring hyb_jstring;
-typedef struct hyb_jlist hyb_jlist;
-typedef struct hyb_jdict hyb_jdict;
-typedef struct hyb_jfunction hyb_jfunction;
-typedef struct hyb_jloop hyb_jloop;
-
-typedef struct hyb_jvalue {
-    uint8_t type;
-    /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup); of an integer:
-     * a stranger wrote it */
-    uint8_t mark;
-    union {
-        bool b;
-        int64_t i;
-        double d;
-        hyb_jstring *s; /* also the name of what is undefined, or NULL */
-        hyb_jlist *list;
-        hyb_jdict *dict;
-        hyb_jfunction *function;
-        hyb_jloop *loop;
-    } u;
-} hyb_jvalue;
-
 /* Bytes that grow: output, and long strings that a template builds up piece by piece. */
 typedef struct hyb_jbuffer {
     char *data;
     size_t size, capacity;
 } hyb_jbuffer;
-
-struct hyb_jstring {
-    const char *p;
-    size_t n, chars;     /* bytes; code points, SIZE_MAX: not counted yet */
-    hyb_jbuffer *buffer; /* its bytes lie at the front of this one, or NULL */
-};
-
-/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty
- * afterwards. VIEW: a dict's keys, values, items. */
-typedef enum hyb_jlist_kind { HYB_J_PLAIN, HYB_J_TUPLE, HYB_J_RANGE, HYB_J_ITERATOR, HYB_J_VIEW } hyb_jlist_kind;
-typedef struct hyb_jlater hyb_jlater;
-typedef struct hyb_jspan {
-    int64_t start, stop, step;
-} hyb_jspan;
-struct hyb_jlist {
-    hyb_jvalue *items;
-    size_t n, capacity;
-    hyb_jlist_kind kind;
-    const char *label; /* what Python calls an iterator or a view */
-    hyb_jlater *later; /* an iterator that was not walked yet: what makes its items */
-    hyb_jspan *span;   /* of a range */
-};
-
-typedef struct hyb_jentry {
-    hyb_jvalue key, value;
-    uint32_t hash;
-} hyb_jentry;
-struct hyb_jdict {
-    hyb_jentry *entries; /* in the order of insertion */
-    uint32_t n, capacity;
-    uint32_t *slots;  /* open addressing, entry + 1; NULL while a walk is as fast */
-    uint32_t n_slots; /* a power of two */
-};
 
 /* ---- arena ------------------------------------------------------------------------------------------------------- */
 
@@ -16241,6 +16179,83 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     b->size += n;
     return true;
 }
+/* ==== end src/text/jinja/arena.c ==== */
+
+/* ==== begin src/text/jinja/value.c ==== */
+/* text/jinja/value: what a template computes with: strings, lists and dicts that are never changed once a template can
+ * see them, so that they can share memory. Their kinds, how they are made, and what is looked for in a text. */
+
+typedef enum hyb_jtype {
+    HYB_J_UNDEFINED,
+    HYB_J_NONE,
+    HYB_J_BOOL,
+    HYB_J_INT,
+    HYB_J_FLOAT,
+    HYB_J_BIG, /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
+    HYB_J_STRING,
+    HYB_J_LIST,
+    HYB_J_DICT,
+    HYB_J_NAMESPACE,
+    HYB_J_FUNCTION,
+    HYB_J_LOOP,
+    HYB_J_MISSING /* an argument that was not given; no template sees it */
+} hyb_jtype;
+
+typedef struct hyb_jstring hyb_jstring;
+typedef struct hyb_jlist hyb_jlist;
+typedef struct hyb_jdict hyb_jdict;
+typedef struct hyb_jfunction hyb_jfunction;
+typedef struct hyb_jloop hyb_jloop;
+
+typedef struct hyb_jvalue {
+    uint8_t type;
+    /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup); of an integer:
+     * a stranger wrote it */
+    uint8_t mark;
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        hyb_jstring *s; /* also the name of what is undefined, or NULL */
+        hyb_jlist *list;
+        hyb_jdict *dict;
+        hyb_jfunction *function;
+        hyb_jloop *loop;
+    } u;
+} hyb_jvalue;
+
+struct hyb_jstring {
+    const char *p;
+    size_t n, chars;     /* bytes; code points, SIZE_MAX: not counted yet */
+    hyb_jbuffer *buffer; /* its bytes lie at the front of this one, or NULL */
+};
+
+/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty
+ * afterwards. VIEW: a dict's keys, values, items. */
+typedef enum hyb_jlist_kind { HYB_J_PLAIN, HYB_J_TUPLE, HYB_J_RANGE, HYB_J_ITERATOR, HYB_J_VIEW } hyb_jlist_kind;
+typedef struct hyb_jlater hyb_jlater;
+typedef struct hyb_jspan {
+    int64_t start, stop, step;
+} hyb_jspan;
+struct hyb_jlist {
+    hyb_jvalue *items;
+    size_t n, capacity;
+    hyb_jlist_kind kind;
+    const char *label; /* what Python calls an iterator or a view */
+    hyb_jlater *later; /* an iterator that was not walked yet: what makes its items */
+    hyb_jspan *span;   /* of a range */
+};
+
+typedef struct hyb_jentry {
+    hyb_jvalue key, value;
+    uint32_t hash;
+} hyb_jentry;
+struct hyb_jdict {
+    hyb_jentry *entries; /* in the order of insertion */
+    uint32_t n, capacity;
+    uint32_t *slots;  /* open addressing, entry + 1; NULL while a walk is as fast */
+    uint32_t n_slots; /* a power of two */
+};
 
 /* ---- making values ----------------------------------------------------------------------------------------------- */
 
@@ -16508,6 +16523,10 @@ static size_t hyb_jfind_last(hyb_jarena *arena, const char *p, size_t n, const c
         if (!at) return SIZE_MAX;
     }
 }
+/* ==== end src/text/jinja/value.c ==== */
+
+/* ==== begin src/text/jinja/dict.c ==== */
+/* text/jinja/dict: when two values are equal, and dicts, which find a key by that; and JSON as values. */
 
 /* ---- comparison -------------------------------------------------------------------------------------------------- */
 
@@ -16768,6 +16787,8 @@ static bool hyb_jdict_put(hyb_jarena *arena, hyb_jdict *d, const char *name, hyb
     return hyb_jstring_view(arena, name, strlen(name), &key) && hyb_jdict_set(arena, d, key, value);
 }
 
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
+
 /* One JSON value; a container is empty still. */
 static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *out)
 {
@@ -16838,7 +16859,7 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
     } while (open);
     return true;
 }
-/* ==== end src/text/jinja/value.c ==== */
+/* ==== end src/text/jinja/dict.c ==== */
 
 /* ==== begin src/text/jinja/print.c ==== */
 /* text/jinja/print: the state of one render, its errors, and values as text: str, repr and JSON. */
@@ -30228,7 +30249,7 @@ HYB_TEPID_END
  *
  * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
- * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
+ * hyb_op_name, in ops/. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
  * an op goes by its place in the list. This file holds lists only: hybrid_cuda.h includes it once more. */
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
@@ -30397,19 +30418,8 @@ HYB_TEPID_END
 /* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
-/* ==== begin src/compute/op.c ==== */
-/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that
- * is.
- *
- * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
- * end looks after it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
- * tensors in the type of their file.
- *
- * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very
- * same rows: who lays out the memory decides that (hyb_activations_layout), not the op. Everything else may not
- * overlap.
- *
- * hyb_bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
+/* ==== begin src/compute/ops/batch.c ==== */
+/* compute/ops/batch: tensors, and the batch: the rows that go through a model together, and whose they are. */
 
 typedef struct hyb_tensor {
     const char *name;
@@ -30465,8 +30475,10 @@ HYB_INLINE int hyb_run_of_row(const hyb_batch *batch, hyb_rows rows, int r)
     }
     return low;
 }
+/* ==== end src/compute/ops/batch.c ==== */
 
-/* ---- embeddings and norms ---- */
+/* ==== begin src/compute/ops/norms.c ==== */
+/* compute/ops/norms: embeddings and norms. */
 
 /* out (n, n_embd) = table[index] * scale (+ add), for each id, position or wanted row of the batch. */
 typedef struct hyb_op_embed {
@@ -30543,8 +30555,10 @@ HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batc
     return 4.0 * (op->add ? 6 : 5) * (double)op->n_rows * (double)op->n_group * (double)op->n;
 }
 #endif
+/* ==== end src/compute/ops/norms.c ==== */
 
-/* ---- products ---- */
+/* ==== begin src/compute/ops/products.c ==== */
+/* compute/ops/products: products with matrices, and what low-rank adapters add to them. */
 
 /* The number format of products: their operands are rounded to `type` (F16 or BF16, to nearest even) before they are
  * multiplied; sums and everything else stay float32. F32: they are taken as they are. A back end may find matrices
@@ -30676,8 +30690,10 @@ HYB_INLINE double hyb_bytes_matmul_back_w(const hyb_op_matmul_back_w *op, const 
     return bytes;
 }
 #endif
+/* ==== end src/compute/ops/products.c ==== */
 
-/* ---- heads and the cache ---- */
+/* ==== begin src/compute/ops/heads.c ==== */
+/* compute/ops/heads: heads: rotation, the cache, attention. */
 
 /* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
 typedef struct hyb_op_rope_table {
@@ -30821,8 +30837,10 @@ HYB_INLINE double hyb_bytes_attention_back(const hyb_op_attention_back *op, cons
            batch->n * (hyb_kv_bytes(kv) + 4.0 * kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v));
 }
 #endif
+/* ==== end src/compute/ops/heads.c ==== */
 
-/* ---- recurrence ---- */
+/* ==== begin src/compute/ops/recurrent.c ==== */
+/* compute/ops/recurrent: what goes on from row to row: the token shift, RWKV-7, short convolutions. */
 
 /* What a layer keeps of a sequence from row to row, in a slot: slot s is at data + s * stride. A run goes on from its
  * slot_in and leaves its slot_out, which may be the same one. No two runs of a batch have the same slot_out, and no
@@ -30993,6 +31011,10 @@ HYB_INLINE double hyb_bytes_shortconv_back(const hyb_op_shortconv_back *op, cons
     return 4 * (double)op->n_embd * (7.0 * batch->n + (op->dw ? 3.0 : 1.0) * op->n_taps);
 }
 #endif
+/* ==== end src/compute/ops/recurrent.c ==== */
+
+/* ==== begin src/compute/ops/experts.c ==== */
+/* compute/ops/experts: activations, and experts: who is chosen, their products, and their sum. */
 
 /* ---- activations and experts ---- */
 
@@ -31192,6 +31214,10 @@ HYB_INLINE double hyb_bytes_experts_back(const hyb_op_experts_back *op, const hy
     return bytes;
 }
 #endif
+/* ==== end src/compute/ops/experts.c ==== */
+
+/* ==== begin src/compute/ops/values.c ==== */
+/* compute/ops/values: what is computed value by value, and the largest logits. */
 
 /* ---- value by value ---- */
 
@@ -31251,6 +31277,11 @@ HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 4.0 * op->n_rows * ((double)op->n + 2 * op->k + 2);
 }
+/* ==== end src/compute/ops/values.c ==== */
+
+/* ==== begin src/compute/ops/training.c ==== */
+/* compute/ops/training: the loss, what is done to weights, by optimizers, and what the predictor (predict/) measures of
+ * them and moves. */
 
 #ifndef HYBRID_NO_TRAIN
 /* ---- the loss ---- */
@@ -31460,6 +31491,21 @@ HYB_INLINE double hyb_bytes_deflate(const hyb_op_deflate *op, const hyb_batch *b
     return 4.0 * (double)op->rows * (double)op->cols * (1 + (op->add ? 1 : 0) + (op->rest ? 1 : 0));
 }
 #endif
+/* ==== end src/compute/ops/training.c ==== */
+
+/* ==== begin src/compute/op.c ==== */
+/* compute/op: the structure of every op, what it reads, what it writes, and how many bytes that is: a file of ops/ for
+ * each family, over the tensors and batches of ops/batch.c.
+ *
+ * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
+ * end looks after it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
+ * tensors in the type of their file.
+ *
+ * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very
+ * same rows: who lays out the memory decides that (hyb_activations_layout), not the op. Everything else may not
+ * overlap.
+ *
+ * hyb_bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
 /* ==== end src/compute/op.c ==== */
 
 /* ==== begin src/compute/backend.c ==== */

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 50faac07b5d4c2ad): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dd165384d085cf6f): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -59,7 +59,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "50faac07b5d4c2ad"
+#define HYBRID_CUDA__SOURCE_ID "dd165384d085cf6f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -299,7 +299,7 @@
  *
  * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
- * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
+ * hyb_op_name, in ops/. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
  * an op goes by its place in the list. This file holds lists only: hybrid_cuda.h includes it once more. */
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \

@@ -90,7 +90,9 @@ HYB_TEPID_BEGIN
 HYB_TEPID_END
 HYB_COLD_BEGIN
 #include "text/tokenizer/export.c"
+#include "text/jinja/arena.c"
 #include "text/jinja/value.c"
+#include "text/jinja/dict.c"
 #include "text/jinja/print.c"
 #include "text/jinja/call.c"
 #include "text/jinja/case.c"
@@ -140,6 +142,14 @@ HYB_TEPID_END
 
 /* compute */
 #include "compute/ops.inc"
+#include "compute/ops/batch.c"
+#include "compute/ops/norms.c"
+#include "compute/ops/products.c"
+#include "compute/ops/heads.c"
+#include "compute/ops/recurrent.c"
+#include "compute/ops/experts.c"
+#include "compute/ops/values.c"
+#include "compute/ops/training.c"
 #include "compute/op.c"
 #include "compute/backend.c"
 HYB_COLD_BEGIN

@@ -25,7 +25,7 @@ CONTRIBUTING = os.path.join(".github", "CONTRIBUTING.md")
 OP = [
     ("src/compute/ops.inc", "    OP(embed) \\\n", "    OP(redouble) \\\n"),
     ("src/compute/ops.inc", "    X(kv_row, ", "    X(redouble,      (float *out, const float *x, int64_t n)) \\\n"),
-    ("src/compute/op.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
+    ("src/compute/ops/values.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
 typedef struct hyb_op_redouble {
     const float *x;
     int64_t n;

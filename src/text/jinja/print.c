@@ -2,7 +2,7 @@
 #ifndef HYB_TEXT_JINJA_PRINT_C
 #define HYB_TEXT_JINJA_PRINT_C
 #include "../unicode.c"
-#include "value.c"
+#include "dict.c"
 
 typedef struct hyb_jnode hyb_jnode;
 typedef struct hyb_jscope hyb_jscope;
