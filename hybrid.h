@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f3e32eb405db7fb3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ca05e922cb55f72b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,325 +53,327 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      382  base.h                   version, linkage, results, errors, allocator, log
- *      517  runtime.h                what models and sessions share: memory, log, worker threads
- *      588  quant.h                  names, sizes, encode, decode
- *      690  gguf.h                   what is in a model file, and writing one
- *      895  tokenizer.h              text to tokens and back
- *     1078  chat.h                   templates that make a prompt of a conversation
- *     1221  grammar.h                answers with a form
- *     1329  bpe_trainer.h            a vocabulary from raw text
- *     1401  train_data.h             batches out of texts, tokens or conversations
- *     1510  model.h                  load, describe
- *     1594  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1728  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1832  sampler.h                from logits to the next token
- *     1965  score.h                  how likely a model finds texts
- *     2025  embed.h                  a text as a vector
- *     2080  shape.h                  models from nothing
- *     2113  trainable.h              training somebody else's model
- *     2152  trainer.h                change the weights of a model so that it predicts given texts better
- *     2473  predict.h                a training that is watched, and moved along where it goes anyway
- *     2695  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2773  learn.h                  an adapter is told something, and can be made to forget it
- *     2852  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3029  session.h                a conversation
- *     3170  crowd.h                  many conversations in one context
- *     3214  saved.h                  sequences and conversations as bytes, and back
- *     3300  abi.h                    is the library that runs the one that its caller was made for?
+ *      384  base.h                   version, linkage, results, errors, allocator, log
+ *      519  runtime.h                what models and sessions share: memory, log, worker threads
+ *      590  quant.h                  names, sizes, encode, decode
+ *      692  gguf.h                   what is in a model file, and writing one
+ *      897  tokenizer.h              text to tokens and back
+ *     1080  chat.h                   templates that make a prompt of a conversation
+ *     1223  grammar.h                answers with a form
+ *     1331  bpe_trainer.h            a vocabulary from raw text
+ *     1403  train_data.h             batches out of texts, tokens or conversations
+ *     1512  model.h                  load, describe
+ *     1596  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1730  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1834  sampler.h                from logits to the next token
+ *     1967  score.h                  how likely a model finds texts
+ *     2027  embed.h                  a text as a vector
+ *     2082  shape.h                  models from nothing
+ *     2115  trainable.h              training somebody else's model
+ *     2154  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2475  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2697  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2775  learn.h                  an adapter is told something, and can be made to forget it
+ *     2854  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3031  session.h                a conversation
+ *     3172  crowd.h                  many conversations in one context
+ *     3216  saved.h                  sequences and conversations as bytes, and back
+ *     3302  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3392  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3496  macros.h                 what compilers call things, and the macros that every room uses
- *     3581  base.c                   what every room uses: results, errors, checked sizes
- *     3662  fpenv.c                  the floating-point environment at the border of the library
- *     3891  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3937  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4033  fma.c                    a * b + c with one rounding
- *     4073  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4154  decimal.c                doubles as text, the same in every locale
- *     4286  thread.c                 atomics, threads, and the worker pool
- *     4783  cpu.c                    what this processor and its operating system can do
- *     4906  hash.c                   where a name belongs in a table
- *     5008  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5046  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5134  grow.c                   arrays that grow
- *     5158  stack.c                  how much of the thread's stack a recursion may take
- *     5206  device.c                 which GPU a runtime uses
- *     5322  lifetime.c               creates and ends runtimes
- *     5477  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5718  output.c                 a file that is written
- *     6238  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6285  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6323  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81336  end.h                    closes what core/begin opened
+ *     3394  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3498  macros.h                 what compilers call things, and the macros that every room uses
+ *     3583  base.c                   what every room uses: results, errors, checked sizes
+ *     3664  fpenv.c                  the floating-point environment at the border of the library
+ *     3893  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3939  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4035  fma.c                    a * b + c with one rounding
+ *     4075  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4156  decimal.c                doubles as text, the same in every locale
+ *     4288  thread.c                 atomics, threads, and the worker pool
+ *     4785  cpu.c                    what this processor and its operating system can do
+ *     4908  hash.c                   where a name belongs in a table
+ *     5010  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5048  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5136  grow.c                   arrays that grow
+ *     5160  stack.c                  how much of the thread's stack a recursion may take
+ *     5208  device.c                 which GPU a runtime uses
+ *     5324  lifetime.c               creates and ends runtimes
+ *     5479  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5720  output.c                 a file that is written
+ *     6240  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6287  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6325  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81343  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6757  names.c                  names that must differ, found by hash
- *     6854  value.c                  the 13 types of metadata values and their items
- *     7002  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7213  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7550  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8070  write.c                  makes a GGUF file
+ *     6759  names.c                  names that must differ, found by hash
+ *     6856  value.c                  the 13 types of metadata values and their items
+ *     7004  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7215  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7552  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8072  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8784  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8903  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9238  floats.c                 the types that are plain numbers
- *     9278  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9477  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9713  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9861  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10135  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10260  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10339  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8786  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8905  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9240  floats.c                 the types that are plain numbers
+ *     9280  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9479  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9715  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9863  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10137  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10262  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10341  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10564  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11515  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11635  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11909  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12376  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12878  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13082  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13177  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13715  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14008  tokenizer/bpe.c          the merging
- *    14421  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14506  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14602  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14749  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15174  tokenizer/with.c         the tokens that hold a text
- *    15205  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15483  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15641  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15883  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16184  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16528  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16864  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17272  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17656  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    17998  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18839  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19695  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20207  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20247  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20490  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20801  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20847  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21008  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21210  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21346  jinja/test.c             what follows 'is', and the functions that every template has
- *    21548  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21862  jinja/parse.c            tokens to a tree
- *    22570  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22877  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23460  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23752  chat.c                   a conversation as the variables that chat templates expect
- *    23965  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24224  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24396  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24460  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24886  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25350  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25697  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25943  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26410  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26899  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27276  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27653  grammar/rules.c          the form in which rules are matched
- *    28109  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28613  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28961  grammar/match.c          where a text stands in a grammar
- *    29471  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29765  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30189  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10566  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11517  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11637  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11911  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12378  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12880  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13084  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13179  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13717  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14010  tokenizer/bpe.c          the merging
+ *    14423  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14508  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14604  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14751  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15176  tokenizer/with.c         the tokens that hold a text
+ *    15207  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15485  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15643  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15885  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16186  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16530  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16866  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17274  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17658  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18000  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18841  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    19697  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20209  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20249  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20492  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20803  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20849  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21010  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21212  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21348  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21550  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21864  jinja/parse.c            tokens to a tree
+ *    22572  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22879  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23462  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23754  chat.c                   a conversation as the variables that chat templates expect
+ *    23967  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24226  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24398  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24462  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24888  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25352  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25699  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25945  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26412  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26901  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27278  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27655  grammar/rules.c          the form in which rules are matched
+ *    28111  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28615  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28963  grammar/match.c          where a text stands in a grammar
+ *    29473  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29767  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30191  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30421  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30480  ops/norms.c              embeddings and norms
- *    30560  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30695  ops/heads.c              heads: rotation, the cache, attention
- *    30842  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31016  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31219  ops/values.c             what is computed value by value, and the largest logits
- *    31282  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31496  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31511  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31627  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31743  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31838  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32028  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32057  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32095  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32229  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32977  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33206  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33547  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33586  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33722  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33793  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33897  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34427  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34907  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35308  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35537  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36293  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36493  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37557  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38206  cpu/int/select.c         the table of integer-block kernels
- *    38266  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38342  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43468  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46010  cpu/select.c             the kernels of an instruction set
- *    46063  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46171  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46593  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46893  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46942  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47603  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47859  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48050  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48113  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30423  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30482  ops/norms.c              embeddings and norms
+ *    30562  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30697  ops/heads.c              heads: rotation, the cache, attention
+ *    30844  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31018  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31221  ops/values.c             what is computed value by value, and the largest logits
+ *    31284  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31498  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31513  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31629  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31745  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31840  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32030  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32059  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32097  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32231  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32979  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33208  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33549  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33588  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33724  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33795  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33899  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34429  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34909  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35310  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35539  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36295  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36495  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37559  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38208  cpu/int/select.c         the table of integer-block kernels
+ *    38268  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38344  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43470  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46012  cpu/select.c             the kernels of an instruction set
+ *    46065  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46173  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46595  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46895  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46944  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47605  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47861  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48052  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48115  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48761  arch.c                   the table of architectures
- *    48895  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49234  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49611  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49873  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50083  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50295  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50797  back.c                   the steps of a backward pass that several parts take
- *    50992  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51242  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51336  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51649  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51793  parts/experts.c          a mixture of experts (Shazeer et al
- *    52175  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52283  net.c                    which parts the layers of a model have, and which tensors
- *    52450  unused.c                 tensors of the file that the model is not computed with
- *    52624  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52673  forward.c                one pass of a batch through any model, over the op table
- *    52956  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53555  place.c                  which layers run where
- *    53825  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53911  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54206  adapter_make.c           adapters from nothing, and what they are
- *    54456  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54738  identity.c               by what a saved game knows its model and its adapters again
+ *    48763  arch.c                   the table of architectures
+ *    48897  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49236  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49613  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49875  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50085  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50297  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50799  back.c                   the steps of a backward pass that several parts take
+ *    50994  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51244  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51338  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51651  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51795  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52177  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52285  net.c                    which parts the layers of a model have, and which tensors
+ *    52452  unused.c                 tensors of the file that the model is not computed with
+ *    52626  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52675  forward.c                one pass of a batch through any model, over the op table
+ *    52958  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53557  place.c                  which layers run where
+ *    53827  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53913  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54208  adapter_make.c           adapters from nothing, and what they are
+ *    54458  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54740  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54833  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    54997  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55482  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55654  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55765  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56288  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56593  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56692  gain.c                   how many guesses pay
- *    56772  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    57720  adapters.c               a sequence puts adapters on, and takes them off
- *    57836  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58197  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58627  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    58998  next.c                   the next token of a sequence
- *    59114  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59197  score.c                  how likely a model finds texts after a prompt
- *    59530  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59806  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59934  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60766  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60914  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61238  plan.c                   the bytes of a model and a context before they are loaded
- *    61359  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61559  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61738  session.c                a conversation: a dialog, and the stream that answers it
- *    62346  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62571  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63142  crowd.c                  sessions of one context that take turns in its batch
+ *    54835  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    54999  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55484  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55656  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55767  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56290  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56595  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56694  gain.c                   how many guesses pay
+ *    56774  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57199  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57298  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    57727  adapters.c               a sequence puts adapters on, and takes them off
+ *    57843  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58204  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58634  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59005  next.c                   the next token of a sequence
+ *    59121  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59204  score.c                  how likely a model finds texts after a prompt
+ *    59537  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59813  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59941  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60773  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60921  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61245  plan.c                   the bytes of a model and a context before they are loaded
+ *    61366  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61566  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61745  session.c                a conversation: a dialog, and the stream that answers it
+ *    62353  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62578  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63149  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63482  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63521  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63586  documents.c              the texts of a corpus, one document after the other
- *    63825  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64019  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64519  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64829  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65143  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65518  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    65975  shape.c                  models from nothing
- *    66292  schedule.c               the learning rate of a step
- *    66338  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66854  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66906  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67358  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67458  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67496  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68029  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68214  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68283  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68320  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68504  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69297  lesson.c                 examples as tokens, and the batches of a step
- *    69661  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69891  export.c                 the weights of a trainer as a model file
- *    70139  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70251  checkpoint.c             everything that a training goes on with, in a file
- *    71111  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71703  picture.c                the curve of a run as an SVG.
+ *    63489  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63528  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63593  documents.c              the texts of a corpus, one document after the other
+ *    63832  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64026  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64526  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64836  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65150  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65525  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    65982  shape.c                  models from nothing
+ *    66299  schedule.c               the learning rate of a step
+ *    66345  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66861  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66913  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67365  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67465  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67503  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68036  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68221  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68290  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68327  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68511  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69304  lesson.c                 examples as tokens, and the batches of a step
+ *    69668  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69898  export.c                 the weights of a trainer as a model file
+ *    70146  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70258  checkpoint.c             everything that a training goes on with, in a file
+ *    71118  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71710  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72540  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72586  panel.c                  values of many ticks side by side, and products with them
- *    72709  gru.c                    a gated recurrent cell (Cho et al
- *    72790  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72864  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72924  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73124  member.c                 the weights of one world model: how large, where, and how they begin
- *    73225  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73448  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73580  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73759  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74023  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74197  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74396  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74499  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74788  law.c                    the curve that the loss follows over many windows,
- *    75062  calibration.c            predictions that say how sure they are, held to what then happened
- *    75242  monitor.c                whether a run goes astray, and what should be done about it
- *    75494  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75554  bandit.c                 which arm is worth it now
- *    75792  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75936  phases.c                 which phase the next step belongs to, and for how long
- *    76175  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76529  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76598  residuals.c              what predictions got wrong
- *    76848  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77007  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77101  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77199  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77381  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77469  plateau.c                whether a run stands still
- *    77554  horizons.c               how far ahead predictions are good for anything
- *    77643  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77696  ramp.c                   how many batches a step should add up
- *    77761  tuning.c                 what could be made better while a run goes on
- *    77905  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    78020  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78401  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78728  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78925  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79264  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79555  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79630  moves.c                  how weights are moved, by each of the ways
- *    79836  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    80004  audit.c                  what a move is really worth: a trial
- *    80143  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80418  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80470  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80875  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72547  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72593  panel.c                  values of many ticks side by side, and products with them
+ *    72716  gru.c                    a gated recurrent cell (Cho et al
+ *    72797  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72871  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72931  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73131  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73232  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73455  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73587  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73766  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74030  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74204  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74403  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74506  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74795  law.c                    the curve that the loss follows over many windows,
+ *    75069  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75249  monitor.c                whether a run goes astray, and what should be done about it
+ *    75501  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75561  bandit.c                 which arm is worth it now
+ *    75799  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75943  phases.c                 which phase the next step belongs to, and for how long
+ *    76182  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76536  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76605  residuals.c              what predictions got wrong
+ *    76855  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77014  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77108  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77206  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77388  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77476  plateau.c                whether a run stands still
+ *    77561  horizons.c               how far ahead predictions are good for anything
+ *    77650  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77703  ramp.c                   how many batches a step should add up
+ *    77768  tuning.c                 what could be made better while a run goes on
+ *    77912  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    78027  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78408  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78735  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78932  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79271  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79562  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79637  moves.c                  how weights are moved, by each of the ways
+ *    79843  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    80011  audit.c                  what a move is really worth: a trial
+ *    80150  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80425  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80477  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80882  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3387,7 +3389,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f3e32eb405db7fb3"
+#define HYBRID__SOURCE_ID "ca05e922cb55f72b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56770,7 +56772,7 @@ static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const ui
 /* ==== end src/infer/gain.c ==== */
 
 /* ==== begin src/infer/context.c ==== */
-/* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
+/* infer/context: a context: how it is laid out, planned and made, its sequences, and where its time went. */
 
 enum { HYB_CHUNK_NEXT = -2, HYB_CHUNK_OPEN = -1 }; /* the chunk is not filled; it is, but its embedding is not done */
 
@@ -56815,8 +56817,8 @@ struct hybrid_context {
     int32_t *top_ids, n_top, n_logits_here, n_logits_made;
     float *top_values, *top_stats;
     int32_t n_rows_queued;
-    uint64_t
-        in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    uint64_t in_use;               /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not
+                                      begin another */
     struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
     bool streams_due;                                      /* a decode is done, and not all have chosen */
@@ -57066,7 +57068,7 @@ HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_
         memset(desc, 0, sizeof *desc);
 }
 
-/* ---- the batch ---- */
+/* ---- sequences ---- */
 
 static hyb_entry *hyb_entry_of(hybrid_context *c, int32_t seq)
 {
@@ -57101,6 +57103,101 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
+
+HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
+{
+    return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
+}
+
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context * context, int32_t seq, int32_t from, hybrid_error *error),
+           (context, seq, from, error))
+{
+    hyb_seq *s;
+    hybrid_result r;
+    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
+        return r;
+    if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
+    s = &context->state.seqs[seq];
+    if (from < 0 || from > s->length)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
+                        from);
+    if (hyb_seq_cut_at(&context->state, s, from) != from)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "sequence %d cannot be cut at %d: this model carries a state from token to token, which only "
+                        "goes forward; it can be cut at %d (hybrid_seq_back says where), or fork it in time",
+                        seq, from, hyb_seq_cut_at(&context->state, s, from));
+    hyb_seq_cut(&context->state, s, from);
+    return HYBRID_OK;
+}
+
+HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from)
+{
+    if (!context || hyb_check_seq(context, seq, NULL) || from < 0) return -1;
+    return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
+}
+
+HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context * context, int32_t from, int32_t to, hybrid_error *error),
+           (context, from, to, error))
+{
+    hybrid_result r;
+    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK ||
+        (r = hyb_check_seq(context, to, error)) != HYBRID_OK || (r = hyb_check_idle(context, error)) != HYBRID_OK)
+        return r;
+    if (from == to) return HYBRID_OK;
+    if (hyb_entry_of(context, to))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
+    hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
+    context->worn.seq[to] = context->worn.seq[from];
+    return HYBRID_OK;
+}
+
+HYBRID_API int32_t hybrid_context_room(const hybrid_context *context)
+{
+    return context ? context->state.pages.n_free * HYB_PAGE : 0;
+}
+
+/* ---- where the time went ---- */
+
+HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size),
+           (context, text, size))
+{
+#if defined(HYBRID_PROFILE)
+    hyb_profile_text t;
+    int i;
+    t.text = text;
+    t.size = text ? size : 0;
+    t.length = 0;
+    for (i = 0; context && i < context->forward.n_stages; i++) hyb_profile_print(&t, context->forward.stages[i].be);
+    if (t.size) t.text[HYB_MIN(t.length, t.size - 1)] = 0;
+    return t.length;
+#else
+    static const char none[] = "no profile: the implementation was compiled without HYBRID_PROFILE\n";
+    const size_t n = text && size ? HYB_MIN(size, sizeof none) - 1 : 0;
+    HYB_UNUSED(context);
+    if (n) memcpy(text, none, n);
+    if (text && size) text[n] = 0;
+    return sizeof none - 1;
+#endif
+}
+
+HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context * context), (context))
+{
+#if defined(HYBRID_PROFILE)
+    int i;
+    for (i = 0; context && i < context->forward.n_stages; i++)
+        memset(context->forward.stages[i].be->profile, 0, sizeof context->forward.stages[i].be->profile);
+#else
+    HYB_UNUSED(context);
+#endif
+}
+/* ==== end src/infer/context.c ==== */
+
+/* ==== begin src/infer/batch.c ==== */
+/* infer/batch: tokens that are queued for the next decode, of one sequence after the other. */
 
 HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
            (hybrid_context * c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
@@ -57196,8 +57293,11 @@ HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context * context), (context))
         hyb_log(context->rt, HYBRID_LOG_ERROR,
                 "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
+/* ==== end src/infer/batch.c ==== */
 
-/* ---- decode ---- */
+/* ==== begin src/infer/decode.c ==== */
+/* infer/decode: the pass of a batch through the model, chunk by chunk and layer by layer, in units that a budget can
+ * part; what happens when a GPU fails in it; and the logits that it leaves. */
 
 /* Pages that must be free before entry i can be written, once the entries before it have theirs. Of several sequences
  * that share a page and write into it, the last one keeps it if no other has it. */
@@ -57622,100 +57722,7 @@ HYB_BORDER(const float *, hybrid_logits, (hybrid_context * context, int32_t seq)
     if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, context->logits_n[seq] - 1);
 }
-
-/* ---- sequences ---- */
-
-HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
-{
-    return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
-}
-
-HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context * context, int32_t seq, int32_t from, hybrid_error *error),
-           (context, seq, from, error))
-{
-    hyb_seq *s;
-    hybrid_result r;
-    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
-        return r;
-    if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
-    s = &context->state.seqs[seq];
-    if (from < 0 || from > s->length)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
-                        from);
-    if (hyb_seq_cut_at(&context->state, s, from) != from)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "sequence %d cannot be cut at %d: this model carries a state from token to token, which only "
-                        "goes forward; it can be cut at %d (hybrid_seq_back says where), or fork it in time",
-                        seq, from, hyb_seq_cut_at(&context->state, s, from));
-    hyb_seq_cut(&context->state, s, from);
-    return HYBRID_OK;
-}
-
-HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from)
-{
-    if (!context || hyb_check_seq(context, seq, NULL) || from < 0) return -1;
-    return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
-}
-
-HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context * context, int32_t from, int32_t to, hybrid_error *error),
-           (context, from, to, error))
-{
-    hybrid_result r;
-    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
-    if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
-    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK ||
-        (r = hyb_check_seq(context, to, error)) != HYBRID_OK || (r = hyb_check_idle(context, error)) != HYBRID_OK)
-        return r;
-    if (from == to) return HYBRID_OK;
-    if (hyb_entry_of(context, to))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
-    hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
-    context->worn.seq[to] = context->worn.seq[from];
-    return HYBRID_OK;
-}
-
-HYBRID_API int32_t hybrid_context_room(const hybrid_context *context)
-{
-    return context ? context->state.pages.n_free * HYB_PAGE : 0;
-}
-
-/* ---- where the time went ---- */
-
-HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size),
-           (context, text, size))
-{
-#if defined(HYBRID_PROFILE)
-    hyb_profile_text t;
-    int i;
-    t.text = text;
-    t.size = text ? size : 0;
-    t.length = 0;
-    for (i = 0; context && i < context->forward.n_stages; i++) hyb_profile_print(&t, context->forward.stages[i].be);
-    if (t.size) t.text[HYB_MIN(t.length, t.size - 1)] = 0;
-    return t.length;
-#else
-    static const char none[] = "no profile: the implementation was compiled without HYBRID_PROFILE\n";
-    const size_t n = text && size ? HYB_MIN(size, sizeof none) - 1 : 0;
-    HYB_UNUSED(context);
-    if (n) memcpy(text, none, n);
-    if (text && size) text[n] = 0;
-    return sizeof none - 1;
-#endif
-}
-
-HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context * context), (context))
-{
-#if defined(HYBRID_PROFILE)
-    int i;
-    for (i = 0; context && i < context->forward.n_stages; i++)
-        memset(context->forward.stages[i].be->profile, 0, sizeof context->forward.stages[i].be->profile);
-#else
-    HYB_UNUSED(context);
-#endif
-}
-/* ==== end src/infer/context.c ==== */
+/* ==== end src/infer/decode.c ==== */
 
 /* ==== begin src/infer/adapters.c ==== */
 /* infer/adapters: a sequence puts adapters on, and takes them off. */

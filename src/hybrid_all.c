@@ -238,6 +238,8 @@ HYB_TEPID_BEGIN
 #include "infer/worn.c"
 #include "infer/gain.c"
 #include "infer/context.c"
+#include "infer/batch.c"
+#include "infer/decode.c"
 #include "infer/adapters.c"
 #include "infer/archive.c"
 #include "infer/saved.c"

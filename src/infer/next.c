@@ -3,7 +3,7 @@
 #ifndef HYB_INFER_NEXT_C
 #define HYB_INFER_NEXT_C
 #include "sampler.c"
-#include "context.c"
+#include "decode.c"
 
 /* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many
  * tokens out of the front as were seen, and none into it. */

@@ -14,6 +14,7 @@
  * are, the context stays usable, and a read that fails has changed nothing. */
 #ifndef HYB_INFER_SAVED_C
 #define HYB_INFER_SAVED_C
+#include "decode.c"
 #include "../core/file.c"
 #include "adapters.c"
 

@@ -13,7 +13,7 @@
 #include "../model/model.c"
 #include "../text/pieces.c"
 #include "../text/stop.c"
-#include "context.c"
+#include "decode.c"
 #include "lookup.c"
 #include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR

@@ -2,7 +2,7 @@
  * empty, and texts as tokens. */
 #ifndef HYB_INFER_TEXTS_C
 #define HYB_INFER_TEXTS_C
-#include "context.c"
+#include "decode.c"
 
 /* Sequences of a context that such a call works in. */
 typedef struct hyb_lent {
