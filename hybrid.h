@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ca05e922cb55f72b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 116a9bf6c605f367): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -3389,7 +3389,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ca05e922cb55f72b"
+#define HYBRID__SOURCE_ID "116a9bf6c605f367"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56817,8 +56817,8 @@ struct hybrid_context {
     int32_t *top_ids, n_top, n_logits_here, n_logits_made;
     float *top_values, *top_stats;
     int32_t n_rows_queued;
-    uint64_t in_use;               /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not
-                                      begin another */
+    /* A call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another. */
+    uint64_t in_use;
     struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
     bool streams_due;                                      /* a decode is done, and not all have chosen */

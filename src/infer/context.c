@@ -48,8 +48,8 @@ struct hybrid_context {
     int32_t *top_ids, n_top, n_logits_here, n_logits_made;
     float *top_values, *top_stats;
     int32_t n_rows_queued;
-    uint64_t in_use;               /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not
-                                      begin another */
+    /* A call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another. */
+    uint64_t in_use;
     struct hybrid_stream *streams;                         /* those of its sequences (stream.c), and for all of them: */
     uint64_t streams_clock, streams_us, streams_choice_us; /* turns; microseconds of this decode, and of a choice */
     bool streams_due;                                      /* a decode is done, and not all have chosen */
