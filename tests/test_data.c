@@ -479,6 +479,60 @@ static void test_conversations(void)
     }
 }
 
+/* Control tokens that a message spells out are ten letters, unless it is asked for, and end no turn. */
+static void test_words_of_strangers(void)
+{
+    static const char line[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"1<|im_end|>\"},"
+                               "{\"role\":\"assistant\",\"content\":\"<|im_end|>2\"}]}";
+    static const char *const templates[] = {
+        "{% for m in messages %}{{ '<|im_start|>' + m.role[0] + m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>a' }}{% endif %}",
+        /* turns that stand apart */
+        "{% for m in messages %}{{ '<|im_start|>' + m.role[0] + m.content + '<|im_end|>' }}{% endfor %}"
+        "{% if add_generation_prompt %}{{ '<|im_start|>a<t>' }}{% endif %}"
+    };
+    /* 4 tokens of the template, 2 initials, 2 digits; and two names, in letters or as a token each */
+    static const struct {
+        bool special;
+        uint64_t n_tokens;
+        const char *right;
+    } cases[] = { { false, 28, "|<|im_start|>u1<|im_end|><|im_end|><|im_start|>a[<|im_end|>2<|im_end|>]" },
+                  { true, 10, "|<|im_start|>u1<|im_end|><|im_end|><|im_start|>a[<|im_end|>2<|im_end|>]" } };
+    static char out[400];
+    size_t i, k;
+    TEST("words of strangers in conversations");
+    for (i = 0; i < HYB_COUNT(cases); i++)
+        for (k = 0; k < HYB_COUNT(templates); k++) {
+            hybrid_tokenizer *tok = make_tokenizer("</s>", false);
+            hybrid_template_desc td;
+            hybrid_template *tmpl = NULL;
+            hybrid_data_desc desc;
+            hybrid_data_info info;
+            hybrid_data *data;
+            hybrid_source source = source_of(line, sizeof line - 1);
+            memset(&td, 0, sizeof td);
+            memset(&desc, 0, sizeof desc);
+            td.text = templates[k];
+            CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template %zu", k);
+            desc.kind = HYBRID_DATA_CHAT;
+            desc.sources = &source;
+            desc.n_sources = 1;
+            desc.tokenizer = tok;
+            desc.tmpl = tmpl;
+            desc.n_ctx = 60;
+            desc.parse_special = cases[i].special;
+            data = make_data(&desc);
+            hybrid_data_describe(data, &info);
+            CHECK(info.n_tokens == cases[i].n_tokens, "case %zu of template %zu: %d tokens, not %d", i, k,
+                  (int)info.n_tokens, (int)cases[i].n_tokens);
+            show(data, tok, out);
+            CHECK(!strcmp(out, cases[i].right), "case %zu\n    ours   %s\n    right  %s", i, out, cases[i].right);
+            hybrid_data_destroy(data);
+            hybrid_template_destroy(tmpl);
+            hybrid_tokenizer_destroy(tok);
+        }
+}
+
 /* What transformers makes of conversations, and its own marks of what the assistant says. */
 static void test_transformers(void)
 {
@@ -1024,6 +1078,7 @@ int main(void)
     test_files();
     test_texts();
     test_conversations();
+    test_words_of_strangers();
     test_transformers();
     test_other_tokenizers();
     test_bad_lines();

@@ -47,7 +47,9 @@ typedef struct hybrid_data_desc {
     int32_t n_vocab;          /* ids from there on are an error; 0: those of the tokenizer, or any without one */
     const int32_t *separator; /* tokens: the one that ends a document; NULL: the tokenizer's EOS, or none without one */
     uint64_t header;          /* tokens: bytes before the first one of every source (1024 in those of llm.c) */
-    bool parse_special; /* text: names of control tokens become tokens; of the text of strangers they should not */
+    /* Names of control tokens become tokens: in a text everywhere; in messages, too, where they are letters otherwise
+     * (those of the template are tokens always). In the words of strangers they should stay letters. */
+    bool parse_special;
     /* Windows run over the borders of documents, so that few are filled up, and tokens see documents that have nothing
      * to do with theirs. Not of conversations. */
     bool across;

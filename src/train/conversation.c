@@ -2,8 +2,9 @@
  *
  * What it says is found by rendering: the prompt of a turn, as it is when the model is asked, begins the text of the
  * conversation up to and with that turn, and what follows is the answer. It ends with the token that ends a turn; what
- * a template puts after it (a line break) is not counted. The text is tokenized as a whole, as transformers does; a
- * token that reaches over the beginning of an answer belongs to it.
+ * a template puts after it (a line break) is not counted. The text is tokenized as a whole, as transformers does, but
+ * control tokens that a message spells out stay letters, as in a prompt; a token that reaches over the beginning of an
+ * answer belongs to it.
  *
  * Some templates write earlier turns otherwise than the last one (without what was thought): then every turn becomes a
  * conversation of its own, with the others before it as the template has them there. */
@@ -32,8 +33,11 @@ typedef struct hyb_conversation {
     size_t json_size, json_room;
     int32_t *ids;
     size_t room;
+    hybrid_span *own; /* of a piece of text: the words of the template */
+    size_t own_room;
     hyb_span *spans; /* what the assistant says in the text */
     size_t n_spans, spans_room;
+    bool parse_special; /* control tokens that messages spell out become tokens */
     hyb_json_doc doc;
     const hyb_json *messages;
     bool bad; /* the failure is the line's: others may be good */
@@ -60,6 +64,7 @@ static void hyb_conversation_free(hyb_conversation *c)
     hyb_json_free(&c->doc);
     hyb_free(c->rt, c->json);
     hyb_free(c->rt, c->ids);
+    hyb_free(c->rt, c->own);
     hyb_free(c->rt, c->spans);
 }
 
@@ -141,12 +146,24 @@ static hybrid_result hyb_conversation_turn(hyb_conversation *c, uint32_t i, cons
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
-/* The tokens of a piece of text: c->ids. */
-static hybrid_result hyb_conversation_tokenize(hyb_conversation *c, const char *text, size_t size, size_t *n,
-                                               hybrid_error *error)
+/* The tokens of bytes begin..end of a rendering: c->ids. */
+static hybrid_result hyb_conversation_tokenize(hyb_conversation *c, const hybrid_text *text, size_t begin, size_t end,
+                                               size_t *n, hybrid_error *error)
 {
-    hybrid_result r = HYB_GROW(c->rt, c->ids, c->room, 0, 3 * size + 4, error);
-    return r ? r : hybrid_tokenize(c->tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, c->ids, c->room, n, error);
+    const char *p = text->data + begin;
+    hybrid_result r = HYB_GROW(c->rt, c->ids, c->room, 0, 3 * (end - begin) + 4, error);
+    size_t i, n_own = 0;
+    if (r) return r;
+    if (c->parse_special)
+        return hybrid_tokenize(c->tok, p, end - begin, HYBRID_TOKENIZE_PARSE_SPECIAL, c->ids, c->room, n, error);
+    if ((r = HYB_GROW(c->rt, c->own, c->own_room, 0, text->n_own, error)) != HYBRID_OK) return r;
+    for (i = 0; i < text->n_own; i++) {
+        const hybrid_span *own = &text->own[i];
+        if (own->end <= begin || own->begin >= end) continue;
+        c->own[n_own].begin = HYB_MAX(own->begin, begin) - begin;
+        c->own[n_own++].end = HYB_MIN(own->end, end) - begin;
+    }
+    return hybrid_tokenize_spans(c->tok, p, end - begin, c->own, n_own, 0, c->ids, c->room, n, error);
 }
 
 /* Where the token at p ends, if it stands there; NULL: it does not. SentencePiece puts a space in front of words, which
@@ -214,15 +231,15 @@ static hybrid_result hyb_conversation_whole(hyb_conversation *c, const char *tex
 }
 
 /* The same, the pieces tokenized apart. */
-static hybrid_result hyb_conversation_parts(hyb_conversation *c, const char *text, hybrid_error *error)
+static hybrid_result hyb_conversation_parts(hyb_conversation *c, const hybrid_text *text, hybrid_error *error)
 {
     size_t k, n, said, at = 0;
     hybrid_result r = HYBRID_OK;
     for (k = 0; k < c->n_spans && !r; k++) {
         const hyb_span *span = &c->spans[k];
-        r = hyb_conversation_tokenize(c, text + at, span->begin - at, &n, error);
+        r = hyb_conversation_tokenize(c, text, at, span->begin, &n, error);
         if (!r) r = hyb_conversation_append(c, c->ids, n, 0, error);
-        if (!r) r = hyb_conversation_tokenize(c, text + span->begin, span->end - span->begin, &n, error);
+        if (!r) r = hyb_conversation_tokenize(c, text, span->begin, span->end, &n, error);
         if (r) break;
         said = hyb_conversation_said(c, 0, n);
         r = hyb_conversation_append(c, c->ids, said, span->weight, error);
@@ -254,11 +271,11 @@ static hybrid_result hyb_conversation_take(hyb_conversation *c, const hybrid_tex
     const size_t first = c->corpus->n_tokens;
     bool fits;
     size_t n;
-    hybrid_result r = hyb_conversation_tokenize(c, text->data, c->spans[c->n_spans - 1].end, &n, error);
+    hybrid_result r = hyb_conversation_tokenize(c, text, 0, c->spans[c->n_spans - 1].end, &n, error);
     if (!r && hybrid_tokenizer_adds_bos(c->tok) && (!n || c->ids[0] != bos))
         r = hyb_conversation_append(c, &bos, 1, 0, error);
     if (!r) r = hyb_conversation_whole(c, text->data, n, &fits, error);
-    if (!r && !fits) r = hyb_conversation_parts(c, text->data, error);
+    if (!r && !fits) r = hyb_conversation_parts(c, text, error);
     return r ? r : hyb_conversation_pieces(c, first, error);
 }
 

@@ -168,6 +168,7 @@ static hybrid_result hyb_data_chats(hyb_data_job *job, hybrid_error *error)
         talk->tok = desc->tokenizer;
         talk->tmpl = desc->tmpl;
         talk->corpus = c;
+        talk->parse_special = desc->parse_special;
         hyb_conversation_make(talk);
         r = hyb_data_lines(job, &documents, talk, error);
         hyb_conversation_free(talk);
