@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d930f68138fb896b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 81682f1e8f2219ef): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,327 +53,335 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      384  base.h                   version, linkage, results, errors, allocator, log
- *      519  runtime.h                what models and sessions share: memory, log, worker threads
- *      590  quant.h                  names, sizes, encode, decode
- *      692  gguf.h                   what is in a model file, and writing one
- *      897  tokenizer.h              text to tokens and back
- *     1080  chat.h                   templates that make a prompt of a conversation
- *     1223  grammar.h                answers with a form
- *     1331  bpe_trainer.h            a vocabulary from raw text
- *     1403  train_data.h             batches out of texts, tokens or conversations
- *     1514  model.h                  load, describe
- *     1598  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1732  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1836  sampler.h                from logits to the next token
- *     1969  score.h                  how likely a model finds texts
- *     2029  embed.h                  a text as a vector
- *     2084  shape.h                  models from nothing
- *     2117  trainable.h              training somebody else's model
- *     2156  trainer.h                change the weights of a model so that it predicts given texts better
- *     2477  predict.h                a training that is watched, and moved along where it goes anyway
- *     2699  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2777  learn.h                  an adapter is told something, and can be made to forget it
- *     2856  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3033  session.h                a conversation
- *     3174  crowd.h                  many conversations in one context
- *     3218  saved.h                  sequences and conversations as bytes, and back
- *     3304  abi.h                    is the library that runs the one that its caller was made for?
+ *      392  base.h                   version, linkage, results, errors, allocator, log
+ *      527  runtime.h                what models and sessions share: memory, log, worker threads
+ *      598  quant.h                  names, sizes, encode, decode
+ *      700  gguf.h                   what is in a model file, and writing one
+ *      905  tokenizer.h              text to tokens and back
+ *     1088  chat.h                   templates that make a prompt of a conversation
+ *     1231  grammar.h                answers with a form
+ *     1339  bpe_trainer.h            a vocabulary from raw text
+ *     1411  train_data.h             batches out of texts, tokens or conversations
+ *     1522  model.h                  load, describe
+ *     1606  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1740  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1844  sampler.h                from logits to the next token
+ *     1977  score.h                  how likely a model finds texts
+ *     2037  embed.h                  a text as a vector
+ *     2092  shape.h                  models from nothing
+ *     2125  trainable.h              training somebody else's model
+ *     2164  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2485  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2707  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2785  learn.h                  an adapter is told something, and can be made to forget it
+ *     2864  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3041  session.h                a conversation
+ *     3182  crowd.h                  many conversations in one context
+ *     3226  saved.h                  sequences and conversations as bytes, and back
+ *     3312  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3396  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3500  macros.h                 what compilers call things, and the macros that every room uses
- *     3585  base.c                   what every room uses: results, errors, checked sizes
- *     3666  fpenv.c                  the floating-point environment at the border of the library
- *     3895  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3941  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4037  fma.c                    a * b + c with one rounding
- *     4077  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4158  decimal.c                doubles as text, the same in every locale
- *     4290  thread.c                 atomics, threads, and the worker pool
- *     4787  cpu.c                    what this processor and its operating system can do
- *     4910  hash.c                   where a name belongs in a table
- *     5012  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5050  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5138  grow.c                   arrays that grow
- *     5162  stack.c                  how much of the thread's stack a recursion may take
- *     5210  device.c                 which GPU a runtime uses
- *     5326  lifetime.c               creates and ends runtimes
- *     5481  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5722  output.c                 a file that is written
- *     6242  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6289  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6327  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81363  end.h                    closes what core/begin opened
+ *     3404  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3508  macros.h                 what compilers call things, and the macros that every room uses
+ *     3593  base.c                   what every room uses: results, errors, checked sizes
+ *     3674  fpenv.c                  the floating-point environment at the border of the library
+ *     3903  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3949  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4045  fma.c                    a * b + c with one rounding
+ *     4085  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4166  decimal.c                doubles as text, the same in every locale
+ *     4298  thread.c                 atomics, threads, and the worker pool
+ *     4795  cpu.c                    what this processor and its operating system can do
+ *     4918  hash.c                   where a name belongs in a table
+ *     5020  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5058  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5146  grow.c                   arrays that grow
+ *     5170  stack.c                  how much of the thread's stack a recursion may take
+ *     5218  device.c                 which GPU a runtime uses
+ *     5334  lifetime.c               creates and ends runtimes
+ *     5489  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5730  output.c                 a file that is written
+ *     6250  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6297  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6335  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81392  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6761  names.c                  names that must differ, found by hash
- *     6858  value.c                  the 13 types of metadata values and their items
- *     7006  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7217  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7554  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8074  write.c                  makes a GGUF file
+ *     6769  names.c                  names that must differ, found by hash
+ *     6866  value.c                  the 13 types of metadata values and their items
+ *     7014  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7225  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7562  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8082  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8788  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8907  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9242  floats.c                 the types that are plain numbers
- *     9282  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9481  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9717  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9865  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10139  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10264  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10343  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8796  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8915  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9250  floats.c                 the types that are plain numbers
+ *     9290  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9489  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9725  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9873  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10147  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10272  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10351  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10568  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11519  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11639  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11913  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12380  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12882  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13086  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13181  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13719  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14012  tokenizer/bpe.c          the merging
- *    14425  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14510  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14606  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14753  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15178  tokenizer/with.c         the tokens that hold a text
- *    15209  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15487  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15645  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15887  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16188  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16532  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16868  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17276  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17660  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18002  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18843  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    19699  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20211  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20251  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20494  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20805  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20851  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21012  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21214  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21350  jinja/test.c             what follows 'is', and the functions that every template has
- *    21552  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21866  jinja/parse.c            tokens to a tree
- *    22574  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22881  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23464  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23756  chat.c                   a conversation as the variables that chat templates expect
- *    23969  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24228  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24400  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24464  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24890  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25354  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25701  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25947  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26414  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26903  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27280  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27657  grammar/rules.c          the form in which rules are matched
- *    28113  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28617  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28965  grammar/match.c          where a text stands in a grammar
- *    29475  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29769  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30193  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10576  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11527  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11647  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11921  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12388  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12890  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13094  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13189  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13727  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14020  tokenizer/bpe.c          the merging
+ *    14433  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14518  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14614  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14761  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15186  tokenizer/with.c         the tokens that hold a text
+ *    15217  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15495  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15653  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15895  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16196  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16540  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16876  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17284  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17668  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18010  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18191  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18853  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19481  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19711  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20223  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20263  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20506  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20817  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20863  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21024  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21226  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21362  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21564  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21878  jinja/parse.c            tokens to a tree
+ *    22586  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22893  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23476  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23768  chat.c                   a conversation as the variables that chat templates expect
+ *    23981  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24240  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24412  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24476  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24902  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25366  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25713  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25959  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26426  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26915  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27292  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27669  grammar/rules.c          the form in which rules are matched
+ *    28125  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28629  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    28977  grammar/match.c          where a text stands in a grammar
+ *    29487  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29781  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30205  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30425  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30484  ops/norms.c              embeddings and norms
- *    30564  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30699  ops/heads.c              heads: rotation, the cache, attention
- *    30846  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31020  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31223  ops/values.c             what is computed value by value, and the largest logits
- *    31286  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31500  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31515  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31631  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31747  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31842  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32032  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32061  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32099  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32233  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32981  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33210  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33551  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33590  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33726  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33797  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33901  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34431  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34911  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35312  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35541  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36297  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36497  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37561  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38210  cpu/int/select.c         the table of integer-block kernels
- *    38270  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38346  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43472  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46014  cpu/select.c             the kernels of an instruction set
- *    46067  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46175  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46597  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46897  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46946  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47607  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47863  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48054  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48117  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30437  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30496  ops/norms.c              embeddings and norms
+ *    30576  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30711  ops/heads.c              heads: rotation, the cache, attention
+ *    30858  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31032  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31235  ops/values.c             what is computed value by value, and the largest logits
+ *    31298  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31512  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31527  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31643  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31759  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    31854  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32044  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32073  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32111  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32245  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    32993  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33222  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33563  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33602  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33738  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33809  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    33913  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34443  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    34923  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35324  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35553  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36309  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36509  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37573  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38222  cpu/int/select.c         the table of integer-block kernels
+ *    38282  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38358  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43484  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46026  cpu/select.c             the kernels of an instruction set
+ *    46079  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46187  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46609  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    46909  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    46958  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47619  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    47875  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48066  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48129  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48765  arch.c                   the table of architectures
- *    48899  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49238  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49615  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49877  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50087  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50299  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50801  back.c                   the steps of a backward pass that several parts take
- *    50996  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51246  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51340  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51653  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51797  parts/experts.c          a mixture of experts (Shazeer et al
- *    52179  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52287  net.c                    which parts the layers of a model have, and which tensors
- *    52454  unused.c                 tensors of the file that the model is not computed with
- *    52628  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52677  forward.c                one pass of a batch through any model, over the op table
- *    52960  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53559  place.c                  which layers run where
- *    53829  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53915  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54210  adapter_make.c           adapters from nothing, and what they are
- *    54460  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54742  identity.c               by what a saved game knows its model and its adapters again
+ *    48777  arch.c                   the table of architectures
+ *    48911  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49250  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49627  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    49889  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50099  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50311  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50813  back.c                   the steps of a backward pass that several parts take
+ *    51008  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51258  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51352  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51665  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51809  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52191  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52299  net.c                    which parts the layers of a model have, and which tensors
+ *    52466  unused.c                 tensors of the file that the model is not computed with
+ *    52640  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52689  forward.c                one pass of a batch through any model, over the op table
+ *    52972  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53571  place.c                  which layers run where
+ *    53841  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    53927  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54222  adapter_make.c           adapters from nothing, and what they are
+ *    54472  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54754  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54837  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55001  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55486  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55658  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55769  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56292  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56597  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56696  gain.c                   how many guesses pay
- *    56776  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57201  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57300  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    57729  adapters.c               a sequence puts adapters on, and takes them off
- *    57845  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58206  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58636  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59007  next.c                   the next token of a sequence
- *    59123  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59206  score.c                  how likely a model finds texts after a prompt
- *    59539  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59815  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59943  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60775  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60923  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61247  plan.c                   the bytes of a model and a context before they are loaded
- *    61368  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61568  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61747  session.c                a conversation: a dialog, and the stream that answers it
- *    62355  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62580  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63151  crowd.c                  sessions of one context that take turns in its batch
+ *    54849  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    55013  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55498  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55670  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55781  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56304  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56609  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56708  gain.c                   how many guesses pay
+ *    56788  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57213  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57312  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    57741  adapters.c               a sequence puts adapters on, and takes them off
+ *    57857  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58218  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58648  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59019  next.c                   the next token of a sequence
+ *    59135  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59218  score.c                  how likely a model finds texts after a prompt
+ *    59551  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    59827  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    59955  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60787  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    60935  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61259  plan.c                   the bytes of a model and a context before they are loaded
+ *    61380  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61580  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61759  session.c                a conversation: a dialog, and the stream that answers it
+ *    62367  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62592  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63163  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63491  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63530  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63595  documents.c              the texts of a corpus, one document after the other
- *    63834  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64028  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64528  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64838  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65152  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65544  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66002  shape.c                  models from nothing
- *    66319  schedule.c               the learning rate of a step
- *    66365  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66881  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66933  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67385  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67485  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67523  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68056  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68241  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68310  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68347  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68531  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69324  lesson.c                 examples as tokens, and the batches of a step
- *    69688  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69918  export.c                 the weights of a trainer as a model file
- *    70166  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70278  checkpoint.c             everything that a training goes on with, in a file
- *    71138  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71730  picture.c                the curve of a run as an SVG.
+ *    63503  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63542  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63607  documents.c              the texts of a corpus, one document after the other
+ *    63846  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64040  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64540  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    64850  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65164  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65556  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66014  shape.c                  models from nothing
+ *    66331  schedule.c               the learning rate of a step
+ *    66377  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    66893  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    66945  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67397  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67497  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67535  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68068  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68253  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68322  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68359  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68543  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69336  lesson.c                 examples as tokens, and the batches of a step
+ *    69700  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    69930  export.c                 the weights of a trainer as a model file
+ *    70178  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70290  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    70434  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    70661  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71096  checkpoint.c             everything that a training goes on with, in a file
+ *    71159  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71751  picture/frame.c          how a picture is written, and its axes
+ *    71990  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72112  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    72429  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72567  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72613  panel.c                  values of many ticks side by side, and products with them
- *    72736  gru.c                    a gated recurrent cell (Cho et al
- *    72817  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72891  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72951  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73151  member.c                 the weights of one world model: how large, where, and how they begin
- *    73252  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73475  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73607  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73786  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74050  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74224  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74423  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74526  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74815  law.c                    the curve that the loss follows over many windows,
- *    75089  calibration.c            predictions that say how sure they are, held to what then happened
- *    75269  monitor.c                whether a run goes astray, and what should be done about it
- *    75521  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75581  bandit.c                 which arm is worth it now
- *    75819  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75963  phases.c                 which phase the next step belongs to, and for how long
- *    76202  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76556  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76625  residuals.c              what predictions got wrong
- *    76875  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77034  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77128  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77226  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77408  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77496  plateau.c                whether a run stands still
- *    77581  horizons.c               how far ahead predictions are good for anything
- *    77670  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77723  ramp.c                   how many batches a step should add up
- *    77788  tuning.c                 what could be made better while a run goes on
- *    77932  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    78047  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78428  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78755  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78952  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79291  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79582  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79657  moves.c                  how weights are moved, by each of the ways
- *    79863  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    80031  audit.c                  what a move is really worth: a trial
- *    80170  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80445  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80497  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80902  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72596  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72642  panel.c                  values of many ticks side by side, and products with them
+ *    72765  gru.c                    a gated recurrent cell (Cho et al
+ *    72846  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    72920  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    72980  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73180  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73281  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73504  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73636  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73815  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74079  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74253  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74452  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74555  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    74844  law.c                    the curve that the loss follows over many windows,
+ *    75118  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75298  monitor.c                whether a run goes astray, and what should be done about it
+ *    75550  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75610  bandit.c                 which arm is worth it now
+ *    75848  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    75992  phases.c                 which phase the next step belongs to, and for how long
+ *    76231  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76585  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76654  residuals.c              what predictions got wrong
+ *    76904  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77063  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77157  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77255  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77437  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77525  plateau.c                whether a run stands still
+ *    77610  horizons.c               how far ahead predictions are good for anything
+ *    77699  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77752  ramp.c                   how many batches a step should add up
+ *    77817  tuning.c                 what could be made better while a run goes on
+ *    77961  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    78076  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78457  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78784  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    78981  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79320  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79611  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79686  moves.c                  how weights are moved, by each of the ways
+ *    79892  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    80060  audit.c                  what a move is really worth: a trial
+ *    80199  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80474  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80526  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    80931  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3391,7 +3399,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d930f68138fb896b"
+#define HYBRID__SOURCE_ID "81682f1e8f2219ef"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -17999,11 +18007,8 @@ static const uint32_t hyb_jcase_no_inside[] = {
 };
 /* ==== end src/text/jinja/case.c ==== */
 
-/* ==== begin src/text/jinja/string.c ==== */
-/* text/jinja/string: the methods of strings, lists and dicts: what follows a dot. Those that would change a value
- * are refused, as in the sandbox that transformers uses. */
-
-/* ---- kinds and case of characters, as Python's str has them ------------------------------------------------------ */
+/* ==== begin src/text/jinja/chars.c ==== */
+/* text/jinja/chars: kinds and case of characters, as Python's str has them. */
 
 /* The run of a table (width numbers each) that c is in, NULL: none. Runs of every second character may lie in each
  * other, eight deep. */
@@ -18181,6 +18186,11 @@ static bool hyb_jinja_casing(hyb_jinja *j, const hyb_jstring *s, hyb_jcasing how
     hyb_jbuffer b = { NULL, 0, 0 };
     return hyb_jinja_cased(j, &b, s->p, s->p + s->n, how) && hyb_jinja_text(j, &b, out);
 }
+/* ==== end src/text/jinja/chars.c ==== */
+
+/* ==== begin src/text/jinja/string.c ==== */
+/* text/jinja/string: the methods of strings, lists and dicts: what follows a dot. Those that would change a value
+ * are refused, as in the sandbox that transformers uses. */
 
 static bool hyb_jm_case(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -18841,7 +18851,7 @@ static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 /* ==== end src/text/jinja/string.c ==== */
 
 /* ==== begin src/text/jinja/format.c ==== */
-/* text/jinja/format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
+/* text/jinja/format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x). */
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
  * but with a digit after the point, and with an exponent one place earlier (what format() does when it has no type).
@@ -19466,8 +19476,10 @@ static bool hyb_jm_format_map(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     fields.map = c->a[0].u.dict;
     return hyb_jinja_format(j, c, &fields, out);
 }
+/* ==== end src/text/jinja/format.c ==== */
 
-/* ---- time -------------------------------------------------------------------------------------------------------- */
+/* ==== begin src/text/jinja/time.c ==== */
+/* text/jinja/time: strftime_now('%Y'): the calendar, and its conversions. */
 
 /* month 1.., Sunday 0, yearday 0.. */
 typedef struct hyb_jtime {
@@ -19694,7 +19706,7 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
     }
     return true;
 }
-/* ==== end src/text/jinja/format.c ==== */
+/* ==== end src/text/jinja/time.c ==== */
 
 /* ==== begin src/text/jinja/ops.c ==== */
 /* text/jinja/ops: operators: arithmetic, membership, what follows a dot or stands in brackets. */
@@ -70275,27 +70287,9 @@ HYB_BORDER(hybrid_result, hybrid_adapter_merge,
 }
 /* ==== end src/train/merge.c ==== */
 
-/* ==== begin src/train/checkpoint.c ==== */
-/* train/checkpoint: everything that a training goes on with, in a file.
- *
- * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
- *
- *     hybrid.checkpoint.version    1
- *     hybrid.checkpoint.own        where the model is not ours: "adapter", or the name of the kind of somebody else's:
- *                                  there are no keys of a model then, and the tensors are the parameters by their names
- *     hybrid.checkpoint.step       steps done
- *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
- *     hybrid.checkpoint.format     of products: its type, and the numbers of train/format.c
- *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
- *     hybrid.checkpoint.user       bytes of the caller
- *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
- *     hybrid.ema.NAME              the average of its weights
- *     hybrid.predict.*             what a predictor keeps (train/rider.c): its arrays, and
- *     hybrid.predict.bytes         hybrid.checkpoint.predict_size bytes, four in the place of a value
- *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
- *
- * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
- * the trainer. Between the two nothing of it is needed in memory. */
+/* ==== begin src/train/checkpoint/layout.c ==== */
+/* train/checkpoint/layout: what stands in a checkpoint: its keys, the numbers of a descriptor among them, and its
+ * tensors. */
 
 enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKSUM_VALUES = 4 };
 #define HYB_CHECKPOINT_KEY(name) "hybrid.checkpoint." name
@@ -70392,26 +70386,7 @@ static void hyb_checkpoint_compare(const hybrid_trainer *t, const hybrid_gguf *g
     }
 }
 
-/* ---- save -------------------------------------------------------------------------------------------------------- */
-
-typedef struct hyb_checkpoint_out {
-    hyb_output file;
-    hyb_checksum *sum;
-    uint64_t written;
-    bool failed;
-    int why; /* errno of the failure */
-} hyb_checkpoint_out;
-
-static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
-{
-    hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
-    hyb_checksum_add(out->sum, data, n);
-    errno = 0;
-    out->failed = !hyb_output_write(&out->file, data, n);
-    if (out->failed) out->why = errno;
-    out->written += n;
-    return !out->failed;
-}
+/* ---- what it is of, and its tensors ------------------------------------------------------------------------------ */
 
 /* Is the checkpoint a model? Else it is an adapter, or somebody else's. */
 static bool hyb_checkpoint_is_model(const hybrid_trainer *t) { return t->model && !t->desc.adapter; }
@@ -70421,34 +70396,6 @@ static const char *hyb_checkpoint_own(const hybrid_trainer *t)
 {
     const char *name = t->model ? "adapter" : hyb_own_of(t->objective)->name;
     return name[0] ? name : "own";
-}
-
-static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
-{
-    const hybrid_result r = hybrid_gguf_set_string(e->out, "general.architecture", "hybrid-own", error);
-    return r ? r : hybrid_gguf_set_string(e->out, HYB_CHECKPOINT_KEY("own"), hyb_checkpoint_own(t), error);
-}
-
-static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
-{
-    const double noise[2] = { t->noise.gradient, t->noise.noise };
-    double format[HYB_FORMAT_NUMBERS];
-    hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
-    if (!r)
-        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
-    if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
-    if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
-    hyb_format_save(&t->format, format);
-    if (!r)
-        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
-                                    error);
-    if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
-    if (!r && t->rider)
-        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("predict_size"), HYBRID_GGUF_I64,
-                                (int64_t)t->rider->ops->size(t->rider), error);
-    if (!r)
-        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
-    return r;
 }
 
 /* What is kept of a parameter, in the order of the file; the states follow: weights + 1 + kind. */
@@ -70481,6 +70428,57 @@ static uint32_t hyb_checkpoint_shape(const hybrid_trainer *t, const hyb_param *p
     ne[1] = (uint64_t)p->rows;
     ne[2] = ne[3] = 1;
     return p->rows > 1 ? 2 : 1;
+}
+/* ==== end src/train/checkpoint/layout.c ==== */
+
+/* ==== begin src/train/checkpoint/save.c ==== */
+/* train/checkpoint/save: a checkpoint is written beside the one that it replaces, and renamed. */
+
+typedef struct hyb_checkpoint_out {
+    hyb_output file;
+    hyb_checksum *sum;
+    uint64_t written;
+    bool failed;
+    int why; /* errno of the failure */
+} hyb_checkpoint_out;
+
+static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
+{
+    hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
+    hyb_checksum_add(out->sum, data, n);
+    errno = 0;
+    out->failed = !hyb_output_write(&out->file, data, n);
+    if (out->failed) out->why = errno;
+    out->written += n;
+    return !out->failed;
+}
+
+static hybrid_result hyb_checkpoint_own_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    const hybrid_result r = hybrid_gguf_set_string(e->out, "general.architecture", "hybrid-own", error);
+    return r ? r : hybrid_gguf_set_string(e->out, HYB_CHECKPOINT_KEY("own"), hyb_checkpoint_own(t), error);
+}
+
+static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    const double noise[2] = { t->noise.gradient, t->noise.noise };
+    double format[HYB_FORMAT_NUMBERS];
+    hybrid_result r = hyb_checkpoint_is_model(t) ? hyb_trained_keys(e, error) : hyb_checkpoint_own_keys(e, t, error);
+    if (!r)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
+    if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
+    if (!r) r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("noise"), HYBRID_GGUF_F64, noise, 2, error);
+    hyb_format_save(&t->format, format);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("format"), HYBRID_GGUF_F64, format, HYB_FORMAT_NUMBERS,
+                                    error);
+    if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
+    if (!r && t->rider)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("predict_size"), HYBRID_GGUF_I64,
+                                (int64_t)t->rider->ops->size(t->rider), error);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
+    return r;
 }
 
 /* Announces the tensors of the weights, or writes them: those of the model's file, or the parameters of somebody
@@ -70658,8 +70656,11 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     trainer->in_use = 0;
     return r;
 }
+/* ==== end src/train/checkpoint/save.c ==== */
 
-/* ---- load -------------------------------------------------------------------------------------------------------- */
+/* ==== begin src/train/checkpoint/load.c ==== */
+/* train/checkpoint/load: reads the file twice: the first time to see that every byte is what was saved and fits, the
+ * second time into the trainer. Between the two nothing of it is needed in memory. */
 
 typedef struct hyb_checkpoint_in {
     hyb_file file; /* read, not mapped: one that somebody makes shorter must not end the program */
@@ -71090,6 +71091,26 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
     trainer->in_use = 0;
     return r;
 }
+/* ==== end src/train/checkpoint/load.c ==== */
+
+/* ==== begin src/train/checkpoint.c ==== */
+/* train/checkpoint: everything that a training goes on with, in a file.
+ *
+ * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
+ *
+ *     hybrid.checkpoint.version    1
+ *     hybrid.checkpoint.own        where the model is not ours: "adapter", or the name of the kind of somebody else's:
+ *                                  there are no keys of a model then, and the tensors are the parameters by their names
+ *     hybrid.checkpoint.step       steps done
+ *     hybrid.checkpoint.noise      averages of |G|^2 and S (train/noise.c)
+ *     hybrid.checkpoint.format     of products: its type, and the numbers of train/format.c
+ *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
+ *     hybrid.checkpoint.user       bytes of the caller
+ *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
+ *     hybrid.ema.NAME              the average of its weights
+ *     hybrid.predict.*             what a predictor keeps (train/rider.c): its arrays, and
+ *     hybrid.predict.bytes         hybrid.checkpoint.predict_size bytes, four in the place of a value
+ *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value */
 
 /* ---- the caller's bytes ------------------------------------------------------------------------------------------ */
 
@@ -71727,17 +71748,8 @@ HYB_BORDER(const hybrid_curve_point *, hybrid_curve_points, (const hybrid_curve 
 }
 /* ==== end src/train/curve.c ==== */
 
-/* ==== begin src/train/picture.c ==== */
-/* train/picture: the curve of a run as an SVG.
- *
- *     title                       legend
- *     loss  +--------------------------+ rate        LEFT, RIGHT, TOP, BOTTOM: the frame, in units of the picture
- *           |                          |
- *           +--------------------------+
- *                      steps
- *
- * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
- * both lies beside "steps". To the right of it all is the calibration: two small frames, SIDE_LEFT to SIDE_RIGHT.
+/* ==== begin src/train/picture/frame.c ==== */
+/* train/picture/frame: how a picture is written, and its axes.
  *
  * Numbers are printed without the C library's decimal point, which a locale may have changed. */
 
@@ -71973,8 +71985,10 @@ static void hyb_picture_step_axis(hyb_picture *p)
                       " text-anchor=\"middle\"");
     hyb_picture_text(p, "steps</text>\n");
 }
+/* ==== end src/train/picture/frame.c ==== */
 
-/* ---- curves ------------------------------------------------------------------------------------------------------ */
+/* ==== begin src/train/picture/curves.c ==== */
+/* train/picture/curves: the curves of a run: loss, its range, rate, validation. */
 
 /* Points i..end - 1 share a column: where it ends, beginning with point i. */
 static size_t hyb_picture_column(const hyb_picture *p, size_t i)
@@ -72093,6 +72107,10 @@ static void hyb_picture_validation(hyb_picture *p)
         hyb_picture_number(p, hyb_picture_y(c->points[i].validation, p->low, p->high), "\"/>\n");
     }
 }
+/* ==== end src/train/picture/curves.c ==== */
+
+/* ==== begin src/train/picture/predictor.c ==== */
+/* train/picture/predictor: what a predictor did, in and below the frame, and how sure it was, beside it. */
 
 /* ---- what a predictor did ---------------------------------------------------------------------------------------- */
 
@@ -72406,8 +72424,19 @@ static void hyb_picture_calibration(hyb_picture *p)
     hyb_picture_reliability(p);
     hyb_picture_coverage(p);
 }
+/* ==== end src/train/picture/predictor.c ==== */
 
-/* ---- the whole --------------------------------------------------------------------------------------------------- */
+/* ==== begin src/train/picture.c ==== */
+/* train/picture: the curve of a run as an SVG.
+ *
+ *     title                       legend
+ *     loss  +--------------------------+ rate        LEFT, RIGHT, TOP, BOTTOM: the frame, in units of the picture
+ *           |                          |
+ *           +--------------------------+
+ *                      steps
+ *
+ * Of a run with a predictor a strip above the frame has the phases, below it a rug has the moves, and the legend of
+ * both lies beside "steps". To the right of it all is the calibration: two small frames, SIDE_LEFT to SIDE_RIGHT. */
 
 static void hyb_picture_head(hyb_picture *p)
 {

@@ -96,8 +96,10 @@ HYB_COLD_BEGIN
 #include "text/jinja/print.c"
 #include "text/jinja/call.c"
 #include "text/jinja/case.c"
+#include "text/jinja/chars.c"
 #include "text/jinja/string.c"
 #include "text/jinja/format.c"
+#include "text/jinja/time.c"
 #include "text/jinja/ops.c"
 #include "text/jinja/filters/member.c"
 #include "text/jinja/filters/text.c"
@@ -304,10 +306,16 @@ HYB_TEPID_BEGIN
 #include "train/learn.c"
 #include "train/export.c"
 #include "train/merge.c"
+#include "train/checkpoint/layout.c"
+#include "train/checkpoint/save.c"
+#include "train/checkpoint/load.c"
 #include "train/checkpoint.c"
 HYB_TEPID_END
 HYB_COLD_BEGIN
 #include "train/curve.c"
+#include "train/picture/frame.c"
+#include "train/picture/curves.c"
+#include "train/picture/predictor.c"
 #include "train/picture.c"
 HYB_COLD_END
 

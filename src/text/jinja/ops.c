@@ -1,7 +1,7 @@
 /* text/jinja/ops: operators: arithmetic, membership, what follows a dot or stands in brackets. */
 #ifndef HYB_TEXT_JINJA_OPS_C
 #define HYB_TEXT_JINJA_OPS_C
-#include "format.c"
+#include "time.c"
 
 typedef enum hyb_jop {
     HYB_J_ADD,
