@@ -79,7 +79,7 @@ int main(void)
 }
 """
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
-LEFT, RIGHT, TOP, BOTTOM = 68, 724, 66, 384                    # the frame, src/train/picture.c
+LEFT, RIGHT, TOP, BOTTOM = 68, 724, 66, 384                    # the frame, src/train/picture/frame.c
 LOW, HIGH = 0, 6                                               # what the axis of the loss should show
 PAGES = {                                                      # page, loss, validation, rate
     "light": ((255, 255, 255), (0x30, 0x70, 0xd0), (0xd0, 0x54, 0x1a), (0x8c, 0x95, 0x9f)),
