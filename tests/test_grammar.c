@@ -600,11 +600,59 @@ static void masks_of(const char *path)
     hybrid_gguf_destroy(gguf);
 }
 
+/* Tokens as long as they may be, and some that are spelled the same. */
+static void masks_long(void)
+{
+    static char a[65536];
+    hybrid_string tokens[8];
+    hybrid_tokenizer_desc d;
+    hybrid_tokenizer *tok;
+    hybrid_lexicon *x;
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    const uint32_t *mask;
+    size_t i, n;
+    memset(a, 'a', sizeof a);
+    memset(&d, 0, sizeof d);
+    d.model = "rwkv";
+    d.tokens = tokens;
+    for (n = 65535; n <= 65536; n++) {
+        d.n_tokens = HYB_COUNT(tokens);
+        for (i = 0; i < d.n_tokens; i++) {
+            tokens[i].data = i == 2 ? "b" : i == 6 ? "\"" : a;
+            tokens[i].size = i == 3 ? n : i < 2 || i == 2 || i == 6 ? 1 : i == 4 ? 500 : 300;
+        }
+        CHECK(!hybrid_tokenizer_create(rt, &d, &tok, &err), "%s", err.message);
+        if (n > 65535) {
+            CHECK(hybrid_lexicon_create(tok, &x, &err) == HYBRID_ERROR_LIMIT && !x &&
+                      strstr(err.message, "token 3 has 65536 bytes"),
+                  "%s", err.message);
+            hybrid_tokenizer_destroy(tok);
+            continue;
+        }
+        CHECK(!hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
+        for (i = 0; i < 3; i++) {
+            static const char *const grammars[] = { "root ::= \"a\"*", "root ::= [ab]{0,400}", "root ::= .{300} \"b\"" };
+            CHECK(!gbnf(grammars[i], &g, &err) && !hybrid_matcher_create(g, &m, &err) &&
+                      !hybrid_matcher_mask(m, x, &mask, &n, &err),
+                  "%s", err.message);
+            CHECK(!wrong_bits(m, tok, mask) && (mask[0] & 3) == 3, "%s: %x", grammars[i], (unsigned)mask[0]);
+            hybrid_matcher_destroy(m);
+            hybrid_grammar_destroy(g);
+        }
+        n = 65535;
+        hybrid_lexicon_destroy(x);
+        hybrid_tokenizer_destroy(tok);
+    }
+}
+
 static void masks(void)
 {
     const char *path = data_path("vocab/ggml-vocab-qwen2.gguf");
     TEST("masks, against every token by itself");
     masks_of("examples/data/stories260K-q8_0.gguf");
+    masks_long();
     if (path)
         masks_of(path);
     else

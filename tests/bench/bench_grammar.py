@@ -1,13 +1,17 @@
 #!/usr/bin/env python3
-"""bench_grammar: how long masks of grammars take, beside llama.cpp's grammar, on the same vocabulary and texts.
+"""bench_grammar: how long masks of grammars take, beside llguidance and llama.cpp's grammar, on the same vocabulary and
+texts.
 
     make bench-grammar                  ARGS='--rounds 5 --vocab FILE.gguf'
 
 A text that fits is followed token by token; before each, all tokens that may come are found. Ours: hybrid_matcher_mask
-over all tokens, on a new matcher, and on one that has seen the text before (its masks are kept). The peer:
+over all tokens, on a new matcher, and on one that has seen the text before (its masks are kept). llguidance:
+unsafe_compute_mask_ptr of LLMatcher, a new one, and the same after reset(), with its usual slices; compiling is making
+the LLMatcher (that GBNF becomes its own notation before is not counted, as Python does that). llama.cpp:
 llama_sampler_apply of llama_sampler_init_grammar over candidates for all tokens, which is what it does when no token
 was drawn beforehand. Rounds alternate; numbers are medians of the rounds, times in microseconds,
-compiling in milliseconds.
+compiling in milliseconds. A peer that is not there is left out, and "-" is a grammar that a peer does not take, or text
+that it does not allow.
 The vocabulary is Qwen2's, 151,936 tokens, of ../shared/data/vocab. Needs the environment of tests/venv.py.
 """
 import argparse
@@ -132,6 +136,62 @@ class Peer:
         return compiled, statistics.mean(times), max(times)
 
 
+class Guidance:
+    """llguidance, over the vocabulary that llama.cpp has read."""
+
+    def __init__(self, vocab):
+        import llguidance
+        from llguidance.llamacpp import lltokenizer_from_vocab
+        self.G = llguidance
+        t = time.perf_counter()
+        self.tokenizer = lltokenizer_from_vocab(vocab)
+        self.made = 1e3 * (time.perf_counter() - t)
+        self.n_bytes = (self.tokenizer.vocab_size + 31) // 32 * 4
+        self.mask = (ctypes.c_uint32 * (self.n_bytes // 4))()
+
+    def follow(self, matcher, tokens):
+        """Times of the masks; None: a token is not allowed."""
+        times = []
+        for token in tokens:
+            t = time.perf_counter()
+            matcher.unsafe_compute_mask_ptr(ctypes.addressof(self.mask), self.n_bytes)
+            times.append(1e6 * (time.perf_counter() - t))
+            if not self.mask[token // 32] >> token % 32 & 1 or not matcher.consume_token(token):
+                return None
+        return times if matcher.is_accepting() else None
+
+    def run(self, kind, grammar, tokens):
+        """(milliseconds of compiling; mean of new masks, of those seen before; longest of both, in microseconds)"""
+        try:
+            grammar = self.G.grammar_from("json_schema" if kind == "schema" else "gbnf", grammar)
+        except ValueError:
+            return None
+        t = time.perf_counter()
+        matcher = self.G.LLMatcher(self.tokenizer, grammar, log_level=0)
+        compiled = 1e3 * (time.perf_counter() - t)
+        if matcher.is_error():
+            return None
+        new = self.follow(matcher, tokens)
+        matcher.reset()
+        seen = new and self.follow(matcher, tokens)
+        if not seen:
+            return None
+        return compiled, statistics.mean(new), statistics.mean(seen), max(new), max(seen)
+
+
+def guidance(vocab):
+    try:
+        return Guidance(vocab)
+    except ImportError:
+        print("llguidance is not measured: there is none in this environment (pip install llguidance)\n")
+        return None
+
+
+def medians(rounds):
+    """Of each number; None: the peer has none."""
+    return [statistics.median(column) for column in zip(*rounds)] if all(rounds) else None
+
+
 def processor():
     with open("/proc/cpuinfo", encoding="utf-8") as f:
         return next((line.split(":")[1].strip() for line in f if line.startswith("model name")), platform.machine())
@@ -145,25 +205,31 @@ def main():
     if not os.path.exists(args.vocab):
         sys.exit("bench_grammar: there is no %s (HYBRID_DATA or --vocab says where)" % args.vocab)
     build()
-    peer = Peer(args.vocab)
-    print("%s; %s, %d tokens; llama.cpp of llama-cpp-python %s; %s\n" % (
-        processor(), os.path.basename(args.vocab), peer.n, peer.L.__version__, time.strftime("%Y-%m-%d")))
-    print("| grammar | tokens | mask, mean: new / seen | longest | peer: mean | longest | compile, ms: ours / peer |")
-    print("|---|---|---|---|---|---|---|")
+    llama = Peer(args.vocab)
+    ll = guidance(llama.vocab)
+    print("%s; %s, %d tokens; %sllama.cpp of llama-cpp-python %s; %s\n" % (
+        processor(), os.path.basename(args.vocab), llama.n, "llguidance %s; " % ll.G.__version__ if ll else "",
+        llama.L.__version__, time.strftime("%Y-%m-%d")))
+    print("| grammar | tokens | hybrid, mean: new / seen | longest | llguidance, mean: new / seen | longest "
+          "| llama.cpp, mean | longest | compile, ms: hybrid / llguidance / llama.cpp |")
+    print("|---" * 9 + "|")
     lexicons = []
     for name, kind, grammar, text in CASES:
-        a, b = [], []
+        a, b, c = [], [], []
         for _ in range(args.rounds):
             a.append(ours(args.vocab, kind, grammar, text))
-            b.append(peer.run(kind, grammar, a[0]["tokens"]))
+            b.append(ll.run(kind, grammar, a[0]["tokens"]) if ll else None)
+            c.append(llama.run(kind, grammar, a[0]["tokens"]))
         lexicons += [r["lexicon"] for r in a]
-        theirs = ["%.2f" % (statistics.median(r[i] for r in b)) for i in (0, 1, 2)] if all(b) else ["-"] * 3
-        means, longest = ["%.1f / %.1f" % tuple(statistics.median(r[key][i] for r in a) for i in (0, 1))
-                          for key in ("mean", "most")]
-        print("| %s | %d | %s | %s | %s | %s | %.2f / %s |" % (
-            name, len(a[0]["tokens"]), means, longest, theirs[1], theirs[2],
-            statistics.median(r["compile"] for r in a) / 1e3, theirs[0]), flush=True)
-    print("\nA lexicon of the vocabulary is made in %.0f ms (median)." % (statistics.median(lexicons) / 1e3))
+        us = medians([[r["compile"] / 1e3] + r["mean"] + r["most"] for r in a])
+        b, c = medians(b), medians(c)
+        print("| %s | %d | %.1f / %.1f | %.1f / %.1f | %s | %s | %s | %s | %.2f / %s / %s |" % (
+            name, len(a[0]["tokens"]), us[1], us[2], us[3], us[4],
+            "%.1f / %.1f" % (b[1], b[2]) if b else "-", "%.1f / %.1f" % (b[3], b[4]) if b else "-",
+            "%.0f" % c[1] if c else "-", "%.0f" % c[2] if c else "-",
+            us[0], "%.2f" % b[0] if b else "-", "%.2f" % c[0] if c else "-"), flush=True)
+    print("\nA lexicon of the vocabulary is made in %.0f ms (median)%s." % (
+        statistics.median(lexicons) / 1e3, ", llguidance's tokenizer in %.0f ms" % ll.made if ll else ""))
 
 
 if __name__ == "__main__":

@@ -29,17 +29,20 @@ typedef struct hyb_mask {
     size_t n;
     uint32_t used, hash; /* used: by the clock; 0: there is no mask */
     uint32_t round;      /* counts what it was used for */
+    bool mixed;          /* the ranges do not rise */
 } hyb_mask;
 
 typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
-    uint32_t *stack;   /* (deepest + 1) */
+    uint32_t *stack;     /* (deepest + 1), and behind them */
+    uint32_t *found;     /* (HYB_FOUND_TOKENS) */
     hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
     hyb_mask kept[HYB_MASKS];
     struct {
         uint32_t state, mask, round;
     } places[HYB_PLACES]; /* mask: one more than its number; 0: none */
     uint32_t clock, forgotten;
+    uint32_t last; /* one more than the number of the mask that was used last; 0: none */
     uint64_t visited; /* nodes of the trees, in all */
 } hyb_masks;
 
@@ -245,16 +248,18 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
     const uint64_t visited = m->masks.visited;
-    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
+    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS;
+    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, n, sizeof *stack);
     hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
     if (!stack || !ranges) {
         hyb_free(m->rt, stack);
         hyb_free(m->rt, ranges);
-        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + x->deepest * sizeof *stack);
+        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + n * sizeof *stack);
     }
     hyb_masks_free(m->rt, &m->masks);
     memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
+    m->masks.found = stack + x->deepest + 1;
     m->masks.ranges = ranges;
     m->masks.lexicon = x;
     m->masks.visited = visited;
@@ -277,6 +282,17 @@ static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
     return oldest;
 }
 
+/* Makes the mask of the one that was used last: nearly all tokens are often the same. False: there is none, or they are
+ * too many. */
+static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
+{
+    const hyb_mask *last = k->last ? &k->kept[k->last - 1] : NULL;
+    if (!last || !last->used || !last->n || last->mixed || a->mixed || a->filled) return false;
+    memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
+    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, hyb_ranges_size(a->ranges, a->n) / 2,
+                           mask->words);
+}
+
 /* The mask of what a state allows: one that is there, or this one. */
 static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
@@ -289,9 +305,12 @@ static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed 
             !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
             return other;
     }
-    if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
-    hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    if (!hyb_masks_change(k, mask, a)) {
+        if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+        hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    }
     mask->n = a->filled ? 0 : a->n;
+    mask->mixed = a->mixed;
     mask->hash = hash;
     mask->round++;
     if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);
@@ -313,6 +332,7 @@ static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hy
     a.stack = k->stack;
     a.mask = oldest->words;
     a.ranges = k->ranges;
+    a.found = k->found;
     a.error = error;
     oldest->used = 0;
     m->match.full = false;
@@ -344,6 +364,7 @@ static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x
         k->places[at].round = mask->round;
     }
     mask->used = ++k->clock;
+    k->last = (uint32_t)(mask - k->kept) + 1;
     *words = mask->words;
     return HYBRID_OK;
 }

@@ -19,6 +19,12 @@
 #include "../../core/lifetime.c"
 #include "../tokenizer/tokenizer.c"
 
+enum {
+    HYB_DEEPEST_TOKEN = 65535, /* bytes */
+    HYB_BRANCH_DEPTH = 3, /* a node that is deeper, or has fewer tokens below it, is not worth a look at its height */
+    HYB_BRANCH_TOKENS = 32
+};
+
 typedef struct hyb_spelling {
     hybrid_string bytes;
     int32_t id;
@@ -27,15 +33,21 @@ typedef struct hyb_spelling {
 typedef struct hyb_tree_node {
     uint32_t skip;  /* the first node after this one that is not below it */
     uint32_t token; /* of the lists: the first that ends here or below; those of the next node end what ends here */
-    uint32_t depth; /* bytes, this one included */
+    uint16_t depth; /* bytes, this one included */
     uint8_t byte;   /* or symbol */
-    uint8_t height; /* bytes of the longest token below, after this one; 255: that or more */
+    uint8_t height; /* bytes of the longest token below, after this one; 0: not worth a look (hyb_tree_finish) */
 } hyb_tree_node;
 
 typedef struct hyb_tree {
     hyb_tree_node *nodes; /* (n + 1) */
     size_t n, capacity;
 } hyb_tree;
+
+/* How many tokens begin with what a node stands for. */
+HYB_INLINE uint32_t hyb_tree_below(const hyb_tree *t, const hyb_tree_node *node)
+{
+    return t->nodes[node->skip].token - node->token;
+}
 
 struct hybrid_lexicon {
     hybrid_runtime *rt;
@@ -52,6 +64,7 @@ struct hybrid_lexicon {
     size_t n_tokens, n_words, n_plain, n_ends, n_controls, n_lists;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
     uint8_t symbols[256][2];   /* the bytes that each symbol stands for: first and last */
+    uint8_t wide[256];         /* of those that stand for several, one more than their place in hyb_symbols; or 0 */
 };
 
 /* ---- shapes ---- */
@@ -64,11 +77,14 @@ static const uint8_t hyb_symbols[][3] = { { '0', '0', '9' },    { 'A', 'A', 'Z' 
                                           { 0xF1, 0xF1, 0xF3 } };
 
 /* The bytes that each symbol stands for. */
-static void hyb_symbols_fill(uint8_t symbols[256][2])
+static void hyb_symbols_fill(uint8_t symbols[256][2], uint8_t wide[256])
 {
     size_t i;
     for (i = 0; i < 256; i++) symbols[i][0] = symbols[i][1] = (uint8_t)i;
-    for (i = 0; i < HYB_COUNT(hyb_symbols); i++) memcpy(symbols[hyb_symbols[i][0]], hyb_symbols[i] + 1, 2);
+    for (i = 0; i < HYB_COUNT(hyb_symbols); i++) {
+        memcpy(symbols[hyb_symbols[i][0]], hyb_symbols[i] + 1, 2);
+        wide[hyb_symbols[i][0]] = (uint8_t)(i + 1);
+    }
 }
 
 /* Of a byte that goes on with no character. */
@@ -127,9 +143,21 @@ static uint32_t hyb_plain_length(hybrid_string s)
     return n;
 }
 
-/* The tree of n spellings, which are put in order, and their tokens behind those of the lists. */
-static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling *list, size_t n, uint32_t *open,
-                                   hybrid_error *error)
+/* Keeps the heights only where they are asked for: so that this is known without a look at anything else. */
+static void hyb_tree_finish(hyb_tree *t)
+{
+    size_t i;
+    for (i = 0; i < t->n; i++) {
+        hyb_tree_node *node = &t->nodes[i];
+        if (node->depth > HYB_BRANCH_DEPTH || hyb_tree_below(t, node) < HYB_BRANCH_TOKENS || node->height == 255)
+            node->height = 0;
+    }
+}
+
+/* The tree of n spellings, which are put in order, and their tokens behind those of the lists. single: each has a node
+ * of its own for its end, also where another token is spelled the same. */
+static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling *list, size_t n, bool single,
+                                   uint32_t *open, hybrid_error *error)
 {
     size_t i, depth = 0, k;
     hybrid_result r;
@@ -139,13 +167,14 @@ static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling 
         size_t same = 0;
         while (i && same < s.size && same < list[i - 1].bytes.size && s.data[same] == list[i - 1].bytes.data[same])
             same++;
+        if (single && same == s.size) same--;
         for (k = same; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
         if ((r = HYB_GROW(x->rt, t->nodes, t->capacity, t->n, t->n + s.size + 1, error)) != HYBRID_OK) return r;
         for (k = same; k < s.size; k++) {
             hyb_tree_node *node = &t->nodes[open[k] = (uint32_t)t->n++];
             memset(node, 0, sizeof *node);
             node->byte = (uint8_t)s.data[k];
-            node->depth = (uint32_t)k + 1;
+            node->depth = (uint16_t)(k + 1);
             node->token = (uint32_t)x->n_lists;
         }
         for (k = 0; k < s.size; k++) {
@@ -159,6 +188,7 @@ static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling 
     for (k = 0; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
     memset(&t->nodes[t->n], 0, sizeof *t->nodes);
     t->nodes[t->n].token = (uint32_t)x->n_lists;
+    hyb_tree_finish(t);
     return HYBRID_OK;
 }
 
@@ -203,6 +233,9 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
         x->spelling[i].bytes.data = x->bytes + at;
         if (hybrid_token_is_end(tok, (int32_t)i)) continue;
         if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
+        if (s.size > HYB_DEEPEST_TOKEN)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "token %d has %llu bytes: masks are made of tokens of up to %d",
+                            (int)i, (unsigned long long)s.size, HYB_DEEPEST_TOKEN);
         memcpy(x->bytes + at, s.data, s.size);
         at += s.size;
         if (kind == HYBRID_TOKEN_CONTROL) {
@@ -284,13 +317,13 @@ static hybrid_result hyb_lexicon_trees(hybrid_lexicon *x, hyb_spelling *list, ui
     hybrid_result r;
     for (i = 0; i < x->n_tokens; i++) /* plain ones from the front, the others from the end */
         if (x->spelling[i].bytes.size) list[x->all_plain[i / 32] >> i % 32 & 1 ? plain++ : --others] = x->spelling[i];
-    if ((r = hyb_tree_make(x, &x->plain, list, plain, open, error)) != HYBRID_OK ||
-        (r = hyb_tree_make(x, &x->others, list + others, x->n_tokens - others, open, error)) != HYBRID_OK)
+    if ((r = hyb_tree_make(x, &x->plain, list, plain, true, open, error)) != HYBRID_OK ||
+        (r = hyb_tree_make(x, &x->others, list + others, x->n_tokens - others, true, open, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_shape(x, list, plain, shapes);
     hyb_lexicon_shape(x, list + others, x->n_tokens - others, shapes);
-    r = hyb_tree_make(x, &x->plain_shapes, list, plain, open, error);
-    return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, open, error);
+    r = hyb_tree_make(x, &x->plain_shapes, list, plain, false, open, error);
+    return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, false, open, error);
 }
 
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
@@ -305,7 +338,7 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
     if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_marks(x, tok);
-    hyb_symbols_fill(x->symbols);
+    hyb_symbols_fill(x->symbols, x->wide);
     for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     list = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *list);
     open = (uint32_t *)hyb_calloc(x->rt, (size_t)x->deepest + 1, sizeof *open);

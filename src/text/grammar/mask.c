@@ -9,9 +9,11 @@
 
 enum {
     HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
-    HYB_BRANCH_TOKENS = 32,    /* below a node that is not deep: it is worth a look at its room */
-    HYB_BRANCH_DEPTH = 3,
-    HYB_SINGLE_TOKENS = 1024   /* that are tried one by one in a tree of shapes, where a shape does not tell */
+    HYB_SINGLE_SHARE = 8,      /* of the tokens below a first symbol, one of so many is tried by itself at most, */
+    HYB_SINGLE_TOKENS = 64,    /* or so many, where a shape does not tell */
+    HYB_FOUND_TOKENS = 2048,   /* that are found one by one before they are put with the others */
+    HYB_SORTED_RANGES = 512,   /* of a mask at most, to be put in order */
+    HYB_FOUND_RANGES = 256     /* so many of them become ranges at most: more become bits at once */
 };
 
 /* Tokens lists[first..end) of a lexicon. */
@@ -26,8 +28,9 @@ typedef struct hyb_allowed {
     uint32_t *stack; /* (deepest + 1) states */
     uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
     hyb_stretch *ranges;
+    uint32_t *found; /* (HYB_FOUND_TOKENS) of the lists, one by one */
     size_t n;
-    bool filled;
+    bool filled, mixed; /* mixed: the ranges do not rise */
     uint64_t visited;
     hybrid_error *error;
 } hyb_allowed;
@@ -105,12 +108,12 @@ static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t
 
 /* Whether all that is below a node of a tree of plain tokens fits after a state: its height in bytes, which is not less
  * than in characters, is what is asked for. In the middle of a character there is no room. */
-static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node, uint32_t state)
+static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree_node *node, uint32_t state)
 {
     uint32_t room;
-    if (node->depth > HYB_BRANCH_DEPTH || t->nodes[node->skip].token - node->token < HYB_BRANCH_TOKENS) return false;
+    if (!node->height || a->m->plain[state] == HYB_MATCH_UNEQUAL) return false;
     hyb_plain_room(a->m, state, node->height, &room);
-    return room == node->height && room < 255;
+    return room == node->height;
 }
 
 /* ---- ranges ---- */
@@ -129,6 +132,35 @@ static void hyb_allowed_fill(const hybrid_lexicon *x, const hyb_stretch *ranges,
     }
 }
 
+static size_t hyb_ranges_size(const hyb_stretch *ranges, size_t n)
+{
+    size_t size = 0;
+    for (; n; n--, ranges++) size += ranges->end - ranges->first;
+    return size;
+}
+
+/* Turns the bits of all tokens that only one of two lists of rising ranges has. False: they are more than `most`, and
+ * words are spoilt. */
+static bool hyb_ranges_turn(const int32_t *lists, const hyb_stretch *p, size_t n, const hyb_stretch *q, size_t m,
+                            size_t most, uint32_t *words)
+{
+    size_t i = 0, j = 0; /* borders of p and of q that were passed: after an odd number, one is in a range */
+    uint32_t at = 0;
+    while (i < 2 * n || j < 2 * m) {
+        const uint32_t a = i == 2 * n ? 0xFFFFFFFFu : i % 2 ? p[i / 2].end : p[i / 2].first;
+        const uint32_t b = j == 2 * m ? 0xFFFFFFFFu : j % 2 ? q[j / 2].end : q[j / 2].first;
+        const uint32_t next = HYB_MIN(a, b);
+        if ((i ^ j) & 1) {
+            if (next - at > most) return false;
+            for (most -= next - at; at < next; at++) words[lists[at] / 32] ^= 1u << lists[at] % 32;
+        }
+        at = next;
+        i += a == next;
+        j += b == next;
+    }
+    return true;
+}
+
 static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
 {
     if (first == end) return;
@@ -136,6 +168,7 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
         a->ranges[a->n - 1].end = end;
         return;
     }
+    if (a->n && a->ranges[a->n - 1].end > first) a->mixed = true;
     if (a->n == HYB_ALLOWED_RANGES) {
         if (!a->filled) memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
         hyb_allowed_fill(a->x, a->ranges, a->n, a->mask);
@@ -146,29 +179,74 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
     a->ranges[a->n++].end = end;
 }
 
+/* Takes the ranges back that came after n of them, the last of which had this end; where there are bits they stay. */
+static void hyb_allowed_undo(hyb_allowed *a, size_t n, uint32_t end)
+{
+    if (a->filled) return;
+    if (n) a->ranges[n - 1].end = end;
+    a->n = n;
+}
+
+/* The tokens that were found one by one go to the others: as ranges, which can be found again, or as bits. */
+static void hyb_allowed_flush(hyb_allowed *a, size_t n)
+{
+    const int32_t *lists = a->x->lists;
+    size_t i;
+    if (n > HYB_FOUND_RANGES && !a->filled) {
+        memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
+        a->filled = true;
+    }
+    for (i = 0; i < n; i++) {
+        const uint32_t k = a->found[i];
+        if (n > HYB_FOUND_RANGES)
+            a->mask[lists[k] / 32] |= 1u << lists[k] % 32;
+        else
+            hyb_allowed_add(a, k, k + 1);
+    }
+}
+
 /* ---- trees ---- */
 
-/* Nodes i..stop of a tree of bytes, with all that is above them in the stack. */
+/* Nodes i..stop of a tree of bytes, with all that is above them in the stack. This loop is what a mask takes long for,
+ * where it takes long: of a vocabulary of 152k tokens it sees up to 324k nodes. */
 static hybrid_result hyb_allowed_bytes(hyb_allowed *a, const hyb_tree *t, uint32_t i, uint32_t stop)
 {
+    hyb_match *m = a->m;
+    const hyb_tree_node *node = t->nodes + i, *end = t->nodes + stop;
     const bool plain = t == &a->x->plain;
-    hybrid_result r;
-    uint32_t next;
-    while (i < stop) {
-        const hyb_tree_node *node = &t->nodes[i];
-        a->visited++;
-        if ((r = hyb_match_next(a->m, a->stack[node->depth - 1], node->byte, &next, a->error)) != HYBRID_OK) return r;
-        if (next == HYB_MATCH_DEAD)
-            i = node->skip;
-        else if (plain && hyb_allowed_below(a, t, node, next)) {
+    const uint8_t *class_of = m->rules->class_of;
+    const size_t k = m->rules->n_classes;
+    uint32_t *stack = a->stack, *found = a->found, n = 0, visited = 0;
+    while (node < end) {
+        const uint32_t from = stack[node->depth - 1], class_index = class_of[node->byte];
+        uint32_t next = m->next[from * k + class_index];
+        visited++;
+        if (next == HYB_MATCH_UNKNOWN) {
+            uint32_t made;
+            const hybrid_result r = hyb_match_step(m, from, class_index, &made, a->error);
+            if (r) return r;
+            next = made;
+        }
+        if (next == HYB_MATCH_DEAD) {
+            node = t->nodes + node->skip;
+            continue;
+        }
+        if (node->height && plain && hyb_allowed_below(a, node, next)) {
             hyb_allowed_add(a, node->token, t->nodes[node->skip].token);
-            i = node->skip;
-        } else {
-            a->stack[node->depth] = next;
-            hyb_allowed_add(a, node->token, node[1].token);
-            i++;
+            node = t->nodes + node->skip;
+            continue;
+        }
+        stack[node->depth] = next;
+        found[n] = node->token;
+        n += node[1].token != node->token;
+        node++;
+        if (n == HYB_FOUND_TOKENS) {
+            hyb_allowed_flush(a, n);
+            n = 0;
         }
     }
+    a->visited += visited;
+    hyb_allowed_flush(a, n);
     return HYBRID_OK;
 }
 
@@ -199,15 +277,29 @@ static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, cons
     return HYBRID_OK;
 }
 
-/* Where all bytes low..high lead from a state; *same: they lead to one. */
-static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next, bool *same,
+/* Where all bytes low..high lead from a state; HYB_MATCH_UNEQUAL: not to one. */
+static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next,
                                     hybrid_error *error)
 {
     hybrid_result r = hyb_match_next(m, state, low, next, error);
     uint32_t k, other = *next;
     for (k = m->rules->class_of[low] + 1u; k <= m->rules->class_of[high] && !r && other == *next; k++)
         r = hyb_match_next(m, state, m->rules->class_byte[k], &other, error);
-    *same = other == *next;
+    if (other != *next) *next = HYB_MATCH_UNEQUAL;
+    return r;
+}
+
+/* The same for the bytes of a symbol, looked at once. */
+HYB_INLINE hybrid_result hyb_allowed_symbol(hyb_allowed *a, uint32_t state, uint8_t symbol, uint32_t *next)
+{
+    const uint32_t span = a->x->wide[symbol];
+    const size_t at = (size_t)state * HYB_MATCH_SPANS + span;
+    hybrid_result r;
+    if (!span) return hyb_match_next(a->m, state, symbol, next, a->error);
+    *next = a->m->span[at];
+    if (HYB_LIKELY(*next != HYB_MATCH_UNKNOWN)) return HYBRID_OK;
+    r = hyb_match_same(a->m, state, a->x->symbols[symbol][0], a->x->symbols[symbol][1], next, a->error);
+    if (!r) a->m->span[at] = *next;
     return r;
 }
 
@@ -216,40 +308,59 @@ static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, u
 static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const hyb_tree *bytes)
 {
     const bool plain = bytes == &a->x->plain;
-    uint32_t i = 0, first = 0, left = HYB_SINGLE_TOKENS, next;
+    uint32_t i = 0, first = 0, left = 0, end = 0, next = 0;
+    size_t n = 0;
     hybrid_result r = HYBRID_OK;
     while (i < t->n && !r) {
         const hyb_tree_node *node = &t->nodes[i];
-        const uint32_t below = t->nodes[node->skip].token;
-        const uint8_t *range = a->x->symbols[node->byte];
-        bool same;
-        if (node->depth == 1) first = i;
+        if (node->depth == 1) {
+            first = i;
+            n = a->n;
+            end = n ? a->ranges[n - 1].end : 0;
+            left = HYB_MAX(hyb_tree_below(t, node) / HYB_SINGLE_SHARE, HYB_SINGLE_TOKENS);
+        }
         a->visited++;
-        r = hyb_match_same(a->m, a->stack[node->depth - 1], range[0], range[1], &next, &same, a->error);
-        if (r) return r;
-        if (same && next == HYB_MATCH_DEAD) {
+        if ((r = hyb_allowed_symbol(a, a->stack[node->depth - 1], node->byte, &next)) != HYBRID_OK) return r;
+        if (next == HYB_MATCH_DEAD) {
             i = node->skip;
-        } else if (same && plain && hyb_allowed_below(a, t, node, next)) {
-            hyb_allowed_add(a, node->token, below);
+        } else if (next == HYB_MATCH_UNEQUAL) {
+            const uint32_t below = hyb_tree_below(t, node);
+            if (below <= left) {
+                left -= below;
+                r = hyb_allowed_singles(a, t, node);
+                i = node->skip;
+            } else {
+                const uint8_t *range = a->x->symbols[t->nodes[first].byte];
+                hyb_allowed_undo(a, n, end); /* each token once: hyb_ranges_turn */
+                r = hyb_allowed_first(a, bytes, range[0], range[1]);
+                i = t->nodes[first].skip;
+            }
+        } else if (plain && hyb_allowed_below(a, node, next)) {
+            hyb_allowed_add(a, node->token, t->nodes[node->skip].token);
             i = node->skip;
-        } else if (same) {
+        } else {
             a->stack[node->depth] = next;
             hyb_allowed_add(a, node->token, node[1].token);
             i++;
-        } else if (below - node->token <= left) {
-            left -= below - node->token;
-            r = hyb_allowed_singles(a, t, node);
-            i = node->skip;
-        } else {
-            range = a->x->symbols[t->nodes[first].byte];
-            r = hyb_allowed_first(a, bytes, range[0], range[1]);
-            i = t->nodes[first].skip;
         }
     }
     return r;
 }
 
 /* ---- masks ---- */
+
+/* Puts ranges in order that are not: few, and nearly in order. */
+static void hyb_allowed_sort(hyb_allowed *a)
+{
+    size_t i, k;
+    if (!a->mixed || a->n > HYB_SORTED_RANGES) return;
+    for (i = 1; i < a->n; i++) {
+        const hyb_stretch range = a->ranges[i];
+        for (k = i; k && a->ranges[k - 1].first > range.first; k--) a->ranges[k] = a->ranges[k - 1];
+        a->ranges[k] = range;
+    }
+    a->mixed = false;
+}
 
 /* The control tokens whose names fit. */
 static hybrid_result hyb_allowed_controls(hyb_allowed *a, uint32_t state)
@@ -285,12 +396,13 @@ static hybrid_result hyb_allowed_find(hyb_allowed *a, uint32_t state, bool contr
     const uint32_t ends = (uint32_t)(x->ends - x->lists);
     hybrid_result r;
     a->n = 0;
-    a->filled = false;
+    a->filled = a->mixed = false;
     a->stack[0] = state;
     r = hyb_allowed_plain(a, state);
     if (!r) r = hyb_allowed_shapes(a, &x->other_shapes, &x->others);
     if (!r && controls) r = hyb_allowed_controls(a, state);
     if (!r && hyb_match_end(a->m, state)) hyb_allowed_add(a, ends, ends + (uint32_t)x->n_ends);
+    hyb_allowed_sort(a);
     return r;
 }
 #endif
