@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 81682f1e8f2219ef): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8a68a39e903e93a2): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -60,328 +60,328 @@
  *      905  tokenizer.h              text to tokens and back
  *     1088  chat.h                   templates that make a prompt of a conversation
  *     1231  grammar.h                answers with a form
- *     1339  bpe_trainer.h            a vocabulary from raw text
- *     1411  train_data.h             batches out of texts, tokens or conversations
- *     1522  model.h                  load, describe
- *     1606  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1740  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1844  sampler.h                from logits to the next token
- *     1977  score.h                  how likely a model finds texts
- *     2037  embed.h                  a text as a vector
- *     2092  shape.h                  models from nothing
- *     2125  trainable.h              training somebody else's model
- *     2164  trainer.h                change the weights of a model so that it predicts given texts better
- *     2485  predict.h                a training that is watched, and moved along where it goes anyway
- *     2707  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2785  learn.h                  an adapter is told something, and can be made to forget it
- *     2864  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3041  session.h                a conversation
- *     3182  crowd.h                  many conversations in one context
- *     3226  saved.h                  sequences and conversations as bytes, and back
- *     3312  abi.h                    is the library that runs the one that its caller was made for?
+ *     1347  bpe_trainer.h            a vocabulary from raw text
+ *     1419  train_data.h             batches out of texts, tokens or conversations
+ *     1530  model.h                  load, describe
+ *     1614  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1748  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1852  sampler.h                from logits to the next token
+ *     1985  score.h                  how likely a model finds texts
+ *     2045  embed.h                  a text as a vector
+ *     2100  shape.h                  models from nothing
+ *     2133  trainable.h              training somebody else's model
+ *     2172  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2493  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2715  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2793  learn.h                  an adapter is told something, and can be made to forget it
+ *     2872  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3049  session.h                a conversation
+ *     3190  crowd.h                  many conversations in one context
+ *     3234  saved.h                  sequences and conversations as bytes, and back
+ *     3320  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3404  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3508  macros.h                 what compilers call things, and the macros that every room uses
- *     3593  base.c                   what every room uses: results, errors, checked sizes
- *     3674  fpenv.c                  the floating-point environment at the border of the library
- *     3903  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3949  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4045  fma.c                    a * b + c with one rounding
- *     4085  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4166  decimal.c                doubles as text, the same in every locale
- *     4298  thread.c                 atomics, threads, and the worker pool
- *     4795  cpu.c                    what this processor and its operating system can do
- *     4918  hash.c                   where a name belongs in a table
- *     5020  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5058  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5146  grow.c                   arrays that grow
- *     5170  stack.c                  how much of the thread's stack a recursion may take
- *     5218  device.c                 which GPU a runtime uses
- *     5334  lifetime.c               creates and ends runtimes
- *     5489  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5730  output.c                 a file that is written
- *     6250  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6297  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6335  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81392  end.h                    closes what core/begin opened
+ *     3412  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3516  macros.h                 what compilers call things, and the macros that every room uses
+ *     3601  base.c                   what every room uses: results, errors, checked sizes
+ *     3682  fpenv.c                  the floating-point environment at the border of the library
+ *     3911  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3957  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4053  fma.c                    a * b + c with one rounding
+ *     4093  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4174  decimal.c                doubles as text, the same in every locale
+ *     4306  thread.c                 atomics, threads, and the worker pool
+ *     4803  cpu.c                    what this processor and its operating system can do
+ *     4926  hash.c                   where a name belongs in a table
+ *     5028  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5066  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5154  grow.c                   arrays that grow
+ *     5178  stack.c                  how much of the thread's stack a recursion may take
+ *     5226  device.c                 which GPU a runtime uses
+ *     5342  lifetime.c               creates and ends runtimes
+ *     5497  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5738  output.c                 a file that is written
+ *     6258  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6305  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6343  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    81573  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6769  names.c                  names that must differ, found by hash
- *     6866  value.c                  the 13 types of metadata values and their items
- *     7014  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7225  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7562  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8082  write.c                  makes a GGUF file
+ *     6777  names.c                  names that must differ, found by hash
+ *     6874  value.c                  the 13 types of metadata values and their items
+ *     7022  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7233  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7570  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8090  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8796  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8915  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9250  floats.c                 the types that are plain numbers
- *     9290  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9489  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9725  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9873  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10147  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10272  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10351  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8804  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8923  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9258  floats.c                 the types that are plain numbers
+ *     9298  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9497  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9733  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9881  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10155  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10280  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10359  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10576  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11527  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11647  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11921  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12388  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12890  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13094  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13189  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13727  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14020  tokenizer/bpe.c          the merging
- *    14433  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14518  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14614  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14761  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15186  tokenizer/with.c         the tokens that hold a text
- *    15217  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15495  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15653  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15895  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16196  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16540  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16876  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17284  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17668  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18010  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18191  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18853  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19481  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19711  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20223  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20263  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20506  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20817  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20863  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21024  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21226  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21362  jinja/test.c             what follows 'is', and the functions that every template has
- *    21564  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21878  jinja/parse.c            tokens to a tree
- *    22586  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22893  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23476  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23768  chat.c                   a conversation as the variables that chat templates expect
- *    23981  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24240  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24412  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24476  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24902  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25366  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25713  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25959  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26426  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26915  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27292  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27669  grammar/rules.c          the form in which rules are matched
- *    28125  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28629  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    28977  grammar/match.c          where a text stands in a grammar
- *    29487  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29781  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30205  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10584  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11535  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11655  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11929  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12396  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12898  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13102  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13197  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13735  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14028  tokenizer/bpe.c          the merging
+ *    14441  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14526  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14622  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14769  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15194  tokenizer/with.c         the tokens that hold a text
+ *    15225  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15503  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15661  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15903  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16204  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16548  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16884  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17292  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17676  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18018  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18199  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18861  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19489  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19719  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20231  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20271  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20514  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20825  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20871  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21032  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21234  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21370  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21572  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21886  jinja/parse.c            tokens to a tree
+ *    22594  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22901  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23484  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23776  chat.c                   a conversation as the variables that chat templates expect
+ *    23989  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24248  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24420  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24484  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24910  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25374  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25721  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25967  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26434  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26923  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27300  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27677  grammar/rules.c          the form in which rules are matched
+ *    28133  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28637  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29021  grammar/match.c          where a text stands in a grammar
+ *    29537  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29943  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30386  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30437  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30496  ops/norms.c              embeddings and norms
- *    30576  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30711  ops/heads.c              heads: rotation, the cache, attention
- *    30858  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31032  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31235  ops/values.c             what is computed value by value, and the largest logits
- *    31298  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31512  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31527  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31643  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31759  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    31854  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32044  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32073  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32111  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32245  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    32993  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33222  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33563  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33602  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33738  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33809  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    33913  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34443  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    34923  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35324  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35553  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36309  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36509  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37573  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38222  cpu/int/select.c         the table of integer-block kernels
- *    38282  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38358  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43484  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46026  cpu/select.c             the kernels of an instruction set
- *    46079  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46187  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46609  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    46909  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    46958  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47619  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    47875  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48066  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48129  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30618  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30677  ops/norms.c              embeddings and norms
+ *    30757  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30892  ops/heads.c              heads: rotation, the cache, attention
+ *    31039  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31213  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31416  ops/values.c             what is computed value by value, and the largest logits
+ *    31479  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31693  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31708  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31824  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31940  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32035  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32225  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32254  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32292  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32426  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33174  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33403  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33744  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33783  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33919  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    33990  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34094  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34624  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35104  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35505  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35734  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36490  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36690  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37754  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38403  cpu/int/select.c         the table of integer-block kernels
+ *    38463  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38539  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43665  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46207  cpu/select.c             the kernels of an instruction set
+ *    46260  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46368  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46790  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47090  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47139  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47800  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48056  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48247  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48310  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48777  arch.c                   the table of architectures
- *    48911  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49250  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49627  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    49889  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50099  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50311  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50813  back.c                   the steps of a backward pass that several parts take
- *    51008  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51258  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51352  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51665  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51809  parts/experts.c          a mixture of experts (Shazeer et al
- *    52191  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52299  net.c                    which parts the layers of a model have, and which tensors
- *    52466  unused.c                 tensors of the file that the model is not computed with
- *    52640  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52689  forward.c                one pass of a batch through any model, over the op table
- *    52972  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53571  place.c                  which layers run where
- *    53841  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    53927  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54222  adapter_make.c           adapters from nothing, and what they are
- *    54472  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54754  identity.c               by what a saved game knows its model and its adapters again
+ *    48958  arch.c                   the table of architectures
+ *    49092  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49431  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49808  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    50070  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50280  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50492  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    50994  back.c                   the steps of a backward pass that several parts take
+ *    51189  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51439  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51533  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51846  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    51990  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52372  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52480  net.c                    which parts the layers of a model have, and which tensors
+ *    52647  unused.c                 tensors of the file that the model is not computed with
+ *    52821  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52870  forward.c                one pass of a batch through any model, over the op table
+ *    53153  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53752  place.c                  which layers run where
+ *    54022  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    54108  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54403  adapter_make.c           adapters from nothing, and what they are
+ *    54653  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54935  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    54849  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55013  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55498  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55670  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55781  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56304  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56609  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56708  gain.c                   how many guesses pay
- *    56788  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57213  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57312  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    57741  adapters.c               a sequence puts adapters on, and takes them off
- *    57857  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58218  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58648  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59019  next.c                   the next token of a sequence
- *    59135  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59218  score.c                  how likely a model finds texts after a prompt
- *    59551  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    59827  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    59955  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60787  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    60935  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61259  plan.c                   the bytes of a model and a context before they are loaded
- *    61380  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61580  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61759  session.c                a conversation: a dialog, and the stream that answers it
- *    62367  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62592  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63163  crowd.c                  sessions of one context that take turns in its batch
+ *    55030  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    55194  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55679  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55851  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55962  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56485  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56790  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56889  gain.c                   how many guesses pay
+ *    56969  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57394  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57493  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    57922  adapters.c               a sequence puts adapters on, and takes them off
+ *    58038  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58399  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58829  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59200  next.c                   the next token of a sequence
+ *    59316  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59399  score.c                  how likely a model finds texts after a prompt
+ *    59732  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    60008  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    60136  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60968  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    61116  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61440  plan.c                   the bytes of a model and a context before they are loaded
+ *    61561  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    61761  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    61940  session.c                a conversation: a dialog, and the stream that answers it
+ *    62548  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    62773  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63344  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63503  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63542  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63607  documents.c              the texts of a corpus, one document after the other
- *    63846  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64040  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64540  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    64850  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65164  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65556  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66014  shape.c                  models from nothing
- *    66331  schedule.c               the learning rate of a step
- *    66377  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    66893  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    66945  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67397  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67497  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67535  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68068  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68253  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68322  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68359  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68543  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69336  lesson.c                 examples as tokens, and the batches of a step
- *    69700  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    69930  export.c                 the weights of a trainer as a model file
- *    70178  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70290  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    70434  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    70661  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71096  checkpoint.c             everything that a training goes on with, in a file
- *    71159  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71751  picture/frame.c          how a picture is written, and its axes
- *    71990  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72112  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    72429  picture.c                the curve of a run as an SVG.
+ *    63684  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    63723  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    63788  documents.c              the texts of a corpus, one document after the other
+ *    64027  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64221  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    64721  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    65031  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65345  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    65737  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66195  shape.c                  models from nothing
+ *    66512  schedule.c               the learning rate of a step
+ *    66558  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    67074  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    67126  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    67578  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    67678  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    67716  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68249  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68434  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68503  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    68540  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    68724  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    69517  lesson.c                 examples as tokens, and the batches of a step
+ *    69881  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    70111  export.c                 the weights of a trainer as a model file
+ *    70359  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70471  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    70615  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    70842  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71277  checkpoint.c             everything that a training goes on with, in a file
+ *    71340  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    71932  picture/frame.c          how a picture is written, and its axes
+ *    72171  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72293  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    72610  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72596  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72642  panel.c                  values of many ticks side by side, and products with them
- *    72765  gru.c                    a gated recurrent cell (Cho et al
- *    72846  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    72920  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    72980  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73180  member.c                 the weights of one world model: how large, where, and how they begin
- *    73281  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73504  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73636  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73815  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74079  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74253  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74452  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74555  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    74844  law.c                    the curve that the loss follows over many windows,
- *    75118  calibration.c            predictions that say how sure they are, held to what then happened
- *    75298  monitor.c                whether a run goes astray, and what should be done about it
- *    75550  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75610  bandit.c                 which arm is worth it now
- *    75848  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    75992  phases.c                 which phase the next step belongs to, and for how long
- *    76231  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76585  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76654  residuals.c              what predictions got wrong
- *    76904  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77063  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77157  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77255  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77437  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77525  plateau.c                whether a run stands still
- *    77610  horizons.c               how far ahead predictions are good for anything
- *    77699  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77752  ramp.c                   how many batches a step should add up
- *    77817  tuning.c                 what could be made better while a run goes on
- *    77961  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    78076  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78457  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78784  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    78981  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79320  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79611  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79686  moves.c                  how weights are moved, by each of the ways
- *    79892  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    80060  audit.c                  what a move is really worth: a trial
- *    80199  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80474  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80526  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    80931  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    72777  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    72823  panel.c                  values of many ticks side by side, and products with them
+ *    72946  gru.c                    a gated recurrent cell (Cho et al
+ *    73027  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    73101  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    73161  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73361  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73462  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    73685  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    73817  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    73996  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74260  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74434  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    74633  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    74736  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    75025  law.c                    the curve that the loss follows over many windows,
+ *    75299  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75479  monitor.c                whether a run goes astray, and what should be done about it
+ *    75731  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    75791  bandit.c                 which arm is worth it now
+ *    76029  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    76173  phases.c                 which phase the next step belongs to, and for how long
+ *    76412  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    76766  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    76835  residuals.c              what predictions got wrong
+ *    77085  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77244  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77338  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77436  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    77618  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    77706  plateau.c                whether a run stands still
+ *    77791  horizons.c               how far ahead predictions are good for anything
+ *    77880  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    77933  ramp.c                   how many batches a step should add up
+ *    77998  tuning.c                 what could be made better while a run goes on
+ *    78142  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    78257  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    78638  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    78965  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    79162  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79501  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    79792  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    79867  moves.c                  how weights are moved, by each of the ways
+ *    80073  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    80241  audit.c                  what a move is really worth: a trial
+ *    80380  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    80655  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    80707  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    81112  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1309,9 +1309,17 @@ HYBRID_API bool hybrid_matcher_can_end(const hybrid_matcher *matcher);
  * where there is a choice, where the text may end, or where memory is short. */
 HYBRID_API size_t hybrid_matcher_forced(hybrid_matcher *matcher, char *text, size_t capacity);
 
-/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (140 ms and
- * 19 MB for 152,000 tokens), of which it keeps nothing; used by any number of matchers, which it must outlive. It does
- * not change: several threads may use it at a time. */
+/* What masks need to know of a vocabulary: the bytes of all tokens. Made once for each tokenizer (140 ms for 152,000
+ * tokens), of which it keeps nothing; used by any number of matchers, which it must outlive. It does not change:
+ * several threads may use it at a time. hybrid_plan does not know of it. With pointers of 64 bits it takes 68 to 93
+ * bytes for each token, and up to 148 while it is made. Measured:
+ *
+ *     tokens     bytes                                    tokens     bytes
+ *      32,000     2,163,209   Llama 2                    151,669    13,240,421   Qwen 2
+ *      49,152     3,731,803   SmolLM2                    262,144    24,439,734   Gemma 3
+ *
+ * A session makes one for itself when it gets its first grammar. Errors: LIMIT (a token of more than 65,535 bytes),
+ * MEMORY, INVALID. */
 typedef struct hybrid_lexicon hybrid_lexicon;
 HYBRID_API hybrid_result hybrid_lexicon_create(const hybrid_tokenizer *tokenizer, hybrid_lexicon **lexicon,
                                                hybrid_error *error);
@@ -1320,8 +1328,8 @@ HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
  * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
  * before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
- * theirs. A new one takes some tens of us, and 2 to 4 ms in the worst case, where letters matter one by one in long
- * texts ([^aeiou]{1,100}; times for 152,000 tokens). Errors: LIMIT, as hybrid_matcher_accept; MEMORY; INVALID. */
+ * theirs. A new one takes some tens of us, and half a millisecond where letters matter one by one in long texts
+ * ([^aeiou]{1,100}; times for 152,000 tokens, 3 GHz). Errors: LIMIT, as hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
                                              const uint32_t **mask, size_t *n_words, hybrid_error *error);
 
@@ -1732,7 +1740,7 @@ typedef struct hybrid_memory_plan {
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is
  * then used, apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up
- * to 16 MB for loading, 8 MB a context). */
+ * to 16 MB for loading, 8 MB a context). Grammars come on top: see hybrid_lexicon and hybrid_matcher_create. */
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model,
                                      const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
 /* ==== end src/api/context.h ==== */
@@ -3399,7 +3407,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "81682f1e8f2219ef"
+#define HYBRID__SOURCE_ID "8a68a39e903e93a2"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -28642,6 +28650,12 @@ HYB_COLD_END
  * their own, which are not walked where all plain characters lead to one state, that to one state, and so on: then only
  * their number matters. So in a string, of the whole vocabulary a twentieth is looked at. */
 
+enum {
+    HYB_DEEPEST_TOKEN = 65535, /* bytes */
+    HYB_BRANCH_DEPTH = 3, /* a node that is deeper, or has fewer tokens below it, is not worth a look at its height */
+    HYB_BRANCH_TOKENS = 32
+};
+
 typedef struct hyb_spelling {
     hybrid_string bytes;
     int32_t id;
@@ -28650,15 +28664,21 @@ typedef struct hyb_spelling {
 typedef struct hyb_tree_node {
     uint32_t skip;  /* the first node after this one that is not below it */
     uint32_t token; /* of the lists: the first that ends here or below; those of the next node end what ends here */
-    uint32_t depth; /* bytes, this one included */
+    uint16_t depth; /* bytes, this one included */
     uint8_t byte;   /* or symbol */
-    uint8_t height; /* bytes of the longest token below, after this one; 255: that or more */
+    uint8_t height; /* bytes of the longest token below, after this one; 0: not worth a look (hyb_tree_finish) */
 } hyb_tree_node;
 
 typedef struct hyb_tree {
     hyb_tree_node *nodes; /* (n + 1) */
     size_t n, capacity;
 } hyb_tree;
+
+/* How many tokens begin with what a node stands for. */
+HYB_INLINE uint32_t hyb_tree_below(const hyb_tree *t, const hyb_tree_node *node)
+{
+    return t->nodes[node->skip].token - node->token;
+}
 
 struct hybrid_lexicon {
     hybrid_runtime *rt;
@@ -28675,6 +28695,7 @@ struct hybrid_lexicon {
     size_t n_tokens, n_words, n_plain, n_ends, n_controls, n_lists;
     uint32_t longest, deepest; /* characters of a plain token; bytes of any */
     uint8_t symbols[256][2];   /* the bytes that each symbol stands for: first and last */
+    uint8_t wide[256];         /* of those that stand for several, one more than their place in hyb_symbols; or 0 */
 };
 
 /* ---- shapes ---- */
@@ -28687,11 +28708,14 @@ static const uint8_t hyb_symbols[][3] = { { '0', '0', '9' },    { 'A', 'A', 'Z' 
                                           { 0xF1, 0xF1, 0xF3 } };
 
 /* The bytes that each symbol stands for. */
-static void hyb_symbols_fill(uint8_t symbols[256][2])
+static void hyb_symbols_fill(uint8_t symbols[256][2], uint8_t wide[256])
 {
     size_t i;
     for (i = 0; i < 256; i++) symbols[i][0] = symbols[i][1] = (uint8_t)i;
-    for (i = 0; i < HYB_COUNT(hyb_symbols); i++) memcpy(symbols[hyb_symbols[i][0]], hyb_symbols[i] + 1, 2);
+    for (i = 0; i < HYB_COUNT(hyb_symbols); i++) {
+        memcpy(symbols[hyb_symbols[i][0]], hyb_symbols[i] + 1, 2);
+        wide[hyb_symbols[i][0]] = (uint8_t)(i + 1);
+    }
 }
 
 /* Of a byte that goes on with no character. */
@@ -28750,9 +28774,21 @@ static uint32_t hyb_plain_length(hybrid_string s)
     return n;
 }
 
-/* The tree of n spellings, which are put in order, and their tokens behind those of the lists. */
-static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling *list, size_t n, uint32_t *open,
-                                   hybrid_error *error)
+/* Keeps the heights only where they are asked for: so that this is known without a look at anything else. */
+static void hyb_tree_finish(hyb_tree *t)
+{
+    size_t i;
+    for (i = 0; i < t->n; i++) {
+        hyb_tree_node *node = &t->nodes[i];
+        if (node->depth > HYB_BRANCH_DEPTH || hyb_tree_below(t, node) < HYB_BRANCH_TOKENS || node->height == 255)
+            node->height = 0;
+    }
+}
+
+/* The tree of n spellings, which are put in order, and their tokens behind those of the lists. single: each has a node
+ * of its own for its end, also where another token is spelled the same. */
+static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling *list, size_t n, bool single,
+                                   uint32_t *open, hybrid_error *error)
 {
     size_t i, depth = 0, k;
     hybrid_result r;
@@ -28762,13 +28798,14 @@ static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling 
         size_t same = 0;
         while (i && same < s.size && same < list[i - 1].bytes.size && s.data[same] == list[i - 1].bytes.data[same])
             same++;
+        if (single && same == s.size) same--;
         for (k = same; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
         if ((r = HYB_GROW(x->rt, t->nodes, t->capacity, t->n, t->n + s.size + 1, error)) != HYBRID_OK) return r;
         for (k = same; k < s.size; k++) {
             hyb_tree_node *node = &t->nodes[open[k] = (uint32_t)t->n++];
             memset(node, 0, sizeof *node);
             node->byte = (uint8_t)s.data[k];
-            node->depth = (uint32_t)k + 1;
+            node->depth = (uint16_t)(k + 1);
             node->token = (uint32_t)x->n_lists;
         }
         for (k = 0; k < s.size; k++) {
@@ -28782,6 +28819,7 @@ static hybrid_result hyb_tree_make(hybrid_lexicon *x, hyb_tree *t, hyb_spelling 
     for (k = 0; k < depth; k++) t->nodes[open[k]].skip = (uint32_t)t->n;
     memset(&t->nodes[t->n], 0, sizeof *t->nodes);
     t->nodes[t->n].token = (uint32_t)x->n_lists;
+    hyb_tree_finish(t);
     return HYBRID_OK;
 }
 
@@ -28809,12 +28847,15 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
 /* Copies the bytes of all tokens that are text, and lists those that end an answer. */
 static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
 {
-    size_t size = 0, at = 0, i;
+    size_t size = 0, n_controls = 0, at = 0, i;
+    for (i = 0; i < x->n_tokens; i++) {
+        size += hybrid_token_bytes(tok, (int32_t)i).size;
+        n_controls += hybrid_token_kind(tok, (int32_t)i) == HYBRID_TOKEN_CONTROL;
+    }
     x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
     x->lists = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, 3 * sizeof *x->lists); /* each is in so many of them */
-    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
+    x->controls = (hyb_spelling *)hyb_calloc(x->rt, n_controls + 1, sizeof *x->controls);
     x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
-    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     x->bytes = (char *)hyb_alloc(x->rt, size);
     if (!x->spelling || !x->lists || !x->controls || !x->all_plain || !x->bytes)
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",
@@ -28826,6 +28867,9 @@ static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer 
         x->spelling[i].bytes.data = x->bytes + at;
         if (hybrid_token_is_end(tok, (int32_t)i)) continue;
         if (kind == HYBRID_TOKEN_UNKNOWN || kind == HYBRID_TOKEN_UNUSED || !s.size) continue;
+        if (s.size > HYB_DEEPEST_TOKEN)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "token %d has %llu bytes: masks are made of tokens of up to %d",
+                            (int)i, (unsigned long long)s.size, HYB_DEEPEST_TOKEN);
         memcpy(x->bytes + at, s.data, s.size);
         at += s.size;
         if (kind == HYBRID_TOKEN_CONTROL) {
@@ -28907,13 +28951,13 @@ static hybrid_result hyb_lexicon_trees(hybrid_lexicon *x, hyb_spelling *list, ui
     hybrid_result r;
     for (i = 0; i < x->n_tokens; i++) /* plain ones from the front, the others from the end */
         if (x->spelling[i].bytes.size) list[x->all_plain[i / 32] >> i % 32 & 1 ? plain++ : --others] = x->spelling[i];
-    if ((r = hyb_tree_make(x, &x->plain, list, plain, open, error)) != HYBRID_OK ||
-        (r = hyb_tree_make(x, &x->others, list + others, x->n_tokens - others, open, error)) != HYBRID_OK)
+    if ((r = hyb_tree_make(x, &x->plain, list, plain, true, open, error)) != HYBRID_OK ||
+        (r = hyb_tree_make(x, &x->others, list + others, x->n_tokens - others, true, open, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_shape(x, list, plain, shapes);
     hyb_lexicon_shape(x, list + others, x->n_tokens - others, shapes);
-    r = hyb_tree_make(x, &x->plain_shapes, list, plain, open, error);
-    return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, open, error);
+    r = hyb_tree_make(x, &x->plain_shapes, list, plain, false, open, error);
+    return r ? r : hyb_tree_make(x, &x->other_shapes, list + others, x->n_tokens - others, false, open, error);
 }
 
 static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
@@ -28928,7 +28972,7 @@ static hybrid_result hyb_lexicon_build(hybrid_lexicon *x, const hybrid_tokenizer
     if ((r = hyb_lexicon_copy(x, tok, error)) != HYBRID_OK || (r = hyb_lexicon_measure(x, error)) != HYBRID_OK)
         return r;
     hyb_lexicon_marks(x, tok);
-    hyb_symbols_fill(x->symbols);
+    hyb_symbols_fill(x->symbols, x->wide);
     for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     list = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *list);
     open = (uint32_t *)hyb_calloc(x->rt, (size_t)x->deepest + 1, sizeof *open);
@@ -28999,6 +29043,7 @@ HYB_BORDER_VOID(hybrid_lexicon_destroy, (hybrid_lexicon * lexicon), (lexicon))
 #define HYB_MATCH_UNKNOWN    0xFFFFFFFFu
 #define HYB_MATCH_UNEQUAL    0xFFFFFFFEu
 #define HYB_MATCH_DEAD       0u
+#define HYB_MATCH_SPANS      16u /* ranges of bytes, for masks */
 
 typedef struct hyb_pair {
     uint32_t position, ret;
@@ -29020,8 +29065,9 @@ typedef struct hyb_match {
     uint32_t *state_set; /* the set of each state; state 0: no item, no end: dead */
     uint32_t *next;      /* (n_states, n_classes) or HYB_MATCH_UNKNOWN */
     uint32_t *plain;     /* (n_states) where all plain characters lead, for masks; HYB_MATCH_UNEQUAL, _UNKNOWN */
+    uint32_t *span;      /* (n_states, HYB_MATCH_SPANS) where all bytes of each range lead, for masks; the same */
     size_t n_sets, n_pairs, n_slots, n_states;
-    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity;
+    size_t set_capacity, pair_capacity, state_capacity, next_capacity, plain_capacity, span_capacity;
     /* the step that is being made */
     hyb_pair *items;
     uint32_t *seen; /* hash table of item + 1 */
@@ -29040,8 +29086,8 @@ typedef struct hyb_match {
 
 static void hyb_match_free(hyb_match *m)
 {
-    void *const blocks[] = { m->sets, m->pairs, m->slots,   m->state_set, m->next,  m->plain,    m->items,
-                             m->seen, m->made,  m->entered, m->calls,     m->call_next };
+    void *const blocks[] = { m->sets,  m->pairs, m->slots, m->state_set, m->next,  m->plain,    m->span,
+                             m->items, m->seen,  m->made,  m->entered,   m->calls, m->call_next };
     size_t i;
     for (i = 0; i < HYB_COUNT(blocks); i++) hyb_free(m->rt, blocks[i]);
     memset(m, 0, sizeof *m);
@@ -29121,10 +29167,13 @@ static hybrid_result hyb_match_set(hyb_match *m, const hyb_pair *pairs, size_t n
         const size_t k = m->rules->n_classes;
         if ((r = HYB_GROW(m->rt, m->state_set, m->state_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->plain, m->plain_capacity, m->n_states, m->n_states + 1, error)) != HYBRID_OK ||
+            (r = HYB_GROW(m->rt, m->span, m->span_capacity, m->n_states * HYB_MATCH_SPANS,
+                          (m->n_states + 1) * HYB_MATCH_SPANS, error)) != HYBRID_OK ||
             (r = HYB_GROW(m->rt, m->next, m->next_capacity, m->n_states * k, (m->n_states + 1) * k, error)) !=
                 HYBRID_OK)
             return r;
         m->plain[m->n_states] = HYB_MATCH_UNKNOWN;
+        memset(m->span + m->n_states * HYB_MATCH_SPANS, 0xFF, HYB_MATCH_SPANS * sizeof *m->span);
         memset(m->next + m->n_states * k, 0xFF, k * sizeof *m->next);
         m->state_set[m->n_states] = (uint32_t)m->n_sets;
     }
@@ -29388,6 +29437,7 @@ static hybrid_result hyb_match_forget(hyb_match *m, uint32_t *const *states, siz
     m->n_pairs = pairs;
     for (i = 0; i < n_kept; i++) *states[i] = m->sets[to[*states[i]]].state;
     memset(m->plain, 0xFF, m->n_states * sizeof *m->plain);
+    memset(m->span, 0xFF, m->n_states * HYB_MATCH_SPANS * sizeof *m->span);
     memset(m->next, 0xFF, m->n_states * k * sizeof *m->next);
     memset(m->next, 0, k * sizeof *m->next);
     memset(m->slots, 0, m->n_slots * sizeof *m->slots);
@@ -29491,9 +29541,11 @@ static hybrid_result hyb_match_only(hyb_match *m, uint32_t state, int *byte, hyb
 
 enum {
     HYB_ALLOWED_RANGES = 2048, /* of a mask that can be found again by them */
-    HYB_BRANCH_TOKENS = 32,    /* below a node that is not deep: it is worth a look at its room */
-    HYB_BRANCH_DEPTH = 3,
-    HYB_SINGLE_TOKENS = 1024   /* that are tried one by one in a tree of shapes, where a shape does not tell */
+    HYB_SINGLE_SHARE = 8,      /* of the tokens below a first symbol, one of so many is tried by itself at most, */
+    HYB_SINGLE_TOKENS = 64,    /* or so many, where a shape does not tell */
+    HYB_FOUND_TOKENS = 2048,   /* that are found one by one before they are put with the others */
+    HYB_SORTED_RANGES = 512,   /* of a mask at most, to be put in order */
+    HYB_FOUND_RANGES = 256     /* so many of them become ranges at most: more become bits at once */
 };
 
 /* Tokens lists[first..end) of a lexicon. */
@@ -29508,8 +29560,9 @@ typedef struct hyb_allowed {
     uint32_t *stack; /* (deepest + 1) states */
     uint32_t *mask;  /* (n_words) takes the ranges when there are too many: then it is `filled` */
     hyb_stretch *ranges;
+    uint32_t *found; /* (HYB_FOUND_TOKENS) of the lists, one by one */
     size_t n;
-    bool filled;
+    bool filled, mixed; /* mixed: the ranges do not rise */
     uint64_t visited;
     hybrid_error *error;
 } hyb_allowed;
@@ -29587,12 +29640,12 @@ static bool hyb_plain_room(hyb_match *m, uint32_t state, uint32_t most, uint32_t
 
 /* Whether all that is below a node of a tree of plain tokens fits after a state: its height in bytes, which is not less
  * than in characters, is what is asked for. In the middle of a character there is no room. */
-static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree *t, const hyb_tree_node *node, uint32_t state)
+static bool hyb_allowed_below(hyb_allowed *a, const hyb_tree_node *node, uint32_t state)
 {
     uint32_t room;
-    if (node->depth > HYB_BRANCH_DEPTH || t->nodes[node->skip].token - node->token < HYB_BRANCH_TOKENS) return false;
+    if (!node->height || a->m->plain[state] == HYB_MATCH_UNEQUAL) return false;
     hyb_plain_room(a->m, state, node->height, &room);
-    return room == node->height && room < 255;
+    return room == node->height;
 }
 
 /* ---- ranges ---- */
@@ -29611,6 +29664,35 @@ static void hyb_allowed_fill(const hybrid_lexicon *x, const hyb_stretch *ranges,
     }
 }
 
+static size_t hyb_ranges_size(const hyb_stretch *ranges, size_t n)
+{
+    size_t size = 0;
+    for (; n; n--, ranges++) size += ranges->end - ranges->first;
+    return size;
+}
+
+/* Turns the bits of all tokens that only one of two lists of ranges has. False: they are more than `most`, and words
+ * are spoilt. Where the ranges do not rise, that may be too, or a bit is turned twice: which is right as well. */
+static bool hyb_ranges_turn(const int32_t *lists, const hyb_stretch *p, size_t n, const hyb_stretch *q, size_t m,
+                            size_t most, uint32_t *words)
+{
+    size_t i = 0, j = 0; /* borders of p and of q that were passed: after an odd number, one is in a range */
+    uint32_t at = 0;
+    while (i < 2 * n || j < 2 * m) {
+        const uint32_t a = i == 2 * n ? 0xFFFFFFFFu : i % 2 ? p[i / 2].end : p[i / 2].first;
+        const uint32_t b = j == 2 * m ? 0xFFFFFFFFu : j % 2 ? q[j / 2].end : q[j / 2].first;
+        const uint32_t next = HYB_MIN(a, b);
+        if ((i ^ j) & 1) {
+            if (next - at > most) return false;
+            for (most -= next - at; at < next; at++) words[lists[at] / 32] ^= 1u << lists[at] % 32;
+        }
+        at = next;
+        i += a == next;
+        j += b == next;
+    }
+    return true;
+}
+
 static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
 {
     if (first == end) return;
@@ -29618,6 +29700,7 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
         a->ranges[a->n - 1].end = end;
         return;
     }
+    if (a->n && a->ranges[a->n - 1].end > first) a->mixed = true;
     if (a->n == HYB_ALLOWED_RANGES) {
         if (!a->filled) memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
         hyb_allowed_fill(a->x, a->ranges, a->n, a->mask);
@@ -29628,29 +29711,74 @@ static void hyb_allowed_add(hyb_allowed *a, uint32_t first, uint32_t end)
     a->ranges[a->n++].end = end;
 }
 
+/* Takes the ranges back that came after n of them, the last of which had this end; where there are bits they stay. */
+static void hyb_allowed_undo(hyb_allowed *a, size_t n, uint32_t end)
+{
+    if (a->filled) return;
+    if (n) a->ranges[n - 1].end = end;
+    a->n = n;
+}
+
+/* The tokens that were found one by one go to the others: as ranges, which can be found again, or as bits. */
+static void hyb_allowed_flush(hyb_allowed *a, size_t n)
+{
+    const int32_t *lists = a->x->lists;
+    size_t i;
+    if (n > HYB_FOUND_RANGES && !a->filled) {
+        memset(a->mask, 0, a->x->n_words * sizeof *a->mask);
+        a->filled = true;
+    }
+    for (i = 0; i < n; i++) {
+        const uint32_t k = a->found[i];
+        if (n > HYB_FOUND_RANGES)
+            a->mask[lists[k] / 32] |= 1u << lists[k] % 32;
+        else
+            hyb_allowed_add(a, k, k + 1);
+    }
+}
+
 /* ---- trees ---- */
 
-/* Nodes i..stop of a tree of bytes, with all that is above them in the stack. */
+/* Nodes i..stop of a tree of bytes, with all that is above them in the stack. This loop is what a mask takes long for,
+ * where it takes long: of a vocabulary of 152k tokens it sees up to 324k nodes. */
 static hybrid_result hyb_allowed_bytes(hyb_allowed *a, const hyb_tree *t, uint32_t i, uint32_t stop)
 {
+    hyb_match *m = a->m;
+    const hyb_tree_node *node = t->nodes + i, *end = t->nodes + stop;
     const bool plain = t == &a->x->plain;
-    hybrid_result r;
-    uint32_t next;
-    while (i < stop) {
-        const hyb_tree_node *node = &t->nodes[i];
-        a->visited++;
-        if ((r = hyb_match_next(a->m, a->stack[node->depth - 1], node->byte, &next, a->error)) != HYBRID_OK) return r;
-        if (next == HYB_MATCH_DEAD)
-            i = node->skip;
-        else if (plain && hyb_allowed_below(a, t, node, next)) {
+    const uint8_t *class_of = m->rules->class_of;
+    const size_t k = m->rules->n_classes;
+    uint32_t *stack = a->stack, *found = a->found, n = 0, visited = 0;
+    while (node < end) {
+        const uint32_t from = stack[node->depth - 1], class_index = class_of[node->byte];
+        uint32_t next = m->next[from * k + class_index];
+        visited++;
+        if (next == HYB_MATCH_UNKNOWN) {
+            uint32_t made;
+            const hybrid_result r = hyb_match_step(m, from, class_index, &made, a->error);
+            if (r) return r;
+            next = made;
+        }
+        if (next == HYB_MATCH_DEAD) {
+            node = t->nodes + node->skip;
+            continue;
+        }
+        if (node->height && plain && hyb_allowed_below(a, node, next)) {
             hyb_allowed_add(a, node->token, t->nodes[node->skip].token);
-            i = node->skip;
-        } else {
-            a->stack[node->depth] = next;
-            hyb_allowed_add(a, node->token, node[1].token);
-            i++;
+            node = t->nodes + node->skip;
+            continue;
+        }
+        stack[node->depth] = next;
+        found[n] = node->token;
+        n += node[1].token != node->token;
+        node++;
+        if (n == HYB_FOUND_TOKENS) {
+            hyb_allowed_flush(a, n);
+            n = 0;
         }
     }
+    a->visited += visited;
+    hyb_allowed_flush(a, n);
     return HYBRID_OK;
 }
 
@@ -29681,15 +29809,29 @@ static hybrid_result hyb_allowed_singles(hyb_allowed *a, const hyb_tree *t, cons
     return HYBRID_OK;
 }
 
-/* Where all bytes low..high lead from a state; *same: they lead to one. */
-static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next, bool *same,
+/* Where all bytes low..high lead from a state; HYB_MATCH_UNEQUAL: not to one. */
+static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, uint8_t high, uint32_t *next,
                                     hybrid_error *error)
 {
     hybrid_result r = hyb_match_next(m, state, low, next, error);
     uint32_t k, other = *next;
     for (k = m->rules->class_of[low] + 1u; k <= m->rules->class_of[high] && !r && other == *next; k++)
         r = hyb_match_next(m, state, m->rules->class_byte[k], &other, error);
-    *same = other == *next;
+    if (other != *next) *next = HYB_MATCH_UNEQUAL;
+    return r;
+}
+
+/* The same for the bytes of a symbol, looked at once. */
+HYB_INLINE hybrid_result hyb_allowed_symbol(hyb_allowed *a, uint32_t state, uint8_t symbol, uint32_t *next)
+{
+    const uint32_t span = a->x->wide[symbol];
+    const size_t at = (size_t)state * HYB_MATCH_SPANS + span;
+    hybrid_result r;
+    if (!span) return hyb_match_next(a->m, state, symbol, next, a->error);
+    *next = a->m->span[at];
+    if (HYB_LIKELY(*next != HYB_MATCH_UNKNOWN)) return HYBRID_OK;
+    r = hyb_match_same(a->m, state, a->x->symbols[symbol][0], a->x->symbols[symbol][1], next, a->error);
+    if (!r) a->m->span[at] = *next;
     return r;
 }
 
@@ -29698,40 +29840,59 @@ static hybrid_result hyb_match_same(hyb_match *m, uint32_t state, uint8_t low, u
 static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const hyb_tree *bytes)
 {
     const bool plain = bytes == &a->x->plain;
-    uint32_t i = 0, first = 0, left = HYB_SINGLE_TOKENS, next;
+    uint32_t i = 0, first = 0, left = 0, end = 0, next = 0;
+    size_t n = 0;
     hybrid_result r = HYBRID_OK;
     while (i < t->n && !r) {
         const hyb_tree_node *node = &t->nodes[i];
-        const uint32_t below = t->nodes[node->skip].token;
-        const uint8_t *range = a->x->symbols[node->byte];
-        bool same;
-        if (node->depth == 1) first = i;
+        if (node->depth == 1) {
+            first = i;
+            n = a->n;
+            end = n ? a->ranges[n - 1].end : 0;
+            left = HYB_MAX(hyb_tree_below(t, node) / HYB_SINGLE_SHARE, (uint32_t)HYB_SINGLE_TOKENS);
+        }
         a->visited++;
-        r = hyb_match_same(a->m, a->stack[node->depth - 1], range[0], range[1], &next, &same, a->error);
-        if (r) return r;
-        if (same && next == HYB_MATCH_DEAD) {
+        if ((r = hyb_allowed_symbol(a, a->stack[node->depth - 1], node->byte, &next)) != HYBRID_OK) return r;
+        if (next == HYB_MATCH_DEAD) {
             i = node->skip;
-        } else if (same && plain && hyb_allowed_below(a, t, node, next)) {
-            hyb_allowed_add(a, node->token, below);
+        } else if (next == HYB_MATCH_UNEQUAL) {
+            const uint32_t below = hyb_tree_below(t, node);
+            if (below <= left) {
+                left -= below;
+                r = hyb_allowed_singles(a, t, node);
+                i = node->skip;
+            } else {
+                const uint8_t *range = a->x->symbols[t->nodes[first].byte];
+                hyb_allowed_undo(a, n, end); /* each token once: hyb_ranges_turn */
+                r = hyb_allowed_first(a, bytes, range[0], range[1]);
+                i = t->nodes[first].skip;
+            }
+        } else if (plain && hyb_allowed_below(a, node, next)) {
+            hyb_allowed_add(a, node->token, t->nodes[node->skip].token);
             i = node->skip;
-        } else if (same) {
+        } else {
             a->stack[node->depth] = next;
             hyb_allowed_add(a, node->token, node[1].token);
             i++;
-        } else if (below - node->token <= left) {
-            left -= below - node->token;
-            r = hyb_allowed_singles(a, t, node);
-            i = node->skip;
-        } else {
-            range = a->x->symbols[t->nodes[first].byte];
-            r = hyb_allowed_first(a, bytes, range[0], range[1]);
-            i = t->nodes[first].skip;
         }
     }
     return r;
 }
 
 /* ---- masks ---- */
+
+/* Puts ranges in order that are not: few, and nearly in order. */
+static void hyb_allowed_sort(hyb_allowed *a)
+{
+    size_t i, k;
+    if (!a->mixed || a->n > HYB_SORTED_RANGES) return;
+    for (i = 1; i < a->n; i++) {
+        const hyb_stretch range = a->ranges[i];
+        for (k = i; k && a->ranges[k - 1].first > range.first; k--) a->ranges[k] = a->ranges[k - 1];
+        a->ranges[k] = range;
+    }
+    a->mixed = false;
+}
 
 /* The control tokens whose names fit. */
 static hybrid_result hyb_allowed_controls(hyb_allowed *a, uint32_t state)
@@ -29767,12 +29928,13 @@ static hybrid_result hyb_allowed_find(hyb_allowed *a, uint32_t state, bool contr
     const uint32_t ends = (uint32_t)(x->ends - x->lists);
     hybrid_result r;
     a->n = 0;
-    a->filled = false;
+    a->filled = a->mixed = false;
     a->stack[0] = state;
     r = hyb_allowed_plain(a, state);
     if (!r) r = hyb_allowed_shapes(a, &x->other_shapes, &x->others);
     if (!r && controls) r = hyb_allowed_controls(a, state);
     if (!r && hyb_match_end(a->m, state)) hyb_allowed_add(a, ends, ends + (uint32_t)x->n_ends);
+    hyb_allowed_sort(a);
     return r;
 }
 /* ==== end src/text/grammar/mask.c ==== */
@@ -29806,13 +29968,15 @@ typedef struct hyb_mask {
 
 typedef struct hyb_masks {
     const hybrid_lexicon *lexicon;
-    uint32_t *stack;   /* (deepest + 1) */
+    uint32_t *stack;     /* (deepest + 1), and behind them */
+    uint32_t *found;     /* (HYB_FOUND_TOKENS) */
     hyb_stretch *ranges; /* (HYB_ALLOWED_RANGES) of the mask that is made */
     hyb_mask kept[HYB_MASKS];
     struct {
         uint32_t state, mask, round;
     } places[HYB_PLACES]; /* mask: one more than its number; 0: none */
     uint32_t clock, forgotten;
+    uint32_t last; /* one more than the number of the mask that was used last; 0: none */
     uint64_t visited; /* nodes of the trees, in all */
 } hyb_masks;
 
@@ -30018,16 +30182,18 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept,
 static hybrid_result hyb_masks_begin(hybrid_matcher *m, const hybrid_lexicon *x, hybrid_error *error)
 {
     const uint64_t visited = m->masks.visited;
-    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, (size_t)x->deepest + 1, sizeof *stack);
+    const size_t n = (size_t)x->deepest + 1 + HYB_FOUND_TOKENS;
+    uint32_t *stack = (uint32_t *)hyb_calloc(m->rt, n, sizeof *stack);
     hyb_stretch *ranges = (hyb_stretch *)hyb_calloc(m->rt, HYB_ALLOWED_RANGES, sizeof *ranges);
     if (!stack || !ranges) {
         hyb_free(m->rt, stack);
         hyb_free(m->rt, ranges);
-        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + x->deepest * sizeof *stack);
+        return hyb_fail_memory(error, HYB_ALLOWED_RANGES * sizeof *ranges + n * sizeof *stack);
     }
     hyb_masks_free(m->rt, &m->masks);
     memset(&m->masks, 0, sizeof m->masks);
     m->masks.stack = stack;
+    m->masks.found = stack + x->deepest + 1;
     m->masks.ranges = ranges;
     m->masks.lexicon = x;
     m->masks.visited = visited;
@@ -30050,6 +30216,17 @@ static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
     return oldest;
 }
 
+/* Makes the mask of the one that was used last: nearly all tokens are often the same. False: there is none, or they are
+ * too many. */
+static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
+{
+    const hyb_mask *last = k->last ? &k->kept[k->last - 1] : NULL;
+    if (!last || !last->used || !last->n || a->filled) return false;
+    memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
+    return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, hyb_ranges_size(a->ranges, a->n) / 2,
+                           mask->words);
+}
+
 /* The mask of what a state allows: one that is there, or this one. */
 static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
@@ -30062,8 +30239,10 @@ static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed 
             !memcmp(other->ranges, a->ranges, a->n * sizeof *a->ranges))
             return other;
     }
-    if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
-    hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    if (!hyb_masks_change(k, mask, a)) {
+        if (!a->filled) memset(mask->words, 0, a->x->n_words * sizeof *mask->words);
+        hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
+    }
     mask->n = a->filled ? 0 : a->n;
     mask->hash = hash;
     mask->round++;
@@ -30086,6 +30265,7 @@ static hybrid_result hyb_matcher_mask_new(hybrid_matcher *m, hyb_mask **mask, hy
     a.stack = k->stack;
     a.mask = oldest->words;
     a.ranges = k->ranges;
+    a.found = k->found;
     a.error = error;
     oldest->used = 0;
     m->match.full = false;
@@ -30117,6 +30297,7 @@ static hybrid_result hyb_matcher_mask(hybrid_matcher *m, const hybrid_lexicon *x
         k->places[at].round = mask->round;
     }
     mask->used = ++k->clock;
+    k->last = (uint32_t)(mask - k->kept) + 1;
     *words = mask->words;
     return HYBRID_OK;
 }
@@ -81600,6 +81781,7 @@ HYB_COOL_END
 #undef HYB_MATCH_MAX_SETS
 #undef HYB_MATCH_MAX_STATES
 #undef HYB_MATCH_NEW
+#undef HYB_MATCH_SPANS
 #undef HYB_MATCH_UNEQUAL
 #undef HYB_MATCH_UNKNOWN
 #undef HYB_MAX

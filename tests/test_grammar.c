@@ -352,6 +352,13 @@ static void calls(void)
     hybrid_matcher_reset(NULL);
     hybrid_grammar_destroy(g);
     hybrid_grammar_destroy(NULL);
+    CHECK(!gbnf("root ::= \"ab\" (\"cd\" [0-1])*", &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+    CHECK(hybrid_matcher_forced(m, text, sizeof text) == 2, "not beyond where the text may end");
+    CHECK(!hybrid_matcher_accept(m, "ab", 2, &err) && !hybrid_matcher_forced(m, text, sizeof text), "it may end");
+    CHECK(!hybrid_matcher_accept(m, "c", 1, &err) && hybrid_matcher_forced(m, text, sizeof text) == 1, "but not here");
+    CHECK(!hybrid_matcher_accept(m, "d", 1, &err) && !hybrid_matcher_forced(m, text, sizeof text), "0 or 1");
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
     CHECK(hybrid_grammar_create(rt, NULL, &g, &err) == HYBRID_ERROR_INVALID && !g, "NULL");
     CHECK(gbnf(NULL, &g, &err) == HYBRID_ERROR_INVALID && !g, "nothing to read");
     CHECK(hybrid_matcher_create(NULL, &m, &err) == HYBRID_ERROR_INVALID && !m, "NULL");
@@ -557,6 +564,36 @@ static void masks_shared(const hybrid_lexicon *x)
     hybrid_grammar_destroy(g);
 }
 
+/* Masks stay right when states get other numbers, because tables were full. */
+static void masks_forgotten(const hybrid_tokenizer *tok, const hybrid_lexicon *x)
+{
+    static const char *const inner[] = { "", "<", "<ab", "(", "(0", "{x" };
+    hybrid_grammar *g;
+    hybrid_matcher *m;
+    hybrid_error err;
+    const uint32_t *mask;
+    size_t i, n;
+    uint32_t bad = 0;
+    CHECK(!gbnf("root ::= (v | [a-z]{1,9})+\nv ::= \"[\" v* \"]\" | \"!\" v* \"?\" | \"<\" [a-m]{0,5} \">\" | "
+                "\"(\" [0-9a-z]* \")\" | \"{\" [^a]{0,9} \"}\"",
+                &g, &err) &&
+              !hybrid_matcher_create(g, &m, &err),
+          "%s", err.message);
+    for (i = 0; i < 600 && m->match.n_forgotten < 8; i++) {
+        const char *text = inner[i % HYB_COUNT(inner)]; /* the beginning, which is kept, often */
+        const int deep = i % HYB_COUNT(inner) ? (int)(i * 97 % 1999) : 0;
+        hybrid_matcher_reset(m);
+        CHECK(!feed(m, i % 4 & 1 ? "[!!" : i % 4 ? "!" : "[[!", deep), "%d deep", deep);
+        CHECK(!hybrid_matcher_accept(m, text, strlen(text), &err), "%s", err.message);
+        CHECK(!hybrid_matcher_mask(m, x, &mask, &n, &err), "%s", err.message);
+        bad += wrong_bits(m, tok, mask);
+    }
+    CHECK(m->match.n_forgotten >= 8, "forgotten %u times", m->match.n_forgotten);
+    CHECK(!bad, "%u tokens are wrong", bad);
+    hybrid_matcher_destroy(m);
+    hybrid_grammar_destroy(g);
+}
+
 static void masks_of(const char *path)
 {
     static const char *const json[] = {
@@ -593,6 +630,7 @@ static void masks_of(const char *path)
     }
     masks_counted(tok, x);
     masks_shared(x);
+    if (x->n_tokens < 1000) masks_forgotten(tok, x);
     printf("%s: %u tokens, trees of %u plain and %u other nodes, %u and %u of shapes\n", path, (unsigned)x->n_tokens,
            (unsigned)x->plain.n, (unsigned)x->others.n, (unsigned)x->plain_shapes.n, (unsigned)x->other_shapes.n);
     hybrid_lexicon_destroy(x);
@@ -604,7 +642,7 @@ static void masks_of(const char *path)
 static void masks_long(void)
 {
     static char a[65536];
-    hybrid_string tokens[8];
+    hybrid_string tokens[48];
     hybrid_tokenizer_desc d;
     hybrid_tokenizer *tok;
     hybrid_lexicon *x;
@@ -621,7 +659,7 @@ static void masks_long(void)
         d.n_tokens = HYB_COUNT(tokens);
         for (i = 0; i < d.n_tokens; i++) {
             tokens[i].data = i == 2 ? "b" : i == 6 ? "\"" : a;
-            tokens[i].size = i == 3 ? n : i < 2 || i == 2 || i == 6 ? 1 : i == 4 ? 500 : 300;
+            tokens[i].size = i == 3 ? n : i < 2 || i == 2 || i == 6 ? 1 : i == 4 ? 500 : i < 8 ? 300 : i;
         }
         CHECK(!hybrid_tokenizer_create(rt, &d, &tok, &err), "%s", err.message);
         if (n > 65535) {
@@ -633,7 +671,8 @@ static void masks_long(void)
         }
         CHECK(!hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
         for (i = 0; i < 3; i++) {
-            static const char *const grammars[] = { "root ::= \"a\"*", "root ::= [ab]{0,400}", "root ::= .{300} \"b\"" };
+            static const char *const grammars[] = { "root ::= \"a\"*", "root ::= [ab]{0,400}",
+                                                    "root ::= .{300} \"b\"" };
             CHECK(!gbnf(grammars[i], &g, &err) && !hybrid_matcher_create(g, &m, &err) &&
                       !hybrid_matcher_mask(m, x, &mask, &n, &err),
                   "%s", err.message);
@@ -843,6 +882,45 @@ static bool no_choice(hybrid_matcher *m, const hybrid_tokenizer *tok)
     return n > 0;
 }
 
+/* All along texts, byte by byte: a token is forced where the slow way says so, and is the beginning of the text. */
+static void forced_tokens(const hybrid_tokenizer *tok)
+{
+    static const char *const rows[][2] = {
+        { "root ::= \"once\" \" upon\"?", "once upon" },   /* it may stop, or go on with what is the only byte */
+        { "root ::= \"once\" (\" upon a time\")*", "once upon a time upon a time" },
+        { "root ::= \"the \" [st] \"aid\"", "the said" },  /* two bytes that the grammar does not tell apart */
+        { "root ::= \"the s\" (\"aid\" | \"un\" | \"\")", "the sun" }, /* tokens that go beyond */
+        { "root ::= \"{\\\"name\\\": \\\"\" [a-z]{3} \"\\\"}\"", "{\"name\": \"abc\"}" },
+        { "root ::= \"a\"{9} \"b\"{0,3} \"c\"", "aaaaaaaaabbbc" },
+        { "root ::= \"\\xC3\\xA9\" | \"\xE2\x82\xAC uro\"", "\xE2\x82\xAC uro" },
+    };
+    hybrid_lexicon *x;
+    hybrid_error err;
+    size_t i, at, forced = 0, chosen = 0;
+    CHECK(!hybrid_lexicon_create(tok, &x, &err), "%s", err.message);
+    for (i = 0; i < HYB_COUNT(rows); i++) {
+        const char *text = rows[i][1];
+        hybrid_grammar *g;
+        hybrid_matcher *m;
+        CHECK(!gbnf(rows[i][0], &g, &err) && !hybrid_matcher_create(g, &m, &err), "%s", err.message);
+        for (at = 0; at <= strlen(text); at++) {
+            int32_t id = -2;
+            hybrid_string s;
+            CHECK(!hyb_forced_token(m, x, tok, &id, &err) && (id >= 0) == no_choice(m, tok), "%s after %u bytes: %d",
+                  rows[i][0], (unsigned)at, (int)id);
+            *(id < 0 ? &chosen : &forced) += 1;
+            s = hybrid_token_bytes(tok, HYB_MAX(id, 0));
+            CHECK(id < 0 || (s.size && !strncmp(text + at, s.data, s.size)), "%s after %u bytes: %d", rows[i][0],
+                  (unsigned)at, (int)id);
+            if (text[at]) CHECK(!hybrid_matcher_accept(m, text + at, 1, &err), "%s", err.message);
+        }
+        hybrid_matcher_destroy(m);
+        hybrid_grammar_destroy(g);
+    }
+    CHECK(forced > 20 && chosen > 20, "%u places are forced, %u are not", (unsigned)forced, (unsigned)chosen);
+    hybrid_lexicon_destroy(x);
+}
+
 typedef struct forced_run {
     hybrid_model *model;
     hybrid_grammar *grammar;
@@ -1033,6 +1111,7 @@ static void forced_spans(void)
     memset(&f, 0, sizeof f);
     md.source.path = "examples/data/stories260K-q8_0.gguf";
     CHECK(!hybrid_model_load(rt, &md, &f.model, &err) && !gbnf(grammar, &f.grammar, &err), "%s", err.message);
+    forced_tokens(hybrid_model_tokenizer(f.model));
     f.desc.logprobs = true;
     f.desc.context.n_ctx = 256;
     f.budget = UINT64_MAX;

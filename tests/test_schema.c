@@ -598,68 +598,144 @@ static void answers(void)
     hybrid_model_destroy(model);
 }
 
-/* With HYBRID_SCHEMA_SAMPLES=N: as many answers of SmolLM2 at temperature 2; each that was not cut is read as JSON, and
- * judged by what the schema says, without the grammar. */
+/* ---- samples ---- */
+
+static const char *const sample_forms[] = {
+    "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":16},\"kind\":{"
+    "\"enum\":[\"elf\",\"dwarf\",\"human\"]},\"age\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":900},\"gold\":{"
+    "\"type\":\"number\",\"minimum\":0,\"exclusiveMaximum\":50},\"born\":{\"type\":\"string\",\"format\":\"date\"},"
+    "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\",\"pattern\":\"^[a-z]{1,8}$\"},\"maxItems\":2}},"
+    "\"required\":[\"name\",\"kind\",\"age\"],\"additionalProperties\":false}",
+    "{\"type\":\"object\",\"properties\":{\"mail\":{\"type\":\"string\",\"format\":\"email\",\"maxLength\":30},"
+    "\"when\":{\"type\":\"string\",\"format\":\"date-time\"},\"word\":{\"type\":\"string\","
+    "\"pattern\":\"^[^aeiou]{1,12}$\"}},"
+    "\"required\":[\"when\",\"word\"],\"additionalProperties\":false}",
+    "{\"type\":\"array\",\"items\":{\"anyOf\":[{\"type\":\"integer\",\"minimum\":-50,\"maximum\":12345},{\"type\":"
+    "\"null\"},{\"type\":\"string\",\"pattern\":\"^[A-Z][a-z]{1,6}( [0-9]{2})?$\"},{\"type\":\"number\",\"minimum\":-1,"
+    "\"maximum\":0.25}]},\"minItems\":1,\"maxItems\":5}",
+    "{\"$defs\":{\"node\":{\"type\":\"object\",\"properties\":{\"value\":{\"type\":\"boolean\"},\"next\":{\"type\":"
+    "\"array\",\"items\":{\"$ref\":\"#/$defs/node\"},\"maxItems\":1}},\"required\":[\"value\"],"
+    "\"additionalProperties\":false}},\"$ref\":\"#/$defs/node\"}",
+};
+
+enum { SAMPLE_CROWD = 64 };
+
+typedef struct sample {
+    hybrid_session *session;
+    int form;
+    size_t size;
+    char text[4096];
+} sample;
+
+/* Of the first form, judged by what it says, without the grammar. */
+static int sample_wrong(const char *text, size_t size)
+{
+    hyb_json_doc doc;
+    const hyb_json *v;
+    int bad;
+    if (hyb_json_parse(rt, text, size, 64, 1000, &doc, NULL)) return 1;
+    v = hyb_json_get(doc.root, "age");
+    bad = !v || v->type != HYB_JSON_INT || v->u.i < 1 || v->u.i > 900;
+    v = hyb_json_get(doc.root, "kind");
+    bad |= !v || !(hyb_json_is(v, "elf") || hyb_json_is(v, "dwarf") || hyb_json_is(v, "human"));
+    v = hyb_json_get(doc.root, "name");
+    bad |= !v || v->type != HYB_JSON_STRING || !v->n;
+    v = hyb_json_get(doc.root, "gold");
+    bad |= v && !(v->type == HYB_JSON_INT ? v->u.i >= 0 && v->u.i < 50 : v->u.d >= 0 && v->u.d < 50);
+    hyb_json_free(&doc);
+    return bad;
+}
+
+/* The next document of one session. */
+static void sample_begin(sample *a, int number, uint64_t seed, hybrid_grammar *const *forms)
+{
+    hybrid_sampler_desc sampler;
+    hybrid_answer_desc how;
+    hybrid_error err;
+    memset(&sampler, 0, sizeof sampler);
+    memset(&how, 0, sizeof how);
+    sampler.temperature = 2;
+    sampler.seed = seed + (uint64_t)number; /* hybrid_session_reset begins with the same numbers again */
+    how.sampler = &sampler;
+    a->form = number % (int)HYB_COUNT(sample_forms);
+    a->size = 0;
+    hybrid_session_reset(a->session);
+    CHECK(!hybrid_session_set_grammar(a->session, forms[a->form], &err), "%s", err.message);
+    CHECK(!hybrid_session_answer(a->session, "A villager, as JSON.", &how), "begun");
+}
+
+/* With HYBRID_SCHEMA_SAMPLES=N: so many documents of SmolLM2 at temperature 2, 64 at a time; HYBRID_SCHEMA_SEED: others
+ * than without. Each that was not cut is read as JSON. HYBRID_SCHEMA_OUT: a file for tests/oracle/check_samples.py,
+ * which judges them by another validator; HYBRID_SCHEMA_FORCED=0: without the shortcut for forced spans. */
 static void samples(void)
 {
-    static const char form[] = "{\"type\":\"object\",\"properties\":{\"name\":{\"type\":\"string\",\"minLength\":1,"
-                               "\"maxLength\":16},\"kind\":{\"enum\":[\"elf\","
-                               "\"dwarf\",\"human\"]},\"age\":{\"type\":\"integer\",\"minimum\":1,\"maximum\":900},"
-                               "\"gold\":{\"type\":\"number\",\"minimum\":0,"
-                               "\"exclusiveMaximum\":50},\"born\":{\"type\":\"string\",\"format\":\"date\"},\"tags\":{"
-                               "\"type\":\"array\",\"items\":{\"type\":"
-                               "\"string\",\"pattern\":\"^[a-z]{1,8}$\"},\"maxItems\":2}},\"required\":[\"name\","
-                               "\"kind\",\"age\"],\"additionalProperties\":"
-                               "false}";
     const char *count = getenv("HYBRID_SCHEMA_SAMPLES"), *models = getenv("HYBRID_MODELS");
+    const char *first = getenv("HYBRID_SCHEMA_SEED"), *shortcut = getenv("HYBRID_SCHEMA_FORCED");
+    const uint64_t seed = first ? (uint64_t)atoi(first) : 1;
     const int n = count ? atoi(count) : 0;
-    int i, cut = 0, bad = 0;
+    static sample all[SAMPLE_CROWD];
+    hybrid_grammar *forms[HYB_COUNT(sample_forms)];
     hybrid_session_desc sd;
-    hybrid_session_info info;
-    hybrid_session *s;
+    hybrid_context_desc cd;
+    hybrid_context *ctx;
+    hybrid_crowd *crowd;
     hybrid_model *model;
+    hybrid_session *who;
+    hybrid_piece piece;
     hybrid_error err;
-    FILE *out = getenv("HYBRID_SCHEMA_OUT") ? fopen(getenv("HYBRID_SCHEMA_OUT"), "wb") : NULL;
-    char text[4096];
+    FILE *out = n && getenv("HYBRID_SCHEMA_OUT") ? fopen(getenv("HYBRID_SCHEMA_OUT"), "wb") : NULL;
+    char path[400];
+    int i, begun = 0, done = 0, cut = 0, bad = 0;
+    long ids = 0;
     TEST("samples of SmolLM2");
-    snprintf(text, sizeof text, "%.300s/SmolLM2-135M-Instruct.Q4_1.gguf", models ? models : "models");
-    if (!n || (model = load(text)) == NULL) return;
+    snprintf(path, sizeof path, "%.300s/SmolLM2-135M-Instruct.Q4_1.gguf", models ? models : "models");
+    if (!n || (model = load(path)) == NULL) return;
     memset(&sd, 0, sizeof sd);
-    sd.sampler.temperature = 2;
-    sd.max_tokens = 200;
-    sd.context.n_ctx = 512;
-    CHECK(!hybrid_session_create(model, &sd, &s, &err), "%s", err.message);
-    for (i = 0; i < n; i++) {
-        hyb_json_doc doc;
-        const hyb_json *v;
-        size_t size;
-        hybrid_session_reset(s);
-        CHECK(!hybrid_session_say_json(s, "Invent a villager, as JSON.", form), "said");
-        size = hear(s, text, sizeof text);
-        hybrid_session_describe(s, &info);
-        if (info.stop != HYBRID_STOP_END) {
-            cut++;
-            continue;
-        }
-        if (out) fprintf(out, "%s\n", text);
-        if (hyb_json_parse(rt, text, size, 8, 100, &doc, &err)) {
-            bad++;
-            continue;
-        }
-        v = hyb_json_get(doc.root, "age");
-        bad += !v || v->type != HYB_JSON_INT || v->u.i < 1 || v->u.i > 900;
-        v = hyb_json_get(doc.root, "kind");
-        bad += !v || !(hyb_json_is(v, "elf") || hyb_json_is(v, "dwarf") || hyb_json_is(v, "human"));
-        v = hyb_json_get(doc.root, "name");
-        bad += !v || v->type != HYB_JSON_STRING || !v->n;
-        v = hyb_json_get(doc.root, "gold");
-        bad += v && !(v->type == HYB_JSON_INT ? v->u.i >= 0 && v->u.i < 50 : v->u.d >= 0 && v->u.d < 50);
-        hyb_json_free(&doc);
+    memset(&cd, 0, sizeof cd);
+    cd.n_seq = SAMPLE_CROWD;
+    cd.n_ctx = SAMPLE_CROWD * 320;
+    CHECK(!hybrid_context_create(model, &cd, &ctx, &err) && !hybrid_crowd_create(ctx, &crowd, &err), "%s",
+          err.message);
+    for (i = 0; i < (int)HYB_COUNT(forms); i++) {
+        CHECK(!schema(sample_forms[i], 0, &forms[i], &err), "%s", err.message);
+        if (out) fprintf(out, "%s\036", sample_forms[i]);
     }
+    sd.max_tokens = 240;
+    sd.context_shared = ctx;
+    sd.sample_forced = shortcut && !strcmp(shortcut, "0");
+    for (i = 0; i < SAMPLE_CROWD; i++) {
+        CHECK(!hybrid_session_create(model, &sd, &all[i].session, &err) &&
+                  !hybrid_crowd_add(crowd, all[i].session, 1, &err),
+              "%s", err.message);
+        if (begun < n) sample_begin(&all[i], begun++, seed, forms);
+    }
+    while (done < n && !hybrid_crowd_step(crowd, UINT64_MAX, &err))
+        while ((who = hybrid_crowd_next(crowd, &piece)) != NULL) {
+            sample *a = all;
+            while (a->session != who) a++;
+            if (a->size + piece.size < sizeof a->text) memcpy(a->text + a->size, piece.text, piece.size);
+            a->size += piece.size;
+            ids += (long)piece.n_ids;
+            if (piece.stop == HYBRID_STOP_NONE) continue;
+            CHECK(a->size < sizeof a->text && (piece.stop == HYBRID_STOP_END || piece.stop == HYBRID_STOP_LIMIT),
+                  "%d, %u bytes", piece.stop, (unsigned)a->size);
+            cut += piece.stop != HYBRID_STOP_END;
+            if (piece.stop == HYBRID_STOP_END) {
+                if (!a->form) bad += sample_wrong(a->text, a->size);
+                if (out) fprintf(out, "%d", a->form), fwrite(a->text, 1, a->size, out), fputc('\036', out);
+                if (out) fflush(out);
+            }
+            done++;
+            if (begun < n) sample_begin(a, begun++, seed, forms);
+        }
+    CHECK(done == n, "%s", err.message);
     CHECK(!bad, "%d answers do not fit", bad);
-    printf("%d answers of SmolLM2 at temperature 2: %d cut, %d do not fit\n", n, cut, bad);
+    printf("%d answers of SmolLM2 at temperature 2: %d cut, %d do not fit; %ld tokens\n", done, cut, bad, ids);
     if (out) fclose(out);
-    hybrid_session_destroy(s);
+    hybrid_crowd_destroy(crowd);
+    for (i = 0; i < SAMPLE_CROWD; i++) hybrid_session_destroy(all[i].session);
+    for (i = 0; i < (int)HYB_COUNT(forms); i++) hybrid_grammar_destroy(forms[i]);
+    hybrid_context_destroy(ctx);
     hybrid_model_destroy(model);
 }
 

@@ -129,7 +129,7 @@ typedef struct hybrid_memory_plan {
 
 /* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is
  * then used, apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up
- * to 16 MB for loading, 8 MB a context). */
+ * to 16 MB for loading, 8 MB a context). Grammars come on top: see hybrid_lexicon and hybrid_matcher_create. */
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model,
                                      const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
 #endif

@@ -29,7 +29,6 @@ typedef struct hyb_mask {
     size_t n;
     uint32_t used, hash; /* used: by the clock; 0: there is no mask */
     uint32_t round;      /* counts what it was used for */
-    bool mixed;          /* the ranges do not rise */
 } hyb_mask;
 
 typedef struct hyb_masks {
@@ -287,7 +286,7 @@ static hyb_mask *hyb_masks_oldest(hybrid_matcher *m, hybrid_error *error)
 static bool hyb_masks_change(const hyb_masks *k, hyb_mask *mask, const hyb_allowed *a)
 {
     const hyb_mask *last = k->last ? &k->kept[k->last - 1] : NULL;
-    if (!last || !last->used || !last->n || last->mixed || a->mixed || a->filled) return false;
+    if (!last || !last->used || !last->n || a->filled) return false;
     memcpy(mask->words, last->words, a->x->n_words * sizeof *mask->words);
     return hyb_ranges_turn(a->x->lists, last->ranges, last->n, a->ranges, a->n, hyb_ranges_size(a->ranges, a->n) / 2,
                            mask->words);
@@ -310,7 +309,6 @@ static hyb_mask *hyb_masks_take(hyb_masks *k, hyb_mask *mask, const hyb_allowed 
         hyb_allowed_fill(a->x, a->ranges, a->n, mask->words);
     }
     mask->n = a->filled ? 0 : a->n;
-    mask->mixed = a->mixed;
     mask->hash = hash;
     mask->round++;
     if (mask->n) memcpy(mask->ranges, a->ranges, a->n * sizeof *a->ranges);

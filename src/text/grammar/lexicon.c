@@ -216,12 +216,15 @@ static void hyb_lexicon_free(hybrid_lexicon *x)
 /* Copies the bytes of all tokens that are text, and lists those that end an answer. */
 static hybrid_result hyb_lexicon_copy(hybrid_lexicon *x, const hybrid_tokenizer *tok, hybrid_error *error)
 {
-    size_t size = 0, at = 0, i;
+    size_t size = 0, n_controls = 0, at = 0, i;
+    for (i = 0; i < x->n_tokens; i++) {
+        size += hybrid_token_bytes(tok, (int32_t)i).size;
+        n_controls += hybrid_token_kind(tok, (int32_t)i) == HYBRID_TOKEN_CONTROL;
+    }
     x->spelling = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->spelling);
     x->lists = (int32_t *)hyb_calloc(x->rt, x->n_tokens + 1, 3 * sizeof *x->lists); /* each is in so many of them */
-    x->controls = (hyb_spelling *)hyb_calloc(x->rt, x->n_tokens + 1, sizeof *x->controls);
+    x->controls = (hyb_spelling *)hyb_calloc(x->rt, n_controls + 1, sizeof *x->controls);
     x->all_plain = (uint32_t *)hyb_calloc(x->rt, x->n_words + 1, sizeof *x->all_plain);
-    for (i = 0; i < x->n_tokens; i++) size += hybrid_token_bytes(tok, (int32_t)i).size;
     x->bytes = (char *)hyb_alloc(x->rt, size);
     if (!x->spelling || !x->lists || !x->controls || !x->all_plain || !x->bytes)
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for the bytes of %llu tokens",

@@ -139,8 +139,8 @@ static size_t hyb_ranges_size(const hyb_stretch *ranges, size_t n)
     return size;
 }
 
-/* Turns the bits of all tokens that only one of two lists of rising ranges has. False: they are more than `most`, and
- * words are spoilt. */
+/* Turns the bits of all tokens that only one of two lists of ranges has. False: they are more than `most`, and words
+ * are spoilt. Where the ranges do not rise, that may be too, or a bit is turned twice: which is right as well. */
 static bool hyb_ranges_turn(const int32_t *lists, const hyb_stretch *p, size_t n, const hyb_stretch *q, size_t m,
                             size_t most, uint32_t *words)
 {
@@ -317,7 +317,7 @@ static hybrid_result hyb_allowed_shapes(hyb_allowed *a, const hyb_tree *t, const
             first = i;
             n = a->n;
             end = n ? a->ranges[n - 1].end : 0;
-            left = HYB_MAX(hyb_tree_below(t, node) / HYB_SINGLE_SHARE, HYB_SINGLE_TOKENS);
+            left = HYB_MAX(hyb_tree_below(t, node) / HYB_SINGLE_SHARE, (uint32_t)HYB_SINGLE_TOKENS);
         }
         a->visited++;
         if ((r = hyb_allowed_symbol(a, a->stack[node->depth - 1], node->byte, &next)) != HYBRID_OK) return r;
