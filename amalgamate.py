@@ -107,6 +107,12 @@ def is_constant(words):
     return "*" not in head or "const" in head[len(head) - 1 - head[::-1].index("*"):]
 
 
+@functools.lru_cache(None)
+def stamping_macros(text):
+    """Macros of a file that make something static."""
+    return [m.group(1) for m in re.finditer(r"^\s*#\s*define\s+(HYB_\w+)(?:\([^)]*\))?[^\n]*\bstatic\b", text, re.M)]
+
+
 def check_scope(path, text, static_macros, problems):
     """Walks the declarations at file scope. Both branches of an #if are read, each from the state before it."""
     excused = {line for kind, token, line in tokens_of(text) if kind == "comment" and "idempotent" in token}
@@ -216,6 +222,17 @@ def check_scope(path, text, static_macros, problems):
             chunk.append(token)
 
 
+@functools.lru_cache(None)
+def said_of(path, text, static_macros):
+    """What the rules say of one file (gate house asks for the same files again and again). static_macros: None where
+    nothing is asked about file scope."""
+    problems = Problems()
+    check_literals(path, text, problems)
+    if static_macros is not None:
+        check_scope(path, text, static_macros, problems)
+    return problems
+
+
 def guard_of(path):
     """src/text/stop.c: HYB_TEXT_STOP_C"""
     return "HYB_" + re.sub(r"\W", "_", path[len("src/"):]).upper()
@@ -321,8 +338,9 @@ class Header:
         in_comment = False
         for number, line in self.alone(path):
             directive = re.match(r"\s*#\s*(\w+)\s*(.*)", line) if "#" in line and not in_comment else None
-            opened, closed = line.rfind("/*"), line.rfind("*/")
-            in_comment = opened > closed or (in_comment and closed < 0)
+            if "*" in line:
+                opened, closed = line.rfind("/*"), line.rfind("*/")
+                in_comment = opened > closed or (in_comment and closed < 0)
             word = directive.group(1) if directive else ""
             if word in ("if", "ifdef", "ifndef"):
                 always = re.match(r"(%s_H|HYBRID_IMPLEMENTATION|%s_IMPLEMENTED)\b" % (self.guard, self.guard),
@@ -411,7 +429,7 @@ class Header:
         """The table of contents. Line numbers are those of the fences."""
         at = {}
         for i, line in enumerate(self.out):
-            m = re.match(r"/\* ==== begin (\S+) ==== \*/", line)
+            m = re.match(r"/\* ==== begin (\S+) ==== \*/", line) if line.startswith("/* ==== ") else None
             if m:
                 at.setdefault(m.group(1), i)
         rows = []
@@ -430,7 +448,7 @@ class Header:
         described = {m.group(1): m.groups() for m in re.finditer(r"^@cutout (HYBRID_NO_\w+)( \*)?\s+(.*)$", top, re.M)}
         used = {}
         for path in self.order:
-            for kind, token, _ in tokens_of(self.texts[path]):
+            for kind, token, _ in tokens_of(self.texts[path]) if "HYBRID_NO_" in self.texts[path] else ():
                 if kind == "directive" and re.match(r"\s*#\s*(if|elif)", token):
                     for name in re.findall(r"\bHYBRID_NO_\w+", token):
                         used.setdefault(name, []).append(path)
@@ -453,21 +471,14 @@ class Header:
             sys.exit("amalgamate: %s must hold '#ifdef HYBRID_IMPLEMENTATION' and '%s'" %
                      (self.whole, implemented.strip()))
 
-        static_macros = {m.group(1) for p in self.order
-                         for m in re.finditer(r"^\s*#\s*define\s+(HYB_\w+)(?:\([^)]*\))?[^\n]*\bstatic\b",
-                                              self.texts[p], re.M)}
-        static_macros.add("HYB_INLINE")
-        for path in self.order:
-            if path.endswith(".cu"):
-                continue
-            check_literals(path, self.texts[path], self.problems)
-            if path != self.whole:
-                check_scope(path, self.texts[path], static_macros, self.problems)
+        static_macros = frozenset(name for p in self.order for name in stamping_macros(self.texts[p])) | {"HYB_INLINE"}
+        for path in (p for p in self.order if not p.endswith(".cu")):
+            self.problems += said_of(path, self.texts[path], static_macros if path != self.whole else None)
 
         split = text.index("#ifdef HYBRID_IMPLEMENTATION\n")
+        begins = {m.group(1): m.start() for m in reversed(list(re.finditer(r"/\* ==== begin (\S+) ==== \*/", text)))}
         for path in (p for p in self.order[1:] if not p.endswith(".cu")):
-            where = text.index("/* ==== begin %s ==== */" % path)
-            if (where < split) != path.startswith("src/api/"):
+            if (begins[path] < split) != path.startswith("src/api/"):
                 self.problems.append(
                     "%s: declarations are the files of src/api, included above HYBRID_IMPLEMENTATION, and no others" %
                     path)

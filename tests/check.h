@@ -6,6 +6,7 @@
  * in a slower way: of the parts about one in n, by their names, another one for each k. */
 #ifndef CHECK_H
 #define CHECK_H
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,23 @@ static inline int test_wanted(const char *part)
     if (!share || sscanf(share, "%u/%u", &k, &n) != 2 || !n) return 1;
     for (c = part; *c; c++) hash = (hash ^ (unsigned char)*c) * 16777619u;
     return (hash >> 8) % n == k;
+}
+
+/* A part of a test by the text of its call; see test_wanted. */
+#define PART(call) \
+    do { \
+        if (test_wanted(#call)) call; \
+    } while (0)
+
+/* The same of a part whose name is made of what is tested. */
+static inline int test_wanted_as(const char *format, ...)
+{
+    char name[256];
+    va_list values;
+    va_start(values, format);
+    vsnprintf(name, sizeof name, format, values);
+    va_end(values);
+    return test_wanted(name);
 }
 
 static inline int test_end(void)

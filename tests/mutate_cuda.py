@@ -26,6 +26,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import opened
 import run_tests
 
 KERNELS = os.path.join("src", "cuda", "kernels")
@@ -605,10 +606,11 @@ def main():
         say("0 passed, 1 failed, 0 skipped")
         return 1
     os.makedirs(run_tests.BUILD, exist_ok=True)
-    compiler = os.environ.get("CC", "cc").split()
+    opened.make()
+    command = os.environ.get("CC", "cc").split() + ["-O2"]
     for program in sorted({m[3] for m in chosen}):
-        words = run_tests.build("tests/%s.c" % program, compiler + ["-O2"] + run_tests.NO_SIMD + run_tests.STATIC,
-                                os.path.join(run_tests.BUILD, program + "-plain"))
+        words = run_tests.build_with_library("tests/%s.c" % program, "plain", command,
+                                             os.path.join(run_tests.BUILD, program + "-plain"))
         if words:
             say("FAILED %s does not compile:\n%s" % (program, words))
             return 1

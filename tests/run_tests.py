@@ -7,20 +7,20 @@
 
 Every test is one C program, built up to three times: as a user would (cc -O2; -O1 where it says [emu]), with
 AddressSanitizer and UBSan, and, where its first comment says [tsan], with ThreadSanitizer. One that says [emu] runs
-on the emulated
-GPU of tests/emu;
-[emu-reordered] and [emu-check] run it there once more, with another order of threads and copies, and with every access
-of the kernels checked. '[no-asan]' there keeps a test from the second.
+on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there once more, with another order of threads
+and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second.
 HYBRID_SANITIZER (address, thread, or emulator in the gate that runs tests under qemu) tells a test that it is slow
 here, so that it can do less.
 What was built is kept in build/tests until a source changes.
 Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a
 program does) or private.h (it also calls private functions) is linked with tests/library.c, which is compiled once for
 all of them in each of the three ways, with all kernels and the GPU's half; and so is one that includes hybrid_cuda.h.
-The library's private functions are open to the tests (opened.py).
+The library's private functions are open to the tests (opened.py). The fuzzers of tests/fuzz share one such library,
+too, instrumented as they are, without the kernels and the training.
 The library just as a user compiles it, and what that computes, is for the gates: replay, examples, readme, cases.
-The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not
-compiled) and, under the sanitizers and where the first comment says [no-simd], without the kernels of this machine.
+The others hold the library themselves, as one translation unit, without the optimizer: with HYBRID_STATIC (what a test
+does not call is not compiled) and, under the sanitizers and where the first comment says [no-simd], without the kernels
+of this machine.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
@@ -52,7 +52,7 @@ LAST_LINE = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped$")
 SANITIZERS = {
     "asan": ["-O1", "-g1", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     "tsan": ["-O1", "-g1", "-fsanitize=thread"],
-    "fuzz": ["-O1", "-g", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
+    "fuzz": ["-O1", "-g1", "-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"],
 }
 TIME_LIMIT = {"plain": 420, "asan": 600, "tsan": 420}
 LONG = "real", "train", "unchanged", "sampler", "random", "models"
@@ -60,6 +60,7 @@ EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache"
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]
 STATIC = ["-DHYBRID_STATIC"]
+READERS = ["-DHYBRID_NO_TRAIN", "-DHYBRID_NO_PREDICT"]      # what is fuzzed: all that reads foreign bytes
 # What a test gets wrong of a private function that has changed; it has no other warnings to give here.
 STALE = ["-Werror=incompatible-pointer-types", "-Werror=int-conversion", "-Werror=implicit-function-declaration"]
 # Tests run whole as a user would build them, and in the emulator's first mode; of those that say what their parts are
@@ -164,7 +165,7 @@ def build_library(kind, command):
     """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others
     wait."""
     library = os.path.join(BUILD, "library-%s.o" % kind)
-    source = os.path.join(opened.HELD, "tests", "library.c")
+    source = os.path.join(opened.HELD, "tests", *(["fuzz"] if kind == "fuzz" else []), "library.c")
     with library_lock(library):
         return library, build(source, command + ["-c"], library, ["-w"])
 
@@ -174,9 +175,22 @@ def build_with_library(source, kind, command, program):
     beside them ([simd])."""
     library, words = build_library(kind, command)
     with open(source, encoding="utf-8") as f:
-        own = [] if kind != "plain" or "[simd]" in f.read(2000) else ["-O1"]
-    return words or build(os.path.join(opened.USED, source), command + own + STALE, program,
-                          [library, "-lm", "-lpthread"])
+        head = f.read(2000)
+    own = command + ([] if kind != "plain" or "[simd]" in head else ["-O1"]) + STALE
+    if not words and '\n#include "private.h"' in head and "[simd]" not in head:
+        read_once(kind, own)
+    return words or build(os.path.join(opened.USED, source), own, program, [library, "-lm", "-lpthread"])
+
+
+def read_once(kind, command):
+    """Keeps what gcc makes of private.h, beside it, for all tests of a kind: most of what it compiles of a test is in
+    there. gcc leaves it aside where a test defines something before, and what fails here it says of the test."""
+    header = os.path.join(opened.USED, "tests", "private.h")
+    if "clang" in os.path.realpath(shutil.which(command[0]) or command[0]):
+        return                                                   # which takes no such header unasked
+    os.makedirs(header + ".gch", exist_ok=True)
+    with library_lock(header + kind):
+        build(header, command + ["-x", "c-header"], os.path.join(header + ".gch", "private-" + kind), ["-w"])
 
 
 def tail(text, lines=40):
@@ -272,7 +286,7 @@ def run_fuzzer(source, command, seconds, total):
     program, corpus = os.path.join(BUILD, name), os.path.join(BUILD, name + "-corpus")
     # tests/fuzz/fuzz_gguf.c may have seeds in tests/fuzz/fuzz_gguf/
     seeds = source[:-2]
-    words = build(source, command, program)
+    words = build_with_library(source, "fuzz", command, program)
     if words:
         say("FAILED %s: it does not compile:\n%s" % (name, tail(words)))
         return total.add(0, 1, 0)
@@ -292,7 +306,7 @@ def run_fuzzer(source, command, seconds, total):
 
 
 def fuzz_jobs(total, names, seconds):
-    """Calls that run a fuzzer each."""
+    """Calls that build the library of the fuzzers, and run one each."""
     sources = [s for s in sorted(glob.glob("tests/fuzz/fuzz_*.c")) if not names or any(n in s for n in names)]
     if not sources:
         return []
@@ -300,7 +314,10 @@ def fuzz_jobs(total, names, seconds):
     if isinstance(offer, str):
         total.skip("the fuzzers", offer)
         return []
-    return [functools.partial(run_fuzzer, source, offer[0] + NO_SIMD + STATIC, seconds, total) for source in sources]
+    opened.make()
+    command = offer[0] + NO_SIMD + READERS
+    return ([functools.partial(build_library, "fuzz", command)] +
+            [functools.partial(run_fuzzer, source, command, seconds, total) for source in sources])
 
 
 def run_jobs(jobs):
@@ -364,7 +381,7 @@ def run_all(args, total, seconds):
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2" if linked or not modes else "-O1"] +
+        jobs.append((source, "plain", compiler + ["-O2" if linked else "-O1" if modes else "-O0"] +
                      (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
                      modes or [None], "plain" if linked else None))
         for variant, offer in offers.items():

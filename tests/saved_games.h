@@ -568,6 +568,7 @@ static void games(hybrid_runtime *here, hybrid_runtime *there, const char *progr
         char path[96];
         hybrid_model *m, *n;
         hybrid_context *a, *b;
+        if (!test_wanted_as("games of %s", names[i])) continue;
         snprintf(path, sizeof path, FOLDER "%s.gguf", names[i]);
         TEST(names[i]);
         m = model_of(here, path);

@@ -1264,17 +1264,17 @@ static void child(const char *self, const char *environment, const char *part)
 /* What one thread does. */
 static void test_rest(hybrid_runtime *rt, const char *self)
 {
-    test_memory(rt);
-    test_copies(rt);
-    test_kernels(rt);
-    test_graphs(rt);
-    test_blas(rt);
-    test_bad_blas(rt);
-    test_broken_graphs(rt);
-    test_blas_handles(rt);
-    test_callbacks(rt);
-    test_passing_failures(rt);
-    test_failures();
+    PART(test_memory(rt));
+    PART(test_copies(rt));
+    PART(test_kernels(rt));
+    PART(test_graphs(rt));
+    PART(test_blas(rt));
+    PART(test_bad_blas(rt));
+    PART(test_broken_graphs(rt));
+    PART(test_blas_handles(rt));
+    PART(test_callbacks(rt));
+    PART(test_passing_failures(rt));
+    PART(test_failures());
     child(self, "", "sticky");
     if (counts) {
         char environment[1200], line[900];

@@ -32,6 +32,7 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
         SKIP("no shared data");
         return;
     }
+    if (!test_wanted_as("%s, cache %d", strstr(path, "stories260K"), (int)kv)) return;
     for (k = 0; k < 2; k++) {
         memset(&rd, 0, sizeof rd);
         memset(&md, 0, sizeof md);
@@ -310,6 +311,7 @@ static void check_worn(const char *path)
     int i, k;
     uint64_t most;
     TEST(path);
+    if (!test_wanted_as("worn %s", path)) return;
     if (!worn_begin(&w, path, "cpu", 0)) return;
     n = (size_t)w.m->hp.n_vocab;
     cpu = (float *)malloc(4 * WORN_STEPS * n * sizeof *cpu);
@@ -450,6 +452,7 @@ static void check_trained(const char *name, int steps, hybrid_trainer_desc d)
     uint32_t bits = 5;
     double worst = 0;
     int i, k, n_vocab;
+    if (!test_wanted_as("training %s, optimizer %d, batches %d", name, (int)d.optimizer, (int)d.n_batches)) return;
     d.rate = 1e-3f;
     d.clip = 1;
     d.decay = 0.1f;
@@ -517,6 +520,7 @@ static void check_format(const char *name, hybrid_type format, bool own)
     uint64_t before;
     double loss[3] = { 0, 0, 0 };
     int i, k;
+    if (!test_wanted_as("training %s, format %d", name, (int)format)) return;
     memset(&d, 0, sizeof d);
     memset(&batch, 0, sizeof batch);
     d.rate = 1e-3f;
@@ -687,6 +691,7 @@ static void check_saved(const char *path)
     double apart;
     int k, n_vocab;
     TEST("a state leaves the GPU");
+    if (!test_wanted_as("saved %s", path)) return;
     memset(&cd, 0, sizeof cd);
     cd.n_ctx = 192;
     cd.n_seq = 3;

@@ -477,10 +477,12 @@ int main(void)
     int k;
     for (k = 0; k < 2; k++) best[k] = runtime_of(isas[k]);
     for (i = 0; i < COUNT(models); i++) {
-        hybrid_model *m[3], *plain = load(plain_c, models[i]);
+        hybrid_model *m[3], *plain;
         hybrid_adapter *worn[3][N_ADAPTERS] = { { NULL } };
         int which;
         TEST(models[i]);
+        if (!test_wanted(models[i])) continue;
+        plain = load(plain_c, models[i]);
         for (k = 0; k < 2; k++) m[k] = load(best[k], models[i]);
         m[2] = plain;
         if (plain && m[0] && m[1]) adapters_make(m, worn);

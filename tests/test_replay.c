@@ -84,6 +84,7 @@ static void check_file(const char *name, const char *path, uint64_t want, hybrid
         SKIP("the shared data folder has no model for %s", name);
         return;
     }
+    if (!test_wanted_as("replay %s", name)) return;
     for (i = 0; i < N_TOKENS; i++) ids[i] = (i * 37 + 11) % 100 + 3;
     for (i = 0; i < COUNT(isas); i++) {
         hybrid_runtime_desc rd;

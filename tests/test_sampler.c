@@ -648,12 +648,12 @@ static void test_host(void)
  * The seeds are fixed, so this either always passes or always fails. */
 static void chi_squared(hybrid_sampler_desc d, const float *logits, int n_vocab, const char *what)
 {
-    enum { DRAWS = 20000 };
+    const int n_draws = getenv("HYBRID_SANITIZER") ? 2000 : 20000; /* what they come to is seen without one */
     double *probs = (double *)malloc((size_t)n_vocab * sizeof *probs), statistic = 0, rest = 0, limit;
     int *count = (int *)calloc((size_t)n_vocab, sizeof *count), i, bins = 0, rest_count = 0, outside = 0;
     hybrid_sampler *s = make(&d);
     reference(&d, NULL, 0, logits, n_vocab, probs);
-    for (i = 0; i < DRAWS; i++) {
+    for (i = 0; i < n_draws; i++) {
         int32_t id = hybrid_sample(s, logits, n_vocab);
         if (id < 0 || id >= n_vocab || probs[id] <= 0) {
             outside++;
@@ -664,7 +664,7 @@ static void chi_squared(hybrid_sampler_desc d, const float *logits, int n_vocab,
     }
     CHECK(!outside, "%s: %d draws of excluded tokens", what, outside);
     for (i = 0; i < n_vocab; i++) {
-        double expected = probs[i] * DRAWS;
+        double expected = probs[i] * n_draws;
         if (expected < 5) {
             rest += expected;
             rest_count += count[i];

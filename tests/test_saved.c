@@ -275,18 +275,20 @@ int main(int argc, char **argv)
         a = model_of(here, path);
         b = model_of(there, path);
         if (a && b) {
-            moves(a, b, HYBRID_KV_F16);
-            moves(a, b, HYBRID_KV_F32);
-            if (!strcmp(names[i], "llama") || a->hp.arch->mixer != HYB_PART_ATTENTION) bad_days(a, other);
+            if (test_wanted_as("moves %s, F16", names[i])) moves(a, b, HYBRID_KV_F16);
+            if (test_wanted_as("moves %s, F32", names[i])) moves(a, b, HYBRID_KV_F32);
+            if ((!strcmp(names[i], "llama") || a->hp.arch->mixer != HYB_PART_ATTENTION) &&
+                test_wanted_as("bad days of %s", names[i]))
+                bad_days(a, other);
         }
         hybrid_model_destroy(a);
         hybrid_model_destroy(b);
     }
     TEST("heads of 32");
-    moves_wide(here, there, "llama");
-    moves_wide(here, there, "gpt2");
+    PART(moves_wide(here, there, "llama"));
+    PART(moves_wide(here, there, "gpt2"));
     TEST("learned positions");
-    beyond_the_last(here);
+    PART(beyond_the_last(here));
     games(here, there, argv[0]);
     sessions(here, there);
     hybrid_model_destroy(other);

@@ -397,13 +397,13 @@ int main(void)
     test_adapters();
     test_formats();
     test_own();
-    test_shape("gpt2");
-    test_shape("llama");
-    test_run(&run_shapes[0], 3e-6);
-    if (getenv("HYBRID_LONG")) test_run(&run_shapes[1], 1e-5);
+    PART(test_shape("gpt2"));
+    PART(test_shape("llama"));
+    PART(test_run(&run_shapes[0], 3e-6));
+    if (getenv("HYBRID_LONG")) PART(test_run(&run_shapes[1], 1e-5));
     if (getenv("HYBRID_LONG")) test_tuning();
-    test_llmc("generic", 1, 2);
-    test_llmc(NULL, 2, 100);
+    PART(test_llmc("generic", 1, 2));
+    PART(test_llmc(NULL, 2, 100));
     hybrid_gguf_destroy(lesson_file);
     return test_end();
 }

@@ -465,17 +465,17 @@ static void test_format_refusals(void)
 
 static void test_formats(void)
 {
-    test_format_losses();
-    test_format_products("gpt2", false);
-    test_format_products("llama", true);
-    test_format_products("gemma3", false);
-    test_format_bits("gpt2");
-    test_format_bits("gemma2");
-    test_format_changes("gpt2");
-    test_format_changes("llama");
-    test_format_overflow();
-    test_format_hopeless();
-    test_format_scale();
-    test_format_refusals();
+    PART(test_format_losses());
+    PART(test_format_products("gpt2", false));
+    PART(test_format_products("llama", true));
+    PART(test_format_products("gemma3", false));
+    PART(test_format_bits("gpt2"));
+    PART(test_format_bits("gemma2"));
+    PART(test_format_changes("gpt2"));
+    PART(test_format_changes("llama"));
+    PART(test_format_overflow());
+    PART(test_format_hopeless());
+    PART(test_format_scale());
+    PART(test_format_refusals());
 }
 #endif

@@ -854,34 +854,36 @@ static void test_models(void)
 {
     size_t i;
     lesson_references_open();
-    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_gradients(lesson_names[i]);
-    test_same_bits("gpt2", true);
-    test_same_bits("gemma2", true);
-    test_same_bits("qwen3", true);
-    test_same_bits("llama-biases", false);
-    test_same_bits("lfm2", true);
-    test_same_bits("qwen2moe", true);
-    test_same_bits("rwkv7", true);
-    test_same_bits("arwkv7", true);
-    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_recompute(lesson_names[i]);
-    test_batches("gpt2");
-    test_batches("gemma3");
-    test_batches("llama-biases");
-    test_batches("lfm2-conv");
-    test_batches("qwen2moe");
-    test_batches("rwkv7");
-    test_loss_rows("llama-biases", 33);
-    test_loss_rows("gemma2", 1);
-    test_counted("gpt2", 0);
-    test_counted("gemma3", 1);
-    test_quantized("examples/data/stories260K-q8_0.gguf");
-    test_optimizers();
-    test_runs("smollm");
-    test_runs("llama-biases");
-    test_untrainable("llama", "trainable");
-    test_too_large();
-    test_refusals();
-    test_memory("qwen2");
-    test_in_slices();
+    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++)
+        if (test_wanted_as("gradients %s", lesson_names[i])) test_gradients(lesson_names[i]);
+    PART(test_same_bits("gpt2", true));
+    PART(test_same_bits("gemma2", true));
+    PART(test_same_bits("qwen3", true));
+    PART(test_same_bits("llama-biases", false));
+    PART(test_same_bits("lfm2", true));
+    PART(test_same_bits("qwen2moe", true));
+    PART(test_same_bits("rwkv7", true));
+    PART(test_same_bits("arwkv7", true));
+    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++)
+        if (test_wanted_as("recompute %s", lesson_names[i])) test_recompute(lesson_names[i]);
+    PART(test_batches("gpt2"));
+    PART(test_batches("gemma3"));
+    PART(test_batches("llama-biases"));
+    PART(test_batches("lfm2-conv"));
+    PART(test_batches("qwen2moe"));
+    PART(test_batches("rwkv7"));
+    PART(test_loss_rows("llama-biases", 33));
+    PART(test_loss_rows("gemma2", 1));
+    PART(test_counted("gpt2", 0));
+    PART(test_counted("gemma3", 1));
+    PART(test_quantized("examples/data/stories260K-q8_0.gguf"));
+    PART(test_optimizers());
+    PART(test_runs("smollm"));
+    PART(test_runs("llama-biases"));
+    PART(test_untrainable("llama", "trainable"));
+    PART(test_too_large());
+    PART(test_refusals());
+    PART(test_memory("qwen2"));
+    PART(test_in_slices());
 }
 #endif

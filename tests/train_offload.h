@@ -84,6 +84,7 @@ static void check_offloaded(const char *name, int steps, hybrid_trainer_desc d)
     double loss[2];
     uint64_t states;
     int i, k;
+    if (!test_wanted_as("offloaded %s, optimizer %d", name, (int)d.optimizer)) return;
     d.rate = 1e-3f;
     d.decay = 0.1f;
     for (k = 0; k < 2; k++) {
@@ -210,9 +211,9 @@ static void check_offload(void)
     check_offloaded("gpt2", 1, d);
     TEST("parked states of the optimizer");
     memset(&d, 0, sizeof d);
-    check_parked("gpt2", d);
+    if (test_wanted("parked states")) check_parked("gpt2", d);
     TEST("a small GPU");
-    check_offload_room("qwen3");
+    if (test_wanted("a small GPU")) check_offload_room("qwen3");
 }
 
 /* ---- adapters ---------------------------------------------------------------------------------------------------- */
@@ -315,6 +316,7 @@ static void check_apprentice(const char *folder, const char *name, hybrid_mix mi
     double worst = 0, loss[2];
     float first = 0;
     int i, k;
+    if (!test_wanted_as("adapter of %s, format %d", name, (int)d.format)) return;
     if (!load(folder, name, "", NULL, &in)) return;
     d.rate = 1e-2f;
     for (k = 0; k < 2; k++)

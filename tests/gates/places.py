@@ -233,22 +233,6 @@ def renamed(root):
     shutil.copy(os.path.join(folder, "llama.ref.gguf"), os.path.join(folder, "dummy.ref.gguf"))
 
 
-def runs_as_a_model(run, root):
-    """None, or what was said: the tests of models pass, of the new one; make test has had the others."""
-    renamed(root)
-    env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
-    env.update(HYBRID_ONLY="dummy")
-    cc = os.environ.get("CC", "cc").split()
-    for step in ([sys.executable, "amalgamate.py"],
-                 cc + ["-O0", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-w", "-I.", "tests/test_models.c", "-o",
-                       "models", "-lm", "-lpthread"],
-                 ["./models"]):
-        status, out = run(step, cwd=root, env=env)
-        if status or (step[0] == "./models" and not re.search(r"^  dummy .*logits within", out, re.M)):
-            return "%s\n%s" % (" ".join(step), out)
-    return None
-
-
 def known(root):
     """What make_quant.py would say of D8: what it says of Q8_0, with the bytes of the blocks in the opposite order."""
     data = own_data(root)
@@ -271,48 +255,60 @@ def known(root):
         f.write("".join("62" + line[1:] for line in lines))
 
 
-def runs_as_a_type(run, root):
-    """None, or what was said: decoding and encoding, and the three ops that read weights, on the CPU and, where it can
-    be built, on the emulated GPU."""
-    known(root)
-    cc = os.environ.get("CC", "cc").split()
-    flags = ["-O0", "-w", "-DHYBRID_NO_SIMD", "-DHYBRID_STATIC", "-I.", "-Itests"]
-    links = ["-lm", "-lpthread"]
-    emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
-    env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
-    env.update(HYBRID_TYPE="D8", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
-    steps = [([sys.executable, "amalgamate.py"], ""),
-             (cc + flags + ["tests/test_quant.c", "-o", "quant"] + links, ""), (["./quant"], "")]
-    ops = "test_cuda_ops" if os.path.isdir(emulator) else "test_ops"         # the former has the CPU as its reference
-    steps += [(cc + flags + ["tests/%s.c" % ops, "-o", "ops"] + links, "")]
-    steps += [(["./ops"], op) for op in ("embed", "matmul", "experts")]
-    for step, only in steps:
-        status, out = run(step, cwd=root, env=dict(env, HYBRID_ONLY=only) if only else env)
-        if status or (step[0].startswith("./") and not re.search(r"^[1-9]\d+ passed, 0 failed", out, re.M)):
-            return "%s %s\n%s" % (" ".join(step), only, out)
-    return None
+def steps_of(kind, emulated):
+    """[(program, its environment, what it must say)]: the tests of an op pass on the CPU and on the emulated GPU; those
+    of models, of the new one (make test has had the others); and of a type decoding and encoding, and the three ops
+    that read weights."""
+    passed = r"^[1-9]\d+ passed, 0 failed"
+    if kind == "architecture":
+        return [("models", {"HYBRID_ONLY": "dummy"}, r"^  dummy .*logits within")]
+    if kind == "op":
+        return [(name, {"HYBRID_ONLY": "redouble"}, passed) for name in ["ops"] + ["cuda_ops"] * emulated]
+    ops = "cuda_ops" if emulated else "ops"                                  # the former has the CPU as its reference
+    # in another order it draws fewer
+    return [("quant", {}, passed)] + [(ops, {"HYBRID_TYPE": "D8", "HYBRID_ONLY": op, "EMU_ORDER": "lifo"}, passed)
+                                      for op in ("embed", "matmul", "experts")]
 
 
-def builds(run, root, kind):
-    """None, or what was said: the header is made, and the tests of the op pass on the CPU and, where it can be built,
-    on the emulated GPU."""
-    if kind != "op":
-        return runs_as_a_model(run, root) if kind == "architecture" else runs_as_a_type(run, root)
-    cc = os.environ.get("CC", "cc").split()
-    # AVX-512 has the text of AVX2, for the most part, and takes a third of the time
-    flags = ["-O0", "-DHYBRID_STATIC", "-DHYBRID_NO_AVX512", "-Wno-unused-function", "-I.", "-Itests"]
-    steps = [[sys.executable, "amalgamate.py"], cc + flags + ["tests/test_ops.c", "-o", "ops", "-lm", "-lpthread"],
-             ["./ops"]]
-    emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
-    if os.path.isdir(emulator):
-        steps += [cc + flags + ["-DHYBRID_NO_SIMD", "tests/test_cuda_ops.c", "-o", "cuda_ops", "-lm", "-lpthread"],
-                  ["./cuda_ops"]]
-    env = dict(os.environ, HYBRID_ONLY="redouble", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
-    for step in steps:
-        status, out = run(step, cwd=root, env=env)
-        if status or (step[0].startswith("./") and not re.search(r"^[1-9]\d+ passed, 0 failed", out, re.M)):
-            return "%s\n%s" % (" ".join(step), out)
-    return None
+class Built:
+    """A copy of the repository to which all was added, with its header made and its library compiled, for the tests of
+    all kinds."""
+
+    def __init__(self, run, root):
+        import opened
+        self.run, self.root = run, root
+        self.cc = os.environ.get("CC", "cc").split()
+        # AVX-512 has the text of AVX2, for the most part, and takes a third of the time
+        self.flags = ["-w", "-DHYBRID_NO_AVX512", "-I.", "-Itests"]
+        renamed(root)
+        known(root)
+        self.words = self.fails([sys.executable, "amalgamate.py"])
+        if not self.words:
+            opened.make(root)
+            self.words = self.fails(self.cc + ["-O0"] + self.flags + ["-c", opened.HELD + "/tests/library.c", "-o",
+                                                                      "library.o"])
+        self.used = opened.USED
+
+    def fails(self, step, wanted="", **environment):
+        """None, or what was said."""
+        env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}  # a copy has no data beside it
+        status, out = self.run(step, cwd=self.root, env=dict(env, **environment))
+        if status or not re.search(wanted, out, re.M):
+            return "%s %s\n%s" % (" ".join(step), environment.get("HYBRID_ONLY", ""), out)
+        return None
+
+    def fails_as(self, kind):
+        """None, or what was said."""
+        emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
+        gpu = {"HYBRID_CUDA_PATH": emulator, "HYBRID_CUDA_CACHE": ""}
+        words = self.words
+        for name, environment, wanted in steps_of(kind, os.path.isdir(emulator)):
+            if not words and not os.path.exists(os.path.join(self.root, name)):
+                words = self.fails(self.cc + ["-O1"] + self.flags + ["%s/tests/test_%s.c" % (self.used, name),
+                                                                     "library.o", "-o", name, "-lm", "-lpthread"])
+            where = gpu if name == "cuda_ops" else {"HYBRID_DEVICE": "cpu"}
+            words = words or self.fails(["./" + name], wanted, **where, **environment)
+        return words
 
 
 def by_hand(root):
@@ -341,16 +337,18 @@ def by_hand(root):
 def places(box):
     from gates import copy_of
     text = box.read(CONTRIBUTING)
+    copy = os.path.join(box.tmp, "all")
+    copy_of(box.root, copy)
+    for kind, _, _, pieces in KINDS:
+        add(copy, pieces)
+    built = Built(box.run, copy)
     for kind, heading, most, pieces in KINDS:
         files, listed = files_of(pieces), named(text, heading)
         box.expect("CONTRIBUTING.md names the places: %s" % kind, sorted(files) == sorted(listed),
                    "it takes %s\nand the list says %s" % (" ".join(files), " ".join(listed)))
         box.expect("at most %d places: %s" % (most, kind), len(files) <= most,
                    "%d: %s" % (len(files), " ".join(files)))
-        copy = os.path.join(box.tmp, kind)
-        copy_of(box.root, copy)
-        add(copy, pieces)
-        words = builds(box.run, copy, kind)
+        words = built.fails_as(kind)
         box.expect("added in these places, it builds and passes: %s" % kind, not words, words or "")
         if kind != "op":
             continue
@@ -367,20 +365,21 @@ def places(box):
 def main():
     sys.path.insert(0, HERE)
     import gates
-    root = os.path.dirname(os.path.dirname(HERE))
-    for kind, _, most, pieces in KINDS:
-        scratch = tempfile.mkdtemp(prefix="hybrid-places-")
-        try:
-            copy = os.path.join(scratch, "repo")
-            gates.copy_of(root, copy)
+    scratch = tempfile.mkdtemp(prefix="hybrid-places-")
+    try:
+        copy = os.path.join(scratch, "repo")
+        gates.copy_of(os.path.dirname(os.path.dirname(HERE)), copy)
+        for _, _, _, pieces in KINDS:
             add(copy, pieces)
-            words = builds(lambda step, **more: (lambda done: (done.returncode, done.stdout.decode()))(
-                subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)), copy, kind)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        print("%s: %d places of at most %d%s" %
-              (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
-        print("".join("    %s\n" % path for path in files_of(pieces)), end="")
+        built = Built(lambda step, **more: (lambda done: (done.returncode, done.stdout.decode()))(
+            subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)), copy)
+        for kind, _, most, pieces in KINDS:
+            words = built.fails_as(kind)
+            print("%s: %d places of at most %d%s" %
+                  (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
+            print("".join("    %s\n" % path for path in files_of(pieces)), end="")
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 if __name__ == "__main__":
