@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8a68a39e903e93a2): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2122a4f368666525): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,335 +53,337 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      392  base.h                   version, linkage, results, errors, allocator, log
- *      527  runtime.h                what models and sessions share: memory, log, worker threads
- *      598  quant.h                  names, sizes, encode, decode
- *      700  gguf.h                   what is in a model file, and writing one
- *      905  tokenizer.h              text to tokens and back
- *     1088  chat.h                   templates that make a prompt of a conversation
- *     1231  grammar.h                answers with a form
- *     1347  bpe_trainer.h            a vocabulary from raw text
- *     1419  train_data.h             batches out of texts, tokens or conversations
- *     1530  model.h                  load, describe
- *     1614  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1748  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1852  sampler.h                from logits to the next token
- *     1985  score.h                  how likely a model finds texts
- *     2045  embed.h                  a text as a vector
- *     2100  shape.h                  models from nothing
- *     2133  trainable.h              training somebody else's model
- *     2172  trainer.h                change the weights of a model so that it predicts given texts better
- *     2493  predict.h                a training that is watched, and moved along where it goes anyway
- *     2715  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2793  learn.h                  an adapter is told something, and can be made to forget it
- *     2872  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3049  session.h                a conversation
- *     3190  crowd.h                  many conversations in one context
- *     3234  saved.h                  sequences and conversations as bytes, and back
- *     3320  abi.h                    is the library that runs the one that its caller was made for?
+ *      394  base.h                   version, linkage, results, errors, allocator, log
+ *      529  runtime.h                what models and sessions share: memory, log, worker threads
+ *      600  quant.h                  names, sizes, encode, decode
+ *      702  gguf.h                   what is in a model file, and writing one
+ *      907  tokenizer.h              text to tokens and back
+ *     1090  chat.h                   templates that make a prompt of a conversation
+ *     1233  grammar.h                answers with a form
+ *     1349  bpe_trainer.h            a vocabulary from raw text
+ *     1421  train_data.h             batches out of texts, tokens or conversations
+ *     1532  model.h                  load, describe
+ *     1616  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1750  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1854  sampler.h                from logits to the next token
+ *     1987  score.h                  how likely a model finds texts
+ *     2047  embed.h                  a text as a vector
+ *     2102  shape.h                  models from nothing
+ *     2135  trainable.h              training somebody else's model
+ *     2174  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2495  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2717  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2795  learn.h                  an adapter is told something, and can be made to forget it
+ *     2874  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3063  session.h                a conversation
+ *     3206  crowd.h                  many conversations in one context
+ *     3250  saved.h                  sequences and conversations as bytes, and back
+ *     3336  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3412  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3516  macros.h                 what compilers call things, and the macros that every room uses
- *     3601  base.c                   what every room uses: results, errors, checked sizes
- *     3682  fpenv.c                  the floating-point environment at the border of the library
- *     3911  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3957  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4053  fma.c                    a * b + c with one rounding
- *     4093  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4174  decimal.c                doubles as text, the same in every locale
- *     4306  thread.c                 atomics, threads, and the worker pool
- *     4803  cpu.c                    what this processor and its operating system can do
- *     4926  hash.c                   where a name belongs in a table
- *     5028  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5066  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5154  grow.c                   arrays that grow
- *     5178  stack.c                  how much of the thread's stack a recursion may take
- *     5226  device.c                 which GPU a runtime uses
- *     5342  lifetime.c               creates and ends runtimes
- *     5497  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5738  output.c                 a file that is written
- *     6258  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6305  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6343  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    81573  end.h                    closes what core/begin opened
+ *     3428  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3532  macros.h                 what compilers call things, and the macros that every room uses
+ *     3617  base.c                   what every room uses: results, errors, checked sizes
+ *     3698  fpenv.c                  the floating-point environment at the border of the library
+ *     3927  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3973  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4069  fma.c                    a * b + c with one rounding
+ *     4109  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4190  decimal.c                doubles as text, the same in every locale
+ *     4322  thread.c                 atomics, threads, and the worker pool
+ *     4819  cpu.c                    what this processor and its operating system can do
+ *     4942  hash.c                   where a name belongs in a table
+ *     5044  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5082  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5170  grow.c                   arrays that grow
+ *     5194  stack.c                  how much of the thread's stack a recursion may take
+ *     5242  device.c                 which GPU a runtime uses
+ *     5358  lifetime.c               creates and ends runtimes
+ *     5513  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5754  output.c                 a file that is written
+ *     6274  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6321  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6359  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    82058  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6777  names.c                  names that must differ, found by hash
- *     6874  value.c                  the 13 types of metadata values and their items
- *     7022  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7233  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7570  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8090  write.c                  makes a GGUF file
+ *     6793  names.c                  names that must differ, found by hash
+ *     6890  value.c                  the 13 types of metadata values and their items
+ *     7038  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7249  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7586  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8106  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8804  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8923  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9258  floats.c                 the types that are plain numbers
- *     9298  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9497  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9733  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9881  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10155  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10280  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10359  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8820  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8939  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9274  floats.c                 the types that are plain numbers
+ *     9314  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9513  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9749  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9897  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10171  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10296  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10375  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10584  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11535  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11655  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11929  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12396  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12898  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13102  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13197  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13735  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14028  tokenizer/bpe.c          the merging
- *    14441  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14526  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14622  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14769  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15194  tokenizer/with.c         the tokens that hold a text
- *    15225  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15503  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15661  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15903  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16204  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16548  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16884  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17292  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17676  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18018  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18199  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18861  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19489  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19719  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20231  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20271  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20514  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20825  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20871  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21032  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21234  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21370  jinja/test.c             what follows 'is', and the functions that every template has
- *    21572  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21886  jinja/parse.c            tokens to a tree
- *    22594  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22901  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23484  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23776  chat.c                   a conversation as the variables that chat templates expect
- *    23989  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24248  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24420  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24484  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24910  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25374  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25721  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25967  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26434  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26923  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27300  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27677  grammar/rules.c          the form in which rules are matched
- *    28133  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28637  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29021  grammar/match.c          where a text stands in a grammar
- *    29537  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29943  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30386  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10600  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11551  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11671  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11945  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12412  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12914  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13118  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13213  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13751  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14044  tokenizer/bpe.c          the merging
+ *    14457  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14542  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14638  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14785  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15210  tokenizer/with.c         the tokens that hold a text
+ *    15241  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15519  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15677  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15919  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16220  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16564  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16900  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17308  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17692  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18034  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18215  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18877  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19505  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19735  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20247  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20287  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20530  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20841  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20887  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21048  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21250  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21386  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21588  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21902  jinja/parse.c            tokens to a tree
+ *    22610  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22917  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23500  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23792  chat.c                   a conversation as the variables that chat templates expect
+ *    24005  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24264  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24436  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24500  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24926  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25390  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25737  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    25983  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26450  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26939  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27316  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27693  grammar/rules.c          the form in which rules are matched
+ *    28149  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28653  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29037  grammar/match.c          where a text stands in a grammar
+ *    29553  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29959  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30402  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30618  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30677  ops/norms.c              embeddings and norms
- *    30757  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30892  ops/heads.c              heads: rotation, the cache, attention
- *    31039  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31213  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31416  ops/values.c             what is computed value by value, and the largest logits
- *    31479  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31693  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31708  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31824  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31940  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32035  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32225  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32254  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32292  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32426  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33174  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33403  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33744  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33783  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33919  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    33990  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34094  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34624  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35104  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35505  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35734  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36490  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36690  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37754  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38403  cpu/int/select.c         the table of integer-block kernels
- *    38463  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38539  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43665  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46207  cpu/select.c             the kernels of an instruction set
- *    46260  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46368  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46790  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47090  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47139  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47800  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48056  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48247  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48310  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30634  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30693  ops/norms.c              embeddings and norms
+ *    30773  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30908  ops/heads.c              heads: rotation, the cache, attention
+ *    31055  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31229  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31432  ops/values.c             what is computed value by value, and the largest logits
+ *    31495  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31709  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31724  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31840  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31956  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32051  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32241  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32270  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32308  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32442  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33190  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33419  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33760  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33799  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33935  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34006  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34110  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34640  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35120  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35521  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35750  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36506  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36706  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37770  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38419  cpu/int/select.c         the table of integer-block kernels
+ *    38479  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38555  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43681  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46223  cpu/select.c             the kernels of an instruction set
+ *    46276  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46384  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46806  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47106  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47155  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47816  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48072  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48263  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48326  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48958  arch.c                   the table of architectures
- *    49092  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49431  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49808  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    50070  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50280  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50492  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    50994  back.c                   the steps of a backward pass that several parts take
- *    51189  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51439  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51533  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51846  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    51990  parts/experts.c          a mixture of experts (Shazeer et al
- *    52372  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52480  net.c                    which parts the layers of a model have, and which tensors
- *    52647  unused.c                 tensors of the file that the model is not computed with
- *    52821  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52870  forward.c                one pass of a batch through any model, over the op table
- *    53153  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53752  place.c                  which layers run where
- *    54022  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    54108  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54403  adapter_make.c           adapters from nothing, and what they are
- *    54653  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54935  identity.c               by what a saved game knows its model and its adapters again
+ *    48974  arch.c                   the table of architectures
+ *    49108  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49447  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49824  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    50086  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50296  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50508  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    51010  back.c                   the steps of a backward pass that several parts take
+ *    51205  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51455  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51549  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51862  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    52006  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52388  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52496  net.c                    which parts the layers of a model have, and which tensors
+ *    52663  unused.c                 tensors of the file that the model is not computed with
+ *    52837  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52886  forward.c                one pass of a batch through any model, over the op table
+ *    53169  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53768  place.c                  which layers run where
+ *    54038  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    54124  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54419  adapter_make.c           adapters from nothing, and what they are
+ *    54669  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54951  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    55030  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55194  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55679  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55851  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55962  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56485  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56790  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56889  gain.c                   how many guesses pay
- *    56969  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57394  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57493  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    57922  adapters.c               a sequence puts adapters on, and takes them off
- *    58038  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58399  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58829  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59200  next.c                   the next token of a sequence
- *    59316  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59399  score.c                  how likely a model finds texts after a prompt
- *    59732  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    60008  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    60136  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60968  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    61116  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61440  plan.c                   the bytes of a model and a context before they are loaded
- *    61561  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    61761  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    61940  session.c                a conversation: a dialog, and the stream that answers it
- *    62548  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    62773  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63344  crowd.c                  sessions of one context that take turns in its batch
+ *    55046  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    55210  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55695  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55867  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55978  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56501  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56806  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56905  gain.c                   how many guesses pay
+ *    57038  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57464  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57563  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    57992  adapters.c               a sequence puts adapters on, and takes them off
+ *    58108  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58469  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58899  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59270  next.c                   the next token of a sequence
+ *    59386  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59469  score.c                  how likely a model finds texts after a prompt
+ *    59802  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    60078  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    60206  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    60254  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61160  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    61345  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    61587  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61916  plan.c                   the bytes of a model and a context before they are loaded
+ *    62037  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    62237  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    62416  session.c                a conversation: a dialog, and the stream that answers it
+ *    63027  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    63252  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63824  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    63684  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    63723  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    63788  documents.c              the texts of a corpus, one document after the other
- *    64027  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64221  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    64721  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    65031  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65345  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    65737  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66195  shape.c                  models from nothing
- *    66512  schedule.c               the learning rate of a step
- *    66558  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    67074  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    67126  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    67578  format.c                 the number format of a training: to what the operands of its products are roun...
- *    67678  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    67716  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68249  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68434  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68503  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    68540  own.c                    somebody else's model as an objective (api/trainable.h)
- *    68724  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    69517  lesson.c                 examples as tokens, and the batches of a step
- *    69881  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    70111  export.c                 the weights of a trainer as a model file
- *    70359  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70471  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    70615  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    70842  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71277  checkpoint.c             everything that a training goes on with, in a file
- *    71340  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    71932  picture/frame.c          how a picture is written, and its axes
- *    72171  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72293  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    72610  picture.c                the curve of a run as an SVG.
+ *    64169  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    64208  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    64273  documents.c              the texts of a corpus, one document after the other
+ *    64512  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64706  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    65206  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    65516  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65830  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    66222  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66680  shape.c                  models from nothing
+ *    66997  schedule.c               the learning rate of a step
+ *    67043  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    67559  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    67611  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    68063  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    68163  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    68201  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68734  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68919  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    68988  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    69025  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    69209  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    70002  lesson.c                 examples as tokens, and the batches of a step
+ *    70366  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    70596  export.c                 the weights of a trainer as a model file
+ *    70844  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    70956  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    71100  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    71327  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71762  checkpoint.c             everything that a training goes on with, in a file
+ *    71825  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    72417  picture/frame.c          how a picture is written, and its axes
+ *    72656  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72778  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    73095  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    72777  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    72823  panel.c                  values of many ticks side by side, and products with them
- *    72946  gru.c                    a gated recurrent cell (Cho et al
- *    73027  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    73101  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    73161  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73361  member.c                 the weights of one world model: how large, where, and how they begin
- *    73462  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    73685  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    73817  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    73996  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74260  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74434  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    74633  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    74736  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    75025  law.c                    the curve that the loss follows over many windows,
- *    75299  calibration.c            predictions that say how sure they are, held to what then happened
- *    75479  monitor.c                whether a run goes astray, and what should be done about it
- *    75731  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    75791  bandit.c                 which arm is worth it now
- *    76029  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    76173  phases.c                 which phase the next step belongs to, and for how long
- *    76412  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    76766  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    76835  residuals.c              what predictions got wrong
- *    77085  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77244  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77338  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77436  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    77618  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    77706  plateau.c                whether a run stands still
- *    77791  horizons.c               how far ahead predictions are good for anything
- *    77880  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    77933  ramp.c                   how many batches a step should add up
- *    77998  tuning.c                 what could be made better while a run goes on
- *    78142  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    78257  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    78638  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    78965  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    79162  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79501  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    79792  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    79867  moves.c                  how weights are moved, by each of the ways
- *    80073  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    80241  audit.c                  what a move is really worth: a trial
- *    80380  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    80655  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    80707  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    81112  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    73262  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    73308  panel.c                  values of many ticks side by side, and products with them
+ *    73431  gru.c                    a gated recurrent cell (Cho et al
+ *    73512  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    73586  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    73646  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73846  member.c                 the weights of one world model: how large, where, and how they begin
+ *    73947  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    74170  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    74302  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    74481  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74745  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    74919  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75118  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75221  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    75510  law.c                    the curve that the loss follows over many windows,
+ *    75784  calibration.c            predictions that say how sure they are, held to what then happened
+ *    75964  monitor.c                whether a run goes astray, and what should be done about it
+ *    76216  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    76276  bandit.c                 which arm is worth it now
+ *    76514  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    76658  phases.c                 which phase the next step belongs to, and for how long
+ *    76897  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    77251  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    77320  residuals.c              what predictions got wrong
+ *    77570  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77729  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77823  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    77921  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78103  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78191  plateau.c                whether a run stands still
+ *    78276  horizons.c               how far ahead predictions are good for anything
+ *    78365  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    78418  ramp.c                   how many batches a step should add up
+ *    78483  tuning.c                 what could be made better while a run goes on
+ *    78627  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    78742  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    79123  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    79450  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    79647  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    79986  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    80277  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    80352  moves.c                  how weights are moved, by each of the ways
+ *    80558  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    80726  audit.c                  what a move is really worth: a trial
+ *    80865  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    81140  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    81192  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    81597  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2958,13 +2960,15 @@ typedef struct hybrid_piece {
  * sampler, seed and grammar, on the CPU (on a GPU rows that are computed together differ in their last places from
  * those that are not: equally good, but others). A piece may have several tokens, and where a piece ends may differ.
  * Guessed is what followed when the text had the same end before (in the prompt, too: a quote, code that is changed,
- * one more record like the last), and what a grammar leaves no choice about.
+ * one more record like the last), and what a grammar leaves no choice about; where that is nothing, and there is a
+ * draft (below), what a smaller model says.
  * It pays where guesses are often right and the processor reads weights faster for several rows than for each. A model
  * with a recurrent state (hybrid_model_info.is_recurrent) computes what it has accepted once more after a wrong guess,
  * and guesses nothing meanwhile. A context needs rows of logits for guesses, beside one for each other stream:
  * hybrid_context_desc.n_logits; without them, and near the end of room of any kind, fewer are guessed, or none. */
 typedef enum hybrid_speculation {
-    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: off */
+    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: auto if they have a
+                                     * draft, else off */
     HYBRID_SPECULATION_OFF,
     HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell */
     HYBRID_SPECULATION_ALWAYS /* whenever there is something to guess */
@@ -2981,6 +2985,13 @@ typedef struct hybrid_stream_desc {
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
     hybrid_speculation speculation;
     int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
+    /* A context of a smaller model with the same tokens, which guesses for this stream; NULL: none. It is yours, so
+     * make it as the stream needs it: n_ctx for all texts that it follows, n_seq for all streams that have it as their
+     * draft (all of one context); hybrid_plan says what it takes. Its memory, its place (CPU or GPU) and its threads
+     * are its own. It must outlive the streams, and belongs to their thread; leave its sequences and its batch to them.
+     * It reads the prompt, too, before its first guess. With text that it has no room for, or when it fails, there are
+     * no guesses of it, and the answer goes on. In slices, each of its decodes is work of the slice. */
+    hybrid_context *draft;
     /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without
      * the model, which computes them later, all at once; for penalties and DRY they are tokens as others. The text is
      * one that the model could have said; what follows may differ, as it could have been cut into other tokens. True:
@@ -2996,7 +3007,8 @@ typedef struct hybrid_stream_info {
                                  * the cache, or were forked from another sequence of the context */
     int32_t n_generated;        /* tokens of the last answer */
     int32_t n_guessed, n_right; /* tokens of it that were guessed, and those of them that came */
-    uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
+    int32_t n_drafted, n_drafted_right; /* and those of these that were guesses of the draft */
+    uint64_t prompt_us, generate_us; /* time that they took, in microseconds; that of a draft is the answer's */
 } hybrid_stream_info;
 
 /* A sequence of a context, its sampler, and the text that comes out of it. Several streams may share one context, in
@@ -3005,8 +3017,10 @@ typedef struct hybrid_stream_info {
  * that belong to streams, and its batch while one runs, are not to be touched by other calls. */
 typedef struct hybrid_stream hybrid_stream;
 
-/* desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens), those of
- * hybrid_sampler_create, MEMORY. All memory is taken here, but for that of grammars. */
+/* desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens; a draft
+ * with other tokens, without a free sequence, or that has streams itself), UNSUPPORTED (a draft that is an encoder, or
+ * whose model is recurrent), those of hybrid_sampler_create, MEMORY. All memory is taken here, but for that of
+ * grammars. */
 HYBRID_API hybrid_result hybrid_stream_create(hybrid_context *context, const hybrid_stream_desc *desc,
                                               hybrid_stream **stream, hybrid_error *error);
 HYBRID_API void hybrid_stream_destroy(hybrid_stream *stream);
@@ -3077,7 +3091,8 @@ typedef struct hybrid_session_desc {
      * becomes has everything but what was thought. */
     bool whole;
     hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
-    int32_t n_guess;                /* as in hybrid_stream_desc */
+    int32_t n_guess;                /* as in hybrid_stream_desc, */
+    hybrid_context *draft;          /* and so is this: a context of a smaller model, which guesses */
     bool sample_forced; /* as in hybrid_stream_desc: of answers with a form, the model chooses every token */
 } hybrid_session_desc;
 
@@ -3086,7 +3101,8 @@ typedef struct hybrid_session_info {
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
-    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came */
+    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came, */
+    int32_t n_drafted, n_drafted_right; /* and those of these that were guesses of the draft */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
     int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
@@ -3407,7 +3423,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "8a68a39e903e93a2"
+#define HYBRID__SOURCE_ID "2122a4f368666525"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56904,7 +56920,9 @@ enum {
     HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
     HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more, */
     HYB_GUESS_LATER = HYB_GUESS_MATCH + 4, /* and the same where the guesses before it were right: far likelier */
-    HYB_GUESS_KINDS = HYB_GUESS_LATER + 4
+    HYB_GUESS_DRAFT = HYB_GUESS_LATER + 4, /* a draft's, by how far its likeliest token is ahead of the next; */
+    HYB_GUESS_DRAFTED = HYB_GUESS_DRAFT + 4, /* and all of a draft's together: what is not guessed yet */
+    HYB_GUESS_KINDS
 };
 
 static int hyb_guess_kind(int32_t n_match)
@@ -56912,9 +56930,18 @@ static int hyb_guess_kind(int32_t n_match)
     return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
 }
 
+/* ahead: by how much the logit of what a draft says is greater than that of any other token. */
+static int hyb_guess_kind_drafted(float ahead)
+{
+    return HYB_GUESS_DRAFT + (ahead >= 3 ? 3 : ahead >= 1.5f ? 2 : ahead >= 0.5f ? 1 : 0);
+}
+
+#define HYB_GUESS_HOPE_DRAFTED 0.7f /* before anything is known, and when it is tried again */
+
 static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
 {
-    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.2f, 0.45f, 0.7f, 0.85f, 0.6f, 0.75f, 0.85f, 0.9f };
+    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f,  0.75f,
+                                                  0.85f, 0.9f, 0.35f, 0.5f, 0.7f,  0.9f,  HYB_GUESS_HOPE_DRAFTED };
     memcpy(hope, first, sizeof first);
 }
 
@@ -56963,6 +56990,48 @@ static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const ui
         best = i;
     }
     return best;
+}
+
+/* ---- a draft ---------------------------------------------------------------------------------------------------- */
+
+/* What the next decode is of, guesses aside. */
+typedef struct hyb_gain_batch {
+    const hyb_row_times *times, *draft; /* of its context, and of the draft's */
+    int32_t rows, streams, drafting;    /* so many of the streams have a draft: all guess alike, as far as is known */
+    float choice_us;
+} hyb_gain_batch;
+
+static bool hyb_row_known(const hyb_row_times *t)
+{
+    int32_t i = 1;
+    while (i <= HYB_GAIN_ROWS && !(t->us[i] > 0)) i++;
+    return i <= HYB_GAIN_ROWS;
+}
+
+/* Tokens a microsecond of a decode with `rows` guesses of each, of `made` that the draft has made. */
+static float hyb_gain_speed(const hyb_gain_batch *b, float right, int32_t rows, int32_t made)
+{
+    const float tokens = (float)b->streams + (float)b->drafting * right;
+    return tokens / (hyb_row_time(b->times, b->rows + b->drafting * rows) +
+                     (float)made * hyb_row_time(b->draft, b->drafting) + b->choice_us * tokens);
+}
+
+/* Whether a draft is to guess more than the n tokens that it has guessed, `most` at most. */
+static bool hyb_gain_draft(const hyb_gain_batch *b, const float *hope, const uint8_t *kind, int32_t n, int32_t most)
+{
+    float chance = 1, right = 0, now = hyb_gain_speed(b, 0, 0, n);
+    int32_t i;
+    if (n >= most || !hyb_row_known(b->times)) return false;
+    if (!hyb_row_known(b->draft)) return n < 2; /* of a second one it will be known what it takes */
+    for (i = 0; i < n; i++) {
+        right += chance *= hope[kind[i]];
+        now = HYB_MAX(now, hyb_gain_speed(b, right, i + 1, n));
+    }
+    for (; i < most; i++) {
+        right += chance *= hope[HYB_GUESS_DRAFTED];
+        if (hyb_gain_speed(b, right, i + 1, i + 1) > 1.02f * now) return true;
+    }
+    return false;
 }
 /* ==== end src/infer/gain.c ==== */
 
@@ -57020,6 +57089,7 @@ struct hybrid_context {
     int32_t streams_rows;                                  /* of the decode; 0: some of them are a prompt's */
     hyb_row_times row_times;
     uint64_t streams_in_use;                               /* a call of one of them is under way */
+    hybrid_context *draft_of;        /* it guesses for streams of that one, and has none; NULL: it does not */
     void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
     char *memory;                                          /* everything else */
 };
@@ -60133,6 +60203,54 @@ static void hyb_lookup_copy(int32_t *ids, int32_t end, int32_t at, int32_t n)
 }
 /* ==== end src/infer/lookup.c ==== */
 
+/* ==== begin src/infer/drafter.c ==== */
+/* infer/drafter: whether a model can guess for another: it has the same tokens, and takes back what did not come. */
+
+static bool hyb_token_same(const hybrid_tokenizer *a, const hybrid_tokenizer *b, int32_t id)
+{
+    const hybrid_string x = hybrid_token_bytes(a, id), y = hybrid_token_bytes(b, id);
+    return x.size == y.size && (!x.size || !memcmp(x.data, y.data, x.size)) &&
+           hybrid_token_kind(a, id) == hybrid_token_kind(b, id);
+}
+
+/* Vocabularies of one family may end with places that no text comes to, so that their sizes are round. */
+static hybrid_result hyb_drafter_tokens(const hybrid_tokenizer *own, const hybrid_tokenizer *draft, hybrid_error *error)
+{
+    const int32_t n_own = hybrid_vocab_size(own), n_draft = hybrid_vocab_size(draft), both = HYB_MIN(n_own, n_draft);
+    const hybrid_tokenizer *longer = n_own > n_draft ? own : draft;
+    int32_t id;
+    if (own == draft) return HYBRID_OK;
+    for (id = 0; id < HYB_MAX(n_own, n_draft); id++) {
+        if (id < both ? hyb_token_same(own, draft, id) : hybrid_token_kind(longer, id) == HYBRID_TOKEN_UNUSED) continue;
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the draft's model has other tokens than the stream's (%d and %d of them; they differ at token "
+                        "%d): take a draft of the same family",
+                        n_draft, n_own, id);
+    }
+    return HYBRID_OK;
+}
+
+/* A draft guesses for the streams of one context, which take turns in its batch. */
+static hybrid_result hyb_drafter_check(const hybrid_context *own, const hybrid_context *draft, hybrid_error *error)
+{
+    if (draft == own || draft->streams)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the draft is a context that has streams itself: make one for the draft alone");
+    if (draft->draft_of && draft->draft_of != own)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the draft guesses for streams of another context already: each context needs its own");
+    if (draft->model->hp.arch->has & HYB_HAS_BOTH_WAYS)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "the draft's model (%s) is an encoder: it writes no text",
+                        draft->model->hp.arch->name);
+    if (draft->state.slots.n)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the draft's model (%s) carries a state from token to token, which only goes forward: a draft "
+                        "takes back what did not come, so take one without",
+                        draft->model->hp.arch->name);
+    return hyb_drafter_tokens(hybrid_model_tokenizer(own->model), hybrid_model_tokenizer(draft->model), error);
+}
+/* ==== end src/infer/drafter.c ==== */
+
 /* ==== begin src/infer/stream.c ==== */
 /* infer/stream: one sequence of a context, the sampler that chooses its tokens, and the text that comes out of them.
  *
@@ -60166,6 +60284,18 @@ typedef struct hyb_guess {
     int32_t worn;                /* and the sequence has these adapters still */
     hyb_lookup lookup;
 } hyb_guess;
+
+/* Tokens that a smaller model says come next, one after the other (drafting.c). */
+typedef struct hyb_drafter {
+    hybrid_context *ctx; /* its own; NULL: there is none */
+    int32_t seq;         /* of that context, which follows the stream's */
+    int32_t at;          /* they come behind so many of the stream's tokens; -1: none are asked for */
+    int32_t ids[HYB_GUESS_MOST], n;
+    uint8_t kind[HYB_GUESS_MOST];
+    bool done;           /* there will be no more of them, */
+    bool queued, last;   /* or tokens are in the draft's batch: up to the last one, which the next guess comes from */
+    int32_t rest, rests; /* decodes that go without, as it did not pay; and how many the next time */
+} hyb_drafter;
 
 struct hybrid_stream {
     hybrid_model *model;
@@ -60212,6 +60342,7 @@ struct hybrid_stream {
     char *piece;
     size_t piece_size; /* room for all the text that one token and all guesses can complete */
     hyb_guess guess;
+    hyb_drafter draft;
     int32_t own_max_tokens, next_max_tokens, max_tokens;
     bool prompt_pending, fresh; /* the prompt is not computed; nor is any of it */
     bool running;
@@ -60374,6 +60505,7 @@ static void hyb_stream_guess_check(hybrid_stream *s)
     if (!g->live) return;
     if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
         s->info.n_right++;
+        s->info.n_drafted_right += g->kind[g->row] >= HYB_GUESS_DRAFT;
         g->row++;
     } else
         hyb_stream_guess_drop(s);
@@ -60391,11 +60523,57 @@ static void hyb_stream_unqueue(hybrid_stream *s)
         s->stale = true;
 }
 
+/* No guesses of the draft are asked for, and nothing of the stream is in its batch: others queue theirs again. */
+static void hyb_stream_draft_drop(hybrid_stream *s)
+{
+    hybrid_stream *other;
+    s->draft.at = -1;
+    if (!s->draft.queued) return;
+    hyb_batch_give_up(s->draft.ctx);
+    for (other = s->ctx->streams; other; other = other->next)
+        if (other->draft.ctx == s->draft.ctx) other->draft.queued = false;
+}
+
+/* The draft is free for others, when it was the last of its streams. The stream is not among those of the context. */
+static void hyb_stream_draft_leave(hybrid_stream *s)
+{
+    hybrid_context *d = s->draft.ctx;
+    const hybrid_stream *other = s->ctx->streams;
+    if (!d) return;
+    while (other && other->draft.ctx != d) other = other->next;
+    if (!other) d->draft_of = NULL;
+    hyb_seq_cut(&d->state, &d->state.seqs[s->draft.seq], 0);
+}
+
+/* A sequence of the draft for the stream. */
+static hybrid_result hyb_stream_draft_build(hybrid_stream *s, hybrid_context *d, hybrid_error *error)
+{
+    const hybrid_stream *other;
+    hybrid_result r;
+    int32_t seq;
+    s->draft.at = -1;
+    if (!d || !s->guess.most) return HYBRID_OK;
+    if ((r = hyb_drafter_check(s->ctx, d, error)) != HYBRID_OK) return r;
+    for (seq = 0; seq < d->desc.n_seq; seq++) {
+        for (other = s->ctx->streams; other; other = other->next)
+            if (other->draft.ctx == d && other->draft.seq == seq) break;
+        if (!other) break;
+    }
+    if (seq == d->desc.n_seq)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "all %d sequences of the draft guess for other streams: raise its n_seq", seq);
+    s->draft.ctx = d;
+    s->draft.seq = seq;
+    d->draft_of = s->ctx;
+    return HYBRID_OK;
+}
+
 static void hyb_stream_free(hybrid_stream *s)
 {
     hybrid_runtime *rt = s->rt;
     hybrid_stream **at = &s->ctx->streams;
     hyb_stream_unqueue(s);
+    hyb_stream_draft_drop(s);
     while (*at && *at != s) at = &(*at)->next;
     if (*at) {
         *at = s->next;
@@ -60406,6 +60584,7 @@ static void hyb_stream_free(hybrid_stream *s)
         }
         hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     }
+    hyb_stream_draft_leave(s);
     hybrid_sampler_destroy(s->own);
     hybrid_sampler_destroy(s->other);
     hybrid_sampler_destroy(s->made);
@@ -60517,6 +60696,12 @@ static hybrid_result hyb_guess_check(hybrid_speculation mode, int32_t n_guess, h
     return HYBRID_OK;
 }
 
+/* Who gives a draft wants it to be used. */
+static hybrid_speculation hyb_guess_mode(hybrid_speculation mode, const hybrid_context *draft)
+{
+    return draft && mode == HYBRID_SPECULATION_DEFAULT ? HYBRID_SPECULATION_AUTO : mode;
+}
+
 static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
 {
     if (mode <= HYBRID_SPECULATION_OFF) return 0;
@@ -60526,12 +60711,13 @@ static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
 static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     hyb_guess *g = &s->guess;
-    const hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
+    hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
     if (r) return r;
-    g->own = g->next = g->mode = desc->speculation;
-    g->most = hyb_guess_most(desc->speculation, desc->n_guess);
+    g->own = g->next = g->mode = hyb_guess_mode(desc->speculation, desc->draft);
+    g->most = hyb_guess_most(g->mode, desc->n_guess);
     g->n_judged = -1;
     hyb_guess_hopes(g->hope);
+    if ((r = hyb_stream_draft_build(s, desc->draft, error)) != HYBRID_OK) return r;
     return g->most ? hyb_lookup_create(&g->lookup, s->rt, s->n_max, error) : HYBRID_OK;
 }
 
@@ -60546,6 +60732,9 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
+    if (s->ctx->draft_of)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the context is the draft of another one's streams, and can have none itself");
     if ((r = hyb_stream_seq(s, desc->seq, error)) != HYBRID_OK) return r;
     s->n_max = s->ctx->desc.n_ctx;
     if (desc->max_positions) s->n_max = HYB_MIN(s->n_max, desc->max_positions);
@@ -60676,6 +60865,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     int32_t same = 0, i;
     hyb_stream_unqueue(s);
     hyb_stream_guess_drop(s);
+    hyb_stream_draft_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
     hyb_lookup_cut(&s->guess.lookup, s->ids, same);
     s->guess.mode = s->guess.next;
@@ -60700,7 +60890,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = s->n_same;
-    s->info.n_generated = s->info.n_guessed = s->info.n_right = 0;
+    s->info.n_generated = s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;
     s->info.prompt_us = s->info.generate_us = 0;
 }
 
@@ -60722,6 +60912,7 @@ static void hyb_stream_stop(hybrid_stream *s)
     if (!s->running) return;
     hyb_stream_unqueue(s);
     hyb_stream_guess_drop(s);
+    hyb_stream_draft_drop(s);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
     s->running = false;
@@ -60871,6 +61062,7 @@ static void hyb_stream_judge(hybrid_stream *s, int32_t id)
     const int32_t i = g->n_judged;
     if (i < 0 || i >= g->n) return;
     hyb_guess_learn(&g->hope[g->kind[i]], g->ids[i] == id);
+    if (g->kind[i] >= HYB_GUESS_DRAFT) hyb_guess_learn(&g->hope[HYB_GUESS_DRAFTED], g->ids[i] == id);
     g->n_judged = g->ids[i] == id ? i + 1 : -1;
 }
 
@@ -60974,7 +61166,8 @@ HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_str
  *     ids        ... a b c d e            f goes out of the cache, x is the token that is chosen
  *
  * The sampler is asked row by row, each time with the tokens before it accepted: as if each had been decoded alone. A
- * guess that does not fit is not made: it never takes what other streams may need, and nothing waits for it. */
+ * guess that does not fit is not made: it never takes what other streams may need, and nothing waits for it. What is
+ * guessed is what the text itself says, or else what a draft has said (drafting.c). */
 
 enum { HYB_GUESS_FORM = 96 /* bytes that a grammar is asked for */ };
 
@@ -61092,26 +61285,304 @@ static bool hyb_guess_by_clock(const hybrid_context *c)
     return !c->desc.trace;
 }
 
+/* How many of the guesses that there are pay. */
+static int32_t hyb_stream_guess_best(const hybrid_stream *s)
+{
+    const hybrid_context *c = s->ctx;
+    const hyb_guess *g = &s->guess;
+    if (g->mode != HYBRID_SPECULATION_AUTO) return g->n;
+    return hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
+                         (float)c->streams_choice_us);
+}
+
+/* Guesses of what the text itself says; returns how many of them are worth a row. */
+static int32_t hyb_stream_guess_text(hybrid_stream *s, int32_t room)
+{
+    hyb_stream_guess_find(s, room);
+    return hyb_stream_guess_best(s);
+}
+
+/* Those that the draft has made, instead. */
+static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
+{
+    hyb_guess *g = &s->guess;
+    const hyb_drafter *d = &s->draft;
+    int32_t n;
+    if (!d->ctx || d->at != s->n_ids || !d->n) return 0;
+    g->n = HYB_MIN(d->n, room);
+    g->n_judged = 0;
+    memcpy(g->ids, d->ids, (size_t)g->n * sizeof *g->ids);
+    memcpy(g->kind, d->kind, (size_t)g->n);
+    memcpy(s->ids + s->n_ids, d->ids, (size_t)g->n * sizeof *g->ids);
+    n = hyb_stream_guess_best(s);
+    s->info.n_drafted += n;
+    return n;
+}
+
+/* Whether guesses are made at all. */
+static bool hyb_stream_guesses(const hybrid_stream *s)
+{
+    const hyb_guess *g = &s->guess;
+    if (!g->most || g->mode <= HYBRID_SPECULATION_OFF) return false;
+    return g->mode != HYBRID_SPECULATION_AUTO || hyb_guess_by_clock(s->ctx);
+}
+
 /* The tokens of the stream, `last` of which is the only one that the cache does not have: guesses go behind it.
  * Returns how many are to be queued. */
 static int32_t hyb_stream_guess(hybrid_stream *s)
 {
-    const hybrid_context *c = s->ctx;
     hyb_guess *g = &s->guess;
     int32_t room;
     g->n = g->n_queued = 0;
-    if (!g->most || g->mode <= HYBRID_SPECULATION_OFF) return 0;
-    if (g->mode == HYBRID_SPECULATION_AUTO && !hyb_guess_by_clock(c)) return 0;
-    if ((room = hyb_stream_guess_room(s)) == 0) return 0;
-    hyb_stream_guess_find(s, room);
-    g->n_queued = g->n;
-    if (g->mode == HYBRID_SPECULATION_AUTO)
-        g->n_queued = hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
-                                    (float)c->streams_choice_us);
+    if (!hyb_stream_guesses(s) || (room = hyb_stream_guess_room(s)) == 0) return 0;
+    g->n_queued = hyb_stream_guess_text(s, room);
+    if (!g->n_queued) g->n_queued = hyb_stream_guess_drafted(s, room);
     s->info.n_guessed += g->n_queued;
     return g->n_queued;
 }
 /* ==== end src/infer/speculate.c ==== */
+
+/* ==== begin src/infer/drafting.c ==== */
+/* infer/drafting: guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream or for several at once.
+ *
+ *     stream      a b c d e          what comes behind e is asked for
+ *     draft       a b c x y          what its sequence has: x and y were guesses that did not come
+ *     1st batch   d e           f    cut to what both have, it decodes the others, and says what is likeliest then
+ *     2nd batch   f             g    and again, as long as that seems to pay
+ *
+ * Nobody keeps account of what the draft has: whatever happened to the stream's tokens, comparing finds it. Nothing
+ * here fails: where a draft cannot go on, there are no guesses. */
+
+enum {
+    HYB_DRAFT_REST = 64,       /* decodes without, after it did not pay: doubled each time, */
+    HYB_DRAFT_REST_MOST = 4096 /* up to so many */
+};
+
+/* ---- whether there is something to guess ------------------------------------------------------------------------ */
+
+/* The next decode of the stream is to be of one token, which guesses can follow. */
+static bool hyb_stream_drafts_here(const hybrid_stream *s)
+{
+    const hyb_guess *g = &s->guess;
+    if (!s->draft.ctx || !s->running || s->prompt_pending || s->n_queued || s->chosen >= 0) return false;
+    if (s->why.result || s->force_again || g->live || !hyb_stream_guesses(s)) return false;
+    return hyb_stream_kept(s) == s->n_ids - 1;
+}
+
+static hyb_gain_batch hyb_stream_gain(const hybrid_stream *s)
+{
+    const hybrid_stream *other;
+    hyb_gain_batch b = { NULL, NULL, 0, 0, 0, 0 };
+    b.times = &s->ctx->row_times;
+    b.draft = &s->draft.ctx->row_times;
+    b.choice_us = (float)s->ctx->streams_choice_us;
+    for (other = s->ctx->streams; other; other = other->next) {
+        if (other != s && !other->running) continue;
+        b.streams++;
+        b.drafting += other->draft.ctx == s->draft.ctx && (other == s || !other->draft.rest);
+    }
+    b.rows = b.streams;
+    return b;
+}
+
+static bool hyb_stream_draft_more(const hybrid_stream *s)
+{
+    const hyb_drafter *d = &s->draft;
+    const int32_t room = hyb_stream_guess_room(s);
+    const hyb_gain_batch b = hyb_stream_gain(s);
+    if (s->guess.mode == HYBRID_SPECULATION_ALWAYS) return d->n < room;
+    return hyb_gain_draft(&b, s->guess.hope, d->kind, d->n, room);
+}
+
+/* It goes without for a while, and then there is new hope. */
+static void hyb_stream_draft_rest(hybrid_stream *s)
+{
+    hyb_drafter *d = &s->draft;
+    float *hope = s->guess.hope;
+    d->rests = d->rests ? HYB_MIN(2 * d->rests, (int32_t)HYB_DRAFT_REST_MOST) : (int32_t)HYB_DRAFT_REST;
+    d->rest = d->rests;
+    hope[HYB_GUESS_DRAFTED] = HYB_MAX(hope[HYB_GUESS_DRAFTED], HYB_GUESS_HOPE_DRAFTED);
+}
+
+/* The stream has come to another token. What the text itself says is guessed without a draft. */
+static void hyb_stream_draft_begin(hybrid_stream *s)
+{
+    hyb_drafter *d = &s->draft;
+    const int32_t room = hyb_stream_guess_room(s);
+    d->at = s->n_ids;
+    d->n = 0;
+    d->done = true;
+    if (!room || hyb_stream_guess_text(s, room)) return;
+    if (d->rest > 0 && s->guess.mode == HYBRID_SPECULATION_AUTO) {
+        d->rest--;
+        return;
+    }
+    d->done = !hyb_stream_draft_more(s);
+    if (d->done && hyb_row_known(&s->ctx->row_times)) hyb_stream_draft_rest(s);
+}
+
+/* Whether the draft has to do something for the stream before that is decoded. */
+static bool hyb_stream_drafts(hybrid_stream *s)
+{
+    hyb_drafter *d = &s->draft;
+    if (!hyb_stream_drafts_here(s)) return false;
+    if (d->at != s->n_ids) hyb_stream_draft_begin(s);
+    return !d->done;
+}
+
+/* ---- into the draft's batch ------------------------------------------------------------------------------------- */
+
+/* Tokens, less than n, that a sequence of the draft begins with as the stream does. */
+static int32_t hyb_drafter_common(const hybrid_stream *s, int32_t which, int32_t n)
+{
+    const hyb_state *state = &s->draft.ctx->state;
+    const hyb_seq *seq = &state->seqs[which];
+    const int32_t most = HYB_MIN(seq->length, n - 1);
+    int32_t i = 0;
+    while (i < most && *hyb_seq_id(state, seq, i) == s->ids[i]) i++;
+    return i;
+}
+
+/* Cuts the draft's sequence to what it has of n tokens of the stream, or makes it a fork of another that has a page
+ * more of them. Returns how many it has then. */
+static int32_t hyb_stream_draft_keep(hybrid_stream *s, int32_t n)
+{
+    hyb_state *state = &s->draft.ctx->state;
+    hyb_seq *seq = &state->seqs[s->draft.seq];
+    int32_t most = hyb_drafter_common(s, s->draft.seq, n), i, from = -1;
+    for (i = 0; i < state->n_seq && n - most > HYB_PAGE; i++) {
+        const int32_t common = i == s->draft.seq ? 0 : hyb_drafter_common(s, i, n);
+        if (common < most + HYB_PAGE) continue;
+        most = common;
+        from = i;
+    }
+    if (from >= 0) hyb_seq_share(state, &state->seqs[from], seq);
+    hyb_seq_cut(state, seq, most);
+    return most;
+}
+
+/* Forgets what a draft has of a stream that rests. */
+static bool hyb_drafts_make_room(const hybrid_stream *but)
+{
+    hybrid_context *d = but->draft.ctx;
+    const hybrid_stream *s;
+    for (s = but->ctx->streams; s; s = s->next) {
+        if (s == but || s->running || s->draft.ctx != d || !d->state.seqs[s->draft.seq].n_pages) continue;
+        hyb_seq_cut(&d->state, &d->state.seqs[s->draft.seq], 0);
+        return true;
+    }
+    return false;
+}
+
+/* Puts what the draft does not have of the stream and of the guesses so far into its batch, `most` at most (0: all).
+ * False: there is no room for it. */
+static bool hyb_stream_draft_queue(hybrid_stream *s, int32_t most)
+{
+    hyb_drafter *d = &s->draft;
+    hybrid_context *c = d->ctx;
+    const int32_t end = s->n_ids + d->n;
+    int32_t kept, n;
+    if (d->n) memcpy(s->ids + s->n_ids, d->ids, (size_t)d->n * sizeof *d->ids);
+    kept = hyb_stream_draft_keep(s, end);
+    n = most ? HYB_MIN(most, end - kept) : end - kept;
+    if (kept + n > c->desc.n_ctx) return false;
+    if (c->model->hp.arch->has & HYB_HAS_POS_EMBD && kept + n > c->model->hp.n_ctx_train) return false;
+    while (hyb_batch_pages(c) + hyb_seq_pages_for(c, &c->state.seqs[d->seq], n) > c->state.pages.n_free)
+        if (!hyb_drafts_make_room(s)) return false;
+    d->last = kept + n == end;
+    if (hybrid_batch_add_logits(c, d->seq, s->ids + kept, (size_t)n, d->last, NULL)) return false;
+    d->queued = true;
+    return true;
+}
+
+/* ---- out of it -------------------------------------------------------------------------------------------------- */
+
+/* A batch of the draft is done: its likeliest token is the next guess. */
+static void hyb_stream_draft_harvest(hybrid_stream *s)
+{
+    hyb_drafter *d = &s->draft;
+    const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const float *logits = d->last ? hybrid_logits(d->ctx, d->seq) : NULL;
+    const int32_t n = d->ctx->forward.n_tokens;
+    float next = -INFINITY;
+    int32_t best = 0, i;
+    d->queued = false;
+    d->done = true; /* where it does not know the text yet, it guesses nothing */
+    if (!logits) return;
+    for (i = 1; i < n; i++) {
+        if (logits[i] > logits[best]) {
+            next = logits[best];
+            best = i;
+        } else
+            next = HYB_MAX(next, logits[i]);
+    }
+    if (best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
+    d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(logits[best] - next);
+    d->ids[d->n++] = best;
+    d->done = !hyb_stream_draft_more(s);
+}
+
+/* ---- a decode of the draft -------------------------------------------------------------------------------------- */
+
+static bool hyb_drafts_queued(const hybrid_context *c, const hybrid_context *d)
+{
+    const hybrid_stream *s = c->streams;
+    while (s && !(s->draft.ctx == d && s->draft.queued)) s = s->next;
+    return s != NULL;
+}
+
+/* Fills the draft's batch with tokens of all streams that want guesses, or of `only` one. `most`: of a text that it
+ * does not know, at once. */
+static void hyb_drafts_gather(hybrid_context *c, hybrid_context *d, const hybrid_stream *only, int32_t most)
+{
+    hybrid_stream *s;
+    const bool free = !d->n_entries && !hyb_busy(d->in_use);
+    d->streams_us = 0;
+    for (s = c->streams; s; s = s->next) {
+        if ((only && s != only) || s->draft.ctx != d || !hyb_stream_drafts(s)) continue;
+        if (!free || !hyb_stream_draft_queue(s, most)) s->draft.done = true;
+    }
+    d->streams_rows = d->n_ids == d->n_entries ? d->n_ids : 0;
+}
+
+/* Goes on with the draft's batch, for some microseconds. */
+static void hyb_drafts_decode(hybrid_context *c, hybrid_context *d, uint64_t budget_us)
+{
+    const uint64_t since = hyb_now_us();
+    hybrid_stream *s;
+    bool done;
+    const hybrid_result r = hybrid_decode_step(d, budget_us, &done, NULL);
+    d->streams_us += hyb_now_us() - since;
+    if (!r && !done) return;
+    if (r)
+        hyb_batch_give_up(d);
+    else
+        hyb_row_measure(&d->row_times, d->streams_rows, d->streams_us);
+    for (s = c->streams; s; s = s->next) {
+        if (s->draft.ctx != d || !s->draft.queued) continue;
+        s->info.generate_us += d->streams_us;
+        if (!r) hyb_stream_draft_harvest(s);
+        if (!r) continue;
+        s->draft.queued = false;
+        s->draft.done = true;
+        hyb_stream_draft_rest(s);
+    }
+}
+
+/* Works on guesses for the streams of a context whose batch is empty; `only`: for that one alone. False: all that there
+ * are to be are there. */
+static bool hyb_drafts_step(hybrid_context *c, hybrid_stream *only, int32_t most, uint64_t budget_us)
+{
+    hybrid_context *d = NULL;
+    hybrid_stream *s;
+    for (s = c->streams; s && !d; s = s->next)
+        if ((!only || s == only) && hyb_stream_drafts(s)) d = s->draft.ctx;
+    if (!d) return false;
+    if (!hyb_drafts_queued(c, d)) hyb_drafts_gather(c, d, only, most);
+    if (hyb_drafts_queued(c, d)) hyb_drafts_decode(c, d, budget_us);
+    return true;
+}
+/* ==== end src/infer/drafting.c ==== */
 
 /* ==== begin src/infer/streams.c ==== */
 /* infer/streams: the streams of one context take turns in its batch: which tokens of whom go in, and what becomes of a
@@ -61388,6 +61859,11 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             continue;
         }
         if (used && used >= budget_us) break;
+        if (!hyb_streams_busy(s->ctx) && hyb_drafts_step(s->ctx, s, hyb_stream_portion(s, budget_us),
+                                                         budget_us == UINT64_MAX ? budget_us : budget_us - used)) {
+            if (budget_us != UINT64_MAX) used = HYB_MAX(hyb_now_us() - since, 1);
+            continue;
+        }
         r = hyb_streams_busy(s->ctx) ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
         if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
             hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);
@@ -62038,7 +62514,7 @@ static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session
         return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
     if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
     cd.n_seq = 1;
-    cd.n_logits = 1 + hyb_guess_most(desc->speculation, desc->n_guess);
+    cd.n_logits = 1 + hyb_guess_most(hyb_guess_mode(desc->speculation, desc->draft), desc->n_guess);
     cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
     r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
     s->ctx = s->own_ctx;
@@ -62069,6 +62545,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.whole = desc->whole;
     sd.speculation = desc->speculation;
     sd.n_guess = desc->n_guess;
+    sd.draft = desc->draft;
     sd.sample_forced = desc->sample_forced;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
@@ -62410,6 +62887,8 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     info->n_cached = stream.n_cached;
     info->n_generated = stream.n_generated;
     info->n_guessed = stream.n_guessed;
+    info->n_drafted = stream.n_drafted;
+    info->n_drafted_right = stream.n_drafted_right;
     info->n_right = stream.n_right;
     info->prompt_us = stream.prompt_us;
     info->generate_us = stream.generate_us;
@@ -63218,7 +63697,8 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     int32_t i = 0;
     hyb_lookup_reset(&s->guess.lookup);
     s->guess.n_judged = -1;
-    s->info.n_guessed = s->info.n_right = 0;
+    hyb_stream_draft_drop(s);
+    s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;
     if (n->n_stored) memcpy(s->ids, l->ids, (size_t)n->n_stored * sizeof *s->ids);
     for (; s->logprobs && i < n->piece_end - n->piece_from; i++)
         s->logprobs[n->piece_from + i] = l->logprobs ? l->logprobs[i] : 0;
@@ -63634,6 +64114,11 @@ static hybrid_result hyb_crowd_step(hybrid_crowd *w, uint64_t budget_us, hybrid_
     for (;;) {
         if ((r = hyb_crowd_pieces(w, until, &any, error)) != HYBRID_OK || any) return r;
         if (used && used >= budget_us) return HYBRID_OK;
+        if (!hyb_streams_busy(w->ctx) && hyb_drafts_step(w->ctx, NULL, HYB_CROWD_TOKENS,
+                                                         budget_us == UINT64_MAX ? budget_us : budget_us - used)) {
+            used = HYB_MAX(hyb_now_us() - since, 1);
+            continue;
+        }
         if (!hyb_streams_busy(w->ctx)) hyb_crowd_batch(w);
         if (!hyb_streams_busy(w->ctx) && !w->ctx->n_entries) { /* nobody has anything to do, or all have pieces */
             r = hyb_crowd_pieces(w, until, &any, error);
@@ -81710,6 +82195,7 @@ HYB_COOL_END
 #undef HYB_GROUP_LAMBDA
 #undef HYB_GROUP_NEW
 #undef HYB_GROW
+#undef HYB_GUESS_HOPE_DRAFTED
 #undef HYB_HEAD4
 #undef HYB_HORIZON_KNOWN
 #undef HYB_HORIZON_NEW

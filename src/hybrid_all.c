@@ -254,8 +254,10 @@ HYB_TEPID_END
 #ifndef HYBRID_NO_TEXT
 HYB_TEPID_BEGIN
 #include "infer/lookup.c"
+#include "infer/drafter.c"
 #include "infer/stream.c"
 #include "infer/speculate.c"
+#include "infer/drafting.c"
 #include "infer/streams.c"
 HYB_TEPID_END
 #endif

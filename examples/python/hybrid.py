@@ -1151,6 +1151,10 @@ class hybrid_stream_desc(Structure):
     bool whole: nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them
     hybrid_speculation speculation
     int32_t n_guess: tokens that are guessed at once, at most; 0: 15; at most 63
+    /* A context of a smaller model with the same tokens, which guesses for this stream
+    NULL: none. It is yours, so * make it as the stream needs it: n_ctx for all texts that it follows, n_seq for all streams that have it as their * draft (all of one context)
+    hybrid_plan says what it takes. Its memory, its place (CPU or GPU) and its threads * are its own. It must outlive the streams, and belongs to their thread
+    leave its sequences and its batch to them. * It reads the prompt, too, before its first guess. With text that it has no room for, or when it fails, there are * no guesses of it, and the answer goes on. In slices, each of its decodes is work of the slice. */ hybrid_context *draft
     /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without * the model, which computes them later, all at once
     for penalties and DRY they are tokens as others. The text is * one that the model could have said
     what follows may differ, as it could have been cut into other tokens. True: * the model chooses these, too. */ bool sample_forced"""
@@ -1164,7 +1168,8 @@ class hybrid_stream_info(Structure):
     the cache, or were forked from another sequence of the context
     int32_t n_generated: tokens of the last answer
     int32_t n_guessed, n_right: tokens of it that were guessed, and those of them that came
-    uint64_t prompt_us, generate_us: time that they took, in microseconds"""
+    int32_t n_drafted, n_drafted_right: and those of these that were guesses of the draft
+    uint64_t prompt_us, generate_us: time that they took, in microseconds; that of a draft is the answer's"""
 
 
 class hybrid_stream(Structure):
@@ -1201,7 +1206,8 @@ class hybrid_session_desc(Structure):
     hybrid_session_next leaves both out, hybrid_session_step gives them by their kind, and the message that an answer
     becomes has everything but what was thought.
     hybrid_speculation speculation: a context of its own has the rows of logits that guesses take
-    int32_t n_guess: as in hybrid_stream_desc
+    int32_t n_guess: as in hybrid_stream_desc,
+    hybrid_context *draft: and so is this: a context of a smaller model, which guesses
     bool sample_forced: as in hybrid_stream_desc: of answers with a form, the model chooses every token"""
 
 
@@ -1210,7 +1216,8 @@ class hybrid_session_info(Structure):
     int32_t n_ctx, n_used: positions of the context, and those taken
     int32_t n_prompt, n_cached: tokens of the last prompt, and how many of them were already in the cache
     int32_t n_generated: tokens of the last answer
-    int32_t n_guessed, n_right: tokens of it that were guessed, and those of them that came
+    int32_t n_guessed, n_right: tokens of it that were guessed, and those of them that came,
+    int32_t n_drafted, n_drafted_right: and those of these that were guesses of the draft
     uint64_t prompt_us, generate_us: time that they took, in microseconds
     int32_t n_forgotten: messages dropped from the front so that the conversation fits"""
 
@@ -1951,6 +1958,7 @@ hybrid_stream_desc._fields_ = [
     ("whole", c_bool),
     ("speculation", c_int),
     ("n_guess", c_int32),
+    ("draft", POINTER(hybrid_context)),
     ("sample_forced", c_bool),
 ]
 hybrid_stream_info._fields_ = [
@@ -1963,6 +1971,8 @@ hybrid_stream_info._fields_ = [
     ("n_generated", c_int32),
     ("n_guessed", c_int32),
     ("n_right", c_int32),
+    ("n_drafted", c_int32),
+    ("n_drafted_right", c_int32),
     ("prompt_us", c_uint64),
     ("generate_us", c_uint64),
 ]
@@ -1982,6 +1992,7 @@ hybrid_session_desc._fields_ = [
     ("whole", c_bool),
     ("speculation", c_int),
     ("n_guess", c_int32),
+    ("draft", POINTER(hybrid_context)),
     ("sample_forced", c_bool),
 ]
 hybrid_session_info._fields_ = [
@@ -1993,6 +2004,8 @@ hybrid_session_info._fields_ = [
     ("n_generated", c_int32),
     ("n_guessed", c_int32),
     ("n_right", c_int32),
+    ("n_drafted", c_int32),
+    ("n_drafted_right", c_int32),
     ("prompt_us", c_uint64),
     ("generate_us", c_uint64),
     ("n_forgotten", c_int32),
@@ -3237,8 +3250,10 @@ hybrid_prompt = _function('hybrid_prompt', c_int, [POINTER(hybrid_model), POINTE
 hybrid_stream_create = _function('hybrid_stream_create', c_int, [POINTER(hybrid_context), POINTER(hybrid_stream_desc), POINTER(POINTER(hybrid_stream)), POINTER(hybrid_error)],
     """hybrid_result hybrid_stream_create(hybrid_context *context, const hybrid_stream_desc *desc, hybrid_stream **stream, hybrid_error *error)
 
-    desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens), those of
-    hybrid_sampler_create, MEMORY. All memory is taken here, but for that of grammars.""")
+    desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens; a draft
+    with other tokens, without a free sequence, or that has streams itself), UNSUPPORTED (a draft that is an encoder, or
+    whose model is recurrent), those of hybrid_sampler_create, MEMORY. All memory is taken here, but for that of
+    grammars.""")
 
 hybrid_stream_destroy = _function('hybrid_stream_destroy', None, [POINTER(hybrid_stream)],
     """void hybrid_stream_destroy(hybrid_stream *stream)""")

@@ -32,7 +32,8 @@ typedef struct hybrid_session_desc {
      * becomes has everything but what was thought. */
     bool whole;
     hybrid_speculation speculation; /* a context of its own has the rows of logits that guesses take */
-    int32_t n_guess;                /* as in hybrid_stream_desc */
+    int32_t n_guess;                /* as in hybrid_stream_desc, */
+    hybrid_context *draft;          /* and so is this: a context of a smaller model, which guesses */
     bool sample_forced; /* as in hybrid_stream_desc: of answers with a form, the model chooses every token */
 } hybrid_session_desc;
 
@@ -41,7 +42,8 @@ typedef struct hybrid_session_info {
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
-    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came */
+    int32_t n_guessed, n_right;      /* tokens of it that were guessed, and those of them that came, */
+    int32_t n_drafted, n_drafted_right; /* and those of these that were guesses of the draft */
     uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
     int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;

@@ -93,13 +93,15 @@ typedef struct hybrid_piece {
  * sampler, seed and grammar, on the CPU (on a GPU rows that are computed together differ in their last places from
  * those that are not: equally good, but others). A piece may have several tokens, and where a piece ends may differ.
  * Guessed is what followed when the text had the same end before (in the prompt, too: a quote, code that is changed,
- * one more record like the last), and what a grammar leaves no choice about.
+ * one more record like the last), and what a grammar leaves no choice about; where that is nothing, and there is a
+ * draft (below), what a smaller model says.
  * It pays where guesses are often right and the processor reads weights faster for several rows than for each. A model
  * with a recurrent state (hybrid_model_info.is_recurrent) computes what it has accepted once more after a wrong guess,
  * and guesses nothing meanwhile. A context needs rows of logits for guesses, beside one for each other stream:
  * hybrid_context_desc.n_logits; without them, and near the end of room of any kind, fewer are guessed, or none. */
 typedef enum hybrid_speculation {
-    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: off */
+    HYBRID_SPECULATION_DEFAULT = 0, /* of an answer: that of its session; of sessions and streams: auto if they have a
+                                     * draft, else off */
     HYBRID_SPECULATION_OFF,
     HYBRID_SPECULATION_AUTO,  /* where it pays, as far as the clock and the last guesses tell */
     HYBRID_SPECULATION_ALWAYS /* whenever there is something to guess */
@@ -116,6 +118,13 @@ typedef struct hybrid_stream_desc {
     bool whole;    /* nothing is told apart: all pieces are HYBRID_PIECE_ANSWER, and marks that are text are in them */
     hybrid_speculation speculation;
     int32_t n_guess; /* tokens that are guessed at once, at most; 0: 15; at most 63 */
+    /* A context of a smaller model with the same tokens, which guesses for this stream; NULL: none. It is yours, so
+     * make it as the stream needs it: n_ctx for all texts that it follows, n_seq for all streams that have it as their
+     * draft (all of one context); hybrid_plan says what it takes. Its memory, its place (CPU or GPU) and its threads
+     * are its own. It must outlive the streams, and belongs to their thread; leave its sequences and its batch to them.
+     * It reads the prompt, too, before its first guess. With text that it has no room for, or when it fails, there are
+     * no guesses of it, and the answer goes on. In slices, each of its decodes is work of the slice. */
+    hybrid_context *draft;
     /* Where a grammar leaves no choice of text ({"name": ), the tokens that the tokenizer makes of it are taken without
      * the model, which computes them later, all at once; for penalties and DRY they are tokens as others. The text is
      * one that the model could have said; what follows may differ, as it could have been cut into other tokens. True:
@@ -131,7 +140,8 @@ typedef struct hybrid_stream_info {
                                  * the cache, or were forked from another sequence of the context */
     int32_t n_generated;        /* tokens of the last answer */
     int32_t n_guessed, n_right; /* tokens of it that were guessed, and those of them that came */
-    uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
+    int32_t n_drafted, n_drafted_right; /* and those of these that were guesses of the draft */
+    uint64_t prompt_us, generate_us; /* time that they took, in microseconds; that of a draft is the answer's */
 } hybrid_stream_info;
 
 /* A sequence of a context, its sampler, and the text that comes out of it. Several streams may share one context, in
@@ -140,8 +150,10 @@ typedef struct hybrid_stream_info {
  * that belong to streams, and its batch while one runs, are not to be touched by other calls. */
 typedef struct hybrid_stream hybrid_stream;
 
-/* desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens), those of
- * hybrid_sampler_create, MEMORY. All memory is taken here, but for that of grammars. */
+/* desc may be NULL. Errors: INVALID (the sequence belongs to another stream, there is none left, max_tokens; a draft
+ * with other tokens, without a free sequence, or that has streams itself), UNSUPPORTED (a draft that is an encoder, or
+ * whose model is recurrent), those of hybrid_sampler_create, MEMORY. All memory is taken here, but for that of
+ * grammars. */
 HYBRID_API hybrid_result hybrid_stream_create(hybrid_context *context, const hybrid_stream_desc *desc,
                                               hybrid_stream **stream, hybrid_error *error);
 HYBRID_API void hybrid_stream_destroy(hybrid_stream *stream);

@@ -56,6 +56,7 @@ struct hybrid_context {
     int32_t streams_rows;                                  /* of the decode; 0: some of them are a prompt's */
     hyb_row_times row_times;
     uint64_t streams_in_use;                               /* a call of one of them is under way */
+    hybrid_context *draft_of;        /* it guesses for streams of that one, and has none; NULL: it does not */
     void *memory_state[HYB_STAGES];                        /* of the layers of each stage, on its device */
     char *memory;                                          /* everything else */
 };

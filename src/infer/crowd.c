@@ -294,6 +294,11 @@ static hybrid_result hyb_crowd_step(hybrid_crowd *w, uint64_t budget_us, hybrid_
     for (;;) {
         if ((r = hyb_crowd_pieces(w, until, &any, error)) != HYBRID_OK || any) return r;
         if (used && used >= budget_us) return HYBRID_OK;
+        if (!hyb_streams_busy(w->ctx) && hyb_drafts_step(w->ctx, NULL, HYB_CROWD_TOKENS,
+                                                         budget_us == UINT64_MAX ? budget_us : budget_us - used)) {
+            used = HYB_MAX(hyb_now_us() - since, 1);
+            continue;
+        }
         if (!hyb_streams_busy(w->ctx)) hyb_crowd_batch(w);
         if (!hyb_streams_busy(w->ctx) && !w->ctx->n_entries) { /* nobody has anything to do, or all have pieces */
             r = hyb_crowd_pieces(w, until, &any, error);

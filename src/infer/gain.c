@@ -18,7 +18,9 @@ enum {
     HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
     HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more, */
     HYB_GUESS_LATER = HYB_GUESS_MATCH + 4, /* and the same where the guesses before it were right: far likelier */
-    HYB_GUESS_KINDS = HYB_GUESS_LATER + 4
+    HYB_GUESS_DRAFT = HYB_GUESS_LATER + 4, /* a draft's, by how far its likeliest token is ahead of the next; */
+    HYB_GUESS_DRAFTED = HYB_GUESS_DRAFT + 4, /* and all of a draft's together: what is not guessed yet */
+    HYB_GUESS_KINDS
 };
 
 static int hyb_guess_kind(int32_t n_match)
@@ -26,9 +28,18 @@ static int hyb_guess_kind(int32_t n_match)
     return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
 }
 
+/* ahead: by how much the logit of what a draft says is greater than that of any other token. */
+static int hyb_guess_kind_drafted(float ahead)
+{
+    return HYB_GUESS_DRAFT + (ahead >= 3 ? 3 : ahead >= 1.5f ? 2 : ahead >= 0.5f ? 1 : 0);
+}
+
+#define HYB_GUESS_HOPE_DRAFTED 0.7f /* before anything is known, and when it is tried again */
+
 static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
 {
-    static const float first[HYB_GUESS_KINDS] = { 0.9f, 0.2f, 0.45f, 0.7f, 0.85f, 0.6f, 0.75f, 0.85f, 0.9f };
+    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f,  0.75f,
+                                                  0.85f, 0.9f, 0.35f, 0.5f, 0.7f,  0.9f,  HYB_GUESS_HOPE_DRAFTED };
     memcpy(hope, first, sizeof first);
 }
 
@@ -77,5 +88,47 @@ static int32_t hyb_gain_best(const hyb_row_times *t, const float *hope, const ui
         best = i;
     }
     return best;
+}
+
+/* ---- a draft ---------------------------------------------------------------------------------------------------- */
+
+/* What the next decode is of, guesses aside. */
+typedef struct hyb_gain_batch {
+    const hyb_row_times *times, *draft; /* of its context, and of the draft's */
+    int32_t rows, streams, drafting;    /* so many of the streams have a draft: all guess alike, as far as is known */
+    float choice_us;
+} hyb_gain_batch;
+
+static bool hyb_row_known(const hyb_row_times *t)
+{
+    int32_t i = 1;
+    while (i <= HYB_GAIN_ROWS && !(t->us[i] > 0)) i++;
+    return i <= HYB_GAIN_ROWS;
+}
+
+/* Tokens a microsecond of a decode with `rows` guesses of each, of `made` that the draft has made. */
+static float hyb_gain_speed(const hyb_gain_batch *b, float right, int32_t rows, int32_t made)
+{
+    const float tokens = (float)b->streams + (float)b->drafting * right;
+    return tokens / (hyb_row_time(b->times, b->rows + b->drafting * rows) +
+                     (float)made * hyb_row_time(b->draft, b->drafting) + b->choice_us * tokens);
+}
+
+/* Whether a draft is to guess more than the n tokens that it has guessed, `most` at most. */
+static bool hyb_gain_draft(const hyb_gain_batch *b, const float *hope, const uint8_t *kind, int32_t n, int32_t most)
+{
+    float chance = 1, right = 0, now = hyb_gain_speed(b, 0, 0, n);
+    int32_t i;
+    if (n >= most || !hyb_row_known(b->times)) return false;
+    if (!hyb_row_known(b->draft)) return n < 2; /* of a second one it will be known what it takes */
+    for (i = 0; i < n; i++) {
+        right += chance *= hope[kind[i]];
+        now = HYB_MAX(now, hyb_gain_speed(b, right, i + 1, n));
+    }
+    for (; i < most; i++) {
+        right += chance *= hope[HYB_GUESS_DRAFTED];
+        if (hyb_gain_speed(b, right, i + 1, i + 1) > 1.02f * now) return true;
+    }
+    return false;
 }
 #endif

@@ -106,7 +106,7 @@ static hybrid_result hyb_session_context(hybrid_session *s, const hybrid_session
         return hyb_fail(error, HYBRID_ERROR_INVALID, "context_shared is a context of another model");
     if ((s->ctx = desc->context_shared) != NULL) return HYBRID_OK;
     cd.n_seq = 1;
-    cd.n_logits = 1 + hyb_guess_most(desc->speculation, desc->n_guess);
+    cd.n_logits = 1 + hyb_guess_most(hyb_guess_mode(desc->speculation, desc->draft), desc->n_guess);
     cd.n_candidates = desc->logprobs ? 0 : hybrid_sampler_candidates(&desc->sampler);
     r = hybrid_context_create(s->model, &cd, &s->own_ctx, error);
     s->ctx = s->own_ctx;
@@ -137,6 +137,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     sd.whole = desc->whole;
     sd.speculation = desc->speculation;
     sd.n_guess = desc->n_guess;
+    sd.draft = desc->draft;
     sd.sample_forced = desc->sample_forced;
     if ((r = hybrid_stream_create(s->ctx, &sd, &s->stream, error)) != HYBRID_OK) return r;
     s->keep = desc->keep > 0 ? desc->keep : 0.5f;
@@ -478,6 +479,8 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     info->n_cached = stream.n_cached;
     info->n_generated = stream.n_generated;
     info->n_guessed = stream.n_guessed;
+    info->n_drafted = stream.n_drafted;
+    info->n_drafted_right = stream.n_drafted_right;
     info->n_right = stream.n_right;
     info->prompt_us = stream.prompt_us;
     info->generate_us = stream.generate_us;

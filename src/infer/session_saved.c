@@ -450,7 +450,8 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     int32_t i = 0;
     hyb_lookup_reset(&s->guess.lookup);
     s->guess.n_judged = -1;
-    s->info.n_guessed = s->info.n_right = 0;
+    hyb_stream_draft_drop(s);
+    s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;
     if (n->n_stored) memcpy(s->ids, l->ids, (size_t)n->n_stored * sizeof *s->ids);
     for (; s->logprobs && i < n->piece_end - n->piece_from; i++)
         s->logprobs[n->piece_from + i] = l->logprobs ? l->logprobs[i] : 0;

@@ -6,7 +6,8 @@
  *     ids        ... a b c d e            f goes out of the cache, x is the token that is chosen
  *
  * The sampler is asked row by row, each time with the tokens before it accepted: as if each had been decoded alone. A
- * guess that does not fit is not made: it never takes what other streams may need, and nothing waits for it. */
+ * guess that does not fit is not made: it never takes what other streams may need, and nothing waits for it. What is
+ * guessed is what the text itself says, or else what a draft has said (drafting.c). */
 #ifndef HYB_INFER_SPECULATE_C
 #define HYB_INFER_SPECULATE_C
 #include "stream.c"
@@ -127,22 +128,58 @@ static bool hyb_guess_by_clock(const hybrid_context *c)
     return !c->desc.trace;
 }
 
+/* How many of the guesses that there are pay. */
+static int32_t hyb_stream_guess_best(const hybrid_stream *s)
+{
+    const hybrid_context *c = s->ctx;
+    const hyb_guess *g = &s->guess;
+    if (g->mode != HYBRID_SPECULATION_AUTO) return g->n;
+    return hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
+                         (float)c->streams_choice_us);
+}
+
+/* Guesses of what the text itself says; returns how many of them are worth a row. */
+static int32_t hyb_stream_guess_text(hybrid_stream *s, int32_t room)
+{
+    hyb_stream_guess_find(s, room);
+    return hyb_stream_guess_best(s);
+}
+
+/* Those that the draft has made, instead. */
+static int32_t hyb_stream_guess_drafted(hybrid_stream *s, int32_t room)
+{
+    hyb_guess *g = &s->guess;
+    const hyb_drafter *d = &s->draft;
+    int32_t n;
+    if (!d->ctx || d->at != s->n_ids || !d->n) return 0;
+    g->n = HYB_MIN(d->n, room);
+    g->n_judged = 0;
+    memcpy(g->ids, d->ids, (size_t)g->n * sizeof *g->ids);
+    memcpy(g->kind, d->kind, (size_t)g->n);
+    memcpy(s->ids + s->n_ids, d->ids, (size_t)g->n * sizeof *g->ids);
+    n = hyb_stream_guess_best(s);
+    s->info.n_drafted += n;
+    return n;
+}
+
+/* Whether guesses are made at all. */
+static bool hyb_stream_guesses(const hybrid_stream *s)
+{
+    const hyb_guess *g = &s->guess;
+    if (!g->most || g->mode <= HYBRID_SPECULATION_OFF) return false;
+    return g->mode != HYBRID_SPECULATION_AUTO || hyb_guess_by_clock(s->ctx);
+}
+
 /* The tokens of the stream, `last` of which is the only one that the cache does not have: guesses go behind it.
  * Returns how many are to be queued. */
 static int32_t hyb_stream_guess(hybrid_stream *s)
 {
-    const hybrid_context *c = s->ctx;
     hyb_guess *g = &s->guess;
     int32_t room;
     g->n = g->n_queued = 0;
-    if (!g->most || g->mode <= HYBRID_SPECULATION_OFF) return 0;
-    if (g->mode == HYBRID_SPECULATION_AUTO && !hyb_guess_by_clock(c)) return 0;
-    if ((room = hyb_stream_guess_room(s)) == 0) return 0;
-    hyb_stream_guess_find(s, room);
-    g->n_queued = g->n;
-    if (g->mode == HYBRID_SPECULATION_AUTO)
-        g->n_queued = hyb_gain_best(&c->row_times, g->hope, g->kind, g->n, c->n_ids + 1, c->n_entries + 1,
-                                    (float)c->streams_choice_us);
+    if (!hyb_stream_guesses(s) || (room = hyb_stream_guess_room(s)) == 0) return 0;
+    g->n_queued = hyb_stream_guess_text(s, room);
+    if (!g->n_queued) g->n_queued = hyb_stream_guess_drafted(s, room);
     s->info.n_guessed += g->n_queued;
     return g->n_queued;
 }

@@ -14,6 +14,7 @@
 #include "../text/pieces.c"
 #include "../text/stop.c"
 #include "decode.c"
+#include "drafter.c"
 #include "lookup.c"
 #include "sampler.c"
 #ifndef HYBRID_NO_GRAMMAR
@@ -43,6 +44,18 @@ typedef struct hyb_guess {
     int32_t worn;                /* and the sequence has these adapters still */
     hyb_lookup lookup;
 } hyb_guess;
+
+/* Tokens that a smaller model says come next, one after the other (drafting.c). */
+typedef struct hyb_drafter {
+    hybrid_context *ctx; /* its own; NULL: there is none */
+    int32_t seq;         /* of that context, which follows the stream's */
+    int32_t at;          /* they come behind so many of the stream's tokens; -1: none are asked for */
+    int32_t ids[HYB_GUESS_MOST], n;
+    uint8_t kind[HYB_GUESS_MOST];
+    bool done;           /* there will be no more of them, */
+    bool queued, last;   /* or tokens are in the draft's batch: up to the last one, which the next guess comes from */
+    int32_t rest, rests; /* decodes that go without, as it did not pay; and how many the next time */
+} hyb_drafter;
 
 struct hybrid_stream {
     hybrid_model *model;
@@ -89,6 +102,7 @@ struct hybrid_stream {
     char *piece;
     size_t piece_size; /* room for all the text that one token and all guesses can complete */
     hyb_guess guess;
+    hyb_drafter draft;
     int32_t own_max_tokens, next_max_tokens, max_tokens;
     bool prompt_pending, fresh; /* the prompt is not computed; nor is any of it */
     bool running;
@@ -251,6 +265,7 @@ static void hyb_stream_guess_check(hybrid_stream *s)
     if (!g->live) return;
     if (g->row < g->n_queued && s->chosen == g->ids[g->row]) {
         s->info.n_right++;
+        s->info.n_drafted_right += g->kind[g->row] >= HYB_GUESS_DRAFT;
         g->row++;
     } else
         hyb_stream_guess_drop(s);
@@ -268,11 +283,57 @@ static void hyb_stream_unqueue(hybrid_stream *s)
         s->stale = true;
 }
 
+/* No guesses of the draft are asked for, and nothing of the stream is in its batch: others queue theirs again. */
+static void hyb_stream_draft_drop(hybrid_stream *s)
+{
+    hybrid_stream *other;
+    s->draft.at = -1;
+    if (!s->draft.queued) return;
+    hyb_batch_give_up(s->draft.ctx);
+    for (other = s->ctx->streams; other; other = other->next)
+        if (other->draft.ctx == s->draft.ctx) other->draft.queued = false;
+}
+
+/* The draft is free for others, when it was the last of its streams. The stream is not among those of the context. */
+static void hyb_stream_draft_leave(hybrid_stream *s)
+{
+    hybrid_context *d = s->draft.ctx;
+    const hybrid_stream *other = s->ctx->streams;
+    if (!d) return;
+    while (other && other->draft.ctx != d) other = other->next;
+    if (!other) d->draft_of = NULL;
+    hyb_seq_cut(&d->state, &d->state.seqs[s->draft.seq], 0);
+}
+
+/* A sequence of the draft for the stream. */
+static hybrid_result hyb_stream_draft_build(hybrid_stream *s, hybrid_context *d, hybrid_error *error)
+{
+    const hybrid_stream *other;
+    hybrid_result r;
+    int32_t seq;
+    s->draft.at = -1;
+    if (!d || !s->guess.most) return HYBRID_OK;
+    if ((r = hyb_drafter_check(s->ctx, d, error)) != HYBRID_OK) return r;
+    for (seq = 0; seq < d->desc.n_seq; seq++) {
+        for (other = s->ctx->streams; other; other = other->next)
+            if (other->draft.ctx == d && other->draft.seq == seq) break;
+        if (!other) break;
+    }
+    if (seq == d->desc.n_seq)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "all %d sequences of the draft guess for other streams: raise its n_seq", seq);
+    s->draft.ctx = d;
+    s->draft.seq = seq;
+    d->draft_of = s->ctx;
+    return HYBRID_OK;
+}
+
 static void hyb_stream_free(hybrid_stream *s)
 {
     hybrid_runtime *rt = s->rt;
     hybrid_stream **at = &s->ctx->streams;
     hyb_stream_unqueue(s);
+    hyb_stream_draft_drop(s);
     while (*at && *at != s) at = &(*at)->next;
     if (*at) {
         *at = s->next;
@@ -283,6 +344,7 @@ static void hyb_stream_free(hybrid_stream *s)
         }
         hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     }
+    hyb_stream_draft_leave(s);
     hybrid_sampler_destroy(s->own);
     hybrid_sampler_destroy(s->other);
     hybrid_sampler_destroy(s->made);
@@ -394,6 +456,12 @@ static hybrid_result hyb_guess_check(hybrid_speculation mode, int32_t n_guess, h
     return HYBRID_OK;
 }
 
+/* Who gives a draft wants it to be used. */
+static hybrid_speculation hyb_guess_mode(hybrid_speculation mode, const hybrid_context *draft)
+{
+    return draft && mode == HYBRID_SPECULATION_DEFAULT ? HYBRID_SPECULATION_AUTO : mode;
+}
+
 static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
 {
     if (mode <= HYBRID_SPECULATION_OFF) return 0;
@@ -403,12 +471,13 @@ static int32_t hyb_guess_most(hybrid_speculation mode, int32_t n_guess)
 static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     hyb_guess *g = &s->guess;
-    const hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
+    hybrid_result r = hyb_guess_check(desc->speculation, desc->n_guess, error);
     if (r) return r;
-    g->own = g->next = g->mode = desc->speculation;
-    g->most = hyb_guess_most(desc->speculation, desc->n_guess);
+    g->own = g->next = g->mode = hyb_guess_mode(desc->speculation, desc->draft);
+    g->most = hyb_guess_most(g->mode, desc->n_guess);
     g->n_judged = -1;
     hyb_guess_hopes(g->hope);
+    if ((r = hyb_stream_draft_build(s, desc->draft, error)) != HYBRID_OK) return r;
     return g->most ? hyb_lookup_create(&g->lookup, s->rt, s->n_max, error) : HYBRID_OK;
 }
 
@@ -423,6 +492,9 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     if (desc->n_stops && !desc->stops)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
                         (unsigned long long)desc->n_stops);
+    if (s->ctx->draft_of)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the context is the draft of another one's streams, and can have none itself");
     if ((r = hyb_stream_seq(s, desc->seq, error)) != HYBRID_OK) return r;
     s->n_max = s->ctx->desc.n_ctx;
     if (desc->max_positions) s->n_max = HYB_MIN(s->n_max, desc->max_positions);
@@ -553,6 +625,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     int32_t same = 0, i;
     hyb_stream_unqueue(s);
     hyb_stream_guess_drop(s);
+    hyb_stream_draft_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
     hyb_lookup_cut(&s->guess.lookup, s->ids, same);
     s->guess.mode = s->guess.next;
@@ -577,7 +650,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->info.stop = HYBRID_STOP_NONE;
     s->info.n_prompt = n;
     s->info.n_cached = s->n_same;
-    s->info.n_generated = s->info.n_guessed = s->info.n_right = 0;
+    s->info.n_generated = s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;
     s->info.prompt_us = s->info.generate_us = 0;
 }
 
@@ -599,6 +672,7 @@ static void hyb_stream_stop(hybrid_stream *s)
     if (!s->running) return;
     hyb_stream_unqueue(s);
     hyb_stream_guess_drop(s);
+    hyb_stream_draft_drop(s);
     s->chosen = -1;
     s->why.result = HYBRID_OK;
     s->running = false;
@@ -748,6 +822,7 @@ static void hyb_stream_judge(hybrid_stream *s, int32_t id)
     const int32_t i = g->n_judged;
     if (i < 0 || i >= g->n) return;
     hyb_guess_learn(&g->hope[g->kind[i]], g->ids[i] == id);
+    if (g->kind[i] >= HYB_GUESS_DRAFT) hyb_guess_learn(&g->hope[HYB_GUESS_DRAFTED], g->ids[i] == id);
     g->n_judged = g->ids[i] == id ? i + 1 : -1;
 }
 

@@ -10,6 +10,7 @@
  * Between two calls the batch is empty, or a decode of it is under way. */
 #ifndef HYB_INFER_STREAMS_C
 #define HYB_INFER_STREAMS_C
+#include "drafting.c"
 #include "next.c"
 #include "speculate.c"
 #include "stream.c"
@@ -277,6 +278,11 @@ static hybrid_result hyb_stream_work(hybrid_stream *s, uint64_t budget_us, size_
             continue;
         }
         if (used && used >= budget_us) break;
+        if (!hyb_streams_busy(s->ctx) && hyb_drafts_step(s->ctx, s, hyb_stream_portion(s, budget_us),
+                                                         budget_us == UINT64_MAX ? budget_us : budget_us - used)) {
+            if (budget_us != UINT64_MAX) used = HYB_MAX(hyb_now_us() - since, 1);
+            continue;
+        }
         r = hyb_streams_busy(s->ctx) ? HYBRID_OK : hyb_stream_queue(s, hyb_stream_portion(s, budget_us), error);
         if (r == HYBRID_ERROR_CONTEXT_FULL && !s->prompt_pending) {
             hyb_stream_end(s, HYBRID_STOP_CONTEXT, at);

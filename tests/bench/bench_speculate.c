@@ -1,6 +1,7 @@
 /* bench_speculate: what guessing the next tokens is worth.
  *
  *     make bench-speculate        SmolLM2; ARGS='model.gguf --runs 5 --threads 2 --tokens 160 --only prose'
+ *                                 ARGS='model.gguf --draft smaller.gguf': with a draft, whose guesses are counted
  *
  * First what a decode of several rows costs beside that of one. Then four kinds of answers: JSON of a schema, a file
  * that is written again with a change, a quote of the prompt, prose; each without speculation, with what `auto` makes
@@ -146,9 +147,9 @@ int main(int argc, char **argv)
     hybrid_runtime_desc rd = { .n_threads = 2 };
     hybrid_session_desc d = { .max_tokens = 160, .speculation = HYBRID_SPECULATION_AUTO, .context = { .n_ctx = 2048 } };
     static result r[MODES];
-    const char *only = "";
+    const char *only = "", *draft = NULL;
     hybrid_runtime *rt = NULL;
-    hybrid_model *model = NULL;
+    hybrid_model *model = NULL, *small = NULL;
     hybrid_session *s = NULL;
     hybrid_error err;
     int runs = 5, i, k, m, failed = 0;
@@ -158,17 +159,21 @@ int main(int argc, char **argv)
         if (!strcmp(argv[i], "--tokens")) d.max_tokens = atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--guess")) d.n_guess = atoi(argv[i + 1]);
         if (!strcmp(argv[i], "--only")) only = argv[i + 1];
+        if (!strcmp(argv[i], "--draft")) draft = argv[i + 1];
     }
     if (argc < 2 || runs < 1 || runs > RUNS) return fprintf(stderr, "usage: bench_speculate MODEL.gguf ...\n"), 2;
     if (hybrid_runtime_create(&rd, &rt, &err) ||
         hybrid_model_load(rt, &(hybrid_model_desc){ .path = argv[1] }, &model, &err) ||
+        (draft && (hybrid_model_load(rt, &(hybrid_model_desc){ .path = draft }, &small, &err) ||
+                   hybrid_context_create(small, &(hybrid_context_desc){ .n_ctx = 2048 }, &d.draft, &err))) ||
         hybrid_session_create(model, &d, &s, &err))
         return fprintf(stderr, "bench_speculate: %s\n", err.message), 1;
     printf("%s, %d threads, %s, medians of %d runs\n\n", argv[1], rd.n_threads, hybrid_runtime_isa(rt), runs);
     if (!*only && rows(model)) return 1;
+    if (draft) printf("The draft is %s.\n\n", draft);
     printf("| answer | tokens | plain, tokens/s | auto | of plain | right of guessed | always | of plain | "
-           "right of guessed |\n"
-           "|---|---|---|---|---|---|---|---|---|\n");
+           "right of guessed |%s\n|---|---|---|---|---|---|---|---|---|%s\n",
+           draft ? " of the draft, auto | always |" : "", draft ? "---|---|" : "");
     for (i = 0; i < (int)(sizeof works / sizeof *works) && !failed; i++) {
         double speed[MODES], ratio[MODES][RUNS];
         if (!strstr(works[i].name, only)) continue;
@@ -181,12 +186,16 @@ int main(int argc, char **argv)
         for (m = 1; m < MODES; m++)
             printf(" %.1f | %.2f | %d of %d |", speed[m], median(ratio[m], runs), r[m].info.n_right,
                    r[m].info.n_guessed);
+        for (m = 1; draft && m < MODES; m++)
+            printf(" %d of %d |", r[m].info.n_drafted_right, r[m].info.n_drafted);
         printf("\n");
         for (m = 1; m < MODES; m++)
             if (r[m].hash != r[0].hash) failed = printf("%s is another text than without\n", modes[m]);
         fflush(stdout);
     }
     hybrid_session_destroy(s);
+    hybrid_context_destroy(d.draft);
+    hybrid_model_destroy(small);
     hybrid_model_destroy(model);
     hybrid_runtime_destroy(rt);
     return failed != 0;
