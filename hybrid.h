@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2122a4f368666525): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 020b54e328918bdc): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,337 +53,339 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      394  base.h                   version, linkage, results, errors, allocator, log
- *      529  runtime.h                what models and sessions share: memory, log, worker threads
- *      600  quant.h                  names, sizes, encode, decode
- *      702  gguf.h                   what is in a model file, and writing one
- *      907  tokenizer.h              text to tokens and back
- *     1090  chat.h                   templates that make a prompt of a conversation
- *     1233  grammar.h                answers with a form
- *     1349  bpe_trainer.h            a vocabulary from raw text
- *     1421  train_data.h             batches out of texts, tokens or conversations
- *     1532  model.h                  load, describe
- *     1616  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1750  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1854  sampler.h                from logits to the next token
- *     1987  score.h                  how likely a model finds texts
- *     2047  embed.h                  a text as a vector
- *     2102  shape.h                  models from nothing
- *     2135  trainable.h              training somebody else's model
- *     2174  trainer.h                change the weights of a model so that it predicts given texts better
- *     2495  predict.h                a training that is watched, and moved along where it goes anyway
- *     2717  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2795  learn.h                  an adapter is told something, and can be made to forget it
- *     2874  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3063  session.h                a conversation
- *     3206  crowd.h                  many conversations in one context
- *     3250  saved.h                  sequences and conversations as bytes, and back
- *     3336  abi.h                    is the library that runs the one that its caller was made for?
+ *      396  base.h                   version, linkage, results, errors, allocator, log
+ *      531  runtime.h                what models and sessions share: memory, log, worker threads
+ *      602  quant.h                  names, sizes, encode, decode
+ *      704  gguf.h                   what is in a model file, and writing one
+ *      909  tokenizer.h              text to tokens and back
+ *     1092  chat.h                   templates that make a prompt of a conversation
+ *     1235  grammar.h                answers with a form
+ *     1351  bpe_trainer.h            a vocabulary from raw text
+ *     1423  train_data.h             batches out of texts, tokens or conversations
+ *     1534  model.h                  load, describe
+ *     1618  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1752  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1856  sampler.h                from logits to the next token
+ *     1989  score.h                  how likely a model finds texts
+ *     2049  embed.h                  a text as a vector
+ *     2104  shape.h                  models from nothing
+ *     2137  trainable.h              training somebody else's model
+ *     2176  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2497  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2735  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2813  learn.h                  an adapter is told something, and can be made to forget it
+ *     2892  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3081  session.h                a conversation
+ *     3224  crowd.h                  many conversations in one context
+ *     3268  saved.h                  sequences and conversations as bytes, and back
+ *     3354  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3428  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3532  macros.h                 what compilers call things, and the macros that every room uses
- *     3617  base.c                   what every room uses: results, errors, checked sizes
- *     3698  fpenv.c                  the floating-point environment at the border of the library
- *     3927  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3973  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4069  fma.c                    a * b + c with one rounding
- *     4109  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4190  decimal.c                doubles as text, the same in every locale
- *     4322  thread.c                 atomics, threads, and the worker pool
- *     4819  cpu.c                    what this processor and its operating system can do
- *     4942  hash.c                   where a name belongs in a table
- *     5044  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5082  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5170  grow.c                   arrays that grow
- *     5194  stack.c                  how much of the thread's stack a recursion may take
- *     5242  device.c                 which GPU a runtime uses
- *     5358  lifetime.c               creates and ends runtimes
- *     5513  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5754  output.c                 a file that is written
- *     6274  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6321  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6359  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    82058  end.h                    closes what core/begin opened
+ *     3446  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3550  macros.h                 what compilers call things, and the macros that every room uses
+ *     3635  base.c                   what every room uses: results, errors, checked sizes
+ *     3716  fpenv.c                  the floating-point environment at the border of the library
+ *     3945  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3991  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4087  fma.c                    a * b + c with one rounding
+ *     4127  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4208  decimal.c                doubles as text, the same in every locale
+ *     4340  thread.c                 atomics, threads, and the worker pool
+ *     4837  cpu.c                    what this processor and its operating system can do
+ *     4960  hash.c                   where a name belongs in a table
+ *     5062  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5100  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5188  grow.c                   arrays that grow
+ *     5212  stack.c                  how much of the thread's stack a recursion may take
+ *     5260  device.c                 which GPU a runtime uses
+ *     5376  lifetime.c               creates and ends runtimes
+ *     5531  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5772  output.c                 a file that is written
+ *     6292  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6339  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6377  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    82471  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6793  names.c                  names that must differ, found by hash
- *     6890  value.c                  the 13 types of metadata values and their items
- *     7038  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7249  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7586  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8106  write.c                  makes a GGUF file
+ *     6811  names.c                  names that must differ, found by hash
+ *     6908  value.c                  the 13 types of metadata values and their items
+ *     7056  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7267  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7604  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8124  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8820  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8939  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9274  floats.c                 the types that are plain numbers
- *     9314  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9513  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9749  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9897  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10171  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10296  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10375  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8838  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8957  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9292  floats.c                 the types that are plain numbers
+ *     9332  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9531  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9767  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9915  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10189  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10314  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10393  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10600  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11551  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11671  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11945  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12412  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12914  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13118  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13213  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13751  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14044  tokenizer/bpe.c          the merging
- *    14457  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14542  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14638  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14785  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15210  tokenizer/with.c         the tokens that hold a text
- *    15241  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15519  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15677  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15919  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16220  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16564  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16900  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17308  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17692  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18034  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18215  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18877  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19505  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19735  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20247  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20287  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20530  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20841  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20887  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21048  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21250  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21386  jinja/test.c             what follows 'is', and the functions that every template has
- *    21588  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21902  jinja/parse.c            tokens to a tree
- *    22610  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22917  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23500  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23792  chat.c                   a conversation as the variables that chat templates expect
- *    24005  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24264  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24436  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24500  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24926  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25390  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25737  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    25983  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26450  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26939  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27316  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27693  grammar/rules.c          the form in which rules are matched
- *    28149  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28653  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29037  grammar/match.c          where a text stands in a grammar
- *    29553  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29959  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30402  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10618  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11569  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11689  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11963  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12430  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12932  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13136  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13231  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13769  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14062  tokenizer/bpe.c          the merging
+ *    14475  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14560  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14656  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14803  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15228  tokenizer/with.c         the tokens that hold a text
+ *    15259  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15537  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15695  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15937  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16238  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16582  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16918  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17326  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17710  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18052  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18233  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18895  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19523  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19753  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20265  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20305  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20548  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20859  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20905  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21066  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21268  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21404  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21606  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21920  jinja/parse.c            tokens to a tree
+ *    22628  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22935  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23518  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23810  chat.c                   a conversation as the variables that chat templates expect
+ *    24023  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24282  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24454  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24518  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24944  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25408  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25755  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26001  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26468  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26957  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27334  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27711  grammar/rules.c          the form in which rules are matched
+ *    28167  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28671  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29055  grammar/match.c          where a text stands in a grammar
+ *    29571  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29977  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30420  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30634  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30693  ops/norms.c              embeddings and norms
- *    30773  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30908  ops/heads.c              heads: rotation, the cache, attention
- *    31055  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31229  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31432  ops/values.c             what is computed value by value, and the largest logits
- *    31495  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31709  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31724  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31840  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31956  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32051  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32241  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32270  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32308  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32442  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33190  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33419  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33760  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33799  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33935  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34006  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34110  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34640  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35120  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35521  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35750  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36506  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36706  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37770  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38419  cpu/int/select.c         the table of integer-block kernels
- *    38479  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38555  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43681  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46223  cpu/select.c             the kernels of an instruction set
- *    46276  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46384  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46806  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47106  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47155  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47816  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48072  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48263  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48326  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30652  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30711  ops/norms.c              embeddings and norms
+ *    30791  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30926  ops/heads.c              heads: rotation, the cache, attention
+ *    31073  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31247  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31450  ops/values.c             what is computed value by value, and the largest logits
+ *    31513  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31727  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31742  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31858  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31974  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32069  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32259  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32288  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32326  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32460  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33208  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33437  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33778  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33817  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33953  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34024  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34128  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34658  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35138  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35539  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35768  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36524  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36724  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37788  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38437  cpu/int/select.c         the table of integer-block kernels
+ *    38497  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38573  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43699  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46241  cpu/select.c             the kernels of an instruction set
+ *    46294  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46402  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46824  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47124  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47173  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47834  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48090  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48281  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48344  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48974  arch.c                   the table of architectures
- *    49108  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49447  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49824  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    50086  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50296  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50508  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    51010  back.c                   the steps of a backward pass that several parts take
- *    51205  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51455  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51549  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51862  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    52006  parts/experts.c          a mixture of experts (Shazeer et al
- *    52388  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52496  net.c                    which parts the layers of a model have, and which tensors
- *    52663  unused.c                 tensors of the file that the model is not computed with
- *    52837  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52886  forward.c                one pass of a batch through any model, over the op table
- *    53169  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53768  place.c                  which layers run where
- *    54038  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    54124  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54419  adapter_make.c           adapters from nothing, and what they are
- *    54669  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54951  identity.c               by what a saved game knows its model and its adapters again
+ *    48992  arch.c                   the table of architectures
+ *    49126  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49465  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49842  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    50104  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50314  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50526  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    51028  back.c                   the steps of a backward pass that several parts take
+ *    51223  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51473  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51567  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51880  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    52024  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52406  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52514  net.c                    which parts the layers of a model have, and which tensors
+ *    52681  unused.c                 tensors of the file that the model is not computed with
+ *    52855  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52904  forward.c                one pass of a batch through any model, over the op table
+ *    53187  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53786  place.c                  which layers run where
+ *    54056  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    54142  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54437  adapter_make.c           adapters from nothing, and what they are
+ *    54687  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54969  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    55046  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55210  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55695  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55867  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55978  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56501  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56806  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56905  gain.c                   how many guesses pay
- *    57038  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57464  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57563  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    57992  adapters.c               a sequence puts adapters on, and takes them off
- *    58108  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58469  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58899  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59270  next.c                   the next token of a sequence
- *    59386  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59469  score.c                  how likely a model finds texts after a prompt
- *    59802  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    60078  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    60206  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    60254  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61160  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    61345  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    61587  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61916  plan.c                   the bytes of a model and a context before they are loaded
- *    62037  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    62237  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    62416  session.c                a conversation: a dialog, and the stream that answers it
- *    63027  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    63252  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63824  crowd.c                  sessions of one context that take turns in its batch
+ *    55064  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    55228  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55713  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55885  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    55996  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56519  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56824  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56923  gain.c                   how many guesses pay
+ *    57056  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57482  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57581  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    58010  adapters.c               a sequence puts adapters on, and takes them off
+ *    58126  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58487  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58917  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59288  next.c                   the next token of a sequence
+ *    59404  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59487  score.c                  how likely a model finds texts after a prompt
+ *    59820  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    60096  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    60224  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    60272  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61178  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    61363  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    61605  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61934  plan.c                   the bytes of a model and a context before they are loaded
+ *    62055  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    62255  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    62434  session.c                a conversation: a dialog, and the stream that answers it
+ *    63045  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    63270  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63842  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    64169  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    64208  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    64273  documents.c              the texts of a corpus, one document after the other
- *    64512  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64706  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    65206  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    65516  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65830  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    66222  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66680  shape.c                  models from nothing
- *    66997  schedule.c               the learning rate of a step
- *    67043  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    67559  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    67611  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    68063  format.c                 the number format of a training: to what the operands of its products are roun...
- *    68163  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    68201  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68734  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68919  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    68988  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    69025  own.c                    somebody else's model as an objective (api/trainable.h)
- *    69209  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    70002  lesson.c                 examples as tokens, and the batches of a step
- *    70366  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    70596  export.c                 the weights of a trainer as a model file
- *    70844  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    70956  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    71100  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    71327  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71762  checkpoint.c             everything that a training goes on with, in a file
- *    71825  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    72417  picture/frame.c          how a picture is written, and its axes
- *    72656  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72778  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    73095  picture.c                the curve of a run as an SVG.
+ *    64187  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    64226  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    64291  documents.c              the texts of a corpus, one document after the other
+ *    64530  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64724  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    65224  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    65534  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65848  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    66240  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66698  shape.c                  models from nothing
+ *    67015  schedule.c               the learning rate of a step
+ *    67061  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    67577  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    67647  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    68099  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    68199  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    68237  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68770  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68955  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    69024  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    69061  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    69245  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    70133  lesson.c                 examples as tokens, and the batches of a step
+ *    70497  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    70727  export.c                 the weights of a trainer as a model file
+ *    70975  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    71087  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    71231  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    71458  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71893  checkpoint.c             everything that a training goes on with, in a file
+ *    71956  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    72548  picture/frame.c          how a picture is written, and its axes
+ *    72787  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72909  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    73226  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    73262  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    73308  panel.c                  values of many ticks side by side, and products with them
- *    73431  gru.c                    a gated recurrent cell (Cho et al
- *    73512  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    73586  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    73646  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73846  member.c                 the weights of one world model: how large, where, and how they begin
- *    73947  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    74170  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    74302  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    74481  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74745  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    74919  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75118  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75221  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    75510  law.c                    the curve that the loss follows over many windows,
- *    75784  calibration.c            predictions that say how sure they are, held to what then happened
- *    75964  monitor.c                whether a run goes astray, and what should be done about it
- *    76216  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    76276  bandit.c                 which arm is worth it now
- *    76514  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    76658  phases.c                 which phase the next step belongs to, and for how long
- *    76897  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    77251  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    77320  residuals.c              what predictions got wrong
- *    77570  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77729  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77823  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    77921  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78103  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78191  plateau.c                whether a run stands still
- *    78276  horizons.c               how far ahead predictions are good for anything
- *    78365  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    78418  ramp.c                   how many batches a step should add up
- *    78483  tuning.c                 what could be made better while a run goes on
- *    78627  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    78742  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    79123  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    79450  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    79647  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    79986  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    80277  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    80352  moves.c                  how weights are moved, by each of the ways
- *    80558  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    80726  audit.c                  what a move is really worth: a trial
- *    80865  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    81140  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    81192  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    81597  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    73393  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    73439  panel.c                  values of many ticks side by side, and products with them
+ *    73562  gru.c                    a gated recurrent cell (Cho et al
+ *    73643  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    73717  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    73777  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73977  member.c                 the weights of one world model: how large, where, and how they begin
+ *    74078  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    74301  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    74433  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    74612  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74876  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    75050  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75249  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75352  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    75641  law.c                    the curve that the loss follows over many windows,
+ *    75915  calibration.c            predictions that say how sure they are, held to what then happened
+ *    76095  monitor.c                whether a run goes astray, and what should be done about it
+ *    76347  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    76407  bandit.c                 which arm is worth it now
+ *    76645  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    76789  phases.c                 which phase the next step belongs to, and for how long
+ *    77028  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    77382  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    77451  residuals.c              what predictions got wrong
+ *    77701  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77860  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77954  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78052  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78234  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78322  plateau.c                whether a run stands still
+ *    78407  horizons.c               how far ahead predictions are good for anything
+ *    78496  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    78549  ramp.c                   how many batches a step should add up
+ *    78614  tuning.c                 what could be made better while a run goes on
+ *    78758  variate.c                what losses tell of gradients (mode D)
+ *    78887  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79004  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    79386  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    79713  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    79910  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    80249  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    80542  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    80669  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    80744  moves.c                  how weights are moved, by each of the ways
+ *    80950  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    81118  audit.c                  what a move is really worth: a trial
+ *    81257  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    81535  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    81587  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    81995  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2506,13 +2508,20 @@ HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const ch
  * (predict), and true steps make good what it missed (correct). A move is a sum of a few directions that true steps
  * took: d, what the last window of them did; b, what persists of that over windows; s, their slow mean; r, the way to
  * the average of the weights. How much of each is what is predicted, with its uncertainty; weights are never guessed
- * one by one. No gradient is skipped, but in mode C: fewer steps are needed, if it succeeds.
+ * one by one. No gradient is skipped, but in modes C and D: fewer steps are needed, if it succeeds.
  *
  *     A     after each window of true steps a small move: c_d d + c_b b, with c_d = eta - 1 and c_b = eta mu that of
  *           Nesterov's momentum over windows (Douillard et al. 2023, DiLoCo's outer step; SNOO)
  *     A2    after each step, along the mean step (Nesterov's momentum of the mean displacement)
  *     B     seldom a jump of `horizon` steps along s, then correct_steps true ones
  *     C     of `horizon` steps only each correction_interval-th is computed, the others are moves along s
+ *     D     for research: weights are not moved. Of the n_batches of a step (2 or more) only `fraction` go back, the
+ *           first ones; of the others the losses alone are computed, which is about a third of the work. What a loss
+ *           tells of its gradient along the optimizer's first moment is learnt from the batches that go back, and
+ *           stands for the others: a control variate, which leaves the expectation as it is, and the noise that of a
+ *           smaller batch but for that one direction. It was worth nothing where it was measured
+ *           (tests/results/2026-11-30-predict.md). Refused with all_reduce, with offload_optimizer, and where the
+ *           optimizer has no first moment
  *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
  *
  * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
@@ -2527,7 +2536,8 @@ typedef enum hybrid_predict_mode {
     HYBRID_PREDICT_A,
     HYBRID_PREDICT_A2,
     HYBRID_PREDICT_B,
-    HYBRID_PREDICT_C
+    HYBRID_PREDICT_C,
+    HYBRID_PREDICT_D
 } hybrid_predict_mode;
 
 /* Directions that are known to be worth nothing, for studies: do they do harm? */
@@ -2584,11 +2594,13 @@ typedef struct hybrid_predict_desc {
     int32_t correction_interval; /* I, mode C: each I-th step is a true one: 2, 4 (0) or 8 */
     int32_t correct_steps;       /* true steps after a move of mode A that count as Correct; 0: 5 */
     float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
-    float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
-    float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
-    float explodes, vanishes;    /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
-    bool vectors;                /* norms and biases are moved along as well */
-    bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
+    float fraction; /* mode D: of the n_batches of a step, the part that goes back, one at least; 0: 0.5; 1: all, the
+                     * bits of plain training */
+    float trust;    /* a move is at most so many times as long as the window's d; 0: 0.7 */
+    float sigma;    /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    float explodes, vanishes; /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
+    bool vectors;             /* norms and biases are moved along as well */
+    bool no_snapshot;         /* less memory: nothing can go back; what goes astray is only stopped */
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
                       * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
@@ -2680,8 +2692,14 @@ typedef struct hybrid_predict_metrics {
     int64_t n_audits, audit_steps;  /* true steps that they took */
     double audit_gain, audit_error; /* steps that a move was worth: mean over audits, its error */
     double audit_bias;              /* steps by which they found more than the judge: mean */
-    double seconds;                 /* that the predictor took */
-    uint64_t bytes;                 /* that it holds */
+    /* Mode D: batches that went back, and those of which only the loss was computed; the correlation, of late, of a
+     * batch's loss with its gradient along the first moment, and the slope that is used; by how much the variance of
+     * that part of a batch's gradient is smaller when its loss is known, by slopes of before it was seen, as a part of
+     * it; and as a part of the noise of the whole gradient (0: not known, as where one batch of a step goes back) */
+    int64_t n_backward, n_forward;
+    double loss_correlation, variate_slope, variance_removed, noise_removed;
+    double seconds; /* that the predictor took */
+    uint64_t bytes; /* that it holds */
 } hybrid_predict_metrics;
 
 /* Settings by name, for command lines and files: "window" is desc->window; names of configurations of earlier hybrid
@@ -3423,7 +3441,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2122a4f368666525"
+#define HYBRID__SOURCE_ID "020b54e328918bdc"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -67572,6 +67590,15 @@ typedef struct hyb_step_seen {
     const hybrid_train_batch *batches;
 } hyb_step_seen;
 
+/* A batch of a step that is split (mode D), once it is done. */
+typedef struct hyb_step_batch {
+    bool back;           /* it is in the gradients; else there is its loss alone */
+    double weight, loss; /* of its targets; their mean loss */
+    double n_counted;    /* targets */
+    double back_weight;  /* of the targets of all batches that go back, by which gradients are divided, */
+    double scale;        /* and by which they are multiplied: fp16's */
+} hyb_step_batch;
+
 /* What a checkpoint keeps of it: floats on the trainer's device, and bytes of the host's. */
 typedef struct hyb_rider_array {
     const char *name; /* of the tensor, "hybrid.predict.anchor" */
@@ -67580,6 +67607,15 @@ typedef struct hyb_rider_array {
 } hyb_rider_array;
 
 typedef struct hyb_rider_ops {
+    /* A step of n batches begins. How many of them go back, the first ones; of the others the losses alone are
+     * computed. 0: all, and what follows is not called. */
+    int32_t (*splits)(hyb_rider *r, int32_t n);
+    /* A batch went back: what the gradients are now. Ops alone, which are cut: it is called until all were done. */
+    hybrid_result (*measures)(hyb_rider *r, hyb_backend *be, hybrid_error *error);
+    /* A batch is done, and measured if it went back. */
+    void (*counts)(hyb_rider *r, const hyb_step_batch *batch);
+    /* All are: may add to the gradients, by ops alone. *squares: what their squares have become more by it. */
+    hybrid_result (*varies)(hyb_rider *r, hyb_backend *be, double *squares, hybrid_error *error);
     /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
      * earlier step, and this one is not taken. Numbers that are not finite come here as well. It may shorten gradients,
      * and then sets seen->factor anew. */
@@ -69217,6 +69253,8 @@ typedef enum hyb_step_stage {
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
     HYB_STEP_NOISE, /* a piece of the norm of the first batch's gradients */
+    HYB_STEP_SHOW,  /* a rider that splits the step measures the gradients so far, */
+    HYB_STEP_VARY,  /* and adds to those of all batches that went back */
     HYB_STEP_SUM,   /* over all ranks */
     HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
     HYB_STEP_UPDATE /* all weights */
@@ -69227,9 +69265,14 @@ typedef struct hyb_step {
     hyb_step_stage stage;
     const hybrid_train_batch *batches;
     int i_batch;
+    bool splits;                          /* a rider says which batches go back: */
+    int n_back;                           /* the first ones */
+    double back_counted, back_weight;     /* their targets; the weights of these */
     int64_t n_counted;                    /* targets of all batches */
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
+    double batch_loss;                    /* of the one before the last */
+    double varied;                        /* what a rider added to the squares */
     double squares;                       /* of all gradients */
     double first_counted;                 /* of the first batch: targets, */
     double first_weight, first_squares;   /* their weights, squares of its gradients; */
@@ -69546,6 +69589,23 @@ static hybrid_result hyb_step_count(hybrid_trainer *t, bool refused, hybrid_erro
                     (long long)t->step + 1);
 }
 
+/* How many batches go back: all of them, unless a rider splits the step. */
+static void hyb_step_split(hybrid_trainer *t)
+{
+    const int32_t n = t->rider ? t->rider->ops->splits(t->rider, t->desc.n_batches) : 0;
+    t->now.splits = n > 0;
+    t->now.n_back = t->now.splits ? HYB_MIN(n, t->desc.n_batches) : t->desc.n_batches;
+}
+
+/* Batch i was looked at: is it the last one that goes back? There is one with targets that count among these. */
+static void hyb_step_looked(hyb_step *now, int i, int n)
+{
+    if (i + 1 != now->n_back) return;
+    if (!(now->weight > 0) && now->n_back < n) now->n_back++;
+    now->back_counted = (double)now->n_counted;
+    now->back_weight = now->weight;
+}
+
 /* Looks at the batches, which stay the caller's until the step is done. */
 static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
@@ -69554,13 +69614,18 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
+    o->cut.done = 0; /* a step may have been given up in the middle of its norm */
+    hyb_step_split(t);
     for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
         if (!i) now->first_counted = (double)now->n_counted;
         if (!i) now->first_weight = now->weight;
+        hyb_step_looked(now, i, t->desc.n_batches);
     }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
     if (r || counted) return r ? r : counted;
+    if (t->desc.all_reduce) now->back_weight = now->weight; /* of all ranks */
+    if (t->desc.all_reduce) now->back_counted = (double)now->n_counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
     if (o->ops->refresh) o->ops->refresh(o);
@@ -69590,16 +69655,78 @@ static hybrid_result hyb_step_reduce(hybrid_trainer *t, int64_t from, hybrid_err
     return hyb_reduce(&t->desc, t->store.grads + from, n, t->objective->stream, error);
 }
 
+/* After a batch, or its measure: the next one; after the last all are there. */
+static void hyb_step_next(hybrid_trainer *t)
+{
+    hyb_step *now = &t->now;
+    const bool more = now->i_batch < t->desc.n_batches;
+    now->stage = more ? HYB_STEP_BATCH : now->splits ? HYB_STEP_VARY : HYB_STEP_SUM;
+}
+
+/* A rider that splits the step is told of a batch. */
+static hybrid_result hyb_step_tell(hybrid_trainer *t, const hybrid_train_batch *batch, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    hyb_step_batch b;
+    int64_t n_counted = 0;
+    hybrid_result r;
+    memset(&b, 0, sizeof b);
+    b.back = now->i_batch <= now->n_back;
+    b.back_weight = now->back_weight;
+    b.scale = t->format.scale;
+    r = t->objective->ops->look(t->objective, batch, &n_counted, &b.weight, error);
+    b.n_counted = (double)n_counted;
+    if (n_counted) b.loss = (now->loss - now->batch_loss) / b.n_counted;
+    now->batch_loss = now->loss;
+    if (!r && n_counted) t->rider->ops->counts(t->rider, &b);
+    return r;
+}
+
+/* A piece of what a rider does with a step that it splits. */
+static hybrid_result hyb_step_show(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = t->rider->ops->measures(t->rider, o->be, error);
+    if (!hyb_slicer_leave(&o->cut) || r) return r;
+    hyb_step_next(t);
+    return hyb_step_tell(t, &batches[t->now.i_batch - 1], error);
+}
+static hybrid_result hyb_step_vary(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = t->rider->ops->varies(t->rider, o->be, &t->now.varied, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_SUM;
+    return r;
+}
+
+/* A batch is done. */
+static hybrid_result hyb_step_worked(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const bool back = now->i_batch++ < now->n_back;
+    hyb_step_next(t);
+    if (now->i_batch == 1 && now->n_back > 1)
+        now->stage = HYB_STEP_NOISE;
+    else if (now->splits && back)
+        now->stage = HYB_STEP_SHOW;
+    else if (now->splits)
+        return hyb_step_tell(t, &batches[now->i_batch - 1], error);
+    return HYBRID_OK;
+}
+
 /* A piece of a batch. What the last one has completed goes to the other ranks at once. */
-static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
+static hybrid_result hyb_step_work(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
     const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
     hybrid_result r = HYBRID_OK;
     if (!more) r = o->ops->end(o, &now->loss, error);
-    if (!more) now->stage = last ? HYB_STEP_SUM : now->i_batch ? HYB_STEP_BATCH : HYB_STEP_NOISE;
-    now->i_batch += !more;
+    if (!more && !r) r = hyb_step_worked(t, batches, error);
     if (last && !r) r = hyb_step_reduce(t, o->ready, error);
     return r;
 }
@@ -69610,8 +69737,8 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_step *now = &t->now;
     hybrid_result r = hyb_step_reduce(t, 0, error);
-    const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
-    const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
+    const bool has_first = now->n_back > 1 && now->first_weight > 0;
+    const double up = has_first ? now->back_weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
     now->first_squares *= up * up / (t->format.scale * t->format.scale);
     now->n_first = has_first;
@@ -69725,8 +69852,8 @@ static hybrid_result hyb_step_done(hybrid_trainer *t, const hyb_step_seen *seen,
     t->step++;
     hyb_format_step(&t->format);
     if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares / (scale * scale),
-                      (double)now->n_counted);
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, (now->squares - now->varied) / (scale * scale),
+                      now->back_counted);
     m->noise_scale = hyb_noise_scale(&t->noise);
     if (t->rider) {
         const hybrid_result r = t->rider->ops->updated(t->rider, seen, m, error);
@@ -69799,12 +69926,16 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NONE: break;
     case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight * t->format.scale, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->back_weight * t->format.scale, now->i_batch < now->n_back);
         now->stage = HYB_STEP_WORK;
         break;
-    case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
+    case HYB_STEP_WORK: r = hyb_step_work(t, batches, error); break;
+    case HYB_STEP_SHOW: r = hyb_step_show(t, batches, error); break;
+    case HYB_STEP_VARY: r = hyb_step_vary(t, error); break;
     case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
-    case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
+    case HYB_STEP_NOISE:
+        r = hyb_step_norm(t, &now->first_squares, now->splits ? HYB_STEP_SHOW : HYB_STEP_BATCH, error);
+        break;
     case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, batches, error);
@@ -78624,6 +78755,135 @@ static void hyb_tuning_walk(hyb_tuning *t, hyb_byte_walk *w)
 }
 /* ==== end src/predict/tuning.c ==== */
 
+/* ==== begin src/predict/variate.c ==== */
+/* predict/variate: what losses tell of gradients (mode D). Of a step's n batches the first few go back; of all of them
+ * the losses l are known. With P a direction that is known before the step, the step's gradient is
+ *
+ *     g = mean of g_i over those that went back + k (mean of l over all - mean of l over those) P
+ *
+ * a control variate. Both means of l have the same expectation, and k and P are of before the step, so that g has the
+ * expectation of a gradient whatever k is, and the least variance with k the slope of y_i = <g_i, P> / <P, P> on l_i.
+ * That is the running regression over batches that went back, with
+ *
+ *     x_i = l_i - mean of l over all of its step     y_i less its mean of late
+ *
+ * since losses fall from step to step, and what they have in common with gradients by that says nothing of one step's
+ * batches. The slope is shortened by what its standard error leaves in doubt, to 0 below two of these. */
+
+#define HYB_VARIATE_KEEP  (1 - 1.0 / 512) /* of what is known, with each batch */
+#define HYB_VARIATE_MEAN  (1.0 / 32)      /* of the mean of y, with each step */
+#define HYB_VARIATE_LEAST 16              /* batches before there is a slope */
+
+/* Numbers alone, without holes: a checkpoint has them as they are. */
+typedef struct hyb_variate {
+    double mean;               /* of y */
+    double n, n_squares;       /* weights of batches, and their squares */
+    double xx, xy, yy;         /* sums */
+    double k;                  /* of the next step */
+    double before, after;      /* squares of y, and of y - k x with the k of before x was seen */
+    double along;              /* squares of y |P|: of gradients, along P */
+    double noise;              /* of gradients in all directions */
+    int64_t n_back, n_forward; /* batches that went back, and that did not */
+    int64_t n_steps, rest;     /* steps that were seen; that come and are not split */
+} hyb_variate;
+
+/* Sums over the batches of a step. */
+typedef struct hyb_variate_step {
+    double dot, squares;          /* <G, P> of the gradients so far; <P, P> */
+    double measured;              /* <G, P> as it was measured last */
+    double n, l, ll, y, ly, yy;   /* of those that went back */
+    double weight, weighted;      /* of their targets; times their losses */
+    double all, all_weighted;     /* the same of all batches */
+    double n_all, targets, scale; /* of gradients: fp16's */
+} hyb_variate_step;
+
+/* A batch, with the weight of its targets and its mean loss. */
+static void hyb_variate_count(hyb_variate_step *s, double weight, double loss, double n_counted)
+{
+    s->all += weight;
+    s->all_weighted += weight * loss;
+    s->targets += n_counted;
+    s->n_all++;
+}
+
+/* It went back; part: of the weight of all that do. Gradients have the factor scale. */
+static void hyb_variate_back(hyb_variate_step *s, double weight, double loss, double part, double scale)
+{
+    const double own = s->measured - s->dot, y = s->squares > 0 ? own / (part * scale * s->squares) : 0;
+    s->dot = s->measured;
+    s->n++;
+    s->l += loss;
+    s->ll += loss * loss;
+    s->y += y;
+    s->ly += loss * y;
+    s->yy += y * y;
+    s->weight += weight;
+    s->weighted += weight * loss;
+}
+
+/* Of P, that is added to the mean of gradients. */
+static double hyb_variate_factor(const hyb_variate *v, const hyb_variate_step *s)
+{
+    double off;
+    if (!(s->weight > 0) || !(s->n < s->n_all)) return 0;
+    off = s->all_weighted / s->all - s->weighted / s->weight;
+    return hyb_is_finite(off) ? v->k * off : 0;
+}
+
+static double hyb_variate_correlation(const hyb_variate *v)
+{
+    return v->xx * v->yy > 0 ? v->xy / sqrt(v->xx * v->yy) : 0;
+}
+
+/* The slope, as far as it is beyond doubt. */
+static double hyb_variate_slope(const hyb_variate *v)
+{
+    const double n = v->n_squares > 0 ? v->n * v->n / v->n_squares : 0; /* batches that would weigh the same */
+    double slope, noise;
+    if (n < HYB_VARIATE_LEAST || !(v->xx > 0)) return 0;
+    slope = v->xy / v->xx;
+    noise = HYB_MAX(v->yy - slope * v->xy, 0.0) / v->n * n / (n - 2); /* of y about the line */
+    noise *= v->n_squares / (v->n * v->xx);                           /* of the slope */
+    return slope * slope > 4 * noise ? slope * (1 - 4 * noise / (slope * slope)) : 0;
+}
+
+/* A step was taken. noise: of the gradient of one target, as it is known. What is not finite is left out. */
+static void hyb_variate_learn(hyb_variate *v, const hyb_variate_step *s, double noise)
+{
+    const double keep = pow(HYB_VARIATE_KEEP, s->n), mean = s->all > 0 ? s->all_weighted / s->all : 0;
+    const double x = s->l - s->n * mean, xx = s->ll - 2 * mean * s->l + s->n * mean * mean;
+    const double yy = s->yy - 2 * v->mean * s->y + s->n * v->mean * v->mean;
+    const double xy = s->ly - mean * s->y - v->mean * x;
+    v->n_back += (int64_t)s->n;
+    v->n_forward += (int64_t)(s->n_all - s->n);
+    if (v->rest > 0) v->rest--;
+    if (!(s->n > 0) || !(s->squares > 0) || !hyb_is_finite(xx) || !hyb_is_finite(yy) || !hyb_is_finite(xy)) return;
+    if (v->n_steps++) { /* of the first step y has no mean to be held against */
+        v->n = keep * v->n + s->n;
+        v->n_squares = keep * keep * v->n_squares + s->n;
+        v->xx = keep * v->xx + xx;
+        v->xy = keep * v->xy + xy;
+        v->yy = keep * v->yy + yy;
+        v->before = keep * v->before + yy;
+        v->after = keep * v->after + yy - 2 * v->k * xy + v->k * v->k * xx;
+        v->along = keep * v->along + yy * s->squares;
+        v->noise = keep * v->noise + s->n * noise * s->n_all / s->targets;
+    }
+    v->mean += HYB_MAX(HYB_VARIATE_MEAN, 1.0 / (double)v->n_steps) * (s->y / s->n - v->mean);
+    v->k = hyb_variate_slope(v);
+}
+
+/* What was learnt begins anew; what was done stays. */
+static void hyb_variate_forget(hyb_variate *v)
+{
+    const int64_t n_back = v->n_back, n_forward = v->n_forward, rest = v->rest;
+    memset(v, 0, sizeof *v);
+    v->n_back = n_back;
+    v->n_forward = n_forward;
+    v->rest = rest;
+}
+/* ==== end src/predict/variate.c ==== */
+
 /* ==== begin src/predict/settings.c ==== */
 /* predict/settings: what a predictor is asked for: defaults, and what cannot be. */
 
@@ -78651,6 +78911,7 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (!d->most_batches) d->most_batches = 64;
     if (!d->audit_steps) d->audit_steps = 16;
     if (d->audit_share == 0) d->audit_share = 0.02f;
+    if (d->fraction == 0) d->fraction = 0.5f;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -78677,7 +78938,7 @@ static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const 
                                             hybrid_error *error)
 {
     const hyb_setting rows[] = {
-        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
+        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_D },
         { "placebo", (double)d->placebo, HYBRID_PLACEBO_NONE, HYBRID_PLACEBO_MIRROR },
         { "warmup_steps", (double)d->warmup_steps, 1, 1e9 },
         { "full_steps", (double)d->full_steps, 1, 1e9 },
@@ -78692,6 +78953,7 @@ static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const 
         { "correct_steps", (double)d->correct_steps, 1, 1e6 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
+        { "fraction", (double)d->fraction, 1e-6, 1 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
         { "explodes", (double)d->explodes, 2, 1e9 },
@@ -78771,7 +79033,7 @@ typedef struct hyb_named {
 #define HYB_WHY(name, why) { name, HYB_NAMED_NONE, 0, "", why }
 static const hyb_named hyb_named_all[] = {
     /* fields by their names */
-    HYB_NAMED(MODE, mode, "mode", "auto, off, A, A2, B or C: how weights are moved"),
+    HYB_NAMED(MODE, mode, "mode", "auto, off, A, A2, B, C or D: how weights are moved"),
     HYB_NAMED(COUNT, warmup_steps, "warmup_steps", "true steps before the first prediction"),
     HYB_NAMED(COUNT, full_steps, "full_steps", "true steps after a jump of the rate, or after something went wrong"),
     HYB_NAMED(COUNT, window, "window", "true steps of a window"),
@@ -78784,6 +79046,7 @@ static const hyb_named hyb_named_all[] = {
     HYB_NAMED(COUNT, correction_interval, "correction_interval", "mode C: one step in 2, 4 or 8 is a true one"),
     HYB_NAMED(COUNT, correct_steps, "correct_steps", "true steps after a move that count as Correct"),
     HYB_NAMED(NUMBER, predict_until, "predict_until", "modes B and C: part of the run after which there are none"),
+    HYB_NAMED(NUMBER, fraction, "fraction", "mode D: of a step's batches, the part that goes back"),
     HYB_NAMED(NUMBER, trust, "trust", "a move is at most so many times as long as what the window did"),
     HYB_NAMED(NUMBER, sigma, "sigma", "deviations of its noise at which a loss is suspicious"),
     HYB_NAMED(NUMBER, explodes, "explodes", "a gradient so many times as long as usual is one that explodes"),
@@ -78944,7 +79207,7 @@ static const char *hyb_named_kind_text(hyb_named_kind kind)
                                          "0 or 1",
                                          "a whole number, at least 0",
                                          "health, groups, plateau, horizons, batches, joined by +, or all, or none",
-                                         "auto, off, A, A2, B or C",
+                                         "auto, off, A, A2, B, C or D",
                                          "auto, static or adaptive",
                                          "none, random or mirror",
                                          "f32, bf16 or f16" };
@@ -78953,13 +79216,13 @@ static const char *hyb_named_kind_text(hyb_named_kind kind)
 
 static bool hyb_named_choice(hyb_named_kind kind, const char *value, void *field)
 {
-    static const char *const modes[] = { "auto", "off", "A", "A2", "B", "C" };
+    static const char *const modes[] = { "auto", "off", "A", "A2", "B", "C", "D" };
     static const char *const rules[] = { "auto", "static", "adaptive" };
     static const char *const placebos[] = { "none", "random", "mirror" };
     static const char *const formats[] = { "f32", "bf16", "f16" };
     static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_BF16, HYBRID_TYPE_F16 };
     int i = -1;
-    if (kind == HYB_NAMED_MODE && (i = hyb_named_word(value, modes, 6)) >= 0)
+    if (kind == HYB_NAMED_MODE && (i = hyb_named_word(value, modes, 7)) >= 0)
         *(hybrid_predict_mode *)field = (hybrid_predict_mode)i;
     if (kind == HYB_NAMED_RULE && (i = hyb_named_word(value, rules, 3)) >= 0)
         *(hybrid_predict_rule *)field = (hybrid_predict_rule)i;
@@ -79990,8 +80253,8 @@ enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
 
 /* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
-#define HYB_BAND_LEVEL 0.125 /* of the newest */
-#define HYB_BAND_TREND 0.01
+#define HYB_BAND_LEVEL        0.125 /* of the newest */
+#define HYB_BAND_TREND        0.01
 #define HYB_BAND_WINDOW_LEVEL 0.7
 #define HYB_BAND_WINDOW_TREND 0.1
 typedef struct hyb_band {
@@ -80116,6 +80379,8 @@ struct hybrid_predictor {
     hyb_bandit bandit;
     hyb_steer steer;
     hyb_audit audit;
+    hyb_variate variate;      /* of mode D, */
+    hyb_variate_step part;    /* and what the step that is under way has found */
     hyb_hindsight *hindsight; /* or NULL */
     hyb_world *world;         /* or NULL */
     hyb_forecast forecast;    /* of the next window, if it goes on as in mode A; foresees: there is one */
@@ -80273,6 +80538,133 @@ static void hyb_band_window(hybrid_predictor *p, double rate)
     b->sum = b->n_steps = 0;
 }
 /* ==== end src/predict/state.c ==== */
+
+/* ==== begin src/predict/partial.c ==== */
+/* predict/partial: mode D: steps of which only some batches go back, and a control variate in the place of the others'
+ * gradients (variate.c). P is the optimizer's first moment, which is there anyway: no memory is needed.
+ *
+ *     splits      as many as the settings say; all of them in the warm-up, from which the slope is learnt as well, and
+ *                 for a while after something went wrong
+ *     measures    <G, m> of the gradients so far, after each batch that went back: the differences are the batches'
+ *     varies      G = G + k (...) m
+ *     learn       once the step was taken: a step that is given up, skipped or taken back has taught nothing */
+
+/* Why a trainer cannot be split like that; NULL: it can. */
+static const char *hyb_partial_why_not(const hybrid_predict_desc *d)
+{
+    const hybrid_trainer *t = d->trainer;
+    bool has_moment = false;
+    int i;
+    for (i = 0; i < t->store.n_params; i++) has_moment = has_moment || t->store.params[i].state[HYB_STATE_M] >= 0;
+    return t->desc.n_batches < 2 ? "a step of one batch has none that could be left out: set n_batches to 2 or more"
+           : t->desc.all_reduce  ? "ranks (all_reduce) would each need the slope that is learnt by all of them"
+           : !has_moment         ? "the optimizer has no first moment, as SGD without momentum"
+           : t->store.offload    ? "the optimizer's states are on the host (offload_optimizer)"
+           : d->placebo || d->audit_every ? "it moves no weights, so there are no placebos and no audits of its moves"
+                                          : NULL;
+}
+
+static bool hyb_partial_acts(const hybrid_predictor *p) { return p->desc.mode == HYBRID_PREDICT_D; }
+
+static int32_t hyb_predictor_splits(hyb_rider *rider, int32_t n)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    if (!hyb_partial_acts(p)) return 0;
+    memset(&p->part, 0, sizeof p->part);
+    if (p->now.phase == (int64_t)HYB_PHASE_WARMUP || p->variate.rest > 0) return n;
+    return HYB_MIN(HYB_MAX((int32_t)floor((double)p->desc.fraction * n + 0.5), 1), n);
+}
+
+static hybrid_result hyb_predictor_measures(hyb_rider *rider, hyb_backend *be, hybrid_error *error)
+{
+    hybrid_predictor *p = hyb_predictor_of(rider);
+    hyb_displacement *disp = &p->disp;
+    hyb_store *store = disp->store;
+    hyb_op_gram op;
+    hybrid_result r;
+    double dot = 0, squares = 0;
+    int i;
+    hyb_store_settle(store, be);
+    memset(&op, 0, sizeof op);
+    for (i = 0; i < store->n_params; i++) {
+        op.a[0] = store->grads + store->params[i].at;
+        op.a[1] = hyb_store_state(store, &store->params[i], HYB_STATE_M);
+        op.n = store->params[i].n;
+        op.sums = disp->made + HYB_GRAM_SUMS * (size_t)i;
+        hyb_do_gram(be, &op);
+    }
+    be->ops->read(be, disp->sums, disp->made, HYB_GRAM_SUMS * sizeof *disp->sums * (size_t)store->n_params);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    for (i = 0; i < store->n_params; i++) {
+        dot += disp->sums[HYB_GRAM_SUMS * i + 1];     /* x0 x1 */
+        squares += disp->sums[HYB_GRAM_SUMS * i + 4]; /* x1 x1 */
+    }
+    p->part.measured = dot;
+    p->part.squares = squares;
+    return HYBRID_OK;
+}
+
+static void hyb_predictor_counts(hyb_rider *rider, const hyb_step_batch *batch)
+{
+    hyb_variate_step *s = &hyb_predictor_of(rider)->part;
+    hyb_variate_count(s, batch->weight, batch->loss, batch->n_counted);
+    s->scale = batch->scale;
+    if (batch->back && batch->weight > 0)
+        hyb_variate_back(s, batch->weight, batch->loss, batch->weight / batch->back_weight, batch->scale);
+}
+
+static hybrid_result hyb_predictor_varies(hyb_rider *rider, hyb_backend *be, double *squares, hybrid_error *error)
+{
+    const hybrid_predictor *p = hyb_predictor_of(rider);
+    const hyb_variate_step *s = &p->part;
+    hyb_store *store = p->disp.store;
+    const double c = hyb_variate_factor(&p->variate, s) * s->scale;
+    hyb_op_displace op;
+    int i;
+    HYB_UNUSED(error);
+    *squares = 0;
+    if (c == 0) return HYBRID_OK;
+    memset(&op, 0, sizeof op);
+    op.moves = true;
+    op.c_b = (float)c;
+    op.goes = HYB_ANCHOR_STAYS;
+    for (i = 0; i < store->n_params; i++) {
+        const hyb_param *param = &store->params[i];
+        op.b = hyb_store_state(store, param, HYB_STATE_M);
+        if (!op.b) continue;
+        op.w = store->grads + param->at;
+        op.anchor = p->disp.anchor + param->at; /* of which nothing is taken: c_d is 0 */
+        op.n = param->n;
+        hyb_do_displace(be, &op);
+    }
+    *squares = 2 * c * s->dot + c * c * s->squares;
+    return HYBRID_OK;
+}
+
+/* The step was taken. */
+static void hyb_partial_learn(hybrid_predictor *p)
+{
+    if (hyb_partial_acts(p)) hyb_variate_learn(&p->variate, &p->part, p->t->noise.noise);
+}
+
+/* A window is over: should the run go astray, it goes back to here, and on by whole steps. */
+static void hyb_partial_keep(hybrid_predictor *p)
+{
+    if (hyb_partial_acts(p) && p->desc.fraction < 1) hyb_predictor_keep(p);
+}
+
+/* What is known of it. */
+static void hyb_partial_metrics(const hybrid_predictor *p, hybrid_predict_metrics *m)
+{
+    const hyb_variate *v = &p->variate;
+    m->n_backward = v->n_back;
+    m->n_forward = v->n_forward;
+    m->loss_correlation = hyb_variate_correlation(v);
+    m->variate_slope = v->k;
+    if (v->before > 0) m->variance_removed = 1 - v->after / v->before;
+    if (v->noise > 0) m->noise_removed = m->variance_removed * v->along / v->noise;
+}
+/* ==== end src/predict/partial.c ==== */
 
 /* ==== begin src/predict/mind.c ==== */
 /* predict/mind: what the world models are shown of the run, and what of their forecast is used.
@@ -80935,6 +81327,7 @@ static void hyb_predictor_forget(hybrid_predictor *p)
     hyb_steer_init(p);
     hyb_steer_rate(p);
     p->foresees = false;
+    hyb_variate_forget(&p->variate);
     if (p->world) hyb_world_begin(p->world);
     if (p->hindsight) hyb_predictor_begin_hindsight(p);
 }
@@ -80942,9 +81335,10 @@ static void hyb_predictor_forget(hybrid_predictor *p)
 /* Whether its own numbers are numbers; *found: one that is not. */
 static bool hyb_predictor_is_sane(const hybrid_predictor *p, double *found)
 {
-    const double own[] = { p->band.level,    p->band.trend,    p->band.squares,  p->band.widen,  p->band.w_level,
-                           p->band.w_trend,  p->features.fast, p->platt.a,       p->platt.b,     p->conformal.factor,
-                           p->score.squares, p->now.worth,     p->now.hindsight, p->law.residual };
+    const double own[] = { p->band.level,    p->band.trend,       p->band.squares,  p->band.widen,
+                           p->band.w_level,  p->band.w_trend,     p->features.fast, p->platt.a,
+                           p->platt.b,       p->conformal.factor, p->score.squares, p->now.worth,
+                           p->now.hindsight, p->law.residual,     p->variate.k,     p->variate.after };
     size_t i;
     for (i = 0; i < HYB_COUNT(own); i++)
         if (!hyb_is_finite(*found = own[i])) return false;
@@ -80967,6 +81361,7 @@ static void hyb_mend_phases(hyb_mend *m, hyb_act act, double amount)
     action.shorten = amount;
     action.steps = (int32_t)hyb_clamp(amount, 0.0, 1e9);
     hyb_phases_act(&m->p->phases, &action);
+    if (act != HYB_ACT_SHORTEN) m->p->variate.rest = action.steps;
 }
 
 static bool hyb_mend_skip(void *controller, const hyb_fault *fault, double amount)
@@ -81344,7 +81739,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     hyb_choice choice;
     int32_t i;
     switch (d->mode) {
-    case HYBRID_PREDICT_OFF: return HYB_ARM_OFF;
+    case HYBRID_PREDICT_OFF:
+    case HYBRID_PREDICT_D: return HYB_ARM_OFF; /* weights are not moved */
     case HYBRID_PREDICT_A: return HYB_ARM_A;
     case HYBRID_PREDICT_A2: return HYB_ARM_A2;
     case HYBRID_PREDICT_B:
@@ -81485,6 +81881,7 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     if (!taken) {
         hyb_predictor_take_up(p);
         hyb_predictor_on_paper(p);
+        hyb_partial_keep(p);
     }
     p->now.phase = (int64_t)order.phase;
     p->now.ends_window = order.ends_window;
@@ -81571,6 +81968,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     }
     p->now.steps_of_phase[p->now.phase == (int64_t)HYB_PHASE_PREDICT ? (int64_t)HYB_PHASE_FULL : p->now.phase]++;
     p->now.since_move++;
+    hyb_partial_learn(p);
     hyb_phases_spend(&p->phases, 1);
     hyb_predictor_see(p, seen);
     r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);
@@ -81634,6 +82032,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
     hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
     hyb_walk_same(w, d->compress_rank);
+    if (d->mode == HYBRID_PREDICT_D) hyb_walk_same(w, (int64_t)((double)d->fraction * 1e9));
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -81654,6 +82053,7 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_bandit_walk(&p->bandit, w);
     hyb_steer_walk(p, w);
     HYB_WALK(w, p->audit);
+    if (p->desc.mode == HYBRID_PREDICT_D) HYB_WALK(w, p->variate);
     if (p->hindsight) hyb_hindsight_walk(p->hindsight, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
@@ -81728,6 +82128,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
     memset(&p->audit, 0, sizeof p->audit);
+    memset(&p->variate, 0, sizeof p->variate);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
     hyb_predictor_forget(p);
@@ -81792,6 +82193,8 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
                         function);
+    if (d->mode == HYBRID_PREDICT_D && hyb_partial_why_not(d))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: mode D: %s", function, hyb_partial_why_not(d));
     for (i = 0; i < 4 && d->formats; i++)
         if ((r = hyb_format_check(d->phase_format[i], !d->trainer->model, function, error)) != HYBRID_OK) return r;
     return hyb_trainer_between(d->trainer, function, error);
@@ -81844,10 +82247,11 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
-    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
-                                       hyb_predictor_between, hyb_predictor_array, hyb_predictor_size,
-                                       hyb_predictor_give,    hyb_predictor_fits,  hyb_predictor_take,
-                                       hyb_predictor_anew,    hyb_predictor_left };
+    static const hyb_rider_ops ops = { hyb_predictor_splits,  hyb_predictor_measures, hyb_predictor_counts,
+                                       hyb_predictor_varies,  hyb_predictor_arrived,  hyb_predictor_along,
+                                       hyb_predictor_updated, hyb_predictor_between,  hyb_predictor_array,
+                                       hyb_predictor_size,    hyb_predictor_give,     hyb_predictor_fits,
+                                       hyb_predictor_take,    hyb_predictor_anew,     hyb_predictor_left };
     return &ops;
 }
 
@@ -82024,6 +82428,7 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
     hyb_predictor_tell_tuning(predictor, metrics);
+    hyb_partial_metrics(predictor, metrics);
     if (predictor->hindsight) hyb_predictor_hindsight_metrics(predictor->hindsight, metrics);
     hyb_predictor_audit_metrics(&predictor->audit, (double)predictor->desc.window, metrics);
     metrics->seconds = predictor->seconds;
@@ -82035,7 +82440,15 @@ HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor * predictor
     hybrid_predict_metrics m;
     if (!predictor) return "there is no predictor";
     hybrid_predictor_metrics(predictor, &m);
-    if (m.n_moves)
+    if (predictor->desc.mode == HYBRID_PREDICT_D)
+        snprintf(
+            predictor->verdict, sizeof predictor->verdict,
+            "%lld batches went back and %lld did not; losses told %.2f %% of the variance of gradients along their "
+            "mean, which is %.4f %% of all their noise (a run in which all batches go back would tell what the "
+            "others were worth); %lld roll-backs; losses within the band of 90 %%: %.0f %%",
+            (long long)m.n_backward, (long long)m.n_forward, 100 * m.variance_removed, 100 * m.noise_removed,
+            (long long)m.n_rollbacks, 100 * m.coverage);
+    else if (m.n_moves)
         snprintf(predictor->verdict, sizeof predictor->verdict,
                  "%lld moves in %lld windows had done %.1f +- %.1f steps in advance of what true steps then did (a run "
                  "without them would tell whether that was a gain); %lld roll-backs; losses within the band of 90 %%: "
@@ -82446,6 +82859,9 @@ HYB_COOL_END
 #undef HYB_UNROLL_4
 #undef HYB_UNUSED
 #undef HYB_V
+#undef HYB_VARIATE_KEEP
+#undef HYB_VARIATE_LEAST
+#undef HYB_VARIATE_MEAN
 #undef HYB_V_ABS
 #undef HYB_V_ADD
 #undef HYB_V_AHEAD

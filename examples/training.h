@@ -73,9 +73,9 @@ static int32_t training_count(const training *t, const char *option, const char 
 /* --predict; false: there is no such mode. */
 static bool training_mode(training *t, const char *name)
 {
-    static const char *const names[] = { "auto", "off", "A", "A2", "B", "C" };
+    static const char *const names[] = { "auto", "off", "A", "A2", "B", "C", "D" };
     int i;
-    for (i = 0; i < 6; i++) {
+    for (i = 0; i < 7; i++) {
         if (strcmp(name, names[i]) != 0) continue;
         t->predict.mode = (hybrid_predict_mode)i;
         t->predicts = t->predict.mode != HYBRID_PREDICT_OFF;

@@ -147,6 +147,7 @@ HYBRID_PREDICT_A = 2
 HYBRID_PREDICT_A2 = 3
 HYBRID_PREDICT_B = 4
 HYBRID_PREDICT_C = 5
+HYBRID_PREDICT_D = 6
 HYBRID_PLACEBO_NONE = 0
 HYBRID_PLACEBO_RANDOM = 1
 HYBRID_PLACEBO_MIRROR = 2
@@ -954,6 +955,8 @@ class hybrid_predict_desc(Structure):
     int32_t correction_interval: I, mode C: each I-th step is a true one: 2, 4 (0) or 8
     int32_t correct_steps: true steps after a move of mode A that count as Correct; 0: 5
     float predict_until: modes B and C: part of n_steps after which there are none; 0: 0.75
+    float fraction: mode D: of the n_batches of a step, the part that goes back, one at least; 0: 0.5; 1: all, the
+    bits of plain training
     float trust: a move is at most so many times as long as the window's d; 0: 0.7
     float sigma: deviations of its noise at which a loss is suspicious; 0: 3
     float explodes, vanishes: times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01
@@ -1040,6 +1043,11 @@ class hybrid_predict_metrics(Structure):
     int64_t n_audits, audit_steps: true steps that they took
     double audit_gain, audit_error: steps that a move was worth: mean over audits, its error
     double audit_bias: steps by which they found more than the judge: mean
+    /* Mode D: batches that went back, and those of which only the loss was computed
+    the correlation, of late, of a * batch's loss with its gradient along the first moment, and the slope that is used
+    by how much the variance of * that part of a batch's gradient is smaller when its loss is known, by slopes of before it was seen, as a part of * it
+    and as a part of the noise of the whole gradient (0: not known, as where one batch of a step goes back) */ int64_t n_backward, n_forward
+    double loss_correlation, variate_slope, variance_removed, noise_removed
     double seconds: that the predictor took
     uint64_t bytes: that it holds"""
 
@@ -1781,6 +1789,7 @@ hybrid_predict_desc._fields_ = [
     ("correction_interval", c_int32),
     ("correct_steps", c_int32),
     ("predict_until", c_float),
+    ("fraction", c_float),
     ("trust", c_float),
     ("sigma", c_float),
     ("explodes", c_float),
@@ -1867,6 +1876,12 @@ hybrid_predict_metrics._fields_ = [
     ("audit_gain", c_double),
     ("audit_error", c_double),
     ("audit_bias", c_double),
+    ("n_backward", c_int64),
+    ("n_forward", c_int64),
+    ("loss_correlation", c_double),
+    ("variate_slope", c_double),
+    ("variance_removed", c_double),
+    ("noise_removed", c_double),
     ("seconds", c_double),
     ("bytes", c_uint64),
 ]

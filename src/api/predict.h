@@ -11,13 +11,20 @@
  * (predict), and true steps make good what it missed (correct). A move is a sum of a few directions that true steps
  * took: d, what the last window of them did; b, what persists of that over windows; s, their slow mean; r, the way to
  * the average of the weights. How much of each is what is predicted, with its uncertainty; weights are never guessed
- * one by one. No gradient is skipped, but in mode C: fewer steps are needed, if it succeeds.
+ * one by one. No gradient is skipped, but in modes C and D: fewer steps are needed, if it succeeds.
  *
  *     A     after each window of true steps a small move: c_d d + c_b b, with c_d = eta - 1 and c_b = eta mu that of
  *           Nesterov's momentum over windows (Douillard et al. 2023, DiLoCo's outer step; SNOO)
  *     A2    after each step, along the mean step (Nesterov's momentum of the mean displacement)
  *     B     seldom a jump of `horizon` steps along s, then correct_steps true ones
  *     C     of `horizon` steps only each correction_interval-th is computed, the others are moves along s
+ *     D     for research: weights are not moved. Of the n_batches of a step (2 or more) only `fraction` go back, the
+ *           first ones; of the others the losses alone are computed, which is about a third of the work. What a loss
+ *           tells of its gradient along the optimizer's first moment is learnt from the batches that go back, and
+ *           stands for the others: a control variate, which leaves the expectation as it is, and the noise that of a
+ *           smaller batch but for that one direction. It was worth nothing where it was measured
+ *           (tests/results/2026-11-30-predict.md). Refused with all_reduce, with offload_optimizer, and where the
+ *           optimizer has no first moment
  *     auto  mode A, as much of it as hindsight says that it is worth, nothing of it included: the default
  *
  * What the run does is watched for losses and gradients that go astray; then weights, optimizer and number of steps go
@@ -35,7 +42,8 @@ typedef enum hybrid_predict_mode {
     HYBRID_PREDICT_A,
     HYBRID_PREDICT_A2,
     HYBRID_PREDICT_B,
-    HYBRID_PREDICT_C
+    HYBRID_PREDICT_C,
+    HYBRID_PREDICT_D
 } hybrid_predict_mode;
 
 /* Directions that are known to be worth nothing, for studies: do they do harm? */
@@ -92,11 +100,13 @@ typedef struct hybrid_predict_desc {
     int32_t correction_interval; /* I, mode C: each I-th step is a true one: 2, 4 (0) or 8 */
     int32_t correct_steps;       /* true steps after a move of mode A that count as Correct; 0: 5 */
     float predict_until;         /* modes B and C: part of n_steps after which there are none; 0: 0.75 */
-    float trust;                 /* a move is at most so many times as long as the window's d; 0: 0.7 */
-    float sigma;                 /* deviations of its noise at which a loss is suspicious; 0: 3 */
-    float explodes, vanishes;    /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
-    bool vectors;                /* norms and biases are moved along as well */
-    bool no_snapshot;            /* less memory: nothing can go back; what goes astray is only stopped */
+    float fraction; /* mode D: of the n_batches of a step, the part that goes back, one at least; 0: 0.5; 1: all, the
+                     * bits of plain training */
+    float trust;    /* a move is at most so many times as long as the window's d; 0: 0.7 */
+    float sigma;    /* deviations of its noise at which a loss is suspicious; 0: 3 */
+    float explodes, vanishes; /* times its usual norm, at which a gradient is suspicious; 0: 100 and 0.01 */
+    bool vectors;             /* norms and biases are moved along as well */
+    bool no_snapshot;         /* less memory: nothing can go back; what goes astray is only stopped */
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
                       * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
@@ -188,8 +198,14 @@ typedef struct hybrid_predict_metrics {
     int64_t n_audits, audit_steps;  /* true steps that they took */
     double audit_gain, audit_error; /* steps that a move was worth: mean over audits, its error */
     double audit_bias;              /* steps by which they found more than the judge: mean */
-    double seconds;                 /* that the predictor took */
-    uint64_t bytes;                 /* that it holds */
+    /* Mode D: batches that went back, and those of which only the loss was computed; the correlation, of late, of a
+     * batch's loss with its gradient along the first moment, and the slope that is used; by how much the variance of
+     * that part of a batch's gradient is smaller when its loss is known, by slopes of before it was seen, as a part of
+     * it; and as a part of the noise of the whole gradient (0: not known, as where one batch of a step goes back) */
+    int64_t n_backward, n_forward;
+    double loss_correlation, variate_slope, variance_removed, noise_removed;
+    double seconds; /* that the predictor took */
+    uint64_t bytes; /* that it holds */
 } hybrid_predict_metrics;
 
 /* Settings by name, for command lines and files: "window" is desc->window; names of configurations of earlier hybrid

@@ -9,6 +9,7 @@
 #include "audit.c"
 #include "mend.c"
 #include "moves.c"
+#include "partial.c"
 #include "upkeep.c"
 
 /* ---- before a step is taken -------------------------------------------------------------------------------------- */
@@ -158,7 +159,8 @@ static int32_t hyb_predictor_arm(hybrid_predictor *p, const hyb_phase_look *look
     hyb_choice choice;
     int32_t i;
     switch (d->mode) {
-    case HYBRID_PREDICT_OFF: return HYB_ARM_OFF;
+    case HYBRID_PREDICT_OFF:
+    case HYBRID_PREDICT_D: return HYB_ARM_OFF; /* weights are not moved */
     case HYBRID_PREDICT_A: return HYB_ARM_A;
     case HYBRID_PREDICT_A2: return HYB_ARM_A2;
     case HYBRID_PREDICT_B:
@@ -299,6 +301,7 @@ static void hyb_predictor_go_on(hybrid_predictor *p, double rate, const hyb_fami
     if (!taken) {
         hyb_predictor_take_up(p);
         hyb_predictor_on_paper(p);
+        hyb_partial_keep(p);
     }
     p->now.phase = (int64_t)order.phase;
     p->now.ends_window = order.ends_window;
@@ -385,6 +388,7 @@ static hybrid_result hyb_predictor_updated(hyb_rider *rider, const hyb_step_seen
     }
     p->now.steps_of_phase[p->now.phase == (int64_t)HYB_PHASE_PREDICT ? (int64_t)HYB_PHASE_FULL : p->now.phase]++;
     p->now.since_move++;
+    hyb_partial_learn(p);
     hyb_phases_spend(&p->phases, 1);
     hyb_predictor_see(p, seen);
     r = hyb_predictor_judge(p, hyb_log_loss(seen->loss), &back, error);

@@ -74,6 +74,7 @@ static void hyb_predictor_forget(hybrid_predictor *p)
     hyb_steer_init(p);
     hyb_steer_rate(p);
     p->foresees = false;
+    hyb_variate_forget(&p->variate);
     if (p->world) hyb_world_begin(p->world);
     if (p->hindsight) hyb_predictor_begin_hindsight(p);
 }
@@ -81,9 +82,10 @@ static void hyb_predictor_forget(hybrid_predictor *p)
 /* Whether its own numbers are numbers; *found: one that is not. */
 static bool hyb_predictor_is_sane(const hybrid_predictor *p, double *found)
 {
-    const double own[] = { p->band.level,    p->band.trend,    p->band.squares,  p->band.widen,  p->band.w_level,
-                           p->band.w_trend,  p->features.fast, p->platt.a,       p->platt.b,     p->conformal.factor,
-                           p->score.squares, p->now.worth,     p->now.hindsight, p->law.residual };
+    const double own[] = { p->band.level,    p->band.trend,       p->band.squares,  p->band.widen,
+                           p->band.w_level,  p->band.w_trend,     p->features.fast, p->platt.a,
+                           p->platt.b,       p->conformal.factor, p->score.squares, p->now.worth,
+                           p->now.hindsight, p->law.residual,     p->variate.k,     p->variate.after };
     size_t i;
     for (i = 0; i < HYB_COUNT(own); i++)
         if (!hyb_is_finite(*found = own[i])) return false;
@@ -106,6 +108,7 @@ static void hyb_mend_phases(hyb_mend *m, hyb_act act, double amount)
     action.shorten = amount;
     action.steps = (int32_t)hyb_clamp(amount, 0.0, 1e9);
     hyb_phases_act(&m->p->phases, &action);
+    if (act != HYB_ACT_SHORTEN) m->p->variate.rest = action.steps;
 }
 
 static bool hyb_mend_skip(void *controller, const hyb_fault *fault, double amount)

@@ -37,7 +37,7 @@ typedef struct hyb_named {
 #define HYB_WHY(name, why) { name, HYB_NAMED_NONE, 0, "", why }
 static const hyb_named hyb_named_all[] = {
     /* fields by their names */
-    HYB_NAMED(MODE, mode, "mode", "auto, off, A, A2, B or C: how weights are moved"),
+    HYB_NAMED(MODE, mode, "mode", "auto, off, A, A2, B, C or D: how weights are moved"),
     HYB_NAMED(COUNT, warmup_steps, "warmup_steps", "true steps before the first prediction"),
     HYB_NAMED(COUNT, full_steps, "full_steps", "true steps after a jump of the rate, or after something went wrong"),
     HYB_NAMED(COUNT, window, "window", "true steps of a window"),
@@ -50,6 +50,7 @@ static const hyb_named hyb_named_all[] = {
     HYB_NAMED(COUNT, correction_interval, "correction_interval", "mode C: one step in 2, 4 or 8 is a true one"),
     HYB_NAMED(COUNT, correct_steps, "correct_steps", "true steps after a move that count as Correct"),
     HYB_NAMED(NUMBER, predict_until, "predict_until", "modes B and C: part of the run after which there are none"),
+    HYB_NAMED(NUMBER, fraction, "fraction", "mode D: of a step's batches, the part that goes back"),
     HYB_NAMED(NUMBER, trust, "trust", "a move is at most so many times as long as what the window did"),
     HYB_NAMED(NUMBER, sigma, "sigma", "deviations of its noise at which a loss is suspicious"),
     HYB_NAMED(NUMBER, explodes, "explodes", "a gradient so many times as long as usual is one that explodes"),
@@ -210,7 +211,7 @@ static const char *hyb_named_kind_text(hyb_named_kind kind)
                                          "0 or 1",
                                          "a whole number, at least 0",
                                          "health, groups, plateau, horizons, batches, joined by +, or all, or none",
-                                         "auto, off, A, A2, B or C",
+                                         "auto, off, A, A2, B, C or D",
                                          "auto, static or adaptive",
                                          "none, random or mirror",
                                          "f32, bf16 or f16" };
@@ -219,13 +220,13 @@ static const char *hyb_named_kind_text(hyb_named_kind kind)
 
 static bool hyb_named_choice(hyb_named_kind kind, const char *value, void *field)
 {
-    static const char *const modes[] = { "auto", "off", "A", "A2", "B", "C" };
+    static const char *const modes[] = { "auto", "off", "A", "A2", "B", "C", "D" };
     static const char *const rules[] = { "auto", "static", "adaptive" };
     static const char *const placebos[] = { "none", "random", "mirror" };
     static const char *const formats[] = { "f32", "bf16", "f16" };
     static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_BF16, HYBRID_TYPE_F16 };
     int i = -1;
-    if (kind == HYB_NAMED_MODE && (i = hyb_named_word(value, modes, 6)) >= 0)
+    if (kind == HYB_NAMED_MODE && (i = hyb_named_word(value, modes, 7)) >= 0)
         *(hybrid_predict_mode *)field = (hybrid_predict_mode)i;
     if (kind == HYB_NAMED_RULE && (i = hyb_named_word(value, rules, 3)) >= 0)
         *(hybrid_predict_rule *)field = (hybrid_predict_rule)i;

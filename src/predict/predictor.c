@@ -41,6 +41,7 @@ static void hyb_predictor_walk_settings(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_walk_same(w, (int64_t)(sizeof p->audit + (p->hindsight ? sizeof *p->hindsight : 0)));
     hyb_walk_same(w, d->audit_every ? d->audit_steps : 0);
     hyb_walk_same(w, d->compress_rank);
+    if (d->mode == HYBRID_PREDICT_D) hyb_walk_same(w, (int64_t)((double)d->fraction * 1e9));
 }
 
 static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
@@ -61,6 +62,7 @@ static void hyb_predictor_walk(hybrid_predictor *p, hyb_byte_walk *w)
     hyb_bandit_walk(&p->bandit, w);
     hyb_steer_walk(p, w);
     HYB_WALK(w, p->audit);
+    if (p->desc.mode == HYBRID_PREDICT_D) HYB_WALK(w, p->variate);
     if (p->hindsight) hyb_hindsight_walk(p->hindsight, w);
     if (!p->world) return;
     hyb_world_walk(p->world, w);
@@ -135,6 +137,7 @@ static hybrid_result hyb_predictor_anew(hyb_rider *rider, hybrid_error *error)
     phases.threshold = (double)p->desc.confidence_threshold;
     memset(&p->now, 0, sizeof p->now);
     memset(&p->audit, 0, sizeof p->audit);
+    memset(&p->variate, 0, sizeof p->variate);
     p->now.rate_factor = p->now.scale = 1;
     p->now.trust = (double)p->desc.trust;
     hyb_predictor_forget(p);
@@ -199,6 +202,8 @@ static hybrid_result hyb_predictor_look_at(const hybrid_predict_desc *from, cons
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "%s: audit_every needs n_steps of the trainer: a run must not end in the middle of an audit",
                         function);
+    if (d->mode == HYBRID_PREDICT_D && hyb_partial_why_not(d))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: mode D: %s", function, hyb_partial_why_not(d));
     for (i = 0; i < 4 && d->formats; i++)
         if ((r = hyb_format_check(d->phase_format[i], !d->trainer->model, function, error)) != HYBRID_OK) return r;
     return hyb_trainer_between(d->trainer, function, error);
@@ -251,10 +256,11 @@ static hybrid_result hyb_predictor_room(hybrid_predict_desc *d, hybrid_error *er
 
 static const hyb_rider_ops *hyb_predictor_ops(void)
 {
-    static const hyb_rider_ops ops = { hyb_predictor_arrived, hyb_predictor_along, hyb_predictor_updated,
-                                       hyb_predictor_between, hyb_predictor_array, hyb_predictor_size,
-                                       hyb_predictor_give,    hyb_predictor_fits,  hyb_predictor_take,
-                                       hyb_predictor_anew,    hyb_predictor_left };
+    static const hyb_rider_ops ops = { hyb_predictor_splits,  hyb_predictor_measures, hyb_predictor_counts,
+                                       hyb_predictor_varies,  hyb_predictor_arrived,  hyb_predictor_along,
+                                       hyb_predictor_updated, hyb_predictor_between,  hyb_predictor_array,
+                                       hyb_predictor_size,    hyb_predictor_give,     hyb_predictor_fits,
+                                       hyb_predictor_take,    hyb_predictor_anew,     hyb_predictor_left };
     return &ops;
 }
 
@@ -431,6 +437,7 @@ HYB_BORDER_VOID(hybrid_predictor_metrics, (const hybrid_predictor *predictor, hy
     metrics->brier = hyb_score_brier(&predictor->score);
     metrics->ece = hyb_score_ece(&predictor->score);
     hyb_predictor_tell_tuning(predictor, metrics);
+    hyb_partial_metrics(predictor, metrics);
     if (predictor->hindsight) hyb_predictor_hindsight_metrics(predictor->hindsight, metrics);
     hyb_predictor_audit_metrics(&predictor->audit, (double)predictor->desc.window, metrics);
     metrics->seconds = predictor->seconds;
@@ -442,7 +449,15 @@ HYB_BORDER(const char *, hybrid_predictor_verdict, (hybrid_predictor * predictor
     hybrid_predict_metrics m;
     if (!predictor) return "there is no predictor";
     hybrid_predictor_metrics(predictor, &m);
-    if (m.n_moves)
+    if (predictor->desc.mode == HYBRID_PREDICT_D)
+        snprintf(
+            predictor->verdict, sizeof predictor->verdict,
+            "%lld batches went back and %lld did not; losses told %.2f %% of the variance of gradients along their "
+            "mean, which is %.4f %% of all their noise (a run in which all batches go back would tell what the "
+            "others were worth); %lld roll-backs; losses within the band of 90 %%: %.0f %%",
+            (long long)m.n_backward, (long long)m.n_forward, 100 * m.variance_removed, 100 * m.noise_removed,
+            (long long)m.n_rollbacks, 100 * m.coverage);
+    else if (m.n_moves)
         snprintf(predictor->verdict, sizeof predictor->verdict,
                  "%lld moves in %lld windows had done %.1f +- %.1f steps in advance of what true steps then did (a run "
                  "without them would tell whether that was a gain); %lld roll-backs; losses within the band of 90 %%: "

@@ -28,6 +28,7 @@ static void hyb_predict_defaults(hybrid_predict_desc *d)
     if (!d->most_batches) d->most_batches = 64;
     if (!d->audit_steps) d->audit_steps = 16;
     if (d->audit_share == 0) d->audit_share = 0.02f;
+    if (d->fraction == 0) d->fraction = 0.5f;
 }
 
 /* A number of a descriptor, and between which it must be. */
@@ -54,7 +55,7 @@ static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const 
                                             hybrid_error *error)
 {
     const hyb_setting rows[] = {
-        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_C },
+        { "mode", (double)d->mode, HYBRID_PREDICT_AUTO, HYBRID_PREDICT_D },
         { "placebo", (double)d->placebo, HYBRID_PLACEBO_NONE, HYBRID_PLACEBO_MIRROR },
         { "warmup_steps", (double)d->warmup_steps, 1, 1e9 },
         { "full_steps", (double)d->full_steps, 1, 1e9 },
@@ -69,6 +70,7 @@ static hybrid_result hyb_predict_check_rows(const hybrid_predict_desc *d, const 
         { "correct_steps", (double)d->correct_steps, 1, 1e6 },
         { "predict_until", (double)d->predict_until, 0, 1 },
         { "trust", (double)d->trust, 0.05, 2 },
+        { "fraction", (double)d->fraction, 1e-6, 1 },
         { "members", (double)d->members, 0, 16 },
         { "sigma", (double)d->sigma, 1, 100 },
         { "explodes", (double)d->explodes, 2, 1e9 },

@@ -15,13 +15,14 @@
 #include "recovery.c"
 #include "settings.c"
 #include "tuning.c"
+#include "variate.c"
 
 enum { HYB_MARK = 64, HYB_PREDICTOR_VERSION = 2, HYB_BAND_FIRST = 5 };
 
 /* What the loss of the next step is expected to be, as l = log loss: where it is and where it goes, each smoothed (Holt
  * 1957), and how far single steps lie from that. The law of the loss (predict/law.c) sees farther, and less well. */
-#define HYB_BAND_LEVEL 0.125 /* of the newest */
-#define HYB_BAND_TREND 0.01
+#define HYB_BAND_LEVEL        0.125 /* of the newest */
+#define HYB_BAND_TREND        0.01
 #define HYB_BAND_WINDOW_LEVEL 0.7
 #define HYB_BAND_WINDOW_TREND 0.1
 typedef struct hyb_band {
@@ -146,6 +147,8 @@ struct hybrid_predictor {
     hyb_bandit bandit;
     hyb_steer steer;
     hyb_audit audit;
+    hyb_variate variate;      /* of mode D, */
+    hyb_variate_step part;    /* and what the step that is under way has found */
     hyb_hindsight *hindsight; /* or NULL */
     hyb_world *world;         /* or NULL */
     hyb_forecast forecast;    /* of the next window, if it goes on as in mode A; foresees: there is one */

@@ -3,6 +3,7 @@
 #ifndef HYB_TRAIN_RIDER_C
 #define HYB_TRAIN_RIDER_C
 #include "../api/trainer.h"
+#include "../compute/backend.c"
 #include "store.c"
 
 typedef struct hyb_rider hyb_rider;
@@ -17,6 +18,15 @@ typedef struct hyb_step_seen {
     const hybrid_train_batch *batches;
 } hyb_step_seen;
 
+/* A batch of a step that is split (mode D), once it is done. */
+typedef struct hyb_step_batch {
+    bool back;           /* it is in the gradients; else there is its loss alone */
+    double weight, loss; /* of its targets; their mean loss */
+    double n_counted;    /* targets */
+    double back_weight;  /* of the targets of all batches that go back, by which gradients are divided, */
+    double scale;        /* and by which they are multiplied: fp16's */
+} hyb_step_batch;
+
 /* What a checkpoint keeps of it: floats on the trainer's device, and bytes of the host's. */
 typedef struct hyb_rider_array {
     const char *name; /* of the tensor, "hybrid.predict.anchor" */
@@ -25,6 +35,15 @@ typedef struct hyb_rider_array {
 } hyb_rider_array;
 
 typedef struct hyb_rider_ops {
+    /* A step of n batches begins. How many of them go back, the first ones; of the others the losses alone are
+     * computed. 0: all, and what follows is not called. */
+    int32_t (*splits)(hyb_rider *r, int32_t n);
+    /* A batch went back: what the gradients are now. Ops alone, which are cut: it is called until all were done. */
+    hybrid_result (*measures)(hyb_rider *r, hyb_backend *be, hybrid_error *error);
+    /* A batch is done, and measured if it went back. */
+    void (*counts)(hyb_rider *r, const hyb_step_batch *batch);
+    /* All are: may add to the gradients, by ops alone. *squares: what their squares have become more by it. */
+    hybrid_result (*varies)(hyb_rider *r, hyb_backend *be, double *squares, hybrid_error *error);
     /* All gradients of a step are there; weights and states are those before it. *again: they have been put back to an
      * earlier step, and this one is not taken. Numbers that are not finite come here as well. It may shorten gradients,
      * and then sets seen->factor anew. */

@@ -20,6 +20,8 @@ typedef enum hyb_step_stage {
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
     HYB_STEP_NOISE, /* a piece of the norm of the first batch's gradients */
+    HYB_STEP_SHOW,  /* a rider that splits the step measures the gradients so far, */
+    HYB_STEP_VARY,  /* and adds to those of all batches that went back */
     HYB_STEP_SUM,   /* over all ranks */
     HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
     HYB_STEP_UPDATE /* all weights */
@@ -30,9 +32,14 @@ typedef struct hyb_step {
     hyb_step_stage stage;
     const hybrid_train_batch *batches;
     int i_batch;
+    bool splits;                          /* a rider says which batches go back: */
+    int n_back;                           /* the first ones */
+    double back_counted, back_weight;     /* their targets; the weights of these */
     int64_t n_counted;                    /* targets of all batches */
     double weight;                        /* their weights */
     double loss;                          /* the sum, of the batches that are done */
+    double batch_loss;                    /* of the one before the last */
+    double varied;                        /* what a rider added to the squares */
     double squares;                       /* of all gradients */
     double first_counted;                 /* of the first batch: targets, */
     double first_weight, first_squares;   /* their weights, squares of its gradients; */
@@ -349,6 +356,23 @@ static hybrid_result hyb_step_count(hybrid_trainer *t, bool refused, hybrid_erro
                     (long long)t->step + 1);
 }
 
+/* How many batches go back: all of them, unless a rider splits the step. */
+static void hyb_step_split(hybrid_trainer *t)
+{
+    const int32_t n = t->rider ? t->rider->ops->splits(t->rider, t->desc.n_batches) : 0;
+    t->now.splits = n > 0;
+    t->now.n_back = t->now.splits ? HYB_MIN(n, t->desc.n_batches) : t->desc.n_batches;
+}
+
+/* Batch i was looked at: is it the last one that goes back? There is one with targets that count among these. */
+static void hyb_step_looked(hyb_step *now, int i, int n)
+{
+    if (i + 1 != now->n_back) return;
+    if (!(now->weight > 0) && now->n_back < n) now->n_back++;
+    now->back_counted = (double)now->n_counted;
+    now->back_weight = now->weight;
+}
+
 /* Looks at the batches, which stay the caller's until the step is done. */
 static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
@@ -357,13 +381,18 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
     hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
+    o->cut.done = 0; /* a step may have been given up in the middle of its norm */
+    hyb_step_split(t);
     for (i = 0; i < t->desc.n_batches && !r; i++) {
         r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
         if (!i) now->first_counted = (double)now->n_counted;
         if (!i) now->first_weight = now->weight;
+        hyb_step_looked(now, i, t->desc.n_batches);
     }
     counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
     if (r || counted) return r ? r : counted;
+    if (t->desc.all_reduce) now->back_weight = now->weight; /* of all ranks */
+    if (t->desc.all_reduce) now->back_counted = (double)now->n_counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
     if (o->ops->refresh) o->ops->refresh(o);
@@ -393,16 +422,78 @@ static hybrid_result hyb_step_reduce(hybrid_trainer *t, int64_t from, hybrid_err
     return hyb_reduce(&t->desc, t->store.grads + from, n, t->objective->stream, error);
 }
 
+/* After a batch, or its measure: the next one; after the last all are there. */
+static void hyb_step_next(hybrid_trainer *t)
+{
+    hyb_step *now = &t->now;
+    const bool more = now->i_batch < t->desc.n_batches;
+    now->stage = more ? HYB_STEP_BATCH : now->splits ? HYB_STEP_VARY : HYB_STEP_SUM;
+}
+
+/* A rider that splits the step is told of a batch. */
+static hybrid_result hyb_step_tell(hybrid_trainer *t, const hybrid_train_batch *batch, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    hyb_step_batch b;
+    int64_t n_counted = 0;
+    hybrid_result r;
+    memset(&b, 0, sizeof b);
+    b.back = now->i_batch <= now->n_back;
+    b.back_weight = now->back_weight;
+    b.scale = t->format.scale;
+    r = t->objective->ops->look(t->objective, batch, &n_counted, &b.weight, error);
+    b.n_counted = (double)n_counted;
+    if (n_counted) b.loss = (now->loss - now->batch_loss) / b.n_counted;
+    now->batch_loss = now->loss;
+    if (!r && n_counted) t->rider->ops->counts(t->rider, &b);
+    return r;
+}
+
+/* A piece of what a rider does with a step that it splits. */
+static hybrid_result hyb_step_show(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = t->rider->ops->measures(t->rider, o->be, error);
+    if (!hyb_slicer_leave(&o->cut) || r) return r;
+    hyb_step_next(t);
+    return hyb_step_tell(t, &batches[t->now.i_batch - 1], error);
+}
+static hybrid_result hyb_step_vary(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = t->rider->ops->varies(t->rider, o->be, &t->now.varied, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_SUM;
+    return r;
+}
+
+/* A batch is done. */
+static hybrid_result hyb_step_worked(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const bool back = now->i_batch++ < now->n_back;
+    hyb_step_next(t);
+    if (now->i_batch == 1 && now->n_back > 1)
+        now->stage = HYB_STEP_NOISE;
+    else if (now->splits && back)
+        now->stage = HYB_STEP_SHOW;
+    else if (now->splits)
+        return hyb_step_tell(t, &batches[now->i_batch - 1], error);
+    return HYBRID_OK;
+}
+
 /* A piece of a batch. What the last one has completed goes to the other ranks at once. */
-static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
+static hybrid_result hyb_step_work(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
     const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
     hybrid_result r = HYBRID_OK;
     if (!more) r = o->ops->end(o, &now->loss, error);
-    if (!more) now->stage = last ? HYB_STEP_SUM : now->i_batch ? HYB_STEP_BATCH : HYB_STEP_NOISE;
-    now->i_batch += !more;
+    if (!more && !r) r = hyb_step_worked(t, batches, error);
     if (last && !r) r = hyb_step_reduce(t, o->ready, error);
     return r;
 }
@@ -413,8 +504,8 @@ static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_step *now = &t->now;
     hybrid_result r = hyb_step_reduce(t, 0, error);
-    const bool has_first = t->desc.n_batches > 1 && now->first_weight > 0;
-    const double up = has_first ? now->weight / now->first_weight : 0; /* to the mean of the first batch alone */
+    const bool has_first = now->n_back > 1 && now->first_weight > 0;
+    const double up = has_first ? now->back_weight / now->first_weight : 0; /* to the mean of the first batch alone */
     now->stage = HYB_STEP_NORM;
     now->first_squares *= up * up / (t->format.scale * t->format.scale);
     now->n_first = has_first;
@@ -528,8 +619,8 @@ static hybrid_result hyb_step_done(hybrid_trainer *t, const hyb_step_seen *seen,
     t->step++;
     hyb_format_step(&t->format);
     if (now->n_first > 0)
-        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, now->squares / (scale * scale),
-                      (double)now->n_counted);
+        hyb_noise_add(&t->noise, now->first_squares, now->first_counted, (now->squares - now->varied) / (scale * scale),
+                      now->back_counted);
     m->noise_scale = hyb_noise_scale(&t->noise);
     if (t->rider) {
         const hybrid_result r = t->rider->ops->updated(t->rider, seen, m, error);
@@ -602,12 +693,16 @@ static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batc
     case HYB_STEP_NONE: break;
     case HYB_STEP_CLEAR: hyb_step_clear(t); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight * t->format.scale, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->back_weight * t->format.scale, now->i_batch < now->n_back);
         now->stage = HYB_STEP_WORK;
         break;
-    case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
+    case HYB_STEP_WORK: r = hyb_step_work(t, batches, error); break;
+    case HYB_STEP_SHOW: r = hyb_step_show(t, batches, error); break;
+    case HYB_STEP_VARY: r = hyb_step_vary(t, error); break;
     case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
-    case HYB_STEP_NOISE: r = hyb_step_norm(t, &now->first_squares, HYB_STEP_BATCH, error); break;
+    case HYB_STEP_NOISE:
+        r = hyb_step_norm(t, &now->first_squares, now->splits ? HYB_STEP_SHOW : HYB_STEP_BATCH, error);
+        break;
     case HYB_STEP_NORM: r = hyb_step_norm(t, &now->squares, HYB_STEP_UPDATE, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, batches, error);
