@@ -1,6 +1,7 @@
 /* libFuzzer: any bytes as GBNF or as a JSON Schema, and (after a zero byte) as choices of a walk through the grammar,
  * or as a text for it. The first byte chooses which, and what allocation fails. A text that a walk through a schema's
- * grammar has written must be JSON; what is refused must say why.
+ * grammar has written must be JSON; what is refused must say why; masks along the walk must be what each token by
+ * itself says.
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_grammar.c -o fuzz_grammar -lm &&
  *     ./fuzz_grammar corpus tests/fuzz/fuzz_grammar */
 #define HYBRID_IMPLEMENTATION
@@ -25,6 +26,69 @@ static void fuzz_free(void *user, void *block)
     free(block);
 }
 
+/* ---- masks ---- */
+
+enum { N_TOKENS = 3000 };
+
+/* A vocabulary of every byte, and of what random pieces make: made once. */
+static hybrid_tokenizer *words(const hybrid_lexicon **lexicon)
+{
+    static const char *const pieces[] = { "a", "b", "e", "th", "x", "Z", "7", "0", " ", " the", "true", "\n",
+                                          "{\"", "\": ", "\"", "\\", "\\n", "[", "]}", ",", "-", ".", "@", ":",
+                                          "\xC3\xA9", "\xE4\xBD\xA0", "\xF0\x9F", "\x80" };
+    static hybrid_tokenizer *tok;
+    static hybrid_lexicon *x;
+    static char text[N_TOKENS][32];
+    static hybrid_string tokens[N_TOKENS];
+    hybrid_tokenizer_desc d;
+    uint64_t seed = 1;
+    size_t i, k, n;
+    if (!tok) {
+        memset(&d, 0, sizeof d);
+        for (i = 0; i < N_TOKENS; i++) {
+            for (n = 0; i >= 256 && n < 24 && (n < 2 || (seed >> 60) < 12); n += k) {
+                seed = seed * 6364136223846793005u + 1442695040888963407u;
+                k = strlen(pieces[(seed >> 33) % HYB_COUNT(pieces)]);
+                memcpy(text[i] + n, pieces[(seed >> 33) % HYB_COUNT(pieces)], k);
+            }
+            if (i < 256) text[i][0] = (char)i;
+            tokens[i].data = text[i];
+            tokens[i].size = i < 256 ? 1 : n;
+        }
+        d.raw_tokens = true;
+        d.tokens = tokens;
+        d.n_tokens = N_TOKENS;
+        must(!hybrid_tokenizer_create(NULL, &d, &tok, NULL) && !hybrid_lexicon_create(tok, &x, NULL));
+    }
+    *lexicon = x;
+    return tok;
+}
+
+static void mask(hybrid_matcher *m)
+{
+    const hybrid_lexicon *x;
+    const hybrid_tokenizer *tok = words(&x);
+    const uint32_t *bits;
+    hybrid_error err;
+    size_t n;
+    int32_t id;
+    if (hybrid_matcher_mask(m, x, &bits, &n, &err)) {
+        must(err.result == HYBRID_ERROR_MEMORY || err.result == HYBRID_ERROR_LIMIT);
+        return;
+    }
+    must(n == (N_TOKENS + 31) / 32);
+    for (id = 0; id < N_TOKENS; id++) {
+        const hybrid_string s = hybrid_token_bytes(tok, id);
+        uint32_t at = m->state, next = 1;
+        hybrid_result r = HYBRID_OK;
+        size_t i;
+        for (i = 0; i < s.size && !r && next; i++, at = next)
+            r = hyb_match_next(&m->match, at, (uint8_t)s.data[i], &next, NULL);
+        if (!r && !hybrid_token_is_end(tok, id) && hybrid_token_kind(tok, id) == HYBRID_TOKEN_NORMAL)
+            must((bits[id / 32] >> id % 32 & 1) == (next != HYB_MATCH_DEAD));
+    }
+}
+
 /* The text that the choices lead to; each byte chooses one of those that may follow. */
 static size_t walk(hybrid_matcher *m, const uint8_t *choices, size_t n, char *text)
 {
@@ -42,6 +106,7 @@ static size_t walk(hybrid_matcher *m, const uint8_t *choices, size_t n, char *te
                 !chosen--)
                 break;
         if (k == rules->n_classes) break; /* a table was full */
+        if (size < 4 || size % 16 == 0) mask(m);
         text[size] = (char)rules->class_byte[k];
         if (hybrid_matcher_accept(m, text + size, 1, NULL)) break;
     }
