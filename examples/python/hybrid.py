@@ -2577,8 +2577,9 @@ hybrid_matcher_mask = _function('hybrid_matcher_mask', c_int, [POINTER(hybrid_ma
     The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
     for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
     before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
-    theirs. A new one takes some tens of us, and half a millisecond where letters matter one by one in long texts
-    ([^aeiou]{1,100}; times for 152,000 tokens, 3 GHz). Errors: LIMIT, as hybrid_matcher_accept; MEMORY; INVALID.""")
+    theirs. A new one takes some tens of us, and 0.5 to 1 ms where letters matter one by one in long texts
+    ([^aeiou]{1,100}; the worst that was found: 2 ms; times for 152,000 tokens, 3 GHz). Errors: LIMIT, as
+    hybrid_matcher_accept; MEMORY; INVALID.""")
 
 hybrid_matcher_accept_token = _function('hybrid_matcher_accept_token', c_int, [POINTER(hybrid_matcher), POINTER(hybrid_lexicon), c_int32, POINTER(hybrid_error)],
     """hybrid_result hybrid_matcher_accept_token(hybrid_matcher *matcher, const hybrid_lexicon *lexicon, int32_t id, hybrid_error *error)

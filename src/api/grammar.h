@@ -100,8 +100,9 @@ HYBRID_API void hybrid_lexicon_destroy(hybrid_lexicon *lexicon);
 /* The tokens that the text may go on with: bit id % 32 of (*mask)[id / 32]; *n_words words, valid until the next call
  * for this matcher. Tokens that end an answer are among them exactly where the text may end; other control tokens only
  * before a trigger. 32 masks are kept, and places of a grammar that allow the same tokens share one: most calls find
- * theirs. A new one takes some tens of us, and half a millisecond where letters matter one by one in long texts
- * ([^aeiou]{1,100}; times for 152,000 tokens, 3 GHz). Errors: LIMIT, as hybrid_matcher_accept; MEMORY; INVALID. */
+ * theirs. A new one takes some tens of us, and 0.5 to 1 ms where letters matter one by one in long texts
+ * ([^aeiou]{1,100}; the worst that was found: 2 ms; times for 152,000 tokens, 3 GHz). Errors: LIMIT, as
+ * hybrid_matcher_accept; MEMORY; INVALID. */
 HYBRID_API hybrid_result hybrid_matcher_mask(hybrid_matcher *matcher, const hybrid_lexicon *lexicon,
                                              const uint32_t **mask, size_t *n_words, hybrid_error *error);
 
