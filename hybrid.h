@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id bccccb5b276622f0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cd7814a999d550d4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,339 +53,344 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      396  base.h                   version, linkage, results, errors, allocator, log
- *      531  runtime.h                what models and sessions share: memory, log, worker threads
- *      602  quant.h                  names, sizes, encode, decode
- *      704  gguf.h                   what is in a model file, and writing one
- *      909  tokenizer.h              text to tokens and back
- *     1092  chat.h                   templates that make a prompt of a conversation
- *     1235  grammar.h                answers with a form
- *     1352  bpe_trainer.h            a vocabulary from raw text
- *     1424  train_data.h             batches out of texts, tokens or conversations
- *     1535  model.h                  load, describe
- *     1619  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1753  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1857  sampler.h                from logits to the next token
- *     1990  score.h                  how likely a model finds texts
- *     2050  embed.h                  a text as a vector
- *     2105  shape.h                  models from nothing
- *     2138  trainable.h              training somebody else's model
- *     2177  trainer.h                change the weights of a model so that it predicts given texts better
- *     2498  predict.h                a training that is watched, and moved along where it goes anyway
- *     2736  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2814  learn.h                  an adapter is told something, and can be made to forget it
- *     2893  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3082  session.h                a conversation
- *     3225  crowd.h                  many conversations in one context
- *     3269  saved.h                  sequences and conversations as bytes, and back
- *     3355  abi.h                    is the library that runs the one that its caller was made for?
+ *      401  base.h                   version, linkage, results, errors, allocator, log
+ *      536  runtime.h                what models and sessions share: memory, log, worker threads
+ *      607  quant.h                  names, sizes, encode, decode
+ *      709  gguf.h                   what is in a model file, and writing one
+ *      914  tokenizer.h              text to tokens and back
+ *     1097  chat.h                   templates that make a prompt of a conversation
+ *     1240  grammar.h                answers with a form
+ *     1357  bpe_trainer.h            a vocabulary from raw text
+ *     1429  train_data.h             batches out of texts, tokens or conversations
+ *     1540  model.h                  load, describe
+ *     1624  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1758  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1862  sampler.h                from logits to the next token
+ *     1995  score.h                  how likely a model finds texts
+ *     2055  embed.h                  a text as a vector
+ *     2110  shape.h                  models from nothing
+ *     2143  trainable.h              training somebody else's model
+ *     2182  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2503  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2741  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2819  learn.h                  an adapter is told something, and can be made to forget it
+ *     2898  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3087  session.h                a conversation
+ *     3230  crowd.h                  many conversations in one context
+ *     3274  saved.h                  sequences and conversations as bytes, and back
+ *     3360  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3447  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3551  macros.h                 what compilers call things, and the macros that every room uses
- *     3636  base.c                   what every room uses: results, errors, checked sizes
- *     3717  fpenv.c                  the floating-point environment at the border of the library
- *     3946  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3992  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4088  fma.c                    a * b + c with one rounding
- *     4128  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4209  decimal.c                doubles as text, the same in every locale
- *     4341  thread.c                 atomics, threads, and the worker pool
- *     4838  cpu.c                    what this processor and its operating system can do
- *     4961  hash.c                   where a name belongs in a table
- *     5063  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5101  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5189  grow.c                   arrays that grow
- *     5213  stack.c                  how much of the thread's stack a recursion may take
- *     5261  device.c                 which GPU a runtime uses
- *     5377  lifetime.c               creates and ends runtimes
- *     5532  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5773  output.c                 a file that is written
- *     6293  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6340  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6378  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    82472  end.h                    closes what core/begin opened
+ *     3452  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3556  macros.h                 what compilers call things, and the macros that every room uses
+ *     3641  base.c                   what every room uses: results, errors, checked sizes
+ *     3722  fpenv.c                  the floating-point environment at the border of the library
+ *     3951  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     3997  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4093  fma.c                    a * b + c with one rounding
+ *     4133  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4214  decimal.c                doubles as text, the same in every locale
+ *     4346  thread.c                 atomics, threads, and the worker pool
+ *     4843  cpu.c                    what this processor and its operating system can do
+ *     4966  hash.c                   where a name belongs in a table
+ *     5068  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5106  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5194  grow.c                   arrays that grow
+ *     5218  stack.c                  how much of the thread's stack a recursion may take
+ *     5266  device.c                 which GPU a runtime uses
+ *     5382  lifetime.c               creates and ends runtimes
+ *     5537  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5778  output.c                 a file that is written
+ *     6298  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6345  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6383  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    82489  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6812  names.c                  names that must differ, found by hash
- *     6909  value.c                  the 13 types of metadata values and their items
- *     7057  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7268  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7605  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8125  write.c                  makes a GGUF file
+ *     6817  names.c                  names that must differ, found by hash
+ *     6914  value.c                  the 13 types of metadata values and their items
+ *     7062  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7273  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7610  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8130  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8839  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8958  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9293  floats.c                 the types that are plain numbers
- *     9333  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9532  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9768  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9916  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10190  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10315  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10394  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8844  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8963  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9298  floats.c                 the types that are plain numbers
+ *     9338  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9537  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9773  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9921  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10195  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10320  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10399  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10619  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11570  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11690  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11964  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12431  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12933  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13137  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13232  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13770  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14063  tokenizer/bpe.c          the merging
- *    14476  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14561  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14657  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14804  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15229  tokenizer/with.c         the tokens that hold a text
- *    15260  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15538  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15696  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15938  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16239  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16583  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16919  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17327  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17711  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18053  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18234  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18896  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19524  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19754  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20266  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20306  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20549  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20860  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20906  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21067  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21269  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21405  jinja/test.c             what follows 'is', and the functions that every template has
- *    21607  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21921  jinja/parse.c            tokens to a tree
- *    22629  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22936  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23519  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23811  chat.c                   a conversation as the variables that chat templates expect
- *    24024  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24283  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24455  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24519  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24945  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25409  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25756  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    26002  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26469  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26958  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27335  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27712  grammar/rules.c          the form in which rules are matched
- *    28168  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28672  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29056  grammar/match.c          where a text stands in a grammar
- *    29572  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    29978  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30421  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10624  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11575  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11695  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11969  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12436  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12938  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13142  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13237  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13775  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14068  tokenizer/bpe.c          the merging
+ *    14481  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14566  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14662  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14809  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15234  tokenizer/with.c         the tokens that hold a text
+ *    15265  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15543  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15701  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15943  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16244  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16588  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16924  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17332  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17716  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18058  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18239  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18901  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19529  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19759  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20271  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20311  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20554  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20865  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20911  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21072  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21274  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21410  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21612  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21926  jinja/parse.c            tokens to a tree
+ *    22634  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22941  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23524  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23816  chat.c                   a conversation as the variables that chat templates expect
+ *    24029  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24288  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24460  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24524  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24950  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25414  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25761  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26007  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26474  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26963  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27340  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27717  grammar/rules.c          the form in which rules are matched
+ *    28173  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28677  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29061  grammar/match.c          where a text stands in a grammar
+ *    29577  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    29983  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30426  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30653  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30712  ops/norms.c              embeddings and norms
- *    30792  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30927  ops/heads.c              heads: rotation, the cache, attention
- *    31074  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31248  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31451  ops/values.c             what is computed value by value, and the largest logits
- *    31514  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31728  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31743  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31859  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31975  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32070  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32260  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32289  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32327  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32461  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33209  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33438  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33779  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33818  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33954  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34025  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34129  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34659  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35139  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35540  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35769  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36525  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36725  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37789  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38438  cpu/int/select.c         the table of integer-block kernels
- *    38498  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38574  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43700  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46242  cpu/select.c             the kernels of an instruction set
- *    46295  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46403  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46825  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47125  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47174  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47835  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48091  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48282  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48345  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30658  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30717  ops/norms.c              embeddings and norms
+ *    30797  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30932  ops/heads.c              heads: rotation, the cache, attention
+ *    31079  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31253  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31456  ops/values.c             what is computed value by value, and the largest logits
+ *    31519  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31733  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31748  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    31864  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    31980  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32075  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32265  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32294  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32332  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32466  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33214  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33443  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33784  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    33823  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    33959  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34030  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34134  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34664  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35144  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35545  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35774  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36530  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36730  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37794  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38443  cpu/int/select.c         the table of integer-block kernels
+ *    38503  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38579  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43705  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46247  cpu/select.c             the kernels of an instruction set
+ *    46300  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46408  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    46830  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47130  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47179  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    47840  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48096  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48287  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48350  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    48993  arch.c                   the table of architectures
- *    49127  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49466  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49843  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    50105  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50315  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50527  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    51029  back.c                   the steps of a backward pass that several parts take
- *    51224  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51474  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51568  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51881  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    52025  parts/experts.c          a mixture of experts (Shazeer et al
- *    52407  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52515  net.c                    which parts the layers of a model have, and which tensors
- *    52682  unused.c                 tensors of the file that the model is not computed with
- *    52856  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52905  forward.c                one pass of a batch through any model, over the op table
- *    53188  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53787  place.c                  which layers run where
- *    54057  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    54143  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54438  adapter_make.c           adapters from nothing, and what they are
- *    54688  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54970  identity.c               by what a saved game knows its model and its adapters again
+ *    48998  arch.c                   the table of architectures
+ *    49132  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    49471  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    49848  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    50110  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    50320  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    50532  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    51034  back.c                   the steps of a backward pass that several parts take
+ *    51229  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    51479  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    51573  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    51886  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    52030  parts/experts.c          a mixture of experts (Shazeer et al
+ *    52412  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    52520  net.c                    which parts the layers of a model have, and which tensors
+ *    52687  unused.c                 tensors of the file that the model is not computed with
+ *    52861  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    52910  forward.c                one pass of a batch through any model, over the op table
+ *    53193  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    53792  place.c                  which layers run where
+ *    54062  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    54148  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    54443  adapter_make.c           adapters from nothing, and what they are
+ *    54693  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    54975  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    55065  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55229  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55714  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55886  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    55997  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56520  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56825  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56924  gain.c                   how many guesses pay
- *    57057  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57483  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57582  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    58011  adapters.c               a sequence puts adapters on, and takes them off
- *    58127  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58488  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58918  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59289  next.c                   the next token of a sequence
- *    59405  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59488  score.c                  how likely a model finds texts after a prompt
- *    59821  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    60097  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    60225  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    60273  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61179  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    61364  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    61606  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61935  plan.c                   the bytes of a model and a context before they are loaded
- *    62056  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    62256  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    62435  session.c                a conversation: a dialog, and the stream that answers it
- *    63046  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    63271  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63843  crowd.c                  sessions of one context that take turns in its batch
+ *    55070  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    55234  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    55719  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    55891  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    56002  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    56525  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    56830  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    56929  gain.c                   how many guesses pay
+ *    57062  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57488  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57587  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    58016  adapters.c               a sequence puts adapters on, and takes them off
+ *    58132  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58493  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58923  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59294  next.c                   the next token of a sequence
+ *    59410  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59493  score.c                  how likely a model finds texts after a prompt
+ *    59826  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    60102  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    60230  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    60278  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60413  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    60536  stream/make.c            how a stream is made, and taken apart
+ *    60843  stream/answer.c          an answer begins and ends
+ *    61024  stream/piece.c           from a token to a piece of text
+ *    61192  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    61377  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    61619  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61948  plan.c                   the bytes of a model and a context before they are loaded
+ *    62069  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    62269  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    62448  session.c                a conversation: a dialog, and the stream that answers it
+ *    63059  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    63284  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63856  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    64188  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    64227  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    64292  documents.c              the texts of a corpus, one document after the other
- *    64531  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64725  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    65225  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    65535  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65849  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    66241  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66699  shape.c                  models from nothing
- *    67016  schedule.c               the learning rate of a step
- *    67062  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    67578  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    67648  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    68100  format.c                 the number format of a training: to what the operands of its products are roun...
- *    68200  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    68238  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68771  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68956  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    69025  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    69062  own.c                    somebody else's model as an objective (api/trainable.h)
- *    69246  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    70134  lesson.c                 examples as tokens, and the batches of a step
- *    70498  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    70728  export.c                 the weights of a trainer as a model file
- *    70976  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    71088  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    71232  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    71459  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71894  checkpoint.c             everything that a training goes on with, in a file
- *    71957  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    72549  picture/frame.c          how a picture is written, and its axes
- *    72788  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72910  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    73227  picture.c                the curve of a run as an SVG.
+ *    64201  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    64240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    64305  documents.c              the texts of a corpus, one document after the other
+ *    64544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64738  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    65238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    65548  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65862  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    66254  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66712  shape.c                  models from nothing
+ *    67029  schedule.c               the learning rate of a step
+ *    67075  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    67591  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    67661  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    68113  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    68213  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    68251  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68784  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    68969  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    69038  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    69075  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    69259  trainer.c                an objective, which makes losses and gradients of batches, and an optimizer, w...
+ *    69646  step.c                   a step of a trainer, and the calls that do it
+ *    70151  lesson.c                 examples as tokens, and the batches of a step
+ *    70515  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    70745  export.c                 the weights of a trainer as a model file
+ *    70993  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    71105  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    71249  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    71476  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71911  checkpoint.c             everything that a training goes on with, in a file
+ *    71974  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    72566  picture/frame.c          how a picture is written, and its axes
+ *    72805  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72927  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    73244  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    73394  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    73440  panel.c                  values of many ticks side by side, and products with them
- *    73563  gru.c                    a gated recurrent cell (Cho et al
- *    73644  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    73718  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    73778  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73978  member.c                 the weights of one world model: how large, where, and how they begin
- *    74079  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    74302  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    74434  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    74613  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74877  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    75051  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75250  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75353  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    75642  law.c                    the curve that the loss follows over many windows,
- *    75916  calibration.c            predictions that say how sure they are, held to what then happened
- *    76096  monitor.c                whether a run goes astray, and what should be done about it
- *    76348  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    76408  bandit.c                 which arm is worth it now
- *    76646  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    76790  phases.c                 which phase the next step belongs to, and for how long
- *    77029  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    77383  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    77452  residuals.c              what predictions got wrong
- *    77702  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77861  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77955  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    78053  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78235  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78323  plateau.c                whether a run stands still
- *    78408  horizons.c               how far ahead predictions are good for anything
- *    78497  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    78550  ramp.c                   how many batches a step should add up
- *    78615  tuning.c                 what could be made better while a run goes on
- *    78759  variate.c                what losses tell of gradients (mode D)
- *    78888  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79005  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    79387  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    79714  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    79911  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    80250  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    80543  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    80670  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    80745  moves.c                  how weights are moved, by each of the ways
- *    80951  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    81119  audit.c                  what a move is really worth: a trial
- *    81258  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    81536  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    81588  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    81996  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    73411  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    73457  panel.c                  values of many ticks side by side, and products with them
+ *    73580  gru.c                    a gated recurrent cell (Cho et al
+ *    73661  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    73735  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    73795  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    73995  member.c                 the weights of one world model: how large, where, and how they begin
+ *    74096  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    74319  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    74451  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    74630  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74894  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    75068  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75267  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75370  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    75659  law.c                    the curve that the loss follows over many windows,
+ *    75933  calibration.c            predictions that say how sure they are, held to what then happened
+ *    76113  monitor.c                whether a run goes astray, and what should be done about it
+ *    76365  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    76425  bandit.c                 which arm is worth it now
+ *    76663  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    76807  phases.c                 which phase the next step belongs to, and for how long
+ *    77046  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    77400  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    77469  residuals.c              what predictions got wrong
+ *    77719  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77878  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    77972  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78070  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78252  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78340  plateau.c                whether a run stands still
+ *    78425  horizons.c               how far ahead predictions are good for anything
+ *    78514  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    78567  ramp.c                   how many batches a step should add up
+ *    78632  tuning.c                 what could be made better while a run goes on
+ *    78776  variate.c                what losses tell of gradients (mode D)
+ *    78905  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79022  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    79404  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    79731  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    79928  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    80267  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    80560  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    80687  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    80762  moves.c                  how weights are moved, by each of the ways
+ *    80968  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    81136  audit.c                  what a move is really worth: a trial
+ *    81275  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    81553  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    81605  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82013  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3442,7 +3447,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "bccccb5b276622f0"
+#define HYBRID__SOURCE_ID "cd7814a999d550d4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -60383,7 +60388,30 @@ static hybrid_result hyb_stream_enter(hybrid_stream *s, const char *function, hy
 }
 static void hyb_stream_leave(hybrid_stream *s) { s->in_use = s->ctx->streams_in_use = 0; }
 
-/* ---- the form of an answer -------------------------------------------------------------------------------------- */
+/* ---- what a stream tells ---------------------------------------------------------------------------------------- */
+
+HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t *n)
+{
+    if (n) *n = stream ? (size_t)stream->n_ids : 0;
+    return stream ? stream->ids : NULL;
+}
+
+static void hyb_stream_describe(const hybrid_stream *s, hybrid_stream_info *info)
+{
+    *info = s->info;
+    info->n_used = s->guess.live ? s->n_same : s->ctx->state.seqs[s->seq].length;
+}
+
+HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_stream_info *info), (stream, info))
+{
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (stream) hyb_stream_describe(stream, info);
+}
+/* ==== end src/infer/stream.c ==== */
+
+/* ==== begin src/infer/stream/form.c ==== */
+/* infer/stream/form: the form that a grammar gives an answer: what may come next, and what must. */
 
 #ifdef HYBRID_NO_GRAMMAR
 static void hyb_stream_form_end(hybrid_stream *s) { HYB_UNUSED(s); }
@@ -60503,8 +60531,10 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_grammar,
     return r;
 }
 #endif
+/* ==== end src/infer/stream/form.c ==== */
 
-/* ---- creation --------------------------------------------------------------------------------------------------- */
+/* ==== begin src/infer/stream/make.c ==== */
+/* infer/stream/make: how a stream is made, and taken apart. */
 
 /* The rows that are left of a decode are lost, and the cache has none of the guesses. */
 static void hyb_stream_guess_drop(hybrid_stream *s)
@@ -60808,8 +60838,10 @@ HYB_BORDER(hybrid_result, hybrid_stream_create,
     context->streams_in_use = 0;
     return r;
 }
+/* ==== end src/infer/stream/make.c ==== */
 
-/* ---- the beginning and the end of an answer --------------------------------------------------------------------- */
+/* ==== begin src/infer/stream/answer.c ==== */
+/* infer/stream/answer: an answer begins and ends. */
 
 static hybrid_result hyb_stream_check(const hybrid_stream *s, const int32_t *ids, size_t n, hybrid_error *error)
 {
@@ -60987,8 +61019,10 @@ HYB_BORDER(hybrid_result, hybrid_stream_set_sampler,
     hyb_stream_leave(stream);
     return r;
 }
+/* ==== end src/infer/stream/answer.c ==== */
 
-/* ---- from a token to a piece ------------------------------------------------------------------------------------ */
+/* ==== begin src/infer/stream/piece.c ==== */
+/* infer/stream/piece: from a token to a piece of text. */
 
 /* Bytes become characters of one kind behind the `at` bytes of the piece; NULL: an unfinished one ends. */
 static void hyb_stream_add(hybrid_stream *s, hybrid_piece_kind kind, const char *bytes, size_t n, size_t *at)
@@ -61153,28 +61187,7 @@ static void hyb_stream_piece(hybrid_stream *s, size_t at, hybrid_piece *piece)
     piece->n_ids = (size_t)(s->piece_end - s->piece_from);
     s->piece_from = s->piece_end;
 }
-
-/* ---- what a stream tells ---------------------------------------------------------------------------------------- */
-
-HYBRID_API const int32_t *hybrid_stream_ids(const hybrid_stream *stream, size_t *n)
-{
-    if (n) *n = stream ? (size_t)stream->n_ids : 0;
-    return stream ? stream->ids : NULL;
-}
-
-static void hyb_stream_describe(const hybrid_stream *s, hybrid_stream_info *info)
-{
-    *info = s->info;
-    info->n_used = s->guess.live ? s->n_same : s->ctx->state.seqs[s->seq].length;
-}
-
-HYB_BORDER_VOID(hybrid_stream_describe, (const hybrid_stream *stream, hybrid_stream_info *info), (stream, info))
-{
-    if (!info) return;
-    memset(info, 0, sizeof *info);
-    if (stream) hyb_stream_describe(stream, info);
-}
-/* ==== end src/infer/stream.c ==== */
+/* ==== end src/infer/stream/piece.c ==== */
 
 /* ==== begin src/infer/speculate.c ==== */
 /* infer/speculate: guesses of a stream's next tokens, which go into the batch behind its last one, and what becomes of
@@ -69244,8 +69257,8 @@ static hybrid_result hyb_own_create(hybrid_runtime *rt, hyb_device *device, cons
 /* ==== end src/train/own.c ==== */
 
 /* ==== begin src/train/trainer.c ==== */
-/* train/trainer: the loop: batches through an objective, which gives losses and gradients, and an optimizer, which
- * changes the weights. */
+/* train/trainer: an objective, which makes losses and gradients of batches, and an optimizer, which changes the weights:
+ * what a trainer is, how it is planned and made, and who may call it. What it does is in step.c. */
 
 /* What is done next of a step. */
 typedef enum hyb_step_stage {
@@ -69518,15 +69531,7 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
     if (trainer) *desc = trainer->desc;
 }
 
-/* ---- step --------------------------------------------------------------------------------------------------------
- *
- * A step is a machine that can be left after every piece of work: begin, then advance until its stage is NONE. A
- * failure ends it; weights and states are changed by the very last piece alone. */
-
-enum {
-    HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
-    HYB_STEP_CLEARS = 1 << 14 /* gradients that are cleared at a time */
-};
+/* ---- who may call, and when -------------------------------------------------------------------------------------- */
 
 /* Refuses a call from within a callback of another. */
 static hybrid_result hyb_trainer_unused(const hybrid_trainer *t, const char *function, hybrid_error *error)
@@ -69571,6 +69576,83 @@ static hybrid_result hyb_trainer_idle(const hybrid_trainer *t, const char *funct
     const hybrid_result r = hyb_trainer_between(t, function, error);
     return r ? r : hyb_trainer_ready(t, function, error);
 }
+
+/* ---- the number format ------------------------------------------------------------------------------------------- */
+
+/* Another format, and the plan of it. */
+static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type type, uint64_t *bytes,
+                                                 const char *function, hybrid_error *error)
+{
+    hybrid_train_plan plan = t->plan;
+    hyb_train_shape shape = t->shape;
+    uint64_t counted;
+    hybrid_result r;
+    shape.operands = type;
+    plan.rounded = hyb_trainer_rounded(t, type);
+    if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
+    counted = hyb_room_counted(&t->store, &plan);
+    if (t->desc.max_bytes && counted > t->desc.max_bytes && counted > hyb_room_counted(&t->store, &t->plan))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
+                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)counted);
+    if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
+    t->plan = plan;
+    t->shape = shape;
+    t->desc.format = type;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_trainer_set_format(hybrid_trainer *t, hybrid_type format, const char *function,
+                                            hybrid_error *error)
+{
+    uint64_t bytes = 0;
+    hybrid_result r = hyb_format_check(format, !t->model, function, error);
+    if (r || format == t->format.type) return r;
+    if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
+    hyb_format_take(&t->format, format);
+    t->format.n_changes++;
+    t->format.bytes += bytes;
+    hyb_trainer_say_format(t);
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
+           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
+{
+    static const char function[] = "hybrid_trainer_set_format";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    trainer->in_use = hyb_process();
+    r = hyb_trainer_set_format(trainer, format, function, error);
+    trainer->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_batches,
+           (hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error), (trainer, n_batches, error))
+{
+    static const char function[] = "hybrid_trainer_set_batches";
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
+    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
+    if (n_batches < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: n_batches is %d, and must be at least 1", function,
+                        n_batches);
+    trainer->desc.n_batches = n_batches;
+    return HYBRID_OK;
+}
+/* ==== end src/train/trainer.c ==== */
+
+/* ==== begin src/train/step.c ==== */
+/* train/step: a step of a trainer, and the calls that do it.
+ *
+ * A step is a machine that can be left after every piece of work: begin, then advance until its stage is NONE. A
+ * failure ends it; weights and states are changed by the very last piece alone. */
+
+enum {
+    HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
+    HYB_STEP_CLEARS = 1 << 14 /* gradients that are cleared at a time */
+};
 
 /* The targets of all ranks, and their weights. A rank whose batches are refused takes part, and says so. */
 static hybrid_result hyb_step_count(hybrid_trainer *t, bool refused, hybrid_error *error)
@@ -70064,72 +70146,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hyb
     trainer->in_use = 0;
     return r;
 }
-
-/* ---- the number format ------------------------------------------------------------------------------------------- */
-
-/* Another format, and the plan of it. */
-static hybrid_result hyb_trainer_exchange_format(hybrid_trainer *t, hybrid_type type, uint64_t *bytes,
-                                                 const char *function, hybrid_error *error)
-{
-    hybrid_train_plan plan = t->plan;
-    hyb_train_shape shape = t->shape;
-    uint64_t counted;
-    hybrid_result r;
-    shape.operands = type;
-    plan.rounded = hyb_trainer_rounded(t, type);
-    if ((r = hyb_room_of_pass(t->model, t->store.device, &shape, &plan, error)) != HYBRID_OK) return r;
-    counted = hyb_room_counted(&t->store, &plan);
-    if (t->desc.max_bytes && counted > t->desc.max_bytes && counted > hyb_room_counted(&t->store, &t->plan))
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%s: max_bytes is %llu, and training in %s takes %llu", function,
-                        (unsigned long long)t->desc.max_bytes, hyb_format_name(type), (unsigned long long)counted);
-    if ((r = t->objective->ops->set_format(t->objective, type, bytes, error)) != HYBRID_OK) return r;
-    t->plan = plan;
-    t->shape = shape;
-    t->desc.format = type;
-    return HYBRID_OK;
-}
-
-static hybrid_result hyb_trainer_set_format(hybrid_trainer *t, hybrid_type format, const char *function,
-                                            hybrid_error *error)
-{
-    uint64_t bytes = 0;
-    hybrid_result r = hyb_format_check(format, !t->model, function, error);
-    if (r || format == t->format.type) return r;
-    if ((r = hyb_trainer_exchange_format(t, format, &bytes, function, error)) != HYBRID_OK) return r;
-    hyb_format_take(&t->format, format);
-    t->format.n_changes++;
-    t->format.bytes += bytes;
-    hyb_trainer_say_format(t);
-    return HYBRID_OK;
-}
-
-HYB_BORDER(hybrid_result, hybrid_trainer_set_format,
-           (hybrid_trainer *trainer, hybrid_type format, hybrid_error *error), (trainer, format, error))
-{
-    static const char function[] = "hybrid_trainer_set_format";
-    hybrid_result r;
-    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
-    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
-    trainer->in_use = hyb_process();
-    r = hyb_trainer_set_format(trainer, format, function, error);
-    trainer->in_use = 0;
-    return r;
-}
-
-HYB_BORDER(hybrid_result, hybrid_trainer_set_batches,
-           (hybrid_trainer *trainer, int32_t n_batches, hybrid_error *error), (trainer, n_batches, error))
-{
-    static const char function[] = "hybrid_trainer_set_batches";
-    hybrid_result r;
-    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: trainer is NULL", function);
-    if ((r = hyb_trainer_idle(trainer, function, error)) != HYBRID_OK) return r;
-    if (n_batches < 1)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: n_batches is %d, and must be at least 1", function,
-                        n_batches);
-    trainer->desc.n_batches = n_batches;
-    return HYBRID_OK;
-}
-/* ==== end src/train/trainer.c ==== */
+/* ==== end src/train/step.c ==== */
 
 /* ==== begin src/train/lesson.c ==== */
 /* train/lesson: examples as tokens, and the batches of a step.

@@ -10,7 +10,7 @@
 #ifndef HYB_INFER_DRAFTING_C
 #define HYB_INFER_DRAFTING_C
 #include "speculate.c"
-#include "stream.c"
+#include "stream/piece.c"
 
 enum {
     HYB_DRAFT_REST = 64,       /* decodes without, after it did not pay: doubled each time, */

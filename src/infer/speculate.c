@@ -10,7 +10,7 @@
  * guessed is what the text itself says, or else what a draft has said (drafting.c). */
 #ifndef HYB_INFER_SPECULATE_C
 #define HYB_INFER_SPECULATE_C
-#include "stream.c"
+#include "stream/piece.c"
 
 enum { HYB_GUESS_FORM = 96 /* bytes that a grammar is asked for */ };
 

@@ -13,7 +13,7 @@
 #include "drafting.c"
 #include "next.c"
 #include "speculate.c"
-#include "stream.c"
+#include "stream/piece.c"
 
 enum {
     HYB_FORK_TOKENS = HYB_PAGE,

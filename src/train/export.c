@@ -7,7 +7,7 @@
 #include "../gguf/write.c"
 #include "../quant/convert.c"
 #include "../quant/mix.c"
-#include "trainer.c"
+#include "step.c"
 
 typedef struct hyb_trained {
     hybrid_runtime *rt;

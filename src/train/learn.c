@@ -8,7 +8,7 @@
 #ifndef HYB_TRAIN_LEARN_C
 #define HYB_TRAIN_LEARN_C
 #include "lesson.c"
-#include "trainer.c"
+#include "step.c"
 
 struct hyb_pupil {
     hybrid_adapter *adapter;
