@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cd7814a999d550d4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c45c33d0dccb0f8f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -323,7 +323,7 @@
  *    68969  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
  *    69038  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
  *    69075  own.c                    somebody else's model as an objective (api/trainable.h)
- *    69259  trainer.c                an objective, which makes losses and gradients of batches, and an optimizer, w...
+ *    69259  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
  *    69646  step.c                   a step of a trainer, and the calls that do it
  *    70151  lesson.c                 examples as tokens, and the batches of a step
  *    70515  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
@@ -3447,7 +3447,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cd7814a999d550d4"
+#define HYBRID__SOURCE_ID "c45c33d0dccb0f8f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -69257,8 +69257,8 @@ static hybrid_result hyb_own_create(hybrid_runtime *rt, hyb_device *device, cons
 /* ==== end src/train/own.c ==== */
 
 /* ==== begin src/train/trainer.c ==== */
-/* train/trainer: an objective, which makes losses and gradients of batches, and an optimizer, which changes the weights:
- * what a trainer is, how it is planned and made, and who may call it. What it does is in step.c. */
+/* train/trainer: what a trainer is: an objective, which makes losses and gradients of batches, and an optimizer, which
+ * changes the weights; how it is planned and made, and who may call it. What it does is in step.c. */
 
 /* What is done next of a step. */
 typedef enum hyb_step_stage {

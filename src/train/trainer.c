@@ -1,5 +1,5 @@
-/* train/trainer: an objective, which makes losses and gradients of batches, and an optimizer, which changes the weights:
- * what a trainer is, how it is planned and made, and who may call it. What it does is in step.c. */
+/* train/trainer: what a trainer is: an objective, which makes losses and gradients of batches, and an optimizer, which
+ * changes the weights; how it is planned and made, and who may call it. What it does is in step.c. */
 #ifndef HYB_TRAIN_TRAINER_C
 #define HYB_TRAIN_TRAINER_C
 #include "../api/trainer.h"
