@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c45c33d0dccb0f8f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5c4c3b5172478b2a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -104,7 +104,7 @@
  *     6298  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6345  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6383  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    82489  end.h                    closes what core/begin opened
+ *    82533  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6817  names.c                  names that must differ, found by hash
@@ -272,125 +272,125 @@
  *    56525  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
  *    56830  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
  *    56929  gain.c                   how many guesses pay
- *    57062  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57488  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57587  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    58016  adapters.c               a sequence puts adapters on, and takes them off
- *    58132  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58493  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58923  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59294  next.c                   the next token of a sequence
- *    59410  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59493  score.c                  how likely a model finds texts after a prompt
- *    59826  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    60102  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    60230  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    60278  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60413  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    60536  stream/make.c            how a stream is made, and taken apart
- *    60843  stream/answer.c          an answer begins and ends
- *    61024  stream/piece.c           from a token to a piece of text
- *    61192  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    61377  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    61619  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    61948  plan.c                   the bytes of a model and a context before they are loaded
- *    62069  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    62269  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    62448  session.c                a conversation: a dialog, and the stream that answers it
- *    63059  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    63284  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63856  crowd.c                  sessions of one context that take turns in its batch
+ *    57070  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    57496  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    57595  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    58024  adapters.c               a sequence puts adapters on, and takes them off
+ *    58140  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    58501  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    58931  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    59302  next.c                   the next token of a sequence
+ *    59418  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    59501  score.c                  how likely a model finds texts after a prompt
+ *    59834  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    60110  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    60254  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    60302  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    60438  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    60561  stream/make.c            how a stream is made, and taken apart
+ *    60868  stream/answer.c          an answer begins and ends
+ *    61051  stream/piece.c           from a token to a piece of text
+ *    61219  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    61420  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    61662  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    61991  plan.c                   the bytes of a model and a context before they are loaded
+ *    62112  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    62312  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    62491  session.c                a conversation: a dialog, and the stream that answers it
+ *    63102  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    63327  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    63900  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    64201  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    64240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    64305  documents.c              the texts of a corpus, one document after the other
- *    64544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64738  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    65238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    65548  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65862  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    66254  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66712  shape.c                  models from nothing
- *    67029  schedule.c               the learning rate of a step
- *    67075  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    67591  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    67661  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    68113  format.c                 the number format of a training: to what the operands of its products are roun...
- *    68213  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    68251  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68784  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    68969  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    69038  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    69075  own.c                    somebody else's model as an objective (api/trainable.h)
- *    69259  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    69646  step.c                   a step of a trainer, and the calls that do it
- *    70151  lesson.c                 examples as tokens, and the batches of a step
- *    70515  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    70745  export.c                 the weights of a trainer as a model file
- *    70993  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    71105  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    71249  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    71476  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71911  checkpoint.c             everything that a training goes on with, in a file
- *    71974  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    72566  picture/frame.c          how a picture is written, and its axes
- *    72805  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72927  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    73244  picture.c                the curve of a run as an SVG.
+ *    64245  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    64284  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    64349  documents.c              the texts of a corpus, one document after the other
+ *    64588  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    64782  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    65282  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    65592  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    65906  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    66298  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    66756  shape.c                  models from nothing
+ *    67073  schedule.c               the learning rate of a step
+ *    67119  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    67635  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    67705  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    68157  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    68257  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    68295  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    68828  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    69013  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    69082  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    69119  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    69303  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    69690  step.c                   a step of a trainer, and the calls that do it
+ *    70195  lesson.c                 examples as tokens, and the batches of a step
+ *    70559  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    70789  export.c                 the weights of a trainer as a model file
+ *    71037  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    71149  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    71293  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    71520  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    71955  checkpoint.c             everything that a training goes on with, in a file
+ *    72018  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    72610  picture/frame.c          how a picture is written, and its axes
+ *    72849  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    72971  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    73288  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    73411  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    73457  panel.c                  values of many ticks side by side, and products with them
- *    73580  gru.c                    a gated recurrent cell (Cho et al
- *    73661  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    73735  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    73795  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    73995  member.c                 the weights of one world model: how large, where, and how they begin
- *    74096  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    74319  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    74451  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    74630  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74894  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    75068  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75267  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75370  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    75659  law.c                    the curve that the loss follows over many windows,
- *    75933  calibration.c            predictions that say how sure they are, held to what then happened
- *    76113  monitor.c                whether a run goes astray, and what should be done about it
- *    76365  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    76425  bandit.c                 which arm is worth it now
- *    76663  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    76807  phases.c                 which phase the next step belongs to, and for how long
- *    77046  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    77400  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    77469  residuals.c              what predictions got wrong
- *    77719  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77878  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    77972  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    78070  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78252  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78340  plateau.c                whether a run stands still
- *    78425  horizons.c               how far ahead predictions are good for anything
- *    78514  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    78567  ramp.c                   how many batches a step should add up
- *    78632  tuning.c                 what could be made better while a run goes on
- *    78776  variate.c                what losses tell of gradients (mode D)
- *    78905  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79022  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    79404  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    79731  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    79928  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    80267  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    80560  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    80687  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    80762  moves.c                  how weights are moved, by each of the ways
- *    80968  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    81136  audit.c                  what a move is really worth: a trial
- *    81275  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    81553  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    81605  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82013  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    73455  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    73501  panel.c                  values of many ticks side by side, and products with them
+ *    73624  gru.c                    a gated recurrent cell (Cho et al
+ *    73705  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    73779  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    73839  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
+ *    74039  member.c                 the weights of one world model: how large, where, and how they begin
+ *    74140  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    74363  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
+ *    74495  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    74674  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    74938  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
+ *    75112  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75311  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75414  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    75703  law.c                    the curve that the loss follows over many windows,
+ *    75977  calibration.c            predictions that say how sure they are, held to what then happened
+ *    76157  monitor.c                whether a run goes astray, and what should be done about it
+ *    76409  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    76469  bandit.c                 which arm is worth it now
+ *    76707  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    76851  phases.c                 which phase the next step belongs to, and for how long
+ *    77090  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    77444  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    77513  residuals.c              what predictions got wrong
+ *    77763  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    77922  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    78016  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78114  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78296  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78384  plateau.c                whether a run stands still
+ *    78469  horizons.c               how far ahead predictions are good for anything
+ *    78558  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    78611  ramp.c                   how many batches a step should add up
+ *    78676  tuning.c                 what could be made better while a run goes on
+ *    78820  variate.c                what losses tell of gradients (mode D)
+ *    78949  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79066  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    79448  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    79775  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    79972  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    80311  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    80604  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    80731  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    80806  moves.c                  how weights are moved, by each of the ways
+ *    81012  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    81180  audit.c                  what a move is really worth: a trial
+ *    81319  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    81597  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    81649  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82057  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3447,7 +3447,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c45c33d0dccb0f8f"
+#define HYBRID__SOURCE_ID "5c4c3b5172478b2a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -56944,7 +56944,9 @@ enum {
     HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
     HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more, */
     HYB_GUESS_LATER = HYB_GUESS_MATCH + 4, /* and the same where the guesses before it were right: far likelier */
-    HYB_GUESS_DRAFT = HYB_GUESS_LATER + 4, /* a draft's, by how far its likeliest token is ahead of the next; */
+    HYB_GUESS_NEAR = HYB_GUESS_LATER + 4, /* one token that stands near where the last match would have gone on, */
+    HYB_GUESS_NEAR_LATER,                 /* and after it was right */
+    HYB_GUESS_DRAFT, /* a draft's, by how far its likeliest token is ahead of the next; */
     HYB_GUESS_DRAFTED = HYB_GUESS_DRAFT + 4, /* and all of a draft's together: what is not guessed yet */
     HYB_GUESS_KINDS
 };
@@ -56952,6 +56954,12 @@ enum {
 static int hyb_guess_kind(int32_t n_match)
 {
     return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
+}
+
+/* Of the guesses that come after one of a kind, should that be right. */
+static int hyb_guess_kind_later(int kind)
+{
+    return kind == HYB_GUESS_NEAR ? (int)HYB_GUESS_NEAR_LATER : kind + HYB_GUESS_LATER - HYB_GUESS_MATCH;
 }
 
 /* ahead: by how much the logit of what a draft says is greater than that of any other token. */
@@ -56964,8 +56972,8 @@ static int hyb_guess_kind_drafted(float ahead)
 
 static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
 {
-    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f,  0.75f,
-                                                  0.85f, 0.9f, 0.35f, 0.5f, 0.7f,  0.9f,  HYB_GUESS_HOPE_DRAFTED };
+    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f, 0.75f, 0.85f, 0.9f,
+                                                  0.5f, 0.7f, 0.35f, 0.5f, 0.7f, 0.9f, HYB_GUESS_HOPE_DRAFTED };
     memcpy(hope, first, sizeof first);
 }
 
@@ -60112,7 +60120,9 @@ enum {
     HYB_LOOKUP_SHORT = 2,
     HYB_LOOKUP_LONG = 4,
     HYB_LOOKUP_STEPS = 12, /* of a chain */
-    HYB_LOOKUP_MATCH = 24  /* tokens that a match is followed back */
+    HYB_LOOKUP_MATCH = 24, /* tokens that a match is followed back */
+    HYB_LOOKUP_LOST = 16,  /* tokens after the end of a match that its place is kept, */
+    HYB_LOOKUP_NEAR = 6    /* and how far from it the text may be found again */
 };
 
 typedef struct hyb_lookup {
@@ -60219,6 +60229,20 @@ static int32_t hyb_lookup_find(const hyb_lookup *l, const int32_t *ids, int32_t 
     return best;
 }
 
+/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name is
+ * another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it would
+ * be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
+static int32_t hyb_lookup_near(const int32_t *ids, int32_t n, int32_t from, int32_t to)
+{
+    const int32_t last = n - 1, place = from + (last - to);
+    int32_t i, off;
+    for (i = 0; i <= 2 * HYB_LOOKUP_NEAR; i++) {
+        off = i % 2 ? (i + 1) / 2 : -(i / 2);
+        if (place + off > from && place + off < to && ids[place + off] == ids[last]) return place + off;
+    }
+    return -1;
+}
+
 /* Writes what may come next, n tokens, behind the `end` that there are; they match those at place `at`. */
 static void hyb_lookup_copy(int32_t *ids, int32_t end, int32_t at, int32_t n)
 {
@@ -60307,6 +60331,7 @@ typedef struct hyb_guess {
     bool live;                   /* rows are left: nothing was decoded since, */
     int32_t worn;                /* and the sequence has these adapters still */
     hyb_lookup lookup;
+    int32_t kept_from, kept_to; /* the last match: place kept_from is the text's kept_to; 0: there was none */
 } hyb_guess;
 
 /* Tokens that a smaller model says come next, one after the other (drafting.c). */
@@ -60919,6 +60944,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     hyb_stream_draft_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
     hyb_lookup_cut(&s->guess.lookup, s->ids, same);
+    if (s->guess.kept_to >= same) s->guess.kept_to = 0;
     s->guess.mode = s->guess.next;
     s->guess.n_judged = -1;
     memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
@@ -60990,6 +61016,7 @@ static void hyb_stream_reset(hybrid_stream *s)
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     hybrid_sampler_reset(s->own);
     hyb_lookup_reset(&s->guess.lookup);
+    s->guess.kept_to = 0;
     s->n_ids = s->n_same = 0;
     s->prompt_pending = false;
     s->info.stop = HYBRID_STOP_NONE;
@@ -61250,18 +61277,34 @@ static int32_t hyb_stream_guess_form(hybrid_stream *s, int32_t most)
 #endif
 }
 
+/* Where the n tokens that there are went on before: the kind of a guess from there, and its place *at; -1: nowhere. */
+static int hyb_stream_guess_place(hybrid_stream *s, int32_t n, int32_t *at)
+{
+    hyb_guess *g = &s->guess;
+    const int32_t match = hyb_lookup_find(&g->lookup, s->ids, n, at);
+    if (match) {
+        g->kept_from = *at;
+        g->kept_to = n - 1;
+        return hyb_guess_kind(match);
+    }
+    if (!g->kept_to || g->kept_to >= n - 1 || n - 1 - g->kept_to > HYB_LOOKUP_LOST) return -1;
+    *at = hyb_lookup_near(s->ids, n, g->kept_from, g->kept_to);
+    return *at < 0 ? -1 : (int)HYB_GUESS_NEAR;
+}
+
 /* Fills s->guess with at most `most` tokens. */
 static void hyb_stream_guess_find(hybrid_stream *s, int32_t most)
 {
     hyb_guess *g = &s->guess;
-    int32_t n = hyb_stream_guess_form(s, most), match, at = 0;
+    int32_t n = hyb_stream_guess_form(s, most), at = 0;
+    int kind;
     memset(g->kind, HYB_GUESS_FORCED, sizeof g->kind);
     hyb_lookup_add(&g->lookup, s->ids, s->n_ids);
-    match = n < most ? hyb_lookup_find(&g->lookup, s->ids, s->n_ids + n, &at) : 0;
-    if (match) {
+    kind = n < most ? hyb_stream_guess_place(s, s->n_ids + n, &at) : -1;
+    if (kind >= 0) {
         hyb_lookup_copy(s->ids, s->n_ids + n, at, most - n);
-        memset(g->kind + n, hyb_guess_kind(match) + HYB_GUESS_LATER - HYB_GUESS_MATCH, (size_t)(most - n));
-        g->kind[n] = (uint8_t)hyb_guess_kind(match);
+        memset(g->kind + n, hyb_guess_kind_later(kind), (size_t)(most - n));
+        g->kind[n] = (uint8_t)kind;
         n = most;
     }
     g->n = n;
@@ -63728,6 +63771,7 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
     int32_t i = 0;
     hyb_lookup_reset(&s->guess.lookup);
+    s->guess.kept_to = 0;
     s->guess.n_judged = -1;
     hyb_stream_draft_drop(s);
     s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;

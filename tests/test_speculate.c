@@ -63,6 +63,60 @@ static void it_pays(hybrid_model *m)
     hybrid_context_destroy(c);
 }
 
+/* ---- a text that is written again with other names: guesses go on one token after each of them ---- */
+
+enum { NAMES = 10, EACH = 8 }; /* of so many tokens one is a name */
+
+typedef struct script {
+    int32_t ids[NAMES * EACH];
+    int at; /* tokens that were chosen */
+} script;
+
+/* A hybrid_sampler_function: the next token of the script. */
+static void as_written(void *user, const int32_t *ids, float *logits, int32_t n)
+{
+    script *s = (script *)user;
+    int32_t i;
+    for (i = 0; i < n; i++) logits[i] = ids[i] == s->ids[s->at] ? 50.0f : -50.0f;
+    s->at++;
+}
+
+static void other_names(hybrid_model *m)
+{
+    static answer want, got;
+    static script s;
+    hybrid_stream_desc d;
+    hybrid_context *c = context_of(m, 512, 1, 16);
+    hybrid_stream *stream;
+    hybrid_error e;
+    int32_t ids[NAMES * EACH], i;
+    TEST("a text with other names");
+    for (i = 0; i < NAMES * EACH; i++) { /* all different */
+        ids[i] = 300 + i * 37 % 200;
+        s.ids[i] = i % EACH == 3 ? 500 + i / EACH : ids[i];
+    }
+    memset(&d, 0, sizeof d);
+    d.logprobs = true;
+    d.max_tokens = NAMES * EACH;
+    d.sampler.function = as_written;
+    d.sampler.function_user = &s;
+    d.sampler.n_function = 512;
+    for (i = 0; i < 2; i++) {
+        s.at = 0;
+        d.speculation = i ? HYBRID_SPECULATION_ALWAYS : HYBRID_SPECULATION_OFF;
+        stream = stream_of(c, &d);
+        CHECK(!hybrid_stream_begin(stream, ids, NAMES * EACH, &e), "%s", e.message);
+        read_all(stream, UINT64_MAX, i ? &got : &want);
+        hybrid_stream_destroy(stream);
+    }
+    compare(&got, &want, "other names", 0);
+    CHECK(!memcmp(got.ids, s.ids, sizeof s.ids), "the answer is another one");
+    /* of each EACH tokens the name and the one after it are no guesses: with two tokens that must match, one more */
+    CHECK(got.info.n_right >= NAMES * (EACH - 2) - EACH, "%d of %d guesses are right", got.info.n_right,
+          got.info.n_guessed);
+    hybrid_context_destroy(c);
+}
+
 /* ---- room ---- */
 
 /* Two streams of one context, by turns, until it is full: guesses take nothing from the other. */
@@ -436,6 +490,7 @@ int main(void)
     TEST("stories");
     if (test_wanted("stories")) check_model(story_model, 3);
     if (test_wanted("repeats")) it_pays(story);
+    if (test_wanted("names")) other_names(story);
     if (test_wanted("full")) full(story);
     if (test_wanted("sessions")) sessions(story);
     if (test_wanted("crowd")) crowds(story);

@@ -18,7 +18,9 @@ enum {
     HYB_GUESS_FORCED, /* the grammar leaves no choice but how to spell it */
     HYB_GUESS_MATCH,  /* after a match of 2 or 3 tokens, 4 to 7, 8 to 15, more, */
     HYB_GUESS_LATER = HYB_GUESS_MATCH + 4, /* and the same where the guesses before it were right: far likelier */
-    HYB_GUESS_DRAFT = HYB_GUESS_LATER + 4, /* a draft's, by how far its likeliest token is ahead of the next; */
+    HYB_GUESS_NEAR = HYB_GUESS_LATER + 4, /* one token that stands near where the last match would have gone on, */
+    HYB_GUESS_NEAR_LATER,                 /* and after it was right */
+    HYB_GUESS_DRAFT, /* a draft's, by how far its likeliest token is ahead of the next; */
     HYB_GUESS_DRAFTED = HYB_GUESS_DRAFT + 4, /* and all of a draft's together: what is not guessed yet */
     HYB_GUESS_KINDS
 };
@@ -26,6 +28,12 @@ enum {
 static int hyb_guess_kind(int32_t n_match)
 {
     return HYB_GUESS_MATCH + (n_match >= 16 ? 3 : n_match >= 8 ? 2 : n_match >= 4 ? 1 : 0);
+}
+
+/* Of the guesses that come after one of a kind, should that be right. */
+static int hyb_guess_kind_later(int kind)
+{
+    return kind == HYB_GUESS_NEAR ? (int)HYB_GUESS_NEAR_LATER : kind + HYB_GUESS_LATER - HYB_GUESS_MATCH;
 }
 
 /* ahead: by how much the logit of what a draft says is greater than that of any other token. */
@@ -38,8 +46,8 @@ static int hyb_guess_kind_drafted(float ahead)
 
 static void hyb_guess_hopes(float hope[HYB_GUESS_KINDS])
 {
-    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f,  0.75f,
-                                                  0.85f, 0.9f, 0.35f, 0.5f, 0.7f,  0.9f,  HYB_GUESS_HOPE_DRAFTED };
+    static const float first[HYB_GUESS_KINDS] = { 0.9f,  0.2f, 0.45f, 0.7f, 0.85f, 0.6f, 0.75f, 0.85f, 0.9f,
+                                                  0.5f, 0.7f, 0.35f, 0.5f, 0.7f, 0.9f, HYB_GUESS_HOPE_DRAFTED };
     memcpy(hope, first, sizeof first);
 }
 

@@ -13,7 +13,9 @@ enum {
     HYB_LOOKUP_SHORT = 2,
     HYB_LOOKUP_LONG = 4,
     HYB_LOOKUP_STEPS = 12, /* of a chain */
-    HYB_LOOKUP_MATCH = 24  /* tokens that a match is followed back */
+    HYB_LOOKUP_MATCH = 24, /* tokens that a match is followed back */
+    HYB_LOOKUP_LOST = 16,  /* tokens after the end of a match that its place is kept, */
+    HYB_LOOKUP_NEAR = 6    /* and how far from it the text may be found again */
 };
 
 typedef struct hyb_lookup {
@@ -118,6 +120,20 @@ static int32_t hyb_lookup_find(const hyb_lookup *l, const int32_t *ids, int32_t 
         }
     }
     return best;
+}
+
+/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name is
+ * another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it would
+ * be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
+static int32_t hyb_lookup_near(const int32_t *ids, int32_t n, int32_t from, int32_t to)
+{
+    const int32_t last = n - 1, place = from + (last - to);
+    int32_t i, off;
+    for (i = 0; i <= 2 * HYB_LOOKUP_NEAR; i++) {
+        off = i % 2 ? (i + 1) / 2 : -(i / 2);
+        if (place + off > from && place + off < to && ids[place + off] == ids[last]) return place + off;
+    }
+    return -1;
 }
 
 /* Writes what may come next, n tokens, behind the `end` that there are; they match those at place `at`. */

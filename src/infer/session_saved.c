@@ -449,6 +449,7 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
     int32_t i = 0;
     hyb_lookup_reset(&s->guess.lookup);
+    s->guess.kept_to = 0;
     s->guess.n_judged = -1;
     hyb_stream_draft_drop(s);
     s->info.n_guessed = s->info.n_right = s->info.n_drafted = s->info.n_drafted_right = 0;

@@ -61,18 +61,34 @@ static int32_t hyb_stream_guess_form(hybrid_stream *s, int32_t most)
 #endif
 }
 
+/* Where the n tokens that there are went on before: the kind of a guess from there, and its place *at; -1: nowhere. */
+static int hyb_stream_guess_place(hybrid_stream *s, int32_t n, int32_t *at)
+{
+    hyb_guess *g = &s->guess;
+    const int32_t match = hyb_lookup_find(&g->lookup, s->ids, n, at);
+    if (match) {
+        g->kept_from = *at;
+        g->kept_to = n - 1;
+        return hyb_guess_kind(match);
+    }
+    if (!g->kept_to || g->kept_to >= n - 1 || n - 1 - g->kept_to > HYB_LOOKUP_LOST) return -1;
+    *at = hyb_lookup_near(s->ids, n, g->kept_from, g->kept_to);
+    return *at < 0 ? -1 : (int)HYB_GUESS_NEAR;
+}
+
 /* Fills s->guess with at most `most` tokens. */
 static void hyb_stream_guess_find(hybrid_stream *s, int32_t most)
 {
     hyb_guess *g = &s->guess;
-    int32_t n = hyb_stream_guess_form(s, most), match, at = 0;
+    int32_t n = hyb_stream_guess_form(s, most), at = 0;
+    int kind;
     memset(g->kind, HYB_GUESS_FORCED, sizeof g->kind);
     hyb_lookup_add(&g->lookup, s->ids, s->n_ids);
-    match = n < most ? hyb_lookup_find(&g->lookup, s->ids, s->n_ids + n, &at) : 0;
-    if (match) {
+    kind = n < most ? hyb_stream_guess_place(s, s->n_ids + n, &at) : -1;
+    if (kind >= 0) {
         hyb_lookup_copy(s->ids, s->n_ids + n, at, most - n);
-        memset(g->kind + n, hyb_guess_kind(match) + HYB_GUESS_LATER - HYB_GUESS_MATCH, (size_t)(most - n));
-        g->kind[n] = (uint8_t)hyb_guess_kind(match);
+        memset(g->kind + n, hyb_guess_kind_later(kind), (size_t)(most - n));
+        g->kind[n] = (uint8_t)kind;
         n = most;
     }
     g->n = n;

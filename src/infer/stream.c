@@ -43,6 +43,7 @@ typedef struct hyb_guess {
     bool live;                   /* rows are left: nothing was decoded since, */
     int32_t worn;                /* and the sequence has these adapters still */
     hyb_lookup lookup;
+    int32_t kept_from, kept_to; /* the last match: place kept_from is the text's kept_to; 0: there was none */
 } hyb_guess;
 
 /* Tokens that a smaller model says come next, one after the other (drafting.c). */

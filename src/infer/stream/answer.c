@@ -79,6 +79,7 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     hyb_stream_draft_drop(s);
     while (same < s->n_ids && same < n && s->ids[same] == ids[same]) same++;
     hyb_lookup_cut(&s->guess.lookup, s->ids, same);
+    if (s->guess.kept_to >= same) s->guess.kept_to = 0;
     s->guess.mode = s->guess.next;
     s->guess.n_judged = -1;
     memmove(s->ids + same, ids + same, (size_t)(n - same) * sizeof *ids);
@@ -150,6 +151,7 @@ static void hyb_stream_reset(hybrid_stream *s)
     if (!s->stale) hyb_seq_cut(&s->ctx->state, &s->ctx->state.seqs[s->seq], 0);
     hybrid_sampler_reset(s->own);
     hyb_lookup_reset(&s->guess.lookup);
+    s->guess.kept_to = 0;
     s->n_ids = s->n_same = 0;
     s->prompt_pending = false;
     s->info.stop = HYBRID_STOP_NONE;
