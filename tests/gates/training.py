@@ -252,7 +252,7 @@ def predicts(box, folder):
     status, words = box.run(["./train", "text.txt", "-n", "30", "-o", "ps.gguf", "--predict-preset", "memory",
                              "--accumulate", "2"] + [w for s in settings for w in ("--predict-set", s)] + tiny, folder)
     box.expect("train with settings", status == 0 and "moves in 6 windows" in words, words[-600:])
-    status, words = box.run(["./train", "text.txt", "-o", "n.gguf", "--predict", "D"], folder)
+    status, words = box.run(["./train", "text.txt", "-o", "n.gguf", "--predict", "E"], folder)
     box.expect("a mode that is none", status == 1 and "unknown option or value" in words, words[-300:])
     status, words = box.run(["./predict_any", "-n", "300", "--predict", "A"], folder)
     percent = re.search(r"([\d.]+) % of 1000 new waves", words)
