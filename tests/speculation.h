@@ -160,4 +160,44 @@ static inline void turns(hybrid_model *m, const hybrid_stream_desc *d, uint64_t 
     hybrid_context_destroy(c);
 }
 
+/* Sessions of a context that speak at the same time, each with another priority and most with another sampler: what
+ * they say, and what they are when all have ended. budget_us: of a step. */
+enum { CROWD = 5 };
+static inline void talk_together(hybrid_model *m, hybrid_context *c, hybrid_session_desc d,
+                                 const char *const said[CROWD], uint64_t budget_us, char text[CROWD][4096],
+                                 hybrid_session_info info[CROWD])
+{
+    hybrid_session *s[CROWD], *who;
+    hybrid_crowd *crowd = NULL;
+    hybrid_piece p;
+    hybrid_error e;
+    int i, left = CROWD, calls = 0;
+    d.context_shared = c;
+    CHECK(!hybrid_crowd_create(c, &crowd, &e), "%s", e.message);
+    for (i = 0; i < CROWD; i++) {
+        text[i][0] = 0;
+        d.sampler = sampler_of(i % 2 ? i : 0);
+        d.sampler.bias = NULL;
+        d.sampler.n_bias = 0;
+        s[i] = NULL;
+        CHECK(!hybrid_session_create(m, &d, &s[i], &e), "%s", e.message);
+        CHECK(!hybrid_session_complete(s[i], said[i]) && !hybrid_crowd_add(crowd, s[i], (float)(1 + i), &e), "%s",
+              e.message);
+    }
+    while (left && calls++ < 1000000) {
+        CHECK(!hybrid_crowd_step(crowd, budget_us, &e), "%s", e.message);
+        while ((who = hybrid_crowd_next(crowd, &p)) != NULL) {
+            for (i = 0; s[i] != who; i++) {}
+            strcat(text[i], p.text);
+            left -= p.stop != HYBRID_STOP_NONE;
+            if (i == 1 && calls % 3) break; /* the others' pieces are not taken yet */
+        }
+    }
+    CHECK(!left, "%d have not ended", left);
+    for (i = 0; i < CROWD; i++) {
+        hybrid_session_describe(s[i], &info[i]);
+        hybrid_session_destroy(s[i]);
+    }
+    hybrid_crowd_destroy(crowd);
+}
 #endif

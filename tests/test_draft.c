@@ -254,7 +254,6 @@ static void broken_off(hybrid_model *m)
 
 /* ---- several streams of one context ---- */
 
-enum { CROWD = 5 };
 static void crowd_of(hybrid_model *m, hybrid_context *draft, uint64_t budget_us, char text[CROWD][4096],
                      hybrid_session_info info[CROWD])
 {
@@ -263,44 +262,13 @@ static void crowd_of(hybrid_model *m, hybrid_context *draft, uint64_t budget_us,
     static const char *const said[CROWD] = { LONG "dog", LONG "cat", LONG "tree", "One day",
                                              "Tom and Sue were friends. They" };
     hybrid_context *c = context_of(m, 800, CROWD, 64);
-    hybrid_session *s[CROWD], *who;
-    hybrid_crowd *crowd = NULL;
     hybrid_session_desc d;
-    hybrid_piece p;
-    hybrid_error e;
-    int i, left = CROWD, calls = 0;
     memset(&d, 0, sizeof d);
-    d.context_shared = c;
     d.max_tokens = 40;
     d.draft = draft;
     d.speculation = draft ? HYBRID_SPECULATION_ALWAYS : HYBRID_SPECULATION_OFF;
     d.n_guess = 4;
-    CHECK(!hybrid_crowd_create(c, &crowd, &e), "%s", e.message);
-    for (i = 0; i < CROWD; i++) {
-        text[i][0] = 0;
-        d.sampler = sampler_of(i % 2 ? i : 0);
-        d.sampler.bias = NULL;
-        d.sampler.n_bias = 0;
-        s[i] = NULL;
-        CHECK(!hybrid_session_create(m, &d, &s[i], &e), "%s", e.message);
-        CHECK(!hybrid_session_complete(s[i], said[i]) && !hybrid_crowd_add(crowd, s[i], (float)(1 + i), &e), "%s",
-              e.message);
-    }
-    while (left && calls++ < 1000000) {
-        CHECK(!hybrid_crowd_step(crowd, budget_us, &e), "%s", e.message);
-        while ((who = hybrid_crowd_next(crowd, &p)) != NULL) {
-            for (i = 0; s[i] != who; i++) {}
-            strcat(text[i], p.text);
-            left -= p.stop != HYBRID_STOP_NONE;
-            if (i == 1 && calls % 3) break; /* the others' pieces are not taken yet */
-        }
-    }
-    CHECK(!left, "%d have not ended", left);
-    for (i = 0; i < CROWD; i++) {
-        hybrid_session_describe(s[i], &info[i]);
-        hybrid_session_destroy(s[i]);
-    }
-    hybrid_crowd_destroy(crowd);
+    talk_together(m, c, d, said, budget_us, text, info);
     hybrid_context_destroy(c);
 }
 

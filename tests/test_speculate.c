@@ -247,50 +247,23 @@ static void sessions(hybrid_model *m)
 
 /* ---- a crowd: guesses of several share a batch, its rows of logits and its pages ---- */
 
-enum { CROWD = 5 };
 static void crowd_of(hybrid_model *m, hybrid_speculation how, int32_t n_ctx, int32_t n_logits, uint64_t budget_us,
                      char text[CROWD][4096], hybrid_session_info info[CROWD])
 {
     static const char *const said[CROWD] = { "Tim and Lily. Tim and Lily. Tim", "The cat sat. The cat",
                                              "Sue. Sue. Sue.", "One day", "A dog, a cat, a dog, a" };
     hybrid_context *c = context_of(m, n_ctx, CROWD, how == HYBRID_SPECULATION_OFF ? 0 : n_logits);
-    hybrid_session *s[CROWD], *who;
-    hybrid_crowd *crowd = NULL;
     hybrid_session_desc d;
-    hybrid_piece p;
-    hybrid_error e;
-    int i, left = CROWD, calls = 0;
+    int i;
     memset(&d, 0, sizeof d);
-    d.context_shared = c;
     d.max_tokens = 40;
     d.speculation = how;
     d.n_guess = 6;
-    CHECK(!hybrid_crowd_create(c, &crowd, &e), "%s", e.message);
+    talk_together(m, c, d, said, budget_us, text, info);
     for (i = 0; i < CROWD; i++) {
-        text[i][0] = 0;
-        d.sampler = sampler_of(i % 2 ? i : 0);
-        d.sampler.bias = NULL;
-        d.sampler.n_bias = 0;
-        s[i] = session_of(m, d);
-        CHECK(!hybrid_session_complete(s[i], said[i]) && !hybrid_crowd_add(crowd, s[i], (float)(1 + i), &e), "%s",
-              e.message);
-    }
-    while (left && calls++ < 1000000) {
-        CHECK(!hybrid_crowd_step(crowd, budget_us, &e), "%s", e.message);
-        while ((who = hybrid_crowd_next(crowd, &p)) != NULL) {
-            for (i = 0; s[i] != who; i++) {}
-            strcat(text[i], p.text);
-            left -= p.stop != HYBRID_STOP_NONE;
-            if (i == 1 && calls % 3) break; /* the others' pieces are not taken yet */
-        }
-    }
-    for (i = 0; i < CROWD; i++) {
-        hybrid_session_describe(s[i], &info[i]);
         n_guessed += info[i].n_guessed;
         n_right += info[i].n_right;
-        hybrid_session_destroy(s[i]);
     }
-    hybrid_crowd_destroy(crowd);
     CHECK(hybrid_context_room(c) >= n_ctx, "all pages are free again");
     hybrid_context_destroy(c);
 }
