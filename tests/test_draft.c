@@ -381,6 +381,7 @@ static void sessions(hybrid_model *m)
     hybrid_source from;
     hybrid_piece p;
     hybrid_error e;
+    const int often = getenv("HYBRID_SANITIZER") ? 401 : 89; /* steps between two saves */
     int i, j, k, drafted = 0;
     TEST("sessions");
     memset(&d, 0, sizeof d);
@@ -428,7 +429,7 @@ static void sessions(hybrid_model *m)
         CHECK(!hybrid_session_step(s, 0, &p), "a step");
         strcat(got, p.text);
         if (p.stop) break;
-        if (i % 89) continue;
+        if (i % often) continue;
         memset(&to, 0, sizeof to);
         memset(&from, 0, sizeof from);
         to.data = bytes;
