@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5c4c3b5172478b2a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 46e3807d999b4887): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -3447,7 +3447,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5c4c3b5172478b2a"
+#define HYBRID__SOURCE_ID "46e3807d999b4887"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -60229,9 +60229,9 @@ static int32_t hyb_lookup_find(const hyb_lookup *l, const int32_t *ids, int32_t 
     return best;
 }
 
-/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name is
- * another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it would
- * be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
+/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name
+ * is another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it
+ * would be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
 static int32_t hyb_lookup_near(const int32_t *ids, int32_t n, int32_t from, int32_t to)
 {
     const int32_t last = n - 1, place = from + (last - to);

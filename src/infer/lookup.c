@@ -122,9 +122,9 @@ static int32_t hyb_lookup_find(const hyb_lookup *l, const int32_t *ids, int32_t 
     return best;
 }
 
-/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name is
- * another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it would
- * be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
+/* A text that followed an earlier part of itself, place `from` being its place `to`, and then departed from it (a name
+ * is another one), may follow it again: the place after `from` of its last token, of n, that is nearest to where it
+ * would be, had as many tokens been exchanged; -1: none within HYB_LOOKUP_NEAR. */
 static int32_t hyb_lookup_near(const int32_t *ids, int32_t n, int32_t from, int32_t to)
 {
     const int32_t last = n - 1, place = from + (last - to);
