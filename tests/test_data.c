@@ -403,6 +403,41 @@ static size_t unhex(char *text)
     "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Yo\"}," \
     "{\"role\":\"user\",\"content\":\"2\"},{\"role\":\"assistant\",\"content\":\"4\"}]}"
 
+/* One line of conversations as windows, in the form of show(). n_tokens: 0 where their number does not matter. */
+static void check_talk(const char *text, const char *line, int32_t n_ctx, bool bos, bool special, uint64_t n_tokens,
+                       const char *right)
+{
+    static char out[4000];
+    hybrid_tokenizer *tok = make_tokenizer("</s>", bos);
+    hybrid_template_desc td;
+    hybrid_template *tmpl = NULL;
+    hybrid_data_desc desc;
+    hybrid_data_info info;
+    hybrid_data *data;
+    hybrid_source source = source_of(line, strlen(line));
+    memset(&td, 0, sizeof td);
+    memset(&desc, 0, sizeof desc);
+    td.text = text;
+    CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template '%s'", text);
+    desc.kind = HYBRID_DATA_CHAT;
+    desc.sources = &source;
+    desc.n_sources = 1;
+    desc.tokenizer = tok;
+    desc.tmpl = tmpl;
+    desc.n_ctx = n_ctx;
+    desc.parse_special = special;
+    desc.in_order = true;
+    data = make_data(&desc);
+    hybrid_data_describe(data, &info);
+    CHECK(info.n_documents == 1 && !info.n_bad, "%d conversations", (int)info.n_documents);
+    CHECK(!n_tokens || info.n_tokens == n_tokens, "%d tokens, not %d", (int)info.n_tokens, (int)n_tokens);
+    show(data, tok, out);
+    CHECK(!strcmp(out, right), "%s\n    ours   %s\n    right  %s", text, out, right);
+    hybrid_data_destroy(data);
+    hybrid_template_destroy(tmpl);
+    hybrid_tokenizer_destroy(tok);
+}
+
 static void test_conversations(void)
 {
     static const char forgets[] = /* what was thought stays only in the last turn */
@@ -446,37 +481,10 @@ static void test_conversations(void)
           "{\"role\":\"assistant\",\"content\":\"yes\"}]}",
           "|</s>a[yes]|s[</s>]", 4, false }
     };
-    static char out[4000];
     size_t i;
     TEST("conversations");
-    for (i = 0; i < HYB_COUNT(cases); i++) {
-        hybrid_tokenizer *tok = make_tokenizer("</s>", cases[i].bos);
-        hybrid_template_desc td;
-        hybrid_template *tmpl = NULL;
-        hybrid_data_desc desc;
-        hybrid_data_info info;
-        hybrid_data *data;
-        hybrid_source source = source_of(cases[i].line, strlen(cases[i].line));
-        memset(&td, 0, sizeof td);
-        memset(&desc, 0, sizeof desc);
-        td.text = cases[i].tmpl;
-        CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template %zu", i);
-        desc.kind = HYBRID_DATA_CHAT;
-        desc.sources = &source;
-        desc.n_sources = 1;
-        desc.tokenizer = tok;
-        desc.tmpl = tmpl;
-        desc.n_ctx = cases[i].n_ctx;
-        desc.in_order = true;
-        data = make_data(&desc);
-        hybrid_data_describe(data, &info);
-        CHECK(info.n_documents == 1 && !info.n_bad, "%d conversations", (int)info.n_documents);
-        show(data, tok, out);
-        CHECK(!strcmp(out, cases[i].right), "case %zu\n    ours   %s\n    right  %s", i, out, cases[i].right);
-        hybrid_data_destroy(data);
-        hybrid_template_destroy(tmpl);
-        hybrid_tokenizer_destroy(tok);
-    }
+    for (i = 0; i < HYB_COUNT(cases); i++)
+        check_talk(cases[i].tmpl, cases[i].line, cases[i].n_ctx, cases[i].bos, false, 0, cases[i].right);
 }
 
 /* Control tokens that a message spells out are ten letters, unless it is asked for, and end no turn. */
@@ -491,46 +499,14 @@ static void test_words_of_strangers(void)
         "{% for m in messages %}{{ '<|im_start|>' + m.role[0] + m.content + '<|im_end|>' }}{% endfor %}"
         "{% if add_generation_prompt %}{{ '<|im_start|>a<t>' }}{% endif %}"
     };
-    /* 4 tokens of the template, 2 initials, 2 digits; and two names, in letters or as a token each */
-    static const struct {
-        bool special;
-        uint64_t n_tokens;
-        const char *right;
-    } cases[] = { { false, 28, "|<|im_start|>u1<|im_end|><|im_end|><|im_start|>a[<|im_end|>2<|im_end|>]" },
-                  { true, 10, "|<|im_start|>u1<|im_end|><|im_end|><|im_start|>a[<|im_end|>2<|im_end|>]" } };
-    static char out[400];
-    size_t i, k;
+    static const char right[] = "|<|im_start|>u1<|im_end|><|im_end|><|im_start|>a[<|im_end|>2<|im_end|>]";
+    size_t k;
     TEST("words of strangers in conversations");
-    for (i = 0; i < HYB_COUNT(cases); i++)
-        for (k = 0; k < HYB_COUNT(templates); k++) {
-            hybrid_tokenizer *tok = make_tokenizer("</s>", false);
-            hybrid_template_desc td;
-            hybrid_template *tmpl = NULL;
-            hybrid_data_desc desc;
-            hybrid_data_info info;
-            hybrid_data *data;
-            hybrid_source source = source_of(line, sizeof line - 1);
-            memset(&td, 0, sizeof td);
-            memset(&desc, 0, sizeof desc);
-            td.text = templates[k];
-            CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template %zu", k);
-            desc.kind = HYBRID_DATA_CHAT;
-            desc.sources = &source;
-            desc.n_sources = 1;
-            desc.tokenizer = tok;
-            desc.tmpl = tmpl;
-            desc.n_ctx = 60;
-            desc.parse_special = cases[i].special;
-            data = make_data(&desc);
-            hybrid_data_describe(data, &info);
-            CHECK(info.n_tokens == cases[i].n_tokens, "case %zu of template %zu: %d tokens, not %d", i, k,
-                  (int)info.n_tokens, (int)cases[i].n_tokens);
-            show(data, tok, out);
-            CHECK(!strcmp(out, cases[i].right), "case %zu\n    ours   %s\n    right  %s", i, out, cases[i].right);
-            hybrid_data_destroy(data);
-            hybrid_template_destroy(tmpl);
-            hybrid_tokenizer_destroy(tok);
-        }
+    for (k = 0; k < HYB_COUNT(templates); k++) {
+        /* 4 tokens of the template, 2 initials, 2 digits; and two names, in letters or as a token each */
+        check_talk(templates[k], line, 60, false, false, 28, right);
+        check_talk(templates[k], line, 60, false, true, 10, right);
+    }
 }
 
 /* What transformers makes of conversations, and its own marks of what the assistant says. */
