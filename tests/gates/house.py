@@ -2,6 +2,8 @@
 import json
 import os
 import re
+import shutil
+import subprocess
 import sys
 
 from gates import gate
@@ -172,6 +174,25 @@ def amalgamate_says(box, roots):
         return [(status, out)] * len(roots)
 
 
+# How programs, objects and libraries begin: ELF, Windows, macOS, archives, profiles.
+BUILT = (b"\x7fELF", b"MZ\x90\0", b"\xcf\xfa\xed\xfe", b"!<arch>\n", b"gmon")
+
+
+def files_of(root):
+    """What is kept: of a clone what git knows, of a copy all."""
+    if os.path.exists(os.path.join(root, ".git")):
+        out = subprocess.run(["git", "ls-files", "-z"], cwd=root, stdout=subprocess.PIPE, check=True).stdout
+        return [name for name in out.decode().split("\0") if name]
+    return [os.path.relpath(os.path.join(folder, name), root) for folder, _, names in os.walk(root) for name in names]
+
+
+def starts_built(path):
+    if not os.path.isfile(path):
+        return False
+    with open(path, "rb") as f:
+        return f.read(8).startswith(BUILT)
+
+
 @gate("house", faults=[
     ("a source edited without regenerating", source("/* one more line */\n")),
     ("a header edited by hand", lambda root: append(os.path.join(root, HEADER), "/* by hand */\n")),
@@ -185,6 +206,8 @@ def amalgamate_says(box, roots):
     ("amalgamate.py lost a rule",
      lambda root: replace(os.path.join(root, "amalgamate.py"), "def check_scope(path, text, static_macros, problems):",
                           "def check_scope(path, text, static_macros, problems):\n    return")),
+    ("a program among the sources",
+     lambda root: shutil.copy(sys.executable, os.path.join(root, "tests", "bench_mine"))),
 ])
 def house(box):
     from gates import copy_of
@@ -198,6 +221,9 @@ def house(box):
     box.expect("the first lines say what it is",
                all(word in "\n".join(header.split("\n")[:40]) for word in ("QUICK START", "LICENCE", "OPTIONS")),
                "hybrid.h")
+
+    built = [path for path in files_of(box.root) if starts_built(os.path.join(box.root, path))]
+    box.expect("only sources and data are kept", not built, "made by a compiler: " + ", ".join(built))
 
     copies = []
     for title, _, damage in RULES:
