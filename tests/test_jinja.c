@@ -335,21 +335,20 @@ static hybrid_result quick_with(const char *text, const char *context, const hyb
     hybrid_template_destroy(t);
     return r;
 }
-static hybrid_result quick(const char *text, hybrid_error *err)
+static hybrid_result quick_within(const char *text, bool defaults, hybrid_error *err)
 {
     hybrid_text out = { NULL, 0, 0, NULL, NULL, 0, 0 };
     hybrid_template_limits l;
     hybrid_result r;
     memset(&l, 0, sizeof l);
-    /* the defaults take minutes there */
-    if (getenv("HYBRID_SANITIZER")) {
-        l.max_steps = 1000000;
-        l.max_memory = 16 << 20;
-    }
-    r = quick_with(text, NULL, &l, &out, err);
+    /* the defaults take seconds for each of them; minutes with a sanitizer */
+    l.max_steps = getenv("HYBRID_SANITIZER") ? 1000000 : 10000000;
+    l.max_memory = 16 << 20;
+    r = quick_with(text, NULL, defaults ? NULL : &l, &out, err);
     hybrid_text_free(&out);
     return r;
 }
+static hybrid_result quick(const char *text, hybrid_error *err) { return quick_within(text, false, err); }
 
 /* before, then `times` times `again`, then after. Freed by free(). */
 static char *repeat(const char *before, const char *again, size_t times, const char *after)
@@ -424,6 +423,11 @@ static void bombs(void)
         "endfor %}",
         "{% set l = range(1000)|list %}{% for i in range(100000) %}{% if l|sort|first %}{% endif %}{% endfor %}"
     };
+    static const char *const whole[] = {
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{{ 'x'|center(1000000000000) }}"
+    };
     static const struct {
         const char *before, *again, *after;
     } deep[] = { { "{{ ", "(", "1" },
@@ -475,6 +479,10 @@ static void bombs(void)
     for (i = 0; i < HYB_COUNT(limited); i++) {
         r = quick(limited[i], &err);
         CHECK(r == HYBRID_ERROR_LIMIT, "%s: %d %s", limited[i], (int)r, err.message);
+    }
+    for (i = 0; i < HYB_COUNT(whole) && !getenv("HYBRID_SANITIZER"); i++) {
+        r = quick_within(whole[i], true, &err);
+        CHECK(r == HYBRID_ERROR_LIMIT, "with the default limits, %s: %d %s", whole[i], (int)r, err.message);
     }
     for (i = 0; i < HYB_COUNT(deep); i++) {
         text = repeat(deep[i].before, deep[i].again, 100000, deep[i].after);
@@ -921,6 +929,8 @@ static void like_python(void)
         { "{{ range(3) }}", "range(0, 3)" },
         { "{{ '{:,}'.format(1234567.5) }}", "1,234,567.5" },
         { "{{ '\xC2\xB2'.isdigit() }}", "True" },
+        { "{{ '-5'.zfill(150) == '-' ~ '0' * 148 ~ '5' }}{{ 'ab'.rjust(64) == ' ' * 62 ~ 'ab' }}", "TrueTrue" },
+        { "{{ 'ab'.center(201, '\xC3\xA4') == '\xC3\xA4' * 100 ~ 'ab' ~ '\xC3\xA4' * 99 }}", "True" },
         { "{% for m in messages %}{{ m.content }}{{ 'content' in m }}{% endfor %}", "False" },
         { "{{ messages[0].thinking }}{{ messages[0].reasoning_content }}", "TT" },
         { "{{ pad_token }}{{ mask_token is defined }}", "<pad>False" },

@@ -478,13 +478,31 @@ static bool hyb_jm_isidentifier(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     return true;
 }
 
+/* A character many times. What is put at once is a text of the arena, too: it keeps whose words they are. */
+static bool hyb_jinja_put_times(hyb_jinja *j, hyb_jbuffer *b, const char *p, size_t n, int64_t times)
+{
+    enum { MANY = 64 };
+    hyb_jbuffer many = { NULL, 0, 0 };
+    int64_t i;
+    if (!hyb_jarena_work(&j->arena, (uint64_t)times)) return hyb_jinja_spent(j);
+    for (i = 0; times >= MANY && i < MANY; i++)
+        if (!hyb_jinja_put(j, &many, p, n)) return false;
+    for (; times >= MANY; times -= MANY)
+        if (!hyb_jinja_put(j, b, many.data, many.size)) return false;
+    for (; times; times--)
+        if (!hyb_jinja_put(j, b, p, n)) return false;
+    return true;
+}
+
 /* ljust, rjust, center, zfill */
 static bool hyb_jm_pad(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     hyb_jstring *s = c->self.u.s, *fill = NULL;
-    int64_t width, room, left, i;
+    int64_t width, room, left;
+    size_t n = 1;
     bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
+    const char *with = zero ? "0" : " ";
     if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
     if (hyb_jis_safe(c->self) && c->a[1].type == HYB_J_STRING && !hyb_jinja_escape(j, c->a[1], false, &c->a[1]))
         return false;
@@ -497,13 +515,13 @@ static bool hyb_jm_pad(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         return true;
     }
     left = c->name[0] == 'l' ? 0 : c->name[0] == 'c' ? room / 2 + (room & width & 1) : room;
-    if (sign && !hyb_jinja_put(j, &b, s->p, 1)) return false;
-    for (i = 0; i <= room; i++) {
-        if (i == left && !hyb_jinja_put(j, &b, s->p + sign, s->n - sign)) return false;
-        if (i < room && !hyb_jinja_put(j, &b, zero ? "0" : fill ? fill->p : " ", zero || !fill ? 1 : fill->n))
-            return false;
-        if (!hyb_jarena_work(&j->arena, 1)) return hyb_jinja_spent(j);
+    if (fill) {
+        with = fill->p;
+        n = fill->n;
     }
+    if ((sign && !hyb_jinja_put(j, &b, s->p, 1)) || !hyb_jinja_put_times(j, &b, with, n, left) ||
+        !hyb_jinja_put(j, &b, s->p + sign, s->n - sign) || !hyb_jinja_put_times(j, &b, with, n, room - left))
+        return false;
     return hyb_jinja_text(j, &b, out);
 }
 
