@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id dd165384d085cf6f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c6507a48e431caa1): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,39 +15,40 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       64  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      168  macros.h                 what compilers call things, and the macros that every room uses
- *    11678  end.h                    closes what core/begin opened
+ *       65  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      169  macros.h                 what compilers call things, and the macros that every room uses
+ *    12448  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      253  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      473  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      642  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      937  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1075  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1229  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     6268  cache.c                  compiled kernels on disk, or in the host's own store
- *     6546  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     7023  device.c                 an opened GPU: its context, its memory, its kernels
- *     7410  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     7583  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     8071  gemm.c                   large products by cuBLAS.
- *     8235  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     8300  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     8708  ops_matmul.c             the op matmul: which kernels a product takes
- *     9196  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *     9531  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
- *     9786  ops_attention.c          which kernel of attention takes which rows
- *    10069  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *    10591  ops_train.c              the loss and the optimizer
- *    10793  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    10936  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    11067  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    11447  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      254  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      475  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      644  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      939  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1077  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1231  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     6989  cache.c                  compiled kernels on disk, or in the host's own store
+ *     7267  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     7744  device.c                 an opened GPU: its context, its memory, its kernels
+ *     8131  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     8304  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     8792  gemm.c                   large products by cuBLAS.
+ *     8956  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     9021  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     9429  ops_matmul.c             the op matmul: which kernels a product takes
+ *     9917  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *    10252  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
+ *    10507  ops_attention.c          which kernel of attention takes which rows
+ *    10790  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *    11312  ops_train.c              the loss and the optimizer
+ *    11514  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    11657  ops_rssm.c               a step of learning of the predictor's world models (compute/ops/rssm.c), all m...
+ *    11704  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    11837  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    12217  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -59,7 +60,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "dd165384d085cf6f"
+#define HYBRID_CUDA__SOURCE_ID "c6507a48e431caa1"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -348,7 +349,8 @@
     OP(weigh) \
     OP(experts_back) \
     OP(shift_back) \
-    OP(wkv7_back)
+    OP(wkv7_back) \
+    OP(rssm)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -6169,6 +6171,725 @@ static const char *const hyb_cuda_text_lowrank[] = {
 "}\n",
 NULL
 };
+static const char *const hyb_cuda_text_rssm[] = {
+"/* rssm: a step of learning of the predictor's world models: each runs over windows of ticks, and its gradients go back\n"
+" * through time. A block of 256 threads is a member, and a launch does all members. Needs prelude. compute/cpu/rssm/ has\n"
+" * the same steps, and says what they mean.\n"
+" *\n"
+" * A panel has a row of ROW floats for each feature; column t * windows + i is tick t of window i. Panels lie in global\n"
+" * memory: 3.6 MB a member, which stay in the second cache.\n"
+" *\n"
+" * Nearly all of the work is in products, of which there are 37, some of them once for each tick. They are rows of a\n"
+" * table, and one piece of code goes through it: a product that is written out 37 times takes NVRTC half a minute, and a\n"
+" * function that is called has registers to save. */\n"
+"\n"
+"enum {\n"
+"    ROW = 272,\n"
+"    INPUTS = 70,\n"
+"    UNITS = 128,\n"
+"    CHOICES = 4,\n"
+"    CLASSES = 8,\n"
+"    LATENT = CHOICES * CLASSES,\n"
+"    HORIZONS = 4,\n"
+"    GROUPS = 8,\n"
+"    DELTA = HORIZONS, /* outputs of the heads */\n"
+"    GAIN = 16,\n"
+"    VERDICT = 17,\n"
+"    SIGMA = 18,\n"
+"    GAIN_SIGMA = 22,\n"
+"    HEADS = 23,\n"
+"    /* columns of matrices: x, a layer on units, on [units; 1; z], on [e; 1; h], of the heads */\n"
+"    OF_X = INPUTS + 1,\n"
+"    OF_UNITS = UNITS + 1,\n"
+"    OF_Z = UNITS + 1 + LATENT,\n"
+"    OF_BOTH = 2 * UNITS + 1,\n"
+"    OF_TRUNK = UNITS + 2\n"
+"};\n"
+"enum { NOTHING, TAUGHT, HELD };\n"
+"\n"
+"/* Where the weights of a member begin. */\n"
+"enum {\n"
+"    AT_ENCODER = 0,\n"
+"    AT_NORM = AT_ENCODER + UNITS * OF_X,\n"
+"    AT_GRU_W = AT_NORM + 2 * UNITS,\n"
+"    AT_GRU_U = AT_GRU_W + 3 * UNITS * OF_Z,\n"
+"    AT_POSTERIOR = AT_GRU_U + 3 * UNITS * UNITS,\n"
+"    AT_POSTERIOR2 = AT_POSTERIOR + UNITS * OF_BOTH,\n"
+"    AT_PRIOR = AT_POSTERIOR2 + LATENT * OF_UNITS,\n"
+"    AT_PRIOR2 = AT_PRIOR + UNITS * OF_UNITS,\n"
+"    AT_TRUNK = AT_PRIOR2 + LATENT * OF_UNITS,\n"
+"    AT_HEAD = AT_TRUNK + UNITS * OF_Z,\n"
+"    SIZE = AT_HEAD + HEADS * OF_TRUNK,\n"
+"    ROOM = (SIZE + 15) / 16 * 16\n"
+"};\n"
+"\n"
+"/* And its panels: rows. Of those with a row of ones, it comes after the units; of trunk_act, the miss after that. */\n"
+"enum {\n"
+"    X = 0,\n"
+"    NORMED = X + OF_X,\n"
+"    DEVIATION = NORMED + UNITS,\n"
+"    ENCODED = DEVIATION + 1,\n"
+"    IN = ENCODED + UNITS, /* [e; 1; z] */\n"
+"    GATES = IN + OF_Z,\n"
+"    RH = GATES + 3 * UNITS,\n"
+"    H = RH + UNITS, /* from before tick 0 to after the last */\n"
+"    POST = H + OF_UNITS,\n"
+"    POST_ACT = POST + UNITS,\n"
+"    Q_SOFT = POST_ACT + OF_UNITS,\n"
+"    Q = Q_SOFT + LATENT,\n"
+"    PRI = Q + LATENT,\n"
+"    PRI_ACT = PRI + UNITS,\n"
+"    P_SOFT = PRI_ACT + OF_UNITS,\n"
+"    P = P_SOFT + LATENT,\n"
+"    TRUNK = P + LATENT,\n"
+"    TRUNK_ACT = TRUNK + UNITS,\n"
+"    OUT = TRUNK_ACT + OF_TRUNK,\n"
+"    D_OUT = OUT + HEADS,\n"
+"    D_TRUNK = D_OUT + HEADS,\n"
+"    D_H = D_TRUNK + UNITS,\n"
+"    D_GATES = D_H + UNITS,\n"
+"    D_RH = D_GATES + 3 * UNITS,\n"
+"    D_IN = D_RH + UNITS,\n"
+"    D_Q = D_IN + OF_Z,\n"
+"    D_POST = D_Q + LATENT,\n"
+"    D_P = D_POST + UNITS,\n"
+"    D_PRI = D_P + LATENT,\n"
+"    PANELS = D_PRI + UNITS,\n"
+"    ONES = UNITS,     /* after the beginning of a panel: its row of ones */\n"
+"    Z = UNITS + 1,    /* and of IN and D_IN: z */\n"
+"    MISS = UNITS + 1, /* and of TRUNK_ACT: the miss */\n"
+"    NEW = 2 * UNITS   /* and of GATES and D_GATES: the third gate */\n"
+"};\n"
+"\n"
+"/* As in compute/ops/rssm.c. */\n"
+"struct tick_labels {\n"
+"    u32 has_loss;\n"
+"    bool has_delta, has_gain, has_ok;\n"
+"    float y[HORIZONS], c[GROUPS][3], gram[GROUPS][6], gain;\n"
+"    bool ok;\n"
+"};\n"
+"struct tick_share {\n"
+"    int role;\n"
+"    float weight, kl;\n"
+"};\n"
+"struct member_trust {\n"
+"    double n[HORIZONS], oo[HORIZONS], or_[HORIZONS], rr[HORIZONS], oy[HORIZONS], ry[HORIZONS], a[HORIZONS], b[HORIZONS];\n"
+"};\n"
+"struct member_loss {\n"
+"    double nll[HORIZONS], delta, gain, ok, kl, n_nll[HORIZONS], n_delta, n_gain, n_ok, n_ticks;\n"
+"};\n"
+"struct rssm_args {\n"
+"    int ticks, windows;\n",
+"    const float *weights, *x;\n"
+"    const u32 *random;\n"
+"    const tick_labels *labels;\n"
+"    const tick_share *shares;\n"
+"    member_trust *trusts;\n"
+"    member_loss *taught, *held;\n"
+"    float *gradients, *work;\n"
+"};\n"
+"\n"
+"/* ---- products ---------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* Two pieces of operands, so many terms of a sum: of 64 rows, and of up to 64 columns. */\n"
+"enum { TERMS = 16, TILE = 64, PADDED = TILE + 4 };\n"
+"struct pieces {\n"
+"    float a[TERMS][PADDED], b[TERMS][PADDED];\n"
+"};\n"
+"\n"
+"/* A matrix: floats from one row to the next, and from one column; one of the two is 1. */\n"
+"struct view {\n"
+"    const float *at;\n"
+"    int row, column;\n"
+"};\n"
+"\n"
+"/* c (m, n) = or += a (m, p) b (p, n), the rows of c `row` floats apart; N columns at a time. A thread has 4 rows of N /\n"
+" * 16 columns, and adds its terms in their order. It begins and goes on with barriers, so that what was written before\n"
+" * it is there; what it writes is there after the next one. */\n"
+"template <int N>\n"
+"DEVICE void product(pieces *s, const view &a, const view &b, float *c, int row, int m, int n, int p, bool add)\n"
+"{\n"
+"    const int of_row = 4 * ((int)threadIdx.x / 16), of_column = N / 16 * ((int)threadIdx.x % 16);\n"
+"    for (int m0 = 0; m0 < m; m0 += TILE)\n"
+"        for (int n0 = 0; n0 < n; n0 += N) {\n"
+"            float sum[4][N / 16];\n"
+"            for (int i = 0; i < 4; i++)\n"
+"                for (int j = 0; j < N / 16; j++) sum[i][j] = 0;\n"
+"            for (int p0 = 0; p0 < p; p0 += TERMS) {\n"
+"                block_sync(); /* nobody reads the last pieces any more */\n"
+"                for (int i = threadIdx.x; i < TERMS * TILE; i += 256) {\n"
+"                    const int r = a.column == 1 ? i / TERMS : i % TILE, t = a.column == 1 ? i % TERMS : i / TILE;\n"
+"                    const bool there = m0 + r < m && p0 + t < p;\n"
+"                    s->a[t][r] = there ? a.at[(m0 + r) * a.row + (p0 + t) * a.column] : 0.0f;\n"
+"                }\n"
+"                for (int i = threadIdx.x; i < TERMS * N; i += 256) {\n"
+"                    const int r = b.column == 1 ? i % N : i / TERMS, t = b.column == 1 ? i / N : i % TERMS;\n"
+"                    const bool there = n0 + r < n && p0 + t < p;\n"
+"                    s->b[t][r] = there ? b.at[(p0 + t) * b.row + (n0 + r) * b.column] : 0.0f;\n"
+"                }\n"
+"                block_sync(); /* these are there */\n"
+"                for (int t = 0; t < TERMS; t++) {\n"
+"                    const float4 x = *(const float4 *)&s->a[t][of_row];\n"
+"                    for (int j = 0; j < N / 16; j++) {\n"
+"                        const float y = s->b[t][of_column + j];\n"
+"                        sum[0][j] = fmaf(x.x, y, sum[0][j]);\n"
+"                        sum[1][j] = fmaf(x.y, y, sum[1][j]);\n"
+"                        sum[2][j] = fmaf(x.z, y, sum[2][j]);\n"
+"                        sum[3][j] = fmaf(x.w, y, sum[3][j]);\n"
+"                    }\n"
+"                }\n"
+"            }\n"
+"            for (int i = 0; i < 4; i++)\n"
+"                for (int j = 0; j < N / 16; j++) {\n"
+"                    float *to = c + (m0 + of_row + i) * row + n0 + of_column + j;\n"
+"                    if (m0 + of_row + i < m && n0 + of_column + j < n) *to = add ? *to + sum[i][j] : sum[i][j];\n"
+"                }\n"
+"        }\n"
+"}\n"
+"\n"
+"/* ---- all products, in their order -------------------------------------------------------------------------------- */\n"
+"\n"
+"enum product_kind {\n"
+"    FORWARD, /* y = W x */\n"
+"    BACK_X,  /* y = W' x */\n"
+"    BACK_W   /* W's gradient = x y', each once */\n"
+"};\n"
+"enum { ADDS = 1, X_AFTER = 2, Y_AFTER = 4 }; /* y += ; from the column of the next tick on: the state after a tick */\n"
+"\n"
+"/* What follows a product. */\n"
+"enum follows {\n"
+"    NO_MORE,\n"
+"    ENCODE,\n"
+"    LATENT_OF,\n"
+"    RESET,\n"
+"    CELL,\n"
+"    PRIORS,\n"
+"    LOSSES,\n"
+"    POSTERIOR_ACT,\n"
+"    PRIOR_ACT,\n",
+"    TRUNK_SILU,\n"
+"    TRUNK_BACK,\n"
+"    PRIOR_BACK,\n"
+"    CELL_BACK,\n"
+"    RESET_BACK,\n"
+"    LATENT_BACK,\n"
+"    POSTERIOR_BACK,\n"
+"    ENCODE_BACK\n"
+"};\n"
+"\n"
+"/* W is (rows, columns), `of` floats from row to row; x and y are panels. */\n"
+"struct step {\n"
+"    int kind, weights, of, rows, columns, x, y, flags, then;\n"
+"};\n"
+"__constant__ step STEPS[] = {\n"
+"    { FORWARD, AT_ENCODER, OF_X, UNITS, OF_X, X, NORMED, 0, ENCODE },\n"
+"    { FORWARD, AT_GRU_W, OF_Z, 3 * UNITS, OF_UNITS, IN, GATES, 0, NO_MORE },\n"
+"    { FORWARD, AT_POSTERIOR, OF_BOTH, UNITS, OF_UNITS, IN, POST, 0, NO_MORE },\n"
+"    /* a tick */\n"
+"    { FORWARD, AT_POSTERIOR + OF_UNITS, OF_BOTH, UNITS, UNITS, H, POST, ADDS, POSTERIOR_ACT },\n"
+"    { FORWARD, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, POST_ACT, Q_SOFT, 0, LATENT_OF },\n"
+"    { FORWARD, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, IN + Z, GATES, ADDS, NO_MORE },\n"
+"    { FORWARD, AT_GRU_U, UNITS, 2 * UNITS, UNITS, H, GATES, ADDS, RESET },\n"
+"    { FORWARD, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, RH, GATES + NEW, ADDS, CELL },\n"
+"    /* priors and heads of all ticks, from their states */\n"
+"    { FORWARD, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, H, PRI, 0, PRIOR_ACT },\n"
+"    { FORWARD, AT_PRIOR2, OF_UNITS, LATENT, OF_UNITS, PRI_ACT, P_SOFT, 0, PRIORS },\n"
+"    { FORWARD, AT_TRUNK, OF_Z, UNITS, OF_UNITS, H, TRUNK, X_AFTER, NO_MORE },\n"
+"    { FORWARD, AT_TRUNK + OF_UNITS, OF_Z, UNITS, LATENT, IN + Z, TRUNK, ADDS, TRUNK_SILU },\n"
+"    { FORWARD, AT_HEAD, OF_TRUNK, HEADS, OF_TRUNK, TRUNK_ACT, OUT, 0, LOSSES },\n"
+"    /* back: heads and trunk, but not of the deviations; into D_H of the states after each tick, and z of D_IN */\n"
+"    { BACK_W, AT_HEAD, OF_TRUNK, HEADS, OF_TRUNK, D_OUT, TRUNK_ACT, 0, NO_MORE },\n"
+"    { BACK_X, AT_HEAD, OF_TRUNK, SIGMA, UNITS, D_OUT, D_TRUNK, 0, TRUNK_BACK },\n"
+"    { BACK_W, AT_TRUNK, OF_Z, UNITS, OF_UNITS, D_TRUNK, H, Y_AFTER, NO_MORE },\n"
+"    { BACK_W, AT_TRUNK + OF_UNITS, OF_Z, UNITS, LATENT, D_TRUNK, IN + Z, 0, NO_MORE },\n"
+"    { BACK_X, AT_TRUNK, OF_Z, UNITS, UNITS, D_TRUNK, D_H, Y_AFTER, NO_MORE },\n"
+"    { BACK_X, AT_TRUNK + OF_UNITS, OF_Z, UNITS, LATENT, D_TRUNK, D_IN + Z, 0, NO_MORE },\n"
+"    /* priors: into D_H of the states before each tick */\n"
+"    { BACK_W, AT_PRIOR2, OF_UNITS, LATENT, OF_UNITS, D_P, PRI_ACT, 0, NO_MORE },\n"
+"    { BACK_X, AT_PRIOR2, OF_UNITS, LATENT, UNITS, D_P, D_PRI, 0, PRIOR_BACK },\n"
+"    { BACK_W, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, D_PRI, H, 0, NO_MORE },\n"
+"    { BACK_X, AT_PRIOR, OF_UNITS, UNITS, UNITS, D_PRI, D_H, ADDS, CELL_BACK },\n"
+"    /* a tick, the gradient of whose state is complete: through the cell, z and the posterior, into the state before */\n"
+"    { BACK_X, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, D_RH, 0, RESET_BACK },\n"
+"    { BACK_X, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, D_H, ADDS, NO_MORE },\n"
+"    { BACK_X, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, D_GATES, D_IN + Z, ADDS, LATENT_BACK },\n"
+"    { BACK_X, AT_POSTERIOR2, OF_UNITS, LATENT, UNITS, D_Q, D_POST, 0, POSTERIOR_BACK },\n"
+"    { BACK_X, AT_POSTERIOR + OF_UNITS, OF_BOTH, UNITS, UNITS, D_POST, D_H, ADDS, CELL_BACK },\n"
+"    /* what the ticks left: the weights of gates and posterior, and the encoder */\n"
+"    { BACK_W, AT_GRU_W, OF_Z, 3 * UNITS, OF_Z, D_GATES, IN, 0, NO_MORE },\n"
+"    { BACK_W, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, H, 0, NO_MORE },\n"
+"    { BACK_W, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, RH, 0, NO_MORE },\n"
+"    { BACK_W, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, D_Q, POST_ACT, 0, NO_MORE },\n"
+"    { BACK_W, AT_POSTERIOR, OF_BOTH, UNITS, OF_UNITS, D_POST, IN, 0, NO_MORE },\n"
+"    { BACK_W, AT_POSTERIOR + OF_UNITS, OF_BOTH, UNITS, UNITS, D_POST, H, 0, NO_MORE },\n"
+"    { BACK_X, AT_GRU_W, OF_Z, 3 * UNITS, UNITS, D_GATES, D_IN, 0, NO_MORE },\n"
+"    { BACK_X, AT_POSTERIOR, OF_BOTH, UNITS, UNITS, D_POST, D_IN, ADDS, ENCODE_BACK },\n",
+"    { BACK_W, AT_ENCODER, OF_X, UNITS, OF_X, D_IN, X, 0, NO_MORE },\n"
+"};\n"
+"enum { STEP_COUNT = sizeof STEPS / sizeof *STEPS, TICK = 3, TICK_END = 8, TICK_BACK = 23, TICK_BACK_END = 28 };\n"
+"\n"
+"/* ---- a member ---------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"struct member {\n"
+"    pieces *s;\n"
+"    const float *w, *miss;\n"
+"    const u32 *random;\n"
+"    const tick_labels *labels;\n"
+"    const tick_share *shares;\n"
+"    member_trust *trust;\n"
+"    member_loss *taught, *held;\n"
+"    float *d, *work;\n"
+"    int windows, n; /* n: columns */\n"
+"};\n"
+"\n"
+"DEVICE float *panel(const member &m, int row) { return m.work + row * ROW; }\n"
+"\n"
+"/* A step over columns at .. at + n. */\n"
+"DEVICE void multiply(const member &m, const step &s, int at, int n)\n"
+"{\n"
+"    const bool back_w = s.kind == BACK_W, back_x = s.kind == BACK_X;\n"
+"    const float *x = panel(m, s.x) + at + (s.flags & X_AFTER ? m.windows : 0);\n"
+"    float *y = panel(m, s.y) + at + (s.flags & Y_AFTER ? m.windows : 0), *to = back_w ? m.d + s.weights : y;\n"
+"    const float *w = m.w + s.weights;\n"
+"    const int rows = back_x ? s.columns : s.rows, columns = back_w ? s.columns : n;\n"
+"    const int terms = back_w ? n : back_x ? s.rows : s.columns, row = back_w ? s.of : ROW;\n"
+"    view a = { w, s.of, 1 }, b = { x, ROW, 1 };\n"
+"    if (back_x) a = { w, 1, s.of };\n"
+"    if (back_w) {\n"
+"        a = { x, ROW, 1 };\n"
+"        b = { y, 1, ROW };\n"
+"    }\n"
+"    if (columns <= 32)\n"
+"        product<16>(m.s, a, b, to, row, rows, columns, terms, s.flags & ADDS);\n"
+"    else\n"
+"        product<TILE>(m.s, a, b, to, row, rows, columns, terms, s.flags & ADDS);\n"
+"}\n"
+"\n"
+"/* f(place) for each of so many rows, columns at .. at + n. What was written before it is there. */\n"
+"template <class F> DEVICE void each(int rows, int at, int n, const F &f)\n"
+"{\n"
+"    block_sync(); /* what came before has been written, and read */\n"
+"    for (int i = threadIdx.x; i < rows * n; i += 256) f(i / n * ROW + at + i % n);\n"
+"}\n"
+"\n"
+"DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n"
+"DEVICE float silu(float x) { return x / (1.0f + expf(-x)); }\n"
+"DEVICE float silu_back(float x)\n"
+"{\n"
+"    const float s = sigmoid(x);\n"
+"    return s * (1.0f + x * (1.0f - s));\n"
+"}\n"
+"DEVICE void act(const member &m, int x, int y, int at, int n)\n"
+"{\n"
+"    each(UNITS, at, n, [&](int i) { panel(m, y)[i] = silu(panel(m, x)[i]); });\n"
+"}\n"
+"DEVICE void act_back(const member &m, int x, int d, int at, int n)\n"
+"{\n"
+"    each(UNITS, at, n, [&](int i) { panel(m, d)[i] *= silu_back(panel(m, x)[i]); });\n"
+"}\n"
+"\n"
+"/* ---- forward ----------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* A choice's softmax over its logits, and mixed: p. */\n"
+"DEVICE void chances(float *soft, float *p)\n"
+"{\n"
+"    float most = soft[0], sum = 0;\n"
+"    for (int i = 1; i < CLASSES; i++) most = fmaxf(most, soft[i * ROW]);\n"
+"    for (int i = 0; i < CLASSES; i++) {\n"
+"        soft[i * ROW] = expf(soft[i * ROW] - most);\n"
+"        sum += soft[i * ROW];\n"
+"    }\n"
+"    for (int i = 0; i < CLASSES; i++) {\n"
+"        soft[i * ROW] = soft[i * ROW] / sum;\n"
+"        p[i * ROW] = 0.99f * soft[i * ROW] + 0.01f / CLASSES;\n"
+"    }\n"
+"}\n"
+"DEVICE void sample(const float *p, u32 random, float *z)\n"
+"{\n"
+"    const double u = random / 4294967296.0;\n"
+"    double below = 0;\n"
+"    int chosen = CLASSES - 1;\n"
+"    for (int i = 0; i < chosen; i++)\n"
+"        if (u < (below += (double)p[i * ROW])) chosen = i;\n"
+"    for (int i = 0; i < CLASSES; i++) z[i * ROW] = i == chosen ? 1.0f : 0.0f;\n"
+"}\n"
+"/* The gradient of p becomes that of the logits. */\n"
+"DEVICE void chances_back(const float *soft, float *d)\n"
+"{\n"
+"    float mean = 0;\n"
+"    for (int i = 0; i < CLASSES; i++) mean += soft[i * ROW] * d[i * ROW];\n"
+"    for (int i = 0; i < CLASSES; i++) d[i * ROW] = 0.99f * (soft[i * ROW] * (d[i * ROW] - mean));\n"
+"}\n"
+"\n",
+"/* Inputs, rows of ones, and states of zeros. */\n"
+"DEVICE void begin(const member &m, const float *x)\n"
+"{\n"
+"    const int ones[] = { X + INPUTS, IN + ONES, H + ONES, POST_ACT + ONES, PRI_ACT + ONES, TRUNK_ACT + ONES };\n"
+"    each(INPUTS, 0, m.n, [&](int i) { m.work[i] = x[i]; });\n"
+"    each(UNITS, 0, m.windows, [&](int i) { panel(m, H)[i] = 0; });\n"
+"    for (int i = 0; i < 6; i++) each(1, 0, m.n + m.windows, [&](int c) { panel(m, ones[i])[c] = 1; });\n"
+"    each(1, 0, m.n, [&](int c) { panel(m, TRUNK_ACT + MISS)[c] = m.miss[c]; });\n"
+"}\n"
+"\n"
+"/* Each column has mean 0 and variance 1; a thread has a column. */\n"
+"DEVICE void norm(const member &m)\n"
+"{\n"
+"    float *x = panel(m, NORMED), *encoded = panel(m, ENCODED);\n"
+"    const float *w = m.w + AT_NORM;\n"
+"    each(1, 0, m.n, [&](int c) {\n"
+"        float mean = 0, square = 0;\n"
+"        #pragma unroll 1\n"
+"        for (int i = 0; i < UNITS; i++) mean += x[i * ROW + c];\n"
+"        mean *= 1.0f / UNITS;\n"
+"        #pragma unroll 1\n"
+"        for (int i = 0; i < UNITS; i++) square = fmaf(x[i * ROW + c] - mean, x[i * ROW + c] - mean, square);\n"
+"        const float scale = 1.0f / sqrtf(square * (1.0f / UNITS) + 1e-5f);\n"
+"        panel(m, DEVIATION)[c] = scale;\n"
+"        #pragma unroll 1\n"
+"        for (int i = 0; i < UNITS; i++) {\n"
+"            const float v = (x[i * ROW + c] - mean) * scale;\n"
+"            x[i * ROW + c] = v;\n"
+"            encoded[i * ROW + c] = fmaf(v, w[i], w[UNITS + i]);\n"
+"        }\n"
+"    });\n"
+"}\n"
+"\n"
+"/* Of a tick at column `at`: q and z, of the logits. */\n"
+"DEVICE void latent(const member &m, int at)\n"
+"{\n"
+"    each(CHOICES, at, m.windows, [&](int i) {\n"
+"        const int choice = i / ROW, c = i % ROW, row = choice * CLASSES;\n"
+"        chances(panel(m, Q_SOFT + row) + c, panel(m, Q + row) + c);\n"
+"        sample(panel(m, Q + row) + c, m.random[c * CHOICES + choice], panel(m, IN + Z + row) + c);\n"
+"    });\n"
+"}\n"
+"DEVICE void priors(const member &m)\n"
+"{\n"
+"    each(CHOICES, 0, m.n, [&](int i) {\n"
+"        const int row = i / ROW * CLASSES, c = i % ROW;\n"
+"        chances(panel(m, P_SOFT + row) + c, panel(m, P + row) + c);\n"
+"    });\n"
+"}\n"
+"\n"
+"/* z and r of the tick, and r h. */\n"
+"DEVICE void reset(const member &m, int at)\n"
+"{\n"
+"    float *gates = panel(m, GATES);\n"
+"    each(2 * UNITS, at, m.windows, [&](int i) { gates[i] = sigmoid(gates[i]); });\n"
+"    each(UNITS, at, m.windows, [&](int i) { panel(m, RH)[i] = gates[UNITS * ROW + i] * panel(m, H)[i]; });\n"
+"}\n"
+"/* h of the next tick. */\n"
+"DEVICE void cell(const member &m, int at)\n"
+"{\n"
+"    float *gates = panel(m, GATES), *h = panel(m, H);\n"
+"    each(UNITS, at, m.windows, [&](int i) {\n"
+"        const float new_h = tanhf(gates[NEW * ROW + i]), z = gates[i];\n"
+"        gates[NEW * ROW + i] = new_h;\n"
+"        h[i + m.windows] = (1.0f - z) * h[i] + z * new_h;\n"
+"    });\n"
+"}\n"
+"\n"
+"/* ---- the loss ---------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* What a tick costs, in the memory of D_GATES, which is free until gradients go back: (COSTS, ROW) doubles. */\n"
+"enum { COST_DELTA = HORIZONS, COST_GAIN, COST_OK, COST_KL, COSTS };\n"
+"\n"
+"/* A bound lets a gradient through if a step against it leads back from the bound. */\n"
+"DEVICE float bound_back(float x, float low, float high, float d)\n"
+"{\n"
+"    return (x >= high && d < 0.0f) || (x <= low && d > 0.0f) ? 0.0f : d;\n"
+"}\n"
+"\n"
+"/* -ln of the density of a normal distribution at y, and its gradients. */\n"
+"DEVICE double normal_loss(float mu, float log_sigma, float y, float *d_mu, float *d_log_sigma)\n"
+"{\n"
+"    const float s = fminf(fmaxf(log_sigma, -5.0f), 3.0f), e = expf(-s), r = (mu - y) * e;\n"
+"    *d_mu = r * e;\n"
+"    *d_log_sigma = bound_back(log_sigma, -5.0f, 3.0f, 1.0f - r * r);\n"
+"    return 0.5 * (double)r * (double)r + (double)s + 0.91893853320467274;\n"
+"}\n"
+"\n",
+"/* Of outputs `at` and `at_sigma`; d: their column. The one that the role does not teach stays 0. */\n"
+"DEVICE double normal_head(const float *o, float *d, int at, int at_sigma, float mu, float y, const tick_share &share)\n"
+"{\n"
+"    const bool taught = share.role == TAUGHT;\n"
+"    float d_mu, d_sigma;\n"
+"    const double loss = normal_loss(taught ? o[at * ROW] : mu, o[at_sigma * ROW], y, &d_mu, &d_sigma);\n"
+"    if (taught) d[at * ROW] = d_mu * share.weight;\n"
+"    if (share.role == HELD) d[at_sigma * ROW] = d_sigma * share.weight;\n"
+"    return loss;\n"
+"}\n"
+"\n"
+"/* (c - c*)' G (c - c*) over the groups, of the outputs o0 .. o11. */\n"
+"DEVICE double delta_head(const float *o, const tick_labels &y, float *d, float weight)\n"
+"{\n"
+"    const float t0 = tanhf(o[0]), s1 = sigmoid(o[1 * ROW]), q = fminf(2.0f * s1, 1.0f), s10 = sigmoid(o[10 * ROW]);\n"
+"    const float t11 = tanhf(o[11 * ROW]), magnitude = 1.0f + 1.5f * t0;\n"
+"    float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;\n"
+"    double loss = 0;\n"
+"    #pragma unroll 1\n"
+"    for (int g = 0; g < GROUPS; g++) {\n"
+"        const float s = sigmoid(o[(2 + g) * ROW]), *gram = y.gram[g];\n"
+"        const float v0 = -0.6f * s10 - y.c[g][0], v1 = 0.35f * magnitude * q * (2.0f * s) - y.c[g][1];\n"
+"        const float v2 = 0.5f * fmaxf(t11, 0.0f) - y.c[g][2];\n"
+"        const float c0 = 2.0f * (gram[0] * v0 + gram[1] * v1 + gram[2] * v2);\n"
+"        const float c1 = 2.0f * (gram[1] * v0 + gram[3] * v1 + gram[4] * v2);\n"
+"        const float c2 = 2.0f * (gram[2] * v0 + gram[4] * v1 + gram[5] * v2), b = 0.35f * c1;\n"
+"        loss += 0.5 * ((double)c0 * (double)v0 + (double)c1 * (double)v1 + (double)c2 * (double)v2);\n"
+"        d[(2 + g) * ROW] = b * magnitude * q * (2.0f * s * (1.0f - s)) * weight;\n"
+"        d_magnitude += b * q * (2.0f * s);\n"
+"        d_q += b * magnitude * (2.0f * s);\n"
+"        d_d += c0;\n"
+"        d_r += c2;\n"
+"    }\n"
+"    d[0] = d_magnitude * 1.5f * (1.0f - t0 * t0) * weight;\n"
+"    d[1 * ROW] = o[1 * ROW] >= 0.0f && d_q < 0.0f ? 0.0f : d_q * (2.0f * s1 * (1.0f - s1)) * weight;\n"
+"    d[10 * ROW] = d_d * -0.6f * s10 * (1.0f - s10) * weight;\n"
+"    d_r *= 0.5f * (1.0f - t11 * t11) * weight;\n"
+"    d[11 * ROW] = o[11 * ROW] <= 0.0f && d_r > 0.0f ? 0.0f : d_r;\n"
+"    return loss;\n"
+"}\n"
+"\n"
+"/* Both gradients of the balanced KL, and what it is. */\n"
+"DEVICE double kl_of(const float *q, const float *p, float *d_q, float *d_p, float weight)\n"
+"{\n"
+"    double sum = 0;\n"
+"    #pragma unroll 1\n"
+"    for (int i = 0; i < LATENT; i++)\n"
+"        sum += (double)q[i * ROW] * (double)(float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));\n"
+"    if (!(sum > 1.0)) return sum;\n"
+"    #pragma unroll 1\n"
+"    for (int i = 0; i < LATENT; i++) {\n"
+"        d_q[i * ROW] = 0.1f * weight * (float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));\n"
+"        d_p[i * ROW] = -0.5f * weight * (q[i * ROW] / p[i * ROW]);\n"
+"    }\n"
+"    return sum;\n"
+"}\n"
+"\n"
+"/* Gradients of the outputs and of both latents, and what each label costs; a thread has a column. */\n"
+"DEVICE void costs_of(const member &m, double *costs)\n"
+"{\n"
+"    const member_trust &trust = *m.trust;\n"
+"    const float *out = panel(m, OUT);\n"
+"    each(LATENT, 0, m.n, [&](int i) { panel(m, D_Q)[i] = panel(m, D_P)[i] = 0; });\n"
+"    each(HEADS, 0, m.n, [&](int i) { panel(m, D_OUT)[i] = 0; });\n"
+"    each(1, 0, m.n, [&](int c) {\n"
+"        const tick_labels &y = m.labels[c];\n"
+"        const tick_share share = m.shares[c];\n"
+"        const float *o = out + c, miss = m.miss[c];\n"
+"        float *d = panel(m, D_OUT) + c;\n"
+"        if (share.role == NOTHING) return;\n"
+"        #pragma unroll 1\n"
+"        for (int h = 0; h < HORIZONS; h++) {\n"
+"            const float mu = (float)(trust.a[h] * (double)o[h * ROW] + trust.b[h] * (double)miss);\n"
+"            if (y.has_loss >> h & 1) costs[h * ROW + c] = normal_head(o, d, h, SIGMA + h, mu, y.y[h], share);\n"
+"        }\n"
+"        if (y.has_gain)\n",
+"            costs[COST_GAIN * ROW + c] = normal_head(o, d, GAIN, GAIN_SIGMA, o[GAIN * ROW], y.gain, share);\n"
+"        if (y.has_delta && share.role == TAUGHT)\n"
+"            costs[COST_DELTA * ROW + c] = delta_head(o + DELTA * ROW, y, d + DELTA * ROW, share.weight);\n"
+"        if (y.has_ok && share.role == TAUGHT) {\n"
+"            const float logit = o[VERDICT * ROW], wrong = y.ok ? -logit : logit;\n"
+"            d[VERDICT * ROW] = 0.2f * (sigmoid(logit) - (y.ok ? 1.0f : 0.0f)) * share.weight;\n"
+"            costs[COST_OK * ROW + c] = (double)fmaxf(wrong, 0.0f) + log(1.0 + exp(-fabs((double)logit)));\n"
+"        }\n"
+"        costs[COST_KL * ROW + c] = kl_of(panel(m, Q) + c, panel(m, P) + c, panel(m, D_Q) + c, panel(m, D_P) + c,\n"
+"                                         share.kl);\n"
+"    });\n"
+"}\n"
+"\n"
+"/* What a horizon cost, and what its ticks that are held back have shown. A thread goes through all columns in their\n"
+" * order. */\n"
+"DEVICE void add_horizon(const member &m, int h, const double *costs)\n"
+"{\n"
+"    for (int c = 0; c < m.n; c++) {\n"
+"        const int role = m.shares[c].role;\n"
+"        if (role == NOTHING || !(m.labels[c].has_loss >> h & 1)) continue;\n"
+"        member_loss *to = role == TAUGHT ? m.taught : m.held;\n"
+"        to->nll[h] += costs[h * ROW + c];\n"
+"        to->n_nll[h]++;\n"
+"        if (role == TAUGHT) continue;\n"
+"        const double o = (double)panel(m, OUT + h)[c], r = (double)m.miss[c], y = (double)m.labels[c].y[h];\n"
+"        m.trust->n[h]++;\n"
+"        m.trust->oo[h] += o * o;\n"
+"        m.trust->or_[h] += o * r;\n"
+"        m.trust->rr[h] += r * r;\n"
+"        m.trust->oy[h] += o * y;\n"
+"        m.trust->ry[h] += r * y;\n"
+"    }\n"
+"}\n"
+"DEVICE void add_rest(const member &m, const double *costs)\n"
+"{\n"
+"    for (int c = 0; c < m.n; c++) {\n"
+"        const tick_labels &y = m.labels[c];\n"
+"        const bool is_taught = m.shares[c].role == TAUGHT;\n"
+"        member_loss *to = is_taught ? m.taught : m.held;\n"
+"        if (m.shares[c].role == NOTHING) continue;\n"
+"        m.taught->kl += costs[COST_KL * ROW + c];\n"
+"        m.taught->n_ticks++;\n"
+"        if (y.has_gain) {\n"
+"            to->gain += costs[COST_GAIN * ROW + c];\n"
+"            to->n_gain++;\n"
+"        }\n"
+"        if (y.has_delta && is_taught) {\n"
+"            m.taught->delta += costs[COST_DELTA * ROW + c];\n"
+"            m.taught->n_delta++;\n"
+"        }\n"
+"        if (y.has_ok && is_taught) {\n"
+"            m.taught->ok += costs[COST_OK * ROW + c];\n"
+"            m.taught->n_ok++;\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* Of all ticks, and their gradients. */\n"
+"DEVICE void losses(const member &m)\n"
+"{\n"
+"    double *costs = (double *)panel(m, D_GATES);\n"
+"    costs_of(m, costs);\n"
+"    block_sync(); /* they are there */\n"
+"    if (threadIdx.x < HORIZONS) add_horizon(m, threadIdx.x, costs);\n"
+"    if (threadIdx.x == 32) add_rest(m, costs);\n"
+"    each(UNITS, 0, m.windows, [&](int i) { panel(m, D_H)[i] = 0; });\n"
+"    each(CHOICES, 0, m.n, [&](int i) {\n"
+"        const int row = i / ROW * CLASSES, c = i % ROW;\n"
+"        chances_back(panel(m, P_SOFT + row) + c, panel(m, D_P + row) + c);\n"
+"    });\n"
+"}\n"
+"\n"
+"/* ---- back -------------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* Of a tick, the gradient of whose state is complete. */\n"
+"DEVICE void cell_back(const member &m, int at)\n"
+"{\n"
+"    const float *gates = panel(m, GATES), *h = panel(m, H);\n"
+"    float *d_gates = panel(m, D_GATES), *d_h = panel(m, D_H);\n"
+"    each(UNITS, at, m.windows, [&](int i) {\n"
+"        const float z = gates[i], new_h = gates[NEW * ROW + i], d = d_h[i + m.windows];\n"
+"        d_gates[NEW * ROW + i] = d * z * (1.0f - new_h * new_h);\n"
+"        d_gates[i] = d * (new_h - h[i]) * (z * (1.0f - z));\n"
+"        d_h[i] = fmaf(d, 1.0f - z, d_h[i]);\n"
+"    });\n"
+"}\n"
+"DEVICE void reset_back(const member &m, int at)\n"
+"{\n"
+"    float *d_h = panel(m, D_H);\n",
+"    each(UNITS, at, m.windows, [&](int i) {\n"
+"        const float r = panel(m, GATES + UNITS)[i], d = panel(m, D_RH)[i];\n"
+"        panel(m, D_GATES + UNITS)[i] = d * panel(m, H)[i] * (r * (1.0f - r));\n"
+"        d_h[i] = fmaf(d, r, d_h[i]);\n"
+"    });\n"
+"}\n"
+"/* Straight through what was drawn. */\n"
+"DEVICE void latent_back(const member &m, int at)\n"
+"{\n"
+"    each(CHOICES, at, m.windows, [&](int i) {\n"
+"        const int row = i / ROW * CLASSES, c = i % ROW;\n"
+"        float *d = panel(m, D_Q + row) + c;\n"
+"        for (int k = 0; k < CLASSES; k++) d[k * ROW] += panel(m, D_IN + Z + row + k)[c];\n"
+"        chances_back(panel(m, Q_SOFT + row) + c, d);\n"
+"    });\n"
+"}\n"
+"\n"
+"/* Of encoded (D_IN), and then of encoder x; of the norm's own weights: a thread has one of each. */\n"
+"DEVICE void norm_back(const member &m)\n"
+"{\n"
+"    const float *x = panel(m, NORMED), *w = m.w + AT_NORM;\n"
+"    float *d = panel(m, D_IN);\n"
+"    block_sync(); /* d is there */\n"
+"    if (threadIdx.x < UNITS) {\n"
+"        float by_factor = 0, by_term = 0;\n"
+"        for (int c = 0; c < m.n; c++) {\n"
+"            by_factor = fmaf(d[threadIdx.x * ROW + c], x[threadIdx.x * ROW + c], by_factor);\n"
+"            by_term += d[threadIdx.x * ROW + c];\n"
+"        }\n"
+"        m.d[AT_NORM + threadIdx.x] = by_factor;\n"
+"        m.d[AT_NORM + UNITS + threadIdx.x] = by_term;\n"
+"    }\n"
+"    each(1, 0, m.n, [&](int c) {\n"
+"        const float scale = panel(m, DEVIATION)[c];\n"
+"        float mean = 0, along = 0;\n"
+"        #pragma unroll 1\n"
+"        for (int i = 0; i < UNITS; i++) {\n"
+"            mean = fmaf(d[i * ROW + c], w[i], mean);\n"
+"            along = fmaf(d[i * ROW + c] * w[i], x[i * ROW + c], along);\n"
+"        }\n"
+"        mean *= 1.0f / UNITS;\n"
+"        along *= 1.0f / UNITS;\n"
+"        #pragma unroll 1\n"
+"        for (int i = 0; i < UNITS; i++)\n"
+"            d[i * ROW + c] = (d[i * ROW + c] * w[i] - mean - x[i * ROW + c] * along) * scale;\n"
+"    });\n"
+"}\n"
+"\n"
+"/* ---- all of it --------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* The gradient of the tick before begins where that of a tick ends. */\n"
+"DEVICE void follow(const member &m, int then, int at)\n"
+"{\n"
+"    switch (then) {\n"
+"        case ENCODE:\n"
+"            norm(m);\n"
+"            act(m, ENCODED, IN, 0, m.n);\n"
+"            break;\n"
+"        case POSTERIOR_ACT: act(m, POST, POST_ACT, at, m.windows); break;\n"
+"        case LATENT_OF: latent(m, at); break;\n"
+"        case RESET: reset(m, at); break;\n"
+"        case CELL: cell(m, at); break;\n"
+"        case PRIOR_ACT: act(m, PRI, PRI_ACT, 0, m.n); break;\n"
+"        case PRIORS: priors(m); break;\n"
+"        case TRUNK_SILU: act(m, TRUNK, TRUNK_ACT, 0, m.n); break;\n"
+"        case LOSSES: losses(m); break;\n"
+"        case TRUNK_BACK: act_back(m, TRUNK, D_TRUNK, 0, m.n); break;\n"
+"        case PRIOR_BACK: act_back(m, PRI, D_PRI, 0, m.n); break;\n"
+"        case CELL_BACK:\n"
+"            if (at > 0) cell_back(m, at - m.windows);\n"
+"            break;\n"
+"        case RESET_BACK: reset_back(m, at); break;\n"
+"        case LATENT_BACK: latent_back(m, at); break;\n"
+"        case POSTERIOR_BACK: act_back(m, POST, D_POST, at, m.windows); break;\n"
+"        case ENCODE_BACK:\n"
+"            act_back(m, ENCODED, D_IN, 0, m.n);\n"
+"            norm_back(m);\n"
+"            break;\n"
+"        default: break;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* grid n_members, block 256. work (n_members, PANELS, ROW) may hold anything. */\n"
+"KERNEL __launch_bounds__(256) rssm(const rssm_args a)\n"
+"{\n"
+"    __shared__ __align__(16) pieces shared;\n"
+"    const i64 k = blockIdx.x;\n"
+"    int at = 0;\n"
+"    member m;\n"
+"    m.s = &shared;\n"
+"    m.w = a.weights + k * ROOM;\n"
+"    m.miss = a.x + INPUTS * ROW;\n"
+"    m.random = a.random + k * ROW * CHOICES;\n"
+"    m.labels = a.labels;\n"
+"    m.shares = a.shares + k * ROW;\n"
+"    m.trust = a.trusts + k;\n"
+"    m.taught = a.taught + k;\n"
+"    m.held = a.held + k;\n",
+"    m.d = a.gradients + k * ROOM;\n"
+"    m.work = a.work + k * PANELS * ROW;\n"
+"    m.windows = a.windows;\n"
+"    m.n = a.ticks * a.windows;\n"
+"    for (int i = SIZE + threadIdx.x; i < ROOM; i += 256) m.d[i] = 0;\n"
+"    begin(m, a.x);\n"
+"    for (int i = 0; i < STEP_COUNT; i++) {\n"
+"        const bool forth = i >= TICK && i < TICK_END, back = i >= TICK_BACK && i < TICK_BACK_END;\n"
+"        if (i == TICK_END) at = m.n; /* which the first tick to go back ends at */\n"
+"        if (i == TICK_BACK) at -= m.windows;\n"
+"        multiply(m, STEPS[i], forth || back ? at : 0, forth || back ? m.windows : m.n);\n"
+"        follow(m, STEPS[i].then, at);\n"
+"        if (i + 1 == TICK_END && (at += m.windows) < m.n) i = TICK - 1;\n"
+"        if (i + 1 == TICK_BACK_END && at > 0) i = TICK_BACK - 1;\n"
+"    }\n"
+"}\n",
+NULL
+};
 
 /* clang-format off */
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
@@ -6227,7 +6948,7 @@ enum {
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
     HYB_MODULE_RECURRENT_BACK, HYB_MODULE_EXPERTS_BACK, HYB_MODULE_EXPERTS_GEMM_BACK,
-    HYB_MODULE_LOWRANK,
+    HYB_MODULE_LOWRANK, HYB_MODULE_RSSM,
     HYB_MODULE_COUNT
 };
 /* clang-format on */
@@ -10933,6 +11654,53 @@ static void hyb_cuda_op_deflate(hyb_cuda_at *at, const hyb_op_deflate *op)
 #endif
 /* ==== end src/cuda/ops_lowrank.c ==== */
 
+/* ==== begin src/cuda/ops_rssm.c ==== */
+/* cuda/ops_rssm: a step of learning of the predictor's world models (compute/ops/rssm.c), all members in one launch. */
+
+/* clang-format off */
+#define HYB_CUDA_KERNELS_RSSM(X) X(rssm)
+/* clang-format on */
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_RSSM(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_RSSM };
+#undef HYB_KERNEL_NUMBER
+
+#ifndef HYBRID_NO_TRAIN
+
+/* As in kernels/rssm.cu. */
+typedef struct hyb_cuda_rssm_args {
+    int32_t ticks, windows;
+    const float *weights, *x;
+    const uint32_t (*random)[HYB_LATENT_CHOICES];
+    const hyb_heads_labels *labels;
+    const hyb_share *shares;
+    hyb_trust *trusts;
+    hyb_world_loss *taught, *held;
+    float *gradients, *work;
+} hyb_cuda_rssm_args;
+
+static void hyb_cuda_op_rssm(hyb_cuda_at *at, const hyb_op_rssm *op)
+{
+    hyb_cuda_rssm_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.ticks = op->ticks;
+    a.windows = op->windows;
+    a.weights = op->weights;
+    a.x = op->x;
+    a.random = op->random;
+    a.labels = op->labels;
+    a.shares = op->shares;
+    a.trusts = op->trusts;
+    a.taught = op->taught;
+    a.held = op->held;
+    a.gradients = op->gradients;
+    a.work = op->work;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RSSM, HYB_KERNEL_rssm, op->n_members, 1, 1, 256, 1, 0, args);
+}
+#endif
+/* ==== end src/cuda/ops_rssm.c ==== */
+
 /* ==== begin src/cuda/module_table.c ==== */
 /* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
 
@@ -11055,7 +11823,9 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=0", "-DBACK", "-DEXPERTS", NULL },
           { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NAME) NULL } },
         { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
-          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
+          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } },
+        { "rssm", { hyb_cuda_text_prelude, hyb_cuda_text_rssm, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_RSSM(HYB_KERNEL_NAME) NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME
@@ -11718,6 +12488,7 @@ HYB_TEPID_END
 #undef HYB_CUDA_KERNELS_RECURRENT_BACK
 #undef HYB_CUDA_KERNELS_ROPE
 #undef HYB_CUDA_KERNELS_ROWS
+#undef HYB_CUDA_KERNELS_RSSM
 #undef HYB_CUDA_KERNELS_SELECT
 #undef HYB_CUDA_KERNELS_TRAIN
 #undef HYB_DRIVER_LIST

@@ -152,6 +152,7 @@ HYB_TEPID_END
 #include "compute/ops/experts.c"
 #include "compute/ops/values.c"
 #include "compute/ops/training.c"
+#include "compute/ops/rssm.c"
 #include "compute/op.c"
 #include "compute/backend.c"
 HYB_COLD_BEGIN
@@ -190,6 +191,13 @@ HYB_COLD_END
 #include "compute/cpu/experts_back.c"
 #include "compute/cpu/orthogonal.c"
 #include "compute/cpu/lowrank.c"
+#include "compute/cpu/rssm/panel.c"
+#include "compute/cpu/rssm/latent.c"
+#include "compute/cpu/rssm/gru.c"
+#include "compute/cpu/rssm/heads.c"
+#include "compute/cpu/rssm/rollout.c"
+#include "compute/cpu/rssm/rollout_back.c"
+#include "compute/cpu/rssm/members.c"
 #include "compute/cpu/backend.c"
 
 /* model */
@@ -331,14 +339,8 @@ HYB_COLD_END
 HYB_COOL_BEGIN
 #include "predict/walk.c"
 HYB_COOL_END
-#include "predict/panel.c"
-#include "predict/gru.c"
-#include "predict/latent.c"
 #include "predict/trust.c"
-#include "predict/heads.c"
 #include "predict/member.c"
-#include "predict/rollout.c"
-#include "predict/rollout_back.c"
 HYB_TEPID_BEGIN
 #include "predict/replay.c"
 #include "predict/world.c"

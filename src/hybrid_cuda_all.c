@@ -38,6 +38,7 @@ HYB_TEPID_BEGIN
 #include "cuda/ops_experts.c"
 #include "cuda/ops_train.c"
 #include "cuda/ops_lowrank.c"
+#include "cuda/ops_rssm.c"
 #include "cuda/module_table.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"

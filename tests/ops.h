@@ -1221,6 +1221,7 @@ static void exact_top_k(side *s, const hyb_op_top_k *op)
 
 #include "ops_train.h"
 #include "ops_parts.h"
+#include "ops_rssm.h"
 
 /* ---- the table: from the list ------------------------------------------------------------------------------------ */
 

@@ -20,4 +20,5 @@
 #include "ops/experts.c"
 #include "ops/values.c"
 #include "ops/training.c"
+#include "ops/rssm.c"
 #endif

@@ -8,6 +8,7 @@
 #include "ops_experts.c"
 #include "ops_train.c"
 #include "ops_lowrank.c"
+#include "ops_rssm.c"
 
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
  * from the host in one piece. */

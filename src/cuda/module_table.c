@@ -4,6 +4,7 @@
 #include "ops_recurrent.c"
 #include "ops_experts.c"
 #include "ops_lowrank.c"
+#include "ops_rssm.c"
 
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
@@ -124,7 +125,9 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=0", "-DBACK", "-DEXPERTS", NULL },
           { HYB_CUDA_KERNELS_EXPERTS_GEMM_BACK(HYB_KERNEL_NAME) NULL } },
         { "lowrank", { hyb_cuda_text_prelude, hyb_cuda_text_lowrank, NULL, NULL },
-          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } }
+          { NULL }, { HYB_CUDA_KERNELS_LOWRANK(HYB_KERNEL_NAME) NULL } },
+        { "rssm", { hyb_cuda_text_prelude, hyb_cuda_text_rssm, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_RSSM(HYB_KERNEL_NAME) NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME

@@ -34,6 +34,7 @@ HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
 HYB_EMBED(hyb_cuda_text_train, "kernels/train.cu")
 HYB_EMBED(hyb_cuda_text_lowrank, "kernels/lowrank.cu")
+HYB_EMBED(hyb_cuda_text_rssm, "kernels/rssm.cu")
 
 /* clang-format off */
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
@@ -92,7 +93,7 @@ enum {
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
     HYB_MODULE_RECURRENT_BACK, HYB_MODULE_EXPERTS_BACK, HYB_MODULE_EXPERTS_GEMM_BACK,
-    HYB_MODULE_LOWRANK,
+    HYB_MODULE_LOWRANK, HYB_MODULE_RSSM,
     HYB_MODULE_COUNT
 };
 /* clang-format on */

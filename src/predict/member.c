@@ -15,42 +15,7 @@
 #ifndef HYB_PREDICT_MEMBER_C
 #define HYB_PREDICT_MEMBER_C
 #include "../core/random.c"
-#include "heads.c"
-
-enum {
-    HYB_WORLD_FEATURES = 64,
-    HYB_WORLD_ACTION = 6, /* log2 H, log2 I, three coefficients, whether it predicts */
-    HYB_WORLD_INPUTS = HYB_WORLD_FEATURES + HYB_WORLD_ACTION,
-    HYB_WORLD_UNITS = 128 /* of each layer, and of the state */
-};
-
-/* X(name, rows, columns, the column of the bias or -1). */
-/* clang-format off */
-#define HYB_MEMBER_WEIGHTS(X) \
-    X(encoder,    HYB_WORLD_UNITS,     HYB_WORLD_INPUTS + 1,             HYB_WORLD_INPUTS)  /* [x; 1] */ \
-    X(norm,       2,                   HYB_WORLD_UNITS,                  -1)                /* factors, then terms */ \
-    X(gru_w,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [e; 1; z] */ \
-    X(gru_u,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS,                  -1)                /* h */ \
-    X(posterior,  HYB_WORLD_UNITS,     2 * HYB_WORLD_UNITS + 1,          HYB_WORLD_UNITS)   /* [e; 1; h] */ \
-    X(posterior2, HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
-    X(prior,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS)   /* [h; 1] */ \
-    X(prior2,     HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
-    X(trunk,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [h'; 1; z] */ \
-    X(head,       HYB_HEADS,           HYB_WORLD_UNITS + 2,              HYB_WORLD_UNITS)   /* [t; 1; r] */
-/* clang-format on */
-
-enum {
-    HYB_MEMBER_BEGIN_ = -1,
-/* clang-format off */
-#define HYB_WEIGHT(name_, rows_, columns_, bias_) \
-    HYB_AT_##name_, HYB_AT_END_##name_ = HYB_AT_##name_ + (rows_) * (columns_) - 1,
-    HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
-#undef HYB_WEIGHT
-    /* clang-format on */
-    HYB_MEMBER_SIZE
-};
-/* Floats from one member to the next. */
-enum { HYB_MEMBER_ROOM = (HYB_MEMBER_SIZE + 15) / 16 * 16 };
+#include "../compute/op.c"
 
 /* Streams of random numbers of a world; member m has the m-th of each 256. */
 typedef enum hyb_world_stream {

@@ -13,6 +13,7 @@
  * reaches from one into the next. */
 #ifndef HYB_PREDICT_REPLAY_C
 #define HYB_PREDICT_REPLAY_C
+#include "../compute/cpu/rssm/heads.c"
 #include "member.c"
 
 enum { HYB_REPLAY_TICKS = 2048 };

@@ -8,17 +8,10 @@
  * long as most runs. */
 #ifndef HYB_PREDICT_TRUST_C
 #define HYB_PREDICT_TRUST_C
-#include "latent.c"
+#include "../compute/cpu/rssm/heads.c"
 
-enum { HYB_HORIZONS = 4 };
 #define HYB_TRUST_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
 #define HYB_TRUST_TICKS  8.0  /* what a = b = 0 counts as */
-
-/* Sums over ticks, and what they make. */
-typedef struct hyb_trust {
-    double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
-    double a[HYB_HORIZONS], b[HYB_HORIZONS];
-} hyb_trust;
 
 static void hyb_trust_fade(hyb_trust *s)
 {
@@ -31,16 +24,6 @@ static void hyb_trust_fade(hyb_trust *s)
         s->oy[h] *= HYB_TRUST_MEMORY;
         s->ry[h] *= HYB_TRUST_MEMORY;
     }
-}
-
-static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
-{
-    s->n[h]++;
-    s->oo[h] += o * o;
-    s->or_[h] += o * r;
-    s->rr[h] += r * r;
-    s->oy[h] += o * y;
-    s->ry[h] += r * y;
 }
 
 /* n_ticks: how many different ones the sums are of, about: the same ones come again and again. */
@@ -56,6 +39,4 @@ static void hyb_trust_solve(hyb_trust *s, double n_ticks)
         s->b[h] = HYB_MIN(HYB_MAX((ry - s->a[h] * or_) / rr, -1.5), 1.5);
     }
 }
-
-static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
 #endif

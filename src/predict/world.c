@@ -20,7 +20,8 @@
 #define HYB_PREDICT_WORLD_C
 #include "../core/memory.c"
 #include "replay.c"
-#include "rollout_back.c"
+#include "trust.c"
+#include "../compute/cpu/rssm/members.c"
 #include "walk.c"
 
 enum {

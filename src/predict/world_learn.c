@@ -75,33 +75,49 @@ static bool hyb_members_shares(const hyb_world *w, int member, const int64_t *fi
     return count[HYB_ROLE_TAUGHT] > 0;
 }
 
-/* The gradients d (HYB_MEMBER_ROOM) of one member, in its space; false: it has nothing to learn from. */
-static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, float *d)
+/* What a member draws and what ticks are to it: of HYB_PANEL_ROW columns. False: it has nothing to learn from. */
+static bool hyb_members_draw(hyb_world *w, int member, uint32_t (*random)[HYB_LATENT_CHOICES], hyb_share *share)
 {
-    const float *weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
-    const size_t row = sizeof(float) * HYB_PANEL_ROW;
     const int ticks = hyb_replay_window(&w->replay);
-    uint32_t random[HYB_PANEL_ROW][HYB_LATENT_CHOICES];
-    hyb_share share[HYB_PANEL_ROW];
-    int c, i;
+    int c;
     memset(&w->taught[member], 0, sizeof *w->taught);
     memset(&w->held[member], 0, sizeof *w->held);
     if (!hyb_members_shares(w, member, w->first, ticks, share)) return false;
-    s->ticks = ticks;
-    s->windows = HYB_PANEL_WINDOWS;
     for (c = 0; c < ticks * HYB_PANEL_WINDOWS; c++)
         hyb_world_random(w->seed, HYB_STREAM_SAMPLES, member, (uint64_t)w->n_learned * HYB_PANEL_ROW + (uint64_t)c,
                          random[c]);
-    memcpy(s->x, w->inputs, row * HYB_WORLD_INPUTS);
-    memcpy(s->trunk_act + HYB_MISS_ROW, w->inputs + HYB_WORLD_INPUTS * HYB_PANEL_ROW, row);
-    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->h + i * HYB_PANEL_ROW, 0, sizeof(float) * HYB_PANEL_WINDOWS);
-    hyb_rollout_states(s, weights, (const uint32_t(*)[HYB_LATENT_CHOICES])random);
-    hyb_rollout_outputs(s, weights);
-    hyb_trust_fade(&w->trusts[member]);
-    hyb_rollout_loss(s, w->labels, share, &w->trusts[member], &w->taught[member], &w->held[member]);
-    hyb_trust_solve(&w->trusts[member], (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS);
-    memset(d, 0, sizeof(float) * HYB_MEMBER_ROOM);
-    hyb_rollout_back(s, weights, d);
+    return true;
+}
+
+/* How many different ticks a trust is of, about. */
+static double hyb_members_ticks(const hyb_world *w)
+{
+    return (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS;
+}
+
+/* The gradients d (HYB_MEMBER_ROOM) of one member, in its space; false: it has nothing to learn from. */
+static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, float *d)
+{
+    uint32_t random[HYB_PANEL_ROW][HYB_LATENT_CHOICES];
+    hyb_share share[HYB_PANEL_ROW];
+    hyb_op_rssm op;
+    if (!hyb_members_draw(w, member, random, share)) return false;
+    memset(&op, 0, sizeof op);
+    op.n_members = 1;
+    op.ticks = hyb_replay_window(&w->replay);
+    op.windows = HYB_PANEL_WINDOWS;
+    op.weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
+    op.x = w->inputs;
+    op.random = (const uint32_t(*)[HYB_LATENT_CHOICES])random;
+    op.labels = w->labels;
+    op.shares = share;
+    op.trusts = &w->trusts[member];
+    op.taught = &w->taught[member];
+    op.held = &w->held[member];
+    op.gradients = d;
+    hyb_trust_fade(op.trusts);
+    hyb_rssm_member(&op, 0, s);
+    hyb_trust_solve(op.trusts, hyb_members_ticks(w));
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include "lowrank.c"
 #include "trig.c"
 #include "experts_back.c"
+#include "rssm/members.c"
 
 static void hyb_cpu_limits_lanes(hyb_limits *limits, const hyb_matmul_job *job, size_t lanes)
 {

@@ -1,4 +1,4 @@
-/* predict/gru: a gated recurrent cell (Cho et al. 2014) on panels, one tick at a time, and its way back.
+/* compute/cpu/rssm/gru: a gated recurrent cell (Cho et al. 2014) on panels, one tick at a time, and its way back.
  *
  *     z  = sigmoid(a_z + U_z h)     r = sigmoid(a_r + U_r h)     a: what W made of the input, bias included
  *     h~ = tanh(a_h + U_h (r * h))
@@ -9,9 +9,11 @@
  *     d_h~  = d z (1 - h~^2)           d_z = d (h~ - h) z (1 - z)
  *     d_rh  = U_h' d_h~                d_r = d_rh h r (1 - r)
  *     d_h  += d (1 - z) + d_rh r + U_z' d_z + U_r' d_r */
-#ifndef HYB_PREDICT_GRU_C
-#define HYB_PREDICT_GRU_C
+#ifndef HYB_COMPUTE_CPU_RSSM_GRU_C
+#define HYB_COMPUTE_CPU_RSSM_GRU_C
 #include "panel.c"
+
+#ifndef HYBRID_NO_TRAIN
 
 typedef struct hyb_gru {
     int n;          /* units */
@@ -79,4 +81,5 @@ static void hyb_gru_back_u(const hyb_panel_lane *lane, const hyb_gru *g, const f
     hyb_panel_back_w(lane, du, g->n, 2 * g->n, g->n, dgates, g->h, n_columns);
     hyb_panel_back_w(lane, du + 2 * units * units, g->n, g->n, g->n, dgates + 2 * units * row, g->rh, n_columns);
 }
+#endif
 #endif

@@ -1,55 +1,16 @@
-/* predict/rollout: a member runs over up to 16 windows of up to 16 ticks, and its gradients run back (BPTT).
+/* compute/cpu/rssm/rollout: a member runs over up to 16 windows of up to 16 ticks, and its gradients run back (BPTT).
  *
  *     tick t:  x -> e -> posterior (h_t, e_t) -> z_t -> GRU -> h_t+1 -> heads (h_t+1, z_t)
  *              h_t -> prior of z_t
  *
  * What needs no state is computed for all ticks at once: the encoder, the parts of the gates and of the posterior that
  * read e, then priors and heads, and all gradients of weights. Tick by tick go only z_t and h_t+1. */
-#ifndef HYB_PREDICT_ROLLOUT_C
-#define HYB_PREDICT_ROLLOUT_C
+#ifndef HYB_COMPUTE_CPU_RSSM_ROLLOUT_C
+#define HYB_COMPUTE_CPU_RSSM_ROLLOUT_C
 #include "gru.c"
-#include "member.c"
+#include "latent.c"
 
-/* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
-/* clang-format off */
-#define HYB_ROLLOUT_PANELS(X) \
-    X(x,          HYB_WORLD_INPUTS + 1)             /* [x; 1] */ \
-    X(normed,     HYB_WORLD_UNITS)                  /* encoder x, of mean 0 and variance 1 */ \
-    X(deviation,  1)                                /* 1 / the deviation that it had */ \
-    X(encoded,    HYB_WORLD_UNITS)                  /* before SiLU */ \
-    X(in,         HYB_WORLD_UNITS + 1 + HYB_LATENT) /* [e; 1; z] */ \
-    X(gates,      3 * HYB_WORLD_UNITS) \
-    X(rh,         HYB_WORLD_UNITS) \
-    X(h,          HYB_WORLD_UNITS + 1)              /* [h; 1], from before tick 0 to after the last */ \
-    X(post,       HYB_WORLD_UNITS)                  /* before SiLU */ \
-    X(post_act,   HYB_WORLD_UNITS + 1)              /* [post; 1] */ \
-    X(q_soft,     HYB_LATENT) \
-    X(q,          HYB_LATENT) \
-    X(pri,        HYB_WORLD_UNITS) \
-    X(pri_act,    HYB_WORLD_UNITS + 1) \
-    X(p_soft,     HYB_LATENT) \
-    X(p,          HYB_LATENT) \
-    X(trunk,      HYB_WORLD_UNITS) \
-    X(trunk_act,  HYB_WORLD_UNITS + 2)              /* [t; 1; r] */ \
-    X(out,        HYB_HEADS) \
-    X(d_out,      HYB_HEADS)                        /* gradients */ \
-    X(d_trunk,    HYB_WORLD_UNITS) \
-    X(d_h,        HYB_WORLD_UNITS) \
-    X(d_gates,    3 * HYB_WORLD_UNITS) \
-    X(d_rh,       HYB_WORLD_UNITS) \
-    X(d_in,       HYB_WORLD_UNITS + 1 + HYB_LATENT) \
-    X(d_q,        HYB_LATENT)                       /* of q, and then of its logits */ \
-    X(d_post,     HYB_WORLD_UNITS) \
-    X(d_p,        HYB_LATENT) \
-    X(d_pri,      HYB_WORLD_UNITS)
-/* clang-format on */
-
-enum {
-#define HYB_PANEL(name_, rows_) +(rows_)
-    HYB_ROLLOUT_ROWS = 0 HYB_ROLLOUT_PANELS(HYB_PANEL),
-#undef HYB_PANEL
-    HYB_ROLLOUT_FLOATS = HYB_ROLLOUT_ROWS * HYB_PANEL_ROW
-};
+#ifndef HYBRID_NO_TRAIN
 
 typedef struct hyb_rollout {
     hyb_panel_lane lane;
@@ -222,4 +183,5 @@ static void hyb_rollout_outputs(hyb_rollout *s, const float *w)
     hyb_panel_forward(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->trunk_act, n, s->out,
                       false);
 }
+#endif
 #endif

@@ -1,4 +1,4 @@
-/* predict/heads: what the outputs of a member mean, and what they cost where it is known how things went.
+/* compute/cpu/rssm/heads: what the outputs of a member mean, and what they cost where it is known how things went.
  *
  *     0..3    mu_H       the log loss in H = 1, 2, 4, 8 windows, less what the law says now, in units of how much it
  *                        has missed by lately
@@ -22,43 +22,32 @@
  *
  * A bound (min, max, clamp) lets a gradient through if a step against it leads back from the bound: else an output that
  * begins on one, as o1 and o11 do, would stay there for ever. */
-#ifndef HYB_PREDICT_HEADS_C
-#define HYB_PREDICT_HEADS_C
-#include "trust.c"
+#ifndef HYB_COMPUTE_CPU_RSSM_HEADS_C
+#define HYB_COMPUTE_CPU_RSSM_HEADS_C
+#include "latent.c"
 
-enum {
-    HYB_DELTA_GROUPS = 8,
-    HYB_DELTA_DIRECTIONS = 3, /* d, b, r */
-    HYB_DELTA_GRAM = 6,       /* of three directions: dd, db, dr, bb, br, rr */
-    HYB_DELTA_OUTPUTS = 12,
-    HYB_HEAD_MEAN = 0,
-    HYB_HEAD_DELTA = HYB_HORIZONS,
-    HYB_HEAD_GAIN = HYB_HEAD_DELTA + HYB_DELTA_OUTPUTS,
-    HYB_HEAD_OK,
-    HYB_HEAD_SIGMA, /* from here on: deviations */
-    HYB_HEAD_GAIN_SIGMA = HYB_HEAD_SIGMA + HYB_HORIZONS,
-    HYB_HEADS
-};
+#ifndef HYBRID_NO_TRAIN
+
 #define HYB_GAIN_UNIT  20.0f
 #define HYB_SIGMA_LOW  -5.0f /* of log s */
 #define HYB_SIGMA_HIGH 3.0f
 #define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
 
-/* What is known of a tick; what is not has its bit clear. */
-typedef struct hyb_heads_labels {
-    unsigned has_loss; /* bit h: of horizon h */
-    bool has_delta, has_gain, has_ok;
-    float y[HYB_HORIZONS]; /* in units, as mu */
-    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
-    float gain; /* in HYB_GAIN_UNIT steps */
-    bool ok;
-} hyb_heads_labels;
+/* ---- trust (predict/trust.c) ------------------------------------------------------------------------------------- */
 
-/* The parts of a loss, summed over ticks: each is what its label cost. Those of one role (hyb_role) only. */
-typedef struct hyb_world_loss {
-    double nll[HYB_HORIZONS], delta, gain, ok, kl;
-    double n_nll[HYB_HORIZONS], n_delta, n_gain, n_ok, n_ticks; /* how many there were */
-} hyb_world_loss;
+static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
+{
+    s->n[h]++;
+    s->oo[h] += o * o;
+    s->or_[h] += o * r;
+    s->rr[h] += r * r;
+    s->oy[h] += o * y;
+    s->ry[h] += r * y;
+}
+
+static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
+
+/* ---- losses ------------------------------------------------------------------------------------------------------ */
 
 static float hyb_clampf(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
 
@@ -138,13 +127,6 @@ static double hyb_ok_loss(float logit, bool ok, float *d)
     return HYB_MAX(wrong, 0.0f) + hyb_plain_log(1.0 + (double)hyb_exp_scalar(a));
 }
 
-/* What a tick is to a member. */
-typedef enum hyb_role {
-    HYB_ROLE_NONE,   /* it does not count */
-    HYB_ROLE_TAUGHT, /* all but the deviations learn from it */
-    HYB_ROLE_HELD    /* only the deviations do */
-} hyb_role;
-
 /* Of a normal number at outputs `at` and `at_sigma`; mu: what is made of the first for a tick that is held back. */
 static double hyb_heads_normal(const float *in, float *out, int at, int at_sigma, float mu, float y, hyb_role role)
 {
@@ -198,4 +180,5 @@ static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, h
     }
     for (i = 0; i < HYB_HEADS; i++) d[i * HYB_PANEL_ROW] = out[i];
 }
+#endif
 #endif

@@ -1,20 +1,17 @@
-/* predict/rollout_back: the gradients of a rollout, full BPTT over its ticks.
+/* compute/cpu/rssm/rollout_back: the gradients of a rollout, full BPTT over its ticks.
  *
  * The KL is balanced (Hafner et al. 2021): 0.5 max(1, KL(sg q || p)) teaches the prior, 0.1 max(1, KL(q || sg p)) holds
  * the posterior back; below one nat neither does anything. sg: taken as a constant. */
-#ifndef HYB_PREDICT_ROLLOUT_BACK_C
-#define HYB_PREDICT_ROLLOUT_BACK_C
+#ifndef HYB_COMPUTE_CPU_RSSM_ROLLOUT_BACK_C
+#define HYB_COMPUTE_CPU_RSSM_ROLLOUT_BACK_C
+#include "heads.c"
 #include "rollout.c"
+
+#ifndef HYBRID_NO_TRAIN
 
 #define HYB_KL_PRIOR     0.5f
 #define HYB_KL_POSTERIOR 0.1f
 #define HYB_KL_FREE      1.0 /* nats */
-
-/* How much a tick counts for what it teaches, and for the KL. */
-typedef struct hyb_share {
-    hyb_role role;
-    float weight, kl;
-} hyb_share;
 
 /* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
  * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
@@ -129,4 +126,5 @@ static void hyb_rollout_back(hyb_rollout *s, const float *w, float *d)
     for (t = (s->ticks - 1) * s->windows; t >= 0; t -= s->windows) hyb_rollout_back_tick(s, w, &gru, t);
     hyb_rollout_back_inputs(s, w, &gru, d);
 }
+#endif
 #endif

@@ -1,4 +1,4 @@
-/* predict/panel: values of many ticks side by side, and products with them.
+/* compute/cpu/rssm/panel: values of many ticks side by side, and products with them.
  *
  * A panel has a row for each feature and a column for each tick of each window: the windows of one tick stand side by
  * side, tick after tick, so that the 16 windows of a tick are the 16 columns that a kernel's tile is wide.
@@ -12,15 +12,12 @@
  *
  * One lane works alone, on the kernels of the CPU: their order of every sum is that of NUMERICS.md ("Products of a
  * training pass"), so no result depends on the instruction set, nor on what other lanes do. */
-#ifndef HYB_PREDICT_PANEL_C
-#define HYB_PREDICT_PANEL_C
-#include "../compute/cpu/select.c"
+#ifndef HYB_COMPUTE_CPU_RSSM_PANEL_C
+#define HYB_COMPUTE_CPU_RSSM_PANEL_C
+#include "../../op.c"
+#include "../select.c"
 
-enum {
-    HYB_PANEL_WINDOWS = 16, /* columns of a tick */
-    HYB_PANEL_TICKS = 16,
-    HYB_PANEL_ROW = (HYB_PANEL_TICKS + 1) * HYB_PANEL_WINDOWS /* floats from one row to the next */
-};
+#ifndef HYBRID_NO_TRAIN
 
 typedef struct hyb_panel_lane {
     const hyb_cpu_kernels *kernels;
@@ -121,4 +118,5 @@ static void hyb_panel_act_back(const hyb_panel_lane *lane, hyb_act_kind act, con
     }
     for (r = 0; r < rows; r++) lane->kernels->glu_back(act, d + r * row, in + r * row, NULL, d + r * row, NULL, n);
 }
+#endif
 #endif

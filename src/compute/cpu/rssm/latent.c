@@ -1,15 +1,16 @@
-/* predict/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
+/* compute/cpu/rssm/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
  *
  *     soft = softmax(logits) of each choice;  p = 0.99 soft + 0.01 / 8: no class is ever impossible
  *     z    = a sample of each, as 0 and 1;    its gradient is taken for that of p ("straight through")
  *     KL   = sum over the choices of q ln(q / p), in nats
  *
  * A latent is one column of 32 rows of a panel. Sums go class after class. */
-#ifndef HYB_PREDICT_LATENT_C
-#define HYB_PREDICT_LATENT_C
+#ifndef HYB_COMPUTE_CPU_RSSM_LATENT_C
+#define HYB_COMPUTE_CPU_RSSM_LATENT_C
 #include "panel.c"
 
-enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
+#ifndef HYBRID_NO_TRAIN
+
 #define HYB_LATENT_MIX 0.01f
 
 /* soft holds logits, and becomes their softmax; p: mixed. */
@@ -72,4 +73,5 @@ static void hyb_latent_back(const float *soft, float *d)
             d[i * row] = (1.0f - HYB_LATENT_MIX) * (soft[i * row] * (d[i * row] - mean));
     }
 }
+#endif
 #endif
