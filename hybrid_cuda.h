@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id c6507a48e431caa1): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 101706ecb03f28e7): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       65  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      169  macros.h                 what compilers call things, and the macros that every room uses
- *    12448  end.h                    closes what core/begin opened
+ *    12447  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -30,25 +30,25 @@
  *      939  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
  *     1077  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1231  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     6989  cache.c                  compiled kernels on disk, or in the host's own store
- *     7267  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     7744  device.c                 an opened GPU: its context, its memory, its kernels
- *     8131  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     8304  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     8792  gemm.c                   large products by cuBLAS.
- *     8956  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     9021  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     9429  ops_matmul.c             the op matmul: which kernels a product takes
- *     9917  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
- *    10252  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
- *    10507  ops_attention.c          which kernel of attention takes which rows
- *    10790  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *    11312  ops_train.c              the loss and the optimizer
- *    11514  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
- *    11657  ops_rssm.c               a step of learning of the predictor's world models (compute/ops/rssm.c), all m...
- *    11704  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *    11837  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *    12217  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     6988  cache.c                  compiled kernels on disk, or in the host's own store
+ *     7266  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     7743  device.c                 an opened GPU: its context, its memory, its kernels
+ *     8130  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     8303  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     8791  gemm.c                   large products by cuBLAS.
+ *     8955  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     9020  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     9428  ops_matmul.c             the op matmul: which kernels a product takes
+ *     9916  ops_matmul_back.c        what training asks of products besides y = x W^T: the gradients of what they r...
+ *    10251  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots, a...
+ *    10506  ops_attention.c          which kernel of attention takes which rows
+ *    10789  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *    11311  ops_train.c              the loss and the optimizer
+ *    11513  ops_lowrank.c            low-rank factors of a matrix (predict/lowrank.c)
+ *    11656  ops_rssm.c               a step of learning of the predictor's world models (compute/ops/rssm.c), all m...
+ *    11703  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *    11836  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *    12216  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -60,7 +60,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "c6507a48e431caa1"
+#define HYBRID_CUDA__SOURCE_ID "101706ecb03f28e7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -6390,7 +6390,7 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    { FORWARD, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, POST_ACT, Q_SOFT, 0, LATENT_OF },\n"
 "    { FORWARD, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, IN + Z, GATES, ADDS, NO_MORE },\n"
 "    { FORWARD, AT_GRU_U, UNITS, 2 * UNITS, UNITS, H, GATES, ADDS, RESET },\n"
-"    { FORWARD, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, RH, GATES + NEW, ADDS, CELL },\n"
+"    { FORWARD, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, RH, GATES + NEW, ADDS, CELL },\n"
 "    /* priors and heads of all ticks, from their states */\n"
 "    { FORWARD, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, H, PRI, 0, PRIOR_ACT },\n"
 "    { FORWARD, AT_PRIOR2, OF_UNITS, LATENT, OF_UNITS, PRI_ACT, P_SOFT, 0, PRIORS },\n"
@@ -6410,7 +6410,7 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    { BACK_W, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, D_PRI, H, 0, NO_MORE },\n"
 "    { BACK_X, AT_PRIOR, OF_UNITS, UNITS, UNITS, D_PRI, D_H, ADDS, CELL_BACK },\n"
 "    /* a tick, the gradient of whose state is complete: through the cell, z and the posterior, into the state before */\n"
-"    { BACK_X, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, D_RH, 0, RESET_BACK },\n"
+"    { BACK_X, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, D_RH, 0, RESET_BACK },\n"
 "    { BACK_X, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, D_H, ADDS, NO_MORE },\n"
 "    { BACK_X, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, D_GATES, D_IN + Z, ADDS, LATENT_BACK },\n"
 "    { BACK_X, AT_POSTERIOR2, OF_UNITS, LATENT, UNITS, D_Q, D_POST, 0, POSTERIOR_BACK },\n"
@@ -6418,7 +6418,7 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    /* what the ticks left: the weights of gates and posterior, and the encoder */\n"
 "    { BACK_W, AT_GRU_W, OF_Z, 3 * UNITS, OF_Z, D_GATES, IN, 0, NO_MORE },\n"
 "    { BACK_W, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, H, 0, NO_MORE },\n"
-"    { BACK_W, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, RH, 0, NO_MORE },\n"
+"    { BACK_W, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, RH, 0, NO_MORE },\n"
 "    { BACK_W, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, D_Q, POST_ACT, 0, NO_MORE },\n"
 "    { BACK_W, AT_POSTERIOR, OF_BOTH, UNITS, OF_UNITS, D_POST, IN, 0, NO_MORE },\n"
 "    { BACK_W, AT_POSTERIOR + OF_UNITS, OF_BOTH, UNITS, UNITS, D_POST, H, 0, NO_MORE },\n"
@@ -6538,14 +6538,14 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    const float *w = m.w + AT_NORM;\n"
 "    each(1, 0, m.n, [&](int c) {\n"
 "        float mean = 0, square = 0;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int i = 0; i < UNITS; i++) mean += x[i * ROW + c];\n"
 "        mean *= 1.0f / UNITS;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int i = 0; i < UNITS; i++) square = fmaf(x[i * ROW + c] - mean, x[i * ROW + c] - mean, square);\n"
 "        const float scale = 1.0f / sqrtf(square * (1.0f / UNITS) + 1e-5f);\n"
 "        panel(m, DEVIATION)[c] = scale;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int i = 0; i < UNITS; i++) {\n"
 "            const float v = (x[i * ROW + c] - mean) * scale;\n"
 "            x[i * ROW + c] = v;\n"
@@ -6608,8 +6608,8 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    *d_log_sigma = bound_back(log_sigma, -5.0f, 3.0f, 1.0f - r * r);\n"
 "    return 0.5 * (double)r * (double)r + (double)s + 0.91893853320467274;\n"
 "}\n"
-"\n",
-"/* Of outputs `at` and `at_sigma`; d: their column. The one that the role does not teach stays 0. */\n"
+"\n"
+"/* Of outputs `at` and `at_sigma`; d: their column. The one that the role does not teach stays 0. */\n",
 "DEVICE double normal_head(const float *o, float *d, int at, int at_sigma, float mu, float y, const tick_share &share)\n"
 "{\n"
 "    const bool taught = share.role == TAUGHT;\n"
@@ -6627,7 +6627,7 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    const float t11 = tanhf(o[11 * ROW]), magnitude = 1.0f + 1.5f * t0;\n"
 "    float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;\n"
 "    double loss = 0;\n"
-"    #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "    for (int g = 0; g < GROUPS; g++) {\n"
 "        const float s = sigmoid(o[(2 + g) * ROW]), *gram = y.gram[g];\n"
 "        const float v0 = -0.6f * s10 - y.c[g][0], v1 = 0.35f * magnitude * q * (2.0f * s) - y.c[g][1];\n"
@@ -6654,11 +6654,11 @@ static const char *const hyb_cuda_text_rssm[] = {
 "DEVICE double kl_of(const float *q, const float *p, float *d_q, float *d_p, float weight)\n"
 "{\n"
 "    double sum = 0;\n"
-"    #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "    for (int i = 0; i < LATENT; i++)\n"
 "        sum += (double)q[i * ROW] * (double)(float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));\n"
 "    if (!(sum > 1.0)) return sum;\n"
-"    #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "    for (int i = 0; i < LATENT; i++) {\n"
 "        d_q[i * ROW] = 0.1f * weight * (float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));\n"
 "        d_p[i * ROW] = -0.5f * weight * (q[i * ROW] / p[i * ROW]);\n"
@@ -6679,22 +6679,21 @@ static const char *const hyb_cuda_text_rssm[] = {
 "        const float *o = out + c, miss = m.miss[c];\n"
 "        float *d = panel(m, D_OUT) + c;\n"
 "        if (share.role == NOTHING) return;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int h = 0; h < HORIZONS; h++) {\n"
 "            const float mu = (float)(trust.a[h] * (double)o[h * ROW] + trust.b[h] * (double)miss);\n"
 "            if (y.has_loss >> h & 1) costs[h * ROW + c] = normal_head(o, d, h, SIGMA + h, mu, y.y[h], share);\n"
 "        }\n"
-"        if (y.has_gain)\n",
-"            costs[COST_GAIN * ROW + c] = normal_head(o, d, GAIN, GAIN_SIGMA, o[GAIN * ROW], y.gain, share);\n"
-"        if (y.has_delta && share.role == TAUGHT)\n"
+"        if (y.has_gain) costs[COST_GAIN * ROW + c] = normal_head(o, d, GAIN, GAIN_SIGMA, o[GAIN * ROW], y.gain, share);\n"
+"        if (y.has_delta && share.role == TAUGHT)\n",
 "            costs[COST_DELTA * ROW + c] = delta_head(o + DELTA * ROW, y, d + DELTA * ROW, share.weight);\n"
 "        if (y.has_ok && share.role == TAUGHT) {\n"
 "            const float logit = o[VERDICT * ROW], wrong = y.ok ? -logit : logit;\n"
 "            d[VERDICT * ROW] = 0.2f * (sigmoid(logit) - (y.ok ? 1.0f : 0.0f)) * share.weight;\n"
 "            costs[COST_OK * ROW + c] = (double)fmaxf(wrong, 0.0f) + log(1.0 + exp(-fabs((double)logit)));\n"
 "        }\n"
-"        costs[COST_KL * ROW + c] = kl_of(panel(m, Q) + c, panel(m, P) + c, panel(m, D_Q) + c, panel(m, D_P) + c,\n"
-"                                         share.kl);\n"
+"        costs[COST_KL * ROW + c] =\n"
+"            kl_of(panel(m, Q) + c, panel(m, P) + c, panel(m, D_Q) + c, panel(m, D_P) + c, share.kl);\n"
 "    });\n"
 "}\n"
 "\n"
@@ -6773,10 +6772,10 @@ static const char *const hyb_cuda_text_rssm[] = {
 "}\n"
 "DEVICE void reset_back(const member &m, int at)\n"
 "{\n"
-"    float *d_h = panel(m, D_H);\n",
+"    float *d_h = panel(m, D_H);\n"
 "    each(UNITS, at, m.windows, [&](int i) {\n"
 "        const float r = panel(m, GATES + UNITS)[i], d = panel(m, D_RH)[i];\n"
-"        panel(m, D_GATES + UNITS)[i] = d * panel(m, H)[i] * (r * (1.0f - r));\n"
+"        panel(m, D_GATES + UNITS)[i] = d * panel(m, H)[i] * (r * (1.0f - r));\n",
 "        d_h[i] = fmaf(d, r, d_h[i]);\n"
 "    });\n"
 "}\n"
@@ -6809,14 +6808,14 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    each(1, 0, m.n, [&](int c) {\n"
 "        const float scale = panel(m, DEVIATION)[c];\n"
 "        float mean = 0, along = 0;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int i = 0; i < UNITS; i++) {\n"
 "            mean = fmaf(d[i * ROW + c], w[i], mean);\n"
 "            along = fmaf(d[i * ROW + c] * w[i], x[i * ROW + c], along);\n"
 "        }\n"
 "        mean *= 1.0f / UNITS;\n"
 "        along *= 1.0f / UNITS;\n"
-"        #pragma unroll 1\n"
+"#pragma unroll 1\n"
 "        for (int i = 0; i < UNITS; i++)\n"
 "            d[i * ROW + c] = (d[i * ROW + c] * w[i] - mean - x[i * ROW + c] * along) * scale;\n"
 "    });\n"
@@ -6828,31 +6827,31 @@ static const char *const hyb_cuda_text_rssm[] = {
 "DEVICE void follow(const member &m, int then, int at)\n"
 "{\n"
 "    switch (then) {\n"
-"        case ENCODE:\n"
-"            norm(m);\n"
-"            act(m, ENCODED, IN, 0, m.n);\n"
-"            break;\n"
-"        case POSTERIOR_ACT: act(m, POST, POST_ACT, at, m.windows); break;\n"
-"        case LATENT_OF: latent(m, at); break;\n"
-"        case RESET: reset(m, at); break;\n"
-"        case CELL: cell(m, at); break;\n"
-"        case PRIOR_ACT: act(m, PRI, PRI_ACT, 0, m.n); break;\n"
-"        case PRIORS: priors(m); break;\n"
-"        case TRUNK_SILU: act(m, TRUNK, TRUNK_ACT, 0, m.n); break;\n"
-"        case LOSSES: losses(m); break;\n"
-"        case TRUNK_BACK: act_back(m, TRUNK, D_TRUNK, 0, m.n); break;\n"
-"        case PRIOR_BACK: act_back(m, PRI, D_PRI, 0, m.n); break;\n"
-"        case CELL_BACK:\n"
-"            if (at > 0) cell_back(m, at - m.windows);\n"
-"            break;\n"
-"        case RESET_BACK: reset_back(m, at); break;\n"
-"        case LATENT_BACK: latent_back(m, at); break;\n"
-"        case POSTERIOR_BACK: act_back(m, POST, D_POST, at, m.windows); break;\n"
-"        case ENCODE_BACK:\n"
-"            act_back(m, ENCODED, D_IN, 0, m.n);\n"
-"            norm_back(m);\n"
-"            break;\n"
-"        default: break;\n"
+"    case ENCODE:\n"
+"        norm(m);\n"
+"        act(m, ENCODED, IN, 0, m.n);\n"
+"        break;\n"
+"    case POSTERIOR_ACT: act(m, POST, POST_ACT, at, m.windows); break;\n"
+"    case LATENT_OF: latent(m, at); break;\n"
+"    case RESET: reset(m, at); break;\n"
+"    case CELL: cell(m, at); break;\n"
+"    case PRIOR_ACT: act(m, PRI, PRI_ACT, 0, m.n); break;\n"
+"    case PRIORS: priors(m); break;\n"
+"    case TRUNK_SILU: act(m, TRUNK, TRUNK_ACT, 0, m.n); break;\n"
+"    case LOSSES: losses(m); break;\n"
+"    case TRUNK_BACK: act_back(m, TRUNK, D_TRUNK, 0, m.n); break;\n"
+"    case PRIOR_BACK: act_back(m, PRI, D_PRI, 0, m.n); break;\n"
+"    case CELL_BACK:\n"
+"        if (at > 0) cell_back(m, at - m.windows);\n"
+"        break;\n"
+"    case RESET_BACK: reset_back(m, at); break;\n"
+"    case LATENT_BACK: latent_back(m, at); break;\n"
+"    case POSTERIOR_BACK: act_back(m, POST, D_POST, at, m.windows); break;\n"
+"    case ENCODE_BACK:\n"
+"        act_back(m, ENCODED, D_IN, 0, m.n);\n"
+"        norm_back(m);\n"
+"        break;\n"
+"    default: break;\n"
 "    }\n"
 "}\n"
 "\n"
@@ -6871,14 +6870,14 @@ static const char *const hyb_cuda_text_rssm[] = {
 "    m.shares = a.shares + k * ROW;\n"
 "    m.trust = a.trusts + k;\n"
 "    m.taught = a.taught + k;\n"
-"    m.held = a.held + k;\n",
+"    m.held = a.held + k;\n"
 "    m.d = a.gradients + k * ROOM;\n"
 "    m.work = a.work + k * PANELS * ROW;\n"
 "    m.windows = a.windows;\n"
 "    m.n = a.ticks * a.windows;\n"
 "    for (int i = SIZE + threadIdx.x; i < ROOM; i += 256) m.d[i] = 0;\n"
 "    begin(m, a.x);\n"
-"    for (int i = 0; i < STEP_COUNT; i++) {\n"
+"    for (int i = 0; i < STEP_COUNT; i++) {\n",
 "        const bool forth = i >= TICK && i < TICK_END, back = i >= TICK_BACK && i < TICK_BACK_END;\n"
 "        if (i == TICK_END) at = m.n; /* which the first tick to go back ends at */\n"
 "        if (i == TICK_BACK) at -= m.windows;\n"

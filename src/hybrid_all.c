@@ -344,6 +344,8 @@ HYB_COOL_END
 HYB_TEPID_BEGIN
 #include "predict/replay.c"
 #include "predict/world.c"
+#include "predict/members.c"
+#include "predict/world_device.c"
 #include "predict/world_learn.c"
 #include "predict/foresee.c"
 HYB_TEPID_END

@@ -102,8 +102,8 @@ static void draw_rssm(side *s, hyb_op_rssm *op)
     }
     op->weights = (float *)area_new(s, AREA_FLOATS, w, members * HYB_MEMBER_ROOM * sizeof *w, 0);
     op->x = (float *)area_new(s, AREA_FLOATS, x, (HYB_WORLD_INPUTS + 1) * row * sizeof *x, 0);
-    op->random = (const uint32_t(*)[HYB_LATENT_CHOICES])area_new(s, AREA_INTS, random,
-                                                                 members * row * sizeof *op->random, 0);
+    op->random =
+        (const uint32_t(*)[HYB_LATENT_CHOICES])area_new(s, AREA_INTS, random, members * row * sizeof *op->random, 0);
     op->labels = (hyb_heads_labels *)area_new(s, AREA_BYTES, labels, row * sizeof *labels, 0);
     op->shares = (hyb_share *)area_new(s, AREA_BYTES, shares, members * row * sizeof *shares, 0);
     op->trusts = (hyb_trust *)area_new(s, AREA_DOUBLES, trusts, members * sizeof *op->trusts, 0);
@@ -291,8 +291,8 @@ static void rssm_loss(rssm_column *t, const hyb_heads_labels *y, const hyb_share
     for (h = 0; h < HYB_HORIZONS; h++) {
         if (!(y->has_loss >> h & 1)) continue;
         to->n_nll[h]++;
-        to->nll[h] += rssm_normal(t, h, HYB_HEAD_SIGMA + h, trust->a[h] * t->out[h] + trust->b[h] * miss, y->y[h],
-                                  is_taught);
+        to->nll[h] +=
+            rssm_normal(t, h, HYB_HEAD_SIGMA + h, trust->a[h] * t->out[h] + trust->b[h] * miss, y->y[h], is_taught);
         if (!is_taught) rssm_trust(trust, h, t->out[h], miss, y->y[h]);
     }
     if (y->has_gain) {

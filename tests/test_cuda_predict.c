@@ -60,6 +60,16 @@ static void run_steady(run *r)
     for (i = 0; i < 8; i++) r->p->now.rate_before[i] = (double)r->t->desc.rate;
 }
 
+/* What the world models take of the memory of the GPU, if they learn there. */
+static uint64_t bytes_of_learning(const run *r)
+{
+    const hyb_world *w = r->p->world;
+    hyb_op_rssm op;
+    if (!w || !w->on) return 0;
+    return w->on->device->ops->cost(w->on->device, hyb_world_device_lay(&op, NULL, w->n_members)) +
+           w->on->device->ops->cost(w->on->device, hyb_cuda_of(w->on->be)->layout.bytes);
+}
+
 static void run_watch_as(run *r, hybrid_predict_mode mode, bool formats, bool park)
 {
     hybrid_predict_desc d;
@@ -83,8 +93,10 @@ static void run_watch_as(run *r, hybrid_predict_mode mode, bool formats, bool pa
     CHECK(!hybrid_predictor_plan(&d, &planned, &e), "%s", e.message);
     CHECK(!hybrid_predictor_create(&d, &r->p, &e), "%s", e.message);
     bytes = gpu->ops->is_host ? 0 : hyb_cuda_device_of(gpu)->cu->arena.used - before;
-    CHECK(gpu->ops->is_host || gpu->ops->cost(gpu, r->p->disp.bytes) == bytes,
+    CHECK(gpu->ops->is_host || gpu->ops->cost(gpu, r->p->disp.bytes) + bytes_of_learning(r) == bytes,
           "%llu bytes of the GPU for a block of %llu", (unsigned long long)bytes, (unsigned long long)r->p->disp.bytes);
+    CHECK(planned == r->p->bytes || r->t->desc.max_bytes, "%llu bytes were planned, %llu are taken",
+          (unsigned long long)planned, (unsigned long long)r->p->bytes);
     run_steady(r);
 }
 
@@ -219,7 +231,7 @@ static void check_partial(void)
     for (k = 0; k < 2; k++) run_close(&r[k]);
 }
 
-/* World models learn on the host: beside a GPU, which is that much faster, more seldom. */
+/* Beside a GPU, which is that much faster than the host, world models learn more seldom. */
 static void check_share(void)
 {
     run r[2];
@@ -236,6 +248,115 @@ static void check_share(void)
           "%g operations on the CPU, %g on the GPU", r[0].p->now.work_owed, r[1].p->now.work_owed);
     CHECK(r[1].p->foresees && r[1].p->now.n_windows == 2, "they foresee nothing");
     for (k = 0; k < 2; k++) run_close(&r[k]);
+}
+
+/* ---- world models ------------------------------------------------------------------------------------------------ */
+
+enum { MEMBERS = 2, LESSONS = 5 };
+
+/* Steps up to the end of a window, at which the world models have time enough to learn; waits of the GPU. */
+static unsigned long long run_lesson(run *r)
+{
+    const int64_t windows = r->p->now.n_windows;
+    unsigned long long syncs = 0;
+    while (r->p->now.n_windows == windows) {
+        r->p->now.work_owed = hyb_world_cost(r->p->world);
+        syncs = counts ? counts->syncs : 0;
+        run_step(r, NULL);
+    }
+    return counts ? counts->syncs - syncs : 0;
+}
+
+/* How far worlds are apart: weights at most, and on the average; trusts and losses. */
+static void worlds_apart(const hyb_world *a, const hyb_world *b, double apart[4])
+{
+    const size_t n = (size_t)a->n_members * HYB_MEMBER_ROOM;
+    const double *x[2][2];
+    size_t i, k;
+    memset(apart, 0, sizeof *apart * 4);
+    for (i = 0; i < n; i++) {
+        const double d = fabs((double)a->weights[i] - (double)b->weights[i]);
+        apart[0] = LARGER(apart[0], d);
+        apart[1] += d / (double)n;
+    }
+    x[0][0] = (const double *)a->trusts;
+    x[0][1] = (const double *)b->trusts;
+    x[1][0] = (const double *)a->taught;
+    x[1][1] = (const double *)b->taught;
+    for (k = 0; k < 2; k++)
+        for (i = 0; i < (size_t)a->n_members * (k ? sizeof *a->taught : sizeof *a->trusts) / sizeof(double); i++)
+            apart[2 + k] = LARGER(apart[2 + k], fabs(x[k][0][i] - x[k][1][i]) / (1 + fabs(x[k][0][i])));
+}
+
+/* Its weights and moments, and what its means are worth, become those of another. */
+static void world_copy(hyb_world *to, const hyb_world *from)
+{
+    const size_t bytes = sizeof *to->weights * (size_t)to->n_members * HYB_MEMBER_ROOM;
+    memcpy(to->weights, from->weights, bytes);
+    memcpy(to->m, from->m, bytes);
+    memcpy(to->v, from->v, bytes);
+    memcpy(to->trusts, from->trusts, sizeof *to->trusts * (size_t)to->n_members);
+}
+
+/* With one byte less than all of it takes, they learn on the host. */
+static void check_learning_room(void)
+{
+    run r;
+    uint64_t most = 0;
+    int i;
+    for (i = 0; i < 3; i++) {
+        run_open(&r, true);
+        r.t->desc.max_bytes = (size_t)(i ? most - (uint64_t)(i == 2) : 0);
+        run_watch(&r, HYBRID_PREDICT_OFF);
+        CHECK((r.p->world->on != NULL) == (i < 2), "run %d of max_bytes", i);
+        most = i ? most : r.t->plan.total + r.p->bytes;
+        CHECK(i < 2 || r.t->plan.total + r.p->bytes + 8 * (uint64_t)MEMBERS * HYB_MEMBER_ROOM < most, "%llu bytes",
+              (unsigned long long)r.p->bytes);
+        run_close(&r);
+    }
+}
+
+/* World models learn on the GPU what they learn on the host, for one wait more; and when it fails, they go on there, and
+ * so does the training. */
+static void check_learning(void)
+{
+    run r[2];
+    double apart[4];
+    int i, k;
+    TEST("world models that learn on the GPU");
+    n_members = MEMBERS;
+    for (k = 0; k < 2; k++) {
+        run_open(&r[k], true);
+        run_watch(&r[k], HYBRID_PREDICT_OFF);
+        CHECK(r[k].p->world->on != NULL, "they learn on the host");
+    }
+    hyb_world_detach(r[1].p->world);
+    for (i = 0; i < LESSONS; i++) {
+        const unsigned long long in = counts ? counts->bytes_in : 0, out = counts ? counts->bytes_out : 0;
+        const unsigned long long waits = run_lesson(&r[0]), in_both = counts ? counts->bytes_in - in : 0;
+        const unsigned long long out_both = counts ? counts->bytes_out - out : 0;
+        const unsigned long long on_host = run_lesson(&r[1]), learns = r[0].p->world->n_learned > 0;
+        CHECK(waits == on_host + (counts ? learns : 0), "window %d: %llu waits, %llu without it", i, waits, on_host);
+        if (i == LESSONS - 1 && counts)
+            printf("  a step of learning, %d members: %llu bytes to the GPU, %llu from it\n", MEMBERS,
+                   in_both - (counts->bytes_in - in - in_both), out_both - (counts->bytes_out - out - out_both));
+    }
+    worlds_apart(r[0].p->world, r[1].p->world, apart);
+    printf("  %d steps: weights %.1e apart at most and %.1e on the average, trusts %.1e, losses %.1e\n", LESSONS - 1,
+           apart[0], apart[1], apart[2], apart[3]);
+    CHECK(r[0].p->world->n_learned == LESSONS - 1 && r[1].p->world->n_learned == LESSONS - 1, "%d and %d steps",
+          (int)r[0].p->world->n_learned, (int)r[1].p->world->n_learned);
+    /* Adam makes a step of every gradient, also where there is nothing of it but what was rounded off */
+    CHECK(apart[0] < 1e-4 && apart[1] < 1e-7 && apart[2] < 1e-5 && apart[3] < 1e-5, "worlds are apart");
+    world_copy(r[1].p->world, r[0].p->world);
+    hyb_cuda_of(r[0].p->world->on->be)->queue->failure.result = HYBRID_ERROR_DEVICE;
+    for (k = 0; k < 2; k++) run_lesson(&r[k]);
+    worlds_apart(r[0].p->world, r[1].p->world, apart);
+    CHECK(!r[0].p->world->on && r[0].p->world->n_learned == LESSONS && apart[0] == 0 && apart[2] == 0 && apart[3] == 0,
+          "after a failure weights are %g apart", apart[0]);
+    for (k = 0; k < 2; k++) run_close(&r[k]);
+    check_learning_room();
+    n_members = 0;
 }
 
 /* ---- going back -------------------------------------------------------------------------------------------------- */
@@ -583,6 +704,7 @@ int main(void)
     PART(check_mode("auto", HYBRID_PREDICT_AUTO, plain));
     PART(check_partial());
     PART(check_share());
+    PART(check_learning());
     PART(check_rollback());
     PART(check_checkpoint());
     PART(check_upkeep());

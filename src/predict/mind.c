@@ -9,7 +9,7 @@
 #include "world_learn.c"
 
 #define HYB_MIND_SHARE     0.01 /* of the operations of training */
-#define HYB_MIND_SHARE_GPU 1e-4 /* the same time: the models learn on the host, which does about 1 / 100 of a GPU's */
+#define HYB_MIND_SHARE_GPU 1e-4 /* the same time, if they learn on the host, which does about 1 / 100 of a GPU's */
 
 /* What they may use of the operations of a window. */
 static double hyb_mind_share(const hybrid_predictor *p)

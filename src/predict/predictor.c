@@ -221,6 +221,13 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
            (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
+/* What it takes for world models to learn on the GPU that trains; 0: there are none, or there is no GPU. */
+static uint64_t hyb_predictor_learning_bytes(const hybrid_predict_desc *d)
+{
+    hyb_device *device = d->trainer->store.device;
+    return d->members && !device->ops->is_host ? hyb_world_device_bytes(device, d->members) : 0;
+}
+
 HYB_BORDER(hybrid_result, hybrid_predictor_plan,
            (const hybrid_predict_desc *desc, uint64_t *bytes, hybrid_error *error), (desc, bytes, error))
 {
@@ -229,7 +236,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_plan,
     if (!bytes) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_plan: bytes is NULL");
     *bytes = 0;
     if ((r = hyb_predictor_look_at(desc, "hybrid_predictor_plan", &d, error)) != HYBRID_OK) return r;
-    *bytes = hyb_predictor_bytes(&d);
+    *bytes = hyb_predictor_bytes(&d) + hyb_predictor_learning_bytes(&d);
     return HYBRID_OK;
 }
 
@@ -262,6 +269,22 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
                                        hyb_predictor_size,    hyb_predictor_give,     hyb_predictor_fits,
                                        hyb_predictor_take,    hyb_predictor_anew,     hyb_predictor_left };
     return &ops;
+}
+
+/* World models learn on the GPU that trains, if there is room for that; else on the host, as they can anywhere. */
+static void hyb_predictor_create_learning(hybrid_predictor *p)
+{
+    const hybrid_trainer *t = p->t;
+    const uint64_t bytes = hyb_predictor_learning_bytes(&p->desc), most = t->desc.max_bytes;
+    hybrid_error why;
+    if (!bytes) return;
+    if (most && t->plan.total + p->bytes + bytes > most)
+        hyb_fail(&why, HYBRID_ERROR_LIMIT, "max_bytes is %llu", (unsigned long long)most);
+    else if (!hyb_world_attach(p->world, t->store.device, &why)) {
+        p->bytes += bytes;
+        return;
+    }
+    hyb_log(p->rt, HYBRID_LOG_WARN, "world models learn on the host: %s", why.message);
 }
 
 static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
@@ -320,6 +343,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
         return r;
     }
     t->rider = &p->base;
+    hyb_predictor_create_learning(p);
     hyb_upkeep_format(p);
     *predictor = p;
     return HYBRID_OK;

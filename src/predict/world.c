@@ -29,6 +29,8 @@ enum {
     HYB_WORLD_MEMBERS_MOST = 16 /* are possible */
 };
 
+typedef struct hyb_world_device hyb_world_device; /* world_device.c */
+
 typedef struct hyb_world {
     hybrid_runtime *rt;
     uint64_t seed;
@@ -48,6 +50,7 @@ typedef struct hyb_world {
     unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is not part of its window */
     int64_t first[HYB_PANEL_WINDOWS]; /* where the windows of a step begin */
     hyb_world_loss *taught, *held;    /* (n_members): of the last step, of ticks that were taught and held back */
+    hyb_world_device *on;             /* where members learn; NULL: on the host */
 } hyb_world;
 
 /* What has become known of a tick. */
@@ -155,11 +158,6 @@ static hybrid_result hyb_world_create(hybrid_runtime *rt, uint64_t seed, int n_m
                                       hybrid_error *error)
 {
     return hyb_world_make(rt, hyb_cpu_kernels_for(rt->isa), seed, n_members, world, error);
-}
-
-static void hyb_world_destroy(hyb_world *w)
-{
-    if (w) hyb_free_aligned(w->rt, w);
 }
 
 /* ---- what is seen ------------------------------------------------------------------------------------------------ */

@@ -1,4 +1,4 @@
-/* compute/ops/rssm: one step of learning of the predictor's world models (predict/world.c): recurrent state space models
+/* compute/ops/rssm: a step of learning of the predictor's world models (predict/world.c): recurrent state space models
  * (Hafner et al. 2019) that run over windows of ticks, and their gradients back through time, for all members of an
  * ensemble at once. The sizes here are those of the models; what they mean is said where they are computed, in
  * cpu/rssm/, and by predict/member.c. */
@@ -36,8 +36,8 @@ enum {
     HYB_HEADS
 };
 
-/* X(name, rows, columns, the column of the bias or -1). */
-/* clang-format off */
+    /* X(name, rows, columns, the column of the bias or -1). */
+    /* clang-format off */
 #define HYB_MEMBER_WEIGHTS(X) \
     X(encoder,    HYB_WORLD_UNITS,     HYB_WORLD_INPUTS + 1,             HYB_WORLD_INPUTS)  /* [x; 1] */ \
     X(norm,       2,                   HYB_WORLD_UNITS,                  -1)                /* factors, then terms */ \
@@ -53,7 +53,7 @@ enum {
 
 enum {
     HYB_MEMBER_BEGIN_ = -1,
-/* clang-format off */
+    /* clang-format off */
 #define HYB_WEIGHT(name_, rows_, columns_, bias_) \
     HYB_AT_##name_, HYB_AT_END_##name_ = HYB_AT_##name_ + (rows_) * (columns_) - 1,
     HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
@@ -101,10 +101,11 @@ typedef struct hyb_share {
     float weight, kl;
 } hyb_share;
 
-/* ---- what a run works in ----------------------------------------------------------------------------------------- */
+    /* ---- what a run works in
+     * ----------------------------------------------------------------------------------------- */
 
-/* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
-/* clang-format off */
+    /* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
+    /* clang-format off */
 #define HYB_ROLLOUT_PANELS(X) \
     X(x,          HYB_WORLD_INPUTS + 1)             /* [x; 1] */ \
     X(normed,     HYB_WORLD_UNITS)                  /* encoder x, of mean 0 and variance 1 */ \
@@ -138,9 +139,9 @@ typedef struct hyb_share {
 /* clang-format on */
 
 enum {
-#define HYB_PANEL(name_, rows_) +(rows_)
+    #define HYB_PANEL(name_, rows_) +(rows_)
     HYB_ROLLOUT_ROWS = 0 HYB_ROLLOUT_PANELS(HYB_PANEL),
-#undef HYB_PANEL
+    #undef HYB_PANEL
     HYB_ROLLOUT_FLOATS = HYB_ROLLOUT_ROWS * HYB_PANEL_ROW
 };
 
@@ -156,16 +157,16 @@ enum {
  * random: 32 bits for each choice of z, so that what is drawn does not depend on the back end. What was near a bound (a
  * choice, one nat of the KL) may fall on its other side there. */
 typedef struct hyb_op_rssm {
-    int n_members, ticks, windows;  /* at most HYB_PANEL_TICKS, HYB_PANEL_WINDOWS */
-    const float *weights;           /* (n_members, HYB_MEMBER_ROOM) */
-    const float *x;                 /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): inputs, and the misses of the law */
+    int n_members, ticks, windows; /* at most HYB_PANEL_TICKS, HYB_PANEL_WINDOWS */
+    const float *weights;          /* (n_members, HYB_MEMBER_ROOM) */
+    const float *x;                /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): inputs, and the misses of the law */
     const uint32_t (*random)[HYB_LATENT_CHOICES]; /* (n_members, HYB_PANEL_ROW) */
-    const hyb_heads_labels *labels; /* (HYB_PANEL_ROW) */
-    const hyb_share *shares;        /* (n_members, HYB_PANEL_ROW) */
-    hyb_trust *trusts;              /* (n_members) */
-    hyb_world_loss *taught, *held;  /* (n_members) */
-    float *gradients;               /* (n_members, HYB_MEMBER_ROOM) */
-    float *work;                    /* (n_members, HYB_ROLLOUT_FLOATS): it has no meaning outside of the op */
+    const hyb_heads_labels *labels;               /* (HYB_PANEL_ROW) */
+    const hyb_share *shares;                      /* (n_members, HYB_PANEL_ROW) */
+    hyb_trust *trusts;                            /* (n_members) */
+    hyb_world_loss *taught, *held;                /* (n_members) */
+    float *gradients;                             /* (n_members, HYB_MEMBER_ROOM) */
+    float *work; /* (n_members, HYB_ROLLOUT_FLOATS): it has no meaning outside of the op */
 } hyb_op_rssm;
 HYB_INLINE double hyb_bytes_rssm(const hyb_op_rssm *op, const hyb_batch *batch)
 {

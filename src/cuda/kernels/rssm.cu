@@ -216,7 +216,7 @@ __constant__ step STEPS[] = {
     { FORWARD, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, POST_ACT, Q_SOFT, 0, LATENT_OF },
     { FORWARD, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, IN + Z, GATES, ADDS, NO_MORE },
     { FORWARD, AT_GRU_U, UNITS, 2 * UNITS, UNITS, H, GATES, ADDS, RESET },
-    { FORWARD, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, RH, GATES + NEW, ADDS, CELL },
+    { FORWARD, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, RH, GATES + NEW, ADDS, CELL },
     /* priors and heads of all ticks, from their states */
     { FORWARD, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, H, PRI, 0, PRIOR_ACT },
     { FORWARD, AT_PRIOR2, OF_UNITS, LATENT, OF_UNITS, PRI_ACT, P_SOFT, 0, PRIORS },
@@ -236,7 +236,7 @@ __constant__ step STEPS[] = {
     { BACK_W, AT_PRIOR, OF_UNITS, UNITS, OF_UNITS, D_PRI, H, 0, NO_MORE },
     { BACK_X, AT_PRIOR, OF_UNITS, UNITS, UNITS, D_PRI, D_H, ADDS, CELL_BACK },
     /* a tick, the gradient of whose state is complete: through the cell, z and the posterior, into the state before */
-    { BACK_X, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, D_RH, 0, RESET_BACK },
+    { BACK_X, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, D_RH, 0, RESET_BACK },
     { BACK_X, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, D_H, ADDS, NO_MORE },
     { BACK_X, AT_GRU_W + OF_UNITS, OF_Z, 3 * UNITS, LATENT, D_GATES, D_IN + Z, ADDS, LATENT_BACK },
     { BACK_X, AT_POSTERIOR2, OF_UNITS, LATENT, UNITS, D_Q, D_POST, 0, POSTERIOR_BACK },
@@ -244,7 +244,7 @@ __constant__ step STEPS[] = {
     /* what the ticks left: the weights of gates and posterior, and the encoder */
     { BACK_W, AT_GRU_W, OF_Z, 3 * UNITS, OF_Z, D_GATES, IN, 0, NO_MORE },
     { BACK_W, AT_GRU_U, UNITS, 2 * UNITS, UNITS, D_GATES, H, 0, NO_MORE },
-    { BACK_W, AT_GRU_U + 2 * UNITS * UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, RH, 0, NO_MORE },
+    { BACK_W, AT_GRU_U + 2 * UNITS *UNITS, UNITS, UNITS, UNITS, D_GATES + NEW, RH, 0, NO_MORE },
     { BACK_W, AT_POSTERIOR2, OF_UNITS, LATENT, OF_UNITS, D_Q, POST_ACT, 0, NO_MORE },
     { BACK_W, AT_POSTERIOR, OF_BOTH, UNITS, OF_UNITS, D_POST, IN, 0, NO_MORE },
     { BACK_W, AT_POSTERIOR + OF_UNITS, OF_BOTH, UNITS, UNITS, D_POST, H, 0, NO_MORE },
@@ -364,14 +364,14 @@ DEVICE void norm(const member &m)
     const float *w = m.w + AT_NORM;
     each(1, 0, m.n, [&](int c) {
         float mean = 0, square = 0;
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = 0; i < UNITS; i++) mean += x[i * ROW + c];
         mean *= 1.0f / UNITS;
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = 0; i < UNITS; i++) square = fmaf(x[i * ROW + c] - mean, x[i * ROW + c] - mean, square);
         const float scale = 1.0f / sqrtf(square * (1.0f / UNITS) + 1e-5f);
         panel(m, DEVIATION)[c] = scale;
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = 0; i < UNITS; i++) {
             const float v = (x[i * ROW + c] - mean) * scale;
             x[i * ROW + c] = v;
@@ -453,7 +453,7 @@ DEVICE double delta_head(const float *o, const tick_labels &y, float *d, float w
     const float t11 = tanhf(o[11 * ROW]), magnitude = 1.0f + 1.5f * t0;
     float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;
     double loss = 0;
-    #pragma unroll 1
+#pragma unroll 1
     for (int g = 0; g < GROUPS; g++) {
         const float s = sigmoid(o[(2 + g) * ROW]), *gram = y.gram[g];
         const float v0 = -0.6f * s10 - y.c[g][0], v1 = 0.35f * magnitude * q * (2.0f * s) - y.c[g][1];
@@ -480,11 +480,11 @@ DEVICE double delta_head(const float *o, const tick_labels &y, float *d, float w
 DEVICE double kl_of(const float *q, const float *p, float *d_q, float *d_p, float weight)
 {
     double sum = 0;
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = 0; i < LATENT; i++)
         sum += (double)q[i * ROW] * (double)(float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));
     if (!(sum > 1.0)) return sum;
-    #pragma unroll 1
+#pragma unroll 1
     for (int i = 0; i < LATENT; i++) {
         d_q[i * ROW] = 0.1f * weight * (float)(log((double)q[i * ROW]) - log((double)p[i * ROW]));
         d_p[i * ROW] = -0.5f * weight * (q[i * ROW] / p[i * ROW]);
@@ -505,13 +505,12 @@ DEVICE void costs_of(const member &m, double *costs)
         const float *o = out + c, miss = m.miss[c];
         float *d = panel(m, D_OUT) + c;
         if (share.role == NOTHING) return;
-        #pragma unroll 1
+#pragma unroll 1
         for (int h = 0; h < HORIZONS; h++) {
             const float mu = (float)(trust.a[h] * (double)o[h * ROW] + trust.b[h] * (double)miss);
             if (y.has_loss >> h & 1) costs[h * ROW + c] = normal_head(o, d, h, SIGMA + h, mu, y.y[h], share);
         }
-        if (y.has_gain)
-            costs[COST_GAIN * ROW + c] = normal_head(o, d, GAIN, GAIN_SIGMA, o[GAIN * ROW], y.gain, share);
+        if (y.has_gain) costs[COST_GAIN * ROW + c] = normal_head(o, d, GAIN, GAIN_SIGMA, o[GAIN * ROW], y.gain, share);
         if (y.has_delta && share.role == TAUGHT)
             costs[COST_DELTA * ROW + c] = delta_head(o + DELTA * ROW, y, d + DELTA * ROW, share.weight);
         if (y.has_ok && share.role == TAUGHT) {
@@ -519,8 +518,8 @@ DEVICE void costs_of(const member &m, double *costs)
             d[VERDICT * ROW] = 0.2f * (sigmoid(logit) - (y.ok ? 1.0f : 0.0f)) * share.weight;
             costs[COST_OK * ROW + c] = (double)fmaxf(wrong, 0.0f) + log(1.0 + exp(-fabs((double)logit)));
         }
-        costs[COST_KL * ROW + c] = kl_of(panel(m, Q) + c, panel(m, P) + c, panel(m, D_Q) + c, panel(m, D_P) + c,
-                                         share.kl);
+        costs[COST_KL * ROW + c] =
+            kl_of(panel(m, Q) + c, panel(m, P) + c, panel(m, D_Q) + c, panel(m, D_P) + c, share.kl);
     });
 }
 
@@ -635,14 +634,14 @@ DEVICE void norm_back(const member &m)
     each(1, 0, m.n, [&](int c) {
         const float scale = panel(m, DEVIATION)[c];
         float mean = 0, along = 0;
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = 0; i < UNITS; i++) {
             mean = fmaf(d[i * ROW + c], w[i], mean);
             along = fmaf(d[i * ROW + c] * w[i], x[i * ROW + c], along);
         }
         mean *= 1.0f / UNITS;
         along *= 1.0f / UNITS;
-        #pragma unroll 1
+#pragma unroll 1
         for (int i = 0; i < UNITS; i++)
             d[i * ROW + c] = (d[i * ROW + c] * w[i] - mean - x[i * ROW + c] * along) * scale;
     });
@@ -654,31 +653,31 @@ DEVICE void norm_back(const member &m)
 DEVICE void follow(const member &m, int then, int at)
 {
     switch (then) {
-        case ENCODE:
-            norm(m);
-            act(m, ENCODED, IN, 0, m.n);
-            break;
-        case POSTERIOR_ACT: act(m, POST, POST_ACT, at, m.windows); break;
-        case LATENT_OF: latent(m, at); break;
-        case RESET: reset(m, at); break;
-        case CELL: cell(m, at); break;
-        case PRIOR_ACT: act(m, PRI, PRI_ACT, 0, m.n); break;
-        case PRIORS: priors(m); break;
-        case TRUNK_SILU: act(m, TRUNK, TRUNK_ACT, 0, m.n); break;
-        case LOSSES: losses(m); break;
-        case TRUNK_BACK: act_back(m, TRUNK, D_TRUNK, 0, m.n); break;
-        case PRIOR_BACK: act_back(m, PRI, D_PRI, 0, m.n); break;
-        case CELL_BACK:
-            if (at > 0) cell_back(m, at - m.windows);
-            break;
-        case RESET_BACK: reset_back(m, at); break;
-        case LATENT_BACK: latent_back(m, at); break;
-        case POSTERIOR_BACK: act_back(m, POST, D_POST, at, m.windows); break;
-        case ENCODE_BACK:
-            act_back(m, ENCODED, D_IN, 0, m.n);
-            norm_back(m);
-            break;
-        default: break;
+    case ENCODE:
+        norm(m);
+        act(m, ENCODED, IN, 0, m.n);
+        break;
+    case POSTERIOR_ACT: act(m, POST, POST_ACT, at, m.windows); break;
+    case LATENT_OF: latent(m, at); break;
+    case RESET: reset(m, at); break;
+    case CELL: cell(m, at); break;
+    case PRIOR_ACT: act(m, PRI, PRI_ACT, 0, m.n); break;
+    case PRIORS: priors(m); break;
+    case TRUNK_SILU: act(m, TRUNK, TRUNK_ACT, 0, m.n); break;
+    case LOSSES: losses(m); break;
+    case TRUNK_BACK: act_back(m, TRUNK, D_TRUNK, 0, m.n); break;
+    case PRIOR_BACK: act_back(m, PRI, D_PRI, 0, m.n); break;
+    case CELL_BACK:
+        if (at > 0) cell_back(m, at - m.windows);
+        break;
+    case RESET_BACK: reset_back(m, at); break;
+    case LATENT_BACK: latent_back(m, at); break;
+    case POSTERIOR_BACK: act_back(m, POST, D_POST, at, m.windows); break;
+    case ENCODE_BACK:
+        act_back(m, ENCODED, D_IN, 0, m.n);
+        norm_back(m);
+        break;
+    default: break;
     }
 }
 

@@ -28,10 +28,10 @@
 
 #ifndef HYBRID_NO_TRAIN
 
-#define HYB_GAIN_UNIT  20.0f
-#define HYB_SIGMA_LOW  -5.0f /* of log s */
-#define HYB_SIGMA_HIGH 3.0f
-#define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
+    #define HYB_GAIN_UNIT  20.0f
+    #define HYB_SIGMA_LOW  -5.0f /* of log s */
+    #define HYB_SIGMA_HIGH 3.0f
+    #define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
 
 /* ---- trust (predict/trust.c) ------------------------------------------------------------------------------------- */
 

@@ -11,7 +11,7 @@
 
 #ifndef HYBRID_NO_TRAIN
 
-#define HYB_LATENT_MIX 0.01f
+    #define HYB_LATENT_MIX 0.01f
 
 /* soft holds logits, and becomes their softmax; p: mixed. */
 static void hyb_latent_chances(float *soft, float *p)

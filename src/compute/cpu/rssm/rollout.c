@@ -15,9 +15,9 @@
 typedef struct hyb_rollout {
     hyb_panel_lane lane;
     int ticks, windows; /* of this run: at most 16 each; windows lie side by side, `windows` columns a tick */
-#define HYB_PANEL(name_, rows_) float *name_;
+    #define HYB_PANEL(name_, rows_) float *name_;
     HYB_ROLLOUT_PANELS(HYB_PANEL)
-#undef HYB_PANEL
+    #undef HYB_PANEL
 } hyb_rollout;
 
 static void hyb_rollout_ones(float *row)
@@ -32,11 +32,11 @@ static void hyb_rollout_init(hyb_rollout *s, const hyb_cpu_kernels *kernels, flo
     s->lane.kernels = kernels;
     s->lane.scratch = scratch;
     s->ticks = s->windows = 0;
-#define HYB_PANEL(name_, rows_) \
-    s->name_ = memory; \
-    memory += (rows_)*HYB_PANEL_ROW;
+    #define HYB_PANEL(name_, rows_) \
+        s->name_ = memory; \
+        memory += (rows_)*HYB_PANEL_ROW;
     HYB_ROLLOUT_PANELS(HYB_PANEL)
-#undef HYB_PANEL
+    #undef HYB_PANEL
     hyb_rollout_ones(s->x + HYB_WORLD_INPUTS * HYB_PANEL_ROW);
     hyb_rollout_ones(s->in + HYB_WORLD_UNITS * HYB_PANEL_ROW);
     hyb_rollout_ones(s->h + HYB_WORLD_UNITS * HYB_PANEL_ROW);

@@ -9,9 +9,9 @@
 
 #ifndef HYBRID_NO_TRAIN
 
-#define HYB_KL_PRIOR     0.5f
-#define HYB_KL_POSTERIOR 0.1f
-#define HYB_KL_FREE      1.0 /* nats */
+    #define HYB_KL_PRIOR     0.5f
+    #define HYB_KL_POSTERIOR 0.1f
+    #define HYB_KL_FREE      1.0 /* nats */
 
 /* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
  * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
