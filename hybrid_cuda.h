@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 101706ecb03f28e7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fc5bdf873871bf2c): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -60,7 +60,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "101706ecb03f28e7"
+#define HYBRID_CUDA__SOURCE_ID "fc5bdf873871bf2c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -6473,7 +6473,7 @@ static const char *const hyb_cuda_text_rssm[] = {
 "}\n"
 "\n"
 "DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n"
-"DEVICE float silu(float x) { return x / (1.0f + expf(-x)); }\n"
+"DEVICE float silu(float x) { return x * sigmoid(x); }\n"
 "DEVICE float silu_back(float x)\n"
 "{\n"
 "    const float s = sigmoid(x);\n"

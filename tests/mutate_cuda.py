@@ -504,6 +504,50 @@ MUTATIONS = [
     ("lowrank.cu", "(!a.bound || *a.bound < a.most)", "true", OPS, "deflate"),
     ("lowrank.cu", "row < a.rows; row += gridDim.x", "row < a.rows; row += a.rows", OPS, "deflate"),
     ("lowrank.cu", "block_sync(); /* the last row's have been read */", "", OPS, "deflate", CHECK),
+    # world models
+    ("rssm.cu", "block_sync(); /* nobody reads the last pieces any more */", "", OPS, "rssm", CHECK),
+    ("rssm.cu", "block_sync(); /* these are there */", "", OPS, "rssm"),
+    ("rssm.cu", "const bool there = m0 + r < m && p0 + t < p;", "const bool there = p0 + t < p;", OPS, "rssm", CHECK),
+    ("rssm.cu", "const bool there = n0 + r < n && p0 + t < p;", "const bool there = n0 + r < n;", OPS, "rssm"),
+    ("rssm.cu", "m0 + of_row + i < m && n0 + of_column + j < n", "m0 + of_row + i < m", OPS, "rssm"),
+    ("rssm.cu", "add ? *to + sum[i][j] : sum[i][j]", "sum[i][j]", OPS, "rssm"),
+    ("rssm.cu", "s.flags & X_AFTER ? m.windows : 0", "0", OPS, "rssm"),
+    ("rssm.cu", "s.flags & Y_AFTER ? m.windows : 0", "0", OPS, "rssm"),
+    ("rssm.cu", "D_OUT, D_TRUNK, 0, TRUNK_BACK", "D_OUT, D_TRUNK, 0, NO_MORE", OPS, "rssm"),
+    ("rssm.cu", "OF_TRUNK, SIGMA, UNITS, D_OUT", "OF_TRUNK, HEADS, UNITS, D_OUT", OPS, "rssm"),
+    ("rssm.cu", "OF_UNITS, UNITS, UNITS, D_PRI, D_H, ADDS,", "OF_UNITS, UNITS, UNITS, D_PRI, D_H, 0,", OPS, "rssm"),
+    ("rssm.cu", "block_sync(); /* what came before has been written, and read */", "", OPS, "rssm"),
+    ("rssm.cu", "return s * (1.0f + x * (1.0f - s));", "return s;", OPS, "rssm"),
+    ("rssm.cu", "p[i * ROW] = 0.99f * soft[i * ROW] + 0.01f / CLASSES;", "p[i * ROW] = soft[i * ROW];", OPS, "rssm"),
+    ("rssm.cu", "if (u < (below += (double)p[i * ROW])) chosen = i;", "if (u < (double)p[i * ROW]) chosen = i;", OPS,
+     "rssm"),
+    ("rssm.cu", "0.99f * (soft[i * ROW] * (d[i * ROW] - mean))", "0.99f * (soft[i * ROW] * d[i * ROW])", OPS, "rssm"),
+    ("rssm.cu", "square * (1.0f / UNITS) + 1e-5f", "square * (1.0f / UNITS) + 1e-3f", OPS, "rssm"),
+    ("rssm.cu", "m.random[c * CHOICES + choice]", "m.random[c * CHOICES]", OPS, "rssm"),
+    ("rssm.cu", "(1.0f - z) * h[i] + z * new_h", "z * h[i] + (1.0f - z) * new_h", OPS, "rssm"),
+    ("rssm.cu", "(x <= low && d > 0.0f)", "x < low - 1e9f", OPS, "rssm"),
+    ("rssm.cu", "(x >= high && d < 0.0f)", "x > high + 1e9f", OPS, "rssm"),
+    ("rssm.cu", "if (taught) d[at * ROW] = d_mu * share.weight;", "d[at * ROW] = d_mu * share.weight;", OPS, "rssm"),
+    ("rssm.cu", "if (share.role == HELD) d[at_sigma", "d[at_sigma", OPS, "rssm"),
+    ("rssm.cu", "taught ? o[at * ROW] : mu", "o[at * ROW]", OPS, "rssm"),
+    ("rssm.cu", "o[1 * ROW] >= 0.0f && d_q < 0.0f ? 0.0f", "d_q > 1e30f ? 0.0f", OPS, "rssm"),
+    ("rssm.cu", "o[11 * ROW] <= 0.0f && d_r > 0.0f ? 0.0f", "d_r > 1e30f ? 0.0f", OPS, "rssm"),
+    ("rssm.cu", "if (!(sum > 1.0)) return sum;", "", OPS, "rssm"),
+    ("rssm.cu", "if (share.role == NOTHING) return;", "", OPS, "rssm"),
+    ("rssm.cu", "if (role == TAUGHT) continue;", "", OPS, "rssm"),
+    ("rssm.cu", "block_sync(); /* they are there */", "", OPS, "rssm", CHECK),
+    ("rssm.cu", "d_h[i] = fmaf(d, 1.0f - z, d_h[i]);", "d_h[i] = d * (1.0f - z);", OPS, "rssm"),
+    ("rssm.cu", "d_h[i] = fmaf(d, r, d_h[i]);", "d_h[i] = d * r;", OPS, "rssm"),
+    ("rssm.cu", "d[k * ROW] += panel(m, D_IN + Z + row + k)[c];", "d[k * ROW] = panel(m, D_IN + Z + row + k)[c];", OPS,
+     "rssm"),
+    ("rssm.cu", "block_sync(); /* d is there */", "", OPS, "rssm"),
+    ("rssm.cu", " - x[i * ROW + c] * along) * scale", ") * scale", OPS, "rssm"),
+    ("rssm.cu", "if (at > 0) cell_back(m, at - m.windows);", "if (at > m.windows) cell_back(m, at - m.windows);", OPS,
+     "rssm"),
+    ("rssm.cu", "i < ROOM; i += 256) m.d[i] = 0;", "i < SIZE; i += 256) m.d[i] = 0;", OPS, "rssm"),
+    ("rssm.cu", "m.shares = a.shares + k * ROW;", "m.shares = a.shares;", OPS, "rssm"),
+    ("rssm.cu", "(at += m.windows) < m.n) i = TICK - 1;", "(at += m.windows) < m.n - m.windows) i = TICK - 1;", OPS,
+     "rssm"),
 ]
 
 
@@ -524,7 +568,7 @@ def digest():
     total = hashlib.sha256(repr(MUTATIONS).encode())
     for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") +
                        ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL, "tests/ops.h", "tests/ops_train.h",
-                        "tests/ops_parts.h"]):
+                        "tests/ops_parts.h", "tests/ops_rssm.h"]):
         with open(path, "rb") as f:
             total.update(path.encode() + b"\0" + f.read())
     return total.hexdigest()

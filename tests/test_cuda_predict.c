@@ -316,8 +316,8 @@ static void check_learning_room(void)
     }
 }
 
-/* World models learn on the GPU what they learn on the host, for one wait more; and when it fails, they go on there, and
- * so does the training. */
+/* World models learn on the GPU what they learn on the host, for one wait more; and when it fails, they go on on the
+ * host, and so does the training. */
 static void check_learning(void)
 {
     run r[2];

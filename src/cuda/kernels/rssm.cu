@@ -299,7 +299,7 @@ template <class F> DEVICE void each(int rows, int at, int n, const F &f)
 }
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-DEVICE float silu(float x) { return x / (1.0f + expf(-x)); }
+DEVICE float silu(float x) { return x * sigmoid(x); }
 DEVICE float silu_back(float x)
 {
     const float s = sigmoid(x);
