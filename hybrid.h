@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 756d075c0622b2b3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id afe342ecc8a643f4): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,344 +53,348 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      401  base.h                   version, linkage, results, errors, allocator, log
- *      536  runtime.h                what models and sessions share: memory, log, worker threads
- *      607  quant.h                  names, sizes, encode, decode
- *      709  gguf.h                   what is in a model file, and writing one
- *      914  tokenizer.h              text to tokens and back
- *     1097  chat.h                   templates that make a prompt of a conversation
- *     1240  grammar.h                answers with a form
- *     1357  bpe_trainer.h            a vocabulary from raw text
- *     1429  train_data.h             batches out of texts, tokens or conversations
- *     1540  model.h                  load, describe
- *     1624  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1758  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1862  sampler.h                from logits to the next token
- *     1995  score.h                  how likely a model finds texts
- *     2055  embed.h                  a text as a vector
- *     2110  shape.h                  models from nothing
- *     2143  trainable.h              training somebody else's model
- *     2182  trainer.h                change the weights of a model so that it predicts given texts better
- *     2503  predict.h                a training that is watched, and moved along where it goes anyway
- *     2741  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2819  learn.h                  an adapter is told something, and can be made to forget it
- *     2898  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3087  session.h                a conversation
- *     3230  crowd.h                  many conversations in one context
- *     3274  saved.h                  sequences and conversations as bytes, and back
- *     3360  abi.h                    is the library that runs the one that its caller was made for?
+ *      405  base.h                   version, linkage, results, errors, allocator, log
+ *      540  runtime.h                what models and sessions share: memory, log, worker threads
+ *      611  quant.h                  names, sizes, encode, decode
+ *      713  gguf.h                   what is in a model file, and writing one
+ *      918  tokenizer.h              text to tokens and back
+ *     1101  chat.h                   templates that make a prompt of a conversation
+ *     1244  grammar.h                answers with a form
+ *     1361  bpe_trainer.h            a vocabulary from raw text
+ *     1433  train_data.h             batches out of texts, tokens or conversations
+ *     1544  model.h                  load, describe
+ *     1628  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1762  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1866  sampler.h                from logits to the next token
+ *     1999  score.h                  how likely a model finds texts
+ *     2059  embed.h                  a text as a vector
+ *     2114  shape.h                  models from nothing
+ *     2147  trainable.h              training somebody else's model
+ *     2186  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2507  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2746  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2824  learn.h                  an adapter is told something, and can be made to forget it
+ *     2903  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3092  session.h                a conversation
+ *     3235  crowd.h                  many conversations in one context
+ *     3279  saved.h                  sequences and conversations as bytes, and back
+ *     3365  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3452  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3556  macros.h                 what compilers call things, and the macros that every room uses
- *     3641  base.c                   what every room uses: results, errors, checked sizes
- *     3722  fpenv.c                  the floating-point environment at the border of the library
- *     3951  abi.c                    the versions and sizes of a caller, held against those of the library
- *     3997  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4093  fma.c                    a * b + c with one rounding
- *     4133  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4214  decimal.c                doubles as text, the same in every locale
- *     4346  thread.c                 atomics, threads, and the worker pool
- *     4843  cpu.c                    what this processor and its operating system can do
- *     4966  hash.c                   where a name belongs in a table
- *     5068  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5106  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5194  grow.c                   arrays that grow
- *     5218  stack.c                  how much of the thread's stack a recursion may take
- *     5266  device.c                 which GPU a runtime uses
- *     5382  lifetime.c               creates and ends runtimes
- *     5537  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5778  output.c                 a file that is written
- *     6298  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6345  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6383  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    82551  end.h                    closes what core/begin opened
+ *     3457  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3561  macros.h                 what compilers call things, and the macros that every room uses
+ *     3646  base.c                   what every room uses: results, errors, checked sizes
+ *     3727  fpenv.c                  the floating-point environment at the border of the library
+ *     3956  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     4002  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4098  fma.c                    a * b + c with one rounding
+ *     4138  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4219  decimal.c                doubles as text, the same in every locale
+ *     4351  thread.c                 atomics, threads, and the worker pool
+ *     4848  cpu.c                    what this processor and its operating system can do
+ *     4971  hash.c                   where a name belongs in a table
+ *     5073  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5111  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5199  grow.c                   arrays that grow
+ *     5223  stack.c                  how much of the thread's stack a recursion may take
+ *     5271  device.c                 which GPU a runtime uses
+ *     5387  lifetime.c               creates and ends runtimes
+ *     5542  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5783  output.c                 a file that is written
+ *     6303  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6350  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6388  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    82923  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6817  names.c                  names that must differ, found by hash
- *     6914  value.c                  the 13 types of metadata values and their items
- *     7062  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7273  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7610  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8130  write.c                  makes a GGUF file
+ *     6822  names.c                  names that must differ, found by hash
+ *     6919  value.c                  the 13 types of metadata values and their items
+ *     7067  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7278  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7615  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8135  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8844  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8963  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9298  floats.c                 the types that are plain numbers
- *     9338  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9537  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9773  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9921  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10195  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10320  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10399  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8849  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8968  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9303  floats.c                 the types that are plain numbers
+ *     9343  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9542  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9778  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9926  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10200  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10325  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10404  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10624  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11575  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11695  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11969  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12436  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12938  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13142  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13237  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13775  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14068  tokenizer/bpe.c          the merging
- *    14481  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14566  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14662  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14809  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15234  tokenizer/with.c         the tokens that hold a text
- *    15265  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15543  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15701  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15943  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16244  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16588  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16924  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17332  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17716  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18058  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18239  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18919  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19547  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19777  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20289  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20329  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20572  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20883  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20929  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21090  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21292  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21428  jinja/test.c             what follows 'is', and the functions that every template has
- *    21630  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21944  jinja/parse.c            tokens to a tree
- *    22652  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22959  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23542  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23834  chat.c                   a conversation as the variables that chat templates expect
- *    24047  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24306  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24478  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24542  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24968  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25432  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25779  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    26025  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26492  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26981  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27358  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27735  grammar/rules.c          the form in which rules are matched
- *    28191  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28695  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29079  grammar/match.c          where a text stands in a grammar
- *    29595  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    30001  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30444  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10629  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11580  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11700  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11974  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12441  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12943  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13147  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13242  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13780  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14073  tokenizer/bpe.c          the merging
+ *    14486  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14571  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14667  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14814  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15239  tokenizer/with.c         the tokens that hold a text
+ *    15270  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15548  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15706  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15948  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16249  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16593  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16929  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17337  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17721  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18063  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18244  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18924  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19552  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19782  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20294  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20334  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20577  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20888  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20934  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21095  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21297  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21433  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21635  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21949  jinja/parse.c            tokens to a tree
+ *    22657  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22964  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23547  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23839  chat.c                   a conversation as the variables that chat templates expect
+ *    24052  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24311  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24483  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24547  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24973  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25437  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25784  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26030  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26497  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26986  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27363  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27740  grammar/rules.c          the form in which rules are matched
+ *    28196  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28700  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29084  grammar/match.c          where a text stands in a grammar
+ *    29600  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    30006  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30449  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30676  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30735  ops/norms.c              embeddings and norms
- *    30815  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30950  ops/heads.c              heads: rotation, the cache, attention
- *    31097  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31271  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31474  ops/values.c             what is computed value by value, and the largest logits
- *    31537  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31751  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31766  backend.c                the seam between models and devices: one table of functions that every back en...
- *    31882  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    31998  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32093  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32283  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32312  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32350  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32484  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33232  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33461  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33802  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    33841  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    33977  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34048  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34152  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34682  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35162  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35563  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35792  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36548  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36748  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37812  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38461  cpu/int/select.c         the table of integer-block kernels
- *    38521  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38597  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43723  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46265  cpu/select.c             the kernels of an instruction set
- *    46318  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46426  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    46848  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47148  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47197  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    47858  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48114  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48305  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48368  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30682  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30741  ops/norms.c              embeddings and norms
+ *    30821  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30956  ops/heads.c              heads: rotation, the cache, attention
+ *    31103  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31277  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31480  ops/values.c             what is computed value by value, and the largest logits
+ *    31543  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31757  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
+ *    31933  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31948  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    32064  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    32180  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32275  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32465  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32494  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32532  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32666  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33414  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33643  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33984  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    34023  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    34159  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34230  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34334  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34864  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35344  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35745  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35974  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36730  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36930  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    37994  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38643  cpu/int/select.c         the table of integer-block kernels
+ *    38703  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38779  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43905  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46447  cpu/select.c             the kernels of an instruction set
+ *    46500  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46608  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    47030  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47330  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47379  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    48040  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48296  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48487  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48550  cpu/rssm/panel.c         values of many ticks side by side, and products with them
+ *    48670  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    48746  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
+ *    48830  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
+ *    49013  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    49198  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
+ *    49326  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
+ *    49376  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    49016  arch.c                   the table of architectures
- *    49150  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    49489  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    49866  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    50128  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    50338  adapter_worn.c           the copy of an adapter that passes on the host read
- *    50550  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    51052  back.c                   the steps of a backward pass that several parts take
- *    51247  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    51497  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    51591  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    51904  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    52048  parts/experts.c          a mixture of experts (Shazeer et al
- *    52430  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    52538  net.c                    which parts the layers of a model have, and which tensors
- *    52705  unused.c                 tensors of the file that the model is not computed with
- *    52879  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    52928  forward.c                one pass of a batch through any model, over the op table
- *    53211  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    53810  place.c                  which layers run where
- *    54080  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    54166  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    54461  adapter_make.c           adapters from nothing, and what they are
- *    54711  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    54993  identity.c               by what a saved game knows its model and its adapters again
+ *    50024  arch.c                   the table of architectures
+ *    50158  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    50497  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    50874  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    51136  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    51346  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    51558  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    52060  back.c                   the steps of a backward pass that several parts take
+ *    52255  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    52505  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    52599  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    52912  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    53056  parts/experts.c          a mixture of experts (Shazeer et al
+ *    53438  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    53546  net.c                    which parts the layers of a model have, and which tensors
+ *    53713  unused.c                 tensors of the file that the model is not computed with
+ *    53887  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    53936  forward.c                one pass of a batch through any model, over the op table
+ *    54219  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    54818  place.c                  which layers run where
+ *    55088  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    55174  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    55469  adapter_make.c           adapters from nothing, and what they are
+ *    55719  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    56001  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    55088  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    55252  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    55737  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    55909  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    56020  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    56543  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    56848  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    56947  gain.c                   how many guesses pay
- *    57088  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    57514  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    57613  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    58042  adapters.c               a sequence puts adapters on, and takes them off
- *    58158  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    58519  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    58949  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    59320  next.c                   the next token of a sequence
- *    59436  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    59519  score.c                  how likely a model finds texts after a prompt
- *    59852  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    60128  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    60272  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    60320  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    60456  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    60579  stream/make.c            how a stream is made, and taken apart
- *    60886  stream/answer.c          an answer begins and ends
- *    61069  stream/piece.c           from a token to a piece of text
- *    61237  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    61438  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    61680  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    62009  plan.c                   the bytes of a model and a context before they are loaded
- *    62130  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    62330  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    62509  session.c                a conversation: a dialog, and the stream that answers it
- *    63120  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    63345  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    63918  crowd.c                  sessions of one context that take turns in its batch
+ *    56096  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    56260  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    56745  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    56917  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    57028  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    57551  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    57856  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    57955  gain.c                   how many guesses pay
+ *    58096  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    58522  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    58621  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    59050  adapters.c               a sequence puts adapters on, and takes them off
+ *    59166  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    59527  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    59957  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    60328  next.c                   the next token of a sequence
+ *    60444  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    60527  score.c                  how likely a model finds texts after a prompt
+ *    60860  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    61136  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    61280  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    61328  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61464  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    61587  stream/make.c            how a stream is made, and taken apart
+ *    61894  stream/answer.c          an answer begins and ends
+ *    62077  stream/piece.c           from a token to a piece of text
+ *    62245  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    62446  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    62688  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63017  plan.c                   the bytes of a model and a context before they are loaded
+ *    63138  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    63338  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    63517  session.c                a conversation: a dialog, and the stream that answers it
+ *    64128  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    64353  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    64926  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    64263  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    64302  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    64367  documents.c              the texts of a corpus, one document after the other
- *    64606  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    64800  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    65300  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    65610  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    65924  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    66316  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    66774  shape.c                  models from nothing
- *    67091  schedule.c               the learning rate of a step
- *    67137  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    67653  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    67723  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    68175  format.c                 the number format of a training: to what the operands of its products are roun...
- *    68275  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    68313  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    68846  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    69031  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    69100  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    69137  own.c                    somebody else's model as an objective (api/trainable.h)
- *    69321  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    69708  step.c                   a step of a trainer, and the calls that do it
- *    70213  lesson.c                 examples as tokens, and the batches of a step
- *    70577  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    70807  export.c                 the weights of a trainer as a model file
- *    71055  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    71167  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    71311  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    71538  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    71973  checkpoint.c             everything that a training goes on with, in a file
- *    72036  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    72628  picture/frame.c          how a picture is written, and its axes
- *    72867  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    72989  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    73306  picture.c                the curve of a run as an SVG.
+ *    65271  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    65310  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    65375  documents.c              the texts of a corpus, one document after the other
+ *    65614  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    65808  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    66308  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    66618  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    66932  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    67324  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    67782  shape.c                  models from nothing
+ *    68099  schedule.c               the learning rate of a step
+ *    68145  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    68661  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    68731  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    69183  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    69283  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    69321  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    69854  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    70039  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    70108  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    70145  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    70329  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    70716  step.c                   a step of a trainer, and the calls that do it
+ *    71221  lesson.c                 examples as tokens, and the batches of a step
+ *    71585  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    71815  export.c                 the weights of a trainer as a model file
+ *    72063  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    72175  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    72319  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    72546  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    72981  checkpoint.c             everything that a training goes on with, in a file
+ *    73044  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    73636  picture/frame.c          how a picture is written, and its axes
+ *    73875  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    73997  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    74314  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    73473  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    73519  panel.c                  values of many ticks side by side, and products with them
- *    73642  gru.c                    a gated recurrent cell (Cho et al
- *    73723  latent.c                 the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    73797  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    73857  heads.c                  what the outputs of a member mean, and what they cost where it is known how th...
- *    74057  member.c                 the weights of one world model: how large, where, and how they begin
- *    74158  rollout.c                a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    74381  rollout_back.c           the gradients of a rollout, full BPTT over its ticks
- *    74513  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    74692  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    74956  world_learn.c            one step of AdamW for each member: 16 windows of 16 ticks from the replay; rat...
- *    75130  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75329  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75432  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    75721  law.c                    the curve that the loss follows over many windows,
- *    75995  calibration.c            predictions that say how sure they are, held to what then happened
- *    76175  monitor.c                whether a run goes astray, and what should be done about it
- *    76427  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    76487  bandit.c                 which arm is worth it now
- *    76725  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    76869  phases.c                 which phase the next step belongs to, and for how long
- *    77108  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    77462  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    77531  residuals.c              what predictions got wrong
- *    77781  corrector.c              takes away what predicted coefficients get wrong again and again
- *    77940  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    78034  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    78132  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78314  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78402  plateau.c                whether a run stands still
- *    78487  horizons.c               how far ahead predictions are good for anything
- *    78576  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    78629  ramp.c                   how many batches a step should add up
- *    78694  tuning.c                 what could be made better while a run goes on
- *    78838  variate.c                what losses tell of gradients (mode D)
- *    78967  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79084  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    79466  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    79793  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    79990  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    80329  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    80622  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    80749  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    80824  moves.c                  how weights are moved, by each of the ways
- *    81030  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    81198  audit.c                  what a move is really worth: a trial
- *    81337  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    81615  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    81667  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82075  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    74481  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    74527  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    74568  member.c                 the weights of one world model: how large, where, and how they begin
+ *    74635  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    74814  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    75076  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    75241  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    75448  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    75478  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75677  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75780  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    76069  law.c                    the curve that the loss follows over many windows,
+ *    76343  calibration.c            predictions that say how sure they are, held to what then happened
+ *    76523  monitor.c                whether a run goes astray, and what should be done about it
+ *    76775  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    76835  bandit.c                 which arm is worth it now
+ *    77073  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    77217  phases.c                 which phase the next step belongs to, and for how long
+ *    77456  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    77810  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    77879  residuals.c              what predictions got wrong
+ *    78129  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    78288  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    78382  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78480  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78662  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78750  plateau.c                whether a run stands still
+ *    78835  horizons.c               how far ahead predictions are good for anything
+ *    78924  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    78977  ramp.c                   how many batches a step should add up
+ *    79042  tuning.c                 what could be made better while a run goes on
+ *    79186  variate.c                what losses tell of gradients (mode D)
+ *    79315  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79432  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    79814  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    80141  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    80338  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    80677  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    80970  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    81097  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    81172  moves.c                  how weights are moved, by each of the ways
+ *    81378  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    81546  audit.c                  what a move is really worth: a trial
+ *    81685  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    81963  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    82015  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82423  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -2608,7 +2612,8 @@ typedef struct hybrid_predict_desc {
     bool vectors;             /* norms and biases are moved along as well */
     bool no_snapshot;         /* less memory: nothing can go back; what goes astray is only stopped */
     int32_t members; /* of an ensemble of small recurrent world models, which watches and foretells losses, gains and
-                      * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each */
+                      * coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each. Where a GPU trains they learn
+                      * there, if it has another 6 MB for each */
     bool learned;    /* modes A and auto: the coefficients of b are what the ensemble foretells, family by family */
     /* What hindsight is used for: at the end of a window it is known what it should have been foretold to be. Each is
      * off at zero; any of them keeps the window before apart, which takes 4 bytes a weight. */
@@ -3447,7 +3452,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "756d075c0622b2b3"
+#define HYBRID__SOURCE_ID "afe342ecc8a643f4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -30553,7 +30558,8 @@ HYB_TEPID_END
     OP(weigh) \
     OP(experts_back) \
     OP(shift_back) \
-    OP(wkv7_back)
+    OP(wkv7_back) \
+    OP(rssm)
 #else
 #define HYB_TRAIN_OPS(OP)
 #endif
@@ -31747,6 +31753,182 @@ HYB_INLINE double hyb_bytes_deflate(const hyb_op_deflate *op, const hyb_batch *b
 }
 #endif
 /* ==== end src/compute/ops/training.c ==== */
+
+/* ==== begin src/compute/ops/rssm.c ==== */
+/* compute/ops/rssm: a step of learning of the predictor's world models (predict/world.c): recurrent state space models
+ * (Hafner et al. 2019) that run over windows of ticks, and their gradients back through time, for all members of an
+ * ensemble at once. The sizes here are those of the models; what they mean is said where they are computed, in
+ * cpu/rssm/, and by predict/member.c. */
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- sizes; as in kernels/rssm.cu -------------------------------------------------------------------------------- */
+
+enum {
+    HYB_PANEL_WINDOWS = 16, /* columns of a tick */
+    HYB_PANEL_TICKS = 16,
+    HYB_PANEL_ROW = (HYB_PANEL_TICKS + 1) * HYB_PANEL_WINDOWS /* floats from one row to the next */
+};
+enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
+enum {
+    HYB_WORLD_FEATURES = 64,
+    HYB_WORLD_ACTION = 6, /* log2 H, log2 I, three coefficients, whether it predicts */
+    HYB_WORLD_INPUTS = HYB_WORLD_FEATURES + HYB_WORLD_ACTION,
+    HYB_WORLD_UNITS = 128 /* of each layer, and of the state */
+};
+enum { HYB_HORIZONS = 4 };
+enum {
+    HYB_DELTA_GROUPS = 8,
+    HYB_DELTA_DIRECTIONS = 3, /* d, b, r */
+    HYB_DELTA_GRAM = 6,       /* of three directions: dd, db, dr, bb, br, rr */
+    HYB_DELTA_OUTPUTS = 12,
+    HYB_HEAD_MEAN = 0,
+    HYB_HEAD_DELTA = HYB_HORIZONS,
+    HYB_HEAD_GAIN = HYB_HEAD_DELTA + HYB_DELTA_OUTPUTS,
+    HYB_HEAD_OK,
+    HYB_HEAD_SIGMA, /* from here on: deviations */
+    HYB_HEAD_GAIN_SIGMA = HYB_HEAD_SIGMA + HYB_HORIZONS,
+    HYB_HEADS
+};
+
+    /* X(name, rows, columns, the column of the bias or -1). */
+    /* clang-format off */
+#define HYB_MEMBER_WEIGHTS(X) \
+    X(encoder,    HYB_WORLD_UNITS,     HYB_WORLD_INPUTS + 1,             HYB_WORLD_INPUTS)  /* [x; 1] */ \
+    X(norm,       2,                   HYB_WORLD_UNITS,                  -1)                /* factors, then terms */ \
+    X(gru_w,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [e; 1; z] */ \
+    X(gru_u,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS,                  -1)                /* h */ \
+    X(posterior,  HYB_WORLD_UNITS,     2 * HYB_WORLD_UNITS + 1,          HYB_WORLD_UNITS)   /* [e; 1; h] */ \
+    X(posterior2, HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
+    X(prior,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS)   /* [h; 1] */ \
+    X(prior2,     HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
+    X(trunk,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [h'; 1; z] */ \
+    X(head,       HYB_HEADS,           HYB_WORLD_UNITS + 2,              HYB_WORLD_UNITS)   /* [t; 1; r] */
+/* clang-format on */
+
+enum {
+    HYB_MEMBER_BEGIN_ = -1,
+    /* clang-format off */
+#define HYB_WEIGHT(name_, rows_, columns_, bias_) \
+    HYB_AT_##name_, HYB_AT_END_##name_ = HYB_AT_##name_ + (rows_) * (columns_) - 1,
+    HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
+#undef HYB_WEIGHT
+    /* clang-format on */
+    HYB_MEMBER_SIZE
+};
+/* Floats from one member to the next. */
+enum { HYB_MEMBER_ROOM = (HYB_MEMBER_SIZE + 15) / 16 * 16 };
+
+/* ---- what members are taught ------------------------------------------------------------------------------------- */
+
+/* Sums over ticks, and what they make. */
+typedef struct hyb_trust {
+    double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
+    double a[HYB_HORIZONS], b[HYB_HORIZONS];
+} hyb_trust;
+
+/* What is known of a tick; what is not has its bit clear. */
+typedef struct hyb_heads_labels {
+    unsigned has_loss; /* bit h: of horizon h */
+    bool has_delta, has_gain, has_ok;
+    float y[HYB_HORIZONS]; /* in units, as mu */
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
+    float gain; /* in HYB_GAIN_UNIT steps */
+    bool ok;
+} hyb_heads_labels;
+
+/* The parts of a loss, summed over ticks: each is what its label cost. Those of one role (hyb_role) only. */
+typedef struct hyb_world_loss {
+    double nll[HYB_HORIZONS], delta, gain, ok, kl;
+    double n_nll[HYB_HORIZONS], n_delta, n_gain, n_ok, n_ticks; /* how many there were */
+} hyb_world_loss;
+
+/* What a tick is to a member. */
+typedef enum hyb_role {
+    HYB_ROLE_NONE,   /* it does not count */
+    HYB_ROLE_TAUGHT, /* all but the deviations learn from it */
+    HYB_ROLE_HELD    /* only the deviations do */
+} hyb_role;
+
+/* How much a tick counts for what it teaches, and for the KL. */
+typedef struct hyb_share {
+    hyb_role role;
+    float weight, kl;
+} hyb_share;
+
+    /* ---- what a run works in
+     * ----------------------------------------------------------------------------------------- */
+
+    /* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
+    /* clang-format off */
+#define HYB_ROLLOUT_PANELS(X) \
+    X(x,          HYB_WORLD_INPUTS + 1)             /* [x; 1] */ \
+    X(normed,     HYB_WORLD_UNITS)                  /* encoder x, of mean 0 and variance 1 */ \
+    X(deviation,  1)                                /* 1 / the deviation that it had */ \
+    X(encoded,    HYB_WORLD_UNITS)                  /* before SiLU */ \
+    X(in,         HYB_WORLD_UNITS + 1 + HYB_LATENT) /* [e; 1; z] */ \
+    X(gates,      3 * HYB_WORLD_UNITS) \
+    X(rh,         HYB_WORLD_UNITS) \
+    X(h,          HYB_WORLD_UNITS + 1)              /* [h; 1], from before tick 0 to after the last */ \
+    X(post,       HYB_WORLD_UNITS)                  /* before SiLU */ \
+    X(post_act,   HYB_WORLD_UNITS + 1)              /* [post; 1] */ \
+    X(q_soft,     HYB_LATENT) \
+    X(q,          HYB_LATENT) \
+    X(pri,        HYB_WORLD_UNITS) \
+    X(pri_act,    HYB_WORLD_UNITS + 1) \
+    X(p_soft,     HYB_LATENT) \
+    X(p,          HYB_LATENT) \
+    X(trunk,      HYB_WORLD_UNITS) \
+    X(trunk_act,  HYB_WORLD_UNITS + 2)              /* [t; 1; r] */ \
+    X(out,        HYB_HEADS) \
+    X(d_out,      HYB_HEADS)                        /* gradients */ \
+    X(d_trunk,    HYB_WORLD_UNITS) \
+    X(d_h,        HYB_WORLD_UNITS) \
+    X(d_gates,    3 * HYB_WORLD_UNITS) \
+    X(d_rh,       HYB_WORLD_UNITS) \
+    X(d_in,       HYB_WORLD_UNITS + 1 + HYB_LATENT) \
+    X(d_q,        HYB_LATENT)                       /* of q, and then of its logits */ \
+    X(d_post,     HYB_WORLD_UNITS) \
+    X(d_p,        HYB_LATENT) \
+    X(d_pri,      HYB_WORLD_UNITS)
+/* clang-format on */
+
+enum {
+    #define HYB_PANEL(name_, rows_) +(rows_)
+    HYB_ROLLOUT_ROWS = 0 HYB_ROLLOUT_PANELS(HYB_PANEL),
+    #undef HYB_PANEL
+    HYB_ROLLOUT_FLOATS = HYB_ROLLOUT_ROWS * HYB_PANEL_ROW
+};
+
+/* ---- the op ------------------------------------------------------------------------------------------------------ */
+
+/* Each member runs over `windows` windows of `ticks` ticks, from states of zeros; column t * windows + i is tick t of
+ * window i. Then its gradients go back through all ticks:
+ *
+ *   gradients = of the sum over columns of weight * (what its labels cost) + kl * (the balanced KL)
+ *   taught, held: what the labels of ticks of either role cost, and the KL, summed, added to what is there
+ *   trusts: the sums grow by what ticks that are held back have shown; a and b are read
+ *
+ * random: 32 bits for each choice of z, so that what is drawn does not depend on the back end. What was near a bound (a
+ * choice, one nat of the KL) may fall on its other side there. */
+typedef struct hyb_op_rssm {
+    int n_members, ticks, windows; /* at most HYB_PANEL_TICKS, HYB_PANEL_WINDOWS */
+    const float *weights;          /* (n_members, HYB_MEMBER_ROOM) */
+    const float *x;                /* (HYB_WORLD_INPUTS + 1, HYB_PANEL_ROW): inputs, and the misses of the law */
+    const uint32_t (*random)[HYB_LATENT_CHOICES]; /* (n_members, HYB_PANEL_ROW) */
+    const hyb_heads_labels *labels;               /* (HYB_PANEL_ROW) */
+    const hyb_share *shares;                      /* (n_members, HYB_PANEL_ROW) */
+    hyb_trust *trusts;                            /* (n_members) */
+    hyb_world_loss *taught, *held;                /* (n_members) */
+    float *gradients;                             /* (n_members, HYB_MEMBER_ROOM) */
+    float *work; /* (n_members, HYB_ROLLOUT_FLOATS): it has no meaning outside of the op */
+} hyb_op_rssm;
+HYB_INLINE double hyb_bytes_rssm(const hyb_op_rssm *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * op->n_members * (2.0 * HYB_MEMBER_ROOM + (double)HYB_ROLLOUT_ROWS * op->ticks * op->windows);
+}
+#endif
+/* ==== end src/compute/ops/rssm.c ==== */
 
 /* ==== begin src/compute/op.c ==== */
 /* compute/op: the structure of every op, what it reads, what it writes, and how many bytes that is: a file of ops/ for
@@ -48364,6 +48546,832 @@ static void hyb_cpu_deflate(hyb_backend *be, const hyb_op_deflate *op)
 }
 #endif
 /* ==== end src/compute/cpu/lowrank.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/panel.c ==== */
+/* compute/cpu/rssm/panel: values of many ticks side by side, and products with them.
+ *
+ * A panel has a row for each feature and a column for each tick of each window: the windows of one tick stand side by
+ * side, tick after tick, so that the 16 windows of a tick are the 16 columns that a kernel's tile is wide.
+ *
+ *               tick 0        tick 1              tick 15        (one more: of states, which begin before tick 0)
+ *     feature 0 w0 w1 .. w15  w0 w1 .. w15  ...   w0 .. w15      w0 .. w15
+ *     feature 1 ...
+ *
+ * A row of 272 floats (17 lines of a cache) also keeps the rows of one tick apart in the cache, which rows of a power
+ * of two would not. A row of ones below the features makes a bias a column of its matrix.
+ *
+ * One lane works alone, on the kernels of the CPU: their order of every sum is that of NUMERICS.md ("Products of a
+ * training pass"), so no result depends on the instruction set, nor on what other lanes do. */
+
+#ifndef HYBRID_NO_TRAIN
+
+typedef struct hyb_panel_lane {
+    const hyb_cpu_kernels *kernels;
+    float *scratch; /* HYB_PRODUCT_SCRATCH floats */
+} hyb_panel_lane;
+
+static void hyb_panel_product(const hyb_panel_lane *lane, const hyb_product_op *q)
+{
+    int64_t m;
+    for (m = 0; m < q->m; m += HYB_PRODUCT_M)
+        lane->kernels->product(q, m, HYB_MIN(m + HYB_PRODUCT_M, q->m), 0, q->n, lane->scratch);
+}
+
+/* y (m, n) = or += W (m, k) x (k, n). W: rows `stride` floats apart; x and y: n columns of panels. */
+static void hyb_panel_forward(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *x,
+                              int n, float *y, bool add)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = m;
+    q.n = n;
+    q.p = k;
+    q.a = w;
+    q.a_m = stride;
+    q.a_p = 1;
+    q.b = x;
+    q.b_p = HYB_PANEL_ROW;
+    q.b_n = 1;
+    q.c = y;
+    q.c_m = HYB_PANEL_ROW;
+    q.add = add;
+    q.a_near = n <= 2 * HYB_PANEL_WINDOWS; /* to pack W would cost as much as the product */
+    hyb_panel_product(lane, &q);
+}
+
+/* dx (k, n) = or += W' dy, of y (m, n) = W (m, k) x. */
+static void hyb_panel_back_x(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *dy,
+                             int n, float *dx, bool add)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = k;
+    q.n = n;
+    q.p = m;
+    q.a = w;
+    q.a_m = 1;
+    q.a_p = stride;
+    q.b = dy;
+    q.b_p = HYB_PANEL_ROW;
+    q.b_n = 1;
+    q.c = dx;
+    q.c_m = HYB_PANEL_ROW;
+    q.add = add;
+    q.a_near = n <= 2 * HYB_PANEL_WINDOWS;
+    hyb_panel_product(lane, &q);
+}
+
+/* dW (m, k) += dy x', over n columns. */
+static void hyb_panel_back_w(const hyb_panel_lane *lane, float *dw, int stride, int m, int k, const float *dy,
+                             const float *x, int n)
+{
+    hyb_product_op q;
+    memset(&q, 0, sizeof q);
+    q.m = m;
+    q.n = k;
+    q.p = n;
+    q.a = dy;
+    q.a_m = HYB_PANEL_ROW;
+    q.a_p = 1;
+    q.b = x;
+    q.b_p = 1;
+    q.b_n = HYB_PANEL_ROW;
+    q.c = dw;
+    q.c_m = stride;
+    q.add = true;
+    hyb_panel_product(lane, &q);
+}
+
+/* out = act(in), n columns of so many rows; in one go where most of a row is wanted. out may be in. */
+static void hyb_panel_act(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *out, int rows, int n)
+{
+    int r;
+    if (n > HYB_PANEL_ROW / 2) {
+        lane->kernels->glu(act, in, NULL, out, (int64_t)rows * HYB_PANEL_ROW);
+        return;
+    }
+    for (r = 0; r < rows; r++) lane->kernels->glu(act, in + r * HYB_PANEL_ROW, NULL, out + r * HYB_PANEL_ROW, n);
+}
+
+/* d = d * act'(in), likewise: d was the gradient of act(in). */
+static void hyb_panel_act_back(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *d, int rows, int n)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int r;
+    if (n > HYB_PANEL_ROW / 2) {
+        lane->kernels->glu_back(act, d, in, NULL, d, NULL, rows * row);
+        return;
+    }
+    for (r = 0; r < rows; r++) lane->kernels->glu_back(act, d + r * row, in + r * row, NULL, d + r * row, NULL, n);
+}
+#endif
+/* ==== end src/compute/cpu/rssm/panel.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/latent.c ==== */
+/* compute/cpu/rssm/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
+ *
+ *     soft = softmax(logits) of each choice;  p = 0.99 soft + 0.01 / 8: no class is ever impossible
+ *     z    = a sample of each, as 0 and 1;    its gradient is taken for that of p ("straight through")
+ *     KL   = sum over the choices of q ln(q / p), in nats
+ *
+ * A latent is one column of 32 rows of a panel. Sums go class after class. */
+
+#ifndef HYBRID_NO_TRAIN
+
+    #define HYB_LATENT_MIX 0.01f
+
+/* soft holds logits, and becomes their softmax; p: mixed. */
+static void hyb_latent_chances(float *soft, float *p)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, p += HYB_LATENT_CLASSES * row) {
+        float most = soft[0], sum = 0;
+        for (i = 1; i < HYB_LATENT_CLASSES; i++) most = HYB_MAX(most, soft[i * row]);
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = hyb_exp_scalar(soft[i * row] - most);
+            sum += soft[i * row];
+        }
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
+            soft[i * row] = soft[i * row] / sum;
+            p[i * row] = (1.0f - HYB_LATENT_MIX) * soft[i * row] + HYB_LATENT_MIX / HYB_LATENT_CLASSES;
+        }
+    }
+}
+
+/* random: 32 bits for each choice. */
+static void hyb_latent_sample(const float *p, const uint32_t random[HYB_LATENT_CHOICES], float *z)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, p += HYB_LATENT_CLASSES * row, z += HYB_LATENT_CLASSES * row) {
+        const double u = random[g] / 4294967296.0;
+        double below = 0;
+        int chosen = HYB_LATENT_CLASSES - 1;
+        for (i = HYB_LATENT_CLASSES - 1; i >= 0; i--) z[i * row] = 0;
+        for (i = 0; i < chosen; i++)
+            if (u < (below += p[i * row])) chosen = i;
+        z[chosen * row] = 1;
+    }
+}
+
+/* KL(q || p); logs: ln(q / p) of each class, for its gradients. */
+static double hyb_latent_kl(const float *q, const float *p, float logs[HYB_LATENT])
+{
+    double sum = 0;
+    int i;
+    for (i = 0; i < HYB_LATENT; i++) {
+        const float a = q[i * HYB_PANEL_ROW], b = p[i * HYB_PANEL_ROW];
+        logs[i] = (float)(hyb_plain_log(a) - hyb_plain_log(b));
+        sum += (double)a * logs[i];
+    }
+    return sum;
+}
+
+/* d, the gradient of p, becomes that of the logits. */
+static void hyb_latent_back(const float *soft, float *d)
+{
+    const int64_t row = HYB_PANEL_ROW;
+    int g, i;
+    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, d += HYB_LATENT_CLASSES * row) {
+        float mean = 0;
+        for (i = 0; i < HYB_LATENT_CLASSES; i++) mean += soft[i * row] * d[i * row];
+        for (i = 0; i < HYB_LATENT_CLASSES; i++)
+            d[i * row] = (1.0f - HYB_LATENT_MIX) * (soft[i * row] * (d[i * row] - mean));
+    }
+}
+#endif
+/* ==== end src/compute/cpu/rssm/latent.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/gru.c ==== */
+/* compute/cpu/rssm/gru: a gated recurrent cell (Cho et al. 2014) on panels, one tick at a time, and its way back.
+ *
+ *     z  = sigmoid(a_z + U_z h)     r = sigmoid(a_r + U_r h)     a: what W made of the input, bias included
+ *     h~ = tanh(a_h + U_h (r * h))
+ *     h' = (1 - z) * h + z * h~
+ *
+ * With d the gradient of h':
+ *
+ *     d_h~  = d z (1 - h~^2)           d_z = d (h~ - h) z (1 - z)
+ *     d_rh  = U_h' d_h~                d_r = d_rh h r (1 - r)
+ *     d_h  += d (1 - z) + d_rh r + U_z' d_z + U_r' d_r */
+
+#ifndef HYBRID_NO_TRAIN
+
+typedef struct hyb_gru {
+    int n;          /* units */
+    const float *u; /* (3 n, n): U_z, U_r, U_h */
+    float *gates;   /* (3 n): a, and after the step z, r, h~ */
+    float *rh;      /* (n): r * h */
+    float *h;       /* (n): the state before each tick; after the last one, too */
+} hyb_gru;
+
+/* The columns `at` .. at + n are one tick, and the next n what comes after it. */
+static void hyb_gru_step(const hyb_panel_lane *lane, const hyb_gru *g, int at, int n)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    float *gates = g->gates + at, *rh = g->rh + at, *h = g->h + at;
+    int64_t i;
+    int c;
+    hyb_panel_forward(lane, g->u, g->n, 2 * g->n, g->n, h, n, gates, true);
+    hyb_panel_act(lane, HYB_ACT_SIGMOID, gates, gates, 2 * g->n, n);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) rh[i * row + c] = gates[(units + i) * row + c] * h[i * row + c];
+    hyb_panel_forward(lane, g->u + 2 * units * units, g->n, g->n, g->n, rh, n, gates + 2 * units * row, true);
+    hyb_panel_act(lane, HYB_ACT_TANH, gates + 2 * units * row, gates + 2 * units * row, g->n, n);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c];
+            h[i * row + n + c] = (1.0f - z) * h[i * row + c] + z * new_h;
+        }
+}
+
+/* dh: (n), of the states: what belongs to the columns after the tick is complete; dh of the tick gets its share added.
+ * dgates (3 n): of a. drh (n): scratch of the same shape. */
+static void hyb_gru_back(const hyb_panel_lane *lane, const hyb_gru *g, float *dh, float *dgates, float *drh, int at,
+                         int n)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    const float *gates = g->gates + at, *h = g->h + at;
+    float *d_new = dgates + 2 * units * row;
+    int64_t i;
+    int c;
+    dh += at;
+    dgates += at;
+    d_new += at;
+    drh += at;
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c], d = dh[i * row + n + c];
+            d_new[i * row + c] = d * z * (1.0f - new_h * new_h);
+            dgates[i * row + c] = d * (new_h - h[i * row + c]) * (z * (1.0f - z));
+            dh[i * row + c] += d * (1.0f - z);
+        }
+    hyb_panel_back_x(lane, g->u + 2 * units * units, g->n, g->n, g->n, d_new, n, drh, false);
+    for (i = 0; i < units; i++)
+        for (c = 0; c < n; c++) {
+            const float r = gates[(units + i) * row + c], d = drh[i * row + c];
+            dgates[(units + i) * row + c] = d * h[i * row + c] * (r * (1.0f - r));
+            dh[i * row + c] += d * r;
+        }
+    hyb_panel_back_x(lane, g->u, g->n, 2 * g->n, g->n, dgates, n, dh, true);
+}
+
+/* du (3 n, n) += over n_columns: all ticks at once, when all have gone back. */
+static void hyb_gru_back_u(const hyb_panel_lane *lane, const hyb_gru *g, const float *dgates, float *du, int n_columns)
+{
+    const int64_t row = HYB_PANEL_ROW, units = g->n;
+    hyb_panel_back_w(lane, du, g->n, 2 * g->n, g->n, dgates, g->h, n_columns);
+    hyb_panel_back_w(lane, du + 2 * units * units, g->n, g->n, g->n, dgates + 2 * units * row, g->rh, n_columns);
+}
+#endif
+/* ==== end src/compute/cpu/rssm/gru.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/heads.c ==== */
+/* compute/cpu/rssm/heads: what the outputs of a member mean, and what they cost where it is known how things went.
+ *
+ *     0..3    mu_H       the log loss in H = 1, 2, 4, 8 windows, less what the law says now, in units of how much it
+ *                        has missed by lately
+ *     4..15   o0..o11    the delta: o0 magnitude, o1 confidence in the direction, o2..o9 scales of the eight groups,
+ *                        o10 and o11: c_d and c_r
+ *     16      mu         the gain of the action, in HYB_GAIN_UNIT true steps
+ *     17      logit      P(the loss after Correct lies within the band that was predicted)
+ *     18..21  log s_H    the deviation of mu_H
+ *     22      log s      and of the gain
+ *
+ * A member sees some hundred ticks, each many times: what it says of those it knows by heart tells nothing of how far
+ * it will be off. So a deviation learns only from ticks that its mean has never been taught (world_learn.c holds a
+ * fifth of them back from each member), and no gradient of it goes further than its own row of weights.
+ *
+ * Coefficients of d, b and r for each group (hyb_delta_coefficients); with all outputs zero they are those of outer
+ * Nesterov with eta 0.7 and mu 0.5, to the bit:
+ *
+ *     c_d = -0.6 sigmoid(o10)                                                    in -0.6 .. 0      -0.3
+ *     c_b = 0.35 (1 + 1.5 tanh o0) min(1, 2 sigmoid(o1)) 2 sigmoid(o_2+g)                           0.35
+ *     c_r = 0.5 max(0, tanh o11)                                                 in 0 .. 0.5        0
+ *
+ * A bound (min, max, clamp) lets a gradient through if a step against it leads back from the bound: else an output that
+ * begins on one, as o1 and o11 do, would stay there for ever. */
+
+#ifndef HYBRID_NO_TRAIN
+
+    #define HYB_GAIN_UNIT  20.0f
+    #define HYB_SIGMA_LOW  -5.0f /* of log s */
+    #define HYB_SIGMA_HIGH 3.0f
+    #define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
+
+/* ---- trust (predict/trust.c) ------------------------------------------------------------------------------------- */
+
+static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
+{
+    s->n[h]++;
+    s->oo[h] += o * o;
+    s->or_[h] += o * r;
+    s->rr[h] += r * r;
+    s->oy[h] += o * y;
+    s->ry[h] += r * y;
+}
+
+static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
+
+/* ---- losses ------------------------------------------------------------------------------------------------------ */
+
+static float hyb_clampf(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
+
+/* The gradient of an output with bounds; x: its value before them. */
+static float hyb_bound_back(float x, float low, float high, float d)
+{
+    return (x >= high && d < 0) || (x <= low && d > 0) ? 0 : d;
+}
+
+static void hyb_delta_coefficients(const float o[HYB_DELTA_OUTPUTS], float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS])
+{
+    const float magnitude = 1.0f + 1.5f * hyb_tanh_scalar(o[0]), q = 2.0f * hyb_sigmoid_scalar(o[1]);
+    const float c_d = -0.6f * hyb_sigmoid_scalar(o[10]), t = hyb_tanh_scalar(o[11]);
+    int g;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        c[g][0] = c_d;
+        c[g][1] = 0.35f * magnitude * HYB_MIN(q, 1.0f) * (2.0f * hyb_sigmoid_scalar(o[2 + g]));
+        c[g][2] = 0.5f * HYB_MAX(t, 0.0f);
+    }
+}
+
+/* do, from the gradients of the coefficients. */
+static void hyb_delta_coefficients_back(const float o[HYB_DELTA_OUTPUTS],
+                                        const float dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS],
+                                        float d[HYB_DELTA_OUTPUTS])
+{
+    const float t0 = hyb_tanh_scalar(o[0]), s1 = hyb_sigmoid_scalar(o[1]), q = HYB_MIN(2.0f * s1, 1.0f);
+    const float s10 = hyb_sigmoid_scalar(o[10]), t11 = hyb_tanh_scalar(o[11]), magnitude = 1.0f + 1.5f * t0;
+    float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;
+    int g;
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        const float s = hyb_sigmoid_scalar(o[2 + g]), db = 0.35f * dc[g][1];
+        d[2 + g] = db * magnitude * q * (2.0f * s * (1.0f - s));
+        d_magnitude += db * q * (2.0f * s);
+        d_q += db * magnitude * (2.0f * s);
+        d_d += dc[g][0];
+        d_r += dc[g][2];
+    }
+    d[0] = d_magnitude * 1.5f * (1.0f - t0 * t0);
+    d[1] = hyb_bound_back(o[1], -HUGE_VALF, 0, d_q * (2.0f * s1 * (1.0f - s1)));
+    d[10] = d_d * -0.6f * s10 * (1.0f - s10);
+    d[11] = hyb_bound_back(o[11], 0, HUGE_VALF, d_r * 0.5f * (1.0f - t11 * t11));
+}
+
+/* -ln of the density of a normal distribution at y, and its gradients. */
+static double hyb_normal_loss(float mu, float log_sigma, float y, float *d_mu, float *d_log_sigma)
+{
+    const float s = hyb_clampf(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH), e = hyb_exp_scalar(-s), r = (mu - y) * e;
+    *d_mu = r * e;
+    *d_log_sigma = hyb_bound_back(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH, 1.0f - r * r);
+    return 0.5 * (double)r * r + s + 0.91893853320467274;
+}
+
+/* (c - c*)' G (c - c*), summed over the groups. */
+static double hyb_delta_loss(const float o[HYB_DELTA_OUTPUTS], const hyb_heads_labels *y, float d[HYB_DELTA_OUTPUTS])
+{
+    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS];
+    double loss = 0;
+    int g;
+    hyb_delta_coefficients(o, c);
+    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
+        const float *m = y->gram[g], v0 = c[g][0] - y->c[g][0], v1 = c[g][1] - y->c[g][1], v2 = c[g][2] - y->c[g][2];
+        dc[g][0] = 2.0f * (m[0] * v0 + m[1] * v1 + m[2] * v2);
+        dc[g][1] = 2.0f * (m[1] * v0 + m[3] * v1 + m[4] * v2);
+        dc[g][2] = 2.0f * (m[2] * v0 + m[4] * v1 + m[5] * v2);
+        loss += 0.5 * ((double)dc[g][0] * v0 + (double)dc[g][1] * v1 + (double)dc[g][2] * v2);
+    }
+    hyb_delta_coefficients_back(o, (const float(*)[HYB_DELTA_DIRECTIONS])dc, d);
+    return loss;
+}
+
+static double hyb_ok_loss(float logit, bool ok, float *d)
+{
+    const float a = logit < 0 ? logit : -logit, p = hyb_sigmoid_scalar(logit);
+    const float wrong = ok ? -logit : logit; /* the loss: ln(1 + e^wrong) */
+    *d = HYB_LOSS_OK * (p - (ok ? 1.0f : 0.0f));
+    return HYB_MAX(wrong, 0.0f) + hyb_plain_log(1.0 + (double)hyb_exp_scalar(a));
+}
+
+/* Of a normal number at outputs `at` and `at_sigma`; mu: what is made of the first for a tick that is held back. */
+static double hyb_heads_normal(const float *in, float *out, int at, int at_sigma, float mu, float y, hyb_role role)
+{
+    const bool taught = role == HYB_ROLE_TAUGHT;
+    float d_mu, d_sigma;
+    const double loss = hyb_normal_loss(taught ? in[at] : mu, in[at_sigma], y, &d_mu, &d_sigma);
+    if (taught) out[at] = d_mu;
+    if (role == HYB_ROLE_HELD) out[at_sigma] = d_sigma;
+    return loss;
+}
+
+/* The log losses of a tick; one that is held back goes into the member's trust. */
+static void hyb_heads_losses(const float *in, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
+                             float *out, hyb_world_loss *loss)
+{
+    int h;
+    for (h = 0; h < HYB_HORIZONS; h++) {
+        const float o = in[HYB_HEAD_MEAN + h];
+        if (!(y->has_loss >> h & 1)) continue;
+        loss->nll[h] += hyb_heads_normal(in, out, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h, hyb_trust_mean(trust, h, o, r),
+                                         y->y[h], role);
+        loss->n_nll[h]++;
+        if (role == HYB_ROLE_HELD) hyb_trust_add(trust, h, o, r, y->y[h]);
+    }
+}
+
+/* One tick's outputs o and their gradients d, both columns of panels; r: the miss of the law. Adds to *loss what its
+ * labels cost. */
+static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
+                           float *d, hyb_world_loss *loss)
+{
+    const bool taught = role == HYB_ROLE_TAUGHT;
+    float in[HYB_HEADS], out[HYB_HEADS];
+    int i;
+    for (i = 0; i < HYB_HEADS; i++) {
+        in[i] = o[i * HYB_PANEL_ROW];
+        out[i] = 0;
+    }
+    hyb_heads_losses(in, r, y, role, trust, out, loss);
+    if (y->has_gain) {
+        loss->gain += hyb_heads_normal(in, out, HYB_HEAD_GAIN, HYB_HEAD_GAIN_SIGMA, in[HYB_HEAD_GAIN], y->gain, role);
+        loss->n_gain++;
+    }
+    if (y->has_delta && taught) {
+        loss->delta += hyb_delta_loss(in + HYB_HEAD_DELTA, y, out + HYB_HEAD_DELTA);
+        loss->n_delta++;
+    }
+    if (y->has_ok && taught) {
+        loss->ok += hyb_ok_loss(in[HYB_HEAD_OK], y->ok, &out[HYB_HEAD_OK]);
+        loss->n_ok++;
+    }
+    for (i = 0; i < HYB_HEADS; i++) d[i * HYB_PANEL_ROW] = out[i];
+}
+#endif
+/* ==== end src/compute/cpu/rssm/heads.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/rollout.c ==== */
+/* compute/cpu/rssm/rollout: a member runs over up to 16 windows of up to 16 ticks, and its gradients run back (BPTT).
+ *
+ *     tick t:  x -> e -> posterior (h_t, e_t) -> z_t -> GRU -> h_t+1 -> heads (h_t+1, z_t)
+ *              h_t -> prior of z_t
+ *
+ * What needs no state is computed for all ticks at once: the encoder, the parts of the gates and of the posterior that
+ * read e, then priors and heads, and all gradients of weights. Tick by tick go only z_t and h_t+1. */
+
+#ifndef HYBRID_NO_TRAIN
+
+typedef struct hyb_rollout {
+    hyb_panel_lane lane;
+    int ticks, windows; /* of this run: at most 16 each; windows lie side by side, `windows` columns a tick */
+    #define HYB_PANEL(name_, rows_) float *name_;
+    HYB_ROLLOUT_PANELS(HYB_PANEL)
+    #undef HYB_PANEL
+} hyb_rollout;
+
+static void hyb_rollout_ones(float *row)
+{
+    int i;
+    for (i = 0; i < HYB_PANEL_ROW; i++) row[i] = 1;
+}
+
+/* Lays it out in memory: HYB_ROLLOUT_FLOATS zeros. */
+static void hyb_rollout_init(hyb_rollout *s, const hyb_cpu_kernels *kernels, float *memory, float *scratch)
+{
+    s->lane.kernels = kernels;
+    s->lane.scratch = scratch;
+    s->ticks = s->windows = 0;
+    #define HYB_PANEL(name_, rows_) \
+        s->name_ = memory; \
+        memory += (rows_)*HYB_PANEL_ROW;
+    HYB_ROLLOUT_PANELS(HYB_PANEL)
+    #undef HYB_PANEL
+    hyb_rollout_ones(s->x + HYB_WORLD_INPUTS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->in + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->h + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->post_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->pri_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+    hyb_rollout_ones(s->trunk_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
+}
+
+/* ---- encoder ----------------------------------------------------------------------------------------------------- */
+
+/* (x - mean) / sqrt(variance + 1e-5) of each column, sums over the rows in their order. */
+static void hyb_rollout_norm(hyb_rollout *s, const float *norm, int n)
+{
+    float mean[HYB_PANEL_ROW], square[HYB_PANEL_ROW];
+    int i, c;
+    for (c = 0; c < n; c++) mean[c] = square[c] = 0;
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) mean[c] += s->normed[i * HYB_PANEL_ROW + c];
+    for (c = 0; c < n; c++) mean[c] *= 1.0f / HYB_WORLD_UNITS;
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const float x = s->normed[i * HYB_PANEL_ROW + c] - mean[c];
+            s->normed[i * HYB_PANEL_ROW + c] = x;
+            square[c] += x * x;
+        }
+    for (c = 0; c < n; c++) s->deviation[c] = 1.0f / sqrtf(square[c] * (1.0f / HYB_WORLD_UNITS) + 1e-5f);
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const float x = s->normed[i * HYB_PANEL_ROW + c] * s->deviation[c];
+            s->normed[i * HYB_PANEL_ROW + c] = x;
+            s->encoded[i * HYB_PANEL_ROW + c] = x * norm[i] + norm[HYB_WORLD_UNITS + i];
+        }
+}
+
+/* d: of encoded (128 rows), and then of encoder x. */
+static void hyb_rollout_norm_back(const hyb_rollout *s, const float *norm, float *d, float *d_norm, int n)
+{
+    float mean[HYB_PANEL_ROW], product[HYB_PANEL_ROW];
+    int i, c;
+    for (c = 0; c < n; c++) mean[c] = product[c] = 0;
+    for (i = 0; i < HYB_WORLD_UNITS; i++) {
+        float by_factor = 0, by_term = 0;
+        for (c = 0; c < n; c++) {
+            const float g = d[i * HYB_PANEL_ROW + c], x = s->normed[i * HYB_PANEL_ROW + c];
+            by_factor += g * x;
+            by_term += g;
+            mean[c] += g * norm[i];
+            product[c] += g * norm[i] * x;
+            d[i * HYB_PANEL_ROW + c] = g * norm[i];
+        }
+        d_norm[i] += by_factor;
+        d_norm[HYB_WORLD_UNITS + i] += by_term;
+    }
+    for (c = 0; c < n; c++) {
+        mean[c] *= 1.0f / HYB_WORLD_UNITS;
+        product[c] *= 1.0f / HYB_WORLD_UNITS;
+    }
+    for (i = 0; i < HYB_WORLD_UNITS; i++)
+        for (c = 0; c < n; c++) {
+            const int64_t at = i * HYB_PANEL_ROW + c;
+            d[at] = (d[at] - mean[c] - s->normed[at] * product[c]) * s->deviation[c];
+        }
+}
+
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
+
+enum {
+    HYB_IN_COLUMNS = HYB_WORLD_UNITS + 1 + HYB_LATENT, /* of gru_w and trunk */
+    HYB_POST_COLUMNS = 2 * HYB_WORLD_UNITS + 1,
+    HYB_LAYER_COLUMNS = HYB_WORLD_UNITS + 1, /* of a layer on 128 units and its bias */
+    HYB_HEAD_COLUMNS = HYB_WORLD_UNITS + 2,
+    HYB_IN_Z = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW,    /* where z begins in `in` and d_in */
+    HYB_MISS_ROW = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW /* and r in trunk_act */
+};
+
+static hyb_gru hyb_rollout_gru(const hyb_rollout *s, const float *w)
+{
+    hyb_gru g;
+    g.n = HYB_WORLD_UNITS;
+    g.u = w + HYB_AT_gru_u;
+    g.gates = s->gates;
+    g.rh = s->rh;
+    g.h = s->h;
+    return g;
+}
+
+/* The posterior of the tick at column `at`, and z. random (4 for each column of the run), or NULL: z is q itself, what
+ * a sample would be on average. */
+static void hyb_rollout_latent(hyb_rollout *s, const float *w, int at, const uint32_t (*random)[HYB_LATENT_CHOICES])
+{
+    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
+    int c, i;
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                      s->h + at, n, s->post + at, true);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->post + at, s->post_act + at, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->post_act + at, n, s->q_soft + at,
+                      false);
+    for (c = at; c < at + n; c++) {
+        float *z = s->in + HYB_IN_Z + c;
+        hyb_latent_chances(s->q_soft + c, s->q + c);
+        if (random)
+            hyb_latent_sample(s->q + c, random[c], z);
+        else
+            for (i = 0; i < HYB_LATENT; i++) z[i * HYB_PANEL_ROW] = s->q[i * HYB_PANEL_ROW + c];
+    }
+}
+
+/* From x, and the states before tick 0, to all z and h. */
+static void hyb_rollout_states(hyb_rollout *s, const float *w, const uint32_t (*random)[HYB_LATENT_CHOICES])
+{
+    const hyb_gru gru = hyb_rollout_gru(s, w);
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int t;
+    hyb_panel_forward(&s->lane, w + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->x,
+                      n, s->normed, false);
+    hyb_rollout_norm(s, w + HYB_AT_norm, n);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->encoded, s->in, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, layer, s->in, n, s->gates,
+                      false);
+    hyb_panel_forward(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->in, n, s->post,
+                      false);
+    for (t = 0; t < n; t += s->windows) {
+        hyb_rollout_latent(s, w, t, random);
+        hyb_panel_forward(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
+                          s->in + HYB_IN_Z + t, s->windows, s->gates + t, true);
+        hyb_gru_step(&s->lane, &gru, t, s->windows);
+    }
+}
+
+/* The priors and the heads of all ticks, from their states. */
+static void hyb_rollout_outputs(hyb_rollout *s, const float *w)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int c;
+    hyb_panel_forward(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->h, n, s->pri, false);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->pri, s->pri_act, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, layer, s->pri_act, n, s->p_soft, false);
+    for (c = 0; c < n; c++) hyb_latent_chances(s->p_soft + c, s->p + c);
+    hyb_panel_forward(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->h + s->windows, n,
+                      s->trunk, false);
+    hyb_panel_forward(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->in + HYB_IN_Z,
+                      n, s->trunk, true);
+    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->trunk, s->trunk_act, HYB_WORLD_UNITS, n);
+    hyb_panel_forward(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->trunk_act, n, s->out,
+                      false);
+}
+#endif
+/* ==== end src/compute/cpu/rssm/rollout.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/rollout_back.c ==== */
+/* compute/cpu/rssm/rollout_back: the gradients of a rollout, full BPTT over its ticks.
+ *
+ * The KL is balanced (Hafner et al. 2021): 0.5 max(1, KL(sg q || p)) teaches the prior, 0.1 max(1, KL(q || sg p)) holds
+ * the posterior back; below one nat neither does anything. sg: taken as a constant. */
+
+#ifndef HYBRID_NO_TRAIN
+
+    #define HYB_KL_PRIOR     0.5f
+    #define HYB_KL_POSTERIOR 0.1f
+    #define HYB_KL_FREE      1.0 /* nats */
+
+/* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
+ * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
+static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, const hyb_share *share, hyb_trust *trust,
+                             hyb_world_loss *taught, hyb_world_loss *held)
+{
+    const int n = s->ticks * s->windows;
+    const float *miss = s->trunk_act + HYB_MISS_ROW;
+    float logs[HYB_LATENT];
+    int c, i;
+    for (c = 0; c < n; c++) {
+        double kl;
+        for (i = 0; i < HYB_LATENT; i++) s->d_q[i * HYB_PANEL_ROW + c] = s->d_p[i * HYB_PANEL_ROW + c] = 0;
+        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] = 0;
+        if (share[c].role == HYB_ROLE_NONE) continue;
+        hyb_heads_loss(s->out + c, miss[c], &labels[c], share[c].role, trust, s->d_out + c,
+                       share[c].role == HYB_ROLE_TAUGHT ? taught : held);
+        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] *= share[c].weight;
+        kl = hyb_latent_kl(s->q + c, s->p + c, logs);
+        taught->kl += kl;
+        taught->n_ticks++;
+        if (!(kl > HYB_KL_FREE)) continue;
+        for (i = 0; i < HYB_LATENT; i++) {
+            const int64_t at = i * HYB_PANEL_ROW + c;
+            s->d_q[at] = HYB_KL_POSTERIOR * share[c].kl * logs[i];
+            s->d_p[at] = -HYB_KL_PRIOR * share[c].kl * (s->q[at] / s->p[at]);
+        }
+    }
+}
+
+/* Heads and trunk: into d_h (of the states after each tick) and d_in's z. */
+static void hyb_rollout_back_heads(hyb_rollout *s, const float *w, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    hyb_panel_back_w(&s->lane, d + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->d_out, s->trunk_act,
+                     n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEAD_SIGMA, HYB_WORLD_UNITS, s->d_out, n,
+                     s->d_trunk, false); /* not of the deviations */
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->trunk, s->d_trunk, HYB_WORLD_UNITS, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->d_trunk, s->h + s->windows,
+                     n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk,
+                     s->in + HYB_IN_Z, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_trunk, n,
+                     s->d_h + s->windows, false);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk, n,
+                     s->d_in + HYB_IN_Z, false);
+}
+
+/* Priors: into d_h, of the states before each tick. */
+static void hyb_rollout_back_prior(hyb_rollout *s, const float *w, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    int c;
+    for (c = 0; c < n; c++) hyb_latent_back(s->p_soft + c, s->d_p + c);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_prior2, layer, HYB_LATENT, layer, s->d_p, s->pri_act, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_p, n, s->d_pri, false);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->pri, s->d_pri, HYB_WORLD_UNITS, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->d_pri, s->h, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_pri, n, s->d_h, true);
+}
+
+/* One tick: its state's gradient is complete. Through the cell, z, and the posterior, into the state before it. */
+static void hyb_rollout_back_tick(hyb_rollout *s, const float *w, const hyb_gru *gru, int at)
+{
+    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
+    int c, i;
+    hyb_gru_back(&s->lane, gru, s->d_h, s->d_gates, s->d_rh, at, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
+                     s->d_gates + at, n, s->d_in + HYB_IN_Z + at, true);
+    for (c = at; c < at + n; c++) {
+        for (i = 0; i < HYB_LATENT; i++)
+            s->d_q[i * HYB_PANEL_ROW + c] += s->d_in[HYB_IN_Z + i * HYB_PANEL_ROW + c]; /* straight through */
+        hyb_latent_back(s->q_soft + c, s->d_q + c);
+    }
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_q + at, n,
+                     s->d_post + at, false);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->post + at, s->d_post + at, HYB_WORLD_UNITS, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                     s->d_post + at, n, s->d_h + at, true);
+}
+
+/* What the ticks left: the weights of gates and posterior, and the encoder. */
+static void hyb_rollout_back_inputs(hyb_rollout *s, const float *w, const hyb_gru *gru, float *d)
+{
+    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
+    hyb_panel_back_w(&s->lane, d + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_IN_COLUMNS, s->d_gates, s->in,
+                     n);
+    hyb_gru_back_u(&s->lane, gru, s->d_gates, d + HYB_AT_gru_u, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->d_q, s->post_act, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->d_post, s->in, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
+                     s->d_post, s->h, n);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_gates, n,
+                     s->d_in, false);
+    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_post, n,
+                     s->d_in, true);
+    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->encoded, s->d_in, HYB_WORLD_UNITS, n);
+    hyb_rollout_norm_back(s, w + HYB_AT_norm, s->d_in, d + HYB_AT_norm, n);
+    hyb_panel_back_w(&s->lane, d + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->d_in,
+                     s->x, n);
+}
+
+/* d (HYB_MEMBER_SIZE) += the gradients of the last run, after hyb_rollout_loss. */
+static void hyb_rollout_back(hyb_rollout *s, const float *w, float *d)
+{
+    const hyb_gru gru = hyb_rollout_gru(s, w);
+    int t, i;
+    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->d_h + i * HYB_PANEL_ROW, 0, sizeof(float) * (size_t)s->windows);
+    hyb_rollout_back_heads(s, w, d);
+    hyb_rollout_back_prior(s, w, d);
+    for (t = (s->ticks - 1) * s->windows; t >= 0; t -= s->windows) hyb_rollout_back_tick(s, w, &gru, t);
+    hyb_rollout_back_inputs(s, w, &gru, d);
+}
+#endif
+/* ==== end src/compute/cpu/rssm/rollout_back.c ==== */
+
+/* ==== begin src/compute/cpu/rssm/members.c ==== */
+/* compute/cpu/rssm/members: a step of learning of members of the world model, one after the other or side by side: no
+ * result depends on that. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* Member `member` of the op, in its own panels. */
+static void hyb_rssm_member(const hyb_op_rssm *op, int member, hyb_rollout *s)
+{
+    const float *weights = op->weights + (size_t)member * HYB_MEMBER_ROOM;
+    float *d = op->gradients + (size_t)member * HYB_MEMBER_ROOM;
+    const size_t row = sizeof(float) * HYB_PANEL_ROW;
+    int i;
+    s->ticks = op->ticks;
+    s->windows = op->windows;
+    memcpy(s->x, op->x, row * HYB_WORLD_INPUTS);
+    memcpy(s->trunk_act + HYB_MISS_ROW, op->x + HYB_WORLD_INPUTS * HYB_PANEL_ROW, row);
+    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->h + i * HYB_PANEL_ROW, 0, sizeof(float) * HYB_PANEL_WINDOWS);
+    hyb_rollout_states(s, weights, op->random + (size_t)member * HYB_PANEL_ROW);
+    hyb_rollout_outputs(s, weights);
+    hyb_rollout_loss(s, op->labels, op->shares + (size_t)member * HYB_PANEL_ROW, &op->trusts[member],
+                     &op->taught[member], &op->held[member]);
+    memset(d, 0, sizeof *d * HYB_MEMBER_ROOM);
+    hyb_rollout_back(s, weights, d);
+}
+
+static void hyb_cpu_rssm_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_rssm *op = (const hyb_op_rssm *)job->op;
+    float *panels = op->work + (size_t)chunk * HYB_ROLLOUT_FLOATS;
+    hyb_rollout s;
+    memset(panels, 0, sizeof *panels * HYB_ROLLOUT_FLOATS);
+    hyb_rollout_init(&s, job->cpu->kernels, panels,
+                     (float *)(void *)(job->cpu->scratch + (size_t)lane * job->cpu->train_bytes));
+    hyb_rssm_member(op, chunk, &s);
+}
+
+/* A product's scratch is part of what a lane has for gradients of attention. */
+static void hyb_cpu_rssm(hyb_backend *be, const hyb_op_rssm *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, op->n_members, hyb_cpu_rssm_chunk, &job);
+}
+#endif
+/* ==== end src/compute/cpu/rssm/members.c ==== */
 
 /* ==== begin src/compute/cpu/backend.c ==== */
 /* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
@@ -73516,284 +74524,6 @@ static void hyb_walk_same(hyb_byte_walk *w, int64_t value)
 /* ==== end src/predict/walk.c ==== */
 HYB_COOL_END
 
-/* ==== begin src/predict/panel.c ==== */
-/* predict/panel: values of many ticks side by side, and products with them.
- *
- * A panel has a row for each feature and a column for each tick of each window: the windows of one tick stand side by
- * side, tick after tick, so that the 16 windows of a tick are the 16 columns that a kernel's tile is wide.
- *
- *               tick 0        tick 1              tick 15        (one more: of states, which begin before tick 0)
- *     feature 0 w0 w1 .. w15  w0 w1 .. w15  ...   w0 .. w15      w0 .. w15
- *     feature 1 ...
- *
- * A row of 272 floats (17 lines of a cache) also keeps the rows of one tick apart in the cache, which rows of a power
- * of two would not. A row of ones below the features makes a bias a column of its matrix.
- *
- * One lane works alone, on the kernels of the CPU: their order of every sum is that of NUMERICS.md ("Products of a
- * training pass"), so no result depends on the instruction set, nor on what other lanes do. */
-
-enum {
-    HYB_PANEL_WINDOWS = 16, /* columns of a tick */
-    HYB_PANEL_TICKS = 16,
-    HYB_PANEL_ROW = (HYB_PANEL_TICKS + 1) * HYB_PANEL_WINDOWS /* floats from one row to the next */
-};
-
-typedef struct hyb_panel_lane {
-    const hyb_cpu_kernels *kernels;
-    float *scratch; /* HYB_PRODUCT_SCRATCH floats */
-} hyb_panel_lane;
-
-static void hyb_panel_product(const hyb_panel_lane *lane, const hyb_product_op *q)
-{
-    int64_t m;
-    for (m = 0; m < q->m; m += HYB_PRODUCT_M)
-        lane->kernels->product(q, m, HYB_MIN(m + HYB_PRODUCT_M, q->m), 0, q->n, lane->scratch);
-}
-
-/* y (m, n) = or += W (m, k) x (k, n). W: rows `stride` floats apart; x and y: n columns of panels. */
-static void hyb_panel_forward(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *x,
-                              int n, float *y, bool add)
-{
-    hyb_product_op q;
-    memset(&q, 0, sizeof q);
-    q.m = m;
-    q.n = n;
-    q.p = k;
-    q.a = w;
-    q.a_m = stride;
-    q.a_p = 1;
-    q.b = x;
-    q.b_p = HYB_PANEL_ROW;
-    q.b_n = 1;
-    q.c = y;
-    q.c_m = HYB_PANEL_ROW;
-    q.add = add;
-    q.a_near = n <= 2 * HYB_PANEL_WINDOWS; /* to pack W would cost as much as the product */
-    hyb_panel_product(lane, &q);
-}
-
-/* dx (k, n) = or += W' dy, of y (m, n) = W (m, k) x. */
-static void hyb_panel_back_x(const hyb_panel_lane *lane, const float *w, int stride, int m, int k, const float *dy,
-                             int n, float *dx, bool add)
-{
-    hyb_product_op q;
-    memset(&q, 0, sizeof q);
-    q.m = k;
-    q.n = n;
-    q.p = m;
-    q.a = w;
-    q.a_m = 1;
-    q.a_p = stride;
-    q.b = dy;
-    q.b_p = HYB_PANEL_ROW;
-    q.b_n = 1;
-    q.c = dx;
-    q.c_m = HYB_PANEL_ROW;
-    q.add = add;
-    q.a_near = n <= 2 * HYB_PANEL_WINDOWS;
-    hyb_panel_product(lane, &q);
-}
-
-/* dW (m, k) += dy x', over n columns. */
-static void hyb_panel_back_w(const hyb_panel_lane *lane, float *dw, int stride, int m, int k, const float *dy,
-                             const float *x, int n)
-{
-    hyb_product_op q;
-    memset(&q, 0, sizeof q);
-    q.m = m;
-    q.n = k;
-    q.p = n;
-    q.a = dy;
-    q.a_m = HYB_PANEL_ROW;
-    q.a_p = 1;
-    q.b = x;
-    q.b_p = 1;
-    q.b_n = HYB_PANEL_ROW;
-    q.c = dw;
-    q.c_m = stride;
-    q.add = true;
-    hyb_panel_product(lane, &q);
-}
-
-/* out = act(in), n columns of so many rows; in one go where most of a row is wanted. out may be in. */
-static void hyb_panel_act(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *out, int rows, int n)
-{
-    int r;
-    if (n > HYB_PANEL_ROW / 2) {
-        lane->kernels->glu(act, in, NULL, out, (int64_t)rows * HYB_PANEL_ROW);
-        return;
-    }
-    for (r = 0; r < rows; r++) lane->kernels->glu(act, in + r * HYB_PANEL_ROW, NULL, out + r * HYB_PANEL_ROW, n);
-}
-
-/* d = d * act'(in), likewise: d was the gradient of act(in). */
-static void hyb_panel_act_back(const hyb_panel_lane *lane, hyb_act_kind act, const float *in, float *d, int rows, int n)
-{
-    const int64_t row = HYB_PANEL_ROW;
-    int r;
-    if (n > HYB_PANEL_ROW / 2) {
-        lane->kernels->glu_back(act, d, in, NULL, d, NULL, rows * row);
-        return;
-    }
-    for (r = 0; r < rows; r++) lane->kernels->glu_back(act, d + r * row, in + r * row, NULL, d + r * row, NULL, n);
-}
-/* ==== end src/predict/panel.c ==== */
-
-/* ==== begin src/predict/gru.c ==== */
-/* predict/gru: a gated recurrent cell (Cho et al. 2014) on panels, one tick at a time, and its way back.
- *
- *     z  = sigmoid(a_z + U_z h)     r = sigmoid(a_r + U_r h)     a: what W made of the input, bias included
- *     h~ = tanh(a_h + U_h (r * h))
- *     h' = (1 - z) * h + z * h~
- *
- * With d the gradient of h':
- *
- *     d_h~  = d z (1 - h~^2)           d_z = d (h~ - h) z (1 - z)
- *     d_rh  = U_h' d_h~                d_r = d_rh h r (1 - r)
- *     d_h  += d (1 - z) + d_rh r + U_z' d_z + U_r' d_r */
-
-typedef struct hyb_gru {
-    int n;          /* units */
-    const float *u; /* (3 n, n): U_z, U_r, U_h */
-    float *gates;   /* (3 n): a, and after the step z, r, h~ */
-    float *rh;      /* (n): r * h */
-    float *h;       /* (n): the state before each tick; after the last one, too */
-} hyb_gru;
-
-/* The columns `at` .. at + n are one tick, and the next n what comes after it. */
-static void hyb_gru_step(const hyb_panel_lane *lane, const hyb_gru *g, int at, int n)
-{
-    const int64_t row = HYB_PANEL_ROW, units = g->n;
-    float *gates = g->gates + at, *rh = g->rh + at, *h = g->h + at;
-    int64_t i;
-    int c;
-    hyb_panel_forward(lane, g->u, g->n, 2 * g->n, g->n, h, n, gates, true);
-    hyb_panel_act(lane, HYB_ACT_SIGMOID, gates, gates, 2 * g->n, n);
-    for (i = 0; i < units; i++)
-        for (c = 0; c < n; c++) rh[i * row + c] = gates[(units + i) * row + c] * h[i * row + c];
-    hyb_panel_forward(lane, g->u + 2 * units * units, g->n, g->n, g->n, rh, n, gates + 2 * units * row, true);
-    hyb_panel_act(lane, HYB_ACT_TANH, gates + 2 * units * row, gates + 2 * units * row, g->n, n);
-    for (i = 0; i < units; i++)
-        for (c = 0; c < n; c++) {
-            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c];
-            h[i * row + n + c] = (1.0f - z) * h[i * row + c] + z * new_h;
-        }
-}
-
-/* dh: (n), of the states: what belongs to the columns after the tick is complete; dh of the tick gets its share added.
- * dgates (3 n): of a. drh (n): scratch of the same shape. */
-static void hyb_gru_back(const hyb_panel_lane *lane, const hyb_gru *g, float *dh, float *dgates, float *drh, int at,
-                         int n)
-{
-    const int64_t row = HYB_PANEL_ROW, units = g->n;
-    const float *gates = g->gates + at, *h = g->h + at;
-    float *d_new = dgates + 2 * units * row;
-    int64_t i;
-    int c;
-    dh += at;
-    dgates += at;
-    d_new += at;
-    drh += at;
-    for (i = 0; i < units; i++)
-        for (c = 0; c < n; c++) {
-            const float z = gates[i * row + c], new_h = gates[(2 * units + i) * row + c], d = dh[i * row + n + c];
-            d_new[i * row + c] = d * z * (1.0f - new_h * new_h);
-            dgates[i * row + c] = d * (new_h - h[i * row + c]) * (z * (1.0f - z));
-            dh[i * row + c] += d * (1.0f - z);
-        }
-    hyb_panel_back_x(lane, g->u + 2 * units * units, g->n, g->n, g->n, d_new, n, drh, false);
-    for (i = 0; i < units; i++)
-        for (c = 0; c < n; c++) {
-            const float r = gates[(units + i) * row + c], d = drh[i * row + c];
-            dgates[(units + i) * row + c] = d * h[i * row + c] * (r * (1.0f - r));
-            dh[i * row + c] += d * r;
-        }
-    hyb_panel_back_x(lane, g->u, g->n, 2 * g->n, g->n, dgates, n, dh, true);
-}
-
-/* du (3 n, n) += over n_columns: all ticks at once, when all have gone back. */
-static void hyb_gru_back_u(const hyb_panel_lane *lane, const hyb_gru *g, const float *dgates, float *du, int n_columns)
-{
-    const int64_t row = HYB_PANEL_ROW, units = g->n;
-    hyb_panel_back_w(lane, du, g->n, 2 * g->n, g->n, dgates, g->h, n_columns);
-    hyb_panel_back_w(lane, du + 2 * units * units, g->n, g->n, g->n, dgates + 2 * units * row, g->rh, n_columns);
-}
-/* ==== end src/predict/gru.c ==== */
-
-/* ==== begin src/predict/latent.c ==== */
-/* predict/latent: the random part of a member's state: 4 choices of one among 8 (Hafner et al. 2021, 2023).
- *
- *     soft = softmax(logits) of each choice;  p = 0.99 soft + 0.01 / 8: no class is ever impossible
- *     z    = a sample of each, as 0 and 1;    its gradient is taken for that of p ("straight through")
- *     KL   = sum over the choices of q ln(q / p), in nats
- *
- * A latent is one column of 32 rows of a panel. Sums go class after class. */
-
-enum { HYB_LATENT_CHOICES = 4, HYB_LATENT_CLASSES = 8, HYB_LATENT = HYB_LATENT_CHOICES * HYB_LATENT_CLASSES };
-#define HYB_LATENT_MIX 0.01f
-
-/* soft holds logits, and becomes their softmax; p: mixed. */
-static void hyb_latent_chances(float *soft, float *p)
-{
-    const int64_t row = HYB_PANEL_ROW;
-    int g, i;
-    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, p += HYB_LATENT_CLASSES * row) {
-        float most = soft[0], sum = 0;
-        for (i = 1; i < HYB_LATENT_CLASSES; i++) most = HYB_MAX(most, soft[i * row]);
-        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
-            soft[i * row] = hyb_exp_scalar(soft[i * row] - most);
-            sum += soft[i * row];
-        }
-        for (i = 0; i < HYB_LATENT_CLASSES; i++) {
-            soft[i * row] = soft[i * row] / sum;
-            p[i * row] = (1.0f - HYB_LATENT_MIX) * soft[i * row] + HYB_LATENT_MIX / HYB_LATENT_CLASSES;
-        }
-    }
-}
-
-/* random: 32 bits for each choice. */
-static void hyb_latent_sample(const float *p, const uint32_t random[HYB_LATENT_CHOICES], float *z)
-{
-    const int64_t row = HYB_PANEL_ROW;
-    int g, i;
-    for (g = 0; g < HYB_LATENT_CHOICES; g++, p += HYB_LATENT_CLASSES * row, z += HYB_LATENT_CLASSES * row) {
-        const double u = random[g] / 4294967296.0;
-        double below = 0;
-        int chosen = HYB_LATENT_CLASSES - 1;
-        for (i = HYB_LATENT_CLASSES - 1; i >= 0; i--) z[i * row] = 0;
-        for (i = 0; i < chosen; i++)
-            if (u < (below += p[i * row])) chosen = i;
-        z[chosen * row] = 1;
-    }
-}
-
-/* KL(q || p); logs: ln(q / p) of each class, for its gradients. */
-static double hyb_latent_kl(const float *q, const float *p, float logs[HYB_LATENT])
-{
-    double sum = 0;
-    int i;
-    for (i = 0; i < HYB_LATENT; i++) {
-        const float a = q[i * HYB_PANEL_ROW], b = p[i * HYB_PANEL_ROW];
-        logs[i] = (float)(hyb_plain_log(a) - hyb_plain_log(b));
-        sum += (double)a * logs[i];
-    }
-    return sum;
-}
-
-/* d, the gradient of p, becomes that of the logits. */
-static void hyb_latent_back(const float *soft, float *d)
-{
-    const int64_t row = HYB_PANEL_ROW;
-    int g, i;
-    for (g = 0; g < HYB_LATENT_CHOICES; g++, soft += HYB_LATENT_CLASSES * row, d += HYB_LATENT_CLASSES * row) {
-        float mean = 0;
-        for (i = 0; i < HYB_LATENT_CLASSES; i++) mean += soft[i * row] * d[i * row];
-        for (i = 0; i < HYB_LATENT_CLASSES; i++)
-            d[i * row] = (1.0f - HYB_LATENT_MIX) * (soft[i * row] * (d[i * row] - mean));
-    }
-}
-/* ==== end src/predict/latent.c ==== */
-
 /* ==== begin src/predict/trust.c ==== */
 /* predict/trust: how far the mean of a member is to be believed ("stacking", Wolpert 1992).
  *
@@ -73804,15 +74534,8 @@ static void hyb_latent_back(const float *soft, float *d)
  * heart what it has seen is not taken at its word. Two numbers for each horizon, in closed form: Adam would take as
  * long as most runs. */
 
-enum { HYB_HORIZONS = 4 };
 #define HYB_TRUST_MEMORY 0.98 /* of what earlier steps have shown: since then weights have moved */
 #define HYB_TRUST_TICKS  8.0  /* what a = b = 0 counts as */
-
-/* Sums over ticks, and what they make. */
-typedef struct hyb_trust {
-    double n[HYB_HORIZONS], oo[HYB_HORIZONS], or_[HYB_HORIZONS], rr[HYB_HORIZONS], oy[HYB_HORIZONS], ry[HYB_HORIZONS];
-    double a[HYB_HORIZONS], b[HYB_HORIZONS];
-} hyb_trust;
 
 static void hyb_trust_fade(hyb_trust *s)
 {
@@ -73825,16 +74548,6 @@ static void hyb_trust_fade(hyb_trust *s)
         s->oy[h] *= HYB_TRUST_MEMORY;
         s->ry[h] *= HYB_TRUST_MEMORY;
     }
-}
-
-static void hyb_trust_add(hyb_trust *s, int h, double o, double r, double y)
-{
-    s->n[h]++;
-    s->oo[h] += o * o;
-    s->or_[h] += o * r;
-    s->rr[h] += r * r;
-    s->oy[h] += o * y;
-    s->ry[h] += r * y;
 }
 
 /* n_ticks: how many different ones the sums are of, about: the same ones come again and again. */
@@ -73850,209 +74563,7 @@ static void hyb_trust_solve(hyb_trust *s, double n_ticks)
         s->b[h] = HYB_MIN(HYB_MAX((ry - s->a[h] * or_) / rr, -1.5), 1.5);
     }
 }
-
-static float hyb_trust_mean(const hyb_trust *s, int h, float o, float r) { return (float)(s->a[h] * o + s->b[h] * r); }
 /* ==== end src/predict/trust.c ==== */
-
-/* ==== begin src/predict/heads.c ==== */
-/* predict/heads: what the outputs of a member mean, and what they cost where it is known how things went.
- *
- *     0..3    mu_H       the log loss in H = 1, 2, 4, 8 windows, less what the law says now, in units of how much it
- *                        has missed by lately
- *     4..15   o0..o11    the delta: o0 magnitude, o1 confidence in the direction, o2..o9 scales of the eight groups,
- *                        o10 and o11: c_d and c_r
- *     16      mu         the gain of the action, in HYB_GAIN_UNIT true steps
- *     17      logit      P(the loss after Correct lies within the band that was predicted)
- *     18..21  log s_H    the deviation of mu_H
- *     22      log s      and of the gain
- *
- * A member sees some hundred ticks, each many times: what it says of those it knows by heart tells nothing of how far
- * it will be off. So a deviation learns only from ticks that its mean has never been taught (world_learn.c holds a
- * fifth of them back from each member), and no gradient of it goes further than its own row of weights.
- *
- * Coefficients of d, b and r for each group (hyb_delta_coefficients); with all outputs zero they are those of outer
- * Nesterov with eta 0.7 and mu 0.5, to the bit:
- *
- *     c_d = -0.6 sigmoid(o10)                                                    in -0.6 .. 0      -0.3
- *     c_b = 0.35 (1 + 1.5 tanh o0) min(1, 2 sigmoid(o1)) 2 sigmoid(o_2+g)                           0.35
- *     c_r = 0.5 max(0, tanh o11)                                                 in 0 .. 0.5        0
- *
- * A bound (min, max, clamp) lets a gradient through if a step against it leads back from the bound: else an output that
- * begins on one, as o1 and o11 do, would stay there for ever. */
-
-enum {
-    HYB_DELTA_GROUPS = 8,
-    HYB_DELTA_DIRECTIONS = 3, /* d, b, r */
-    HYB_DELTA_GRAM = 6,       /* of three directions: dd, db, dr, bb, br, rr */
-    HYB_DELTA_OUTPUTS = 12,
-    HYB_HEAD_MEAN = 0,
-    HYB_HEAD_DELTA = HYB_HORIZONS,
-    HYB_HEAD_GAIN = HYB_HEAD_DELTA + HYB_DELTA_OUTPUTS,
-    HYB_HEAD_OK,
-    HYB_HEAD_SIGMA, /* from here on: deviations */
-    HYB_HEAD_GAIN_SIGMA = HYB_HEAD_SIGMA + HYB_HORIZONS,
-    HYB_HEADS
-};
-#define HYB_GAIN_UNIT  20.0f
-#define HYB_SIGMA_LOW  -5.0f /* of log s */
-#define HYB_SIGMA_HIGH 3.0f
-#define HYB_LOSS_OK    0.2f /* weights of the terms of a loss; the others have 1 */
-
-/* What is known of a tick; what is not has its bit clear. */
-typedef struct hyb_heads_labels {
-    unsigned has_loss; /* bit h: of horizon h */
-    bool has_delta, has_gain, has_ok;
-    float y[HYB_HORIZONS]; /* in units, as mu */
-    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], gram[HYB_DELTA_GROUPS][HYB_DELTA_GRAM];
-    float gain; /* in HYB_GAIN_UNIT steps */
-    bool ok;
-} hyb_heads_labels;
-
-/* The parts of a loss, summed over ticks: each is what its label cost. Those of one role (hyb_role) only. */
-typedef struct hyb_world_loss {
-    double nll[HYB_HORIZONS], delta, gain, ok, kl;
-    double n_nll[HYB_HORIZONS], n_delta, n_gain, n_ok, n_ticks; /* how many there were */
-} hyb_world_loss;
-
-static float hyb_clampf(float x, float low, float high) { return x < low ? low : x > high ? high : x; }
-
-/* The gradient of an output with bounds; x: its value before them. */
-static float hyb_bound_back(float x, float low, float high, float d)
-{
-    return (x >= high && d < 0) || (x <= low && d > 0) ? 0 : d;
-}
-
-static void hyb_delta_coefficients(const float o[HYB_DELTA_OUTPUTS], float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS])
-{
-    const float magnitude = 1.0f + 1.5f * hyb_tanh_scalar(o[0]), q = 2.0f * hyb_sigmoid_scalar(o[1]);
-    const float c_d = -0.6f * hyb_sigmoid_scalar(o[10]), t = hyb_tanh_scalar(o[11]);
-    int g;
-    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
-        c[g][0] = c_d;
-        c[g][1] = 0.35f * magnitude * HYB_MIN(q, 1.0f) * (2.0f * hyb_sigmoid_scalar(o[2 + g]));
-        c[g][2] = 0.5f * HYB_MAX(t, 0.0f);
-    }
-}
-
-/* do, from the gradients of the coefficients. */
-static void hyb_delta_coefficients_back(const float o[HYB_DELTA_OUTPUTS],
-                                        const float dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS],
-                                        float d[HYB_DELTA_OUTPUTS])
-{
-    const float t0 = hyb_tanh_scalar(o[0]), s1 = hyb_sigmoid_scalar(o[1]), q = HYB_MIN(2.0f * s1, 1.0f);
-    const float s10 = hyb_sigmoid_scalar(o[10]), t11 = hyb_tanh_scalar(o[11]), magnitude = 1.0f + 1.5f * t0;
-    float d_magnitude = 0, d_q = 0, d_d = 0, d_r = 0;
-    int g;
-    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
-        const float s = hyb_sigmoid_scalar(o[2 + g]), db = 0.35f * dc[g][1];
-        d[2 + g] = db * magnitude * q * (2.0f * s * (1.0f - s));
-        d_magnitude += db * q * (2.0f * s);
-        d_q += db * magnitude * (2.0f * s);
-        d_d += dc[g][0];
-        d_r += dc[g][2];
-    }
-    d[0] = d_magnitude * 1.5f * (1.0f - t0 * t0);
-    d[1] = hyb_bound_back(o[1], -HUGE_VALF, 0, d_q * (2.0f * s1 * (1.0f - s1)));
-    d[10] = d_d * -0.6f * s10 * (1.0f - s10);
-    d[11] = hyb_bound_back(o[11], 0, HUGE_VALF, d_r * 0.5f * (1.0f - t11 * t11));
-}
-
-/* -ln of the density of a normal distribution at y, and its gradients. */
-static double hyb_normal_loss(float mu, float log_sigma, float y, float *d_mu, float *d_log_sigma)
-{
-    const float s = hyb_clampf(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH), e = hyb_exp_scalar(-s), r = (mu - y) * e;
-    *d_mu = r * e;
-    *d_log_sigma = hyb_bound_back(log_sigma, HYB_SIGMA_LOW, HYB_SIGMA_HIGH, 1.0f - r * r);
-    return 0.5 * (double)r * r + s + 0.91893853320467274;
-}
-
-/* (c - c*)' G (c - c*), summed over the groups. */
-static double hyb_delta_loss(const float o[HYB_DELTA_OUTPUTS], const hyb_heads_labels *y, float d[HYB_DELTA_OUTPUTS])
-{
-    float c[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS], dc[HYB_DELTA_GROUPS][HYB_DELTA_DIRECTIONS];
-    double loss = 0;
-    int g;
-    hyb_delta_coefficients(o, c);
-    for (g = 0; g < HYB_DELTA_GROUPS; g++) {
-        const float *m = y->gram[g], v0 = c[g][0] - y->c[g][0], v1 = c[g][1] - y->c[g][1], v2 = c[g][2] - y->c[g][2];
-        dc[g][0] = 2.0f * (m[0] * v0 + m[1] * v1 + m[2] * v2);
-        dc[g][1] = 2.0f * (m[1] * v0 + m[3] * v1 + m[4] * v2);
-        dc[g][2] = 2.0f * (m[2] * v0 + m[4] * v1 + m[5] * v2);
-        loss += 0.5 * ((double)dc[g][0] * v0 + (double)dc[g][1] * v1 + (double)dc[g][2] * v2);
-    }
-    hyb_delta_coefficients_back(o, (const float(*)[HYB_DELTA_DIRECTIONS])dc, d);
-    return loss;
-}
-
-static double hyb_ok_loss(float logit, bool ok, float *d)
-{
-    const float a = logit < 0 ? logit : -logit, p = hyb_sigmoid_scalar(logit);
-    const float wrong = ok ? -logit : logit; /* the loss: ln(1 + e^wrong) */
-    *d = HYB_LOSS_OK * (p - (ok ? 1.0f : 0.0f));
-    return HYB_MAX(wrong, 0.0f) + hyb_plain_log(1.0 + (double)hyb_exp_scalar(a));
-}
-
-/* What a tick is to a member. */
-typedef enum hyb_role {
-    HYB_ROLE_NONE,   /* it does not count */
-    HYB_ROLE_TAUGHT, /* all but the deviations learn from it */
-    HYB_ROLE_HELD    /* only the deviations do */
-} hyb_role;
-
-/* Of a normal number at outputs `at` and `at_sigma`; mu: what is made of the first for a tick that is held back. */
-static double hyb_heads_normal(const float *in, float *out, int at, int at_sigma, float mu, float y, hyb_role role)
-{
-    const bool taught = role == HYB_ROLE_TAUGHT;
-    float d_mu, d_sigma;
-    const double loss = hyb_normal_loss(taught ? in[at] : mu, in[at_sigma], y, &d_mu, &d_sigma);
-    if (taught) out[at] = d_mu;
-    if (role == HYB_ROLE_HELD) out[at_sigma] = d_sigma;
-    return loss;
-}
-
-/* The log losses of a tick; one that is held back goes into the member's trust. */
-static void hyb_heads_losses(const float *in, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
-                             float *out, hyb_world_loss *loss)
-{
-    int h;
-    for (h = 0; h < HYB_HORIZONS; h++) {
-        const float o = in[HYB_HEAD_MEAN + h];
-        if (!(y->has_loss >> h & 1)) continue;
-        loss->nll[h] += hyb_heads_normal(in, out, HYB_HEAD_MEAN + h, HYB_HEAD_SIGMA + h, hyb_trust_mean(trust, h, o, r),
-                                         y->y[h], role);
-        loss->n_nll[h]++;
-        if (role == HYB_ROLE_HELD) hyb_trust_add(trust, h, o, r, y->y[h]);
-    }
-}
-
-/* One tick's outputs o and their gradients d, both columns of panels; r: the miss of the law. Adds to *loss what its
- * labels cost. */
-static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, hyb_role role, hyb_trust *trust,
-                           float *d, hyb_world_loss *loss)
-{
-    const bool taught = role == HYB_ROLE_TAUGHT;
-    float in[HYB_HEADS], out[HYB_HEADS];
-    int i;
-    for (i = 0; i < HYB_HEADS; i++) {
-        in[i] = o[i * HYB_PANEL_ROW];
-        out[i] = 0;
-    }
-    hyb_heads_losses(in, r, y, role, trust, out, loss);
-    if (y->has_gain) {
-        loss->gain += hyb_heads_normal(in, out, HYB_HEAD_GAIN, HYB_HEAD_GAIN_SIGMA, in[HYB_HEAD_GAIN], y->gain, role);
-        loss->n_gain++;
-    }
-    if (y->has_delta && taught) {
-        loss->delta += hyb_delta_loss(in + HYB_HEAD_DELTA, y, out + HYB_HEAD_DELTA);
-        loss->n_delta++;
-    }
-    if (y->has_ok && taught) {
-        loss->ok += hyb_ok_loss(in[HYB_HEAD_OK], y->ok, &out[HYB_HEAD_OK]);
-        loss->n_ok++;
-    }
-    for (i = 0; i < HYB_HEADS; i++) d[i * HYB_PANEL_ROW] = out[i];
-}
-/* ==== end src/predict/heads.c ==== */
 
 /* ==== begin src/predict/member.c ==== */
 /* predict/member: the weights of one world model: how large, where, and how they begin.
@@ -74069,41 +74580,6 @@ static void hyb_heads_loss(const float *o, float r, const hyb_heads_labels *y, h
  *
  * Matrices are (rows, columns), row by row; the column after the first part of the input is the bias. All of a member
  * is one array, so that the norm of the gradients and Adam are one loop. */
-
-enum {
-    HYB_WORLD_FEATURES = 64,
-    HYB_WORLD_ACTION = 6, /* log2 H, log2 I, three coefficients, whether it predicts */
-    HYB_WORLD_INPUTS = HYB_WORLD_FEATURES + HYB_WORLD_ACTION,
-    HYB_WORLD_UNITS = 128 /* of each layer, and of the state */
-};
-
-/* X(name, rows, columns, the column of the bias or -1). */
-/* clang-format off */
-#define HYB_MEMBER_WEIGHTS(X) \
-    X(encoder,    HYB_WORLD_UNITS,     HYB_WORLD_INPUTS + 1,             HYB_WORLD_INPUTS)  /* [x; 1] */ \
-    X(norm,       2,                   HYB_WORLD_UNITS,                  -1)                /* factors, then terms */ \
-    X(gru_w,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [e; 1; z] */ \
-    X(gru_u,      3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS,                  -1)                /* h */ \
-    X(posterior,  HYB_WORLD_UNITS,     2 * HYB_WORLD_UNITS + 1,          HYB_WORLD_UNITS)   /* [e; 1; h] */ \
-    X(posterior2, HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
-    X(prior,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS)   /* [h; 1] */ \
-    X(prior2,     HYB_LATENT,          HYB_WORLD_UNITS + 1,              HYB_WORLD_UNITS) \
-    X(trunk,      HYB_WORLD_UNITS,     HYB_WORLD_UNITS + 1 + HYB_LATENT, HYB_WORLD_UNITS)   /* [h'; 1; z] */ \
-    X(head,       HYB_HEADS,           HYB_WORLD_UNITS + 2,              HYB_WORLD_UNITS)   /* [t; 1; r] */
-/* clang-format on */
-
-enum {
-    HYB_MEMBER_BEGIN_ = -1,
-/* clang-format off */
-#define HYB_WEIGHT(name_, rows_, columns_, bias_) \
-    HYB_AT_##name_, HYB_AT_END_##name_ = HYB_AT_##name_ + (rows_) * (columns_) - 1,
-    HYB_MEMBER_WEIGHTS(HYB_WEIGHT)
-#undef HYB_WEIGHT
-    /* clang-format on */
-    HYB_MEMBER_SIZE
-};
-/* Floats from one member to the next. */
-enum { HYB_MEMBER_ROOM = (HYB_MEMBER_SIZE + 15) / 16 * 16 };
 
 /* Streams of random numbers of a world; member m has the m-th of each 256. */
 typedef enum hyb_world_stream {
@@ -74154,360 +74630,6 @@ static void hyb_member_init(float *w, uint64_t seed, int member)
             if (i >= HYB_HEAD_DELTA || j == HYB_WORLD_UNITS + 1) head[i * (HYB_WORLD_UNITS + 2) + j] = 0;
 }
 /* ==== end src/predict/member.c ==== */
-
-/* ==== begin src/predict/rollout.c ==== */
-/* predict/rollout: a member runs over up to 16 windows of up to 16 ticks, and its gradients run back (BPTT).
- *
- *     tick t:  x -> e -> posterior (h_t, e_t) -> z_t -> GRU -> h_t+1 -> heads (h_t+1, z_t)
- *              h_t -> prior of z_t
- *
- * What needs no state is computed for all ticks at once: the encoder, the parts of the gates and of the posterior that
- * read e, then priors and heads, and all gradients of weights. Tick by tick go only z_t and h_t+1. */
-
-/* Panels of a rollout, X(name, rows). Where the last row is said to be 1, it is the input of the biases. */
-/* clang-format off */
-#define HYB_ROLLOUT_PANELS(X) \
-    X(x,          HYB_WORLD_INPUTS + 1)             /* [x; 1] */ \
-    X(normed,     HYB_WORLD_UNITS)                  /* encoder x, of mean 0 and variance 1 */ \
-    X(deviation,  1)                                /* 1 / the deviation that it had */ \
-    X(encoded,    HYB_WORLD_UNITS)                  /* before SiLU */ \
-    X(in,         HYB_WORLD_UNITS + 1 + HYB_LATENT) /* [e; 1; z] */ \
-    X(gates,      3 * HYB_WORLD_UNITS) \
-    X(rh,         HYB_WORLD_UNITS) \
-    X(h,          HYB_WORLD_UNITS + 1)              /* [h; 1], from before tick 0 to after the last */ \
-    X(post,       HYB_WORLD_UNITS)                  /* before SiLU */ \
-    X(post_act,   HYB_WORLD_UNITS + 1)              /* [post; 1] */ \
-    X(q_soft,     HYB_LATENT) \
-    X(q,          HYB_LATENT) \
-    X(pri,        HYB_WORLD_UNITS) \
-    X(pri_act,    HYB_WORLD_UNITS + 1) \
-    X(p_soft,     HYB_LATENT) \
-    X(p,          HYB_LATENT) \
-    X(trunk,      HYB_WORLD_UNITS) \
-    X(trunk_act,  HYB_WORLD_UNITS + 2)              /* [t; 1; r] */ \
-    X(out,        HYB_HEADS) \
-    X(d_out,      HYB_HEADS)                        /* gradients */ \
-    X(d_trunk,    HYB_WORLD_UNITS) \
-    X(d_h,        HYB_WORLD_UNITS) \
-    X(d_gates,    3 * HYB_WORLD_UNITS) \
-    X(d_rh,       HYB_WORLD_UNITS) \
-    X(d_in,       HYB_WORLD_UNITS + 1 + HYB_LATENT) \
-    X(d_q,        HYB_LATENT)                       /* of q, and then of its logits */ \
-    X(d_post,     HYB_WORLD_UNITS) \
-    X(d_p,        HYB_LATENT) \
-    X(d_pri,      HYB_WORLD_UNITS)
-/* clang-format on */
-
-enum {
-#define HYB_PANEL(name_, rows_) +(rows_)
-    HYB_ROLLOUT_ROWS = 0 HYB_ROLLOUT_PANELS(HYB_PANEL),
-#undef HYB_PANEL
-    HYB_ROLLOUT_FLOATS = HYB_ROLLOUT_ROWS * HYB_PANEL_ROW
-};
-
-typedef struct hyb_rollout {
-    hyb_panel_lane lane;
-    int ticks, windows; /* of this run: at most 16 each; windows lie side by side, `windows` columns a tick */
-#define HYB_PANEL(name_, rows_) float *name_;
-    HYB_ROLLOUT_PANELS(HYB_PANEL)
-#undef HYB_PANEL
-} hyb_rollout;
-
-static void hyb_rollout_ones(float *row)
-{
-    int i;
-    for (i = 0; i < HYB_PANEL_ROW; i++) row[i] = 1;
-}
-
-/* Lays it out in memory: HYB_ROLLOUT_FLOATS zeros. */
-static void hyb_rollout_init(hyb_rollout *s, const hyb_cpu_kernels *kernels, float *memory, float *scratch)
-{
-    s->lane.kernels = kernels;
-    s->lane.scratch = scratch;
-    s->ticks = s->windows = 0;
-#define HYB_PANEL(name_, rows_) \
-    s->name_ = memory; \
-    memory += (rows_)*HYB_PANEL_ROW;
-    HYB_ROLLOUT_PANELS(HYB_PANEL)
-#undef HYB_PANEL
-    hyb_rollout_ones(s->x + HYB_WORLD_INPUTS * HYB_PANEL_ROW);
-    hyb_rollout_ones(s->in + HYB_WORLD_UNITS * HYB_PANEL_ROW);
-    hyb_rollout_ones(s->h + HYB_WORLD_UNITS * HYB_PANEL_ROW);
-    hyb_rollout_ones(s->post_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
-    hyb_rollout_ones(s->pri_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
-    hyb_rollout_ones(s->trunk_act + HYB_WORLD_UNITS * HYB_PANEL_ROW);
-}
-
-/* ---- encoder ----------------------------------------------------------------------------------------------------- */
-
-/* (x - mean) / sqrt(variance + 1e-5) of each column, sums over the rows in their order. */
-static void hyb_rollout_norm(hyb_rollout *s, const float *norm, int n)
-{
-    float mean[HYB_PANEL_ROW], square[HYB_PANEL_ROW];
-    int i, c;
-    for (c = 0; c < n; c++) mean[c] = square[c] = 0;
-    for (i = 0; i < HYB_WORLD_UNITS; i++)
-        for (c = 0; c < n; c++) mean[c] += s->normed[i * HYB_PANEL_ROW + c];
-    for (c = 0; c < n; c++) mean[c] *= 1.0f / HYB_WORLD_UNITS;
-    for (i = 0; i < HYB_WORLD_UNITS; i++)
-        for (c = 0; c < n; c++) {
-            const float x = s->normed[i * HYB_PANEL_ROW + c] - mean[c];
-            s->normed[i * HYB_PANEL_ROW + c] = x;
-            square[c] += x * x;
-        }
-    for (c = 0; c < n; c++) s->deviation[c] = 1.0f / sqrtf(square[c] * (1.0f / HYB_WORLD_UNITS) + 1e-5f);
-    for (i = 0; i < HYB_WORLD_UNITS; i++)
-        for (c = 0; c < n; c++) {
-            const float x = s->normed[i * HYB_PANEL_ROW + c] * s->deviation[c];
-            s->normed[i * HYB_PANEL_ROW + c] = x;
-            s->encoded[i * HYB_PANEL_ROW + c] = x * norm[i] + norm[HYB_WORLD_UNITS + i];
-        }
-}
-
-/* d: of encoded (128 rows), and then of encoder x. */
-static void hyb_rollout_norm_back(const hyb_rollout *s, const float *norm, float *d, float *d_norm, int n)
-{
-    float mean[HYB_PANEL_ROW], product[HYB_PANEL_ROW];
-    int i, c;
-    for (c = 0; c < n; c++) mean[c] = product[c] = 0;
-    for (i = 0; i < HYB_WORLD_UNITS; i++) {
-        float by_factor = 0, by_term = 0;
-        for (c = 0; c < n; c++) {
-            const float g = d[i * HYB_PANEL_ROW + c], x = s->normed[i * HYB_PANEL_ROW + c];
-            by_factor += g * x;
-            by_term += g;
-            mean[c] += g * norm[i];
-            product[c] += g * norm[i] * x;
-            d[i * HYB_PANEL_ROW + c] = g * norm[i];
-        }
-        d_norm[i] += by_factor;
-        d_norm[HYB_WORLD_UNITS + i] += by_term;
-    }
-    for (c = 0; c < n; c++) {
-        mean[c] *= 1.0f / HYB_WORLD_UNITS;
-        product[c] *= 1.0f / HYB_WORLD_UNITS;
-    }
-    for (i = 0; i < HYB_WORLD_UNITS; i++)
-        for (c = 0; c < n; c++) {
-            const int64_t at = i * HYB_PANEL_ROW + c;
-            d[at] = (d[at] - mean[c] - s->normed[at] * product[c]) * s->deviation[c];
-        }
-}
-
-/* ---- forward ----------------------------------------------------------------------------------------------------- */
-
-enum {
-    HYB_IN_COLUMNS = HYB_WORLD_UNITS + 1 + HYB_LATENT, /* of gru_w and trunk */
-    HYB_POST_COLUMNS = 2 * HYB_WORLD_UNITS + 1,
-    HYB_LAYER_COLUMNS = HYB_WORLD_UNITS + 1, /* of a layer on 128 units and its bias */
-    HYB_HEAD_COLUMNS = HYB_WORLD_UNITS + 2,
-    HYB_IN_Z = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW,    /* where z begins in `in` and d_in */
-    HYB_MISS_ROW = (HYB_WORLD_UNITS + 1) * HYB_PANEL_ROW /* and r in trunk_act */
-};
-
-static hyb_gru hyb_rollout_gru(const hyb_rollout *s, const float *w)
-{
-    hyb_gru g;
-    g.n = HYB_WORLD_UNITS;
-    g.u = w + HYB_AT_gru_u;
-    g.gates = s->gates;
-    g.rh = s->rh;
-    g.h = s->h;
-    return g;
-}
-
-/* The posterior of the tick at column `at`, and z. random (4 for each column of the run), or NULL: z is q itself, what
- * a sample would be on average. */
-static void hyb_rollout_latent(hyb_rollout *s, const float *w, int at, const uint32_t (*random)[HYB_LATENT_CHOICES])
-{
-    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
-    int c, i;
-    hyb_panel_forward(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
-                      s->h + at, n, s->post + at, true);
-    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->post + at, s->post_act + at, HYB_WORLD_UNITS, n);
-    hyb_panel_forward(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->post_act + at, n, s->q_soft + at,
-                      false);
-    for (c = at; c < at + n; c++) {
-        float *z = s->in + HYB_IN_Z + c;
-        hyb_latent_chances(s->q_soft + c, s->q + c);
-        if (random)
-            hyb_latent_sample(s->q + c, random[c], z);
-        else
-            for (i = 0; i < HYB_LATENT; i++) z[i * HYB_PANEL_ROW] = s->q[i * HYB_PANEL_ROW + c];
-    }
-}
-
-/* From x, and the states before tick 0, to all z and h. */
-static void hyb_rollout_states(hyb_rollout *s, const float *w, const uint32_t (*random)[HYB_LATENT_CHOICES])
-{
-    const hyb_gru gru = hyb_rollout_gru(s, w);
-    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
-    int t;
-    hyb_panel_forward(&s->lane, w + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->x,
-                      n, s->normed, false);
-    hyb_rollout_norm(s, w + HYB_AT_norm, n);
-    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->encoded, s->in, HYB_WORLD_UNITS, n);
-    hyb_panel_forward(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, layer, s->in, n, s->gates,
-                      false);
-    hyb_panel_forward(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->in, n, s->post,
-                      false);
-    for (t = 0; t < n; t += s->windows) {
-        hyb_rollout_latent(s, w, t, random);
-        hyb_panel_forward(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
-                          s->in + HYB_IN_Z + t, s->windows, s->gates + t, true);
-        hyb_gru_step(&s->lane, &gru, t, s->windows);
-    }
-}
-
-/* The priors and the heads of all ticks, from their states. */
-static void hyb_rollout_outputs(hyb_rollout *s, const float *w)
-{
-    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
-    int c;
-    hyb_panel_forward(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->h, n, s->pri, false);
-    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->pri, s->pri_act, HYB_WORLD_UNITS, n);
-    hyb_panel_forward(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, layer, s->pri_act, n, s->p_soft, false);
-    for (c = 0; c < n; c++) hyb_latent_chances(s->p_soft + c, s->p + c);
-    hyb_panel_forward(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->h + s->windows, n,
-                      s->trunk, false);
-    hyb_panel_forward(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->in + HYB_IN_Z,
-                      n, s->trunk, true);
-    hyb_panel_act(&s->lane, HYB_ACT_SILU, s->trunk, s->trunk_act, HYB_WORLD_UNITS, n);
-    hyb_panel_forward(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->trunk_act, n, s->out,
-                      false);
-}
-/* ==== end src/predict/rollout.c ==== */
-
-/* ==== begin src/predict/rollout_back.c ==== */
-/* predict/rollout_back: the gradients of a rollout, full BPTT over its ticks.
- *
- * The KL is balanced (Hafner et al. 2021): 0.5 max(1, KL(sg q || p)) teaches the prior, 0.1 max(1, KL(q || sg p)) holds
- * the posterior back; below one nat neither does anything. sg: taken as a constant. */
-
-#define HYB_KL_PRIOR     0.5f
-#define HYB_KL_POSTERIOR 0.1f
-#define HYB_KL_FREE      1.0 /* nats */
-
-/* How much a tick counts for what it teaches, and for the KL. */
-typedef struct hyb_share {
-    hyb_role role;
-    float weight, kl;
-} hyb_share;
-
-/* The loss of every tick of the last run (*taught, and *held of those held back, which its trust learns from), and its
- * gradients d_out, d_q and d_p; the gradient of z is added to d_q when the run goes back. */
-static void hyb_rollout_loss(hyb_rollout *s, const hyb_heads_labels *labels, const hyb_share *share, hyb_trust *trust,
-                             hyb_world_loss *taught, hyb_world_loss *held)
-{
-    const int n = s->ticks * s->windows;
-    const float *miss = s->trunk_act + HYB_MISS_ROW;
-    float logs[HYB_LATENT];
-    int c, i;
-    for (c = 0; c < n; c++) {
-        double kl;
-        for (i = 0; i < HYB_LATENT; i++) s->d_q[i * HYB_PANEL_ROW + c] = s->d_p[i * HYB_PANEL_ROW + c] = 0;
-        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] = 0;
-        if (share[c].role == HYB_ROLE_NONE) continue;
-        hyb_heads_loss(s->out + c, miss[c], &labels[c], share[c].role, trust, s->d_out + c,
-                       share[c].role == HYB_ROLE_TAUGHT ? taught : held);
-        for (i = 0; i < HYB_HEADS; i++) s->d_out[i * HYB_PANEL_ROW + c] *= share[c].weight;
-        kl = hyb_latent_kl(s->q + c, s->p + c, logs);
-        taught->kl += kl;
-        taught->n_ticks++;
-        if (!(kl > HYB_KL_FREE)) continue;
-        for (i = 0; i < HYB_LATENT; i++) {
-            const int64_t at = i * HYB_PANEL_ROW + c;
-            s->d_q[at] = HYB_KL_POSTERIOR * share[c].kl * logs[i];
-            s->d_p[at] = -HYB_KL_PRIOR * share[c].kl * (s->q[at] / s->p[at]);
-        }
-    }
-}
-
-/* Heads and trunk: into d_h (of the states after each tick) and d_in's z. */
-static void hyb_rollout_back_heads(hyb_rollout *s, const float *w, float *d)
-{
-    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
-    hyb_panel_back_w(&s->lane, d + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEADS, HYB_HEAD_COLUMNS, s->d_out, s->trunk_act,
-                     n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_head, HYB_HEAD_COLUMNS, HYB_HEAD_SIGMA, HYB_WORLD_UNITS, s->d_out, n,
-                     s->d_trunk, false); /* not of the deviations */
-    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->trunk, s->d_trunk, HYB_WORLD_UNITS, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, layer, s->d_trunk, s->h + s->windows,
-                     n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk,
-                     s->in + HYB_IN_Z, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_trunk, n,
-                     s->d_h + s->windows, false);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_trunk + layer, HYB_IN_COLUMNS, HYB_WORLD_UNITS, HYB_LATENT, s->d_trunk, n,
-                     s->d_in + HYB_IN_Z, false);
-}
-
-/* Priors: into d_h, of the states before each tick. */
-static void hyb_rollout_back_prior(hyb_rollout *s, const float *w, float *d)
-{
-    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
-    int c;
-    for (c = 0; c < n; c++) hyb_latent_back(s->p_soft + c, s->d_p + c);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_prior2, layer, HYB_LATENT, layer, s->d_p, s->pri_act, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_prior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_p, n, s->d_pri, false);
-    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->pri, s->d_pri, HYB_WORLD_UNITS, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_prior, layer, HYB_WORLD_UNITS, layer, s->d_pri, s->h, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_prior, layer, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_pri, n, s->d_h, true);
-}
-
-/* One tick: its state's gradient is complete. Through the cell, z, and the posterior, into the state before it. */
-static void hyb_rollout_back_tick(hyb_rollout *s, const float *w, const hyb_gru *gru, int at)
-{
-    const int n = s->windows, layer = HYB_LAYER_COLUMNS;
-    int c, i;
-    hyb_gru_back(&s->lane, gru, s->d_h, s->d_gates, s->d_rh, at, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w + layer, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_LATENT,
-                     s->d_gates + at, n, s->d_in + HYB_IN_Z + at, true);
-    for (c = at; c < at + n; c++) {
-        for (i = 0; i < HYB_LATENT; i++)
-            s->d_q[i * HYB_PANEL_ROW + c] += s->d_in[HYB_IN_Z + i * HYB_PANEL_ROW + c]; /* straight through */
-        hyb_latent_back(s->q_soft + c, s->d_q + c);
-    }
-    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior2, layer, HYB_LATENT, HYB_WORLD_UNITS, s->d_q + at, n,
-                     s->d_post + at, false);
-    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->post + at, s->d_post + at, HYB_WORLD_UNITS, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
-                     s->d_post + at, n, s->d_h + at, true);
-}
-
-/* What the ticks left: the weights of gates and posterior, and the encoder. */
-static void hyb_rollout_back_inputs(hyb_rollout *s, const float *w, const hyb_gru *gru, float *d)
-{
-    const int n = s->ticks * s->windows, layer = HYB_LAYER_COLUMNS;
-    hyb_panel_back_w(&s->lane, d + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_IN_COLUMNS, s->d_gates, s->in,
-                     n);
-    hyb_gru_back_u(&s->lane, gru, s->d_gates, d + HYB_AT_gru_u, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior2, layer, HYB_LATENT, layer, s->d_q, s->post_act, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, layer, s->d_post, s->in, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_posterior + layer, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS,
-                     s->d_post, s->h, n);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_gru_w, HYB_IN_COLUMNS, 3 * HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_gates, n,
-                     s->d_in, false);
-    hyb_panel_back_x(&s->lane, w + HYB_AT_posterior, HYB_POST_COLUMNS, HYB_WORLD_UNITS, HYB_WORLD_UNITS, s->d_post, n,
-                     s->d_in, true);
-    hyb_panel_act_back(&s->lane, HYB_ACT_SILU, s->encoded, s->d_in, HYB_WORLD_UNITS, n);
-    hyb_rollout_norm_back(s, w + HYB_AT_norm, s->d_in, d + HYB_AT_norm, n);
-    hyb_panel_back_w(&s->lane, d + HYB_AT_encoder, HYB_WORLD_INPUTS + 1, HYB_WORLD_UNITS, HYB_WORLD_INPUTS + 1, s->d_in,
-                     s->x, n);
-}
-
-/* d (HYB_MEMBER_SIZE) += the gradients of the last run, after hyb_rollout_loss. */
-static void hyb_rollout_back(hyb_rollout *s, const float *w, float *d)
-{
-    const hyb_gru gru = hyb_rollout_gru(s, w);
-    int t, i;
-    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->d_h + i * HYB_PANEL_ROW, 0, sizeof(float) * (size_t)s->windows);
-    hyb_rollout_back_heads(s, w, d);
-    hyb_rollout_back_prior(s, w, d);
-    for (t = (s->ticks - 1) * s->windows; t >= 0; t -= s->windows) hyb_rollout_back_tick(s, w, &gru, t);
-    hyb_rollout_back_inputs(s, w, &gru, d);
-}
-/* ==== end src/predict/rollout_back.c ==== */
 HYB_TEPID_BEGIN
 
 /* ==== begin src/predict/replay.c ==== */
@@ -74714,6 +74836,8 @@ enum {
     HYB_WORLD_MEMBERS_MOST = 16 /* are possible */
 };
 
+typedef struct hyb_world_device hyb_world_device; /* world_device.c */
+
 typedef struct hyb_world {
     hybrid_runtime *rt;
     uint64_t seed;
@@ -74733,6 +74857,7 @@ typedef struct hyb_world {
     unsigned char *counted;   /* (HYB_PANEL_ROW): 0: the tick is not part of its window */
     int64_t first[HYB_PANEL_WINDOWS]; /* where the windows of a step begin */
     hyb_world_loss *taught, *held;    /* (n_members): of the last step, of ticks that were taught and held back */
+    hyb_world_device *on;             /* where members learn; NULL: on the host */
 } hyb_world;
 
 /* What has become known of a tick. */
@@ -74842,11 +74967,6 @@ static hybrid_result hyb_world_create(hybrid_runtime *rt, uint64_t seed, int n_m
     return hyb_world_make(rt, hyb_cpu_kernels_for(rt->isa), seed, n_members, world, error);
 }
 
-static void hyb_world_destroy(hyb_world *w)
-{
-    if (w) hyb_free_aligned(w->rt, w);
-}
-
 /* ---- what is seen ------------------------------------------------------------------------------------------------ */
 
 /* The number of the newest tick; -1: there is none. */
@@ -74953,9 +75073,10 @@ static void hyb_world_walk(hyb_world *w, hyb_byte_walk *walk)
 }
 /* ==== end src/predict/world.c ==== */
 
-/* ==== begin src/predict/world_learn.c ==== */
-/* predict/world_learn: one step of AdamW for each member: 16 windows of 16 ticks from the replay; rate from 1e-3 to
- * 3e-4 over 1000 steps; gradients clipped at a norm of 5, and thrown away if they are not finite.
+/* ==== begin src/predict/members.c ==== */
+/* predict/members: what each member is shown in a step of learning, and what becomes of its gradients: AdamW. A step
+ * takes 16 windows of 16 ticks from the replay; the rate falls from 1e-3 to 3e-4 over 1000 steps; gradients are clipped
+ * at a norm of 5, and thrown away if they are not finite.
  *
  * A run has some hundred ticks, and each is seen some hundred times: left alone, members know them by heart. On an AR
  * process whose sign changes without notice (tests/test_predict_world.c; 300 ticks, two members) the negative log
@@ -75028,33 +75149,49 @@ static bool hyb_members_shares(const hyb_world *w, int member, const int64_t *fi
     return count[HYB_ROLE_TAUGHT] > 0;
 }
 
-/* The gradients d (HYB_MEMBER_ROOM) of one member, in its space; false: it has nothing to learn from. */
-static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, float *d)
+/* What a member draws and what ticks are to it: of HYB_PANEL_ROW columns. False: it has nothing to learn from. */
+static bool hyb_members_draw(hyb_world *w, int member, uint32_t (*random)[HYB_LATENT_CHOICES], hyb_share *share)
 {
-    const float *weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
-    const size_t row = sizeof(float) * HYB_PANEL_ROW;
     const int ticks = hyb_replay_window(&w->replay);
-    uint32_t random[HYB_PANEL_ROW][HYB_LATENT_CHOICES];
-    hyb_share share[HYB_PANEL_ROW];
-    int c, i;
+    int c;
     memset(&w->taught[member], 0, sizeof *w->taught);
     memset(&w->held[member], 0, sizeof *w->held);
     if (!hyb_members_shares(w, member, w->first, ticks, share)) return false;
-    s->ticks = ticks;
-    s->windows = HYB_PANEL_WINDOWS;
     for (c = 0; c < ticks * HYB_PANEL_WINDOWS; c++)
         hyb_world_random(w->seed, HYB_STREAM_SAMPLES, member, (uint64_t)w->n_learned * HYB_PANEL_ROW + (uint64_t)c,
                          random[c]);
-    memcpy(s->x, w->inputs, row * HYB_WORLD_INPUTS);
-    memcpy(s->trunk_act + HYB_MISS_ROW, w->inputs + HYB_WORLD_INPUTS * HYB_PANEL_ROW, row);
-    for (i = 0; i < HYB_WORLD_UNITS; i++) memset(s->h + i * HYB_PANEL_ROW, 0, sizeof(float) * HYB_PANEL_WINDOWS);
-    hyb_rollout_states(s, weights, (const uint32_t(*)[HYB_LATENT_CHOICES])random);
-    hyb_rollout_outputs(s, weights);
-    hyb_trust_fade(&w->trusts[member]);
-    hyb_rollout_loss(s, w->labels, share, &w->trusts[member], &w->taught[member], &w->held[member]);
-    hyb_trust_solve(&w->trusts[member], (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS);
-    memset(d, 0, sizeof(float) * HYB_MEMBER_ROOM);
-    hyb_rollout_back(s, weights, d);
+    return true;
+}
+
+/* How many different ticks a trust is of, about. */
+static double hyb_members_ticks(const hyb_world *w)
+{
+    return (double)(w->replay.n - hyb_replay_first(&w->replay)) / HYB_MEMBERS_FOLDS;
+}
+
+/* The gradients d (HYB_MEMBER_ROOM) of one member, in its space; false: it has nothing to learn from. */
+static bool hyb_members_gradients(hyb_world *w, int member, hyb_rollout *s, float *d)
+{
+    uint32_t random[HYB_PANEL_ROW][HYB_LATENT_CHOICES];
+    hyb_share share[HYB_PANEL_ROW];
+    hyb_op_rssm op;
+    if (!hyb_members_draw(w, member, random, share)) return false;
+    memset(&op, 0, sizeof op);
+    op.n_members = 1;
+    op.ticks = hyb_replay_window(&w->replay);
+    op.windows = HYB_PANEL_WINDOWS;
+    op.weights = w->weights + (size_t)member * HYB_MEMBER_ROOM;
+    op.x = w->inputs;
+    op.random = (const uint32_t(*)[HYB_LATENT_CHOICES])random;
+    op.labels = w->labels;
+    op.shares = share;
+    op.trusts = &w->trusts[member];
+    op.taught = &w->taught[member];
+    op.held = &w->held[member];
+    op.gradients = d;
+    hyb_trust_fade(op.trusts);
+    hyb_rssm_member(&op, 0, s);
+    hyb_trust_solve(op.trusts, hyb_members_ticks(w));
     return true;
 }
 
@@ -75099,6 +75236,217 @@ static void hyb_members_adam(const hyb_world *w, int member, const hyb_cpu_kerne
     kernels->adamw(&op, 0, HYB_MEMBER_ROOM);
     hyb_members_calm(op.w + HYB_AT_head, op.rate);
 }
+/* ==== end src/predict/members.c ==== */
+
+/* ==== begin src/predict/world_device.c ==== */
+/* predict/world_device: world models learn on the GPU of a training: one launch makes the gradients of all members.
+ *
+ *     to the device     weights, inputs, what is drawn, labels, shares, trusts       4.2 MB of five members
+ *     rssm              compute/ops/rssm.c
+ *     from it           gradients, trusts, losses                                    4.0 MB
+ *     on the host       AdamW
+ *
+ * Weights and moments stay on the host, where forecasts are made and checkpoints are written: on the device Adam would
+ * need its moments there, and three times as many bytes would come back. So a world is the same whether it has a device
+ * or not, and may lose it at any time: what the device refuses is done on the host, with the same random numbers.
+ *
+ * The back end is the world's own, with a queue of its own: a failure there does not touch the training, and the host
+ * waits for this work alone, once a step of learning, at the end of a window. */
+
+struct hyb_world_device {
+    hyb_device *device;
+    hyb_backend *be;
+    void *block;    /* on the device: all that the op names */
+    hyb_op_rssm op; /* addresses there */
+    /* on the host */
+    uint32_t (*random)[HYB_LATENT_CHOICES]; /* (n_members, HYB_PANEL_ROW) */
+    hyb_share *shares;                      /* (n_members, HYB_PANEL_ROW) */
+    hyb_trust *trusts;                      /* (n_members) */
+    bool *learns;                           /* (n_members) */
+    float *gradients;                       /* (n_members, HYB_MEMBER_ROOM) */
+};
+
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
+
+static hyb_limits hyb_world_device_limits(void)
+{
+    hyb_limits limits;
+    memset(&limits, 0, sizeof limits);
+    limits.n_rows = limits.n_out = limits.n_seq = limits.n_train = 1;
+    return limits;
+}
+
+/* Places of the op in a block of the device (NULL: only counts); its bytes. */
+static size_t hyb_world_device_lay(hyb_op_rssm *op, unsigned char *block, int n_members)
+{
+    const size_t members = (size_t)n_members;
+    unsigned char *piece;
+    size_t at = 0;
+#define HYB_PLACE(name, type, bytes) \
+    piece = block ? block + at : NULL; \
+    op->name = (type)(void *)piece; \
+    at += hyb_align(bytes, 256)
+    HYB_PLACE(weights, const float *, members *HYB_MEMBER_ROOM * sizeof(float));
+    HYB_PLACE(x, const float *, (HYB_WORLD_INPUTS + 1) * HYB_PANEL_ROW * sizeof(float));
+    HYB_PLACE(random, const uint32_t(*)[HYB_LATENT_CHOICES], members *HYB_PANEL_ROW * sizeof *op->random);
+    HYB_PLACE(labels, const hyb_heads_labels *, HYB_PANEL_ROW * sizeof *op->labels);
+    HYB_PLACE(shares, const hyb_share *, members *HYB_PANEL_ROW * sizeof *op->shares);
+    HYB_PLACE(trusts, hyb_trust *, members * sizeof *op->trusts);
+    HYB_PLACE(taught, hyb_world_loss *, members * sizeof *op->taught);
+    HYB_PLACE(held, hyb_world_loss *, members * sizeof *op->held);
+    HYB_PLACE(gradients, float *, members *HYB_MEMBER_ROOM * sizeof(float));
+    HYB_PLACE(work, float *, members *HYB_ROLLOUT_FLOATS * sizeof(float));
+#undef HYB_PLACE
+    op->n_members = n_members;
+    op->windows = HYB_PANEL_WINDOWS;
+    return at;
+}
+
+/* And of the host's part (block NULL: only counts). */
+static size_t hyb_world_device_lay_host(hyb_world_device *on, unsigned char *block, int n_members)
+{
+    const size_t members = (size_t)n_members;
+    size_t at = hyb_align(sizeof *on, 64);
+#define HYB_PLACE(name, type, bytes) \
+    if (block) on->name = (type)(void *)(block + at); \
+    at += hyb_align(bytes, 64)
+    HYB_PLACE(random, uint32_t(*)[HYB_LATENT_CHOICES], members * HYB_PANEL_ROW * sizeof *on->random);
+    HYB_PLACE(shares, hyb_share *, members * HYB_PANEL_ROW * sizeof *on->shares);
+    HYB_PLACE(trusts, hyb_trust *, members * sizeof *on->trusts);
+    HYB_PLACE(learns, bool *, members * sizeof *on->learns);
+    HYB_PLACE(gradients, float *, members *HYB_MEMBER_ROOM * sizeof(float));
+#undef HYB_PLACE
+    return at;
+}
+
+/* Bytes of the device, and of the host, that hyb_world_attach takes. */
+static uint64_t hyb_world_device_bytes(hyb_device *device, int n_members)
+{
+    const hyb_limits limits = hyb_world_device_limits();
+    hyb_op_rssm op;
+    const size_t block = hyb_world_device_lay(&op, NULL, n_members);
+    return device->ops->cost(device, block) + device->ops->backend_cost(device, &limits) +
+           hyb_world_device_lay_host(NULL, NULL, n_members) + HYB_ALIGNED_EXTRA;
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static void hyb_world_detach(hyb_world *w)
+{
+    hyb_world_device *on = w->on;
+    w->on = NULL;
+    if (!on) return;
+    if (on->be) on->be->ops->destroy(on->be);
+    if (on->block) on->device->ops->free(on->device, on->block);
+    hyb_free_aligned(w->rt, on);
+}
+
+static void hyb_world_destroy(hyb_world *w)
+{
+    if (!w) return;
+    hyb_world_detach(w);
+    hyb_free_aligned(w->rt, w);
+}
+
+/* From now on members learn on the device. A failure leaves the world as it was: on the host. */
+static hybrid_result hyb_world_attach(hyb_world *w, hyb_device *device, hybrid_error *error)
+{
+    const hyb_limits limits = hyb_world_device_limits();
+    const size_t bytes = hyb_world_device_lay_host(NULL, NULL, w->n_members);
+    hyb_op_rssm op;
+    hyb_world_device *on;
+    hybrid_result r;
+    memset(&op, 0, sizeof op);
+    if (!(on = (hyb_world_device *)hyb_alloc_aligned(w->rt, bytes))) return hyb_fail_memory(error, bytes);
+    memset(on, 0, bytes);
+    hyb_world_device_lay_host(on, (unsigned char *)on, w->n_members);
+    on->device = device;
+    w->on = on;
+    r = device->ops->alloc(device, hyb_world_device_lay(&op, NULL, w->n_members), &on->block, error);
+    if (!r) r = device->ops->backend_create(device, &limits, &on->be, error);
+    if (!r) {
+        hyb_world_device_lay(&on->op, (unsigned char *)on->block, w->n_members);
+        on->op.ticks = 1;
+        on->be->ops->rehearse(on->be, true); /* a kernel that does not compile is known of now */
+        hyb_do_rssm(on->be, &on->op);
+        on->be->ops->rehearse(on->be, false);
+        r = on->be->ops->sync(on->be, error);
+    }
+    if (r) hyb_world_detach(w);
+    return r;
+}
+
+/* ---- a step ------------------------------------------------------------------------------------------------------ */
+
+static void hyb_world_device_write(const hyb_world *w)
+{
+    const hyb_world_device *on = w->on;
+    const hyb_op_rssm *op = &on->op;
+    const size_t members = (size_t)w->n_members;
+    hyb_backend *be = on->be;
+    be->ops->write(be, on->block, w->weights, members * HYB_MEMBER_ROOM * sizeof *w->weights);
+    be->ops->write(be, (void *)(uintptr_t)op->x, w->inputs, (HYB_WORLD_INPUTS + 1) * HYB_PANEL_ROW * sizeof *op->x);
+    be->ops->write(be, (void *)(uintptr_t)op->random, on->random, members * HYB_PANEL_ROW * sizeof *on->random);
+    be->ops->write(be, (void *)(uintptr_t)op->labels, w->labels, HYB_PANEL_ROW * sizeof *w->labels);
+    be->ops->write(be, (void *)(uintptr_t)op->shares, on->shares, members * HYB_PANEL_ROW * sizeof *on->shares);
+    be->ops->write(be, op->trusts, on->trusts, members * sizeof *on->trusts);
+    be->ops->zero(be, op->taught, members * sizeof *op->taught);
+    be->ops->zero(be, op->held, members * sizeof *op->held);
+}
+
+/* Waits for what came of it. */
+static hybrid_result hyb_world_device_read(hyb_world *w, hybrid_error *error)
+{
+    const hyb_world_device *on = w->on;
+    const size_t members = (size_t)w->n_members;
+    hyb_backend *be = on->be;
+    be->ops->read(be, on->gradients, on->op.gradients, members * HYB_MEMBER_ROOM * sizeof *on->gradients);
+    be->ops->read(be, on->trusts, on->op.trusts, members * sizeof *on->trusts);
+    be->ops->read(be, w->taught, on->op.taught, members * sizeof *w->taught);
+    be->ops->read(be, w->held, on->op.held, members * sizeof *w->held);
+    return be->ops->sync(be, error);
+}
+
+static void hyb_world_device_adam(void *arg, int member, int lane)
+{
+    hyb_world *w = (hyb_world *)arg;
+    const hyb_world_device *on = w->on;
+    HYB_UNUSED(lane);
+    if (!on->learns[member]) return;
+    w->trusts[member] = on->trusts[member];
+    hyb_trust_solve(&w->trusts[member], hyb_members_ticks(w));
+    hyb_members_adam(w, member, w->spaces[0].lane.kernels, on->gradients + (size_t)member * HYB_MEMBER_ROOM);
+}
+
+/* One step of each member. False, with nothing done: the world has no device, or has none any more. */
+static bool hyb_world_device_learn(hyb_world *w)
+{
+    hyb_world_device *on = w->on;
+    hybrid_error why;
+    int m;
+    if (!on) return false;
+    on->op.ticks = hyb_replay_window(&w->replay);
+    for (m = 0; m < w->n_members; m++) {
+        hyb_share *shares = on->shares + m * HYB_PANEL_ROW;
+        on->learns[m] = hyb_members_draw(w, m, on->random + m * HYB_PANEL_ROW, shares);
+        if (!on->learns[m]) memset(shares, 0, sizeof *shares * HYB_PANEL_ROW); /* no tick counts */
+        on->trusts[m] = w->trusts[m];
+        hyb_trust_fade(&on->trusts[m]);
+    }
+    hyb_world_device_write(w);
+    hyb_do_rssm(on->be, &on->op);
+    if (hyb_world_device_read(w, &why)) {
+        hyb_log(w->rt, HYBRID_LOG_WARN, "world models learn on the host from now on: %s", why.message);
+        hyb_world_detach(w);
+        return false;
+    }
+    hyb_parallel(w->rt, w->n_members, hyb_world_device_adam, w);
+    return true;
+}
+/* ==== end src/predict/world_device.c ==== */
+
+/* ==== begin src/predict/world_learn.c ==== */
+/* predict/world_learn: one step of learning of all members, on the host or on a GPU (world_device.c). */
 
 /* The members of one space, one after the other. */
 static void hyb_members_space(void *arg, int space, int lane)
@@ -75120,7 +75468,7 @@ static bool hyb_world_learn(hyb_world *w)
     hyb_members_fill(w, hyb_replay_window(&w->replay));
     w->beta1_n *= HYB_MEMBERS_BETA1;
     w->beta2_n *= HYB_MEMBERS_BETA2;
-    hyb_parallel(w->rt, w->n_spaces, hyb_members_space, w);
+    if (!hyb_world_device_learn(w)) hyb_parallel(w->rt, w->n_spaces, hyb_members_space, w);
     w->n_learned++;
     w->stale = true;
     return true;
@@ -80753,7 +81101,7 @@ static void hyb_partial_metrics(const hybrid_predictor *p, hybrid_predict_metric
  * allows: on small models not at every window. */
 
 #define HYB_MIND_SHARE     0.01 /* of the operations of training */
-#define HYB_MIND_SHARE_GPU 1e-4 /* the same time: the models learn on the host, which does about 1 / 100 of a GPU's */
+#define HYB_MIND_SHARE_GPU 1e-4 /* the same time, if they learn on the host, which does about 1 / 100 of a GPU's */
 
 /* What they may use of the operations of a window. */
 static double hyb_mind_share(const hybrid_predictor *p)
@@ -82292,6 +82640,13 @@ static uint64_t hyb_predictor_bytes(const hybrid_predict_desc *d)
            (d->members ? hyb_world_bytes(d->trainer->rt, d->members) : 0);
 }
 
+/* What it takes for world models to learn on the GPU that trains; 0: there are none, or there is no GPU. */
+static uint64_t hyb_predictor_learning_bytes(const hybrid_predict_desc *d)
+{
+    hyb_device *device = d->trainer->store.device;
+    return d->members && !device->ops->is_host ? hyb_world_device_bytes(device, d->members) : 0;
+}
+
 HYB_BORDER(hybrid_result, hybrid_predictor_plan,
            (const hybrid_predict_desc *desc, uint64_t *bytes, hybrid_error *error), (desc, bytes, error))
 {
@@ -82300,7 +82655,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_plan,
     if (!bytes) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_predictor_plan: bytes is NULL");
     *bytes = 0;
     if ((r = hyb_predictor_look_at(desc, "hybrid_predictor_plan", &d, error)) != HYBRID_OK) return r;
-    *bytes = hyb_predictor_bytes(&d);
+    *bytes = hyb_predictor_bytes(&d) + hyb_predictor_learning_bytes(&d);
     return HYBRID_OK;
 }
 
@@ -82333,6 +82688,22 @@ static const hyb_rider_ops *hyb_predictor_ops(void)
                                        hyb_predictor_size,    hyb_predictor_give,     hyb_predictor_fits,
                                        hyb_predictor_take,    hyb_predictor_anew,     hyb_predictor_left };
     return &ops;
+}
+
+/* World models learn on the GPU that trains, if there is room for that; else on the host, as they can anywhere. */
+static void hyb_predictor_create_learning(hybrid_predictor *p)
+{
+    const hybrid_trainer *t = p->t;
+    const uint64_t bytes = hyb_predictor_learning_bytes(&p->desc), most = t->desc.max_bytes;
+    hybrid_error why;
+    if (!bytes) return;
+    if (most && t->plan.total + p->bytes + bytes > most)
+        hyb_fail(&why, HYBRID_ERROR_LIMIT, "max_bytes is %llu", (unsigned long long)most);
+    else if (!hyb_world_attach(p->world, t->store.device, &why)) {
+        p->bytes += bytes;
+        return;
+    }
+    hyb_log(p->rt, HYBRID_LOG_WARN, "world models learn on the host: %s", why.message);
 }
 
 static hybrid_result hyb_predictor_create_hindsight(hybrid_predictor *p, hybrid_error *error)
@@ -82391,6 +82762,7 @@ HYB_BORDER(hybrid_result, hybrid_predictor_create,
         return r;
     }
     t->rider = &p->base;
+    hyb_predictor_create_learning(p);
     hyb_upkeep_format(p);
     *predictor = p;
     return HYBRID_OK;

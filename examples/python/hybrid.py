@@ -963,7 +963,8 @@ class hybrid_predict_desc(Structure):
     bool vectors: norms and biases are moved along as well
     bool no_snapshot: less memory: nothing can go back; what goes astray is only stopped
     int32_t members: of an ensemble of small recurrent world models, which watches and foretells losses, gains and
-    coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each
+    coefficients; 5 is usual, 16 at most; 0: none. About 4 MB each. Where a GPU trains they learn
+    there, if it has another 6 MB for each
     bool learned: modes A and auto: the coefficients of b are what the ensemble foretells, family by family
     /* What hindsight is used for: at the end of a window it is known what it should have been foretold to be. Each is * off at zero
     any of them keeps the window before apart, which takes 4 bytes a weight. */ bool keep_last: moves are judged by the very window before them, not by an estimate of it

@@ -1,6 +1,7 @@
 /* cuda/ops_rssm: a step of learning of the predictor's world models (compute/ops/rssm.c), all members in one launch. */
 #ifndef HYB_CUDA_OPS_RSSM_C
 #define HYB_CUDA_OPS_RSSM_C
+#include "../compute/op.c"
 #include "ops.c"
 
 /* clang-format off */
