@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id afe342ecc8a643f4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5d2a6b91456d9663): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -53,348 +53,349 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      405  base.h                   version, linkage, results, errors, allocator, log
- *      540  runtime.h                what models and sessions share: memory, log, worker threads
- *      611  quant.h                  names, sizes, encode, decode
- *      713  gguf.h                   what is in a model file, and writing one
- *      918  tokenizer.h              text to tokens and back
- *     1101  chat.h                   templates that make a prompt of a conversation
- *     1244  grammar.h                answers with a form
- *     1361  bpe_trainer.h            a vocabulary from raw text
- *     1433  train_data.h             batches out of texts, tokens or conversations
- *     1544  model.h                  load, describe
- *     1628  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1762  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1866  sampler.h                from logits to the next token
- *     1999  score.h                  how likely a model finds texts
- *     2059  embed.h                  a text as a vector
- *     2114  shape.h                  models from nothing
- *     2147  trainable.h              training somebody else's model
- *     2186  trainer.h                change the weights of a model so that it predicts given texts better
- *     2507  predict.h                a training that is watched, and moved along where it goes anyway
- *     2746  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
- *     2824  learn.h                  an adapter is told something, and can be made to forget it
- *     2903  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
- *     3092  session.h                a conversation
- *     3235  crowd.h                  many conversations in one context
- *     3279  saved.h                  sequences and conversations as bytes, and back
- *     3365  abi.h                    is the library that runs the one that its caller was made for?
+ *      406  base.h                   version, linkage, results, errors, allocator, log
+ *      541  runtime.h                what models and sessions share: memory, log, worker threads
+ *      612  quant.h                  names, sizes, encode, decode
+ *      714  gguf.h                   what is in a model file, and writing one
+ *      919  tokenizer.h              text to tokens and back
+ *     1102  chat.h                   templates that make a prompt of a conversation
+ *     1245  grammar.h                answers with a form
+ *     1362  bpe_trainer.h            a vocabulary from raw text
+ *     1434  train_data.h             batches out of texts, tokens or conversations
+ *     1545  model.h                  load, describe
+ *     1629  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1763  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1872  sampler.h                from logits to the next token
+ *     2005  score.h                  how likely a model finds texts
+ *     2065  embed.h                  a text as a vector
+ *     2120  shape.h                  models from nothing
+ *     2153  trainable.h              training somebody else's model
+ *     2192  trainer.h                change the weights of a model so that it predicts given texts better
+ *     2513  predict.h                a training that is watched, and moved along where it goes anyway
+ *     2752  curve.h                  what a run of training shows to people: a line, a file of numbers, a picture
+ *     2830  learn.h                  an adapter is told something, and can be made to forget it
+ *     2909  stream.h                 prompts and streams: from messages to token ids, from a sequence to pieces of...
+ *     3098  session.h                a conversation
+ *     3241  crowd.h                  many conversations in one context
+ *     3285  saved.h                  sequences and conversations as bytes, and back
+ *     3371  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3457  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3561  macros.h                 what compilers call things, and the macros that every room uses
- *     3646  base.c                   what every room uses: results, errors, checked sizes
- *     3727  fpenv.c                  the floating-point environment at the border of the library
- *     3956  abi.c                    the versions and sizes of a caller, held against those of the library
- *     4002  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4098  fma.c                    a * b + c with one rounding
- *     4138  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4219  decimal.c                doubles as text, the same in every locale
- *     4351  thread.c                 atomics, threads, and the worker pool
- *     4848  cpu.c                    what this processor and its operating system can do
- *     4971  hash.c                   where a name belongs in a table
- *     5073  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5111  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5199  grow.c                   arrays that grow
- *     5223  stack.c                  how much of the thread's stack a recursion may take
- *     5271  device.c                 which GPU a runtime uses
- *     5387  lifetime.c               creates and ends runtimes
- *     5542  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5783  output.c                 a file that is written
- *     6303  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6350  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6388  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    82923  end.h                    closes what core/begin opened
+ *     3463  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3567  macros.h                 what compilers call things, and the macros that every room uses
+ *     3652  base.c                   what every room uses: results, errors, checked sizes
+ *     3733  fpenv.c                  the floating-point environment at the border of the library
+ *     3962  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     4008  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4104  fma.c                    a * b + c with one rounding
+ *     4144  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4225  decimal.c                doubles as text, the same in every locale
+ *     4357  thread.c                 atomics, threads, and the worker pool
+ *     4854  cpu.c                    what this processor and its operating system can do
+ *     4977  hash.c                   where a name belongs in a table
+ *     5079  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5117  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5205  grow.c                   arrays that grow
+ *     5229  stack.c                  how much of the thread's stack a recursion may take
+ *     5277  device.c                 which GPU a runtime uses
+ *     5393  lifetime.c               creates and ends runtimes
+ *     5548  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5789  output.c                 a file that is written
+ *     6309  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6356  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6394  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    83116  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6822  names.c                  names that must differ, found by hash
- *     6919  value.c                  the 13 types of metadata values and their items
- *     7067  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7278  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7615  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8135  write.c                  makes a GGUF file
+ *     6828  names.c                  names that must differ, found by hash
+ *     6925  value.c                  the 13 types of metadata values and their items
+ *     7073  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7284  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7621  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8141  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8849  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8968  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9303  floats.c                 the types that are plain numbers
- *     9343  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9542  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9778  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9926  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10200  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10325  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10404  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8855  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     8974  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9309  floats.c                 the types that are plain numbers
+ *     9349  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9548  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9784  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9932  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10206  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10331  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10410  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10629  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11580  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11700  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11974  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12441  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12943  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13147  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13242  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13780  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14073  tokenizer/bpe.c          the merging
- *    14486  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14571  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14667  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14814  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15239  tokenizer/with.c         the tokens that hold a text
- *    15270  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15548  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15706  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15948  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16249  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16593  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16929  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17337  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17721  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18063  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18244  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18924  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19552  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19782  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20294  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20334  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20577  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20888  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20934  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21095  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21297  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21433  jinja/test.c             what follows 'is', and the functions that every template has
- *    21635  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21949  jinja/parse.c            tokens to a tree
- *    22657  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22964  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23547  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23839  chat.c                   a conversation as the variables that chat templates expect
- *    24052  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24311  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24483  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24547  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24973  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25437  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25784  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    26030  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26497  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26986  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27363  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27740  grammar/rules.c          the form in which rules are matched
- *    28196  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28700  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29084  grammar/match.c          where a text stands in a grammar
- *    29600  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    30006  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30449  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10635  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11586  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11706  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    11980  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12447  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12949  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13153  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13248  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13786  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14079  tokenizer/bpe.c          the merging
+ *    14492  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14577  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14673  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14820  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15245  tokenizer/with.c         the tokens that hold a text
+ *    15276  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15554  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15712  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15954  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16255  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16599  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16935  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17343  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17727  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18069  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18250  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18930  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19558  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19788  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20300  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20340  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20583  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20894  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20940  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21101  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21303  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21439  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21641  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21955  jinja/parse.c            tokens to a tree
+ *    22663  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    22970  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23553  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23845  chat.c                   a conversation as the variables that chat templates expect
+ *    24058  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24317  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24489  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24553  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    24979  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25443  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25790  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26036  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26503  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    26992  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27369  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27746  grammar/rules.c          the form in which rules are matched
+ *    28202  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28706  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29090  grammar/match.c          where a text stands in a grammar
+ *    29606  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    30012  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30455  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30682  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30741  ops/norms.c              embeddings and norms
- *    30821  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30956  ops/heads.c              heads: rotation, the cache, attention
- *    31103  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31277  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31480  ops/values.c             what is computed value by value, and the largest logits
- *    31543  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31757  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
- *    31933  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31948  backend.c                the seam between models and devices: one table of functions that every back en...
- *    32064  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    32180  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32275  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32465  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32494  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32532  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32666  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33414  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33643  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33984  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    34023  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    34159  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34230  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34334  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34864  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35344  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35745  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35974  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36730  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36930  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    37994  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38643  cpu/int/select.c         the table of integer-block kernels
- *    38703  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38779  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43905  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46447  cpu/select.c             the kernels of an instruction set
- *    46500  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46608  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    47030  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47330  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47379  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    48040  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48296  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48487  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48550  cpu/rssm/panel.c         values of many ticks side by side, and products with them
- *    48670  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    48746  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
- *    48830  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
- *    49013  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    49198  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
- *    49326  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
- *    49376  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30688  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30747  ops/norms.c              embeddings and norms
+ *    30827  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    30962  ops/heads.c              heads: rotation, the cache, attention
+ *    31109  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31283  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31486  ops/values.c             what is computed value by value, and the largest logits
+ *    31549  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31763  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
+ *    31939  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    31954  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    32070  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    32186  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32281  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32471  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32500  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32538  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32672  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33420  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33649  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    33990  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    34029  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    34165  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34236  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34340  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34870  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35350  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35751  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    35980  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36736  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36936  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    38000  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38649  cpu/int/select.c         the table of integer-block kernels
+ *    38709  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38785  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43911  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46453  cpu/select.c             the kernels of an instruction set
+ *    46506  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46614  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    47036  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47336  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47385  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    48046  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48302  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48493  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48556  cpu/rssm/panel.c         values of many ticks side by side, and products with them
+ *    48676  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    48752  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
+ *    48836  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
+ *    49019  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    49204  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
+ *    49332  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
+ *    49382  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    50024  arch.c                   the table of architectures
- *    50158  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    50497  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    50874  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    51136  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    51346  adapter_worn.c           the copy of an adapter that passes on the host read
- *    51558  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    52060  back.c                   the steps of a backward pass that several parts take
- *    52255  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    52505  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    52599  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    52912  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    53056  parts/experts.c          a mixture of experts (Shazeer et al
- *    53438  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    53546  net.c                    which parts the layers of a model have, and which tensors
- *    53713  unused.c                 tensors of the file that the model is not computed with
- *    53887  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    53936  forward.c                one pass of a batch through any model, over the op table
- *    54219  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    54818  place.c                  which layers run where
- *    55088  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    55174  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    55469  adapter_make.c           adapters from nothing, and what they are
- *    55719  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    56001  identity.c               by what a saved game knows its model and its adapters again
+ *    50030  arch.c                   the table of architectures
+ *    50164  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    50503  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    50880  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    51142  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    51359  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    51572  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    52086  back.c                   the steps of a backward pass that several parts take
+ *    52281  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    52531  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    52625  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    52938  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    53082  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
+ *    53245  parts/experts.c          a mixture of experts (Shazeer et al
+ *    53624  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    53732  net.c                    which parts the layers of a model have, and which tensors
+ *    53899  unused.c                 tensors of the file that the model is not computed with
+ *    54073  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    54122  forward.c                one pass of a batch through any model, over the op table
+ *    54405  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    55004  place.c                  which layers run where
+ *    55274  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    55360  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    55655  adapter_make.c           adapters from nothing, and what they are
+ *    55905  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    56192  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    56096  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    56260  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    56745  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    56917  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    57028  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    57551  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    57856  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    57955  gain.c                   how many guesses pay
- *    58096  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    58522  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    58621  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    59050  adapters.c               a sequence puts adapters on, and takes them off
- *    59166  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    59527  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    59957  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    60328  next.c                   the next token of a sequence
- *    60444  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    60527  score.c                  how likely a model finds texts after a prompt
- *    60860  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    61136  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    61280  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    61328  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61464  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    61587  stream/make.c            how a stream is made, and taken apart
- *    61894  stream/answer.c          an answer begins and ends
- *    62077  stream/piece.c           from a token to a piece of text
- *    62245  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    62446  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    62688  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    63017  plan.c                   the bytes of a model and a context before they are loaded
- *    63138  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    63338  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    63517  session.c                a conversation: a dialog, and the stream that answers it
- *    64128  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    64353  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    64926  crowd.c                  sessions of one context that take turns in its batch
+ *    56287  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    56451  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    56936  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    57108  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    57219  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    57742  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    58047  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    58146  gain.c                   how many guesses pay
+ *    58287  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    58714  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    58813  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    59242  adapters.c               a sequence puts adapters on, and takes them off
+ *    59358  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    59719  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    60149  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    60520  next.c                   the next token of a sequence
+ *    60636  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    60719  score.c                  how likely a model finds texts after a prompt
+ *    61052  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    61328  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    61472  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    61520  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61656  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    61779  stream/make.c            how a stream is made, and taken apart
+ *    62086  stream/answer.c          an answer begins and ends
+ *    62269  stream/piece.c           from a token to a piece of text
+ *    62437  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    62638  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    62880  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63209  plan.c                   the bytes of a model and a context before they are loaded
+ *    63330  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    63530  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    63709  session.c                a conversation: a dialog, and the stream that answers it
+ *    64320  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    64545  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    65118  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    65271  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    65310  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    65375  documents.c              the texts of a corpus, one document after the other
- *    65614  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    65808  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    66308  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    66618  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    66932  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    67324  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    67782  shape.c                  models from nothing
- *    68099  schedule.c               the learning rate of a step
- *    68145  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    68661  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    68731  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    69183  format.c                 the number format of a training: to what the operands of its products are roun...
- *    69283  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    69321  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    69854  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    70039  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    70108  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    70145  own.c                    somebody else's model as an objective (api/trainable.h)
- *    70329  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    70716  step.c                   a step of a trainer, and the calls that do it
- *    71221  lesson.c                 examples as tokens, and the batches of a step
- *    71585  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    71815  export.c                 the weights of a trainer as a model file
- *    72063  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    72175  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    72319  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    72546  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    72981  checkpoint.c             everything that a training goes on with, in a file
- *    73044  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    73636  picture/frame.c          how a picture is written, and its axes
- *    73875  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    73997  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    74314  picture.c                the curve of a run as an SVG.
+ *    65463  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    65502  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    65567  documents.c              the texts of a corpus, one document after the other
+ *    65806  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    66000  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    66500  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    66810  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    67124  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    67516  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    67974  shape.c                  models from nothing
+ *    68291  schedule.c               the learning rate of a step
+ *    68337  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    68853  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    68923  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    69375  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    69475  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    69513  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    70047  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    70232  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    70301  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    70338  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    70522  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    70909  step.c                   a step of a trainer, and the calls that do it
+ *    71414  lesson.c                 examples as tokens, and the batches of a step
+ *    71778  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    72008  export.c                 the weights of a trainer as a model file
+ *    72256  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    72368  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    72512  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    72739  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    73174  checkpoint.c             everything that a training goes on with, in a file
+ *    73237  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    73829  picture/frame.c          how a picture is written, and its axes
+ *    74068  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    74190  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    74507  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    74481  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    74527  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    74568  member.c                 the weights of one world model: how large, where, and how they begin
- *    74635  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    74814  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    75076  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
- *    75241  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
- *    75448  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
- *    75478  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75677  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75780  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    76069  law.c                    the curve that the loss follows over many windows,
- *    76343  calibration.c            predictions that say how sure they are, held to what then happened
- *    76523  monitor.c                whether a run goes astray, and what should be done about it
- *    76775  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    76835  bandit.c                 which arm is worth it now
- *    77073  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    77217  phases.c                 which phase the next step belongs to, and for how long
- *    77456  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    77810  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    77879  residuals.c              what predictions got wrong
- *    78129  corrector.c              takes away what predicted coefficients get wrong again and again
- *    78288  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    78382  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    78480  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78662  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78750  plateau.c                whether a run stands still
- *    78835  horizons.c               how far ahead predictions are good for anything
- *    78924  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    78977  ramp.c                   how many batches a step should add up
- *    79042  tuning.c                 what could be made better while a run goes on
- *    79186  variate.c                what losses tell of gradients (mode D)
- *    79315  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79432  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    79814  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    80141  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    80338  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    80677  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    80970  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    81097  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    81172  moves.c                  how weights are moved, by each of the ways
- *    81378  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    81546  audit.c                  what a move is really worth: a trial
- *    81685  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    81963  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    82015  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82423  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    74674  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    74720  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    74761  member.c                 the weights of one world model: how large, where, and how they begin
+ *    74828  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    75007  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    75269  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    75434  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    75641  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    75671  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    75870  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    75973  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    76262  law.c                    the curve that the loss follows over many windows,
+ *    76536  calibration.c            predictions that say how sure they are, held to what then happened
+ *    76716  monitor.c                whether a run goes astray, and what should be done about it
+ *    76968  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    77028  bandit.c                 which arm is worth it now
+ *    77266  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    77410  phases.c                 which phase the next step belongs to, and for how long
+ *    77649  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    78003  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    78072  residuals.c              what predictions got wrong
+ *    78322  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    78481  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    78575  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78673  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    78855  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    78943  plateau.c                whether a run stands still
+ *    79028  horizons.c               how far ahead predictions are good for anything
+ *    79117  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    79170  ramp.c                   how many batches a step should add up
+ *    79235  tuning.c                 what could be made better while a run goes on
+ *    79379  variate.c                what losses tell of gradients (mode D)
+ *    79508  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79625  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    80007  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    80334  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    80531  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    80870  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    81163  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    81290  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    81365  moves.c                  how weights are moved, by each of the ways
+ *    81571  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    81739  audit.c                  what a move is really worth: a trial
+ *    81878  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    82156  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    82208  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82616  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1766,6 +1767,8 @@ HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model
  *
  *     y = x W^T + scale * (x A^T) B^T        A (rank, k), B (out, rank), scale = alpha / rank
  *
+ * (of matrices of experts one A and one B for each expert: of those that a token is sent to)
+ *
  * so the model stays as it is, in whatever type its file has, and the adapter is some megabytes that can be trained,
  * saved, put on and taken off. Each sequence of a batch may wear its own, or several, or none:
  *
@@ -1787,10 +1790,11 @@ typedef struct hybrid_adapter_desc {
     int32_t rank; /* of every pair A, B; 0: 8; at most HYBRID_ADAPTER_MAX_RANK */
     float alpha;  /* scale is alpha / rank; 0: rank, so that scale is 1 */
     /* Which matrices of the layers: "attn_q" stands for blk.0.attn_q.weight, blk.1.attn_q.weight, ...; "all" for every
-     * matrix of the layers that it can change, routers of experts aside. Each name must find one at least. A matrix
-     * that holds several (attn_qkv, or gate and up in ffn_up) counts as one. NULL: attn_q and attn_v (or attn_qkv,
-     * where they are one), of RWKV time_mix_receptance and time_mix_value. Matrices that hold all experts, embeddings
-     * and heads cannot be changed. */
+     * matrix of the layers, routers of experts aside. Each name must find one at least. A matrix that holds several
+     * (attn_qkv, or gate and up in ffn_up) counts as one. Those of all experts (ffn_gate_exps, ffn_up_exps,
+     * ffn_down_exps) get an A and a B for each expert: of rank 8 the three of Qwen3-30B-A3B have 415 million values.
+     * NULL: attn_q and attn_v (or attn_qkv, where they are one), of RWKV time_mix_receptance and time_mix_value.
+     * Embeddings and heads cannot be changed. */
     const char *const *targets;
     size_t n_targets;
     uint64_t seed; /* the same seed gives the same A, on every machine */
@@ -1805,8 +1809,8 @@ HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid
 
 /* Reads an adapter in the form of llama.cpp (convert_lora_to_gguf.py makes it of PEFT's): a GGUF whose general.type is
  * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
- * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
- * scale is 1. A reader is closed.
+ * for each matrix NAME of the model, of those of all experts (k, rank, n_expert) and (rank, out, n_expert), in F32,
+ * F16, BF16 or a block type (they become F32). Without alpha, or with 0, scale is 1. A reader is closed.
  * HYBRID_ERROR_FORMAT names the tensor: not an adapter, or another model's, or damaged. _UNSUPPORTED: a kind of
  * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
  * _INVALID, _IO, _MEMORY, _DEVICE. */
@@ -1834,8 +1838,9 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
  * that are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
  * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
  * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
- * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves
- * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
+ * which changes what an adapter adds by 1 % or so of it. Training, files, merging, GPUs and the matrices of experts
+ * have the values themselves in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it
+ * stays as it was. */
 HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
 
 /* Gives up the caller's hold. Sequences that wear it, or have tokens that were read with it, keep it: it ends with the
@@ -1856,9 +1861,10 @@ HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_ad
  * each times its factor of scales (NULL: 1 each; negative is fine). n 0: none. Tokens that are queued count as next
  * ones; what is in the cache stays as it was written. A copy (hybrid_seq_fork) wears the same. While a decode is under
  * way it is refused. On a GPU, a batch in which a sequence wears adapters goes without CUDA graphs.
- * Memory: rows for the largest rank, which hybrid_context_desc.adapter_rank takes beforehand; else the first adapter
- * of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
- * _LIMIT: too many; _MEMORY, _DEVICE. */
+ * Memory: rows for the largest rank (and in a mixture of experts for what 128 rows add), which
+ * hybrid_context_desc.adapter_rank takes beforehand; else the first adapter of a larger rank takes it here.
+ * HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite; _LIMIT: too many; _MEMORY,
+ * _DEVICE. */
 HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters,
                                                  const float *scales, size_t n, hybrid_error *error);
 /* ==== end src/api/adapter.h ==== */
@@ -2326,7 +2332,7 @@ typedef struct hybrid_train_metrics {
 /* HYBRID_ERROR_UNSUPPORTED: no kernel for heads of the model's sizes, or for a type of its matrices;
  * HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, but for encoders, on the
  * CPU and on a GPU. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts'
- * matrices to AdamW, and adapters cannot change them. */
+ * matrices, and what an adapter has for them, to AdamW. */
 HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
                                                hybrid_error *error);
 HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);
@@ -3452,7 +3458,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "afe342ecc8a643f4"
+#define HYBRID__SOURCE_ID "5d2a6b91456d9663"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -51141,10 +51147,12 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
  *
  *     values   [ A of pair 0 (rank, k) ][ B of pair 0 (out, rank) ][ A of pair 1 ][ B of pair 1 ] ...
  *
+ * Where the matrix is that of all experts, so are A (n_expert, rank, k) and B (n_expert, out, rank).
+ *
  * The pairs stand in the order of the model's table of tensors; hyb_adapter_pair_of finds that of a matrix. A pass
  * finds the adapters of a row by its run (hyb_products, in pass.c).
  *
- * That is what is trained, saved and merged, and what a GPU reads. Layers on the host read a copy
+ * That is what is trained, saved and merged, and what a GPU and experts read. Other layers on the host read a copy
  * (model/adapter_worn.c). */
 
 /* What is added to matrix w: scale * B A. */
@@ -51153,7 +51161,7 @@ typedef struct hyb_adapter_pair {
     int32_t rank;
     float scale;
     size_t a_at, b_at; /* of their first values in the arena */
-    hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
+    hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory; ne[2]: of so many experts */
     hybrid_type like;  /* the type of its values that goes with that of w: F32, F16 or Q8_0 */
     /* what passes on the host read, as hyb_matmul_low wants it, and its factor (model/adapter_worn.c) */
     hyb_tensor worn_a, worn_b;
@@ -51223,7 +51231,6 @@ static hybrid_string hyb_adapter_target(const char *name)
     return target;
 }
 
-static bool hyb_adapter_is_experts(hybrid_string target) { return hyb_string_ends(target, "_exps"); }
 static bool hyb_adapter_is_router(hybrid_string target) { return hyb_string_begins(target, "ffn_gate_inp"); }
 
 /* Why a tensor of the model cannot be changed; NULL: it can. */
@@ -51232,23 +51239,28 @@ static const char *hyb_adapter_cannot(const hyb_tensor *t, const char *name)
     const hybrid_string target = hyb_adapter_target(name);
     if (!target.size) return "only matrices of layers can be changed, not embeddings and heads";
     if (t->is_vector) return "it is a vector";
-    if (t->ne[2] > 1 || hyb_adapter_is_experts(target)) return "it holds the matrices of all experts";
     return NULL;
 }
 
 /* ---- the arena ---- */
 
-static void hyb_adapter_matrix(hyb_tensor *t, int64_t ne0, int64_t ne1)
+/* n: matrices, one a expert, or 1. */
+static void hyb_adapter_matrix(hyb_tensor *t, int64_t ne0, int64_t ne1, int64_t n)
 {
     memset(t, 0, sizeof *t);
     t->type = HYBRID_TYPE_F32;
     t->ne[0] = ne0;
     t->ne[1] = ne1;
-    t->ne[2] = t->ne[3] = 1;
+    t->ne[2] = n;
+    t->ne[3] = 1;
     t->nb[0] = sizeof(float);
     t->nb[1] = sizeof(float) * (size_t)ne0;
-    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)ne1;
+    t->nb[2] = t->nb[1] * (size_t)ne1;
+    t->nb[3] = t->nb[2] * (size_t)n;
 }
+
+/* Values of A or B. */
+static size_t hyb_adapter_count(const hyb_tensor *t) { return (size_t)(t->ne[0] * t->ne[1] * t->ne[2]); }
 
 /* The sizes and places of all pairs, whose w and rank are set. Returns the number of values; 0: beyond the address
  * space. */
@@ -51259,12 +51271,13 @@ static size_t hyb_adapter_layout(hybrid_adapter *adapter, const hyb_tensor *tens
     for (i = 0; i < adapter->n_pairs; i++) {
         hyb_adapter_pair *p = &adapter->pairs[i];
         const hyb_tensor *w = &tensors[p->w];
-        size_t a, b;
-        if (!hyb_mul_size((size_t)w->ne[0], (size_t)p->rank, &a) ||
-            !hyb_mul_size((size_t)w->ne[1], (size_t)p->rank, &b) || a > SIZE_MAX / 16 || b > SIZE_MAX / 16)
+        size_t ranks, a, b;
+        if (!hyb_mul_size((size_t)w->ne[2], (size_t)p->rank, &ranks) ||
+            !hyb_mul_size((size_t)w->ne[0], ranks, &a) || !hyb_mul_size((size_t)w->ne[1], ranks, &b) ||
+            a > SIZE_MAX / 16 || b > SIZE_MAX / 16)
             return 0;
-        hyb_adapter_matrix(&p->a, w->ne[0], p->rank);
-        hyb_adapter_matrix(&p->b, p->rank, w->ne[1]);
+        hyb_adapter_matrix(&p->a, w->ne[0], p->rank, w->ne[2]);
+        hyb_adapter_matrix(&p->b, p->rank, w->ne[1], w->ne[2]);
         p->like = w->type == HYBRID_TYPE_F32                                  ? HYBRID_TYPE_F32
                   : w->type == HYBRID_TYPE_F16 || w->type == HYBRID_TYPE_BF16 ? HYBRID_TYPE_F16
                                                                               : HYBRID_TYPE_Q8_0;
@@ -51377,6 +51390,7 @@ static size_t hyb_adapter_worn_layout(hybrid_adapter *a, char *base)
         const hybrid_type type = hyb_adapter_worn_type(a, p);
         const size_t size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1;
         hyb_tensor worn_a = p->a, worn_b = p->b;
+        if (p->a.ne[2] > 1) continue; /* experts read the values themselves */
         worn_a.type = worn_b.type = type;
         worn_a.nb[0] = hybrid_type_block_bytes(type);
         worn_a.nb[1] = hybrid_type_row_bytes(type, (size_t)p->a.ne[0]);
@@ -51621,7 +51635,7 @@ typedef struct hyb_stage {
     hyb_backend *be;
     hyb_activations a;
     void *memory;      /* of a */
-    float *narrow;     /* (R, 4 * the largest rank of adapters): x A^T of the matrices of an op; NULL: there are none */
+    float *narrow;     /* hyb_narrow_floats: x A^T of the matrices of an op, where adapters are worn; or NULL */
     int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
@@ -51656,7 +51670,7 @@ typedef struct hyb_back {
     double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
-    float *dlow;          /* (n, 4 * rank) of x A^T */
+    float *dlow;          /* (n, 4 * rank), or of the choices of experts (n * n_expert_used, rank), of x A^T */
     float *dx_low;        /* (n, k) what dlow makes of x */
     int first_layer;      /* below it no gradient is wanted */
 } hyb_back;
@@ -51805,6 +51819,18 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->y = y;
     o->y_stride = y_stride;
     o->low = NULL;
+}
+
+/* Floats of what lies between the two matrices of adapters up to a rank, of so many rows: of the matrices of one op
+ * (n, 4 * rank); of one matrix of experts (n * n_expert_used, rank), and of HYB_WIDE_ROWS rows at a time what the pair
+ * adds. */
+enum { HYB_WIDE_ROWS = 128 };
+static size_t hyb_narrow_floats(const hyb_hparams *hp, size_t n, size_t rank)
+{
+    const size_t used = (size_t)hp->n_expert_used, choices = HYB_MIN(n, (size_t)HYB_WIDE_ROWS) * used;
+    const size_t wide = choices * (size_t)HYB_MAX(hp->n_ff_expert, hp->n_embd);
+    const size_t narrow = n * HYB_MAX(used, (size_t)4) * rank;
+    return rank ? HYB_MAX(narrow, hyb_align(choices * rank, 16) + wide) : 0;
 }
 
 /* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without
@@ -53053,6 +53079,169 @@ static const hyb_part hyb_part_ffn = {
 };
 /* ==== end src/model/parts/ffn.c ==== */
 
+/* ==== begin src/model/parts/experts_adapter.c ==== */
+/* model/parts/experts_adapter: what adapters add to products with the matrices of chosen experts, and the way back. A
+ * pair has an A and a B for each expert, of which a row reads those of the experts that it has chosen:
+ *
+ *     y of choice c = W_e x + factor * B_e A_e x      e = ids[c]; t = A_e x, then factor * t, then B_e t, then the sum
+ *
+ * Both are products of experts themselves, by the same ops, so a choice has the bits that it has alone. */
+
+static void hyb_experts_scale(hyb_forward *f, float *x, float factor, int64_t n)
+{
+    hyb_op_scale op;
+    op.x = op.out = x;
+    op.factor = factor;
+    op.n = n;
+    if (factor != 1) hyb_do_scale(f->at->be, &op);
+}
+
+static void hyb_experts_sum(hyb_forward *f, float *x, const float *more, int64_t n)
+{
+    hyb_op_add op;
+    op.a = op.out = x;
+    op.b = more;
+    op.n = n;
+    hyb_do_add(f->at->be, &op);
+}
+
+/* t (choices, rank) = factor * A_e x, of the rows of op. */
+static void hyb_experts_narrow(hyb_forward *f, const hyb_op_experts *op, const hyb_adapter_use *use,
+                               const hyb_adapter_pair *pair, float *t)
+{
+    const hyb_tensor a = hyb_adapter_on(use->adapter, &pair->a, f->at->device);
+    hyb_op_experts narrow = *op;
+    narrow.n_out = 1;
+    narrow.out[0].w = &a;
+    narrow.out[0].y = t;
+    narrow.out[0].y_stride = pair->rank;
+    hyb_do_experts(f->at->be, &narrow);
+    hyb_experts_scale(f, t, use->scale * pair->scale, (int64_t)op->n * op->n_used * pair->rank);
+}
+
+/* y (choices, out), without gaps, of matrix i of op += factor * B_e A_e x: at most HYB_WIDE_ROWS rows. */
+static void hyb_experts_add_pair(hyb_forward *f, const hyb_op_experts *op, int i, const hyb_adapter_use *use,
+                                 const hyb_adapter_pair *pair)
+{
+    const hyb_tensor b = hyb_adapter_on(use->adapter, &pair->b, f->at->device);
+    const int64_t n_choices = (int64_t)op->n * op->n_used;
+    float *t = f->at->narrow, *wide = t + hyb_align((size_t)(n_choices * pair->rank), 16);
+    hyb_op_experts product = *op;
+    hyb_experts_narrow(f, op, use, pair, t);
+    product.x = t;
+    product.x_stride = pair->rank;
+    product.each_own = true;
+    product.n_out = 1;
+    product.out[0].w = &b;
+    product.out[0].y = wide;
+    product.out[0].y_stride = b.ne[1];
+    hyb_do_experts(f->at->be, &product);
+    hyb_experts_sum(f, op->out[i].y, wide, n_choices * b.ne[1]);
+}
+
+/* What a set adds to rows row to end - 1. */
+static void hyb_experts_add(hyb_forward *f, const hyb_op_experts *op, int row, int end, const hyb_adapter_set *set)
+{
+    hyb_op_experts some = *op;
+    int i, k;
+    some.n = end - row;
+    some.ids += (int64_t)row * op->n_used;
+    some.x += (op->each_own ? (int64_t)row * op->n_used : row) * op->x_stride;
+    for (i = 0; i < op->n_out; i++) some.out[i].y += (int64_t)row * op->n_used * op->out[i].y_stride;
+    for (k = 0; k < set->n; k++)
+        for (i = 0; i < op->n_out; i++) {
+            const hyb_adapter_pair *pair =
+                hyb_adapter_pair_of(set->use[k].adapter, (hyb_weight)(op->out[i].w - f->tensors));
+            if (pair) hyb_experts_add_pair(f, &some, i, &set->use[k], pair);
+        }
+}
+
+/* The products of op, whose y have no gaps, and what adapters add to them: as hyb_products. */
+static void hyb_experts_products(hyb_forward *f, const hyb_op_experts *op)
+{
+    int row, end;
+    hyb_do_experts(f->at->be, op);
+    for (row = 0; f->set_of_run && row < op->n; row = end) {
+        const hyb_adapter_set *set = &f->sets[f->set_of_run[hyb_run_of_row(f->at->be->batch, op->rows, row)]];
+        end = HYB_MIN(hyb_rows_alike(f, op->rows, row, op->n), row + HYB_WIDE_ROWS);
+        hyb_experts_add(f, op, row, end, set);
+    }
+}
+
+#ifndef HYBRID_NO_TRAIN
+/* Floats a row that the way back through a pair of any of the three matrices works in. */
+static int64_t hyb_experts_adapter_work(const hyb_hparams *hp, int64_t rank)
+{
+    const int64_t widest = HYB_MAX((int64_t)hp->n_embd, (int64_t)hp->n_ff_expert);
+    const int64_t a = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, widest, rank);
+    const int64_t b = hyb_experts_back_work(hp->n_expert_used, hp->n_expert, rank, widest);
+    return hp->n_expert && rank ? HYB_MAX(a, b) : 0;
+}
+
+/* low (choices, rank) = factor * A_e x: dB_e += dy^T low, dlow = factor * dy B_e. */
+static void hyb_experts_back_wide(hyb_forward *f, const hyb_op_experts_back *op, int i, const hyb_adapter_pair *pair,
+                                  float *low)
+{
+    const hyb_adapter_use *use = f->sets->use;
+    const hyb_tensor b = hyb_adapter_on(use->adapter, &pair->b, f->at->device);
+    hyb_op_experts_back wide = *op;
+    wide.x = low;
+    wide.x_stride = pair->rank;
+    wide.x_each = wide.dx_each = true;
+    wide.n_out = 1;
+    wide.out[0] = op->out[i];
+    wide.out[0].w = &b;
+    wide.out[0].dw = f->back->adapter_grads + pair->b_at;
+    wide.add = NULL;
+    wide.dx = f->back->dlow;
+    hyb_do_experts_back(f->at->be, &wide);
+    hyb_experts_scale(f, wide.dx, use->scale * pair->scale, (int64_t)op->n * op->n_used * pair->rank);
+}
+
+/* dA_e += dlow^T x, dx += dlow A_e. */
+static void hyb_experts_back_narrow(hyb_forward *f, const hyb_op_experts_back *op, const hyb_adapter_pair *pair)
+{
+    const hyb_tensor a = hyb_adapter_on(f->sets->use->adapter, &pair->a, f->at->device);
+    hyb_op_experts_back narrow = *op;
+    narrow.dy_each = true;
+    narrow.n_out = 1;
+    narrow.out[0].w = &a;
+    narrow.out[0].dy = f->back->dlow;
+    narrow.out[0].dy_stride = pair->rank;
+    narrow.out[0].dw = f->back->adapter_grads + pair->a_at;
+    narrow.add = op->dx_each ? NULL : op->dx;
+    narrow.dx = op->dx_each ? f->back->dx_low : op->dx;
+    hyb_do_experts_back(f->at->be, &narrow);
+    if (op->dx_each) hyb_experts_sum(f, op->dx, narrow.dx, (int64_t)op->n * op->n_used * a.ne[0]);
+}
+
+/* The way back through the products of op, and through what the adapter that is trained adds to them. */
+static void hyb_experts_products_back(hyb_forward *f, const hyb_op_experts_back *op)
+{
+    hyb_op_experts forward;
+    int i;
+    hyb_do_experts_back(f->at->be, op);
+    if (!f->back->adapter_grads) return;
+    memset(&forward, 0, sizeof forward);
+    forward.rows = f->s->rows;
+    forward.x = op->x;
+    forward.x_stride = op->x_stride;
+    forward.ids = op->ids;
+    forward.n = op->n;
+    forward.n_used = op->n_used;
+    forward.each_own = op->x_each;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_adapter_pair *pair =
+            hyb_adapter_pair_of(f->sets->use->adapter, (hyb_weight)(op->out[i].w - f->tensors));
+        if (!pair) continue;
+        hyb_experts_narrow(f, &forward, f->sets->use, pair, f->at->narrow);
+        hyb_experts_back_wide(f, op, i, pair, f->at->narrow);
+        hyb_experts_back_narrow(f, op, pair);
+    }
+}
+#endif
+/* ==== end src/model/parts/experts_adapter.c ==== */
+
 /* ==== begin src/model/parts/experts.c ==== */
 /* model/parts/experts: a mixture of experts (Shazeer et al. 2017): a router chooses a few feed-forwards for each token;
  * and, in some families, one more that works on every token. */
@@ -53168,22 +53357,18 @@ static void hyb_experts_route_shared(hyb_op_route *op)
     op->scale = 1;
 }
 
-/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. Returns the stride of act. */
-static int64_t hyb_experts_act(hyb_forward *f)
+/* Where the chosen experts' ups are: all of them behind all gates, (n * n_used, F) each. */
+static float *hyb_experts_ups(const hyb_forward *f)
 {
-    const hyb_activations *a = &f->at->a;
+    return f->at->a.ffn + (int64_t)f->n * f->hp->n_expert_used * f->hp->n_ff_expert;
+}
+
+/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. */
+static void hyb_experts_act(hyb_forward *f)
+{
     const int64_t n_ff = f->hp->n_ff_expert;
-    hyb_op_glu glu;
-    glu.act = f->hp->arch->act;
-    glu.gate = a->ffn;
-    glu.up = a->ffn + n_ff;
-    glu.out = a->act;
-    glu.gate_stride = glu.up_stride = 2 * n_ff;
-    glu.out_stride = hyb_act_stride(a, 2 * n_ff, n_ff);
-    glu.n_rows = (int64_t)f->n * f->hp->n_expert_used;
-    glu.n = n_ff;
-    hyb_do_glu(f->at->be, &glu);
-    return glu.out_stride;
+    hyb_activate(f, f->hp->arch->act, f->at->a.ffn, hyb_experts_ups(f), f->at->a.act, n_ff,
+                 (int64_t)f->n * f->hp->n_expert_used, n_ff);
 }
 
 /* x_out (n, E) = x + the chosen experts' feed-forward of h (n, E), weighted */
@@ -53208,21 +53393,22 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     op.n_out = 2;
     op.out[0].w = hyb_tensor_of(f, w->gate);
     op.out[0].y = a->ffn;
-    op.out[0].y_stride = 2 * n_ff;
+    op.out[0].y_stride = n_ff;
     op.out[1].w = hyb_tensor_of(f, w->up);
-    op.out[1].y = a->ffn + n_ff;
-    op.out[1].y_stride = 2 * n_ff;
-    hyb_do_experts(f->at->be, &op);
+    op.out[1].y = hyb_experts_ups(f);
+    op.out[1].y_stride = n_ff;
+    hyb_experts_products(f, &op);
     if (!f->s->x_out) return; /* it is known already: what is kept is there */
-    op.x_stride = hyb_experts_act(f);
-    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, op.x_stride);
+    hyb_experts_act(f);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, n_ff);
     op.x = a->act;
+    op.x_stride = n_ff;
     op.each_own = true;
     op.n_out = 1;
     op.out[0].w = hyb_tensor_of(f, w->down);
     op.out[0].y = a->expert_out;
     op.out[0].y_stride = hp->n_embd;
-    hyb_do_experts(f->at->be, &op);
+    hyb_experts_products(f, &op);
     hyb_experts_combine(f, hp->n_expert_used, f->s->x);
 }
 
@@ -53286,14 +53472,14 @@ static void hyb_experts_weigh(hyb_forward *f, int64_t rows, int64_t n)
     hyb_do_weigh(f->at->be, &op);
 }
 
-/* dact (rows, n) -> the gradients of gate and up, in their places (rows, 2 n). */
-static void hyb_experts_glu_back(hyb_forward *f, float *gate_up, int64_t rows, int64_t n)
+/* dact (rows, n) -> the gradients of gate and up (rows, n), in their places, of this stride. */
+static void hyb_experts_glu_back(hyb_forward *f, float *gate, float *up, int64_t stride, int64_t rows, int64_t n)
 {
     hyb_op_glu_back glu;
     glu.act = f->hp->arch->act;
-    glu.gate = glu.dgate = gate_up;
-    glu.up = glu.dup = gate_up + n;
-    glu.stride = 2 * n;
+    glu.gate = glu.dgate = gate;
+    glu.up = glu.dup = up;
+    glu.stride = stride;
     glu.dout = f->back->dact;
     glu.dout_stride = n;
     glu.n_rows = rows;
@@ -53334,7 +53520,7 @@ static void hyb_experts_shared_back(hyb_forward *f, const hyb_experts_w *w)
     hyb_ffn_act(f, n_ff, false);
     a->ffn = ffn;
     hyb_experts_weigh_back(f, f->n, n_ff);
-    hyb_experts_glu_back(f, a->shared, f->n, n_ff);
+    hyb_experts_glu_back(f, a->shared, a->shared + n_ff, 2 * n_ff, f->n, n_ff);
     hyb_experts_route_back(f, &route, f->back->dshared);
 }
 
@@ -53370,10 +53556,10 @@ static void hyb_experts_chosen_back(hyb_forward *f, const hyb_experts_w *w)
     op.out[0].dy_stride = hp->n_embd;
     op.out[0].dw = hyb_grad(f, w->down);
     op.dx = f->back->dact;
-    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_products_back(f, &op);
     hyb_experts_act(f);
     hyb_experts_weigh_back(f, rows, n_ff);
-    hyb_experts_glu_back(f, a->ffn, rows, n_ff);
+    hyb_experts_glu_back(f, a->ffn, hyb_experts_ups(f), n_ff, rows, n_ff);
     hyb_experts_route_back(f, &route, f->back->drouter);
 }
 
@@ -53391,11 +53577,11 @@ static void hyb_experts_up_back(hyb_forward *f, const hyb_experts_w *w)
     op.out[0].dy = f->at->a.ffn;
     op.out[0].dw = hyb_grad(f, w->gate);
     op.out[1].w = hyb_tensor_of(f, w->up);
-    op.out[1].dy = f->at->a.ffn + n_ff;
+    op.out[1].dy = hyb_experts_ups(f);
     op.out[1].dw = hyb_grad(f, w->up);
-    op.out[0].dy_stride = op.out[1].dy_stride = 2 * n_ff;
+    op.out[0].dy_stride = op.out[1].dy_stride = n_ff;
     op.add = op.dx = f->back->dh;
-    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_products_back(f, &op);
 }
 
 static void hyb_experts_backward(hyb_forward *f, int layer, const void *part)
@@ -54467,14 +54653,14 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.drouter, float, rows * (size_t)needs.router);
     HYB_PLACE(back.dused, float, rows * (size_t)needs.used);
     HYB_PLACE(back.dshared, float, needs.shared ? rows : 0);
-    HYB_PLACE(back.work, float, rows * (size_t)needs.work);
+    HYB_PLACE(back.work, float, rows * (size_t)HYB_MAX(needs.work, hyb_experts_adapter_work(hp, shape->rank)));
     HYB_PLACE(base.carry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.dcarry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
-    HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
-    HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(narrow, float, hyb_narrow_floats(hp, rows, (size_t)shape->rank));
+    HYB_PLACE(back.dlow, float, rows * (size_t)HYB_MAX(hp->n_expert_used, 4) * (size_t)shape->rank);
     HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
     HYB_PLACE(back.inv_freq, double, half);
     HYB_PLACE(back.inv_freq_local, double, half);
@@ -54862,10 +55048,10 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     return HYBRID_OK;
 }
 
-/* Bytes of what lies between the two matrices of adapters: of the matrices of one op, n_batch rows. */
-static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
+/* Bytes of what lies between the two matrices of adapters. */
+static size_t hyb_narrow_bytes(const hyb_hparams *hp, const hybrid_context_desc *d)
 {
-    return (size_t)d->n_batch * 4 * (size_t)d->adapter_rank * sizeof(float);
+    return sizeof(float) * hyb_narrow_floats(hp, (size_t)d->n_batch, (size_t)d->adapter_rank);
 }
 
 /* Shows a device the pairs that a matrix may have: up to the rank that there is room for. A B of rank 1 is the one
@@ -54873,15 +55059,15 @@ static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
 static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
 {
     hyb_tensor a, b, least, bytes;
-    hyb_adapter_matrix(&a, w->ne[0], rank);
-    hyb_adapter_matrix(&b, rank, w->ne[1]);
-    hyb_adapter_matrix(&least, 1, w->ne[1]);
+    hyb_adapter_matrix(&a, w->ne[0], rank, w->ne[2]);
+    hyb_adapter_matrix(&b, rank, w->ne[1], w->ne[2]);
+    hyb_adapter_matrix(&least, 1, w->ne[1], w->ne[2]);
     bytes = a; /* as sequences read it */
     bytes.type = HYBRID_TYPE_Q8_0;
     bytes.nb[1] = hybrid_type_row_bytes(bytes.type, (size_t)a.ne[0]);
     return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
            device->ops->show(device, limits, &least) &&
-           (!device->ops->is_host || a.ne[0] % 32 || device->ops->show(device, limits, &bytes));
+           (!device->ops->is_host || a.ne[0] % 32 || a.ne[2] > 1 || device->ops->show(device, limits, &bytes));
 }
 
 /* What contexts of this size need of a back end. */
@@ -54913,7 +55099,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
             !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
-        if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
+        if (d->adapter_rank && !t->is_vector && i >= net->layers[0].first &&
             !hyb_limits_adapter(device, limits, t, d->adapter_rank))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for adapters");
     }
@@ -54938,7 +55124,7 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
         if (!t->is_vector) device->ops->show(device, limits, t);
-        if (!t->is_vector && d->adapter_rank && t->ne[2] == 1) hyb_limits_adapter(device, limits, t, d->adapter_rank);
+        if (!t->is_vector && d->adapter_rank) hyb_limits_adapter(device, limits, t, d->adapter_rank);
     }
     return HYBRID_OK;
 }
@@ -54989,7 +55175,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
-    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(d));
+    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(hp, d));
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
@@ -55612,7 +55798,7 @@ static void hyb_adapter_seed(hybrid_adapter *a, uint64_t seed)
     for (i = 0; i < a->n_pairs; i++) {
         const hyb_adapter_pair *p = &a->pairs[i];
         const double bound = 1 / sqrt((double)p->a.ne[0]);
-        const size_t n = (size_t)p->a.ne[0] * (size_t)p->a.ne[1];
+        const size_t n = hyb_adapter_count(&p->a);
         float *values = a->values + p->a_at;
         size_t k;
         for (k = 0; k < n; k++) values[k] = (float)((2 * hyb_random_uniform(seed, (uint64_t)p->w, k) - 1) * bound);
@@ -55706,7 +55892,7 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
     info->n_matrices = (size_t)adapter->n_pairs;
     for (i = 0; i < adapter->n_pairs; i++) {
         const hyb_adapter_pair *p = &adapter->pairs[i];
-        info->n_params += (uint64_t)(p->a.ne[0] * p->a.ne[1] + p->b.ne[0] * p->b.ne[1]);
+        info->n_params += hyb_adapter_count(&p->a) + hyb_adapter_count(&p->b);
     }
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
                   (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + 2 * HYB_ALIGNED_EXTRA +
@@ -55721,6 +55907,7 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
  *
  *     general.type "adapter", adapter.type "lora", adapter.lora.alpha, general.architecture
  *     blk.0.attn_q.weight.lora_a (k, rank)    blk.0.attn_q.weight.lora_b (rank, out)    ...
+ *     blk.0.ffn_up_exps.weight.lora_a (k, rank, n_expert)    ...
  *
  * The rows of q and k are those of the model's file: a converter from PEFT has permuted them as it does the model's. */
 
@@ -55806,12 +55993,15 @@ static hybrid_result hyb_adapter_check_pair(const hyb_adapter_source *s, const h
     const hyb_tensor *t = &s->m->weights.tensors[w];
     char shown[64];
     hyb_printable(a->name, shown);
-    if (a->ne[2] * a->ne[3] != 1 || b->ne[2] * b->ne[3] != 1 || a->ne[0] != (uint64_t)t->ne[0] ||
-        b->ne[1] != (uint64_t)t->ne[1] || a->ne[1] != b->ne[0] || !a->ne[1])
+    if (a->ne[2] != (uint64_t)t->ne[2] || b->ne[2] != a->ne[2] || a->ne[3] != 1 || b->ne[3] != 1 ||
+        a->ne[0] != (uint64_t)t->ne[0] || b->ne[1] != (uint64_t)t->ne[1] || a->ne[1] != b->ne[0] || !a->ne[1])
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, a->offset,
-                           "'%s' is %llu x %llu and its lora_b %llu x %llu, but the matrix is %lld x %lld", shown,
-                           (unsigned long long)a->ne[0], (unsigned long long)a->ne[1], (unsigned long long)b->ne[0],
-                           (unsigned long long)b->ne[1], (long long)t->ne[0], (long long)t->ne[1]);
+                           "'%s' is %llu x %llu x %llu and its lora_b %llu x %llu x %llu, but the matrix is "
+                           "%lld x %lld x %lld",
+                           shown, (unsigned long long)a->ne[0], (unsigned long long)a->ne[1],
+                           (unsigned long long)a->ne[2], (unsigned long long)b->ne[0], (unsigned long long)b->ne[1],
+                           (unsigned long long)b->ne[2], (long long)t->ne[0], (long long)t->ne[1],
+                           (long long)t->ne[2]);
     if (a->ne[1] > HYBRID_ADAPTER_MAX_RANK)
         return hyb_fail_at(error, HYBRID_ERROR_LIMIT, a->offset, "'%s' has rank %llu; hybrid goes to %d", shown,
                            (unsigned long long)a->ne[1], HYBRID_ADAPTER_MAX_RANK);
@@ -55874,7 +56064,7 @@ static hybrid_result hyb_adapter_read_matrix(const hyb_adapter_source *s, const 
     char name[HYB_NAME_ROOM + 8], text[HYB_NAME_ROOM];
     const hyb_tensor *to = is_b ? &p->b : &p->a;
     float *values = s->adapter->values + (is_b ? p->b_at : p->a_at);
-    const size_t n = (size_t)to->ne[0] * (size_t)to->ne[1];
+    const size_t n = hyb_adapter_count(to);
     const hybrid_gguf_tensor *t;
     hybrid_result r;
     size_t i;
@@ -55944,11 +56134,12 @@ static hybrid_result hyb_adapter_announce(const hybrid_adapter *a, hybrid_gguf_w
     for (i = 0; i < 2 * a->n_pairs && !r; i++) {
         const hyb_adapter_pair *p = &a->pairs[i / 2];
         const hyb_tensor *t = i % 2 ? &p->b : &p->a;
-        uint64_t ne[2];
+        uint64_t ne[3];
         ne[0] = (uint64_t)t->ne[0];
         ne[1] = (uint64_t)t->ne[1];
+        ne[2] = (uint64_t)t->ne[2];
         snprintf(name, sizeof name, "%s.lora_%c", hyb_adapter_tensor_name(a->model, p->w, text), i % 2 ? 'b' : 'a');
-        r = hybrid_gguf_add_tensor(out, name, type, 2, ne, error);
+        r = hybrid_gguf_add_tensor(out, name, type, ne[2] > 1 ? 3 : 2, ne, error);
     }
     return r;
 }
@@ -55957,7 +56148,7 @@ static hybrid_result hyb_adapter_announce(const hybrid_adapter *a, hybrid_gguf_w
 static hybrid_result hyb_adapter_write(const hybrid_adapter *a, const hyb_tensor *t, hybrid_gguf_writer *out,
                                        hybrid_type type, hybrid_error *error)
 {
-    const size_t n = (size_t)t->ne[0] * (size_t)t->ne[1], bytes = hybrid_type_row_bytes(type, n);
+    const size_t n = hyb_adapter_count(t), bytes = hybrid_type_row_bytes(type, n);
     const float *values = (const float *)t->data, most = type == HYBRID_TYPE_F16 ? 65519.0f : 3.4e38f;
     hybrid_result r;
     void *halves;
@@ -56083,8 +56274,8 @@ static uint64_t hyb_adapter_identity(const hybrid_adapter *adapter)
             hyb_weights_source(adapter->model->gguf, &adapter->model->weights.tensors[p->w])->name;
         uint64_t hash = hyb_identity_add(3, name.data, name.size);
         hash = hyb_identity_add(hash, &p->scale, sizeof p->scale);
-        hash = hyb_identity_add(hash, adapter->values + p->a_at, sizeof(float) * (size_t)(p->a.ne[0] * p->a.ne[1]));
-        sum += hyb_identity_add(hash, adapter->values + p->b_at, sizeof(float) * (size_t)(p->b.ne[0] * p->b.ne[1]));
+        hash = hyb_identity_add(hash, adapter->values + p->a_at, sizeof(float) * hyb_adapter_count(&p->a));
+        sum += hyb_identity_add(hash, adapter->values + p->b_at, sizeof(float) * hyb_adapter_count(&p->b));
     }
     return sum;
 }
@@ -58239,9 +58430,10 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context * context), (context))
 }
 
 /* The rows of a stage that adapters need. */
-static hybrid_result hyb_context_narrow(const hybrid_context_desc *d, hyb_stage *stage, hybrid_error *error)
+static hybrid_result hyb_context_narrow(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
+                                        hybrid_error *error)
 {
-    const size_t bytes = hyb_narrow_bytes(d);
+    const size_t bytes = hyb_narrow_bytes(&m->hp, d);
     void *memory = NULL;
     const hybrid_result r = bytes ? stage->device->ops->alloc(stage->device, bytes, &memory, error) : HYBRID_OK;
     stage->narrow = (float *)memory;
@@ -58253,7 +58445,7 @@ static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_con
 {
     hyb_device *device = stage->device;
     hyb_limits limits;
-    hybrid_result r = hyb_context_narrow(d, stage, error);
+    hybrid_result r = hyb_context_narrow(m, d, stage, error);
     if (r) return r;
     if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
@@ -59096,7 +59288,7 @@ static hybrid_result hyb_adapters_stage(const hybrid_context *c, const hybrid_co
         (r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &needs, error)) != HYBRID_OK)
         return r;
     if (device->ops->backend_cost(device, &has) == device->ops->backend_cost(device, &needs))
-        return hyb_context_narrow(d, made, error);
+        return hyb_context_narrow(m, d, made, error);
     return hyb_context_backend(m, d, made, error);
 }
 
@@ -63065,7 +63257,7 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
         hyb_limits limits;
         if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
-        if (d.adapter_rank) *to += device->ops->cost(device, hyb_narrow_bytes(&d));
+        if (d.adapter_rank) *to += device->ops->cost(device, hyb_narrow_bytes(&m->hp, &d));
         if (bytes) *to_kv += device->ops->cost(device, bytes);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }
@@ -69500,7 +69692,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
             memcpy(name + of.size, b ? ".lora_b" : ".lora_a", ROOM);
             as.data = name;
             as.size = of.size + ROOM - 1;
-            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
+            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1] * t->ne[2], t->ne[0],
+                          t->ne[2] > 1 ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX);
             name += as.size + 1;
         }
     hyb_transformer_families(s);
@@ -72071,11 +72264,11 @@ typedef struct hyb_merged {
     char *blocks;   /* the slab in its new type */
 } hyb_merged;
 
-/* row (k) += what the pair makes of output `out`: summed in double, rounded once. */
+/* row (k) += what the pair makes of output `out`, counted through all experts: summed in double, rounded once. */
 static void hyb_merged_row(double *change, const hyb_adapter_pair *p, float factor, int64_t out, float *row)
 {
-    const int64_t k = p->a.ne[0];
-    const float *a = (const float *)p->a.data, *b = (const float *)p->b.data + out * p->rank;
+    const int64_t k = p->a.ne[0], expert = out / p->b.ne[1];
+    const float *a = (const float *)p->a.data + expert * p->rank * k, *b = (const float *)p->b.data + out * p->rank;
     int64_t i;
     int32_t r;
     memset(change, 0, (size_t)k * sizeof *change);

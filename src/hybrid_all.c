@@ -216,6 +216,7 @@ HYB_TEPID_BEGIN
 #include "model/parts/shortconv.c"
 #include "model/parts/time_mix.c"
 #include "model/parts/ffn.c"
+#include "model/parts/experts_adapter.c"
 #include "model/parts/experts.c"
 #include "model/parts/channel_mix.c"
 HYB_TEPID_END

@@ -283,11 +283,14 @@ static void whose(hybrid_runtime *rt)
 
 static hybrid_adapter *game_adapter(hybrid_model *m, int rank, unsigned seed)
 {
+    static const char *const all = "all";
     hybrid_adapter_desc d;
     hybrid_adapter *a = NULL;
     hybrid_error e;
     size_t i;
     memset(&d, 0, sizeof d);
+    d.targets = &all;
+    d.n_targets = 1;
     d.rank = rank;
     d.seed = 5;
     CHECK(!hybrid_adapter_create(m, &d, &a, &e), "%s", e.message);
@@ -588,6 +591,13 @@ static void games(hybrid_runtime *here, hybrid_runtime *there, const char *progr
         worn_game(m, n);
         TEST("another process");
         if (program) another_process(m, path, program);
+        hybrid_model_destroy(m);
+        hybrid_model_destroy(n);
+    }
+    if (test_wanted("games of mixtral")) {
+        hybrid_model *m = model_of(here, FOLDER "mixtral.gguf"), *n = model_of(there, FOLDER "mixtral.gguf");
+        TEST("adapters of experts of a saved game");
+        worn_game(m, n);
         hybrid_model_destroy(m);
         hybrid_model_destroy(n);
     }

@@ -390,6 +390,88 @@ static void check_peft(void)
     check_peft_model("llama");
     check_peft_model("gpt2");
     check_peft_model("phi3");
+    check_peft_model("mixtral"); /* adapters of experts: transformers with the sums as weights, and llama.cpp */
+    check_peft_model("qwen2moe");
+}
+
+/* ---- experts ----------------------------------------------------------------------------------------------------- */
+
+/* Adapters of one kind of the experts' matrices each. */
+static void check_experts_alone(hybrid_model *m, const char *name)
+{
+    static const char *const targets[] = { "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps" };
+    const hyb_hparams *hp = &m->hp;
+    hybrid_adapter *list[3];
+    hybrid_adapter_info info;
+    uint64_t id;
+    int i;
+    for (i = 0; i < 3; i++) {
+        list[i] = adapter_of(m, i ? 5 : 16, targets[i], 3u + (unsigned)i, 0.4f);
+        hybrid_adapter_describe(list[i], &info);
+        CHECK(info.n_matrices == (size_t)hp->n_layer &&
+                  info.n_params ==
+                      (uint64_t)(i ? 5 : 16) * (uint64_t)((hp->n_embd + hp->n_ff_expert) * hp->n_expert * hp->n_layer),
+              "%s: %s has %d matrices of %ld values", name, targets[i], (int)info.n_matrices, (long)info.n_params);
+    }
+    check_merged(m, list, name); /* outfits of gates and ups */
+    check_merged(m, list + 1, name);
+    for (i = 0; i < 2; i++) {
+        const hyb_adapter_pair *p = &list[0]->pairs[0];
+        id = hyb_adapter_identity(list[0]);
+        list[0]->values[i ? p->b_at + hyb_adapter_count(&p->b) - 1 : p->a_at + hyb_adapter_count(&p->a) - 1] += 1;
+        CHECK(id != hyb_adapter_identity(list[0]), "%s: the last expert's %c is no part of what it is", name, 'A' + i);
+    }
+    for (i = 0; i < 3; i++) hybrid_adapter_destroy(list[i]);
+}
+
+/* Over experts of block types: the bits of mixed batches, and what adapters add, as far as products of bytes tell. */
+static void check_experts_quantized(hybrid_model *m, const char *name)
+{
+    hybrid_runtime *one = runtime_of(1, "cpu"), *three = runtime_of(3, "cpu");
+    const size_t all = (size_t)m->hp.n_vocab * N_IDS;
+    float *floats = (float *)malloc(3 * all * sizeof *floats);
+    hybrid_model *q, *t;
+    hybrid_adapter *list[3], *of_q[3], *of_t[3];
+    hybrid_error e;
+    double off;
+    int k;
+    CHECK(!hybrid_adapter_merge(m, NULL, NULL, 0, merged_path, HYBRID_MIX_Q8_0, &e), "%s", e.message);
+    q = model_of(one, merged_path);
+    t = model_of(three, merged_path);
+    for (k = 0; k < 3; k++) {
+        const char *target = k < 2 ? "all" : "ffn_down_exps";
+        list[k] = adapter_of(m, 4 + 3 * k, target, 5u + (unsigned)k, 0.3f);
+        of_q[k] = adapter_of(q, 4 + 3 * k, target, 5u + (unsigned)k, 0.3f);
+        of_t[k] = adapter_of(t, 4 + 3 * k, target, 5u + (unsigned)k, 0.3f);
+    }
+    check_mixed(q, t, of_q, of_t, name);
+    alone(m, list, 0, 1, 1, N_IDS, floats);
+    alone(q, of_q, 0, 1, 1, N_IDS, floats + all);
+    alone(m, list, 0, 0, 0, N_IDS, floats + 2 * all);
+    off = distance(floats + all, floats, all);
+    CHECK(off < 0.2 && off < distance(floats + 2 * all, floats, all) / 4, "%s as Q8_0: %.1e from floats", name, off);
+    for (k = 0; k < 3; k++) hybrid_adapter_destroy(list[k]);
+    for (k = 0; k < 3; k++) hybrid_adapter_destroy(of_q[k]);
+    for (k = 0; k < 3; k++) hybrid_adapter_destroy(of_t[k]);
+    hybrid_model_destroy(q);
+    hybrid_model_destroy(t);
+    hybrid_runtime_destroy(one);
+    hybrid_runtime_destroy(three);
+    free(floats);
+}
+
+static void check_experts(void)
+{
+    static const char *const models[] = { "mixtral", "qwen2moe", "qwen3moe" };
+    size_t i;
+    for (i = 0; i < HYB_COUNT(models); i++) {
+        hybrid_model *m = model_of(NULL, models[i]);
+        TEST("adapters of experts");
+        if (!m) continue;
+        check_experts_alone(m, models[i]);
+        check_experts_quantized(m, models[i]);
+        hybrid_model_destroy(m);
+    }
 }
 
 /* ---- in which type they are read --------------------------------------------------------------------------------- */
@@ -458,7 +540,7 @@ static void check_widen(void)
 }
 
 /* A long batch, whose rows are cut for x A^T, against token by token, on other threads. */
-static void check_long(void)
+static void check_long(const char *name)
 {
     enum { LONG = 150 };
     hybrid_runtime *rt[2];
@@ -472,11 +554,11 @@ static void check_long(void)
         hybrid_error e;
         int32_t ids[LONG];
         rt[i] = runtime_of(i ? 3 : 1, "cpu");
-        m = model_of(rt[i], STORY);
+        m = model_of(rt[i], name);
         a = adapter_of(m, 19, "all", 8, 0.05f);
         c = context_of(m, 3, LONG, 0);
         CHECK(!hybrid_seq_set_adapters(c, 0, &a, NULL, 1, &e), "%s", e.message);
-        for (k = 0; k < LONG; k++) ids[k] = k * 7 % 250;
+        for (k = 0; k < LONG; k++) ids[k] = k * 7 % HYB_MIN(m->hp.n_vocab, 250);
         for (k = 0; k < LONG; k += i ? LONG : 1) {
             CHECK(!hybrid_batch_add(c, 0, ids + k, i ? LONG : 1, &e), "%s", e.message);
             decode(c, false);
@@ -484,7 +566,7 @@ static void check_long(void)
         values[i] = (float *)malloc((size_t)m->hp.n_vocab * sizeof(float));
         memcpy(values[i], hybrid_logits(c, 0), (size_t)m->hp.n_vocab * sizeof(float));
         k = i && !memcmp(values[0], values[1], (size_t)m->hp.n_vocab * sizeof(float));
-        CHECK(!i || k, "a batch of %d differs from its tokens", LONG);
+        CHECK(!i || k, "%s: a batch of %d differs from its tokens", name, LONG);
         hybrid_context_destroy(c);
         hybrid_adapter_destroy(a);
         hybrid_model_destroy(m);
@@ -654,6 +736,25 @@ static bool wrong_file(const wrong *w)
     return good;
 }
 
+static void check_refused(hybrid_model *m, const wrong *all, size_t n)
+{
+    size_t i;
+    TEST("wrong files");
+    for (i = 0; i < n; i++) {
+        hybrid_error e;
+        hybrid_adapter *a;
+        e.result = HYBRID_OK;
+        if (!wrong_file(&all[i])) continue;
+        a = load(m, file_path, &e);
+        CHECK(!a == !!all[i].words && e.result == all[i].result && (!all[i].words || strstr(e.message, all[i].words)),
+              "%s: %d '%s'", all[i].words ? all[i].words : "right", (int)e.result, e.message);
+        if (a && i < 3)
+            CHECK(a->pairs[0].scale == (i ? 1.0f : 2.0f), "file %d: the factor is %g", (int)i,
+                  (double)a->pairs[0].scale);
+        hybrid_adapter_destroy(a);
+    }
+}
+
 static void check_refusals(hybrid_model *m)
 {
     const hyb_tensor *t = &m->weights.tensors[m->net.layers[0].first + 1]; /* attn_q */
@@ -689,21 +790,18 @@ static void check_refusals(hybrid_model *m)
         { "lora_magnitude", HYBRID_ERROR_UNSUPPORTED, GOOD, 4, k, 2, 2, out, 3 },
         { "alora", HYBRID_ERROR_UNSUPPORTED, GOOD, 4, k, 2, 2, out, 5 },
     };
-    size_t i;
-    TEST("wrong files");
-    for (i = 0; i < HYB_COUNT(all); i++) {
-        hybrid_error e;
-        hybrid_adapter *a;
-        e.result = HYBRID_OK;
-        if (!wrong_file(&all[i])) continue;
-        a = load(m, file_path, &e);
-        CHECK(!a == !!all[i].words && e.result == all[i].result && (!all[i].words || strstr(e.message, all[i].words)),
-              "%s: %d '%s'", all[i].words ? all[i].words : "right", (int)e.result, e.message);
-        if (a && i < 3)
-            CHECK(a->pairs[0].scale == (i ? 1.0f : 2.0f), "file %d: the factor is %g", (int)i,
-                  (double)a->pairs[0].scale);
-        hybrid_adapter_destroy(a);
-    }
+    check_refused(m, all, HYB_COUNT(all));
+}
+
+/* A pair of two dimensions for the matrices of all experts, which have three. */
+static void check_refused_experts(void)
+{
+    hybrid_model *m = model_of(NULL, "mixtral");
+    const uint64_t k = (uint64_t)m->hp.n_embd, out = (uint64_t)m->hp.n_ff_expert;
+    const wrong flat = { "blk.1.ffn_up_exps.weight.lora_a", HYBRID_ERROR_FORMAT, BASE("blk.1.ffn_up_exps.weight"), 4, k,
+                         2,                                 2,                   out,                              0 };
+    check_refused(m, &flat, 1);
+    hybrid_model_destroy(m);
 }
 
 /* Bytes of a good file are changed, or missing: refused, or an adapter of finite values that can be worn. */
@@ -746,6 +844,7 @@ static void check_files(void)
 {
     hybrid_model *m = model_of(NULL, "llama");
     check_refusals(m);
+    check_refused_experts();
     check_spoilt(m);
     hybrid_model_destroy(m);
 }
@@ -772,7 +871,7 @@ static void count_free(void *user, void *block)
 
 /* The plan is what is then used, with room for adapters and without; an adapter says what it takes, and ends with the
  * last that holds it. */
-static void check_memory(void)
+static void check_memory(const char *path)
 {
     hybrid_runtime_desc rd;
     hybrid_model_desc md;
@@ -794,7 +893,7 @@ static void check_memory(void)
     rd.n_threads = 2;
     rd.allocator.alloc = count_alloc;
     rd.allocator.free = count_free;
-    md.path = FOLDER "llama.gguf";
+    md.path = path;
     cd.n_ctx = 64;
     cd.n_seq = 2;
     CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
@@ -855,10 +954,13 @@ int main(void)
     check_peft();
     check_widen();
     check_types();
-    check_long();
+    check_long(STORY);
+    check_long("mixtral"); /* more rows than experts take at a time */
+    check_experts();
     check_session();
     check_files();
-    check_memory();
+    check_memory(FOLDER "llama.gguf");
+    check_memory(FOLDER "mixtral.gguf");
     remove(file_path);
     remove(merged_path);
     return test_end();

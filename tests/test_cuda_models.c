@@ -301,8 +301,9 @@ static void worn_talk(worn *w, const char *fail, float *logits)
 }
 
 /* Adapters on the GPU, on host and GPU together, and after the GPU is lost: what the cache held is computed again with
- * what each token was read with. Steps of one shape, of which those without adapters are replayed from a record. */
-static void check_worn(const char *path)
+ * what each token was read with. Steps of one shape, of which those without adapters are replayed from a record.
+ * split: on host and GPU, too: adapters of experts are too large to be beside some of such small layers. */
+static void check_worn(const char *path, bool split)
 {
     static const char *const fails[] = { NULL, NULL, "launch:3", "launch:40" };
     worn w;
@@ -321,6 +322,7 @@ static void check_worn(const char *path)
     worn_end(&w);
     for (k = 0; k < (getenv("EMU_CHECK") ? 1 : 4); k++) {
         double worst = 0;
+        if (k == 1 && !split) continue;
         if (!worn_begin(&w, path, "cuda", 0)) break;
         for (most = 64 << 20; k == 1 && !w.c->forward.stages[0].device->ops->is_host; most = most / 8 * 7) {
             worn_end(&w); /* until nothing is on the GPU, and from there back */
@@ -768,8 +770,9 @@ int main(void)
         check_quantized_as("mixtral", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 4, 0.5);
     }
     check_saved("tests/oracle/data/models/llama.gguf");
-    check_worn("tests/oracle/data/models/llama.gguf");
-    if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) check_worn("tests/oracle/data/models/rwkv7.gguf");
+    check_worn("tests/oracle/data/models/llama.gguf", true);
+    if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) check_worn("tests/oracle/data/models/rwkv7.gguf", true);
+    if (!getenv("EMU_ORDER")) check_worn("tests/oracle/data/models/qwen2moe.gguf", false); /* experts of their own */
     TEST("stories260K");
     check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F32, n, 1e-4, 0);
     check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F16, n, 5e-3, 1e-2);

@@ -238,7 +238,7 @@ static void test_room(const char *name, int n_threads)
 }
 
 /* Of an adapter over frozen weights. */
-static void test_room_adapter(const char *name)
+static void test_room_adapter(const char *name, const char *target, int32_t rank)
 {
     hybrid_trainer_desc d = lesson_desc();
     hybrid_adapter_desc ad;
@@ -249,7 +249,9 @@ static void test_room_adapter(const char *name)
     hybrid_model *m = lesson_model(rt, name, false);
     TEST("the plan of an adapter");
     memset(&ad, 0, sizeof ad);
-    ad.rank = 4;
+    ad.rank = rank;
+    ad.targets = target ? &target : NULL;
+    ad.n_targets = target != NULL;
     CHECK(!hybrid_adapter_create(m, &ad, &d.adapter, &e), "%s", e.message);
     d.n_seq = 2;
     d.n_ctx = 40;
@@ -677,10 +679,12 @@ static void test_in_slices(void)
     hybrid_trainer_desc d = lesson_desc();
     size_t i;
     for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_room(lesson_names[i], i % 4 ? 1 : 3);
-    test_room_adapter("qwen2");
-    test_room_adapter("llama-biases");
-    test_room_adapter("rwkv7");
-    test_room_adapter("qwen2moe");
+    test_room_adapter("qwen2", NULL, 4);
+    test_room_adapter("llama-biases", NULL, 4);
+    test_room_adapter("rwkv7", NULL, 4);
+    test_room_adapter("qwen2moe", NULL, 4);
+    test_room_adapter("qwen2moe", "all", 4);
+    test_room_adapter("mixtral", "all", 300);
     test_room_less();
     test_nosy();
     test_slices("gpt2", 0, d);

@@ -4,6 +4,8 @@
  *
  *     y = x W^T + scale * (x A^T) B^T        A (rank, k), B (out, rank), scale = alpha / rank
  *
+ * (of matrices of experts one A and one B for each expert: of those that a token is sent to)
+ *
  * so the model stays as it is, in whatever type its file has, and the adapter is some megabytes that can be trained,
  * saved, put on and taken off. Each sequence of a batch may wear its own, or several, or none:
  *
@@ -28,10 +30,11 @@ typedef struct hybrid_adapter_desc {
     int32_t rank; /* of every pair A, B; 0: 8; at most HYBRID_ADAPTER_MAX_RANK */
     float alpha;  /* scale is alpha / rank; 0: rank, so that scale is 1 */
     /* Which matrices of the layers: "attn_q" stands for blk.0.attn_q.weight, blk.1.attn_q.weight, ...; "all" for every
-     * matrix of the layers that it can change, routers of experts aside. Each name must find one at least. A matrix
-     * that holds several (attn_qkv, or gate and up in ffn_up) counts as one. NULL: attn_q and attn_v (or attn_qkv,
-     * where they are one), of RWKV time_mix_receptance and time_mix_value. Matrices that hold all experts, embeddings
-     * and heads cannot be changed. */
+     * matrix of the layers, routers of experts aside. Each name must find one at least. A matrix that holds several
+     * (attn_qkv, or gate and up in ffn_up) counts as one. Those of all experts (ffn_gate_exps, ffn_up_exps,
+     * ffn_down_exps) get an A and a B for each expert: of rank 8 the three of Qwen3-30B-A3B have 415 million values.
+     * NULL: attn_q and attn_v (or attn_qkv, where they are one), of RWKV time_mix_receptance and time_mix_value.
+     * Embeddings and heads cannot be changed. */
     const char *const *targets;
     size_t n_targets;
     uint64_t seed; /* the same seed gives the same A, on every machine */
@@ -46,8 +49,8 @@ HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid
 
 /* Reads an adapter in the form of llama.cpp (convert_lora_to_gguf.py makes it of PEFT's): a GGUF whose general.type is
  * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
- * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
- * scale is 1. A reader is closed.
+ * for each matrix NAME of the model, of those of all experts (k, rank, n_expert) and (rank, out, n_expert), in F32,
+ * F16, BF16 or a block type (they become F32). Without alpha, or with 0, scale is 1. A reader is closed.
  * HYBRID_ERROR_FORMAT names the tensor: not an adapter, or another model's, or damaged. _UNSUPPORTED: a kind of
  * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
  * _INVALID, _IO, _MEMORY, _DEVICE. */
@@ -75,8 +78,9 @@ HYBRID_API hybrid_result hybrid_adapter_merge(hybrid_model *model, hybrid_adapte
  * that are read, which are 4, 2 and 1 a value. Without this call an adapter is as exact as what it changes: F32 over
  * matrices of F32; F16 over F16 and BF16; over block types, whose products round what they multiply to 8 bits, Q8_0.
  * F16 rounds a value to 11 bits, and keeps those of F16 files; Q8_0 rounds to 8 bits below the largest of 32 values,
- * which changes what an adapter adds by 1 % or so of it. Training, files, merging and GPUs have the values themselves
- * in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it stays as it was. */
+ * which changes what an adapter adds by 1 % or so of it. Training, files, merging, GPUs and the matrices of experts
+ * have the values themselves in any case. No decode that wears it may be under way. HYBRID_ERROR_INVALID, _MEMORY: it
+ * stays as it was. */
 HYBRID_API hybrid_result hybrid_adapter_set_type(hybrid_adapter *adapter, hybrid_type type, hybrid_error *error);
 
 /* Gives up the caller's hold. Sequences that wear it, or have tokens that were read with it, keep it: it ends with the
@@ -97,9 +101,10 @@ HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_ad
  * each times its factor of scales (NULL: 1 each; negative is fine). n 0: none. Tokens that are queued count as next
  * ones; what is in the cache stays as it was written. A copy (hybrid_seq_fork) wears the same. While a decode is under
  * way it is refused. On a GPU, a batch in which a sequence wears adapters goes without CUDA graphs.
- * Memory: rows for the largest rank, which hybrid_context_desc.adapter_rank takes beforehand; else the first adapter
- * of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
- * _LIMIT: too many; _MEMORY, _DEVICE. */
+ * Memory: rows for the largest rank (and in a mixture of experts for what 128 rows add), which
+ * hybrid_context_desc.adapter_rank takes beforehand; else the first adapter of a larger rank takes it here.
+ * HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite; _LIMIT: too many; _MEMORY,
+ * _DEVICE. */
 HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters,
                                                  const float *scales, size_t n, hybrid_error *error);
 #endif

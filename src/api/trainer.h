@@ -146,7 +146,7 @@ typedef struct hybrid_train_metrics {
 /* HYBRID_ERROR_UNSUPPORTED: no kernel for heads of the model's sizes, or for a type of its matrices;
  * HYBRID_ERROR_MEMORY; nothing has been changed then. Every family that runs can be trained, but for encoders, on the
  * CPU and on a GPU. Of a mixture of experts the choice has no gradient, its weights have; Muon leaves the experts'
- * matrices to AdamW, and adapters cannot change them. */
+ * matrices, and what an adapter has for them, to AdamW. */
 HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
                                                hybrid_error *error);
 HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);

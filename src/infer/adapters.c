@@ -49,7 +49,7 @@ static hybrid_result hyb_adapters_stage(const hybrid_context *c, const hybrid_co
         (r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &needs, error)) != HYBRID_OK)
         return r;
     if (device->ops->backend_cost(device, &has) == device->ops->backend_cost(device, &needs))
-        return hyb_context_narrow(d, made, error);
+        return hyb_context_narrow(m, d, made, error);
     return hyb_context_backend(m, d, made, error);
 }
 

@@ -148,9 +148,10 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context * context), (context))
 }
 
 /* The rows of a stage that adapters need. */
-static hybrid_result hyb_context_narrow(const hybrid_context_desc *d, hyb_stage *stage, hybrid_error *error)
+static hybrid_result hyb_context_narrow(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
+                                        hybrid_error *error)
 {
-    const size_t bytes = hyb_narrow_bytes(d);
+    const size_t bytes = hyb_narrow_bytes(&m->hp, d);
     void *memory = NULL;
     const hybrid_result r = bytes ? stage->device->ops->alloc(stage->device, bytes, &memory, error) : HYBRID_OK;
     stage->narrow = (float *)memory;
@@ -162,7 +163,7 @@ static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_con
 {
     hyb_device *device = stage->device;
     hyb_limits limits;
-    hybrid_result r = hyb_context_narrow(d, stage, error);
+    hybrid_result r = hyb_context_narrow(m, d, stage, error);
     if (r) return r;
     if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);

@@ -51,7 +51,7 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
         hyb_limits limits;
         if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
-        if (d.adapter_rank) *to += device->ops->cost(device, hyb_narrow_bytes(&d));
+        if (d.adapter_rank) *to += device->ops->cost(device, hyb_narrow_bytes(&m->hp, &d));
         if (bytes) *to_kv += device->ops->cost(device, bytes);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }

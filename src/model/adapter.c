@@ -5,10 +5,12 @@
  *
  *     values   [ A of pair 0 (rank, k) ][ B of pair 0 (out, rank) ][ A of pair 1 ][ B of pair 1 ] ...
  *
+ * Where the matrix is that of all experts, so are A (n_expert, rank, k) and B (n_expert, out, rank).
+ *
  * The pairs stand in the order of the model's table of tensors; hyb_adapter_pair_of finds that of a matrix. A pass
  * finds the adapters of a row by its run (hyb_products, in pass.c).
  *
- * That is what is trained, saved and merged, and what a GPU reads. Layers on the host read a copy
+ * That is what is trained, saved and merged, and what a GPU and experts read. Other layers on the host read a copy
  * (model/adapter_worn.c). */
 #ifndef HYB_MODEL_ADAPTER_C
 #define HYB_MODEL_ADAPTER_C
@@ -22,7 +24,7 @@ typedef struct hyb_adapter_pair {
     int32_t rank;
     float scale;
     size_t a_at, b_at; /* of their first values in the arena */
-    hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
+    hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory; ne[2]: of so many experts */
     hybrid_type like;  /* the type of its values that goes with that of w: F32, F16 or Q8_0 */
     /* what passes on the host read, as hyb_matmul_low wants it, and its factor (model/adapter_worn.c) */
     hyb_tensor worn_a, worn_b;
@@ -92,7 +94,6 @@ static hybrid_string hyb_adapter_target(const char *name)
     return target;
 }
 
-static bool hyb_adapter_is_experts(hybrid_string target) { return hyb_string_ends(target, "_exps"); }
 static bool hyb_adapter_is_router(hybrid_string target) { return hyb_string_begins(target, "ffn_gate_inp"); }
 
 /* Why a tensor of the model cannot be changed; NULL: it can. */
@@ -101,23 +102,28 @@ static const char *hyb_adapter_cannot(const hyb_tensor *t, const char *name)
     const hybrid_string target = hyb_adapter_target(name);
     if (!target.size) return "only matrices of layers can be changed, not embeddings and heads";
     if (t->is_vector) return "it is a vector";
-    if (t->ne[2] > 1 || hyb_adapter_is_experts(target)) return "it holds the matrices of all experts";
     return NULL;
 }
 
 /* ---- the arena ---- */
 
-static void hyb_adapter_matrix(hyb_tensor *t, int64_t ne0, int64_t ne1)
+/* n: matrices, one a expert, or 1. */
+static void hyb_adapter_matrix(hyb_tensor *t, int64_t ne0, int64_t ne1, int64_t n)
 {
     memset(t, 0, sizeof *t);
     t->type = HYBRID_TYPE_F32;
     t->ne[0] = ne0;
     t->ne[1] = ne1;
-    t->ne[2] = t->ne[3] = 1;
+    t->ne[2] = n;
+    t->ne[3] = 1;
     t->nb[0] = sizeof(float);
     t->nb[1] = sizeof(float) * (size_t)ne0;
-    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)ne1;
+    t->nb[2] = t->nb[1] * (size_t)ne1;
+    t->nb[3] = t->nb[2] * (size_t)n;
 }
+
+/* Values of A or B. */
+static size_t hyb_adapter_count(const hyb_tensor *t) { return (size_t)(t->ne[0] * t->ne[1] * t->ne[2]); }
 
 /* The sizes and places of all pairs, whose w and rank are set. Returns the number of values; 0: beyond the address
  * space. */
@@ -128,12 +134,13 @@ static size_t hyb_adapter_layout(hybrid_adapter *adapter, const hyb_tensor *tens
     for (i = 0; i < adapter->n_pairs; i++) {
         hyb_adapter_pair *p = &adapter->pairs[i];
         const hyb_tensor *w = &tensors[p->w];
-        size_t a, b;
-        if (!hyb_mul_size((size_t)w->ne[0], (size_t)p->rank, &a) ||
-            !hyb_mul_size((size_t)w->ne[1], (size_t)p->rank, &b) || a > SIZE_MAX / 16 || b > SIZE_MAX / 16)
+        size_t ranks, a, b;
+        if (!hyb_mul_size((size_t)w->ne[2], (size_t)p->rank, &ranks) ||
+            !hyb_mul_size((size_t)w->ne[0], ranks, &a) || !hyb_mul_size((size_t)w->ne[1], ranks, &b) ||
+            a > SIZE_MAX / 16 || b > SIZE_MAX / 16)
             return 0;
-        hyb_adapter_matrix(&p->a, w->ne[0], p->rank);
-        hyb_adapter_matrix(&p->b, p->rank, w->ne[1]);
+        hyb_adapter_matrix(&p->a, w->ne[0], p->rank, w->ne[2]);
+        hyb_adapter_matrix(&p->b, p->rank, w->ne[1], w->ne[2]);
         p->like = w->type == HYBRID_TYPE_F32                                  ? HYBRID_TYPE_F32
                   : w->type == HYBRID_TYPE_F16 || w->type == HYBRID_TYPE_BF16 ? HYBRID_TYPE_F16
                                                                               : HYBRID_TYPE_Q8_0;

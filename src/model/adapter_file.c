@@ -2,6 +2,7 @@
  *
  *     general.type "adapter", adapter.type "lora", adapter.lora.alpha, general.architecture
  *     blk.0.attn_q.weight.lora_a (k, rank)    blk.0.attn_q.weight.lora_b (rank, out)    ...
+ *     blk.0.ffn_up_exps.weight.lora_a (k, rank, n_expert)    ...
  *
  * The rows of q and k are those of the model's file: a converter from PEFT has permuted them as it does the model's. */
 #ifndef HYB_MODEL_ADAPTER_FILE_C
@@ -92,12 +93,15 @@ static hybrid_result hyb_adapter_check_pair(const hyb_adapter_source *s, const h
     const hyb_tensor *t = &s->m->weights.tensors[w];
     char shown[64];
     hyb_printable(a->name, shown);
-    if (a->ne[2] * a->ne[3] != 1 || b->ne[2] * b->ne[3] != 1 || a->ne[0] != (uint64_t)t->ne[0] ||
-        b->ne[1] != (uint64_t)t->ne[1] || a->ne[1] != b->ne[0] || !a->ne[1])
+    if (a->ne[2] != (uint64_t)t->ne[2] || b->ne[2] != a->ne[2] || a->ne[3] != 1 || b->ne[3] != 1 ||
+        a->ne[0] != (uint64_t)t->ne[0] || b->ne[1] != (uint64_t)t->ne[1] || a->ne[1] != b->ne[0] || !a->ne[1])
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, a->offset,
-                           "'%s' is %llu x %llu and its lora_b %llu x %llu, but the matrix is %lld x %lld", shown,
-                           (unsigned long long)a->ne[0], (unsigned long long)a->ne[1], (unsigned long long)b->ne[0],
-                           (unsigned long long)b->ne[1], (long long)t->ne[0], (long long)t->ne[1]);
+                           "'%s' is %llu x %llu x %llu and its lora_b %llu x %llu x %llu, but the matrix is "
+                           "%lld x %lld x %lld",
+                           shown, (unsigned long long)a->ne[0], (unsigned long long)a->ne[1],
+                           (unsigned long long)a->ne[2], (unsigned long long)b->ne[0], (unsigned long long)b->ne[1],
+                           (unsigned long long)b->ne[2], (long long)t->ne[0], (long long)t->ne[1],
+                           (long long)t->ne[2]);
     if (a->ne[1] > HYBRID_ADAPTER_MAX_RANK)
         return hyb_fail_at(error, HYBRID_ERROR_LIMIT, a->offset, "'%s' has rank %llu; hybrid goes to %d", shown,
                            (unsigned long long)a->ne[1], HYBRID_ADAPTER_MAX_RANK);
@@ -160,7 +164,7 @@ static hybrid_result hyb_adapter_read_matrix(const hyb_adapter_source *s, const 
     char name[HYB_NAME_ROOM + 8], text[HYB_NAME_ROOM];
     const hyb_tensor *to = is_b ? &p->b : &p->a;
     float *values = s->adapter->values + (is_b ? p->b_at : p->a_at);
-    const size_t n = (size_t)to->ne[0] * (size_t)to->ne[1];
+    const size_t n = hyb_adapter_count(to);
     const hybrid_gguf_tensor *t;
     hybrid_result r;
     size_t i;
@@ -230,11 +234,12 @@ static hybrid_result hyb_adapter_announce(const hybrid_adapter *a, hybrid_gguf_w
     for (i = 0; i < 2 * a->n_pairs && !r; i++) {
         const hyb_adapter_pair *p = &a->pairs[i / 2];
         const hyb_tensor *t = i % 2 ? &p->b : &p->a;
-        uint64_t ne[2];
+        uint64_t ne[3];
         ne[0] = (uint64_t)t->ne[0];
         ne[1] = (uint64_t)t->ne[1];
+        ne[2] = (uint64_t)t->ne[2];
         snprintf(name, sizeof name, "%s.lora_%c", hyb_adapter_tensor_name(a->model, p->w, text), i % 2 ? 'b' : 'a');
-        r = hybrid_gguf_add_tensor(out, name, type, 2, ne, error);
+        r = hybrid_gguf_add_tensor(out, name, type, ne[2] > 1 ? 3 : 2, ne, error);
     }
     return r;
 }
@@ -243,7 +248,7 @@ static hybrid_result hyb_adapter_announce(const hybrid_adapter *a, hybrid_gguf_w
 static hybrid_result hyb_adapter_write(const hybrid_adapter *a, const hyb_tensor *t, hybrid_gguf_writer *out,
                                        hybrid_type type, hybrid_error *error)
 {
-    const size_t n = (size_t)t->ne[0] * (size_t)t->ne[1], bytes = hybrid_type_row_bytes(type, n);
+    const size_t n = hyb_adapter_count(t), bytes = hybrid_type_row_bytes(type, n);
     const float *values = (const float *)t->data, most = type == HYBRID_TYPE_F16 ? 65519.0f : 3.4e38f;
     hybrid_result r;
     void *halves;

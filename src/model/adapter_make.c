@@ -147,7 +147,7 @@ static void hyb_adapter_seed(hybrid_adapter *a, uint64_t seed)
     for (i = 0; i < a->n_pairs; i++) {
         const hyb_adapter_pair *p = &a->pairs[i];
         const double bound = 1 / sqrt((double)p->a.ne[0]);
-        const size_t n = (size_t)p->a.ne[0] * (size_t)p->a.ne[1];
+        const size_t n = hyb_adapter_count(&p->a);
         float *values = a->values + p->a_at;
         size_t k;
         for (k = 0; k < n; k++) values[k] = (float)((2 * hyb_random_uniform(seed, (uint64_t)p->w, k) - 1) * bound);
@@ -241,7 +241,7 @@ HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_
     info->n_matrices = (size_t)adapter->n_pairs;
     for (i = 0; i < adapter->n_pairs; i++) {
         const hyb_adapter_pair *p = &adapter->pairs[i];
-        info->n_params += (uint64_t)(p->a.ne[0] * p->a.ne[1] + p->b.ne[0] * p->b.ne[1]);
+        info->n_params += hyb_adapter_count(&p->a) + hyb_adapter_count(&p->b);
     }
     info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
                   (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + 2 * HYB_ALIGNED_EXTRA +

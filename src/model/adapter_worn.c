@@ -35,6 +35,7 @@ static size_t hyb_adapter_worn_layout(hybrid_adapter *a, char *base)
         const hybrid_type type = hyb_adapter_worn_type(a, p);
         const size_t size = type == HYBRID_TYPE_F32 ? 4 : type == HYBRID_TYPE_F16 ? 2 : 1;
         hyb_tensor worn_a = p->a, worn_b = p->b;
+        if (p->a.ne[2] > 1) continue; /* experts read the values themselves */
         worn_a.type = worn_b.type = type;
         worn_a.nb[0] = hybrid_type_block_bytes(type);
         worn_a.nb[1] = hybrid_type_row_bytes(type, (size_t)p->a.ne[0]);

@@ -252,14 +252,14 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.drouter, float, rows * (size_t)needs.router);
     HYB_PLACE(back.dused, float, rows * (size_t)needs.used);
     HYB_PLACE(back.dshared, float, needs.shared ? rows : 0);
-    HYB_PLACE(back.work, float, rows * (size_t)needs.work);
+    HYB_PLACE(back.work, float, rows * (size_t)HYB_MAX(needs.work, hyb_experts_adapter_work(hp, shape->rank)));
     HYB_PLACE(base.carry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.dcarry, float, rows * (size_t)needs.carry);
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
-    HYB_PLACE(narrow, float, rows * 4 * (size_t)shape->rank);
-    HYB_PLACE(back.dlow, float, rows * 4 * (size_t)shape->rank);
+    HYB_PLACE(narrow, float, hyb_narrow_floats(hp, rows, (size_t)shape->rank));
+    HYB_PLACE(back.dlow, float, rows * (size_t)HYB_MAX(hp->n_expert_used, 4) * (size_t)shape->rank);
     HYB_PLACE(back.dx_low, float, shape->rank ? rows * (size_t)hyb_train_widest(hp) : 0);
     HYB_PLACE(back.inv_freq, double, half);
     HYB_PLACE(back.inv_freq_local, double, half);

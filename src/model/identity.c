@@ -86,8 +86,8 @@ static uint64_t hyb_adapter_identity(const hybrid_adapter *adapter)
             hyb_weights_source(adapter->model->gguf, &adapter->model->weights.tensors[p->w])->name;
         uint64_t hash = hyb_identity_add(3, name.data, name.size);
         hash = hyb_identity_add(hash, &p->scale, sizeof p->scale);
-        hash = hyb_identity_add(hash, adapter->values + p->a_at, sizeof(float) * (size_t)(p->a.ne[0] * p->a.ne[1]));
-        sum += hyb_identity_add(hash, adapter->values + p->b_at, sizeof(float) * (size_t)(p->b.ne[0] * p->b.ne[1]));
+        hash = hyb_identity_add(hash, adapter->values + p->a_at, sizeof(float) * hyb_adapter_count(&p->a));
+        sum += hyb_identity_add(hash, adapter->values + p->b_at, sizeof(float) * hyb_adapter_count(&p->b));
     }
     return sum;
 }

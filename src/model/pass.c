@@ -70,7 +70,7 @@ typedef struct hyb_stage {
     hyb_backend *be;
     hyb_activations a;
     void *memory;      /* of a */
-    float *narrow;     /* (R, 4 * the largest rank of adapters): x A^T of the matrices of an op; NULL: there are none */
+    float *narrow;     /* hyb_narrow_floats: x A^T of the matrices of an op, where adapters are worn; or NULL */
     int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
@@ -105,7 +105,7 @@ typedef struct hyb_back {
     double *inv_freq, *inv_freq_local; /* and their frequencies */
     /* of the adapter that is trained, and the only one of set 0: */
     float *adapter_grads; /* a gradient for every value of its arena; NULL: none is trained */
-    float *dlow;          /* (n, 4 * rank) of x A^T */
+    float *dlow;          /* (n, 4 * rank), or of the choices of experts (n * n_expert_used, rank), of x A^T */
     float *dx_low;        /* (n, k) what dlow makes of x */
     int first_layer;      /* below it no gradient is wanted */
 } hyb_back;
@@ -254,6 +254,18 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->y = y;
     o->y_stride = y_stride;
     o->low = NULL;
+}
+
+/* Floats of what lies between the two matrices of adapters up to a rank, of so many rows: of the matrices of one op
+ * (n, 4 * rank); of one matrix of experts (n * n_expert_used, rank), and of HYB_WIDE_ROWS rows at a time what the pair
+ * adds. */
+enum { HYB_WIDE_ROWS = 128 };
+static size_t hyb_narrow_floats(const hyb_hparams *hp, size_t n, size_t rank)
+{
+    const size_t used = (size_t)hp->n_expert_used, choices = HYB_MIN(n, (size_t)HYB_WIDE_ROWS) * used;
+    const size_t wide = choices * (size_t)HYB_MAX(hp->n_ff_expert, hp->n_embd);
+    const size_t narrow = n * HYB_MAX(used, (size_t)4) * rank;
+    return rank ? HYB_MAX(narrow, hyb_align(choices * rank, 16) + wide) : 0;
 }
 
 /* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without

@@ -47,10 +47,10 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     return HYBRID_OK;
 }
 
-/* Bytes of what lies between the two matrices of adapters: of the matrices of one op, n_batch rows. */
-static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
+/* Bytes of what lies between the two matrices of adapters. */
+static size_t hyb_narrow_bytes(const hyb_hparams *hp, const hybrid_context_desc *d)
 {
-    return (size_t)d->n_batch * 4 * (size_t)d->adapter_rank * sizeof(float);
+    return sizeof(float) * hyb_narrow_floats(hp, (size_t)d->n_batch, (size_t)d->adapter_rank);
 }
 
 /* Shows a device the pairs that a matrix may have: up to the rank that there is room for. A B of rank 1 is the one
@@ -58,15 +58,15 @@ static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
 static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
 {
     hyb_tensor a, b, least, bytes;
-    hyb_adapter_matrix(&a, w->ne[0], rank);
-    hyb_adapter_matrix(&b, rank, w->ne[1]);
-    hyb_adapter_matrix(&least, 1, w->ne[1]);
+    hyb_adapter_matrix(&a, w->ne[0], rank, w->ne[2]);
+    hyb_adapter_matrix(&b, rank, w->ne[1], w->ne[2]);
+    hyb_adapter_matrix(&least, 1, w->ne[1], w->ne[2]);
     bytes = a; /* as sequences read it */
     bytes.type = HYBRID_TYPE_Q8_0;
     bytes.nb[1] = hybrid_type_row_bytes(bytes.type, (size_t)a.ne[0]);
     return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
            device->ops->show(device, limits, &least) &&
-           (!device->ops->is_host || a.ne[0] % 32 || device->ops->show(device, limits, &bytes));
+           (!device->ops->is_host || a.ne[0] % 32 || a.ne[2] > 1 || device->ops->show(device, limits, &bytes));
 }
 
 /* What contexts of this size need of a back end. */
@@ -98,7 +98,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
             !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
-        if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
+        if (d->adapter_rank && !t->is_vector && i >= net->layers[0].first &&
             !hyb_limits_adapter(device, limits, t, d->adapter_rank))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for adapters");
     }
@@ -123,7 +123,7 @@ static hybrid_result hyb_limits_of_training(hyb_device *device, const hyb_net *n
     for (i = 1; i < w->n_tensors; i++) {
         const hyb_tensor *t = &w->tensors[i];
         if (!t->is_vector) device->ops->show(device, limits, t);
-        if (!t->is_vector && d->adapter_rank && t->ne[2] == 1) hyb_limits_adapter(device, limits, t, d->adapter_rank);
+        if (!t->is_vector && d->adapter_rank) hyb_limits_adapter(device, limits, t, d->adapter_rank);
     }
     return HYBRID_OK;
 }
@@ -174,7 +174,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
-    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(d));
+    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(hp, d));
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;

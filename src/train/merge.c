@@ -12,11 +12,11 @@ typedef struct hyb_merged {
     char *blocks;   /* the slab in its new type */
 } hyb_merged;
 
-/* row (k) += what the pair makes of output `out`: summed in double, rounded once. */
+/* row (k) += what the pair makes of output `out`, counted through all experts: summed in double, rounded once. */
 static void hyb_merged_row(double *change, const hyb_adapter_pair *p, float factor, int64_t out, float *row)
 {
-    const int64_t k = p->a.ne[0];
-    const float *a = (const float *)p->a.data, *b = (const float *)p->b.data + out * p->rank;
+    const int64_t k = p->a.ne[0], expert = out / p->b.ne[1];
+    const float *a = (const float *)p->a.data + expert * p->rank * k, *b = (const float *)p->b.data + out * p->rank;
     int64_t i;
     int32_t r;
     memset(change, 0, (size_t)k * sizeof *change);

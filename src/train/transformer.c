@@ -184,7 +184,8 @@ static hybrid_result hyb_transformer_pairs(hyb_store *s, hybrid_runtime *rt, hyb
             memcpy(name + of.size, b ? ".lora_b" : ".lora_a", ROOM);
             as.data = name;
             as.size = of.size + ROOM - 1;
-            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1], t->ne[0], HYB_GROUP_MATRIX);
+            hyb_store_add(s, as, (int64_t)(b ? p->b_at : p->a_at), t->ne[1] * t->ne[2], t->ne[0],
+                          t->ne[2] > 1 ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX);
             name += as.size + 1;
         }
     hyb_transformer_families(s);

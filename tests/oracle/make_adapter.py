@@ -15,6 +15,10 @@ For each NAME in data/adapters:
 
 As convert_lora_to_gguf.py does it: A and B as they are, and in models of the llama family the rows of B of q and k
 change places like those of the matrices.
+
+In mixtures of experts (EXPERTS) the adapters are of the experts' matrices: "a" of all three, "b" of the downs. Those
+are not PEFT's, but numbers of our own: A (n_expert, rank, k) and B (n_expert, out, rank), which the weights of the
+model in transformers get as W_e + scale B_e A_e, in double.
 """
 import os
 import sys
@@ -31,6 +35,7 @@ NAMES = ("llama", "gpt2", "phi3")
 ALL = {"gpt2": ["c_attn", "c_proj", "c_fc"], "phi3": ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"],
        "llama": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]}
 FEW = {"gpt2": ["c_attn"], "phi3": ["qkv_proj", "down_proj"], "llama": ["q_proj", "v_proj"]}
+EXPERTS = ("mixtral", "qwen2moe")
 A_RANK, A_ALPHA, B_RANK, B_ALPHA, B_SCALE = 4, 8, 6, 3, 0.5
 LAST, N_GREEDY = 6, 24
 
@@ -84,26 +89,81 @@ def logits_of(model, ids):
         return model(input_ids=torch.tensor([ids]), use_cache=False).logits[0].numpy()
 
 
-def make(name):
-    model = adapted(name)
-    reader = gguf.GGUFReader(os.path.join(HERE, "data", "models", name + ".ref.gguf"))
-    ids = [int(x) for x in next(t for t in reader.tensors if t.name == "ref.ids").data]
-    ids = ids[:30]
+# ---------------------------------------------------------------- adapters of experts
+def expert_pairs(model, which):
+    """(GGUF name, weights in the model, A, B) for each matrix of experts that the adapter changes."""
+    rng = np.random.default_rng(11 if which == "a" else 12)
+    rank, kind = (A_RANK, np.float32) if which == "a" else (B_RANK, np.float16)
+    pairs = []
+    for key, p in model.named_parameters():
+        part = key.rsplit(".", 1)[-1]
+        if ".experts." not in key or part not in ("gate_up_proj", "down_proj"):
+            continue
+        blk, half = "blk.%d." % int(key.split("layers.")[1].split(".")[0]), p.shape[1] // 2
+        views = ([("ffn_down_exps", p)] if part == "down_proj" else
+                 [("ffn_gate_exps", p[:, :half]), ("ffn_up_exps", p[:, half:])])
+        for name, w in views:
+            if which == "b" and name != "ffn_down_exps":
+                continue
+            n, out, k = w.shape
+            a = (rng.standard_normal((n, rank, k)) * 0.2).astype(kind)
+            b = (rng.standard_normal((n, out, rank)) * 0.2).astype(kind)
+            pairs.append((blk + name + ".weight", w, a, b))
+    return pairs
+
+
+def add_experts(pairs, alpha, scale):
+    """The weights of the model get what the adapter adds."""
+    import torch
+    with torch.no_grad():
+        for _, w, a, b in pairs:
+            more = np.einsum("eor,erk->eok", b.astype(np.float64), a.astype(np.float64))
+            w.copy_(torch.from_numpy((w.numpy().astype(np.float64) + scale * alpha / a.shape[1] * more)
+                                     .astype(np.float32)))
+
+
+def write_experts(pairs, name, alpha, path):
+    w = gguf.GGUFWriter(path, MODELS[name][1])
+    w.add_type(gguf.GGUFType.ADAPTER)
+    w.add_string(gguf.Keys.Adapter.TYPE, "lora")
+    w.add_float32(gguf.Keys.Adapter.LORA_ALPHA, float(alpha))
+    for tensor, _, a, b in pairs:
+        w.add_tensor(tensor + ".lora_a", a)
+        w.add_tensor(tensor + ".lora_b", b)
+    finish(w)
+
+
+def make_experts(name):
+    import make_models
+    model = make_models.make_model(name).eval()
     for which, alpha in (("a", A_ALPHA), ("b", B_ALPHA)):
-        convert(model, name, which, alpha, os.path.join(OUT, "%s.%s.gguf" % (name, which)))
-    model.set_adapter("a")
+        write_experts(expert_pairs(model, which), name, alpha, os.path.join(OUT, "%s.%s.gguf" % (name, which)))
+    ids = ids_of(name)
+    add_experts(expert_pairs(model, "a"), A_ALPHA, 1)
     one = logits_of(model, ids)
+    text, gaps = continued(model, ids)
+    add_experts(expert_pairs(model, "b"), B_ALPHA, B_SCALE)
+    write_ref(name, ids, one, logits_of(model, ids), text, gaps)
+
+
+# ---------------------------------------------------------------- references
+def ids_of(name):
+    reader = gguf.GGUFReader(os.path.join(HERE, "data", "models", name + ".ref.gguf"))
+    return [int(x) for x in next(t for t in reader.tensors if t.name == "ref.ids").data][:30]
+
+
+def continued(model, ids):
+    """The greedy continuation, and how sure it is."""
     text, gaps = [], []
     for _ in range(N_GREEDY):
         row = logits_of(model, ids + text)[-1]
         best = np.sort(row)
         gaps.append(best[-1] - best[-2])
         text.append(int(row.argmax()))
-    model.base_model.set_adapter(["a", "b"])
-    for module in model.modules():
-        if isinstance(getattr(module, "scaling", None), dict) and "b" in module.scaling:
-            module.scaling["b"] *= B_SCALE
-    both = logits_of(model, ids)
+    return text, gaps
+
+
+def write_ref(name, ids, one, both, text, gaps):
     w = gguf.GGUFWriter(os.path.join(OUT, name + ".ref.gguf"), "ref")
     w.add_float32("ref.scale", B_SCALE)
     w.add_tensor("ref.ids", np.float32(ids))
@@ -112,7 +172,22 @@ def make(name):
     w.add_tensor("ref.greedy", np.float32(text))
     w.add_tensor("ref.gap", np.float32(gaps))
     finish(w)
-    print("%-6s both differ by %.3f from one, gaps from %.4f on" % (name, np.abs(both - one).max(), min(gaps)))
+    print("%-8s both differ by %.3f from one, gaps from %.4f on" % (name, np.abs(both - one).max(), min(gaps)))
+
+
+def make(name):
+    model = adapted(name)
+    ids = ids_of(name)
+    for which, alpha in (("a", A_ALPHA), ("b", B_ALPHA)):
+        convert(model, name, which, alpha, os.path.join(OUT, "%s.%s.gguf" % (name, which)))
+    model.set_adapter("a")
+    one = logits_of(model, ids)
+    text, gaps = continued(model, ids)
+    model.base_model.set_adapter(["a", "b"])
+    for module in model.modules():
+        if isinstance(getattr(module, "scaling", None), dict) and "b" in module.scaling:
+            module.scaling["b"] *= B_SCALE
+    write_ref(name, ids, one, logits_of(model, ids), text, gaps)
 
 
 # ---------------------------------------------------------------- llama.cpp
@@ -164,7 +239,7 @@ def greedy(path, adapters, ids, n):
 
 def check():
     bad = 0
-    for name in NAMES:
+    for name in NAMES + EXPERTS:
         ref = {t.name: np.array(t.data) for t in gguf.GGUFReader(os.path.join(OUT, name + ".ref.gguf")).tensors}
         path = os.path.join(HERE, "data", "models", name + ".gguf")
         a, b = (os.path.join(OUT, "%s.%s.gguf" % (name, x)) for x in "ab")
@@ -172,7 +247,7 @@ def check():
         far = [np.abs(llama_logits(path, use, ids)[-LAST:] - ref[key].reshape(LAST, -1)).max() / np.abs(ref[key]).max()
                for use, key in (([(a, 1)], "ref.a"), ([(a, 1), (b, B_SCALE)], "ref.both"))]
         same = sum(x == int(y) for x, y in zip(greedy(path, [(a, 1)], ids, N_GREEDY), ref["ref.greedy"]))
-        print("%-6s one %.1e, both %.1e, greedy %d of %d" % (name, *far, same, N_GREEDY))
+        print("%-8s one %.1e, both %.1e, greedy %d of %d" % (name, *far, same, N_GREEDY))
         # its GELU is a table of halves, and it multiplies halves with halves
         bad += far[0] > (2e-3 if name == "gpt2" else 1e-5) or far[1] > 2e-3 or same < N_GREEDY
     return bad != 0
@@ -189,6 +264,8 @@ def main():
     os.makedirs(OUT, exist_ok=True)
     for name in NAMES:
         make(name)
+    for name in EXPERTS:
+        make_experts(name)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
  * and, in some families, one more that works on every token. */
 #ifndef HYB_MODEL_PARTS_EXPERTS_C
 #define HYB_MODEL_PARTS_EXPERTS_C
+#include "experts_adapter.c"
 #include "ffn.c"
 
 typedef struct hyb_experts_w {
@@ -115,22 +116,18 @@ static void hyb_experts_route_shared(hyb_op_route *op)
     op->scale = 1;
 }
 
-/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. Returns the stride of act. */
-static int64_t hyb_experts_act(hyb_forward *f)
+/* Where the chosen experts' ups are: all of them behind all gates, (n * n_used, F) each. */
+static float *hyb_experts_ups(const hyb_forward *f)
 {
-    const hyb_activations *a = &f->at->a;
+    return f->at->a.ffn + (int64_t)f->n * f->hp->n_expert_used * f->hp->n_ff_expert;
+}
+
+/* ffn -> act (n * n_used, F): act(gate) * up of the chosen experts. */
+static void hyb_experts_act(hyb_forward *f)
+{
     const int64_t n_ff = f->hp->n_ff_expert;
-    hyb_op_glu glu;
-    glu.act = f->hp->arch->act;
-    glu.gate = a->ffn;
-    glu.up = a->ffn + n_ff;
-    glu.out = a->act;
-    glu.gate_stride = glu.up_stride = 2 * n_ff;
-    glu.out_stride = hyb_act_stride(a, 2 * n_ff, n_ff);
-    glu.n_rows = (int64_t)f->n * f->hp->n_expert_used;
-    glu.n = n_ff;
-    hyb_do_glu(f->at->be, &glu);
-    return glu.out_stride;
+    hyb_activate(f, f->hp->arch->act, f->at->a.ffn, hyb_experts_ups(f), f->at->a.act, n_ff,
+                 (int64_t)f->n * f->hp->n_expert_used, n_ff);
 }
 
 /* x_out (n, E) = x + the chosen experts' feed-forward of h (n, E), weighted */
@@ -155,21 +152,22 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     op.n_out = 2;
     op.out[0].w = hyb_tensor_of(f, w->gate);
     op.out[0].y = a->ffn;
-    op.out[0].y_stride = 2 * n_ff;
+    op.out[0].y_stride = n_ff;
     op.out[1].w = hyb_tensor_of(f, w->up);
-    op.out[1].y = a->ffn + n_ff;
-    op.out[1].y_stride = 2 * n_ff;
-    hyb_do_experts(f->at->be, &op);
+    op.out[1].y = hyb_experts_ups(f);
+    op.out[1].y_stride = n_ff;
+    hyb_experts_products(f, &op);
     if (!f->s->x_out) return; /* it is known already: what is kept is there */
-    op.x_stride = hyb_experts_act(f);
-    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, op.x_stride);
+    hyb_experts_act(f);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, n_ff);
     op.x = a->act;
+    op.x_stride = n_ff;
     op.each_own = true;
     op.n_out = 1;
     op.out[0].w = hyb_tensor_of(f, w->down);
     op.out[0].y = a->expert_out;
     op.out[0].y_stride = hp->n_embd;
-    hyb_do_experts(f->at->be, &op);
+    hyb_experts_products(f, &op);
     hyb_experts_combine(f, hp->n_expert_used, f->s->x);
 }
 
@@ -233,14 +231,14 @@ static void hyb_experts_weigh(hyb_forward *f, int64_t rows, int64_t n)
     hyb_do_weigh(f->at->be, &op);
 }
 
-/* dact (rows, n) -> the gradients of gate and up, in their places (rows, 2 n). */
-static void hyb_experts_glu_back(hyb_forward *f, float *gate_up, int64_t rows, int64_t n)
+/* dact (rows, n) -> the gradients of gate and up (rows, n), in their places, of this stride. */
+static void hyb_experts_glu_back(hyb_forward *f, float *gate, float *up, int64_t stride, int64_t rows, int64_t n)
 {
     hyb_op_glu_back glu;
     glu.act = f->hp->arch->act;
-    glu.gate = glu.dgate = gate_up;
-    glu.up = glu.dup = gate_up + n;
-    glu.stride = 2 * n;
+    glu.gate = glu.dgate = gate;
+    glu.up = glu.dup = up;
+    glu.stride = stride;
     glu.dout = f->back->dact;
     glu.dout_stride = n;
     glu.n_rows = rows;
@@ -281,7 +279,7 @@ static void hyb_experts_shared_back(hyb_forward *f, const hyb_experts_w *w)
     hyb_ffn_act(f, n_ff, false);
     a->ffn = ffn;
     hyb_experts_weigh_back(f, f->n, n_ff);
-    hyb_experts_glu_back(f, a->shared, f->n, n_ff);
+    hyb_experts_glu_back(f, a->shared, a->shared + n_ff, 2 * n_ff, f->n, n_ff);
     hyb_experts_route_back(f, &route, f->back->dshared);
 }
 
@@ -317,10 +315,10 @@ static void hyb_experts_chosen_back(hyb_forward *f, const hyb_experts_w *w)
     op.out[0].dy_stride = hp->n_embd;
     op.out[0].dw = hyb_grad(f, w->down);
     op.dx = f->back->dact;
-    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_products_back(f, &op);
     hyb_experts_act(f);
     hyb_experts_weigh_back(f, rows, n_ff);
-    hyb_experts_glu_back(f, a->ffn, rows, n_ff);
+    hyb_experts_glu_back(f, a->ffn, hyb_experts_ups(f), n_ff, rows, n_ff);
     hyb_experts_route_back(f, &route, f->back->drouter);
 }
 
@@ -338,11 +336,11 @@ static void hyb_experts_up_back(hyb_forward *f, const hyb_experts_w *w)
     op.out[0].dy = f->at->a.ffn;
     op.out[0].dw = hyb_grad(f, w->gate);
     op.out[1].w = hyb_tensor_of(f, w->up);
-    op.out[1].dy = f->at->a.ffn + n_ff;
+    op.out[1].dy = hyb_experts_ups(f);
     op.out[1].dw = hyb_grad(f, w->up);
-    op.out[0].dy_stride = op.out[1].dy_stride = 2 * n_ff;
+    op.out[0].dy_stride = op.out[1].dy_stride = n_ff;
     op.add = op.dx = f->back->dh;
-    hyb_do_experts_back(f->at->be, &op);
+    hyb_experts_products_back(f, &op);
 }
 
 static void hyb_experts_backward(hyb_forward *f, int layer, const void *part)
