@@ -305,10 +305,10 @@ static void talk_refused(hybrid_model *m, const talk_kind *k)
     hybrid_context_destroy(c);
 }
 
-/* A file of version 1. Its text may be another one when a later version computes in another order: it goes on. */
-static void old_talk(hybrid_model *m, const talk_kind *k)
+/* A file of an older version. Its text may be another one when a later version computes in another order: it goes on.
+ */
+static void old_talk(hybrid_model *m, const talk_kind *k, const char *path)
 {
-    static const char path[] = OLD_GAMES "story-1.game";
     hybrid_session *a = session_of(m, k, NULL, 256), *b = session_of(m, NULL, NULL, 256);
     hybrid_source from;
     heard said;
@@ -413,7 +413,9 @@ static void sessions(hybrid_runtime *here, hybrid_runtime *there)
     TEST("refused conversations");
     talk_refused(m, &list[1]);
     TEST("story-1.game");
-    old_talk(m, &list[3]);
+    old_talk(m, &list[3], OLD_GAMES "story-1.game");
+    TEST("story-2.game");
+    old_talk(m, &list[3], OLD_GAMES "story-2.game");
     hybrid_grammar_destroy(grammar);
     hybrid_model_destroy(m);
     hybrid_model_destroy(other);

@@ -256,6 +256,7 @@ static void beyond_the_last(hybrid_runtime *rt)
 
 #include "saved_games.h"
 #include "saved_sessions.h"
+#include "saved_moments.h"
 
 int main(int argc, char **argv)
 {
@@ -291,6 +292,7 @@ int main(int argc, char **argv)
     PART(beyond_the_last(here));
     games(here, there, argv[0]);
     sessions(here, there);
+    moments(here, there);
     hybrid_model_destroy(other);
     hybrid_runtime_destroy(here);
     hybrid_runtime_destroy(there);

@@ -70,11 +70,12 @@ HYBRID_API hybrid_result hybrid_session_save(hybrid_session *session, const hybr
 /* The bytes that it would write; 0 while a call is under way. */
 HYBRID_API uint64_t hybrid_session_save_size(const hybrid_session *session, const hybrid_save_desc *desc);
 
-/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
- * own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
- * are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
- * or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
- * again.
+/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece, to the
+ * stop texts that it was begun with. Its own stay: the context, user, keep, and of its next answers the stop texts, the
+ * grammar, max_tokens, whole, sample_forced; and always whether there are log-probabilities, and guesses. Tokens that
+ * are not in the cache yet are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it
+ * was then. Where a GPU fails, or a reader gives other bytes than the first time, the cache of the session is empty,
+ * too: it computes its tokens again.
  *
  *     hybrid_target to = { 0 };
  *     to.path = "talk.game";

@@ -19,7 +19,7 @@
 #include "../core/output.c"
 
 enum {
-    HYB_ARCHIVE_VERSION = 1,
+    HYB_ARCHIVE_VERSION = 2, /* 2: sessions have a part "show" */
     HYB_ARCHIVE_HEAD = 32,
     HYB_ARCHIVE_PART = 16,
     HYB_ARCHIVE_SUM = 8,

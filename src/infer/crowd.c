@@ -12,9 +12,17 @@ typedef struct hyb_talker {
     float priority;
     double pass; /* turns that it has taken, each divided by its priority: the one with the fewest is next */
     bool waits;  /* it was not running when it could have had a turn */
-    bool has_piece;
-    hybrid_piece piece;
 } hyb_talker;
+
+/* A piece of its stream has been made, and was not taken yet (hybrid_crowd_next). */
+static bool hyb_talker_told(const hyb_talker *m) { return !m->session->stream->is_untold; }
+
+static void hyb_talker_tell(hyb_talker *m, size_t at)
+{
+    hybrid_stream *s = m->session->stream;
+    hyb_stream_piece(s, at, &s->untold);
+    s->is_untold = true;
+}
 
 struct hybrid_crowd {
     hybrid_runtime *rt;
@@ -87,6 +95,7 @@ static hybrid_result hyb_crowd_add(hybrid_crowd *w, hybrid_session *s, float pri
         memset(m, 0, sizeof *m);
         m->session = s;
         m->waits = true;
+        s->stream->is_untold = false;
     }
     m->priority = priority;
     return HYBRID_OK;
@@ -125,7 +134,7 @@ HYB_BORDER_VOID(hybrid_crowd_remove, (hybrid_crowd * crowd, hybrid_session *sess
 static bool hyb_talker_wants(const hyb_talker *m)
 {
     const hybrid_stream *s = m->session->stream;
-    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
+    return s->running && !s->is_untold && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
 }
 
 /* The fewest turns of those that have something to do. A session that rested begins there: it has saved none. */
@@ -186,9 +195,8 @@ static void hyb_talker_fail(hyb_talker *m, const hybrid_error *why)
     hybrid_session *s = m->session;
     hyb_stream_stop(s->stream);
     s->failure = *why;
-    hyb_stream_piece(s->stream, 0, &m->piece);
-    m->piece.stop = HYBRID_STOP_ERROR;
-    m->has_piece = true;
+    hyb_talker_tell(m, 0);
+    s->stream->untold.stop = HYBRID_STOP_ERROR;
 }
 
 /* Puts a member's tokens into the batch, if there is room. `room`: tokens that the batch still takes. Whether it was
@@ -207,8 +215,7 @@ static bool hyb_crowd_queue(hybrid_crowd *w, hyb_talker *m, int32_t *room, hybri
     }
     if (r != HYBRID_ERROR_CONTEXT_FULL || s->prompt_pending) return r != HYBRID_OK;
     hyb_stream_end(s, HYBRID_STOP_CONTEXT, &at);
-    hyb_stream_piece(s, at, &m->piece);
-    m->has_piece = true;
+    hyb_talker_tell(m, at);
     return false;
 }
 
@@ -240,7 +247,7 @@ static void hyb_crowd_batch(hybrid_crowd *w)
     if (!refused || w->ctx->n_entries) return;
     refused = hyb_crowd_gather(w, INFINITY, &why);
     for (i = 0; i < w->n; i++)
-        if (w->members[i].has_piece) return;
+        if (!hyb_talker_told(&w->members[i])) return;
     if (refused && !w->ctx->n_entries) hyb_talker_fail(refused, &why);
 }
 
@@ -256,21 +263,20 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_err
     const bool waits = hyb_stream_waits(stream);
     hybrid_result r;
     size_t at = 0;
-    if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (!hyb_talker_told(m) || (!stream->running && !waits)) return HYBRID_OK;
     if (!waits && hyb_stream_has_row(stream)) hyb_stream_choose_more(stream);
     if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
         hyb_talker_fail(m, &why);
     }
-    if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
+    if ((stream->chosen < 0 && !waits) || !hyb_talker_told(m)) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
     if (!waits) hyb_stream_absorb_all(stream, until, &at);
     if (!waits && !at && stream->running) return HYBRID_OK;
-    hyb_stream_piece(stream, at, &m->piece);
-    hyb_session_keep(s, &m->piece);
+    hyb_talker_tell(m, at);
+    if (!waits) hyb_session_keep(s, &stream->untold);
     s->failure.result = HYBRID_OK;
-    m->has_piece = true;
     return HYBRID_OK;
 }
 
@@ -280,7 +286,7 @@ static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, uint64_t until, bool *any
     size_t i;
     for (i = 0; i < w->n && !r; i++) {
         r = hyb_talker_absorb(&w->members[i], until, error);
-        *any = *any || w->members[i].has_piece;
+        *any = *any || !hyb_talker_told(&w->members[i]);
     }
     return r;
 }
@@ -331,9 +337,9 @@ HYB_BORDER(hybrid_session *, hybrid_crowd_next, (hybrid_crowd * crowd, hybrid_pi
     }
     for (i = 0; crowd && piece && i < crowd->n; i++) {
         hyb_talker *m = &crowd->members[i];
-        if (!m->has_piece) continue;
-        m->has_piece = false;
-        *piece = m->piece;
+        if (hyb_talker_told(m)) continue;
+        m->session->stream->is_untold = false;
+        *piece = m->session->stream->untold;
         return m->session;
     }
     return NULL;

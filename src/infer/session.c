@@ -17,6 +17,7 @@ struct hybrid_session {
     bool is_chat;                        /* the last answer belongs to the dialog */
     char *answer;                        /* zero-terminated as soon as there is room */
     size_t answer_size, answer_capacity; /* of the last answer, as shown */
+    size_t n_begun;                      /* so many bytes of it were written for the model */
     float keep;
     bool parse_special;
     int32_t n_forgotten;
@@ -195,7 +196,7 @@ static void hyb_session_take(hybrid_session *s, hyb_turn *turn)
 {
     s->n_forgotten += (int32_t)turn->n_dropped;
     hyb_turn_take(turn, &s->dialog);
-    s->answer_size = 0;
+    s->answer_size = s->n_begun = 0;
     s->is_chat = false;
 }
 
@@ -246,8 +247,8 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
     s->stream->guess.next = a->speculation ? a->speculation : s->stream->guess.own;
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
-    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
-    s->answer_size = strlen(a->begin);
+    s->answer_size = s->n_begun = strlen(a->begin);
+    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin, s->n_begun);
     memcpy(s->answer, a->begin, s->answer_size + 1);
 }
 
@@ -410,10 +411,11 @@ static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hyb
 {
     hybrid_stream *stream = s->stream;
     const size_t need = s->answer_size + stream->kept_size + 1; /* which is more than a piece */
+    const bool waits = hyb_stream_waits(stream);                /* it is in the answer already */
     hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
     if (!r) r = hyb_stream_step(stream, budget_us, piece, error);
     if (r) return r;
-    hyb_session_keep(s, piece);
+    if (!waits) hyb_session_keep(s, piece);
     return HYBRID_OK;
 }
 
@@ -610,7 +612,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
     hyb_stream_reset(session->stream);
     while (d->n && d->messages[d->n - 1].role != HYB_ROLE_SYSTEM) hyb_dialog_drop(d, d->n - 1);
     session->is_chat = false;
-    session->answer_size = 0;
+    session->answer_size = session->n_begun = 0;
     session->n_forgotten = 0;
     hyb_session_leave(session, HYBRID_OK, NULL);
 }

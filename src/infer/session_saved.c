@@ -8,9 +8,13 @@
  *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
  *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema; 3 and 4: these, after a
  *              trigger), its text, and the trigger (a text)
+ *     "show"   whether the answer is told apart into kinds, whether what is forced is sampled (u32 each); bytes of the
+ *              answer that were written for the model (u64); the stop texts of an answer that runs: how many (u32),
+ *              and those; pieces that are made and were not taken: how many (u32), and of each its kind (u32) and text.
+ *              Version 1 has no such part: the session's own settings stand for it, and nothing waits
  *
- * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text, the
- * place in a grammar) is made again from the tokens of the answer. */
+ * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text or of a
+ * mark, the place in a grammar) is made again from the tokens of the answer. */
 #ifndef HYB_INFER_SESSION_SAVED_C
 #define HYB_INFER_SESSION_SAVED_C
 #include "sampler_saved.c"
@@ -42,6 +46,12 @@ static void hyb_save_talk(const hybrid_session *s, hyb_pack *out)
     hyb_pack_u32(out, (uint32_t)s->n_forgotten);
 }
 
+/* Whether the first piece that waits brings tokens, too: it is one that a crowd has made. */
+static bool hyb_save_untold(const hybrid_stream *s)
+{
+    return s->is_untold && s->untold.n_ids && s->piece_from == s->piece_end;
+}
+
 static hyb_saved_numbers hyb_save_numbers(const hybrid_stream *s)
 {
     hyb_saved_numbers n;
@@ -53,7 +63,7 @@ static hyb_saved_numbers hyb_save_numbers(const hybrid_stream *s)
     n.max_tokens = s->max_tokens;
     n.next_max_tokens = s->next_max_tokens;
     n.chosen = s->chosen;
-    n.piece_from = s->piece_from;
+    n.piece_from = hyb_save_untold(s) ? s->piece_end - (int32_t)s->untold.n_ids : s->piece_from;
     n.piece_end = s->piece_end;
     n.stop = (int32_t)s->info.stop;
     n.running = s->running;
@@ -102,10 +112,35 @@ static void hyb_save_form(const hybrid_stream *s, hyb_pack *out)
 #endif
 }
 
-enum { HYB_SAVED_SMALL = 5 };
+static void hyb_save_piece(hybrid_piece_kind kind, const char *text, size_t n, hyb_pack *out)
+{
+    hyb_pack_u32(out, (uint32_t)kind);
+    hyb_pack_text(out, text, n);
+}
+
+static void hyb_save_show(const hybrid_session *session, hyb_pack *out)
+{
+    const hybrid_stream *s = session->stream;
+    const hyb_stop_texts *stops = s->other_stops.matcher ? &s->other_stops : &s->own_stops;
+    const char *text = stops->texts, *end = text + (s->running ? stops->size : 0), *p;
+    uint32_t n = 0;
+    size_t i;
+    hyb_pack_u32(out, s->splits);
+    hyb_pack_u32(out, s->sample_forced);
+    hyb_pack_u64(out, session->n_begun);
+    for (p = text; p < end; p += strlen(p) + 1) n++;
+    hyb_pack_u32(out, n);
+    for (; text < end; text += strlen(text) + 1) hyb_pack_text(out, text, strlen(text));
+    hyb_pack_u32(out, (uint32_t)(s->is_untold + s->n_shown - s->shown_at));
+    if (s->is_untold) hyb_save_piece(s->untold.kind, s->untold.text, s->untold.size, out);
+    for (i = s->shown_at; i < s->n_shown; i++)
+        hyb_save_piece(s->shown[i].kind, s->piece + s->shown[i].at, s->shown[i].size, out);
+}
+
+enum { HYB_SAVED_SMALL = 6 };
 static const char *hyb_saved_part(int i)
 {
-    static const char *const names[HYB_SAVED_SMALL] = { "talk", "strm", "samp", "form", "wear" };
+    static const char *const names[HYB_SAVED_SMALL] = { "talk", "strm", "samp", "form", "show", "wear" };
     return names[i];
 }
 
@@ -123,6 +158,7 @@ static hybrid_result hyb_save_small(const hybrid_session *s, const hybrid_save_d
     hyb_save_stream(s->stream, &parts[1]);
     hyb_save_samplers(s->stream, &parts[2]);
     hyb_save_form(s->stream, &parts[3]);
+    hyb_save_show(s, &parts[4]);
     for (i = 0; i < HYB_SAVED_SMALL - 1; i++)
         if (parts[i].result) return parts[i].result;
     return hyb_save_worn(s->ctx, s->stream->seq, desc, hash, &parts[HYB_SAVED_SMALL - 1], error);
@@ -195,6 +231,13 @@ HYB_BORDER(uint64_t, hybrid_session_save_size, (const hybrid_session *session, c
 
 /* ---- in ---- */
 
+/* A piece that waits. */
+typedef struct hyb_saved_piece {
+    hybrid_piece_kind kind;
+    hybrid_string text;
+} hyb_saved_piece;
+enum { HYB_SAVED_PIECES = 2 * HYB_PIECE_RUNS + 2 };
+
 /* All that is read, before anything changes. */
 typedef struct hyb_loaded {
     hyb_dialog dialog;
@@ -208,6 +251,12 @@ typedef struct hyb_loaded {
     int32_t *ids;
     float *logprobs; /* of piece_from .. piece_end; NULL: none */
     hybrid_sampler *samplers[HYB_SAVED_SAMPLERS];
+    bool has_show, splits, sample_forced;
+    size_t n_begun;
+    hyb_stop_texts stops; /* empty: those of the session */
+    hyb_saved_piece waiting[HYB_SAVED_PIECES];
+    uint32_t n_waiting;
+    unsigned char *show; /* the part, which their texts are in */
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *before; /* the stream's, which may have got one meanwhile */
     hybrid_grammar *grammar;
@@ -228,6 +277,8 @@ static void hyb_loaded_free(hybrid_session *s, hyb_loaded *l)
     hyb_free(s->rt, l->ids);
     hyb_free(s->rt, l->logprobs);
     for (i = 0; i < HYB_SAVED_SAMPLERS; i++) hybrid_sampler_destroy(l->samplers[i]);
+    hyb_stop_texts_free(&l->stops, s->rt);
+    hyb_free(s->rt, l->show);
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_matcher_destroy(l->form);
     hybrid_grammar_destroy(l->grammar);
@@ -366,6 +417,68 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
     return r;
 }
 
+/* The stop texts of the answer, of which it has its own when they are others than the session's. */
+static hybrid_result hyb_load_stops(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    const hyb_stop_texts *own = &s->stream->own_stops;
+    const uint32_t n = hyb_unpack_u32(u);
+    hybrid_string *list;
+    hybrid_result r = HYBRID_OK;
+    uint32_t i;
+    if (u->bad || n > u->n / 9 || (n && !l->n.running)) return hyb_loaded_damaged("stop texts", error);
+    if (!l->n.running) return HYBRID_OK;
+    if (!(list = (hybrid_string *)hyb_calloc(s->rt, n, sizeof *list))) return hyb_fail_memory(error, n * sizeof *list);
+    for (i = 0; i < n && !r; i++) {
+        list[i] = hyb_unpack_text(u);
+        if (!list[i].size || memchr(list[i].data, 0, list[i].size)) r = hyb_loaded_damaged("stop texts", error);
+    }
+    if (!r) r = hyb_stop_texts_make(&l->stops, s->rt, list, n, error);
+    hyb_free(s->rt, list);
+    if (!r && l->stops.size == own->size && !memcmp(l->stops.texts, own->texts, own->size))
+        hyb_stop_texts_free(&l->stops, s->rt);
+    return r == HYBRID_ERROR_INVALID ? hyb_loaded_damaged("stop texts", error) : r;
+}
+
+/* Pieces that wait; the last one of an answer that is over may be empty. *size: bytes of all, with a zero behind each.
+ */
+static hybrid_result hyb_load_waiting(hyb_unpack *u, hyb_loaded *l, size_t *size, hybrid_error *error)
+{
+    uint32_t i, kind;
+    *size = 0;
+    l->n_waiting = hyb_unpack_u32(u);
+    if (l->n_waiting > HYB_SAVED_PIECES) return hyb_loaded_damaged("pieces", error);
+    for (i = 0; i < l->n_waiting; i++) {
+        hyb_saved_piece *p = &l->waiting[i];
+        kind = hyb_unpack_u32(u);
+        p->text = hyb_unpack_text(u);
+        if (u->bad || kind > HYBRID_PIECE_TOOL_CALL || (!p->text.size && (l->n.running || i + 1 < l->n_waiting)))
+            return hyb_loaded_damaged("pieces", error);
+        p->kind = (hybrid_piece_kind)kind;
+        *size += p->text.size + 1;
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_load_show(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    uint64_t begun;
+    hybrid_result r;
+    size_t size;
+    if (!u->data) return HYBRID_OK; /* version 1 */
+    l->has_show = true;
+    l->splits = hyb_unpack_u32(u) != 0;
+    l->sample_forced = hyb_unpack_u32(u) != 0;
+    begun = hyb_unpack_u64(u);
+    if (begun > l->answer_size) return hyb_loaded_damaged("the answer", error);
+    l->n_begun = (size_t)begun;
+    if ((r = hyb_load_stops(s, u, l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_load_waiting(u, l, &size, error)) != HYBRID_OK) return r;
+    if (!hyb_unpack_done(u)) return hyb_loaded_damaged("pieces", error);
+    l->show = u->data; /* the texts are there */
+    u->data = NULL;
+    return hyb_stream_room(s->stream, l->stops.matcher, HYB_MAX(size, l->stops.longest), error);
+}
+
 static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_loaded *l, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -377,7 +490,8 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
         case 0: r = hyb_load_talk(s, &u, l, error); break;
         case 1: r = hyb_load_stream(s, &u, l, error); break;
         case 2: r = hyb_load_samplers(s, &u, l, error); break;
-        default: r = hyb_load_form(s, &u, l, error);
+        case 3: r = hyb_load_form(s, &u, l, error); break;
+        default: r = hyb_load_show(s, &u, l, error);
         }
         hyb_free(s->rt, u.data);
     }
@@ -385,14 +499,17 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
 }
 
 /* What the stream holds between two pieces: an unfinished character, the beginning of a stop text or of a mark, and
- * what kind of text comes. */
-static void hyb_loaded_text(hybrid_stream *s)
+ * what kind of text comes. begin: what the answer began with. */
+static void hyb_loaded_text(hybrid_stream *s, const hyb_loaded *l, const char *begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const bool whole = s->whole;
     int32_t i, which = -1;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
-    hyb_stream_begin_pieces(s, s->info.n_prompt, "");
+    if (l->has_show) s->whole = !l->splits; /* for the moment */
+    hyb_stream_begin_pieces(s, s->info.n_prompt, begin, l->n_begun);
+    s->whole = whole;
     for (i = s->info.n_prompt; i < s->n_ids && s->running && which < 0; i++) {
         const hybrid_token_type kind = hybrid_token_kind(tok, s->ids[i]);
         hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
@@ -406,8 +523,43 @@ static void hyb_loaded_text(hybrid_stream *s)
         s->n_shown = s->n_kept = 0; /* it was shown */
     }
     if (which < 0) return;
-    s->running = false; /* the session has other stop texts than the saved one had */
+    s->running = false; /* version 1 says nothing of stop texts, and the session has others than the saved one had */
     s->info.stop = HYBRID_STOP_TEXT;
+}
+
+/* Pieces wait as they did. */
+static void hyb_loaded_pieces(hybrid_stream *s, const hyb_loaded *l)
+{
+    size_t at = 0;
+    uint32_t i;
+    for (i = 0; i < l->n_waiting; i++, at++) {
+        const hyb_saved_piece *p = &l->waiting[i];
+        hyb_shown *run = &s->shown[s->n_shown++];
+        run->at = at;
+        run->size = p->text.size;
+        run->kind = p->kind;
+        if (p->text.size) memcpy(s->piece + at, p->text.data, p->text.size);
+        s->piece[at += p->text.size] = 0;
+    }
+}
+
+/* A token that is forced may not have been found for want of memory. */
+static void hyb_loaded_force(hybrid_stream *s)
+{
+    hybrid_error why;
+    if (!s->running || s->prompt_pending || s->chosen >= 0 || !s->info.n_generated) return;
+    if (hyb_stream_force(s, &why) == HYBRID_OK) return;
+    s->why = why;
+    s->force_again = true;
+}
+
+/* The stop texts of the answer: from now on what was loaded, or the session's. */
+static void hyb_loaded_take_stops(hybrid_stream *s, hyb_loaded *l)
+{
+    const hyb_stop_texts old = s->other_stops;
+    s->other_stops = l->stops;
+    l->stops = old;
+    s->stops = s->other_stops.matcher ? s->other_stops.matcher : s->own_stops.matcher;
 }
 
 static void hyb_loaded_take_samplers(hybrid_stream *s, hyb_loaded *l)
@@ -443,7 +595,7 @@ static void hyb_loaded_take_form(hybrid_stream *s, hyb_loaded *l)
 }
 
 /* The stream goes on as the saved one would have. Cannot fail. */
-static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
+static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l, const char *begin)
 {
     const hyb_saved_numbers *n = &l->n;
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
@@ -477,7 +629,12 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     s->info.generate_us = l->generate_us;
     hyb_loaded_take_samplers(s, l);
     hyb_loaded_take_form(s, l);
-    hyb_loaded_text(s);
+    hyb_loaded_take_stops(s, l);
+    s->sample_forced = l->has_show ? l->sample_forced : s->own_sample_forced;
+    s->is_untold = false;
+    hyb_loaded_text(s, l, begin);
+    hyb_loaded_pieces(s, l);
+    hyb_loaded_force(s);
 }
 
 /* What was loaded and what the session had change places. Cannot fail. */
@@ -493,7 +650,9 @@ static void hyb_loaded_take(hybrid_session *s, hyb_loaded *l)
     s->answer_capacity = l->answer_capacity;
     s->is_chat = l->is_chat;
     s->n_forgotten = l->n_forgotten;
-    hyb_loaded_take_stream(s->stream, l);
+    s->n_begun = l->n_begun;
+    s->failure.result = HYBRID_OK;
+    hyb_loaded_take_stream(s->stream, l, s->answer);
 }
 
 /* The sequence, in the place of the one that is there. What can fail now is a GPU, or a source that gives other bytes

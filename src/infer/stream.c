@@ -27,6 +27,13 @@ typedef struct hyb_shown {
     hybrid_piece_kind kind;
 } hyb_shown;
 
+/* Texts that end an answer. */
+typedef struct hyb_stop_texts {
+    hybrid_stop_matcher *matcher;
+    char *texts; /* one after the other, each with a zero behind */
+    size_t size, longest;
+} hyb_stop_texts;
+
 enum { HYB_GUESS_MOST = 63, HYB_GUESS_USUAL = 15 };
 
 /* Tokens that may come next, behind the last of the stream's. The first of them are in the batch, and then in the
@@ -67,7 +74,8 @@ struct hybrid_stream {
     hybrid_sampler *sampler;            /* of the last answer: one of the next two */
     hybrid_sampler *own, *other, *made; /* the descriptor's; one that came later; and the next of those, or NULL */
     bool other_next;                    /* the next answer takes what came later */
-    hybrid_stop_matcher *stops;
+    hybrid_stop_matcher *stops;         /* of the last answer: one of the next two */
+    hyb_stop_texts own_stops, other_stops; /* the descriptor's; those of an answer that was loaded, or none */
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *lexicon;          /* made when a grammar is asked for the first time */
     hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
@@ -75,8 +83,8 @@ struct hybrid_stream {
     hybrid_grammar *form_grammar, *once_grammar; /* those that were made for one answer */
 #endif
     hyb_pieces pieces; /* what it knows of the model's marks */
-    bool splits;       /* the last answer is told apart by them */
-    bool sample_forced; /* the model chooses what is forced, too */
+    bool whole, splits; /* answers are not told apart by them; the last one is */
+    bool own_sample_forced, sample_forced; /* the model chooses what is forced, too: in all answers, in the last one */
     bool force_again;   /* memory was short when a forced token was looked for */
     char *spare;       /* the splitter's two buffers, spare_size each */
     size_t spare_size;
@@ -85,8 +93,10 @@ struct hybrid_stream {
     size_t n_kept, kept_size;
     hybrid_utf8_stream kept_utf8;
     hyb_shown
-        shown[2 * HYB_PIECE_RUNS + 1]; /* pieces that were made at once; those from shown_at on are still to be given */
+        shown[2 * HYB_PIECE_RUNS + 2]; /* pieces that were made at once; those from shown_at on are still to be given */
     size_t n_shown, shown_at;
+    hybrid_piece untold; /* a crowd has made this piece, and nobody has taken it yet: */
+    bool is_untold;
     hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
     int32_t *ids;    /* what the sequence is to hold: n_ids, n_max at most, and room for one more */

@@ -43,13 +43,13 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
 
 /* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
  * answer. An answer with a form is nothing but an answer, but when the form begins in its middle. */
-static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
+static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin, size_t n_begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     char ends[2 * HYB_MARK_LONGEST];
-    size_t n = sizeof ends, skip = strlen(begin), size;
+    size_t n = sizeof ends, skip = n_begin, size;
     int32_t i;
-    s->splits = s->pieces.known != 0;
+    s->splits = s->pieces.known && !s->whole;
 #ifndef HYBRID_NO_GRAMMAR
     s->splits = s->splits && (!s->form || s->form->grammar->trigger.size);
 #endif
@@ -63,7 +63,7 @@ static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char 
         if (size) memcpy(ends + (n -= size), bytes.data, size);
     }
     hyb_pieces_begin(&s->pieces, ends + n, sizeof ends - n);
-    for (; *begin && s->splits; begin++) {
+    for (; n_begin && s->splits; n_begin--, begin++) {
         hyb_pieces_feed(&s->pieces, begin, 1, false);
         hyb_pieces_take(&s->pieces);
     }
@@ -94,9 +94,12 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->why.result = HYBRID_OK;
     s->force_again = false;
     memset(&s->utf8, 0, sizeof s->utf8);
+    s->stops = s->own_stops.matcher;
+    hyb_stop_texts_free(&s->other_stops, s->rt);
     hybrid_stop_matcher_reset(s->stops);
+    s->sample_forced = s->own_sample_forced;
     hyb_stream_form_begin(s);
-    hyb_stream_begin_pieces(s, n, "");
+    hyb_stream_begin_pieces(s, n, NULL, 0);
     s->running = s->prompt_pending = s->fresh = true;
     s->piece_from = s->piece_end = n;
     s->info.stop = HYBRID_STOP_NONE;

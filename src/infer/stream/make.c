@@ -84,6 +84,13 @@ static hybrid_result hyb_stream_draft_build(hybrid_stream *s, hybrid_context *d,
     return HYBRID_OK;
 }
 
+static void hyb_stop_texts_free(hyb_stop_texts *t, hybrid_runtime *rt)
+{
+    hybrid_stop_matcher_destroy(t->matcher);
+    hyb_free(rt, t->texts);
+    memset(t, 0, sizeof *t);
+}
+
 static void hyb_stream_free(hybrid_stream *s)
 {
     hybrid_runtime *rt = s->rt;
@@ -104,7 +111,8 @@ static void hyb_stream_free(hybrid_stream *s)
     hybrid_sampler_destroy(s->own);
     hybrid_sampler_destroy(s->other);
     hybrid_sampler_destroy(s->made);
-    hybrid_stop_matcher_destroy(s->stops);
+    hyb_stop_texts_free(&s->own_stops, rt);
+    hyb_stop_texts_free(&s->other_stops, rt);
     hyb_stream_form_end(s);
     hyb_lookup_free(&s->guess.lookup, rt);
     hyb_free(rt, s->ids);
@@ -129,9 +137,28 @@ HYB_BORDER_VOID(hybrid_stream_destroy, (hybrid_stream * stream), (stream))
     c->streams_in_use = 0;
 }
 
+/* Makes a matcher of texts, and keeps these. */
+static hybrid_result hyb_stop_texts_make(hyb_stop_texts *t, hybrid_runtime *rt, const hybrid_string *list, size_t n,
+                                         hybrid_error *error)
+{
+    hybrid_result r = hybrid_stop_matcher_create(rt, list, n, &t->matcher, error);
+    char *to;
+    size_t i;
+    if (r) return r;
+    for (i = 0; i < n; i++) {
+        t->longest = HYB_MAX(t->longest, list[i].size);
+        if (!hyb_add_size(t->size, list[i].size + 1, &t->size)) return hyb_fail_memory(error, SIZE_MAX);
+    }
+    if (!(t->texts = to = (char *)hyb_alloc(rt, t->size + 1))) return hyb_fail_memory(error, t->size + 1);
+    for (i = 0; i < n; to += list[i++].size + 1) {
+        memcpy(to, list[i].data, list[i].size);
+        to[list[i].size] = 0;
+    }
+    return HYBRID_OK;
+}
+
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc *desc, size_t *longest,
-                                      hybrid_error *error)
+static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -147,36 +174,69 @@ static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc
         list[i].data = turn;
         list[i].size = sizeof turn - 1;
     }
-    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    r = hyb_stop_texts_make(&s->own_stops, s->rt, list, desc->n_stops + extra, error);
+    s->stops = s->own_stops.matcher;
     hyb_free(s->rt, list);
     return r;
 }
 
-/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
- * token has been chosen. */
-static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybrid_error *error)
+static size_t hyb_stream_longest_token(const hybrid_stream *s)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t n_vocab = hybrid_vocab_size(tok);
-    hybrid_string safe;
     size_t size = 0;
-    hybrid_result r;
-    int32_t which, id;
+    int32_t id;
     for (id = 0; id < n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
-    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
-    s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
-                    9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
-    s->piece_size *= (size_t)s->guess.most + 1;
-    s->kept_size = s->piece_size + 1024;
-    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
-    if (!(s->kept = (char *)hyb_calloc(s->rt, s->kept_size, 1))) return hyb_fail_memory(error, s->kept_size);
-    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory has grown, and stays */
-    hybrid_stop_matcher_reset(s->stops);
+    return size;
+}
+
+/* The three buffers of pieces, whose sizes are set; the piece that is there stays. On failure they are as they were. */
+static hybrid_result hyb_stream_buffers(hybrid_stream *s, size_t spare, size_t piece, size_t kept, hybrid_error *error)
+{
+    char *to[3];
+    to[0] = (char *)hyb_calloc(s->rt, piece, 1);
+    to[1] = (char *)hyb_calloc(s->rt, spare, 2);
+    to[2] = (char *)hyb_calloc(s->rt, kept, 1);
+    if (!to[0] || !to[1] || !to[2]) {
+        hyb_free(s->rt, to[0]);
+        hyb_free(s->rt, to[1]);
+        hyb_free(s->rt, to[2]);
+        return hyb_fail_memory(error, piece + 2 * spare + kept);
+    }
+    if (s->piece) memcpy(to[0], s->piece, s->piece_size);
+    if (s->is_untold) s->untold.text = to[0] + (s->untold.text - s->piece);
+    hyb_free(s->rt, s->piece);
+    hyb_free(s->rt, s->spare);
+    hyb_free(s->rt, s->kept);
+    s->piece = to[0];
+    s->pieces.out = s->spare = to[1];
+    s->pieces.kept = s->spare + spare;
+    s->kept = to[2];
+    s->spare_size = spare;
+    s->piece_size = piece;
+    s->kept_size = kept;
     return HYBRID_OK;
+}
+
+/* Takes memory for the longest token after `held` bytes that were held back, so that none is missing once a token has
+ * been chosen; what is there already is not taken again. stops: a new matcher, which takes its own; or NULL. */
+static hybrid_result hyb_stream_room(hybrid_stream *s, hybrid_stop_matcher *stops, size_t held, hybrid_error *error)
+{
+    hybrid_string safe;
+    size_t size = hyb_stream_longest_token(s), spare, piece;
+    hybrid_result r = HYBRID_OK;
+    int32_t which;
+    if (!hyb_add_size(size, held, &size) || size > SIZE_MAX / 16 / (HYB_GUESS_MOST + 1))
+        return hyb_fail_memory(error, size);
+    spare = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
+    piece = 2 * HYBRID_UTF8_ROOM(spare) + 16 + 9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a
+                                                                        * zero */
+    piece *= (size_t)s->guess.most + 1;
+    if (spare > s->spare_size) r = hyb_stream_buffers(s, spare, piece, piece + 1024, error);
+    if (r || !stops) return r;
+    r = hybrid_stop_matcher_feed(stops, s->piece, size, &safe, &which, error);
+    if (!r) hybrid_stop_matcher_reset(stops); /* its memory has grown, and stays */
+    return r;
 }
 
 static hybrid_stream *hyb_stream_of(const hybrid_context *c, int32_t seq)
@@ -239,7 +299,6 @@ static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_strea
 
 static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
-    size_t longest_stop = 0;
     hybrid_result r;
     if (desc->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
@@ -258,16 +317,17 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     if ((r = hyb_stream_guess_build(s, desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->own, error)) != HYBRID_OK) return r;
     s->sampler = s->own;
-    if ((r = hyb_stream_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    if ((r = hyb_stream_room(s, longest_stop, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_stops(s, desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_room(s, s->stops, s->own_stops.longest, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->ids)) ||
         (desc->logprobs && !(s->logprobs = (float *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->logprobs))))
         return hyb_fail_memory(error, ((size_t)s->n_max + 1) * sizeof *s->ids);
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
-    s->sample_forced = desc->sample_forced;
-    if (hybrid_model_template(s->model) && !desc->whole)
+    s->own_sample_forced = s->sample_forced = desc->sample_forced;
+    s->whole = desc->whole;
+    if (hybrid_model_template(s->model))
         hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
     s->pieces.out = s->spare;
     s->pieces.kept = s->spare + s->spare_size;
