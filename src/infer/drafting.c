@@ -156,27 +156,62 @@ static bool hyb_stream_draft_queue(hybrid_stream *s, int32_t most)
 
 /* ---- out of it -------------------------------------------------------------------------------------------------- */
 
-/* A batch of the draft is done: its likeliest token is the next guess. */
+/* The likeliest token of those in a mask (NULL: of all), by how much its logit is *ahead of the others'; -1: there is
+ * none. */
+static int32_t hyb_draft_best(const float *logits, int32_t n, const uint32_t *mask, float *ahead)
+{
+    float most = -INFINITY, next = -INFINITY;
+    int32_t best = -1, i;
+    for (i = 0; i < n; i++) {
+        if (mask && !(mask[i / 32] >> i % 32 & 1)) continue;
+        if (best < 0 || logits[i] > most) {
+            next = most;
+            most = logits[i];
+            best = i;
+        } else
+            next = HYB_MAX(next, logits[i]);
+    }
+    *ahead = most - next;
+    return best;
+}
+
+/* What the form of the answer allows behind the guesses so far: *mask, NULL: anything. The form stays where it is.
+ * False: nothing can be guessed. */
+static bool hyb_stream_draft_mask(hybrid_stream *s, const uint32_t **mask, int32_t *n)
+{
+#ifndef HYBRID_NO_GRAMMAR
+    const hyb_drafter *d = &s->draft;
+    hybrid_result r = HYBRID_OK;
+    size_t heard, n_words = 0;
+    int32_t i;
+    if (s->form) {
+        heard = hyb_matcher_go_ahead(s->form);
+        for (i = 0; i < d->n && !r; i++) r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+        if (!r) r = hybrid_matcher_mask(s->form, s->lexicon, mask, &n_words, NULL);
+        hyb_matcher_come_back(s->form, heard);
+        *n = (int32_t)HYB_MIN((size_t)*n, 32 * n_words);
+        return !r;
+    }
+#endif
+    *mask = NULL;
+    return true;
+}
+
+/* A batch of the draft is done: its likeliest token, of those that the form of the answer allows, is the next guess. */
 static void hyb_stream_draft_harvest(hybrid_stream *s)
 {
     hyb_drafter *d = &s->draft;
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const float *logits = d->last ? hybrid_logits(d->ctx, d->seq) : NULL;
-    const int32_t n = d->ctx->forward.n_tokens;
-    float next = -INFINITY;
-    int32_t best = 0, i;
+    const uint32_t *mask = NULL;
+    int32_t n = d->ctx->forward.n_tokens, best;
+    float ahead;
     d->queued = false;
     d->done = true; /* where it does not know the text yet, it guesses nothing */
-    if (!logits) return;
-    for (i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) {
-            next = logits[best];
-            best = i;
-        } else
-            next = HYB_MAX(next, logits[i]);
-    }
-    if (best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
-    d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(logits[best] - next);
+    if (!logits || !hyb_stream_draft_mask(s, &mask, &n)) return;
+    best = hyb_draft_best(logits, n, mask, &ahead);
+    if (best < 0 || best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
+    d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(ahead);
     d->ids[d->n++] = best;
     d->done = !hyb_stream_draft_more(s);
 }

@@ -405,6 +405,20 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
     return r;
 }
 
+/* A matcher may go ahead, by tokens that may not come after all, and come back to where it stood. Returns what of the
+ * trigger was heard there. */
+static size_t hyb_matcher_go_ahead(hybrid_matcher *m)
+{
+    m->match.kept = m->state;
+    return m->heard;
+}
+static void hyb_matcher_come_back(hybrid_matcher *m, size_t heard)
+{
+    m->state = m->match.kept;
+    m->match.kept = HYB_MATCH_DEAD;
+    m->heard = heard;
+}
+
 /* Whether the text can only end here. */
 static bool hyb_matcher_complete(const hybrid_matcher *m)
 {

@@ -64,6 +64,7 @@ typedef struct hyb_match {
     bool full;            /* a table was full */
     uint32_t n_forgotten; /* how often the numbers of states have changed */
     uint32_t start;       /* the state at the beginning of a text */
+    uint32_t kept;        /* one that somebody comes back to; HYB_MATCH_DEAD: none */
 } hyb_match;
 
 static void hyb_match_free(hyb_match *m)
@@ -469,11 +470,12 @@ static hybrid_result hyb_match_make(hyb_match *m, const hyb_rules *rules, uint32
 /* After a failure at *at: true when tables were full, and are not any more. from: where the call began. */
 static bool hyb_match_again(hyb_match *m, uint32_t *from, uint32_t *at)
 {
-    uint32_t *states[3];
+    uint32_t *states[4];
     states[0] = &m->start;
     states[1] = from;
     states[2] = at;
-    return m->full && !hyb_match_forget(m, states, 3, NULL);
+    states[3] = &m->kept;
+    return m->full && !hyb_match_forget(m, states, 4, NULL);
 }
 
 /* Follows bytes from *state, which changes only when all of them fit. *n: how many did. FORMAT (without a sentence):
