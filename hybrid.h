@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5d2a6b91456d9663): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d2f0cb18465a722c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -78,324 +78,324 @@
  *     3098  session.h                a conversation
  *     3241  crowd.h                  many conversations in one context
  *     3285  saved.h                  sequences and conversations as bytes, and back
- *     3371  abi.h                    is the library that runs the one that its caller was made for?
+ *     3372  abi.h                    is the library that runs the one that its caller was made for?
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     3463  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     3567  macros.h                 what compilers call things, and the macros that every room uses
- *     3652  base.c                   what every room uses: results, errors, checked sizes
- *     3733  fpenv.c                  the floating-point environment at the border of the library
- *     3962  abi.c                    the versions and sizes of a caller, held against those of the library
- *     4008  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     4104  fma.c                    a * b + c with one rounding
- *     4144  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     4225  decimal.c                doubles as text, the same in every locale
- *     4357  thread.c                 atomics, threads, and the worker pool
- *     4854  cpu.c                    what this processor and its operating system can do
- *     4977  hash.c                   where a name belongs in a table
- *     5079  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     5117  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     5205  grow.c                   arrays that grow
- *     5229  stack.c                  how much of the thread's stack a recursion may take
- *     5277  device.c                 which GPU a runtime uses
- *     5393  lifetime.c               creates and ends runtimes
- *     5548  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     5789  output.c                 a file that is written
- *     6309  checksum.c               whether all bytes of a file of our own are those that were written: each block...
- *     6356  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     6394  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    83116  end.h                    closes what core/begin opened
+ *     3464  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     3568  macros.h                 what compilers call things, and the macros that every room uses
+ *     3653  base.c                   what every room uses: results, errors, checked sizes
+ *     3734  fpenv.c                  the floating-point environment at the border of the library
+ *     3963  abi.c                    the versions and sizes of a caller, held against those of the library
+ *     4009  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     4105  fma.c                    a * b + c with one rounding
+ *     4145  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     4226  decimal.c                doubles as text, the same in every locale
+ *     4358  thread.c                 atomics, threads, and the worker pool
+ *     4855  cpu.c                    what this processor and its operating system can do
+ *     4978  hash.c                   where a name belongs in a table
+ *     5080  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     5118  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     5206  grow.c                   arrays that grow
+ *     5230  stack.c                  how much of the thread's stack a recursion may take
+ *     5278  device.c                 which GPU a runtime uses
+ *     5394  lifetime.c               creates and ends runtimes
+ *     5549  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     5790  output.c                 a file that is written
+ *     6341  checksum.c               whether all bytes of a file of our own are those that were written: each block...
+ *     6388  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     6426  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    83439  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     6828  names.c                  names that must differ, found by hash
- *     6925  value.c                  the 13 types of metadata values and their items
- *     7073  scan.c                   a walk over the metadata that checks every length before it believes it
- *     7284  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     7621  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     8141  write.c                  makes a GGUF file
+ *     6860  names.c                  names that must differ, found by hash
+ *     6957  value.c                  the 13 types of metadata values and their items
+ *     7105  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     7316  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     7653  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     8173  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     8855  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     8974  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     9309  floats.c                 the types that are plain numbers
- *     9349  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     9548  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     9784  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     9932  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *    10206  types.c                  the table of all types, made from types.inc, and the public functions over it
- *    10331  convert.c                whole matrices from one type to another, by all threads of a runtime
- *    10410  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8887  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     9006  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     9341  floats.c                 the types that are plain numbers
+ *     9381  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     9580  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     9816  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     9964  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *    10238  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *    10363  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *    10442  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *    10635  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *    11586  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *    11706  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    11980  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    12447  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    12949  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    13153  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    13248  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    13786  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    14079  tokenizer/bpe.c          the merging
- *    14492  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    14577  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
- *    14673  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
- *    14820  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    15245  tokenizer/with.c         the tokens that hold a text
- *    15276  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    15554  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    15712  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    15954  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
- *    16255  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
- *    16599  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
- *    16935  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    17343  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    17727  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    18069  jinja/chars.c            kinds and case of characters, as Python's str has them
- *    18250  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    18930  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
- *    19558  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
- *    19788  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    20300  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    20340  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    20583  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    20894  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    20940  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    21101  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    21303  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    21439  jinja/test.c             what follows 'is', and the functions that every template has
- *    21641  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    21955  jinja/parse.c            tokens to a tree
- *    22663  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    22970  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    23553  template.c               the public face of the template interpreter: create, render, and text that is...
- *    23845  chat.c                   a conversation as the variables that chat templates expect
- *    24058  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
- *    24317  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
- *    24489  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
- *    24553  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
- *    24979  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
- *    25443  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
- *    25790  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
- *    26036  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
- *    26503  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
- *    26992  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
- *    27369  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
- *    27746  grammar/rules.c          the form in which rules are matched
- *    28202  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
- *    28706  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
- *    29090  grammar/match.c          where a text stands in a grammar
- *    29606  grammar/mask.c           which tokens of a vocabulary a text may go on with
- *    30012  grammar/grammar.c        what the program sees: grammars, and matchers of them
- *    30455  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
+ *    10667  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *    11618  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *    11738  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    12012  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    12479  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    12981  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    13185  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    13280  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    13818  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    14111  tokenizer/bpe.c          the merging
+ *    14524  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    14609  tokenizer/wordpiece_data.c made by tests/oracle/make_wordpiece.py from unicodedata2 (Unicode 16.0.0) and the
+ *    14705  tokenizer/wordpiece.c    BERT's way to cut a text (Devlin et al
+ *    14852  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    15277  tokenizer/with.c         the tokens that hold a text
+ *    15308  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    15586  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    15744  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    15986  jinja/arena.c            the memory of one render, which lives as long as it does, the steps and the st...
+ *    16287  jinja/value.c            what a template computes with: strings, lists and dicts that are never changed...
+ *    16631  jinja/dict.c             when two values are equal, and dicts, which find a key by that; and JSON as va...
+ *    16967  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    17375  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    17759  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    18101  jinja/chars.c            kinds and case of characters, as Python's str has them
+ *    18282  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    18962  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x)
+ *    19590  jinja/time.c             strftime_now('%Y'): the calendar, and its conversions
+ *    19820  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    20332  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    20372  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    20615  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    20926  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    20972  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    21133  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    21335  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    21471  jinja/test.c             what follows 'is', and the functions that every template has
+ *    21673  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    21987  jinja/parse.c            tokens to a tree
+ *    22695  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    23002  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    23585  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    23877  chat.c                   a conversation as the variables that chat templates expect
+ *    24090  pieces.c                 what of an answer is the answer, what was thought, and what is a call of a tool
+ *    24349  grammar/draft.c          rules as a network while they are made: positions, and edges between them that...
+ *    24521  grammar/trigger.c        a grammar that begins in the middle of a text, right after the first place whe...
+ *    24585  grammar/gbnf.c           reads GBNF, the notation of llama.cpp, into a network
+ *    25011  grammar/dfa.c            sets of texts, as automata that read a character at a time and always know whe...
+ *    25475  grammar/pattern.c        regular expressions of ECMAScript, as JSON Schema uses them, into sets of texts
+ *    25822  grammar/bounds.c         numbers as texts: which are at least this, below that, multiples of something
+ *    26068  grammar/schema.c         what a JSON Schema says of a value, as a choice of plain lists
+ *    26535  grammar/terms.c          goals, and what they are when they are expanded: see schema.c
+ *    27024  grammar/forms.c          what a list of flat terms says of numbers, texts, lists and objects, and the n...
+ *    27401  grammar/parts.c          what a list of flat terms says of the elements of lists and the members of obj...
+ *    27778  grammar/rules.c          the form in which rules are matched
+ *    28234  grammar/layout.c         how values are written, as a network; and the whole way from a schema to rules
+ *    28738  grammar/lexicon.c        the tokens of a vocabulary, so that those which a text may go on with are foun...
+ *    29122  grammar/match.c          where a text stands in a grammar
+ *    29640  grammar/mask.c           which tokens of a vocabulary a text may go on with
+ *    30046  grammar/grammar.c        what the program sees: grammars, and matchers of them
+ *    30503  grammar/forced.c         tokens that need no model, because the grammar leaves no choice of text
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    30688  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
- *    30747  ops/norms.c              embeddings and norms
- *    30827  ops/products.c           products with matrices, and what low-rank adapters add to them
- *    30962  ops/heads.c              heads: rotation, the cache, attention
- *    31109  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
- *    31283  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
- *    31486  ops/values.c             what is computed value by value, and the largest logits
- *    31549  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
- *    31763  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
- *    31939  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
- *    31954  backend.c                the seam between models and devices: one table of functions that every back en...
- *    32070  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    32186  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    32281  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
- *    32471  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    32500  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    32538  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    32672  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    33420  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    33649  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
- *    33990  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    34029  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    34165  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    34236  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    34340  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34870  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35350  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35751  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    35980  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36736  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    36936  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    38000  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38649  cpu/int/select.c         the table of integer-block kernels
- *    38709  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38785  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43911  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46453  cpu/select.c             the kernels of an instruction set
- *    46506  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46614  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    47036  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47336  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47385  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    48046  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48302  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48493  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48556  cpu/rssm/panel.c         values of many ticks side by side, and products with them
- *    48676  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    48752  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
- *    48836  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
- *    49019  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    49204  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
- *    49332  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
- *    49382  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    30736  ops/batch.c              tensors, and the batch: the rows that go through a model together, and whose t...
+ *    30795  ops/norms.c              embeddings and norms
+ *    30875  ops/products.c           products with matrices, and what low-rank adapters add to them
+ *    31010  ops/heads.c              heads: rotation, the cache, attention
+ *    31157  ops/recurrent.c          what goes on from row to row: the token shift, RWKV-7, short convolutions
+ *    31331  ops/experts.c            activations, and experts: who is chosen, their products, and their sum
+ *    31534  ops/values.c             what is computed value by value, and the largest logits
+ *    31597  ops/training.c           the loss, what is done to weights, by optimizers, and what the predictor (pred...
+ *    31811  ops/rssm.c               a step of learning of the predictor's world models (predict/world.c): recurren...
+ *    31987  op.c                     the structure of every op, what it reads, what it writes, and how many bytes t...
+ *    32002  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    32118  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    32234  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    32329  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    32519  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    32548  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    32586  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    32720  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    33468  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    33697  cpu/recurrent_back.c     gradients of the ops of recurrent layers, in scalar C: the statement of NUMERI...
+ *    34038  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    34077  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    34213  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    34284  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    34388  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
+ *    34918  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35398  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35799  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    36028  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36784  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    36984  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    38048  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38697  cpu/int/select.c         the table of integer-block kernels
+ *    38757  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38833  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    43959  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46501  cpu/select.c             the kernels of an instruction set
+ *    46554  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46662  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    47084  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47384  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47433  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    48094  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48350  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48541  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48604  cpu/rssm/panel.c         values of many ticks side by side, and products with them
+ *    48724  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    48800  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
+ *    48884  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
+ *    49067  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    49252  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
+ *    49380  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
+ *    49430  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    50030  arch.c                   the table of architectures
- *    50164  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    50503  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    50880  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    51142  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    51359  adapter_worn.c           the copy of an adapter that passes on the host read
- *    51572  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    52086  back.c                   the steps of a backward pass that several parts take
- *    52281  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    52531  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    52625  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    52938  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    53082  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
- *    53245  parts/experts.c          a mixture of experts (Shazeer et al
- *    53624  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    53732  net.c                    which parts the layers of a model have, and which tensors
- *    53899  unused.c                 tensors of the file that the model is not computed with
- *    54073  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    54122  forward.c                one pass of a batch through any model, over the op table
- *    54405  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    55004  place.c                  which layers run where
- *    55274  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    55360  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    55655  adapter_make.c           adapters from nothing, and what they are
- *    55905  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    56192  identity.c               by what a saved game knows its model and its adapters again
+ *    50078  arch.c                   the table of architectures
+ *    50212  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    50551  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    50928  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    51190  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    51407  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    51620  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    52134  back.c                   the steps of a backward pass that several parts take
+ *    52329  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    52579  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    52673  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    52986  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    53130  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
+ *    53293  parts/experts.c          a mixture of experts (Shazeer et al
+ *    53672  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    53780  net.c                    which parts the layers of a model have, and which tensors
+ *    53947  unused.c                 tensors of the file that the model is not computed with
+ *    54121  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    54170  forward.c                one pass of a batch through any model, over the op table
+ *    54453  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    55052  place.c                  which layers run where
+ *    55322  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    55408  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    55703  adapter_make.c           adapters from nothing, and what they are
+ *    55953  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    56240  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    56287  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    56451  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    56936  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    57108  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    57219  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    57742  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    58047  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    58146  gain.c                   how many guesses pay
- *    58287  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    58714  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    58813  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    59242  adapters.c               a sequence puts adapters on, and takes them off
- *    59358  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    59719  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    60149  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    60520  next.c                   the next token of a sequence
- *    60636  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    60719  score.c                  how likely a model finds texts after a prompt
- *    61052  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    61328  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    61472  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    61520  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61656  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    61779  stream/make.c            how a stream is made, and taken apart
- *    62086  stream/answer.c          an answer begins and ends
- *    62269  stream/piece.c           from a token to a piece of text
- *    62437  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    62638  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    62880  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    63209  plan.c                   the bytes of a model and a context before they are loaded
- *    63330  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    63530  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    63709  session.c                a conversation: a dialog, and the stream that answers it
- *    64320  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    64545  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    65118  crowd.c                  sessions of one context that take turns in its batch
+ *    56335  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    56499  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    56984  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    57156  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    57267  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    57790  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    58095  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    58194  gain.c                   how many guesses pay
+ *    58335  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    58762  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    58861  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    59290  adapters.c               a sequence puts adapters on, and takes them off
+ *    59406  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    59767  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    60197  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    60568  next.c                   the next token of a sequence
+ *    60684  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    60767  score.c                  how likely a model finds texts after a prompt
+ *    61100  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    61376  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    61520  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    61568  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61714  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    61837  stream/make.c            how a stream is made, and taken apart
+ *    62204  stream/answer.c          an answer begins and ends
+ *    62390  stream/piece.c           from a token to a piece of text
+ *    62558  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    62759  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    63036  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63365  plan.c                   the bytes of a model and a context before they are loaded
+ *    63486  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    63686  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    63865  session.c                a conversation: a dialog, and the stream that answers it
+ *    64478  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    64703  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    65435  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    65463  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    65502  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    65567  documents.c              the texts of a corpus, one document after the other
- *    65806  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    66000  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    66500  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    66810  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    67124  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    67516  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    67974  shape.c                  models from nothing
- *    68291  schedule.c               the learning rate of a step
- *    68337  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    68853  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    68923  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    69375  format.c                 the number format of a training: to what the operands of its products are roun...
- *    69475  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    69513  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    70047  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    70232  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    70301  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    70338  own.c                    somebody else's model as an objective (api/trainable.h)
- *    70522  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    70909  step.c                   a step of a trainer, and the calls that do it
- *    71414  lesson.c                 examples as tokens, and the batches of a step
- *    71778  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    72008  export.c                 the weights of a trainer as a model file
- *    72256  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    72368  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    72512  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    72739  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    73174  checkpoint.c             everything that a training goes on with, in a file
- *    73237  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    73829  picture/frame.c          how a picture is written, and its axes
- *    74068  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    74190  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    74507  picture.c                the curve of a run as an SVG.
+ *    65786  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    65825  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    65890  documents.c              the texts of a corpus, one document after the other
+ *    66129  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    66323  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    66823  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    67133  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    67447  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    67839  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    68297  shape.c                  models from nothing
+ *    68614  schedule.c               the learning rate of a step
+ *    68660  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    69176  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    69246  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    69698  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    69798  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    69836  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    70370  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    70555  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    70624  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    70661  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    70845  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    71232  step.c                   a step of a trainer, and the calls that do it
+ *    71737  lesson.c                 examples as tokens, and the batches of a step
+ *    72101  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    72331  export.c                 the weights of a trainer as a model file
+ *    72579  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    72691  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    72835  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    73062  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    73497  checkpoint.c             everything that a training goes on with, in a file
+ *    73560  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    74152  picture/frame.c          how a picture is written, and its axes
+ *    74391  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    74513  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    74830  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    74674  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    74720  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    74761  member.c                 the weights of one world model: how large, where, and how they begin
- *    74828  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    75007  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    75269  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
- *    75434  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
- *    75641  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
- *    75671  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    75870  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    75973  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    76262  law.c                    the curve that the loss follows over many windows,
- *    76536  calibration.c            predictions that say how sure they are, held to what then happened
- *    76716  monitor.c                whether a run goes astray, and what should be done about it
- *    76968  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    77028  bandit.c                 which arm is worth it now
- *    77266  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    77410  phases.c                 which phase the next step belongs to, and for how long
- *    77649  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    78003  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    78072  residuals.c              what predictions got wrong
- *    78322  corrector.c              takes away what predicted coefficients get wrong again and again
- *    78481  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    78575  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    78673  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    78855  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    78943  plateau.c                whether a run stands still
- *    79028  horizons.c               how far ahead predictions are good for anything
- *    79117  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    79170  ramp.c                   how many batches a step should add up
- *    79235  tuning.c                 what could be made better while a run goes on
- *    79379  variate.c                what losses tell of gradients (mode D)
- *    79508  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79625  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    80007  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    80334  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    80531  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    80870  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    81163  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    81290  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    81365  moves.c                  how weights are moved, by each of the ways
- *    81571  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    81739  audit.c                  what a move is really worth: a trial
- *    81878  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    82156  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    82208  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82616  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    74997  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    75043  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    75084  member.c                 the weights of one world model: how large, where, and how they begin
+ *    75151  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    75330  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    75592  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    75757  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    75964  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    75994  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    76193  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    76296  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    76585  law.c                    the curve that the loss follows over many windows,
+ *    76859  calibration.c            predictions that say how sure they are, held to what then happened
+ *    77039  monitor.c                whether a run goes astray, and what should be done about it
+ *    77291  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    77351  bandit.c                 which arm is worth it now
+ *    77589  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    77733  phases.c                 which phase the next step belongs to, and for how long
+ *    77972  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    78326  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    78395  residuals.c              what predictions got wrong
+ *    78645  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    78804  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    78898  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    78996  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    79178  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    79266  plateau.c                whether a run stands still
+ *    79351  horizons.c               how far ahead predictions are good for anything
+ *    79440  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    79493  ramp.c                   how many batches a step should add up
+ *    79558  tuning.c                 what could be made better while a run goes on
+ *    79702  variate.c                what losses tell of gradients (mode D)
+ *    79831  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    79948  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    80330  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    80657  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    80854  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    81193  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    81486  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    81613  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    81688  moves.c                  how weights are moved, by each of the ways
+ *    81894  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    82062  audit.c                  what a move is really worth: a trial
+ *    82201  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    82479  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    82531  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82939  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3349,11 +3349,12 @@ HYBRID_API hybrid_result hybrid_session_save(hybrid_session *session, const hybr
 /* The bytes that it would write; 0 while a call is under way. */
 HYBRID_API uint64_t hybrid_session_save_size(const hybrid_session *session, const hybrid_save_desc *desc);
 
-/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
- * own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
- * are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
- * or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
- * again.
+/* The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece, to the
+ * stop texts that it was begun with. Its own stay: the context, user, keep, and of its next answers the stop texts, the
+ * grammar, max_tokens, whole, sample_forced; and always whether there are log-probabilities, and guesses. Tokens that
+ * are not in the cache yet are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it
+ * was then. Where a GPU fails, or a reader gives other bytes than the first time, the cache of the session is empty,
+ * too: it computes its tokens again.
  *
  *     hybrid_target to = { 0 };
  *     to.path = "talk.game";
@@ -3458,7 +3459,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5d2a6b91456d9663"
+#define HYBRID__SOURCE_ID "d2f0cb18465a722c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5803,12 +5804,15 @@ typedef struct hyb_output {
     /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
     bool exists, keep, lasting;
     unsigned mode, owner, group; /* of the existing file */
+    size_t n_waiting;            /* bytes of a lasting one that the disk was not told of yet */
 #else
     int none;
 #endif
 } hyb_output;
 
 #ifndef HYBRID_NO_STDIO
+
+enum { HYB_OUTPUT_AHEAD = 1 << 20 }; /* bytes after which the disk may begin with them */
 
 /* What lies at a path, links followed. */
 typedef struct hyb_output_look {
@@ -5869,6 +5873,7 @@ static bool hyb_output_settle(const char *path)
     return good;
 }
 static void hyb_output_settle_folder(const char *path) { HYB_UNUSED(path); }
+static void hyb_output_ahead(const char *path) { HYB_UNUSED(path); }
 
 /* Takes away the unfinished files of others: those that are being written cannot be deleted. */
 static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
@@ -5969,7 +5974,25 @@ static bool hyb_output_settle(const char *path)
     return good;
 }
 
-/* The same of the name that a file got. It has it by now, so that a failure changes nothing. */
+/* The disk may begin with what was written: so it works while the rest is made, and there is less to wait for in the
+ * end. Elsewhere it begins when it is asked for all of it. */
+static void hyb_output_ahead(const char *path)
+{
+        #if defined(__linux__) && defined(__GLIBC__)
+            #if !defined(__USE_GNU)
+    extern int sync_file_range(int, int64_t, int64_t, unsigned); /* hidden without _GNU_SOURCE */
+            #endif
+    enum { WRITE = 2 }; /* SYNC_FILE_RANGE_WRITE: starts, and waits for nothing */
+    const int fd = open(path, O_WRONLY);
+    if (fd < 0) return;
+    if (sync_file_range(fd, 0, 0, WRITE)) errno = 0; /* a file system may have no such thing */
+    close(fd);
+        #else
+    HYB_UNUSED(path);
+        #endif
+}
+
+/* Puts the name that a file got on the disk. It has it by now, so that a failure changes nothing. */
 static void hyb_output_settle_folder(const char *path)
 {
     char folder[4096];
@@ -6193,7 +6216,16 @@ static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, bool 
     return r;
 }
 
-static bool hyb_output_write(hyb_output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
+static bool hyb_output_write(hyb_output *o, const void *data, size_t n)
+{
+    if (fwrite(data, 1, n, o->stream) != n) return false;
+    o->n_waiting += n;
+    if (!o->lasting || !o->temporary || o->n_waiting < HYB_OUTPUT_AHEAD) return true;
+    o->n_waiting = 0;
+    if (fflush(o->stream)) return false;
+    hyb_output_ahead(o->temporary);
+    return true;
+}
 
 /* Writes the finished file over one that cannot be replaced. *begun: what was there is lost. */
 static bool hyb_output_over(const hyb_output *o, bool *begun)
@@ -29151,6 +29183,7 @@ typedef struct hyb_match {
     bool full;            /* a table was full */
     uint32_t n_forgotten; /* how often the numbers of states have changed */
     uint32_t start;       /* the state at the beginning of a text */
+    uint32_t kept;        /* one that somebody comes back to; HYB_MATCH_DEAD: none */
 } hyb_match;
 
 static void hyb_match_free(hyb_match *m)
@@ -29556,11 +29589,12 @@ static hybrid_result hyb_match_make(hyb_match *m, const hyb_rules *rules, uint32
 /* After a failure at *at: true when tables were full, and are not any more. from: where the call began. */
 static bool hyb_match_again(hyb_match *m, uint32_t *from, uint32_t *at)
 {
-    uint32_t *states[3];
+    uint32_t *states[4];
     states[0] = &m->start;
     states[1] = from;
     states[2] = at;
-    return m->full && !hyb_match_forget(m, states, 3, NULL);
+    states[3] = &m->kept;
+    return m->full && !hyb_match_forget(m, states, 4, NULL);
 }
 
 /* Follows bytes from *state, which changes only when all of them fit. *n: how many did. FORMAT (without a sentence):
@@ -30407,6 +30441,20 @@ HYB_BORDER(hybrid_result, hybrid_matcher_accept_token,
     if (r == HYBRID_ERROR_FORMAT) r = hyb_fail(error, r, "the grammar does not allow token %d here", (int)id);
     matcher->in_use = 0;
     return r;
+}
+
+/* A matcher may go ahead, by tokens that may not come after all, and come back to where it stood. Returns what of the
+ * trigger was heard there. */
+static size_t hyb_matcher_go_ahead(hybrid_matcher *m)
+{
+    m->match.kept = m->state;
+    return m->heard;
+}
+static void hyb_matcher_come_back(hybrid_matcher *m, size_t heard)
+{
+    m->state = m->match.kept;
+    m->match.kept = HYB_MATCH_DEAD;
+    m->heard = heard;
 }
 
 /* Whether the text can only end here. */
@@ -59371,7 +59419,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
  * he likes: parts are a stranger's all the same. */
 
 enum {
-    HYB_ARCHIVE_VERSION = 1,
+    HYB_ARCHIVE_VERSION = 2, /* 2: sessions have a part "show" */
     HYB_ARCHIVE_HEAD = 32,
     HYB_ARCHIVE_PART = 16,
     HYB_ARCHIVE_SUM = 8,
@@ -61533,6 +61581,13 @@ typedef struct hyb_shown {
     hybrid_piece_kind kind;
 } hyb_shown;
 
+/* Texts that end an answer. */
+typedef struct hyb_stop_texts {
+    hybrid_stop_matcher *matcher;
+    char *texts; /* one after the other, each with a zero behind */
+    size_t size, longest;
+} hyb_stop_texts;
+
 enum { HYB_GUESS_MOST = 63, HYB_GUESS_USUAL = 15 };
 
 /* Tokens that may come next, behind the last of the stream's. The first of them are in the batch, and then in the
@@ -61573,7 +61628,8 @@ struct hybrid_stream {
     hybrid_sampler *sampler;            /* of the last answer: one of the next two */
     hybrid_sampler *own, *other, *made; /* the descriptor's; one that came later; and the next of those, or NULL */
     bool other_next;                    /* the next answer takes what came later */
-    hybrid_stop_matcher *stops;
+    hybrid_stop_matcher *stops;         /* of the last answer: one of the next two */
+    hyb_stop_texts own_stops, other_stops; /* the descriptor's; those of an answer that was loaded, or none */
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *lexicon;          /* made when a grammar is asked for the first time */
     hybrid_matcher *form, *next_form; /* of the last answer, and of the next ones (the same or not); NULL: any text */
@@ -61581,8 +61637,8 @@ struct hybrid_stream {
     hybrid_grammar *form_grammar, *once_grammar; /* those that were made for one answer */
 #endif
     hyb_pieces pieces; /* what it knows of the model's marks */
-    bool splits;       /* the last answer is told apart by them */
-    bool sample_forced; /* the model chooses what is forced, too */
+    bool whole, splits; /* answers are not told apart by them; the last one is */
+    bool own_sample_forced, sample_forced; /* the model chooses what is forced, too: in all answers, in the last one */
     bool force_again;   /* memory was short when a forced token was looked for */
     char *spare;       /* the splitter's two buffers, spare_size each */
     size_t spare_size;
@@ -61591,8 +61647,10 @@ struct hybrid_stream {
     size_t n_kept, kept_size;
     hybrid_utf8_stream kept_utf8;
     hyb_shown
-        shown[2 * HYB_PIECE_RUNS + 1]; /* pieces that were made at once; those from shown_at on are still to be given */
+        shown[2 * HYB_PIECE_RUNS + 2]; /* pieces that were made at once; those from shown_at on are still to be given */
     size_t n_shown, shown_at;
+    hybrid_piece untold; /* a crowd has made this piece, and nobody has taken it yet: */
+    bool is_untold;
     hybrid_piece_kind kind; /* of the text that came last */
     hybrid_utf8_stream utf8;
     int32_t *ids;    /* what the sequence is to hold: n_ids, n_max at most, and room for one more */
@@ -61860,6 +61918,13 @@ static hybrid_result hyb_stream_draft_build(hybrid_stream *s, hybrid_context *d,
     return HYBRID_OK;
 }
 
+static void hyb_stop_texts_free(hyb_stop_texts *t, hybrid_runtime *rt)
+{
+    hybrid_stop_matcher_destroy(t->matcher);
+    hyb_free(rt, t->texts);
+    memset(t, 0, sizeof *t);
+}
+
 static void hyb_stream_free(hybrid_stream *s)
 {
     hybrid_runtime *rt = s->rt;
@@ -61880,7 +61945,8 @@ static void hyb_stream_free(hybrid_stream *s)
     hybrid_sampler_destroy(s->own);
     hybrid_sampler_destroy(s->other);
     hybrid_sampler_destroy(s->made);
-    hybrid_stop_matcher_destroy(s->stops);
+    hyb_stop_texts_free(&s->own_stops, rt);
+    hyb_stop_texts_free(&s->other_stops, rt);
     hyb_stream_form_end(s);
     hyb_lookup_free(&s->guess.lookup, rt);
     hyb_free(rt, s->ids);
@@ -61905,9 +61971,28 @@ HYB_BORDER_VOID(hybrid_stream_destroy, (hybrid_stream * stream), (stream))
     c->streams_in_use = 0;
 }
 
+/* Makes a matcher of texts, and keeps these. */
+static hybrid_result hyb_stop_texts_make(hyb_stop_texts *t, hybrid_runtime *rt, const hybrid_string *list, size_t n,
+                                         hybrid_error *error)
+{
+    hybrid_result r = hybrid_stop_matcher_create(rt, list, n, &t->matcher, error);
+    char *to;
+    size_t i;
+    if (r) return r;
+    for (i = 0; i < n; i++) {
+        t->longest = HYB_MAX(t->longest, list[i].size);
+        if (!hyb_add_size(t->size, list[i].size + 1, &t->size)) return hyb_fail_memory(error, SIZE_MAX);
+    }
+    if (!(t->texts = to = (char *)hyb_alloc(rt, t->size + 1))) return hyb_fail_memory(error, t->size + 1);
+    for (i = 0; i < n; to += list[i++].size + 1) {
+        memcpy(to, list[i].data, list[i].size);
+        to[list[i].size] = 0;
+    }
+    return HYBRID_OK;
+}
+
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc *desc, size_t *longest,
-                                      hybrid_error *error)
+static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -61923,36 +62008,69 @@ static hybrid_result hyb_stream_stops(hybrid_stream *s, const hybrid_stream_desc
         list[i].data = turn;
         list[i].size = sizeof turn - 1;
     }
-    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    r = hyb_stop_texts_make(&s->own_stops, s->rt, list, desc->n_stops + extra, error);
+    s->stops = s->own_stops.matcher;
     hyb_free(s->rt, list);
     return r;
 }
 
-/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
- * token has been chosen. */
-static hybrid_result hyb_stream_room(hybrid_stream *s, size_t longest_stop, hybrid_error *error)
+static size_t hyb_stream_longest_token(const hybrid_stream *s)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t n_vocab = hybrid_vocab_size(tok);
-    hybrid_string safe;
     size_t size = 0;
-    hybrid_result r;
-    int32_t which, id;
+    int32_t id;
     for (id = 0; id < n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
-    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->spare_size = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
-    s->piece_size = 2 * HYBRID_UTF8_ROOM(s->spare_size) + 16 +
-                    9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a zero */
-    s->piece_size *= (size_t)s->guess.most + 1;
-    s->kept_size = s->piece_size + 1024;
-    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if (!(s->spare = (char *)hyb_calloc(s->rt, s->spare_size, 2))) return hyb_fail_memory(error, 2 * s->spare_size);
-    if (!(s->kept = (char *)hyb_calloc(s->rt, s->kept_size, 1))) return hyb_fail_memory(error, s->kept_size);
-    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory has grown, and stays */
-    hybrid_stop_matcher_reset(s->stops);
+    return size;
+}
+
+/* The three buffers of pieces, whose sizes are set; the piece that is there stays. On failure they are as they were. */
+static hybrid_result hyb_stream_buffers(hybrid_stream *s, size_t spare, size_t piece, size_t kept, hybrid_error *error)
+{
+    char *to[3];
+    to[0] = (char *)hyb_calloc(s->rt, piece, 1);
+    to[1] = (char *)hyb_calloc(s->rt, spare, 2);
+    to[2] = (char *)hyb_calloc(s->rt, kept, 1);
+    if (!to[0] || !to[1] || !to[2]) {
+        hyb_free(s->rt, to[0]);
+        hyb_free(s->rt, to[1]);
+        hyb_free(s->rt, to[2]);
+        return hyb_fail_memory(error, piece + 2 * spare + kept);
+    }
+    if (s->piece) memcpy(to[0], s->piece, s->piece_size);
+    if (s->is_untold) s->untold.text = to[0] + (s->untold.text - s->piece);
+    hyb_free(s->rt, s->piece);
+    hyb_free(s->rt, s->spare);
+    hyb_free(s->rt, s->kept);
+    s->piece = to[0];
+    s->pieces.out = s->spare = to[1];
+    s->pieces.kept = s->spare + spare;
+    s->kept = to[2];
+    s->spare_size = spare;
+    s->piece_size = piece;
+    s->kept_size = kept;
     return HYBRID_OK;
+}
+
+/* Takes memory for the longest token after `held` bytes that were held back, so that none is missing once a token has
+ * been chosen; what is there already is not taken again. stops: a new matcher, which takes its own; or NULL. */
+static hybrid_result hyb_stream_room(hybrid_stream *s, hybrid_stop_matcher *stops, size_t held, hybrid_error *error)
+{
+    hybrid_string safe;
+    size_t size = hyb_stream_longest_token(s), spare, piece;
+    hybrid_result r = HYBRID_OK;
+    int32_t which;
+    if (!hyb_add_size(size, held, &size) || size > SIZE_MAX / 16 / (HYB_GUESS_MOST + 1))
+        return hyb_fail_memory(error, size);
+    spare = size + HYB_PIECE_MORE; /* its own bytes, and those held back */
+    piece = 2 * HYBRID_UTF8_ROOM(spare) + 16 + 9 * 2 * HYB_PIECE_RUNS; /* twice of these, unfinished characters, and a
+                                                                        * zero */
+    piece *= (size_t)s->guess.most + 1;
+    if (spare > s->spare_size) r = hyb_stream_buffers(s, spare, piece, piece + 1024, error);
+    if (r || !stops) return r;
+    r = hybrid_stop_matcher_feed(stops, s->piece, size, &safe, &which, error);
+    if (!r) hybrid_stop_matcher_reset(stops); /* its memory has grown, and stays */
+    return r;
 }
 
 static hybrid_stream *hyb_stream_of(const hybrid_context *c, int32_t seq)
@@ -62015,7 +62133,6 @@ static hybrid_result hyb_stream_guess_build(hybrid_stream *s, const hybrid_strea
 
 static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc *desc, hybrid_error *error)
 {
-    size_t longest_stop = 0;
     hybrid_result r;
     if (desc->max_tokens < 0)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
@@ -62034,16 +62151,17 @@ static hybrid_result hyb_stream_build(hybrid_stream *s, const hybrid_stream_desc
     if ((r = hyb_stream_guess_build(s, desc, error)) != HYBRID_OK) return r;
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->own, error)) != HYBRID_OK) return r;
     s->sampler = s->own;
-    if ((r = hyb_stream_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    if ((r = hyb_stream_room(s, longest_stop, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_stops(s, desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stream_room(s, s->stops, s->own_stops.longest, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->ids)) ||
         (desc->logprobs && !(s->logprobs = (float *)hyb_calloc(s->rt, (size_t)s->n_max + 1, sizeof *s->logprobs))))
         return hyb_fail_memory(error, ((size_t)s->n_max + 1) * sizeof *s->ids);
     s->chosen = -1;
     s->info.seq = s->seq;
     s->info.n_max = s->n_max;
-    s->sample_forced = desc->sample_forced;
-    if (hybrid_model_template(s->model) && !desc->whole)
+    s->own_sample_forced = s->sample_forced = desc->sample_forced;
+    s->whole = desc->whole;
+    if (hybrid_model_template(s->model))
         hyb_pieces_open(&s->pieces, hybrid_model_template(s->model)->source, hybrid_model_template(s->model)->n_source);
     s->pieces.out = s->spare;
     s->pieces.kept = s->spare + s->spare_size;
@@ -62126,13 +62244,13 @@ static void hyb_stream_begin_sampler(hybrid_stream *s)
 
 /* What the answer begins with is read off the end of the prompt, n ids. begin: text at its very end that begins the
  * answer. An answer with a form is nothing but an answer, but when the form begins in its middle. */
-static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin)
+static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char *begin, size_t n_begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     char ends[2 * HYB_MARK_LONGEST];
-    size_t n = sizeof ends, skip = strlen(begin), size;
+    size_t n = sizeof ends, skip = n_begin, size;
     int32_t i;
-    s->splits = s->pieces.known != 0;
+    s->splits = s->pieces.known && !s->whole;
 #ifndef HYBRID_NO_GRAMMAR
     s->splits = s->splits && (!s->form || s->form->grammar->trigger.size);
 #endif
@@ -62146,7 +62264,7 @@ static void hyb_stream_begin_pieces(hybrid_stream *s, int32_t n_ids, const char 
         if (size) memcpy(ends + (n -= size), bytes.data, size);
     }
     hyb_pieces_begin(&s->pieces, ends + n, sizeof ends - n);
-    for (; *begin && s->splits; begin++) {
+    for (; n_begin && s->splits; n_begin--, begin++) {
         hyb_pieces_feed(&s->pieces, begin, 1, false);
         hyb_pieces_take(&s->pieces);
     }
@@ -62177,9 +62295,12 @@ static void hyb_stream_begin(hybrid_stream *s, const int32_t *ids, int32_t n)
     s->why.result = HYBRID_OK;
     s->force_again = false;
     memset(&s->utf8, 0, sizeof s->utf8);
+    s->stops = s->own_stops.matcher;
+    hyb_stop_texts_free(&s->other_stops, s->rt);
     hybrid_stop_matcher_reset(s->stops);
+    s->sample_forced = s->own_sample_forced;
     hyb_stream_form_begin(s);
-    hyb_stream_begin_pieces(s, n, "");
+    hyb_stream_begin_pieces(s, n, NULL, 0);
     s->running = s->prompt_pending = s->fresh = true;
     s->piece_from = s->piece_end = n;
     s->info.stop = HYBRID_STOP_NONE;
@@ -62790,27 +62911,62 @@ static bool hyb_stream_draft_queue(hybrid_stream *s, int32_t most)
 
 /* ---- out of it -------------------------------------------------------------------------------------------------- */
 
-/* A batch of the draft is done: its likeliest token is the next guess. */
+/* The likeliest token of those in a mask (NULL: of all), by how much its logit is *ahead of the others'; -1: there is
+ * none. */
+static int32_t hyb_draft_best(const float *logits, int32_t n, const uint32_t *mask, float *ahead)
+{
+    float most = -INFINITY, next = -INFINITY;
+    int32_t best = -1, i;
+    for (i = 0; i < n; i++) {
+        if (mask && !(mask[i / 32] >> i % 32 & 1)) continue;
+        if (best < 0 || logits[i] > most) {
+            next = most;
+            most = logits[i];
+            best = i;
+        } else
+            next = HYB_MAX(next, logits[i]);
+    }
+    *ahead = most - next;
+    return best;
+}
+
+/* What the form of the answer allows behind the guesses so far: *mask, NULL: anything. The form stays where it is.
+ * False: nothing can be guessed. */
+static bool hyb_stream_draft_mask(hybrid_stream *s, const uint32_t **mask, int32_t *n)
+{
+#ifndef HYBRID_NO_GRAMMAR
+    const hyb_drafter *d = &s->draft;
+    hybrid_result r = HYBRID_OK;
+    size_t heard, n_words = 0;
+    int32_t i;
+    if (s->form) {
+        heard = hyb_matcher_go_ahead(s->form);
+        for (i = 0; i < d->n && !r; i++) r = hybrid_matcher_accept_token(s->form, s->lexicon, d->ids[i], NULL);
+        if (!r) r = hybrid_matcher_mask(s->form, s->lexicon, mask, &n_words, NULL);
+        hyb_matcher_come_back(s->form, heard);
+        *n = (int32_t)HYB_MIN((size_t)*n, 32 * n_words);
+        return !r;
+    }
+#endif
+    *mask = NULL;
+    return true;
+}
+
+/* A batch of the draft is done: its likeliest token, of those that the form of the answer allows, is the next guess. */
 static void hyb_stream_draft_harvest(hybrid_stream *s)
 {
     hyb_drafter *d = &s->draft;
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const float *logits = d->last ? hybrid_logits(d->ctx, d->seq) : NULL;
-    const int32_t n = d->ctx->forward.n_tokens;
-    float next = -INFINITY;
-    int32_t best = 0, i;
+    const uint32_t *mask = NULL;
+    int32_t n = d->ctx->forward.n_tokens, best;
+    float ahead;
     d->queued = false;
     d->done = true; /* where it does not know the text yet, it guesses nothing */
-    if (!logits) return;
-    for (i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) {
-            next = logits[best];
-            best = i;
-        } else
-            next = HYB_MAX(next, logits[i]);
-    }
-    if (best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
-    d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(logits[best] - next);
+    if (!logits || !hyb_stream_draft_mask(s, &mask, &n)) return;
+    best = hyb_draft_best(logits, n, mask, &ahead);
+    if (best < 0 || best >= hybrid_vocab_size(tok) || hybrid_token_is_end(tok, best)) return;
+    d->kind[d->n] = (uint8_t)hyb_guess_kind_drafted(ahead);
     d->ids[d->n++] = best;
     d->done = !hyb_stream_draft_more(s);
 }
@@ -63718,6 +63874,7 @@ struct hybrid_session {
     bool is_chat;                        /* the last answer belongs to the dialog */
     char *answer;                        /* zero-terminated as soon as there is room */
     size_t answer_size, answer_capacity; /* of the last answer, as shown */
+    size_t n_begun;                      /* so many bytes of it were written for the model */
     float keep;
     bool parse_special;
     int32_t n_forgotten;
@@ -63896,7 +64053,7 @@ static void hyb_session_take(hybrid_session *s, hyb_turn *turn)
 {
     s->n_forgotten += (int32_t)turn->n_dropped;
     hyb_turn_take(turn, &s->dialog);
-    s->answer_size = 0;
+    s->answer_size = s->n_begun = 0;
     s->is_chat = false;
 }
 
@@ -63947,8 +64104,8 @@ static void hyb_session_go(hybrid_session *s, hyb_turn *turn, const hybrid_ids *
     s->stream->guess.next = a->speculation ? a->speculation : s->stream->guess.own;
     hyb_stream_begin(s->stream, ids->data, (int32_t)ids->n);
     if (!a->begin || !*a->begin) return;
-    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin);
-    s->answer_size = strlen(a->begin);
+    s->answer_size = s->n_begun = strlen(a->begin);
+    hyb_stream_begin_pieces(s->stream, s->stream->n_ids, a->begin, s->n_begun);
     memcpy(s->answer, a->begin, s->answer_size + 1);
 }
 
@@ -64111,10 +64268,11 @@ static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hyb
 {
     hybrid_stream *stream = s->stream;
     const size_t need = s->answer_size + stream->kept_size + 1; /* which is more than a piece */
+    const bool waits = hyb_stream_waits(stream);                /* it is in the answer already */
     hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
     if (!r) r = hyb_stream_step(stream, budget_us, piece, error);
     if (r) return r;
-    hyb_session_keep(s, piece);
+    if (!waits) hyb_session_keep(s, piece);
     return HYBRID_OK;
 }
 
@@ -64311,7 +64469,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session * session), (session))
     hyb_stream_reset(session->stream);
     while (d->n && d->messages[d->n - 1].role != HYB_ROLE_SYSTEM) hyb_dialog_drop(d, d->n - 1);
     session->is_chat = false;
-    session->answer_size = 0;
+    session->answer_size = session->n_begun = 0;
     session->n_forgotten = 0;
     hyb_session_leave(session, HYBRID_OK, NULL);
 }
@@ -64553,9 +64711,13 @@ static hybrid_result hyb_sampler_unpack(hyb_unpack *u, hybrid_runtime *rt, hybri
  *     "samp"   which samplers there are, of HYB_SAVED_SAMPLERS (u32 each), and those (infer/sampler_saved.c)
  *     "form"   whether the answer that runs has a form (u32: 0 none, 1 GBNF, 2 JSON Schema; 3 and 4: these, after a
  *              trigger), its text, and the trigger (a text)
+ *     "show"   whether the answer is told apart into kinds, whether what is forced is sampled (u32 each); bytes of the
+ *              answer that were written for the model (u64); the stop texts of an answer that runs: how many (u32),
+ *              and those; pieces that are made and were not taken: how many (u32), and of each its kind (u32) and text.
+ *              Version 1 has no such part: the session's own settings stand for it, and nothing waits
  *
- * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text, the
- * place in a grammar) is made again from the tokens of the answer. */
+ * What the stream has in its hands while an answer runs (an unfinished character, the beginning of a stop text or of a
+ * mark, the place in a grammar) is made again from the tokens of the answer. */
 
 enum { HYB_SAVED_TRIGGER = 255 }; /* the longest of a grammar */
 enum { HYB_SAVED_SAMPLERS = 3 }; /* the descriptor's, one that came later, and the next of those */
@@ -64582,6 +64744,12 @@ static void hyb_save_talk(const hybrid_session *s, hyb_pack *out)
     hyb_pack_u32(out, (uint32_t)s->n_forgotten);
 }
 
+/* Whether the first piece that waits brings tokens, too: it is one that a crowd has made. */
+static bool hyb_save_untold(const hybrid_stream *s)
+{
+    return s->is_untold && s->untold.n_ids && s->piece_from == s->piece_end;
+}
+
 static hyb_saved_numbers hyb_save_numbers(const hybrid_stream *s)
 {
     hyb_saved_numbers n;
@@ -64593,7 +64761,7 @@ static hyb_saved_numbers hyb_save_numbers(const hybrid_stream *s)
     n.max_tokens = s->max_tokens;
     n.next_max_tokens = s->next_max_tokens;
     n.chosen = s->chosen;
-    n.piece_from = s->piece_from;
+    n.piece_from = hyb_save_untold(s) ? s->piece_end - (int32_t)s->untold.n_ids : s->piece_from;
     n.piece_end = s->piece_end;
     n.stop = (int32_t)s->info.stop;
     n.running = s->running;
@@ -64642,10 +64810,35 @@ static void hyb_save_form(const hybrid_stream *s, hyb_pack *out)
 #endif
 }
 
-enum { HYB_SAVED_SMALL = 5 };
+static void hyb_save_piece(hybrid_piece_kind kind, const char *text, size_t n, hyb_pack *out)
+{
+    hyb_pack_u32(out, (uint32_t)kind);
+    hyb_pack_text(out, text, n);
+}
+
+static void hyb_save_show(const hybrid_session *session, hyb_pack *out)
+{
+    const hybrid_stream *s = session->stream;
+    const hyb_stop_texts *stops = s->other_stops.matcher ? &s->other_stops : &s->own_stops;
+    const char *text = stops->texts, *end = text + (s->running ? stops->size : 0), *p;
+    uint32_t n = 0;
+    size_t i;
+    hyb_pack_u32(out, s->splits);
+    hyb_pack_u32(out, s->sample_forced);
+    hyb_pack_u64(out, session->n_begun);
+    for (p = text; p < end; p += strlen(p) + 1) n++;
+    hyb_pack_u32(out, n);
+    for (; text < end; text += strlen(text) + 1) hyb_pack_text(out, text, strlen(text));
+    hyb_pack_u32(out, (uint32_t)(s->is_untold + s->n_shown - s->shown_at));
+    if (s->is_untold) hyb_save_piece(s->untold.kind, s->untold.text, s->untold.size, out);
+    for (i = s->shown_at; i < s->n_shown; i++)
+        hyb_save_piece(s->shown[i].kind, s->piece + s->shown[i].at, s->shown[i].size, out);
+}
+
+enum { HYB_SAVED_SMALL = 6 };
 static const char *hyb_saved_part(int i)
 {
-    static const char *const names[HYB_SAVED_SMALL] = { "talk", "strm", "samp", "form", "wear" };
+    static const char *const names[HYB_SAVED_SMALL] = { "talk", "strm", "samp", "form", "show", "wear" };
     return names[i];
 }
 
@@ -64663,6 +64856,7 @@ static hybrid_result hyb_save_small(const hybrid_session *s, const hybrid_save_d
     hyb_save_stream(s->stream, &parts[1]);
     hyb_save_samplers(s->stream, &parts[2]);
     hyb_save_form(s->stream, &parts[3]);
+    hyb_save_show(s, &parts[4]);
     for (i = 0; i < HYB_SAVED_SMALL - 1; i++)
         if (parts[i].result) return parts[i].result;
     return hyb_save_worn(s->ctx, s->stream->seq, desc, hash, &parts[HYB_SAVED_SMALL - 1], error);
@@ -64735,6 +64929,13 @@ HYB_BORDER(uint64_t, hybrid_session_save_size, (const hybrid_session *session, c
 
 /* ---- in ---- */
 
+/* A piece that waits. */
+typedef struct hyb_saved_piece {
+    hybrid_piece_kind kind;
+    hybrid_string text;
+} hyb_saved_piece;
+enum { HYB_SAVED_PIECES = 2 * HYB_PIECE_RUNS + 2 };
+
 /* All that is read, before anything changes. */
 typedef struct hyb_loaded {
     hyb_dialog dialog;
@@ -64748,6 +64949,12 @@ typedef struct hyb_loaded {
     int32_t *ids;
     float *logprobs; /* of piece_from .. piece_end; NULL: none */
     hybrid_sampler *samplers[HYB_SAVED_SAMPLERS];
+    bool has_show, splits, sample_forced;
+    size_t n_begun;
+    hyb_stop_texts stops; /* empty: those of the session */
+    hyb_saved_piece waiting[HYB_SAVED_PIECES];
+    uint32_t n_waiting;
+    unsigned char *show; /* the part, which their texts are in */
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_lexicon *before; /* the stream's, which may have got one meanwhile */
     hybrid_grammar *grammar;
@@ -64768,6 +64975,8 @@ static void hyb_loaded_free(hybrid_session *s, hyb_loaded *l)
     hyb_free(s->rt, l->ids);
     hyb_free(s->rt, l->logprobs);
     for (i = 0; i < HYB_SAVED_SAMPLERS; i++) hybrid_sampler_destroy(l->samplers[i]);
+    hyb_stop_texts_free(&l->stops, s->rt);
+    hyb_free(s->rt, l->show);
 #ifndef HYBRID_NO_GRAMMAR
     hybrid_matcher_destroy(l->form);
     hybrid_grammar_destroy(l->grammar);
@@ -64906,6 +65115,68 @@ static hybrid_result hyb_load_form(hybrid_session *s, hyb_unpack *u, hyb_loaded 
     return r;
 }
 
+/* The stop texts of the answer, of which it has its own when they are others than the session's. */
+static hybrid_result hyb_load_stops(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    const hyb_stop_texts *own = &s->stream->own_stops;
+    const uint32_t n = hyb_unpack_u32(u);
+    hybrid_string *list;
+    hybrid_result r = HYBRID_OK;
+    uint32_t i;
+    if (u->bad || n > u->n / 9 || (n && !l->n.running)) return hyb_loaded_damaged("stop texts", error);
+    if (!l->n.running) return HYBRID_OK;
+    if (!(list = (hybrid_string *)hyb_calloc(s->rt, n, sizeof *list))) return hyb_fail_memory(error, n * sizeof *list);
+    for (i = 0; i < n && !r; i++) {
+        list[i] = hyb_unpack_text(u);
+        if (!list[i].size || memchr(list[i].data, 0, list[i].size)) r = hyb_loaded_damaged("stop texts", error);
+    }
+    if (!r) r = hyb_stop_texts_make(&l->stops, s->rt, list, n, error);
+    hyb_free(s->rt, list);
+    if (!r && l->stops.size == own->size && !memcmp(l->stops.texts, own->texts, own->size))
+        hyb_stop_texts_free(&l->stops, s->rt);
+    return r == HYBRID_ERROR_INVALID ? hyb_loaded_damaged("stop texts", error) : r;
+}
+
+/* Pieces that wait; the last one of an answer that is over may be empty. *size: bytes of all, with a zero behind each.
+ */
+static hybrid_result hyb_load_waiting(hyb_unpack *u, hyb_loaded *l, size_t *size, hybrid_error *error)
+{
+    uint32_t i, kind;
+    *size = 0;
+    l->n_waiting = hyb_unpack_u32(u);
+    if (l->n_waiting > HYB_SAVED_PIECES) return hyb_loaded_damaged("pieces", error);
+    for (i = 0; i < l->n_waiting; i++) {
+        hyb_saved_piece *p = &l->waiting[i];
+        kind = hyb_unpack_u32(u);
+        p->text = hyb_unpack_text(u);
+        if (u->bad || kind > HYBRID_PIECE_TOOL_CALL || (!p->text.size && (l->n.running || i + 1 < l->n_waiting)))
+            return hyb_loaded_damaged("pieces", error);
+        p->kind = (hybrid_piece_kind)kind;
+        *size += p->text.size + 1;
+    }
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_load_show(hybrid_session *s, hyb_unpack *u, hyb_loaded *l, hybrid_error *error)
+{
+    uint64_t begun;
+    hybrid_result r;
+    size_t size;
+    if (!u->data) return HYBRID_OK; /* version 1 */
+    l->has_show = true;
+    l->splits = hyb_unpack_u32(u) != 0;
+    l->sample_forced = hyb_unpack_u32(u) != 0;
+    begun = hyb_unpack_u64(u);
+    if (begun > l->answer_size) return hyb_loaded_damaged("the answer", error);
+    l->n_begun = (size_t)begun;
+    if ((r = hyb_load_stops(s, u, l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_load_waiting(u, l, &size, error)) != HYBRID_OK) return r;
+    if (!hyb_unpack_done(u)) return hyb_loaded_damaged("pieces", error);
+    l->show = u->data; /* the texts are there */
+    u->data = NULL;
+    return hyb_stream_room(s->stream, l->stops.matcher, HYB_MAX(size, l->stops.longest), error);
+}
+
 static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_loaded *l, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -64917,7 +65188,8 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
         case 0: r = hyb_load_talk(s, &u, l, error); break;
         case 1: r = hyb_load_stream(s, &u, l, error); break;
         case 2: r = hyb_load_samplers(s, &u, l, error); break;
-        default: r = hyb_load_form(s, &u, l, error);
+        case 3: r = hyb_load_form(s, &u, l, error); break;
+        default: r = hyb_load_show(s, &u, l, error);
         }
         hyb_free(s->rt, u.data);
     }
@@ -64925,14 +65197,17 @@ static hybrid_result hyb_load_small(hybrid_session *s, hyb_archive_in *in, hyb_l
 }
 
 /* What the stream holds between two pieces: an unfinished character, the beginning of a stop text or of a mark, and
- * what kind of text comes. */
-static void hyb_loaded_text(hybrid_stream *s)
+ * what kind of text comes. begin: what the answer began with. */
+static void hyb_loaded_text(hybrid_stream *s, const hyb_loaded *l, const char *begin)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
+    const bool whole = s->whole;
     int32_t i, which = -1;
     memset(&s->utf8, 0, sizeof s->utf8);
     hybrid_stop_matcher_reset(s->stops);
-    hyb_stream_begin_pieces(s, s->info.n_prompt, "");
+    if (l->has_show) s->whole = !l->splits; /* for the moment */
+    hyb_stream_begin_pieces(s, s->info.n_prompt, begin, l->n_begun);
+    s->whole = whole;
     for (i = s->info.n_prompt; i < s->n_ids && s->running && which < 0; i++) {
         const hybrid_token_type kind = hybrid_token_kind(tok, s->ids[i]);
         hybrid_string bytes = hybrid_token_bytes(tok, s->ids[i]);
@@ -64946,8 +65221,43 @@ static void hyb_loaded_text(hybrid_stream *s)
         s->n_shown = s->n_kept = 0; /* it was shown */
     }
     if (which < 0) return;
-    s->running = false; /* the session has other stop texts than the saved one had */
+    s->running = false; /* version 1 says nothing of stop texts, and the session has others than the saved one had */
     s->info.stop = HYBRID_STOP_TEXT;
+}
+
+/* Pieces wait as they did. */
+static void hyb_loaded_pieces(hybrid_stream *s, const hyb_loaded *l)
+{
+    size_t at = 0;
+    uint32_t i;
+    for (i = 0; i < l->n_waiting; i++, at++) {
+        const hyb_saved_piece *p = &l->waiting[i];
+        hyb_shown *run = &s->shown[s->n_shown++];
+        run->at = at;
+        run->size = p->text.size;
+        run->kind = p->kind;
+        if (p->text.size) memcpy(s->piece + at, p->text.data, p->text.size);
+        s->piece[at += p->text.size] = 0;
+    }
+}
+
+/* A token that is forced may not have been found for want of memory. */
+static void hyb_loaded_force(hybrid_stream *s)
+{
+    hybrid_error why;
+    if (!s->running || s->prompt_pending || s->chosen >= 0 || !s->info.n_generated) return;
+    if (hyb_stream_force(s, &why) == HYBRID_OK) return;
+    s->why = why;
+    s->force_again = true;
+}
+
+/* The stop texts of the answer: from now on what was loaded, or the session's. */
+static void hyb_loaded_take_stops(hybrid_stream *s, hyb_loaded *l)
+{
+    const hyb_stop_texts old = s->other_stops;
+    s->other_stops = l->stops;
+    l->stops = old;
+    s->stops = s->other_stops.matcher ? s->other_stops.matcher : s->own_stops.matcher;
 }
 
 static void hyb_loaded_take_samplers(hybrid_stream *s, hyb_loaded *l)
@@ -64983,7 +65293,7 @@ static void hyb_loaded_take_form(hybrid_stream *s, hyb_loaded *l)
 }
 
 /* The stream goes on as the saved one would have. Cannot fail. */
-static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
+static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l, const char *begin)
 {
     const hyb_saved_numbers *n = &l->n;
     const hyb_seq *seq = &s->ctx->state.seqs[s->seq];
@@ -65017,7 +65327,12 @@ static void hyb_loaded_take_stream(hybrid_stream *s, hyb_loaded *l)
     s->info.generate_us = l->generate_us;
     hyb_loaded_take_samplers(s, l);
     hyb_loaded_take_form(s, l);
-    hyb_loaded_text(s);
+    hyb_loaded_take_stops(s, l);
+    s->sample_forced = l->has_show ? l->sample_forced : s->own_sample_forced;
+    s->is_untold = false;
+    hyb_loaded_text(s, l, begin);
+    hyb_loaded_pieces(s, l);
+    hyb_loaded_force(s);
 }
 
 /* What was loaded and what the session had change places. Cannot fail. */
@@ -65033,7 +65348,9 @@ static void hyb_loaded_take(hybrid_session *s, hyb_loaded *l)
     s->answer_capacity = l->answer_capacity;
     s->is_chat = l->is_chat;
     s->n_forgotten = l->n_forgotten;
-    hyb_loaded_take_stream(s->stream, l);
+    s->n_begun = l->n_begun;
+    s->failure.result = HYBRID_OK;
+    hyb_loaded_take_stream(s->stream, l, s->answer);
 }
 
 /* The sequence, in the place of the one that is there. What can fail now is a GPU, or a source that gives other bytes
@@ -65126,9 +65443,17 @@ typedef struct hyb_talker {
     float priority;
     double pass; /* turns that it has taken, each divided by its priority: the one with the fewest is next */
     bool waits;  /* it was not running when it could have had a turn */
-    bool has_piece;
-    hybrid_piece piece;
 } hyb_talker;
+
+/* A piece of its stream has been made, and was not taken yet (hybrid_crowd_next). */
+static bool hyb_talker_told(const hyb_talker *m) { return !m->session->stream->is_untold; }
+
+static void hyb_talker_tell(hyb_talker *m, size_t at)
+{
+    hybrid_stream *s = m->session->stream;
+    hyb_stream_piece(s, at, &s->untold);
+    s->is_untold = true;
+}
 
 struct hybrid_crowd {
     hybrid_runtime *rt;
@@ -65201,6 +65526,7 @@ static hybrid_result hyb_crowd_add(hybrid_crowd *w, hybrid_session *s, float pri
         memset(m, 0, sizeof *m);
         m->session = s;
         m->waits = true;
+        s->stream->is_untold = false;
     }
     m->priority = priority;
     return HYBRID_OK;
@@ -65239,7 +65565,7 @@ HYB_BORDER_VOID(hybrid_crowd_remove, (hybrid_crowd * crowd, hybrid_session *sess
 static bool hyb_talker_wants(const hyb_talker *m)
 {
     const hybrid_stream *s = m->session->stream;
-    return s->running && !m->has_piece && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
+    return s->running && !s->is_untold && s->chosen < 0 && !s->why.result && !s->n_queued && !s->guess.live;
 }
 
 /* The fewest turns of those that have something to do. A session that rested begins there: it has saved none. */
@@ -65300,9 +65626,8 @@ static void hyb_talker_fail(hyb_talker *m, const hybrid_error *why)
     hybrid_session *s = m->session;
     hyb_stream_stop(s->stream);
     s->failure = *why;
-    hyb_stream_piece(s->stream, 0, &m->piece);
-    m->piece.stop = HYBRID_STOP_ERROR;
-    m->has_piece = true;
+    hyb_talker_tell(m, 0);
+    s->stream->untold.stop = HYBRID_STOP_ERROR;
 }
 
 /* Puts a member's tokens into the batch, if there is room. `room`: tokens that the batch still takes. Whether it was
@@ -65321,8 +65646,7 @@ static bool hyb_crowd_queue(hybrid_crowd *w, hyb_talker *m, int32_t *room, hybri
     }
     if (r != HYBRID_ERROR_CONTEXT_FULL || s->prompt_pending) return r != HYBRID_OK;
     hyb_stream_end(s, HYBRID_STOP_CONTEXT, &at);
-    hyb_stream_piece(s, at, &m->piece);
-    m->has_piece = true;
+    hyb_talker_tell(m, at);
     return false;
 }
 
@@ -65354,7 +65678,7 @@ static void hyb_crowd_batch(hybrid_crowd *w)
     if (!refused || w->ctx->n_entries) return;
     refused = hyb_crowd_gather(w, INFINITY, &why);
     for (i = 0; i < w->n; i++)
-        if (w->members[i].has_piece) return;
+        if (!hyb_talker_told(&w->members[i])) return;
     if (refused && !w->ctx->n_entries) hyb_talker_fail(refused, &why);
 }
 
@@ -65370,21 +65694,20 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_err
     const bool waits = hyb_stream_waits(stream);
     hybrid_result r;
     size_t at = 0;
-    if (m->has_piece || (!stream->running && !waits)) return HYBRID_OK;
+    if (!hyb_talker_told(m) || (!stream->running && !waits)) return HYBRID_OK;
     if (!waits && hyb_stream_has_row(stream)) hyb_stream_choose_more(stream);
     if (stream->why.result && !waits) {
         const hybrid_error why = stream->why;
         stream->why.result = HYBRID_OK;
         hyb_talker_fail(m, &why);
     }
-    if ((stream->chosen < 0 && !waits) || m->has_piece) return HYBRID_OK;
+    if ((stream->chosen < 0 && !waits) || !hyb_talker_told(m)) return HYBRID_OK;
     if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
     if (!waits) hyb_stream_absorb_all(stream, until, &at);
     if (!waits && !at && stream->running) return HYBRID_OK;
-    hyb_stream_piece(stream, at, &m->piece);
-    hyb_session_keep(s, &m->piece);
+    hyb_talker_tell(m, at);
+    if (!waits) hyb_session_keep(s, &stream->untold);
     s->failure.result = HYBRID_OK;
-    m->has_piece = true;
     return HYBRID_OK;
 }
 
@@ -65394,7 +65717,7 @@ static hybrid_result hyb_crowd_pieces(hybrid_crowd *w, uint64_t until, bool *any
     size_t i;
     for (i = 0; i < w->n && !r; i++) {
         r = hyb_talker_absorb(&w->members[i], until, error);
-        *any = *any || w->members[i].has_piece;
+        *any = *any || !hyb_talker_told(&w->members[i]);
     }
     return r;
 }
@@ -65445,9 +65768,9 @@ HYB_BORDER(hybrid_session *, hybrid_crowd_next, (hybrid_crowd * crowd, hybrid_pi
     }
     for (i = 0; crowd && piece && i < crowd->n; i++) {
         hyb_talker *m = &crowd->members[i];
-        if (!m->has_piece) continue;
-        m->has_piece = false;
-        *piece = m->piece;
+        if (hyb_talker_told(m)) continue;
+        m->session->stream->is_untold = false;
+        *piece = m->session->stream->untold;
         return m->session;
     }
     return NULL;

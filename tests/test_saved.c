@@ -254,6 +254,35 @@ static void beyond_the_last(hybrid_runtime *rt)
     hybrid_model_destroy(m);
 }
 
+/* A lasting file of many blocks, of which the disk is told now and then while more of it comes. */
+static void large_file(hybrid_runtime *rt)
+{
+    static const char path[] = "build/saved_large.game";
+    static unsigned char bytes[5000011], read[sizeof bytes + 1];
+    hyb_output o;
+    hybrid_error e;
+    FILE *f;
+    size_t i, n;
+    for (i = 0; i < sizeof bytes; i++) bytes[i] = (unsigned char)((i * 2654435761u) >> 13);
+    CHECK(!hyb_output_open(rt, path, true, &o, &e), "%s", e.message);
+    for (i = 0; i < sizeof bytes; i += n) {
+        n = HYB_MIN(sizeof bytes - i, i % 3 ? 6528 : i % 7 * 300001 + 1);
+        CHECK(hyb_output_write(&o, bytes + i, n), "byte %lu", (unsigned long)i);
+        CHECK(!(f = fopen(path, "rb")), "it has its name already");
+        if (f) fclose(f);
+    }
+    CHECK(!hyb_output_finish(rt, &o, &e), "%s", e.message);
+    if (!(f = fopen(path, "rb"))) {
+        CHECK(false, "there is no file");
+        return;
+    }
+    n = fread(read, 1, sizeof read, f);
+    fclose(f);
+    CHECK(n == sizeof bytes && !memcmp(read, bytes, sizeof bytes), "%lu bytes, not %lu, or others", (unsigned long)n,
+          (unsigned long)sizeof bytes);
+    remove(path);
+}
+
 #include "saved_games.h"
 #include "saved_sessions.h"
 #include "saved_moments.h"
@@ -290,6 +319,8 @@ int main(int argc, char **argv)
     PART(moves_wide(here, there, "gpt2"));
     TEST("learned positions");
     PART(beyond_the_last(here));
+    TEST("a large file");
+    PART(large_file(here));
     games(here, there, argv[0]);
     sessions(here, there);
     moments(here, there);

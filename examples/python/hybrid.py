@@ -3517,11 +3517,12 @@ hybrid_session_save_size = _function('hybrid_session_save_size', c_uint64, [POIN
 hybrid_session_load = _function('hybrid_session_load', c_int, [POINTER(hybrid_session), POINTER(hybrid_save_desc), POINTER(hybrid_source), POINTER(hybrid_error)],
     """hybrid_result hybrid_session_load(hybrid_session *session, const hybrid_save_desc *desc, const hybrid_source *from, hybrid_error *error)
 
-    The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece. Its
-    own stay: the context, stop texts, user, keep, the grammar of its next answers. Tokens that are not in the cache yet
-    are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it was then. Where a GPU fails,
-    or a reader gives other bytes than the first time, the cache of the session is empty, too: it computes its tokens
-    again.
+    The session becomes the one that was saved, whatever it was doing, and the answer goes on with its next piece, to the
+    stop texts that it was begun with. Its own stay: the context, user, keep, and of its next answers the stop texts, the
+    grammar, max_tokens, whole, sample_forced; and always whether there are log-probabilities, and guesses. Tokens that
+    are not in the cache yet are computed by the next call, as ever. Errors: as hybrid_seq_load; the session is as it
+    was then. Where a GPU fails, or a reader gives other bytes than the first time, the cache of the session is empty,
+    too: it computes its tokens again.
 
         hybrid_target to = { 0 };
         to.path = "talk.game";
