@@ -233,6 +233,18 @@ static hybrid_model_desc desc_of(blob *b)
     return d;
 }
 
+/* How often a file is mapped, where the system tells. */
+static int mappings(const char *path)
+{
+    const char *name = strrchr(path, '/') ? strrchr(path, '/') : path;
+    char line[1024];
+    int n = 0;
+    FILE *f = fopen("/proc/self/maps", "r");
+    while (f && fgets(line, sizeof line, f)) n += strstr(line, name) != NULL;
+    if (f) fclose(f);
+    return n;
+}
+
 static void loaders(hybrid_model *by_path)
 {
     blob b;
@@ -245,7 +257,7 @@ static void loaders(hybrid_model *by_path)
     heap h;
     hybrid_runtime *rt;
     long n;
-    int i;
+    int i, mapped;
     TEST("loaders");
     memset(&b, 0, sizeof b);
     b.data = read_file(model_path, &b.size);
@@ -263,7 +275,9 @@ static void loaders(hybrid_model *by_path)
     memset(&d, 0, sizeof d);
     d.path = model_path;
     d.no_map = true;
+    mapped = mappings(model_path);
     CHECK(!hybrid_model_load(NULL, &d, &m[2], &err), "%s", err.message);
+    CHECK(mappings(model_path) == mapped, "%d mappings of the file, not %d", mappings(model_path), mapped);
     odd = (char *)malloc(b.size + 16);
     memcpy(odd + 3, b.data, b.size);
     memset(&d, 0, sizeof d);

@@ -19,6 +19,7 @@ struct hybrid_gguf {
     hyb_names key_names, tensor_names;
     size_t n_keys, n_tensors;
     bool lent;       /* the readers are the caller's: not to be closed */
+    bool map;        /* paths may be mapped */
     uint64_t in_use; /* hybrid_gguf_read_tensor is under way: its reader may not call back */
 };
 
@@ -119,7 +120,7 @@ static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, 
     hybrid_result r;
     memset(&part, 0, sizeof part);
     if (g->lent) own.reader.close = NULL;
-    if ((r = hyb_file_open(&own, &part.file, error)) != HYBRID_OK) return r;
+    if ((r = hyb_file_open_as(&own, g->map, &part.file, error)) != HYBRID_OK) return r;
     r = hyb_gguf_part_read(g->rt, &part, error);
     if (!r && !g->parts) {
         if (!(g->parts = (hyb_gguf_part *)hyb_calloc(g->rt, (size_t)part.count, sizeof part)))
@@ -341,8 +342,8 @@ static hybrid_result hyb_gguf_join(hybrid_gguf *g, hybrid_error *error)
     return r;
 }
 
-/* lent: the source's readers are the caller's, and are never closed here. */
-static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent,
+/* lent: the source's readers are the caller's, and are never closed here. map: a path may be mapped. */
+static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent, bool map,
                                           hybrid_gguf **gguf, hybrid_error *error)
 {
     hybrid_runtime *rt = NULL;
@@ -365,6 +366,7 @@ static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_
     }
     g->rt = rt;
     g->lent = lent;
+    g->map = map;
     if ((r = hyb_gguf_take_all(g, source, error)) != HYBRID_OK || (r = hyb_gguf_join(g, error)) != HYBRID_OK) {
         hybrid_gguf_destroy(g);
         return r;
@@ -383,7 +385,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_open,
         hyb_source_close(source, 0);
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: gguf is NULL");
     }
-    return hyb_gguf_open_source(runtime, source, false, gguf, error);
+    return hyb_gguf_open_source(runtime, source, false, true, gguf, error);
 }
 
 /* ---- looking at it ----------------------------------------------------------------------------------------------- */
@@ -511,11 +513,5 @@ static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, con
     s.size = (size_t)hyb_load_u64(name - 8);
     i = hyb_names_find(&g->tensor_names, s);
     return i == HYB_NO_NAME ? NULL : &g->tensors[i].tensor;
-}
-
-/* Whether the bytes of a tensor lie in a mapped file. */
-static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
-{
-    return g->parts[t->part].file.map != NULL;
 }
 #endif

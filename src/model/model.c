@@ -99,7 +99,7 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
 {
     const hybrid_source source = hyb_model_source(desc);
     hybrid_result r;
-    if ((r = hyb_gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
+    if ((r = hyb_gguf_open_source(m->rt, &source, lent, !desc->no_map, &m->gguf, error)) != HYBRID_OK) return r;
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
@@ -109,13 +109,6 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
                         "train: load it without trainable",
                         m->hp.arch->name);
     if (desc->trainable) hyb_weights_as_floats(&m->weights);
-    if (desc->no_map) { /* read what could be used in place */
-        int32_t i;
-        for (i = 1; i < m->weights.n_tensors; i++) {
-            hyb_tensor *t = &m->weights.tensors[i];
-            if (t->data && hyb_gguf_is_mapped(m->gguf, hyb_weights_source(m->gguf, t))) t->data = NULL;
-        }
-    }
 #ifndef HYBRID_NO_TEXT
     r = hyb_model_open_text(m, error);
 #endif

@@ -71,7 +71,7 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
                 hyb_isa_name(rt->isa));
         return HYBRID_OK;
     }
-    if (!(copy->data = (char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    if (!(copy->data = (char *)hyb_alloc_streamed(rt, bytes))) return hyb_fail_memory(error, bytes);
     copy->bytes = bytes;
     for (i = 1; i < w->n_tensors; i++) {
         if (!(n = hyb_repacked_bytes_of(rt, place, net, w, i))) continue;

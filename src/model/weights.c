@@ -236,7 +236,7 @@ static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb
     size_t at = 0;
     int32_t i;
     if (!bytes) return HYBRID_OK;
-    if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    if (!(w->owned = (unsigned char *)hyb_alloc_streamed(rt, bytes))) return hyb_fail_memory(error, bytes);
     w->owned_bytes = bytes;
     for (i = 1; i < w->n_tensors; i++) {
         hyb_tensor *t = &w->tensors[i];

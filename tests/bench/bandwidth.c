@@ -2,12 +2,13 @@
  * of reading plainly and of asking for what comes 2 KB later at the same time: which one wins differs between
  * processors.
  *
- *     cc -O2 tests/bench/bandwidth.c -o build/bandwidth -lpthread && build/bandwidth 2 */
+ *     cc -O2 tests/bench/bandwidth.c -o build/bandwidth -lpthread && build/bandwidth 2 [huge: in pages of 2 MB] */
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #if defined(__x86_64__)
     #include <immintrin.h>
@@ -71,6 +72,12 @@ int main(int argc, char **argv)
     int most = argc > 1 ? atoi(argv[1]) : 2, r, i;
     pthread_t thread[64];
     if (most < 1 || most > 64 || !(memory = (char *)malloc(bytes))) return 1;
+#if defined(MADV_HUGEPAGE)
+    if (argc > 2) { /* of what malloc gave, all but the ends */
+        const size_t huge = 2 << 20, skip = huge - (uintptr_t)memory % huge;
+        madvise(memory + skip, bytes - skip, MADV_HUGEPAGE);
+    }
+#endif
     memset(memory, 1, bytes);
     printf("{");
     for (n_threads = 1; n_threads <= most; n_threads++) {

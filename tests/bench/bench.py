@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
 """bench: hybrid against llama.cpp on this machine, the same files, the same threads, in turn. Prints a Markdown table.
 
-    make bench                                                   everything: about a quarter of an hour after the first
-    time python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
-    python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA (the peer is what it
-    is) python tests/bench/bench.py --baseline COMMIT                also that commit's header, in the same turns: what
-    a change did python tests/bench/bench.py --repack --rows q4               with the copy of the weights that
-    hybrid_model_desc.repack makes
+    make bench                                                   everything: a quarter of an hour after the first time
+    python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
+    python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA; the peer is what it is
+    python tests/bench/bench.py --baseline COMMIT                also that commit's header, in the same turns
+    python tests/bench/bench.py --repack --rows q4               with the copy that hybrid_model_desc.repack makes
+    python tests/bench/bench.py --no-map                         with hybrid_model_desc.no_map: read, not mapped
 
 Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another
 place; 12 GB); SmolLM2 and Gemma are those of 'make model model-gemma' (HYBRID_MODELS, default models). Each program
 runs in a process of its own, ours and the peer's in turn, ROUNDS times; the numbers are medians over all repetitions.
 GB/s is bytes of weights times tokens a second, and its percentage is of what bandwidth.c reads with as many threads
-just before.
+just before: from pages of 4 KB, as a mapped file has them; with --repack or --no-map from pages of 2 MB.
 """
 import argparse
 import json
@@ -148,6 +148,7 @@ def main():
     ap.add_argument("--isa", default="")
     ap.add_argument("--baseline", default="", help="a commit of hybrid whose header runs in the same turns")
     ap.add_argument("--repack", action="store_true", help="with hybrid_model_desc.repack")
+    ap.add_argument("--no-map", action="store_true", help="with hybrid_model_desc.no_map")
     ap.add_argument("-o", "--out", help="also write the table to this file")
     a = ap.parse_args()
     rows = [r for r in ROWS if not a.rows or any(w.lower() in r.lower() for w in a.rows.split(","))]
@@ -158,6 +159,7 @@ def main():
     python, note = peer_python(probe)
     ours, bandwidth = build("bench_model", ["-lm"]), build("bandwidth", ["-lpthread"])
     older = build_baseline(a.baseline) if a.baseline else None
+    words = ["repack"] * a.repack + ["no_map"] * a.no_map
     compared, changes = [], {"prompt": [], "gen": []}
     threads = [int(t) for t in a.threads.split(",")]
     lines, ratios, isa, peer_name = [], {"prompt": [], "prompt F16": [], "gen": [], "load": [], "rss": []}, "", ""
@@ -165,12 +167,12 @@ def main():
         n_prompt, repeats = (LONG, 1) if "%d" % LONG in row else (a.p, a.r)
         sizes = [str(n_prompt), str(a.n), str(repeats)]
         for t in threads:
-            read = run_json([bandwidth, str(max(threads))])["read_gb_s_%d" % t]
+            read = run_json([bandwidth, str(max(threads))] + ["huge"] * bool(words))["read_gb_s_%d" % t]
             got = {"prompt": [], "gen": [], "load": [], "rss": []}
             peer = {"prompt": [], "gen": [], "load": [], "rss": []}
             before = {"prompt": [], "gen": [], "load": [], "rss": []}
             for _ in range(a.rounds):
-                j = measure([ours, path, str(t)] + sizes + [a.isa] + (["repack"] if a.repack else []), got)
+                j = measure([ours, path, str(t)] + sizes + [a.isa] + words, got)
                 isa = j["isa"]
                 k = run_json([python, PEER, "bench", path, "--threads", str(t), "-p", sizes[0], "-n", sizes[1], "-r",
                               sizes[2]])
@@ -206,7 +208,7 @@ def main():
                platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
     compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     isa += " (asked for by --isa, a stand-in for a machine that has no more)" if a.isa else ""
-    isa += ", repacked weights" if a.repack else ""
+    isa += ", repacked weights" * a.repack + ", weights read into memory" * a.no_map
     text = ["%s, %d processors, hybrid's kernels: %s; `cc -O2` (%s); peer: %s%s; %s." %
             (cpu, os.cpu_count(), isa, compiler, peer_name, note, time.strftime("%Y-%m-%d")),
             "Prompt of %d tokens where the row says no other, generation of %d; medians of %d runs, the two programs "

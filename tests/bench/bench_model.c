@@ -2,7 +2,7 @@
  * peer.
  *
  *     cc -O2 -I. tests/bench/bench_model.c -o build/bench_model -lm
- *     build/bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or "" [repack]]
+ *     build/bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or "" [repack] [no_map]]
  *
  * The prompt is random tokens (the same for every run); generation starts from an empty cache with one token. Times
  * are wall clock. */
@@ -61,7 +61,7 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     struct rusage use;
     if (argc < 6) {
-        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or \"\" [repack]]\n");
+        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or \"\" [repack] [no_map]]\n");
         return 2;
     }
     memset(&rd, 0, sizeof rd);
@@ -74,7 +74,10 @@ int main(int argc, char **argv)
     reps = atoi(argv[5]);
     md.path = argv[1];
 #ifndef BENCH_BASELINE /* headers of earlier commits do not know it */
-    md.repack = argc > 7 && !strcmp(argv[7], "repack");
+    for (i = 7; i < argc; i++) {
+        if (!strcmp(argv[i], "repack")) md.repack = true;
+        if (!strcmp(argv[i], "no_map")) md.no_map = true;
+    }
 #endif
     cd.n_ctx = n_prompt + n_gen + 64;
     t = now();

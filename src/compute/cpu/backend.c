@@ -562,7 +562,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 
 static hybrid_result hyb_host_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error)
 {
-    *address = hyb_alloc_aligned(device->rt, bytes);
+    *address = hyb_alloc_streamed(device->rt, bytes);
     return *address ? HYBRID_OK : hyb_fail_memory(error, bytes);
 }
 static void hyb_host_free(hyb_device *device, void *address) { hyb_free_aligned(device->rt, address); }
