@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 226ec0e73e049c41): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 27a6485acec463e6): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -3461,7 +3461,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "226ec0e73e049c41"
+#define HYBRID__SOURCE_ID "27a6485acec463e6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -75932,7 +75932,7 @@ static hybrid_result hyb_world_device_read(hyb_world *w, hybrid_error *error)
     return be->ops->sync(be, error);
 }
 
-static void hyb_world_device_adam(void *arg, int member, int lane)
+static void hyb_world_device_adam_chunk(void *arg, int member, int lane)
 {
     hyb_world *w = (hyb_world *)arg;
     const hyb_world_device *on = w->on;
@@ -75965,7 +75965,7 @@ static bool hyb_world_device_learn(hyb_world *w)
         hyb_world_detach(w);
         return false;
     }
-    hyb_parallel(w->rt, w->n_members, hyb_world_device_adam, w);
+    hyb_parallel(w->rt, w->n_members, hyb_world_device_adam_chunk, w);
     return true;
 }
 /* ==== end src/predict/world_device.c ==== */

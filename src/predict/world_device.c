@@ -170,7 +170,7 @@ static hybrid_result hyb_world_device_read(hyb_world *w, hybrid_error *error)
     return be->ops->sync(be, error);
 }
 
-static void hyb_world_device_adam(void *arg, int member, int lane)
+static void hyb_world_device_adam_chunk(void *arg, int member, int lane)
 {
     hyb_world *w = (hyb_world *)arg;
     const hyb_world_device *on = w->on;
@@ -203,7 +203,7 @@ static bool hyb_world_device_learn(hyb_world *w)
         hyb_world_detach(w);
         return false;
     }
-    hyb_parallel(w->rt, w->n_members, hyb_world_device_adam, w);
+    hyb_parallel(w->rt, w->n_members, hyb_world_device_adam_chunk, w);
     return true;
 }
 #endif
