@@ -204,6 +204,7 @@ static void moments_of(hybrid_model *here, hybrid_model *there, const moment_kin
         waits = hyb_stream_waits(s->stream) || stops->n_held > stops->n_shown;
         waited += waits;
         moved = moment_moved(s, &last, &chosen);
+        if (often > 61 && !hyb_stream_waits(s->stream)) waits = false; /* of a stop text: often, and slow here */
         if (!more || (n % often && !waits && (often > 61 || !moved))) continue;
         rest = told_yet;
         moment_loaded(s, other, &script, n, &rest);
