@@ -61,7 +61,8 @@ int main(int argc, char **argv)
     uint64_t seed = 1;
     struct rusage use;
     if (argc < 6) {
-        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or \"\" [repack] [no_map]]\n");
+        fprintf(stderr, "usage: bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS "
+                        "[ISA or \"\" [repack] [no_map]]\n");
         return 2;
     }
     memset(&rd, 0, sizeof rd);
