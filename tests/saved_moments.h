@@ -387,7 +387,6 @@ static void moments_rest(hybrid_model *here, hybrid_model *there)
 
 static void moments(hybrid_runtime *here, hybrid_runtime *there)
 {
-    static const char says[] = "<think>\nHm \xC3\xA4.\n</think>\n\nYes \xC3\xB6 <b>.\n<tool_call>\n{}\n</tool_call>";
     hybrid_model *m[4];
     hybrid_template *t[4], *before[4];
     int i;
