@@ -480,6 +480,47 @@ static void crowd_is_full(hybrid_model *m)
     hybrid_context_destroy(c);
 }
 
+/* What is held back, as it could begin a stop text, is shown when the context is full; and it is in the message. */
+static void crowd_shows_the_rest(hybrid_model *m)
+{
+    static voice v[2][2];
+    static char ends[2][8];
+    hybrid_session_desc d;
+    hybrid_session *s[2];
+    hybrid_error e;
+    int pass, i, full = 0;
+    TEST("the last words of a crowd without room");
+    for (pass = 0; pass < 2; pass++) {
+        hybrid_context *c = context_of(m, 128, 2);
+        hybrid_crowd *w = NULL;
+        CHECK(!hybrid_crowd_create(c, &w, &e), "%s", e.message);
+        for (i = 0; i < 2; i++) {
+            const char *stop = ends[i];
+            memset(&d, 0, sizeof d);
+            d.stops = &stop;
+            d.n_stops = (size_t)pass;
+            s[i] = voice_of(m, c, d, &v[pass][i]);
+            CHECK(!hybrid_crowd_add(w, s[i], 1, &e), "%s", e.message);
+            CHECK(!hybrid_session_say(s[i], i ? "Once upon a time" : "There was a"), "say");
+        }
+        crowd_talks(w, s, 2, UINT64_MAX, 1000);
+        for (i = 0; i < 2; i++) {
+            const char *said = v[pass][i].text, *kept = hybrid_session_message(s[i], 1).content;
+            const size_t n = strlen(said);
+            CHECK(kept && !strcmp(kept, said), "%d: the message is '%s', not '%s'", i, kept, said);
+            CHECK(!pass || !strcmp(said, v[0][i].text), "%d: '%s', without stop text '%s'", i, said, v[0][i].text);
+            if (n < 3 || v[pass][i].stop != HYBRID_STOP_CONTEXT) continue;
+            memcpy(ends[i], said + n - 3, 3);
+            strcpy(ends[i] + 3, "\x01");
+            full += pass;
+        }
+        hybrid_crowd_destroy(w);
+        for (i = 0; i < 2; i++) hybrid_session_destroy(s[i]);
+        hybrid_context_destroy(c);
+    }
+    CHECK(full > 0, "none of them got full");
+}
+
 /* ---- messages ---- */
 
 static bool is_message(hybrid_session *s, size_t i, const char *role, const char *content)
@@ -685,6 +726,7 @@ int main(void)
         crowd(m, "Tell stories about Lily, who lives in a big house near the park.", true);
         turns(m);
         crowd_is_full(m);
+        crowd_shows_the_rest(m);
         messages(m);
         broken_off(m);
         as_asked(m);

@@ -214,8 +214,10 @@ static bool hyb_crowd_queue(hybrid_crowd *w, hyb_talker *m, int32_t *room, hybri
         m->pass += 1.0 / (double)m->priority;
     }
     if (r != HYBRID_ERROR_CONTEXT_FULL || s->prompt_pending) return r != HYBRID_OK;
-    hyb_stream_end(s, HYBRID_STOP_CONTEXT, &at);
+    if (hyb_session_answer_room(m->session, why) != HYBRID_OK) return true;
+    hyb_stream_end(s, HYBRID_STOP_CONTEXT, &at); /* which shows what was held back */
     hyb_talker_tell(m, at);
+    hyb_session_keep(m->session, &s->untold);
     return false;
 }
 
@@ -259,7 +261,6 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_err
 {
     hybrid_session *s = m->session;
     hybrid_stream *stream = s->stream;
-    const size_t need = s->answer_size + stream->kept_size + 1;
     const bool waits = hyb_stream_waits(stream);
     hybrid_result r;
     size_t at = 0;
@@ -271,7 +272,7 @@ static hybrid_result hyb_talker_absorb(hyb_talker *m, uint64_t until, hybrid_err
         hyb_talker_fail(m, &why);
     }
     if ((stream->chosen < 0 && !waits) || !hyb_talker_told(m)) return HYBRID_OK;
-    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
+    if ((r = hyb_session_answer_room(s, error)) != HYBRID_OK) return r;
     if (!waits) hyb_stream_absorb_all(stream, until, &at);
     if (!waits && !at && stream->running) return HYBRID_OK;
     hyb_talker_tell(m, at);

@@ -394,6 +394,13 @@ HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session * session, co
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
+/* Room in the answer for what one piece can add, and a zero. */
+static hybrid_result hyb_session_answer_room(hybrid_session *s, hybrid_error *error)
+{
+    const size_t need = s->answer_size + s->stream->kept_size + 1; /* which is more than a piece */
+    return HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
+}
+
 /* What a piece, or what came with it, adds to the message that the answer becomes. There is room. */
 static void hyb_session_keep(hybrid_session *s, const hybrid_piece *piece)
 {
@@ -410,9 +417,8 @@ static void hyb_session_keep(hybrid_session *s, const hybrid_piece *piece)
 static hybrid_result hyb_session_step(hybrid_session *s, uint64_t budget_us, hybrid_piece *piece, hybrid_error *error)
 {
     hybrid_stream *stream = s->stream;
-    const size_t need = s->answer_size + stream->kept_size + 1; /* which is more than a piece */
-    const bool waits = hyb_stream_waits(stream);                /* it is in the answer already */
-    hybrid_result r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error);
+    const bool waits = hyb_stream_waits(stream); /* it is in the answer already */
+    hybrid_result r = hyb_session_answer_room(s, error);
     if (!r) r = hyb_stream_step(stream, budget_us, piece, error);
     if (r) return r;
     if (!waits) hyb_session_keep(s, piece);
