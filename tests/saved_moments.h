@@ -182,13 +182,16 @@ static void moments_of(hybrid_model *here, hybrid_model *there, const moment_kin
     const int often = getenv("HYBRID_SANITIZER") ? 499 : 61;
     hybrid_stream_info last;
     int32_t chosen = -1;
-    hybrid_session *s = moment_session(here, k), *other = moment_session(there, o);
-    hybrid_grammar *form = moment_form(here, k);
+    hybrid_session *s, *other;
+    hybrid_grammar *form;
     moment_script script;
     int n = 0, waited = 0;
     bool failed = false, more = true, waits, moved;
     if (!test_wanted(k->name)) return;
     TEST(k->name);
+    s = moment_session(here, k);
+    other = moment_session(there, o);
+    form = moment_form(here, k);
     memset(&last, 0, sizeof last);
     moment_script_of(&script, here, k->says);
     told_begin(&all, k->n_guess || o->n_guess);
