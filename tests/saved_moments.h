@@ -174,18 +174,18 @@ static bool moment_moved(const hybrid_session *s, hybrid_stream_info *last, int3
     return now.n_used != old.n_used || now.n_generated != old.n_generated || *chosen != was;
 }
 
-/* One answer of a session, saved after each unit that did more than a part of a decode, and after some others; and
- * loaded by one of another kind. */
+/* One answer of a session, saved at each moment at which something waits, after every third unit that did more than a
+ * part of a decode, and after some others; and loaded by one of another kind. */
 static void moments_of(hybrid_model *here, hybrid_model *there, const moment_kind *k, const moment_kind *o)
 {
     static told all, told_yet, rest;
-    const int often = getenv("HYBRID_SANITIZER") ? 499 : 61;
+    const int often = getenv("HYBRID_SANITIZER") ? 499 : 199;
     hybrid_stream_info last;
     int32_t chosen = -1;
     hybrid_session *s, *other;
     hybrid_grammar *form;
     moment_script script;
-    int n = 0, waited = 0;
+    int n = 0, waited = 0, n_moved = 0;
     bool failed = false, more = true, waits, moved;
     if (!test_wanted(k->name)) return;
     TEST(k->name);
@@ -206,9 +206,10 @@ static void moments_of(hybrid_model *here, hybrid_model *there, const moment_kin
         more = moment_step(s, &script, k->n_guess && n % 16 == 15 ? UINT64_MAX : 0, &told_yet);
         waits = hyb_stream_waits(s->stream) || stops->n_held > stops->n_shown;
         waited += waits;
-        moved = moment_moved(s, &last, &chosen);
-        if (often > 61 && !hyb_stream_waits(s->stream)) waits = false; /* of a stop text: often, and slow here */
-        if (!more || (n % often && !waits && (often > 61 || !moved))) continue;
+        moved = moment_moved(s, &last, &chosen) && n_moved++ % 3 == 0;
+        /* of a stop text: at some of many moments, since loading is slow */
+        if (!hyb_stream_waits(s->stream) && (often > 199 || n % 7)) waits = false;
+        if (!more || (n % often && !waits && (often > 199 || !moved))) continue;
         rest = told_yet;
         moment_loaded(s, other, &script, n, &rest);
         failed = !told_same(&rest, &all);

@@ -192,6 +192,9 @@ static bool hyb_stream_draft_mask(hybrid_stream *s, const uint32_t **mask, int32
         *n = (int32_t)HYB_MIN((size_t)*n, 32 * n_words);
         return !r;
     }
+#else
+    HYB_UNUSED(s);
+    HYB_UNUSED(n);
 #endif
     *mask = NULL;
     return true;
