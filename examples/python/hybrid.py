@@ -586,7 +586,7 @@ class hybrid_model_desc(Structure):
     path and source.path are the same. */ const char *path
     hybrid_source source
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model * lives)
-    true reads it into memory instead. A reader is always read. * Loading then takes as long as reading does. On Linux the copy lies in pages of 2 MB, where the system has them, * and a token takes less time: a tenth less with a model of 800 MB (README, "Speed"). */ bool no_map
+    true reads it into memory instead. A reader is always read. * Loading then takes as long as reading does. On Linux the copy lies in pages of 2 MB, where the system has them, * and a token takes a tenth less time (measured with 800 MB of weights). */ bool no_map
     bool trainable: True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types), so that a trainer can
     change them (hybrid_trainer_create): all of them on the GPU, where one computes and has room, or on the host.
     /* Called now and then while loading
