@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step bench-speculate bench-batch study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check sass-check gpu-check bench bench-train bench-grammar bench-sampler bench-adapter bench-step bench-speculate bench-batch study study-smoke oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -28,6 +28,7 @@ help:
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
 	@echo "make nvrtc-check         compiles every GPU kernel for every architecture (needs NVRTC, no GPU; some minutes)"
+	@echo "make sass-check          reads the machine code of GPU kernels that changed: tests/results/sass.txt (needs nvdisasm, no GPU)"
 	@echo "make gpu-check           on a machine with an NVIDIA GPU: tests, compute-sanitizer, speeds and peers; TO=folder of the report"
 	@echo "make gates               header up to date, standards, cut-outs, leaks, examples, README"
 	@echo "make gates-prove         breaks everything that a gate guards, and expects the gate to see it"
@@ -71,6 +72,9 @@ emu:
 
 nvrtc-check:
 	@$(PYTHON) tests/nvrtc_check.py
+
+sass-check:
+	@$(PYTHON) tests/sass_check.py
 
 gpu-check:
 	@$(PYTHON) tests/gpu_check.py --to $(or $(TO),build/gpu-check) $(ARGS)

@@ -5,6 +5,7 @@
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
 #include "check.h"
+#include "emu/counters.h"
 
 static double relative(const float *a, int64_t stride, const float *b, int64_t rows, int64_t cols);
 
@@ -13,6 +14,16 @@ static double relative(const float *a, int64_t stride, const float *b, int64_t r
 #define TOLERANCE     1e-4
 #define SAME(a, b, n) (relative(a, n, b, 1, n) < 5e-3)
 #include "models.inc"
+
+/* Kernels that a decoded token takes, without those of top-k; tests/gpu_model.py reads these numbers here. */
+#define LAUNCHES_A_LAYER 9 /* norm, q k v, heads, attention, their product, norm, gate and up, glu, down */
+#define LAUNCHES_BESIDE  4 /* embedding, table of rotations, norm, head */
+static unsigned long long launches_now(const hybrid_runtime *rt)
+{
+    emu_counters_function counters = NULL;
+    hyb_library_symbol(&hyb_cuda_device_of(rt->gpu)->cu->driver.library, "emu_counters", &counters);
+    return counters ? counters()->launches : 0; /* a real device counts nothing */
+}
 
 /* Greedy text of the GPU against the CPU's, and how far the logits are apart on the way. near: at a gap this small
  * the tokens may part. */
@@ -27,6 +38,7 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
     hybrid_context *c[2] = { NULL, NULL };
     hybrid_error err;
     double worst = 0;
+    unsigned long long before, most = 0;
     int i, k, n_vocab;
     if (!path) {
         SKIP("no shared data");
@@ -56,10 +68,14 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
         if (d > worst) worst = d;
         CHECK(argmax(b, n_vocab) == id || a[id] - a[argmax(b, n_vocab)] < near,
               "token %d is %d, the CPU's %d, %g better", i, argmax(b, n_vocab), id, a[id] - a[argmax(b, n_vocab)]);
+        before = launches_now(rt[1]);
         for (k = 0; k < 2; k++)
             CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+        if (launches_now(rt[1]) - before > most) most = launches_now(rt[1]) - before;
     }
     CHECK(worst < tolerance, "logits are %.1e apart", worst);
+    if (most && strstr(path, "q8_0"))
+        CHECK((int)most == LAUNCHES_A_LAYER * m[1]->hp.n_layer + LAUNCHES_BESIDE, "%d launches a token", (int)most);
     printf("  %-60s %d tokens, logits within %.1e\n", path, n, worst);
     for (k = 0; k < 2; k++) {
         hybrid_context_destroy(c[k]);

@@ -233,7 +233,7 @@ def main():
                         help="inject faults into a copy and expect every gate to see them")
     args = parser.parse_args()
     order = ["places", "machines", "mutations", "house", "lines", "arm", "training", "examples", "replay", "nvrtc",
-             "rooms", "readme", "bindings", "standards", "stack", "study", "cases", "mpi", "picture", "symbols",
+             "sass", "rooms", "readme", "bindings", "standards", "stack", "study", "cases", "mpi", "picture", "symbols",
              "meaning", "saved", "wrapper", "cutouts", "windows", "units", "macros", "declarations", "cuda_abi"]
     # the long ones first
     entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0]))

@@ -35,6 +35,24 @@ def nvrtc(box):
         r"nvrtc_check: \d\d+ modules x %d architectures .* 0 wrong" % (1 if "today only" in out else 2), out), out)
 
 
+@gate("sass", faults=[
+    ("a kernel that needs more instructions", damage("matvec.cu", "p->left -= SEGMENT_BYTES;",
+                                                     "p->left -= SEGMENT_BYTES + (p->group == 123456789);")),
+    ("a branch between the loads of keys", damage("attention.cu", "const uint4 x = there ?",
+                                              "if (d[0] > 1e30f) break;\n            const uint4 x = there ?")),
+])
+def sass(box):
+    """No figure of the machine code is worse than tests/results/sass.txt; kernels that are those of the table are not
+    compiled."""
+    status, out = box.run([sys.executable, "tests/sass_check.py"], box.root)
+    if status == 0 and "skipped" in out:
+        box.counts["skipped"] += 1
+        print("skipped [sass] " + out.strip(), flush=True)
+        return
+    good = re.search(r"sass_check: \d+ (of \d+ modules have changed|modules x 3 .* 0 figures worse)", out)
+    box.expect("the machine code is no worse than tests/results/sass.txt", status == 0 and good, out)
+
+
 def mutation(old, new):
     """One more mutation for the script, of which it must say that something is wrong with it."""
     return lambda root: replace(os.path.join(root, "tests", "mutate_cuda.py"), "MUTATIONS = [\n",
