@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b9f31a416ebd8cb7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c1c6385f0bf1dbc7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -104,7 +104,7 @@
  *     6361  checksum.c               whether all bytes of a file of our own are those that were written: each block...
  *     6408  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     6446  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    83458  end.h                    closes what core/begin opened
+ *    83499  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     6880  names.c                  names that must differ, found by hash
@@ -215,187 +215,187 @@
  *    34229  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
  *    34300  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
  *    34404  cpu/int/avx512.c         decode (one row of activations, or few) with AVX-512 and VNNI, straight from t...
- *    34934  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    35414  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    35815  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    36044  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    36800  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    37000  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    38064  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    38713  cpu/int/select.c         the table of integer-block kernels
- *    38773  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    38849  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    43975  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    46517  cpu/select.c             the kernels of an instruction set
- *    46570  cpu/pace.c               sections of chunks that are done as long as there is time
- *    46678  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    47100  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    47400  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    47449  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    48110  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
- *    48366  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
- *    48557  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
- *    48620  cpu/rssm/panel.c         values of many ticks side by side, and products with them
- *    48740  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
- *    48816  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
- *    48900  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
- *    49083  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
- *    49268  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
- *    49396  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
- *    49446  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    34926  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    35413  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    35831  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    36060  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    36816  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    37016  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    38100  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    38749  cpu/int/select.c         the table of integer-block kernels
+ *    38809  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    38887  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    44015  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    46558  cpu/select.c             the kernels of an instruction set
+ *    46611  cpu/pace.c               sections of chunks that are done as long as there is time
+ *    46719  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    47141  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    47441  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    47490  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    48151  cpu/experts_back.c       the way back through a mixture of experts on the CPU: through the weights of t...
+ *    48407  cpu/orthogonal.c         the dense algebra behind low-rank factors: orthonormal columns of a tall matri...
+ *    48598  cpu/lowrank.c            low-rank factors of a matrix, in double and in one order: the ops that predict...
+ *    48661  cpu/rssm/panel.c         values of many ticks side by side, and products with them
+ *    48781  cpu/rssm/latent.c        the random part of a member's state: 4 choices of one among 8 (Hafner et al
+ *    48857  cpu/rssm/gru.c           a gated recurrent cell (Cho et al
+ *    48941  cpu/rssm/heads.c         what the outputs of a member mean, and what they cost where it is known how th...
+ *    49124  cpu/rssm/rollout.c       a member runs over up to 16 windows of up to 16 ticks, and its gradients run b...
+ *    49309  cpu/rssm/rollout_back.c  the gradients of a rollout, full BPTT over its ticks
+ *    49437  cpu/rssm/members.c       a step of learning of members of the world model, one after the other or side...
+ *    49487  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    50094  arch.c                   the table of architectures
- *    50228  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    50567  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    50944  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    51206  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    51423  adapter_worn.c           the copy of an adapter that passes on the host read
- *    51636  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    52150  back.c                   the steps of a backward pass that several parts take
- *    52345  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
- *    52595  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    52689  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    53002  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    53146  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
- *    53309  parts/experts.c          a mixture of experts (Shazeer et al
- *    53688  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    53796  net.c                    which parts the layers of a model have, and which tensors
- *    53963  unused.c                 tensors of the file that the model is not computed with
- *    54137  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    54186  forward.c                one pass of a batch through any model, over the op table
- *    54469  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    55068  place.c                  which layers run where
- *    55338  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    55424  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    55712  adapter_make.c           adapters from nothing, and what they are
- *    55962  adapter_file.c           adapters from and to files, in the form of llama.cpp:
- *    56249  identity.c               by what a saved game knows its model and its adapters again
+ *    50135  arch.c                   the table of architectures
+ *    50269  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    50608  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    50985  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    51247  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    51464  adapter_worn.c           the copy of an adapter that passes on the host read
+ *    51677  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    52191  back.c                   the steps of a backward pass that several parts take
+ *    52386  parts/attention.c        attention over the keys and values of a sequence's pages (Vaswani et al
+ *    52636  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    52730  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    53043  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    53187  parts/experts_adapter.c  what adapters add to products with the matrices of chosen experts, and the way...
+ *    53350  parts/experts.c          a mixture of experts (Shazeer et al
+ *    53729  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    53837  net.c                    which parts the layers of a model have, and which tensors
+ *    54004  unused.c                 tensors of the file that the model is not computed with
+ *    54178  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    54227  forward.c                one pass of a batch through any model, over the op table
+ *    54510  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    55109  place.c                  which layers run where
+ *    55379  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    55465  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    55753  adapter_make.c           adapters from nothing, and what they are
+ *    56003  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    56290  identity.c               by what a saved game knows its model and its adapters again
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    56344  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
- *    56508  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    56993  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
- *    57165  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
- *    57276  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
- *    57799  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    58104  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    58203  gain.c                   how many guesses pay
- *    58344  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
- *    58771  batch.c                  tokens that are queued for the next decode, of one sequence after the other
- *    58870  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
- *    59299  adapters.c               a sequence puts adapters on, and takes them off
- *    59415  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
- *    59776  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
- *    60206  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
- *    60577  next.c                   the next token of a sequence
- *    60693  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
- *    60776  score.c                  how likely a model finds texts after a prompt
- *    61109  embed.c                  texts as vectors: the final states of their tokens, pooled
- *    61385  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
- *    61529  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
- *    61577  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
- *    61723  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
- *    61846  stream/make.c            how a stream is made, and taken apart
- *    62213  stream/answer.c          an answer begins and ends
- *    62399  stream/piece.c           from a token to a piece of text
- *    62567  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
- *    62768  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
- *    63048  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
- *    63377  plan.c                   the bytes of a model and a context before they are loaded
- *    63498  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
- *    63698  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
- *    63877  session.c                a conversation: a dialog, and the stream that answers it
- *    64496  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
- *    64721  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
- *    65453  crowd.c                  sessions of one context that take turns in its batch
+ *    56385  weigh.c                  what logits weigh in a draw: e^(logit / temperature), as a part of that of the...
+ *    56549  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    57034  spread.c                 filters that measure the whole distribution first: dynamic temperature, top-n-...
+ *    57206  repeats.c                DRY ("don't repeat yourself"): what the last tokens would be repeated by
+ *    57317  sampler.c                the chain penalties, DRY, bias, the host's function, temperature, top-n-sigma,...
+ *    57840  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    58145  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    58244  gain.c                   how many guesses pay
+ *    58385  context.c                a context: how it is laid out, planned and made, its sequences, and where its...
+ *    58812  batch.c                  tokens that are queued for the next decode, of one sequence after the other
+ *    58911  decode.c                 the pass of a batch through the model, chunk by chunk and layer by layer, in u...
+ *    59340  adapters.c               a sequence puts adapters on, and takes them off
+ *    59456  archive.c                the bytes around a saved game: who they belong to, parts, a checksum
+ *    59817  saved.c                  the state of a sequence as bytes, and a sequence from such bytes: bit for bit,...
+ *    60247  seq_saved.c              a sequence as a saved game: its state, and the adapters that it wears or was r...
+ *    60618  next.c                   the next token of a sequence
+ *    60734  texts.c                  what calls share that read many texts in one context, and leave it as it was:...
+ *    60817  score.c                  how likely a model finds texts after a prompt
+ *    61150  embed.c                  texts as vectors: the final states of their tokens, pooled
+ *    61426  lookup.c                 where the last tokens of a text stood before, and so what may come next: the c...
+ *    61570  drafter.c                whether a model can guess for another: it has the same tokens, and takes back...
+ *    61618  stream.c                 one sequence of a context, the sampler that chooses its tokens, and the text t...
+ *    61764  stream/form.c            the form that a grammar gives an answer: what may come next, and what must
+ *    61887  stream/make.c            how a stream is made, and taken apart
+ *    62254  stream/answer.c          an answer begins and ends
+ *    62440  stream/piece.c           from a token to a piece of text
+ *    62608  speculate.c              guesses of a stream's next tokens, which go into the batch behind its last one...
+ *    62809  drafting.c               guesses that a smaller model makes (hybrid_stream_desc.draft), for one stream...
+ *    63089  streams.c                the streams of one context take turns in its batch: which tokens of whom go in...
+ *    63418  plan.c                   the bytes of a model and a context before they are loaded
+ *    63539  prompt.c                 token ids of a conversation, in the model's own template, or of plain text
+ *    63739  dialog.c                 the messages of a conversation, and a turn of it that may yet be refused
+ *    63918  session.c                a conversation: a dialog, and the stream that answers it
+ *    64537  sampler_saved.c          a sampler as bytes: its settings by their names, so that a later version reads...
+ *    64762  session_saved.c          a conversation as a saved game: beside the sequence (infer/seq_saved.c)
+ *    65494  crowd.c                  sessions of one context that take turns in its batch
  *
  *   src/train: training
- *    65805  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    65844  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    65909  documents.c              the texts of a corpus, one document after the other
- *    66148  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    66342  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    66842  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    67152  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    67466  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    67858  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    68316  shape.c                  models from nothing
- *    68633  schedule.c               the learning rate of a step
- *    68679  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    69195  rider.c                  what watches a training, and may move its weights between two steps: the predi...
- *    69265  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    69717  format.c                 the number format of a training: to what the operands of its products are roun...
- *    69817  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    69855  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    70389  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
- *    70574  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
- *    70643  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
- *    70680  own.c                    somebody else's model as an objective (api/trainable.h)
- *    70864  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
- *    71251  step.c                   a step of a trainer, and the calls that do it
- *    71756  lesson.c                 examples as tokens, and the batches of a step
- *    72120  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
- *    72350  export.c                 the weights of a trainer as a model file
- *    72598  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
- *    72710  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
- *    72854  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
- *    73081  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
- *    73516  checkpoint.c             everything that a training goes on with, in a file
- *    73579  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
- *    74171  picture/frame.c          how a picture is written, and its axes
- *    74410  picture/curves.c         the curves of a run: loss, its range, rate, validation
- *    74532  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
- *    74849  picture.c                the curve of a run as an SVG.
+ *    65846  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    65885  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    65950  documents.c              the texts of a corpus, one document after the other
+ *    66189  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    66383  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    66883  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    67193  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    67507  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    67899  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    68357  shape.c                  models from nothing
+ *    68674  schedule.c               the learning rate of a step
+ *    68720  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    69236  rider.c                  what watches a training, and may move its weights between two steps: the predi...
+ *    69306  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    69758  format.c                 the number format of a training: to what the operands of its products are roun...
+ *    69858  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    69896  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    70430  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    70615  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    70684  noise.c                  how noisy gradients are (McCandlish, Kaplan, Amodei et al
+ *    70721  own.c                    somebody else's model as an objective (api/trainable.h)
+ *    70905  trainer.c                what a trainer is: an objective, which makes losses and gradients of batches,...
+ *    71292  step.c                   a step of a trainer, and the calls that do it
+ *    71797  lesson.c                 examples as tokens, and the batches of a step
+ *    72161  learn.c                  an adapter learns inside a program: lessons step by step, piece by piece, and...
+ *    72391  export.c                 the weights of a trainer as a model file
+ *    72639  merge.c                  a model's file with adapters in its matrices: W + the sum of factor * B A, row...
+ *    72751  checkpoint/layout.c      what stands in a checkpoint: its keys, the numbers of a descriptor among them,...
+ *    72895  checkpoint/save.c        a checkpoint is written beside the one that it replaces, and renamed
+ *    73122  checkpoint/load.c        reads the file twice: the first time to see that every byte is what was saved...
+ *    73557  checkpoint.c             everything that a training goes on with, in a file
+ *    73620  curve.c                  the numbers of a run: points in memory, a line of JSON for each in a file, and...
+ *    74212  picture/frame.c          how a picture is written, and its axes
+ *    74451  picture/curves.c         the curves of a run: loss, its range, rate, validation
+ *    74573  picture/predictor.c      what a predictor did, in and below the frame, and how sure it was, beside it
+ *    74890  picture.c                the curve of a run as an SVG.
  *
  *   src/predict: the hybrid predictive trainer
- *    75016  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
- *    75062  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
- *    75103  member.c                 the weights of one world model: how large, where, and how they begin
- *    75170  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
- *    75349  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
- *    75611  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
- *    75776  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
- *    75983  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
- *    76013  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
- *    76212  series.c                 numbers of a run one after another, and what is to be seen in the last of them
- *    76315  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
- *    76604  law.c                    the curve that the loss follows over many windows,
- *    76878  calibration.c            predictions that say how sure they are, held to what then happened
- *    77058  monitor.c                whether a run goes astray, and what should be done about it
- *    77310  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
- *    77370  bandit.c                 which arm is worth it now
- *    77608  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
- *    77752  phases.c                 which phase the next step belongs to, and for how long
- *    77991  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
- *    78345  fit.c                    how a change of weights looks from the four directions that predictions are ma...
- *    78414  residuals.c              what predictions got wrong
- *    78664  corrector.c              takes away what predicted coefficients get wrong again and again
- *    78823  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
- *    78917  accumulator.c            what predictions have moved since a phase began, per group of weights
- *    79015  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
- *    79197  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
- *    79285  plateau.c                whether a run stands still
- *    79370  horizons.c               how far ahead predictions are good for anything
- *    79459  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
- *    79512  ramp.c                   how many batches a step should add up
- *    79577  tuning.c                 what could be made better while a run goes on
- *    79721  variate.c                what losses tell of gradients (mode D)
- *    79850  settings.c               what a predictor is asked for: defaults, and what cannot be
- *    79967  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
- *    80349  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
- *    80676  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
- *    80873  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
- *    81212  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
- *    81505  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
- *    81632  mind.c                   what the world models are shown of the run, and what of their forecast is used
- *    81707  moves.c                  how weights are moved, by each of the ways
- *    81913  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
- *    82081  audit.c                  what a move is really worth: a trial
- *    82220  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
- *    82498  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
- *    82550  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
- *    82958  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
+ *    75057  walk.c                   how a part of the predictor becomes bytes of a checkpoint, and is read from th...
+ *    75103  trust.c                  how far the mean of a member is to be believed ("stacking", Wolpert 1992)
+ *    75144  member.c                 the weights of one world model: how large, where, and how they begin
+ *    75211  replay.c                 the last 2048 ticks of a run: what was seen in each, and what became known of...
+ *    75390  world.c                  an ensemble of small recurrent world models that watches a run (docs: member.c...
+ *    75652  members.c                what each member is shown in a step of learning, and what becomes of its gradi...
+ *    75817  world_device.c           world models learn on the GPU of a training: one launch makes the gradients of...
+ *    76024  world_learn.c            one step of learning of all members, on the host or on a GPU (world_device.c)
+ *    76054  foresee.c                what the members say of the window to come, for up to 16 actions at once, and...
+ *    76253  series.c                 numbers of a run one after another, and what is to be seen in the last of them
+ *    76356  features.c               what the predictor sees of a run: 64 numbers a window, each with mean 0 and de...
+ *    76645  law.c                    the curve that the loss follows over many windows,
+ *    76919  calibration.c            predictions that say how sure they are, held to what then happened
+ *    77099  monitor.c                whether a run goes astray, and what should be done about it
+ *    77351  arms.c                   what can be done at the end of a window: nothing, or one of the ways to predict
+ *    77411  bandit.c                 which arm is worth it now
+ *    77649  phase.c                  Warmup, Full, Predict, Correct: which of them may follow which, and the clock...
+ *    77793  phases.c                 which phase the next step belongs to, and for how long
+ *    78032  lowrank.c                a matrix by few columns and rows: R (rows, cols) ~ the sum over k of sigma_k u...
+ *    78386  fit.c                    how a change of weights looks from the four directions that predictions are ma...
+ *    78455  residuals.c              what predictions got wrong
+ *    78705  corrector.c              takes away what predicted coefficients get wrong again and again
+ *    78864  loss_corrector.c         what a predicted loss gets wrong again and again: first what a linear model of...
+ *    78958  accumulator.c            what predictions have moved since a phase began, per group of weights
+ *    79056  recovery.c               what can go wrong with a prediction, and what is done about it: two lists
+ *    79238  health.c                 how well a run goes, as one number from 0 to 1, and what that recommends
+ *    79326  plateau.c                whether a run stands still
+ *    79411  horizons.c               how far ahead predictions are good for anything
+ *    79500  group_tuner.c            gradients of groups of weights that are out of proportion (adaptive gradient c...
+ *    79553  ramp.c                   how many batches a step should add up
+ *    79618  tuning.c                 what could be made better while a run goes on
+ *    79762  variate.c                what losses tell of gradients (mode D)
+ *    79891  settings.c               what a predictor is asked for: defaults, and what cannot be
+ *    80008  named.c                  settings by name, for command lines and files: every field of hybrid_predict_d...
+ *    80390  displacement.c           where weights were, and where they went: what is predicted lies in the span of...
+ *    80717  remainder.c              what a window did that lies along none of the directions of predictions, of ev...
+ *    80914  hindsight.c              what a window was foretold to be, family by family, what it turned out to be,...
+ *    81253  state.c                  a predictor: what it remembers of the run, and how the run goes back to what i...
+ *    81546  partial.c                mode D: steps of which only some batches go back, and a control variate in the...
+ *    81673  mind.c                   what the world models are shown of the run, and what of their forecast is used
+ *    81748  moves.c                  how weights are moved, by each of the ways
+ *    81954  steer.c                  the advice of tuning.c in a run: who is asked, when, and how it is carried out
+ *    82122  audit.c                  what a move is really worth: a trial
+ *    82261  mend.c                   what can go wrong in a run, found, and what is done about it carried out: the...
+ *    82539  upkeep.c                 what phases ask of the trainer between two steps: the number format of product...
+ *    82591  loop.c                   what happens with each true step: it is looked at, and what comes next is deci...
+ *    82999  predictor.c              a predictor is attached to a trainer, kept in its checkpoints, and asked for n...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -3461,7 +3461,7 @@ HYBRID_API hybrid_result hybrid_abi_check(int32_t version_number, const hybrid_s
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b9f31a416ebd8cb7"
+#define HYBRID__SOURCE_ID "c1c6385f0bf1dbc7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -34087,7 +34087,7 @@ typedef struct hyb_matmul_kernel {
     void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                 int64_t r0, int64_t r1);
 } hyb_matmul_kernel;
-enum { HYB_MATMUL_FEW = 3 };
+enum { HYB_MATMUL_FEW = 8 };
 /* ==== end src/compute/cpu/matmul_kernel.c ==== */
 
 /* ==== begin src/compute/cpu/int/unpack.c ==== */
@@ -34505,45 +34505,57 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_sum_lanes_avx512(__m512i v0, __m512i v1
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
-/* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start,
- * qh: the fifth bits (0: none). */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot_four_avx512(const char *w, size_t stride, size_t jump, size_t qs,
-                                                         size_t qh, bool bytes, const char *x)
+/* 16 blocks of weights, as rows of activations meet them: of blocks e, e+4, e+8, e+12 the first halves (lo[e]) and the
+ * second (hi[e]), as unsigned bytes; d, and min where there is one. */
+typedef struct hyb_blocks16 {
+    __m512i lo[4], hi[4];
+    __m512 d, min;
+} hyb_blocks16;
+
+/* qs: where the numbers start, qh: the fifth bits (0: none); affine: the block has a min. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_blocks16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh,
+                                                      bool bytes, bool affine, hyb_blocks16 *to)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
-    __m512i lo, hi;
-    if (bytes) {
-        lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top); /* signed q -> q + 128 */
-        hi = _mm512_xor_si512(hyb_four_avx512(w + qs + 16, stride, jump), top);
-    } else {
-        hi = hyb_four_avx512(w + qs, stride, jump);
-        lo = _mm512_and_si512(hi, low4);
-        hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
-        if (qh) {
-            lo = _mm512_mask_add_epi8(lo, hyb_four_bits(w + qh, stride, jump), lo, bit4);
-            hi = _mm512_mask_add_epi8(hi, hyb_four_bits(w + qh + 2, stride, jump), hi, bit4);
+    const __m512i heads = hyb_heads_avx512(w, stride, jump);
+    int e;
+    to->d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads));
+    to->min = affine ? _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))) : to->d;
+    HYB_UNROLL
+    for (e = 0; e < 4; e++, w += stride) {
+        __m512i lo, hi;
+        if (bytes) {
+            lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top); /* signed q -> q + 128 */
+            hi = _mm512_xor_si512(hyb_four_avx512(w + qs + 16, stride, jump), top);
+        } else {
+            hi = hyb_four_avx512(w + qs, stride, jump);
+            lo = _mm512_and_si512(hi, low4);
+            hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
+            if (qh) {
+                lo = _mm512_mask_add_epi8(lo, hyb_four_bits(w + qh, stride, jump), lo, bit4);
+                hi = _mm512_mask_add_epi8(hi, hyb_four_bits(w + qh + 2, stride, jump), hi, bit4);
+            }
         }
+        to->lo[e] = lo;
+        to->hi[e] = hi;
     }
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi,
-                               _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh,
-                                                     bool bytes, bool affine, int offset, const char *x)
+HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const hyb_blocks16 *w, bool affine, int offset, const char *x)
 {
-    __m512i heads = hyb_heads_avx512(w, stride, jump), s = _mm512_load_si512(x + HYB_GROUP16_S), isum;
+    __m512i s = _mm512_load_si512(x + HYB_GROUP16_S), isum, v[4];
     __m512 t;
-    isum = hyb_sum_lanes_avx512(hyb_dot_four_avx512(w, stride, jump, qs, qh, bytes, x),
-                                hyb_dot_four_avx512(w + stride, stride, jump, qs, qh, bytes, x + 128),
-                                hyb_dot_four_avx512(w + 2 * stride, stride, jump, qs, qh, bytes, x + 256),
-                                hyb_dot_four_avx512(w + 3 * stride, stride, jump, qs, qh, bytes, x + 384));
+    int e;
+    HYB_UNROLL
+    for (e = 0; e < 4; e++) {
+        v[e] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w->lo[e], _mm512_load_si512(x + 128 * e));
+        v[e] = _mm512_dpbusd_epi32(v[e], w->hi[e], _mm512_load_si512(x + 128 * e + 64));
+    }
+    isum = hyb_sum_lanes_avx512(v[0], v[1], v[2], v[3]);
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
-    t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
-    if (affine)
-        t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s),
-                            t);
-    return t;
+    t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), w->d);
+    return affine ? _mm512_fmadd_ps(w->min, _mm512_cvtepi32_ps(s), t) : t;
 }
 
 /* What this processor's own prefetching leaves out: without it, the time of the arithmetic is added to that of the
@@ -34571,27 +34583,27 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
         (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)), \
          hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
 
-    /* n rows of x, at apart[] from the first, as their y. What is done with weights alone is written n times, and
-     * compiled once. A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the
-     * rows it comes from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to
-     * read on into. */
+    /* n rows of x, act_bytes apart, to y[m * y_stride + r - r0]. Weights are unpacked once. A row's last group reads on
+     * into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. Half-empty last
+     * groups are done for two rows at a time, while there are more rows to read on into. */
     #define HYB_ROWS32_AVX512(type, qs, qh, bytes, affine, offset) \
         HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
-                                                                 int64_t k, const void *act, const size_t *apart, \
-                                                                 float *y, const int64_t *y_apart, int64_t r0, \
-                                                                 int64_t r1) \
+                                                                 int64_t k, const void *act, float *y, \
+                                                                 int64_t y_stride, int64_t r0, int64_t r1) \
         { \
-            const size_t stride = sizeof(hyb_block_##type); \
+            const size_t stride = sizeof(hyb_block_##type), act_bytes = hyb_one32_bytes_avx512(k); \
             const char *row_end = (const char *)w + (size_t)r1 * row_bytes; \
             const int64_t blocks = k / 32, whole = hyb_one32_paired(k) ? blocks / 16 * 16 : blocks; \
             const unsigned tail = (1u << (blocks - whole)) - 1; \
             const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYB_GROUP16; \
             char copy[16 * sizeof(hyb_block_##type)]; \
+            hyb_blocks16 some; \
             int64_t b, r; \
             memset(copy, 0, sizeof copy); \
             for (r = r0; r < r1; r++) { \
                 __m256 p[2][HYB_MATMUL_FEW]; \
                 const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride; \
+                const char *xm; \
                 int i, m; \
                 for (i = 0; i <= pair; i++) { \
                     const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act; \
@@ -34602,55 +34614,42 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
                         hyb_ahead_avx512(row, 16 * stride); \
                         if ((size_t)(row_end - row) < 16 * stride) \
                             from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride); \
-                        HYB_UNROLL \
-                        for (m = 0; m < n; m++) { \
-                            const char *xm = x + apart[m]; \
-                            __m512 t = \
-                                hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, xm); \
+                        hyb_blocks16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, &some); \
+                        for (m = 0, xm = x; m < n; m++, xm += act_bytes) { \
+                            const __m512 t = hyb_dot16_avx512(&some, affine, offset, xm); \
                             HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[i][m], valid, \
                                              p[i][m], valid >> 8); \
                         } \
                     } \
                 } \
-                HYB_UNROLL \
-                for (m = 0; m < n; m++) { \
-                    const char *xm = x_tail + apart[m]; \
-                    float *to = y + y_apart[m] + (r - r0); \
-                    if (pair) { \
-                        __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
-                                                    stride, row_bytes, qs, qh, bytes, affine, offset, xm); \
+                if (pair) { \
+                    hyb_blocks16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, stride, \
+                                        row_bytes, qs, qh, bytes, affine, &some); \
+                    for (m = 0, xm = x_tail; m < n; m++, xm += act_bytes) { \
+                        const __m512 t = hyb_dot16_avx512(&some, affine, offset, xm); \
                         HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[0][m], tail, p[1][m], \
                                          tail); \
-                        *to++ = hyb_halve_avx512(p[0][m]); \
                     } \
-                    *to = hyb_halve_avx512(p[pair][m]); \
                 } \
+                for (i = 0; i <= pair; i++) \
+                    for (m = 0; m < n; m++) y[m * y_stride + (r + i - r0)] = hyb_halve_avx512(p[i][m]); \
                 r += pair; \
             } \
         } \
-        HYB_ROWS_AVX512(type, hyb_one32_bytes_avx512)
+        HYB_ROWS_AVX512(type)
 
-    /* gemv, and the same for few rows of x. Two are three, the last of them twice. */
-    #define HYB_ROWS_AVX512(type, act_bytes) \
+    /* gemv, and the same for few rows of x. */
+    #define HYB_ROWS_AVX512(type) \
         HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
                                                              const void *act, float *y, int64_t r0, int64_t r1) \
         { \
-            static const size_t apart[1] = { 0 }; \
-            static const int64_t y_apart[1] = { 0 }; \
-            hyb_rows_avx512_##type(1, w, row_bytes, k, act, apart, y, y_apart, r0, r1); \
+            hyb_rows_avx512_##type(1, w, row_bytes, k, act, y, 0, r0, r1); \
         } \
         HYB_TARGET_AVX512 static void hyb_few_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
                                                             const void *acts, int n, float *y, int64_t y_stride, \
                                                             int64_t r0, int64_t r1) \
         { \
-            size_t apart[HYB_MATMUL_FEW]; \
-            int64_t y_apart[HYB_MATMUL_FEW]; \
-            int i; \
-            for (i = 0; i < HYB_MATMUL_FEW; i++) { \
-                apart[i] = (size_t)HYB_MIN(i, n - 1) * act_bytes(k); \
-                y_apart[i] = HYB_MIN(i, n - 1) * y_stride; \
-            } \
-            hyb_rows_avx512_##type(HYB_MATMUL_FEW, w, row_bytes, k, acts, apart, y, y_apart, r0, r1); \
+            hyb_rows_avx512_##type(n, w, row_bytes, k, acts, y, y_stride, r0, r1); \
         }
 HYB_ROWS32_AVX512(q4_0, 2, 0, false, false, 3)
 HYB_ROWS32_AVX512(q4_1, 4, 0, false, true, 0)
@@ -34726,119 +34725,113 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_q6_avx512(const hyb_block_q6_K *b, int 
     return _mm512_ternarylogic_epi32(q, h, _mm512_set1_epi8(0x30), 0xF8);
 }
 
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot64_avx512(__m512i w, const int8_t *x)
-{
-    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_load_si512(x));
-}
+/* A super-block of weights, as rows of activations meet it: unsigned bytes in order, the scales of their sub-blocks
+ * (for the sums of 0 and 1, and of 2 and 3, packed to words), and what the sums of 16 activations, or of 32, are
+ * multiplied by; d | dmin << 16. */
+typedef struct hyb_super_weights {
+    __m512i q[4], scale[2];
+    __m256i min16;
+    __m128i min32;
+    uint32_t head;
+} hyb_super_weights;
 
-/* Four vectors of sums of 4 products (they fit 16 bits) times the scales of their sub-blocks: 16 partial sums of the
- * super-block. sc32: 8 unsigned scales of sub-blocks of 32; sc16: 16 signed ones of sub-blocks of 16. */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale32_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, uint64_t sc32)
+/* 8 unsigned scales of sub-blocks of 32; 16 signed ones of sub-blocks of 16. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_scales32_avx512(uint64_t sc, __m512i to[2])
 {
     const __m512i even =
         _mm512_set_epi64((int64_t)0x8007800780078007, (int64_t)0x8005800580058005, (int64_t)0x8007800780078007,
                          (int64_t)0x8005800580058005, (int64_t)0x8006800680068006, (int64_t)0x8004800480048004,
                          (int64_t)0x8006800680068006, (int64_t)0x8004800480048004);
-    const __m512i four = _mm512_set1_epi16(4);
-    __m512i sc = _mm512_set1_epi64((int64_t)sc32);
-    __m512i a = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1),
-                                    _mm512_shuffle_epi8(sc, _mm512_sub_epi8(even, four)));
-    return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(v2, v3), _mm512_shuffle_epi8(sc, even));
+    const __m512i all = _mm512_set1_epi64((int64_t)sc);
+    to[0] = _mm512_shuffle_epi8(all, _mm512_sub_epi8(even, _mm512_set1_epi16(4)));
+    to[1] = _mm512_shuffle_epi8(all, even);
 }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale16_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m128i sc16)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_scales16_avx512(__m128i sc, __m512i to[2])
 {
-    /* lane L: scales L and 4 + L (8 more for v2, v3), in the high bytes of words */
+    /* lane L: scales L and 4 + L (8 more for sums 2 and 3), in the high bytes of words */
     const __m512i at = _mm512_set_epi64(0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280,
                                         0x0580058005800580, 0x0180018001800180, 0x0480048004800480, 0x0080008000800080);
-    const __m512i eight = _mm512_set1_epi16(0x0800);
-    __m512i sc = _mm512_broadcast_i32x4(sc16);
-    __m512i s01 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, at), 8),
-            s23 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, _mm512_add_epi8(at, eight)), 8);
-    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), s01),
-                               _mm512_packs_epi32(v2, v3), s23);
-}
-/* sum of m[s] * s16[s], 8 partial sums */
-HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins16_avx512(__m128i m, const int16_t *s16)
-{
-    return _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), _mm256_load_si256((const __m256i *)(const void *)s16));
-}
-HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins32_avx512(uint64_t m, const int16_t *s32)
-{
-    return _mm256_zextsi128_si256(_mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m)),
-                                                 _mm_load_si128((const __m128i *)(const void *)s32)));
+    const __m512i all = _mm512_broadcast_i32x4(sc);
+    to[0] = _mm512_srai_epi16(_mm512_shuffle_epi8(all, at), 8);
+    to[1] = _mm512_srai_epi16(_mm512_shuffle_epi8(all, _mm512_add_epi8(at, _mm512_set1_epi16(0x0800))), 8);
 }
 
-/* One super-block by its activations: partial sums of isum, and of msum (or of what is to be subtracted from isum).
- * Returns d | dmin << 16. */
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q2_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q2_K *b = (const hyb_block_q2_K *)block;
-    __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
-    HYB_UNUSED(s32);
-    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q2_avx512(b->qs, 0), x),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 3), x + 192), _mm_and_si128(scales, low4));
-    *msum = hyb_mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
-    return hyb_load_u32(&b->d);
+    const __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q2_avx512(b->qs, c);
+    hyb_scales16_avx512(_mm_and_si128(scales, low4), to->scale);
+    to->min16 = _mm256_cvtepi8_epi16(_mm_and_si128(_mm_srli_epi16(scales, 4), low4));
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 __m128i hyb_scales_q3_avx512(const uint8_t *p)
-{
-    uint64_t s0, s1;
-    hyb_scales_q3_words(p, &s0, &s1);
-    return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
-}
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q3_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q3_K *b = (const hyb_block_q3_K *)block;
-    __m128i sc = hyb_scales_q3_avx512(b->scales);
-    HYB_UNUSED(s32);
-    #define HYB_Q3(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2), x + c * 64)
-    *isum = hyb_scale16_avx512(HYB_Q3(0), HYB_Q3(1), HYB_Q3(2), HYB_Q3(3), sc);
-    #undef HYB_Q3
-    *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 2);
-    return hyb_load_u16(&b->d);
+    uint64_t s0, s1;
+    __m128i sc;
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2);
+    hyb_scales_q3_words(b->scales, &s0, &s1);
+    sc = _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
+    hyb_scales16_avx512(sc, to->scale);
+    to->min16 = _mm256_slli_epi16(_mm256_cvtepi8_epi16(sc), 2);
+    to->head = hyb_load_u16(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_scales_k4(const uint8_t *scales, hyb_super_weights *to)
+{
+    uint64_t sc, m;
+    hyb_scales_k4_words(scales, &sc, &m);
+    hyb_scales32_avx512(sc, to->scale);
+    to->min32 = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m));
+}
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q4_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q4_K *b = (const hyb_block_q4_K *)block;
-    uint64_t sc, m;
-    HYB_UNUSED(s16);
-    hyb_scales_k4_words(b->scales, &sc, &m);
-    *isum = hyb_scale32_avx512(hyb_dot64_avx512(hyb_q4_avx512(b->qs, 0), x),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 3), x + 192), sc);
-    *msum = hyb_mins32_avx512(m, s32);
-    return hyb_load_u32(&b->d);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q4_avx512(b->qs, c);
+    hyb_super_scales_k4(b->scales, to);
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q5_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q5_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q5_K *b = (const hyb_block_q5_K *)block;
-    uint64_t sc, m;
-    HYB_UNUSED(s16);
-    hyb_scales_k4_words(b->scales, &sc, &m);
-    #define HYB_Q5(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4), x + c * 64)
-    *isum = hyb_scale32_avx512(HYB_Q5(0), HYB_Q5(1), HYB_Q5(2), HYB_Q5(3), sc);
-    #undef HYB_Q5
-    *msum = hyb_mins32_avx512(m, s32);
-    return hyb_load_u32(&b->d);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4);
+    hyb_super_scales_k4(b->scales, to);
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q6_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q6_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q6_K *b = (const hyb_block_q6_K *)block;
-    __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
-    HYB_UNUSED(s32);
-    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q6_avx512(b, 0), x), hyb_dot64_avx512(hyb_q6_avx512(b, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q6_avx512(b, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q6_avx512(b, 3), x + 192), sc);
-    *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 5);
-    return hyb_load_u16(&b->d);
+    const __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q6_avx512(b, c);
+    hyb_scales16_avx512(sc, to->scale);
+    to->min16 = _mm256_slli_epi16(_mm256_cvtepi8_epi16(sc), 5);
+    to->head = hyb_load_u16(&b->d);
+}
+
+/* 16 partial sums of isum of a super-block. Sums of 4 products fit 16 bits. */
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_super_dot_avx512(const hyb_super_weights *w, const char *x)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    #define HYB_Q(c) _mm512_dpbusd_epi32(zero, w->q[c], _mm512_load_si512(x + 64 * (c)))
+    const __m512i a = _mm512_dpwssd_epi32(zero, _mm512_packs_epi32(HYB_Q(0), HYB_Q(1)), w->scale[0]);
+    return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(HYB_Q(2), HYB_Q(3)), w->scale[1]);
+    #undef HYB_Q
+}
+/* 8 partial sums of msum, or of what is to be subtracted from isum. by: the sums of 16 activations, or of 32. */
+HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_super_less_avx512(const hyb_super_weights *w, const char *sums, int by)
+{
+    if (by == 16) return _mm256_madd_epi16(w->min16, _mm256_load_si256((const __m256i *)(const void *)sums));
+    return _mm256_zextsi128_si256(_mm_madd_epi16(w->min32, _mm_load_si128((const __m128i *)(const void *)sums)));
 }
 
 /* Vectors 0..3 hold two sets of 8 partial sums each (sets j and j + 4): the 8 sums. */
@@ -34856,14 +34849,26 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
     return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1);
 }
 
-    #define HYB_ROWS256_AVX512(type, affine) \
+/* t of 8 super-blocks. */
+HYB_INLINE HYB_TARGET_AVX512 __m256 hyb_super_t_avx512(const __m512i *is, const __m256i *ms, __m256 scale, __m256 min,
+                                                       bool affine)
+{
+    __m256i i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]),
+                                     hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7]));
+    const __m256i m8 = hyb_sum_sets_avx512(hyb_join_avx512(ms), hyb_join_avx512(ms + 1), hyb_join_avx512(ms + 2),
+                                           hyb_join_avx512(ms + 3));
+    if (!affine) return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(i8, m8)), scale);
+    return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), min, _mm256_mul_ps(_mm256_cvtepi32_ps(i8), scale));
+}
+
+    /* by: activations that a min (or an offset) belongs to. */
+    #define HYB_ROWS256_AVX512(type, affine, by) \
         HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
-                                                                 int64_t k, const void *act, const size_t *apart, \
-                                                                 float *y, const int64_t *y_apart, int64_t r0, \
-                                                                 int64_t r1) \
+                                                                 int64_t k, const void *act, float *y, \
+                                                                 int64_t y_stride, int64_t r0, int64_t r1) \
         { \
-            const char *x = (const char *)act, *s16 = x + hyb_act256_s(k), *s32 = x + hyb_one256_s32(k), \
-                       *d = x + hyb_act256_d(k); \
+            const size_t act_bytes = hyb_one256_bytes_avx512(k), d = hyb_act256_d(k), \
+                         sums = by == 16 ? hyb_act256_s(k) : hyb_one256_s32(k); \
             __m512i isum[HYB_MATMUL_FEW][8]; \
             __m256i msum[HYB_MATMUL_FEW][8]; \
             uint32_t heads[8]; \
@@ -34878,54 +34883,41 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
             } \
             for (r = r0; r < r1; r++) { \
                 const char *row = (const char *)w + (size_t)r * row_bytes; \
-                __m256 p[HYB_MATMUL_FEW], t; \
+                __m256 p[HYB_MATMUL_FEW]; \
                 for (m = 0; m < n; m++) p[m] = _mm256_setzero_ps(); \
                 for (b = 0; b < blocks; b += 8) { \
-                    int count = (int)HYB_MIN(blocks - b, 8); \
-                    __m256i i8, m8, h8; \
+                    const int count = (int)HYB_MIN(blocks - b, 8); \
+                    const char *x = (const char *)act; \
+                    __m256 scale, min; \
+                    __m256i h8; \
                     for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) { \
+                        hyb_super_weights super; \
                         hyb_ahead_avx512(row, sizeof(hyb_block_##type)); \
-                        HYB_SUPER_AVX512(type, 0) \
-                        HYB_SUPER_AVX512(type, 1) \
-                        HYB_SUPER_AVX512(type, 2) \
+                        hyb_super_avx512_##type(row, &super); \
+                        heads[j] = super.head; \
+                        for (m = 0, x = (const char *)act; m < n; m++, x += act_bytes) { \
+                            isum[m][j] = hyb_super_dot_avx512(&super, x + (b + j) * 256); \
+                            msum[m][j] = hyb_super_less_avx512(&super, x + sums + (b + j) * (512 / by), by); \
+                        } \
                     } \
                     h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads); \
-                    HYB_UNROLL \
-                    for (m = 0; m < n; m++) { \
-                        const __m512i *is = isum[m]; \
-                        i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]), \
-                                                 hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7])); \
-                        m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum[m]), hyb_join_avx512(msum[m] + 1), \
-                                                 hyb_join_avx512(msum[m] + 2), hyb_join_avx512(msum[m] + 3)); \
-                        if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
-                        t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
-                        if (affine) \
-                            t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
-                                                 _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), \
-                                                 t); \
-                        p[m] = _mm256_mask3_fmadd_ps( \
-                            t, _mm256_loadu_ps((const float *)(const void *)(d + apart[m]) + b), p[m], \
-                            (__mmask8)((1u << count) - 1)); \
-                    } \
+                    scale = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8)); \
+                    min = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))); \
+                    for (m = 0, x = (const char *)act; m < n; m++, x += act_bytes) \
+                        p[m] = _mm256_mask3_fmadd_ps(hyb_super_t_avx512(isum[m], msum[m], scale, min, affine), \
+                                                     _mm256_loadu_ps((const float *)(const void *)(x + d) + b), p[m], \
+                                                     (__mmask8)((1u << count) - 1)); \
                 } \
-                for (m = 0; m < n; m++) y[y_apart[m] + (r - r0)] = hyb_halve_avx512(p[m]); \
+                for (m = 0; m < n; m++) y[m * y_stride + (r - r0)] = hyb_halve_avx512(p[m]); \
             } \
         } \
-        HYB_ROWS_AVX512(type, hyb_one256_bytes_avx512)
-    /* Super-block b + j by row m of x, into its place of isum and msum. */
-    #define HYB_SUPER_AVX512(type, m) \
-        if (m < n) \
-            heads[j] = hyb_super_avx512_##type( \
-                row, (const int8_t *)(x + apart[m]) + (b + j) * 256, \
-                (const int16_t *)(const void *)(s16 + apart[m]) + (b + j) * 16, \
-                (const int16_t *)(const void *)(s32 + apart[m]) + (b + j) * 8, &isum[m][j], &msum[m][j]);
-HYB_ROWS256_AVX512(q2_K, true)
-HYB_ROWS256_AVX512(q3_K, false)
-HYB_ROWS256_AVX512(q4_K, true)
-HYB_ROWS256_AVX512(q5_K, true)
-HYB_ROWS256_AVX512(q6_K, false)
+        HYB_ROWS_AVX512(type)
+HYB_ROWS256_AVX512(q2_K, true, 16)
+HYB_ROWS256_AVX512(q3_K, false, 16)
+HYB_ROWS256_AVX512(q4_K, true, 32)
+HYB_ROWS256_AVX512(q5_K, true, 32)
+HYB_ROWS256_AVX512(q6_K, false, 16)
     #undef HYB_ROWS256_AVX512
-    #undef HYB_SUPER_AVX512
     #undef HYB_ROWS_AVX512
 
 #endif
@@ -35120,6 +35112,7 @@ HYB_TARGET_AVX512 static __m512i hyb_dwords_avx512(const char *const *rows, size
 {
     uint32_t v[16];
     int i;
+    HYB_UNROLL
     for (i = 0; i < 16; i++) v[i] = hyb_load_u32(rows[i] + at);
     return _mm512_loadu_si512(v);
 }
@@ -35127,41 +35120,45 @@ HYB_TARGET_AVX512 static __m512 hyb_floats_avx512(const char *const *rows, size_
 {
     uint16_t v[16];
     int i;
+    HYB_UNROLL
     for (i = 0; i < 16; i++) v[i] = hyb_load_u16(rows[i] + at);
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)v));
 }
 
-/* One block of 16 rows (rows[i] points at the block). */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t qs, size_t qh, bool bytes,
-                                                     bool affine, int offset, char *panel)
+/* One block of 16 rows, `from` bytes from where rows[i] points. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t from, size_t qs, size_t qh,
+                                                     bool bytes, bool affine, int offset, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), off = _mm512_set1_epi8((char)offset);
     __m512i o[4], h, spread, bit;
     int half, j;
     if (bytes) {
+        HYB_UNROLL
         for (half = 0; half < 2; half++) {
-            hyb_piece_avx512(rows, qs + 16 * (size_t)half, o);
+            hyb_piece_avx512(rows, from + qs + 16 * (size_t)half, o);
+            HYB_UNROLL
             for (j = 0; j < 4; j++) _mm512_store_si512(panel + half * 256 + j * 64, o[j]);
         }
     } else {
-        hyb_piece_avx512(rows, qs, o);
-        h = qh ? hyb_dwords_avx512(rows, qh) : _mm512_setzero_si512();
-        for (half = 0; half < 2; half++)
-            for (j = 0; j < 4; j++) {
-                __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
-                if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
-                    spread =
-                        _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0),
-                                                               _mm512_set1_epi8((char)(half * 2 + j / 2))));
-                    bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
-                    q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
-                }
-                if (offset) q = _mm512_sub_epi8(q, off);
-                _mm512_store_si512(panel + half * 256 + j * 64, q);
+        hyb_piece_avx512(rows, from + qs, o);
+        h = qh ? hyb_dwords_avx512(rows, from + qh) : _mm512_setzero_si512();
+        HYB_UNROLL
+        for (half = 0; half < 2; half++) HYB_UNROLL
+        for (j = 0; j < 4; j++) {
+            __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
+            if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
+                spread =
+                    _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0),
+                                                           _mm512_set1_epi8((char)(half * 2 + j / 2))));
+                bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
+                q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
             }
+            if (offset) q = _mm512_sub_epi8(q, off);
+            _mm512_store_si512(panel + half * 256 + j * 64, q);
+        }
     }
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_D), hyb_floats_avx512(rows, 0));
-    if (affine) _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_M), hyb_floats_avx512(rows, 2));
+    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_D), hyb_floats_avx512(rows, from));
+    if (affine) _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_M), hyb_floats_avx512(rows, from + 2));
 }
 
 /* Byte s % 4 of every dword of v (4 sub-blocks a dword), zero- or sign-extended to both words. */
@@ -35222,19 +35219,19 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_apart_avx512(__m512i words, int s, c
     _mm512_store_si512(panel + HYB_APART256_SC + s * 64, _mm512_and_si512(words, _mm512_set1_epi32(0xFFFF)));
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, size_t from, char *panel)
 {
     __m512i o[4], sc[4];
     int h, p, t, j;
-    hyb_piece_avx512(rows, 0, o);
+    hyb_piece_avx512(rows, from, o);
     for (j = 0; j < 4; j++) {
         sc[j] = _mm512_and_si512(o[j], _mm512_set1_epi8(15));
         hyb_store_mins_avx512(_mm512_and_si512(_mm512_srli_epi16(o[j], 4), _mm512_set1_epi8(15)), j * 4, panel);
     }
-    hyb_store_heads_avx512(hyb_dwords_avx512(rows, 80), true, panel + HYB_PANEL256_D);
+    hyb_store_heads_avx512(hyb_dwords_avx512(rows, from + 80), true, panel + HYB_PANEL256_D);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, 16 + (size_t)(32 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + 16 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 int s = 8 * h + 2 * t + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
@@ -35248,16 +35245,16 @@ HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *pane
         }
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, size_t from, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   four = _mm512_set1_epi16(4);
     __m512i o[4], sc[4], hm[2][4];
     int h, p, t, j;
-    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, 94), 2), o);
+    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, from + 94), 2), o);
     sc[0] = _mm512_or_si512(_mm512_and_si512(o[0], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 4), high2));
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[1], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 2), high2));
     sc[2] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[0], 4), low4), _mm512_and_si512(o[2], high2));
@@ -35265,11 +35262,11 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
                             _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
     for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
     hyb_store_heads_avx512(o[3], false, panel + HYB_PANEL256_D);
-    hyb_piece_avx512(rows, 0, hm[0]);
-    hyb_piece_avx512(rows, 16, hm[1]);
+    hyb_piece_avx512(rows, from, hm[0]);
+    hyb_piece_avx512(rows, from + 16, hm[1]);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, 32 + (size_t)(32 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + 32 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 int s = 8 * h + 2 * t + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true);
@@ -35290,13 +35287,14 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
 }
 
 /* Q4_K, and Q5_K with its fifth bits. apart: as without AMX. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, bool apart, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, size_t from, bool five, bool apart,
+                                                       char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30),
                   bit4 = _mm512_set1_epi8(16);
     __m512i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
-    hyb_piece_avx512(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
+    hyb_piece_avx512(rows, from, o); /* d, dmin; the 12 bytes of scales and mins */
     hyb_store_heads_avx512(o[0], true, panel + (apart ? HYB_APART256_D : HYB_PANEL256_D));
     sc[0] = _mm512_and_si512(o[1], low6);
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
@@ -35313,12 +35311,12 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
         hyb_store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
     }
     if (five) {
-        hyb_piece_avx512(rows, 16, qh[0]);
-        hyb_piece_avx512(rows, 32, qh[1]);
+        hyb_piece_avx512(rows, from + 16, qh[0]);
+        hyb_piece_avx512(rows, from + 32, qh[1]);
     }
     for (c = 0; c < 4; c++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
+            hyb_piece_avx512(rows, from + (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
             for (s = 2 * c; s < 2 * c + 2; s++) {
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
                 if (apart) hyb_store_apart_avx512(scale, s, panel);
@@ -35336,37 +35334,38 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
             }
         }
 }
-HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k45_avx512(rows, false, false, panel);
+    hyb_panel_k45_avx512(rows, from, false, false, panel);
 }
-HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k45_avx512(rows, true, false, panel);
-}
-
-HYB_TARGET_AVX512 static void hyb_panel_q4_K_apart(const char *const *rows, char *panel)
-{
-    hyb_panel_k45_avx512(rows, false, true, panel);
-}
-HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, char *panel)
-{
-    hyb_panel_k45_avx512(rows, true, true, panel);
+    hyb_panel_k45_avx512(rows, from, true, false, panel);
 }
 
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, bool apart, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q4_K_apart(const char *const *rows, size_t from, char *panel)
+{
+    hyb_panel_k45_avx512(rows, from, false, true, panel);
+}
+HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, size_t from, char *panel)
+{
+    hyb_panel_k45_avx512(rows, from, true, true, panel);
+}
+
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, size_t from, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   off = _mm512_set1_epi16(32);
     __m512i o[4], sc[4], qh[2][4];
     int h, p, n, j;
-    hyb_piece_avx512(rows, 192, sc);
-    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)), hyb_floats_avx512(rows, 208));
+    hyb_piece_avx512(rows, from + 192, sc);
+    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)),
+                    hyb_floats_avx512(rows, from + 208));
     for (h = 0; h < 2; h++) {
-        hyb_piece_avx512(rows, 128 + (size_t)(32 * h), qh[0]);
-        hyb_piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
+        hyb_piece_avx512(rows, from + 128 + (size_t)(32 * h), qh[0]);
+        hyb_piece_avx512(rows, from + 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
-            hyb_piece_avx512(rows, (size_t)(64 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + (size_t)(64 * h + 16 * p), o);
             for (n = 0; n < 2; n++) { /* low, high nibbles */
                 int s = 8 * h + 4 * n + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true),
@@ -35387,19 +35386,19 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, b
         }
     }
 }
-HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k6_avx512(rows, false, panel);
+    hyb_panel_k6_avx512(rows, from, false, panel);
 }
-HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k6_avx512(rows, true, panel);
+    hyb_panel_k6_avx512(rows, from, true, panel);
 }
 
     #define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
-        HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, char *panel) \
+        HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, size_t from, char *panel) \
         { \
-            hyb_panel32_avx512(rows, qs, qh, bytes, affine, offset, panel); \
+            hyb_panel32_avx512(rows, from, qs, qh, bytes, affine, offset, panel); \
         }
 HYB_PANEL32_TYPE(q4_0, 2, 0, false, false, 8)
 HYB_PANEL32_TYPE(q4_1, 4, 0, false, true, 0)
@@ -35425,14 +35424,14 @@ typedef struct hyb_tile {
     const char *panel;
     float *out; /* vectors of 16 */
 } hyb_tile;
-typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
+typedef void (*hyb_panel_fn)(const char *const *rows, size_t from, char *panel);
 typedef void (*hyb_tile_fn)(const hyb_tile *tile);
 
 typedef struct hyb_int_gemm {
     hyb_panel_fn unpack;
-    hyb_tile_fn tile;
+    hyb_tile_fn tile, tile4;           /* of tile_rows activation rows; of 4, or NULL */
     void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
-    int tile_rows;                     /* activation rows that `tile` takes: 8 or 16 */
+    int tile_rows;                     /* 8 or 16 */
     int block, panel_bytes;            /* weights and panel bytes of a block */
     size_t block_bytes;
     size_t (*act_bytes)(int64_t k);
@@ -35460,14 +35459,18 @@ static size_t hyb_int_gemm_scratch(const hyb_int_gemm *g, int64_t k)
 static void hyb_int_gemm_unpack(const hyb_int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
                                 int64_t r1, char *panel)
 {
-    int64_t blocks = k / g->block, b;
+    const int64_t blocks = k / g->block;
+    const char *rows[16];
+    size_t next = (size_t)(r + 16) * row_bytes; /* the 16 rows after these are asked for meanwhile */
+    int64_t b;
     int i, j;
+    for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes;
     for (j = 0; j < 8; j++)
         for (b = hyb_run_sum[j]; b < blocks; b += 8, panel += g->panel_bytes) {
-            const char *rows[16];
-            for (i = 0; i < 16; i++)
-                rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
-            g->unpack(rows, panel);
+            for (i = 0; next < (size_t)r1 * row_bytes && i < 16 * (int)g->block_bytes; i += 64)
+                HYB_PREFETCH(w + next + i);
+            next += 16 * g->block_bytes;
+            g->unpack(rows, (size_t)b * g->block_bytes, panel);
         }
 }
 
@@ -35475,7 +35478,7 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
                              float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     size_t panel_bytes = hyb_int_gemm_panel(g, k), act_bytes = g->act_bytes(k);
-    int panels = hyb_int_gemm_panels(g, k), p, i, j;
+    int panels = hyb_int_gemm_panels(g, k), rows, p, i, j;
     char *packed = (char *)scratch, *pad = packed + panel_bytes * (size_t)panels;
     hyb_tile tile;
     int64_t r, at;
@@ -35487,18 +35490,21 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
         int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++)
             hyb_int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
-        for (i = 0; i < n; i += g->tile_rows) {
-            int rows = HYB_MIN(n - i, g->tile_rows);
+        for (i = 0; i < n; i += rows) {
+            const bool four = g->tile4 && n - i <= 4;
+            const int full = four ? 4 : g->tile_rows;
+            const hyb_tile_fn multiply = four ? g->tile4 : g->tile;
+            rows = HYB_MIN(n - i, full);
             tile.acts = (const char *)acts + (size_t)i * act_bytes;
-            if (rows < g->tile_rows) { /* the rest of the tile: zeros */
+            if (rows < full) { /* the rest of the tile: zeros */
                 memcpy(pad, tile.acts, act_bytes * (size_t)rows);
-                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(g->tile_rows - rows));
+                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(full - rows));
                 tile.acts = pad;
             }
             for (p = 0; p < count; p++) {
                 at = r + 16 * p;
                 tile.panel = packed + (size_t)p * panel_bytes;
-                g->tile(&tile);
+                multiply(&tile);
                 for (j = 0; j < rows; j++)
                     memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j,
                            (size_t)HYB_MIN(r1 - at, 16) * sizeof *y);
@@ -35521,9 +35527,14 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
             hyb_int_gemm_run(&hyb_gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
         }
 
-/* ---- VNNI: 8 rows of activations --------------------------------------------------------------------------------- */
+/* ---- VNNI: 8 rows of activations, or 4 --------------------------------------------------------------------------- */
 
     #define HYB_EACH8(X)  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+    #define HYB_EACH_ROW(X) \
+        X(0) X(1) X(2) X(3) \
+        if (rows == 8) { \
+            X(4) X(5) X(6) X(7) \
+        }
     #define HYB_EACH16(X) HYB_EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
     /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
@@ -35547,7 +35558,10 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_splat_int_avx512(const char *p)
     return _mm512_set1_epi32((int)hyb_load_u32(p));
 }
 
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool affine)
+    #define HYB_TILE_VNNI(name, tile, kind) \
+        HYB_TARGET_AVX512 static void name(const hyb_tile *t) { tile(t, 8, kind); } \
+        HYB_TARGET_AVX512 static void name##_4(const hyb_tile *t) { tile(t, 4, kind); }
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, const int rows, bool affine)
 {
     const __m512 magic = _mm512_set1_ps(-12582912.0f);
     const __m512i top = _mm512_set1_epi8(-128);
@@ -35564,7 +35578,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             __m512i s[8];
@@ -35572,13 +35586,13 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
                    dm = _mm512_mul_ps(dw, magic), m = dw;
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_M));
     #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             HYB_UNROLL
             for (q = 0; q < 8; q++) {
                 __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
     #define HYB_X(i) \
@@ -35587,7 +35601,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
             if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t); \
             v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             panel += HYB_PANEL32;
             x[0] += 32;
@@ -35596,18 +35610,18 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
             d[1] += 4;
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
-HYB_TARGET_AVX512 static void hyb_tile32_vnni_affine(const hyb_tile *tile) { hyb_tile32_vnni(tile, true); }
+HYB_TILE_VNNI(hyb_tile32_vnni_plain, hyb_tile32_vnni, false)
+HYB_TILE_VNNI(hyb_tile32_vnni_affine, hyb_tile32_vnni, true)
 
 /* A super-block's sums join those of the blocks before: v = t * d_x + v, t = isum * d - msum * dmin. dw: d[16], and
  * dmin[16] where there are mins. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i isum[8], const __m512i msum[8],
-                                                     const float *dw, bool affine, const char *const d[2],
-                                                     size_t stride)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(const int rows, __m512 v[8], const __m512i isum[8],
+                                                     const __m512i msum[8], const float *dw, bool affine,
+                                                     const char *const d[2], size_t stride)
 {
     const size_t stride3 = 3 * stride;
     #define HYB_X(i) \
@@ -35616,12 +35630,12 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i 
             if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[i]), _mm512_load_ps(dw + 16), t); \
             v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
 }
 
 /* Q2_K (affine: it has mins) and Q3_K (the sums begin with c3), whose bytes hold q times its scale. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool affine)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, const int rows, bool affine)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
@@ -35638,7 +35652,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
@@ -35646,22 +35660,22 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
     #define HYB_X(i) \
         s[i] = affine ? _mm512_setzero_si512() : hyb_splat_int_avx512(HYB_ROW(d, i) + part); \
         h[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             for (q = 0; q < 64; q++) {
                 __m512i w = _mm512_load_si512(panel + q * 64);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
             if (affine)
                 for (q = 0; q < 8; q++) {
                     __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
     #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hyb_splat_int_avx512(HYB_ROW(s16, i) + q * 4));
-                    HYB_EACH8(HYB_X)
+                    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
                 }
-            hyb_join256_avx512(v, s, h, dw, affine, d, stride);
+            hyb_join256_avx512(rows, v, s, h, dw, affine, d, stride);
             panel += HYB_PANEL256;
             x[0] += 256;
             x[1] += 256;
@@ -35671,57 +35685,58 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
             s16[1] += 32;
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, true); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false); }
+HYB_TILE_VNNI(hyb_tile256_vnni_q2, hyb_tile256_vnni, true)
+HYB_TILE_VNNI(hyb_tile256_vnni_q3, hyb_tile256_vnni, false)
 
 /* Q4_K, Q5_K and Q6_K: bytes hold q alone. The products of 16 weights (less an offset of 16 and 32, that the sums e
  * begin with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q
  * times its scale would take two planes of bytes. Those of Q6_K, 32 * |x| at most, fit if the activations are not all
  * great; where they do not (wide), the dword is multiplied. h: the sums of a super-block and 8 rows of activations. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(__m512i h[8], const char *panel, const char *const x[2],
-                                                     const char *const e[2], size_t stride, int bits, bool wide)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(const int rows, __m512i h[8], const char *panel,
+                                                     const char *const x[2], const char *const e[2], size_t stride,
+                                                     int bits, bool wide)
 {
     const size_t stride3 = 3 * stride;
     __m512i s[8];
     int n, q;
     #define HYB_X(i) h[i] = _mm512_setzero_si512();
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     for (n = 0; n < 16; n++) {
         const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + (bits == 6 ? n : n / 2) * 64),
                       full = wide ? _mm512_srai_epi32(_mm512_slli_epi32(scale, 16), 16) : scale;
     #define HYB_X(i) s[i] = bits > 4 ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         HYB_UNROLL
         for (q = 0; q < 4; q++) {
             __m512i w = _mm512_load_si512(panel + n * 256 + q * 64);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + n * 16 + q * 4));
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         }
     #define HYB_X(i) \
         h[i] = wide ? _mm512_add_epi32(h[i], _mm512_mullo_epi32(s[i], full)) : _mm512_dpwssd_epi32(h[i], s[i], scale);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
 /* Whether of any of 8 rows the products of 16 weights of Q6_K may not fit. w: where the rows' greatest sums are. */
-HYB_INLINE bool hyb_apart_wide(const char *const w[2], size_t stride)
+HYB_INLINE bool hyb_apart_wide(const int rows, const char *const w[2], size_t stride)
 {
     const size_t stride3 = 3 * stride;
     uint32_t most = 0;
     #define HYB_X(i) most = HYB_MAX(most, hyb_load_u32(HYB_ROW(w, i)));
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     return most * 32 > 32767;
 }
 /* The offset of Q5_K is not part of the weights: it comes back with the sums of 32. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bits)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, const int rows, int bits)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride;
     const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2], *w[2];
@@ -35742,17 +35757,17 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
             __m512i s[8], h[8];
-            if (bits == 6 && hyb_apart_wide(w, stride))
-                hyb_apart_products(h, panel, x, e, stride, bits, true);
+            if (bits == 6 && hyb_apart_wide(rows, w, stride))
+                hyb_apart_products(rows, h, panel, x, e, stride, bits, true);
             else
-                hyb_apart_products(h, panel, x, e, stride, bits, false);
+                hyb_apart_products(rows, h, panel, x, e, stride, bits, false);
     #define HYB_X(i) s[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             for (q = 0; bits < 6 && q < 4; q++) {
                 const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
@@ -35761,10 +35776,10 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
     #define HYB_X(i) \
         s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
         if (bits == 5) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
-            hyb_join256_avx512(v, h, s, dw, bits < 6, d, stride);
+            hyb_join256_avx512(rows, v, h, s, dw, bits < 6, d, stride);
             panel += HYB_APART256;
             for (n = 0; n < 2; n++) {
                 x[n] += 256;
@@ -35775,19 +35790,20 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
             }
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, 4); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, 5); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_tile256_apart(tile, 6); }
+HYB_TILE_VNNI(hyb_tile256_apart_q4, hyb_tile256_apart, 4)
+HYB_TILE_VNNI(hyb_tile256_apart_q5, hyb_tile256_apart, 5)
+HYB_TILE_VNNI(hyb_tile256_apart_q6, hyb_tile256_apart, 6)
+    #undef HYB_TILE_VNNI
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
-    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, few_up_to, begin, end) \
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile4, tile_rows, few_up_to, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
-            panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
+            panel, tile, tile4, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
@@ -35796,7 +35812,7 @@ HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_t
             hyb_gemv_avx512_##type, hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, hyb_few_avx512_##type \
         };
     #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
-        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, family == 32 ? 7 : 6, NULL, NULL)
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, tile##_4, 8, family == 32 ? 8 : 6, NULL, NULL)
 HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
 HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
 HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)
@@ -36024,7 +36040,7 @@ HYB_TARGET_AMX static void hyb_tile256_amx_q45(const hyb_tile *tile) { hyb_tile2
 HYB_TARGET_AMX static void hyb_tile256_amx_q6(const hyb_tile *tile) { hyb_tile256_amx(tile, true, false, 2); }
 
     #define HYB_KERNEL_AMX(type, family, tile) \
-        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, 6, hyb_amx_begin, \
+        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, NULL, 16, 6, hyb_amx_begin, \
                           hyb_amx_end)
 HYB_KERNEL_AMX(q4_0, 32, hyb_tile32_amx_plain)
 HYB_KERNEL_AMX(q4_1, 32, hyb_tile32_amx_affine)
@@ -37208,6 +37224,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
     __m256i o[4], h = qh ? hyb_dwords_avx2(rows, qh) : _mm256_setzero_si256();
     int half, j;
     hyb_piece_avx2(rows, qs, o);
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         HYB_UNROLL
         for (j = 0; j < 4; j++) {
@@ -37238,8 +37255,10 @@ HYB_TARGET_AVX2 static void hyb_byte_q8_0(const char *const *rows, char *panel)
 {
     __m256i o[4], sum = _mm256_set1_epi32(0x4B400000);
     int half, j;
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         hyb_piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        HYB_UNROLL
         for (j = 0; j < 4; j++) {
             __m256i size = _mm256_abs_epi8(o[j]), mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), o[j]);
             hyb_byte_put_avx2(panel + half * 256 + j * 64, size);
@@ -37258,8 +37277,10 @@ HYB_TARGET_AVX2 static void hyb_byte_q8_0_plus128(const char *const *rows, char 
     const __m256i top = _mm256_set1_epi8(-128);
     __m256i o[4];
     int half, j;
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         hyb_piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        HYB_UNROLL
         for (j = 0; j < 4; j++) hyb_byte_put_avx2(panel + half * 256 + j * 64, _mm256_xor_si256(o[j], top));
     }
     hyb_byte_heads32_avx2(panel, hyb_dwords_avx2(rows, 0));
@@ -37278,6 +37299,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_scales_avx2(__m256i v, int i, bool is_s
 {
     char *to = panel + HYB_BYTE256_SC + 4 * i * 64;
     int j;
+    HYB_UNROLL
     for (j = 0; j < 4; j++) hyb_byte_put_avx2(to + j * 64, hyb_byte_words_avx2(v, j, is_signed));
 }
 /* Bytes 0 and 1 of every dword as its words, and bytes 2 and 3; times 2^shift. */
@@ -37286,6 +37308,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_pairs_avx2(__m256i v, int i, int shift,
     const __m256i at = _mm256_set_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000,
                                         (int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
     int j;
+    HYB_UNROLL
     for (j = 0; j < 2; j++) {
         __m256i words = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j))));
         hyb_byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(words, shift));
@@ -37297,6 +37320,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q2_K(const char *const *rows, char *panel)
     __m256i o[4];
     int h, p, t, j;
     hyb_piece_avx2(rows, 0, o);
+    HYB_UNROLL
     for (j = 0; j < 4; j++) {
         hyb_byte_scales_avx2(hyb_field_avx2(o[j], 0, 15), j, false, panel);
         hyb_byte_pairs_avx2(hyb_field_avx2(o[j], 4, 15), j, 0, panel + HYB_BYTE256_M);
@@ -37307,6 +37331,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q2_K(const char *const *rows, char *panel)
             hyb_piece_avx2(rows, 16 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 char *to = panel + (8 * h + 2 * t + p) * 256;
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) hyb_byte_put_avx2(to + j * 64, hyb_field_avx2(o[j], 2 * t, 3));
             }
         }
@@ -37317,6 +37342,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     const __m256i off = _mm256_set1_epi8(32);
     __m256i o[4], hm[2][4];
     int h, p, t, j;
+    HYB_UNROLL
     for (j = 0; j < 4; j++) { /* the last 12 bytes of scales, then d */
         __m256i low = hyb_dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hyb_dwords_avx2(rows, 104);
         low = _mm256_or_si256(hyb_field_avx2(low, j / 2 * 4, 15), hyb_field_avx2(high, 2 * j - 4, 0x30));
@@ -37328,12 +37354,14 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx2(rows, 32 + (size_t)(32 * h + 16 * p), o);
-            for (t = 0; t < 4; t++)
+            for (t = 0; t < 4; t++) {
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 2 * t, 3);
                     __m256i high = hyb_field_avx2(hm[p][j], 4 * h + t - 2, 4);
                     hyb_byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, _mm256_or_si256(q, high));
                 }
+            }
         }
 }
 
@@ -37349,6 +37377,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     sc[1] = _mm256_or_si256(hyb_field_avx2(o[3], 0, 15), hyb_field_avx2(o[1], 2, 0x30));
     m[0] = _mm256_and_si256(o[2], low6);
     m[1] = _mm256_or_si256(hyb_field_avx2(o[3], 4, 15), hyb_field_avx2(o[2], 2, 0x30));
+    HYB_UNROLL
     for (j = 0; j < 2; j++) {
         hyb_byte_scales_avx2(sc[j], j, false, panel);
         hyb_byte_pairs_avx2(m[j], j, 0, panel + HYB_BYTE256_M);
@@ -37361,12 +37390,14 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     for (c = 0; c < 4; c++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx2(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
-            for (s = 2 * c; s < 2 * c + 2; s++)
+            for (s = 2 * c; s < 2 * c + 2; s++) {
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], s % 2 * 4, 15);
                     if (five) q = _mm256_or_si256(q, hyb_field_avx2(qh[p][j], s - 4, 16));
                     hyb_byte_put_avx2(panel + (s * 8 + p * 4 + j) * 64, q);
                 }
+            }
         }
 }
 HYB_TARGET_AVX2 static void hyb_byte_q4_K(const char *const *rows, char *panel)
@@ -37383,6 +37414,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
     __m256i o[4], qh[2][4];
     int h, p, n, j;
     hyb_piece_avx2(rows, 192, o);
+    HYB_UNROLL
     for (j = 0; j < 4; j++) hyb_byte_scales_avx2(o[j], j, true, panel);
     hyb_byte_heads_avx2(panel + HYB_BYTE256_D, _mm256_srli_epi32(hyb_dwords_avx2(rows, 206), 16));
     for (h = 0; h < 2; h++) {
@@ -37390,12 +37422,14 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
         hyb_piece_avx2(rows, 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
             hyb_piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
-            for (n = 0; n < 2; n++) /* low, high nibbles */
+            for (n = 0; n < 2; n++) { /* low, high nibbles */
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 4 * n, 15);
                     q = _mm256_or_si256(q, hyb_field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
                     hyb_byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64, q);
                 }
+            }
         }
     }
 }
@@ -37777,7 +37811,8 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
 
 /* ---- the table of types ------------------------------------------------------------------------------------------ */
 
-#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine) \
+/* up_to: so many rows of activations go one by one: a tile takes 4. */
+#define HYB_BYTE_KERNEL(type, family, up_to, unpack, tile, offset, affine) \
     static const hyb_byte_gemm HYB_D_FN(plan_##type) = { \
         unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family, offset, \
         affine \
@@ -37793,19 +37828,19 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
         hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 4, 16, hyb_gemv_avx2_##type, \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, up_to, up_to, 16, hyb_gemv_avx2_##type, \
         HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL \
     };
-HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
-HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
-HYB_BYTE_KERNEL(q5_0, 32, hyb_byte_q5_0, HYB_D_FN(tile32_plain), 16, false)
-HYB_BYTE_KERNEL(q5_1, 32, hyb_byte_q5_1, HYB_D_FN(tile32_affine), 16, true)
-HYB_BYTE_KERNEL(q8_0, 32, HYB_D_Q8_0_UNPACK, HYB_D_Q8_0_TILE, HYB_D_Q8_0_OFFSET, false)
-HYB_BYTE_KERNEL(q2_K, 256, hyb_byte_q2_K, HYB_D_FN(tile256_of16), 0, true)
-HYB_BYTE_KERNEL(q3_K, 256, hyb_byte_q3_K, HYB_D_FN(tile256_of16), 4, false)
-HYB_BYTE_KERNEL(q4_K, 256, hyb_byte_q4_K, HYB_D_FN(tile256_of32), 0, true)
-HYB_BYTE_KERNEL(q5_K, 256, hyb_byte_q5_K, HYB_D_FN(tile256_of32), 16, true)
-HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
+HYB_BYTE_KERNEL(q4_0, 32, 2, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
+HYB_BYTE_KERNEL(q4_1, 32, 2, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
+HYB_BYTE_KERNEL(q5_0, 32, 2, hyb_byte_q5_0, HYB_D_FN(tile32_plain), 16, false)
+HYB_BYTE_KERNEL(q5_1, 32, 2, hyb_byte_q5_1, HYB_D_FN(tile32_affine), 16, true)
+HYB_BYTE_KERNEL(q8_0, 32, 3, HYB_D_Q8_0_UNPACK, HYB_D_Q8_0_TILE, HYB_D_Q8_0_OFFSET, false)
+HYB_BYTE_KERNEL(q2_K, 256, 2, hyb_byte_q2_K, HYB_D_FN(tile256_of16), 0, true)
+HYB_BYTE_KERNEL(q3_K, 256, 2, hyb_byte_q3_K, HYB_D_FN(tile256_of16), 4, false)
+HYB_BYTE_KERNEL(q4_K, 256, 2, hyb_byte_q4_K, HYB_D_FN(tile256_of32), 0, true)
+HYB_BYTE_KERNEL(q5_K, 256, 2, hyb_byte_q5_K, HYB_D_FN(tile256_of32), 16, true)
+HYB_BYTE_KERNEL(q6_K, 256, 2, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_BYTE_KERNEL
 
 #undef HYB_D_FN
@@ -38014,7 +38049,8 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
 
 /* ---- the table of types ------------------------------------------------------------------------------------------ */
 
-#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine) \
+/* up_to: so many rows of activations go one by one: a tile takes 4. */
+#define HYB_BYTE_KERNEL(type, family, up_to, unpack, tile, offset, affine) \
     static const hyb_byte_gemm HYB_D_FN(plan_##type) = { \
         unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family, offset, \
         affine \
@@ -38030,19 +38066,19 @@ static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile
         hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
     } \
     static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 4, 16, hyb_gemv_avx2_##type, \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, up_to, up_to, 16, hyb_gemv_avx2_##type, \
         HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL \
     };
-HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
-HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
-HYB_BYTE_KERNEL(q5_0, 32, hyb_byte_q5_0, HYB_D_FN(tile32_plain), 16, false)
-HYB_BYTE_KERNEL(q5_1, 32, hyb_byte_q5_1, HYB_D_FN(tile32_affine), 16, true)
-HYB_BYTE_KERNEL(q8_0, 32, HYB_D_Q8_0_UNPACK, HYB_D_Q8_0_TILE, HYB_D_Q8_0_OFFSET, false)
-HYB_BYTE_KERNEL(q2_K, 256, hyb_byte_q2_K, HYB_D_FN(tile256_of16), 0, true)
-HYB_BYTE_KERNEL(q3_K, 256, hyb_byte_q3_K, HYB_D_FN(tile256_of16), 4, false)
-HYB_BYTE_KERNEL(q4_K, 256, hyb_byte_q4_K, HYB_D_FN(tile256_of32), 0, true)
-HYB_BYTE_KERNEL(q5_K, 256, hyb_byte_q5_K, HYB_D_FN(tile256_of32), 16, true)
-HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
+HYB_BYTE_KERNEL(q4_0, 32, 2, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
+HYB_BYTE_KERNEL(q4_1, 32, 2, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
+HYB_BYTE_KERNEL(q5_0, 32, 2, hyb_byte_q5_0, HYB_D_FN(tile32_plain), 16, false)
+HYB_BYTE_KERNEL(q5_1, 32, 2, hyb_byte_q5_1, HYB_D_FN(tile32_affine), 16, true)
+HYB_BYTE_KERNEL(q8_0, 32, 3, HYB_D_Q8_0_UNPACK, HYB_D_Q8_0_TILE, HYB_D_Q8_0_OFFSET, false)
+HYB_BYTE_KERNEL(q2_K, 256, 2, hyb_byte_q2_K, HYB_D_FN(tile256_of16), 0, true)
+HYB_BYTE_KERNEL(q3_K, 256, 2, hyb_byte_q3_K, HYB_D_FN(tile256_of16), 4, false)
+HYB_BYTE_KERNEL(q4_K, 256, 2, hyb_byte_q4_K, HYB_D_FN(tile256_of32), 0, true)
+HYB_BYTE_KERNEL(q5_K, 256, 2, hyb_byte_q5_K, HYB_D_FN(tile256_of32), 16, true)
+HYB_BYTE_KERNEL(q6_K, 256, 2, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_BYTE_KERNEL
 
 #undef HYB_D_FN
@@ -38827,6 +38863,8 @@ HYB_FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYB_FLOAT_GENERIC
 
 /* ---- what cpu/float.inc needs once ------------------------------------------------------------------------------- */
+
+enum { HYB_FLOAT_FEW = 3 }; /* rows of x that share a row of weights */
 
 /* x[32 i + l] goes to act[hyb_residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16
  * 8 24 4 .. */
@@ -41000,7 +41038,7 @@ enum {
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
-                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+                                               int64_t x_stride, HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -41017,7 +41055,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
                                             int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
+    HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)];
     int64_t i;
     int c, j;
     HYB_UNROLL
@@ -41345,11 +41383,12 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
         int i; \
-        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+        for (i = 0; i + HYB_FLOAT_FEW <= n; i += HYB_FLOAT_FEW) \
+            for (r = r0; r < r1; r++) \
+                HYB_V_FN(dots)(HYB_FLOAT_FEW, type, (const char *)w + (size_t)r * row_bytes, \
+                               (const float *)acts + i * stride, stride, k, y + i * y_stride + r - r0, y_stride); \
+        for (; i < n; i++) \
             HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
-        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
-                           k, y + r - r0, y_stride); \
     } \
     static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
@@ -43546,7 +43585,7 @@ enum {
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
-                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+                                               int64_t x_stride, HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -43563,7 +43602,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
                                             int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
+    HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)];
     int64_t i;
     int c, j;
     HYB_UNROLL
@@ -43891,11 +43930,12 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
         int i; \
-        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+        for (i = 0; i + HYB_FLOAT_FEW <= n; i += HYB_FLOAT_FEW) \
+            for (r = r0; r < r1; r++) \
+                HYB_V_FN(dots)(HYB_FLOAT_FEW, type, (const char *)w + (size_t)r * row_bytes, \
+                               (const float *)acts + i * stride, stride, k, y + i * y_stride + r - r0, y_stride); \
+        for (; i < n; i++) \
             HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
-        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
-                           k, y + r - r0, y_stride); \
     } \
     static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
@@ -46088,7 +46128,7 @@ enum {
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
-                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+                                               int64_t x_stride, HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -46105,7 +46145,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
                                             int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
-    HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
+    HYB_V p[HYB_FLOAT_FEW][HYB_V_FN(vectors)];
     int64_t i;
     int c, j;
     HYB_UNROLL
@@ -46433,11 +46473,12 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
         const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
         int64_t r; \
         int i; \
-        for (i = 0; n < HYB_MATMUL_FEW && i < n; i++) \
+        for (i = 0; i + HYB_FLOAT_FEW <= n; i += HYB_FLOAT_FEW) \
+            for (r = r0; r < r1; r++) \
+                HYB_V_FN(dots)(HYB_FLOAT_FEW, type, (const char *)w + (size_t)r * row_bytes, \
+                               (const float *)acts + i * stride, stride, k, y + i * y_stride + r - r0, y_stride); \
+        for (; i < n; i++) \
             HYB_V_FN(gemv_##suffix)(w, row_bytes, k, (const float *)acts + i * stride, y + i * y_stride, r0, r1); \
-        for (r = r0; n == HYB_MATMUL_FEW && r < r1; r++) \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
-                           k, y + r - r0, y_stride); \
     } \
     static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
@@ -83562,6 +83603,7 @@ HYB_COOL_END
 #undef HYB_D_WIDE
 #undef HYB_EACH16
 #undef HYB_EACH8
+#undef HYB_EACH_ROW
 #undef HYB_ERROR_LOW
 #undef HYB_EXCESS_PRECISION
 #undef HYB_F4_EACH
@@ -83750,8 +83792,7 @@ HYB_COOL_END
 #undef HYB_PRINTF
 #undef HYB_PRINT_BLOCK
 #undef HYB_PRINT_PRIME
-#undef HYB_Q3
-#undef HYB_Q5
+#undef HYB_Q
 #undef HYB_QK
 #undef HYB_QUARTER
 #undef HYB_RAMP_EVERY
@@ -83805,7 +83846,6 @@ HYB_COOL_END
 #undef HYB_STACK_HERE
 #undef HYB_STEPS
 #undef HYB_SUPER_AVX2
-#undef HYB_SUPER_AVX512
 #undef HYB_SUPER_TYPE
 #undef HYB_TARGET
 #undef HYB_TARGET_AMX
@@ -83823,6 +83863,7 @@ HYB_COOL_END
 #undef HYB_TILE_DOT_U
 #undef HYB_TILE_LOAD
 #undef HYB_TILE_STORE
+#undef HYB_TILE_VNNI
 #undef HYB_TILE_ZERO
 #undef HYB_TIME
 #undef HYB_TOKEN_END

@@ -239,7 +239,7 @@ static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_typ
     edge_free(&w);
 }
 
-/* Two and three rows of x at a time. */
+/* 2 to HYB_MATMUL_FEW rows of x at a time. */
 static void test_few(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type)
 {
     static const int rows[] = { 1, 2, 3, 16, 17, 50 };
@@ -247,7 +247,7 @@ static void test_few(const char *isa, const hyb_matmul_kernel *kernel, hybrid_ty
     int64_t k;
     int n, i, j;
     if (!kernel->few) return;
-    for (n = -3; n <= -2; n++) {
+    for (n = -HYB_MATMUL_FEW; n <= -2; n++) {
         for (k = 1; k <= 19; k++)
             for (i = 0; i < (int)HYB_COUNT(rows); i++)
                 compare(isa, kernel, type, k * unit, rows[i], n, WEIGHTS_RANDOM, ACTS_OUTLIERS);

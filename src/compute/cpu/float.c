@@ -59,6 +59,8 @@ HYB_FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 
 /* ---- what cpu/float.inc needs once ------------------------------------------------------------------------------- */
 
+enum { HYB_FLOAT_FEW = 3 }; /* rows of x that share a row of weights */
+
 /* x[32 i + l] goes to act[hyb_residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16
  * 8 24 4 .. */
 HYB_INLINE int hyb_residue(int l) { return (l & 1) << 4 | (l & 2) << 2 | (l & 4) | (l & 8) >> 2 | (l & 16) >> 4; }

@@ -36,5 +36,5 @@ typedef struct hyb_matmul_kernel {
     void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                 int64_t r0, int64_t r1);
 } hyb_matmul_kernel;
-enum { HYB_MATMUL_FEW = 3 };
+enum { HYB_MATMUL_FEW = 8 };
 #endif

@@ -212,7 +212,7 @@ HYB_TARGET_AMX static void hyb_tile256_amx_q45(const hyb_tile *tile) { hyb_tile2
 HYB_TARGET_AMX static void hyb_tile256_amx_q6(const hyb_tile *tile) { hyb_tile256_amx(tile, true, false, 2); }
 
     #define HYB_KERNEL_AMX(type, family, tile) \
-        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, 16, 6, hyb_amx_begin, \
+        HYB_KERNEL_PANELS(amx, type, family, hyb_panel_##type, HYB_PANEL##family, tile, NULL, 16, 6, hyb_amx_begin, \
                           hyb_amx_end)
 HYB_KERNEL_AMX(q4_0, 32, hyb_tile32_amx_plain)
 HYB_KERNEL_AMX(q4_1, 32, hyb_tile32_amx_affine)

@@ -211,6 +211,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
     __m256i o[4], h = qh ? hyb_dwords_avx2(rows, qh) : _mm256_setzero_si256();
     int half, j;
     hyb_piece_avx2(rows, qs, o);
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         HYB_UNROLL
         for (j = 0; j < 4; j++) {
@@ -241,8 +242,10 @@ HYB_TARGET_AVX2 static void hyb_byte_q8_0(const char *const *rows, char *panel)
 {
     __m256i o[4], sum = _mm256_set1_epi32(0x4B400000);
     int half, j;
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         hyb_piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        HYB_UNROLL
         for (j = 0; j < 4; j++) {
             __m256i size = _mm256_abs_epi8(o[j]), mask = _mm256_cmpgt_epi8(_mm256_setzero_si256(), o[j]);
             hyb_byte_put_avx2(panel + half * 256 + j * 64, size);
@@ -261,8 +264,10 @@ HYB_TARGET_AVX2 static void hyb_byte_q8_0_plus128(const char *const *rows, char 
     const __m256i top = _mm256_set1_epi8(-128);
     __m256i o[4];
     int half, j;
+    HYB_UNROLL
     for (half = 0; half < 2; half++) {
         hyb_piece_avx2(rows, 2 + 16 * (size_t)half, o);
+        HYB_UNROLL
         for (j = 0; j < 4; j++) hyb_byte_put_avx2(panel + half * 256 + j * 64, _mm256_xor_si256(o[j], top));
     }
     hyb_byte_heads32_avx2(panel, hyb_dwords_avx2(rows, 0));
@@ -281,6 +286,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_scales_avx2(__m256i v, int i, bool is_s
 {
     char *to = panel + HYB_BYTE256_SC + 4 * i * 64;
     int j;
+    HYB_UNROLL
     for (j = 0; j < 4; j++) hyb_byte_put_avx2(to + j * 64, hyb_byte_words_avx2(v, j, is_signed));
 }
 /* Bytes 0 and 1 of every dword as its words, and bytes 2 and 3; times 2^shift. */
@@ -289,6 +295,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_pairs_avx2(__m256i v, int i, int shift,
     const __m256i at = _mm256_set_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000,
                                         (int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000);
     int j;
+    HYB_UNROLL
     for (j = 0; j < 2; j++) {
         __m256i words = _mm256_shuffle_epi8(v, _mm256_add_epi8(at, _mm256_set1_epi16((short)(2 * j))));
         hyb_byte_put_avx2(to + (2 * i + j) * 64, _mm256_slli_epi16(words, shift));
@@ -300,6 +307,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q2_K(const char *const *rows, char *panel)
     __m256i o[4];
     int h, p, t, j;
     hyb_piece_avx2(rows, 0, o);
+    HYB_UNROLL
     for (j = 0; j < 4; j++) {
         hyb_byte_scales_avx2(hyb_field_avx2(o[j], 0, 15), j, false, panel);
         hyb_byte_pairs_avx2(hyb_field_avx2(o[j], 4, 15), j, 0, panel + HYB_BYTE256_M);
@@ -310,6 +318,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q2_K(const char *const *rows, char *panel)
             hyb_piece_avx2(rows, 16 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 char *to = panel + (8 * h + 2 * t + p) * 256;
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) hyb_byte_put_avx2(to + j * 64, hyb_field_avx2(o[j], 2 * t, 3));
             }
         }
@@ -320,6 +329,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     const __m256i off = _mm256_set1_epi8(32);
     __m256i o[4], hm[2][4];
     int h, p, t, j;
+    HYB_UNROLL
     for (j = 0; j < 4; j++) { /* the last 12 bytes of scales, then d */
         __m256i low = hyb_dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hyb_dwords_avx2(rows, 104);
         low = _mm256_or_si256(hyb_field_avx2(low, j / 2 * 4, 15), hyb_field_avx2(high, 2 * j - 4, 0x30));
@@ -331,12 +341,14 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx2(rows, 32 + (size_t)(32 * h + 16 * p), o);
-            for (t = 0; t < 4; t++)
+            for (t = 0; t < 4; t++) {
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 2 * t, 3);
                     __m256i high = hyb_field_avx2(hm[p][j], 4 * h + t - 2, 4);
                     hyb_byte_put_avx2(panel + ((8 * h + 2 * t + p) * 4 + j) * 64, _mm256_or_si256(q, high));
                 }
+            }
         }
 }
 
@@ -352,6 +364,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     sc[1] = _mm256_or_si256(hyb_field_avx2(o[3], 0, 15), hyb_field_avx2(o[1], 2, 0x30));
     m[0] = _mm256_and_si256(o[2], low6);
     m[1] = _mm256_or_si256(hyb_field_avx2(o[3], 4, 15), hyb_field_avx2(o[2], 2, 0x30));
+    HYB_UNROLL
     for (j = 0; j < 2; j++) {
         hyb_byte_scales_avx2(sc[j], j, false, panel);
         hyb_byte_pairs_avx2(m[j], j, 0, panel + HYB_BYTE256_M);
@@ -364,12 +377,14 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     for (c = 0; c < 4; c++)
         for (p = 0; p < 2; p++) {
             hyb_piece_avx2(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
-            for (s = 2 * c; s < 2 * c + 2; s++)
+            for (s = 2 * c; s < 2 * c + 2; s++) {
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], s % 2 * 4, 15);
                     if (five) q = _mm256_or_si256(q, hyb_field_avx2(qh[p][j], s - 4, 16));
                     hyb_byte_put_avx2(panel + (s * 8 + p * 4 + j) * 64, q);
                 }
+            }
         }
 }
 HYB_TARGET_AVX2 static void hyb_byte_q4_K(const char *const *rows, char *panel)
@@ -386,6 +401,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
     __m256i o[4], qh[2][4];
     int h, p, n, j;
     hyb_piece_avx2(rows, 192, o);
+    HYB_UNROLL
     for (j = 0; j < 4; j++) hyb_byte_scales_avx2(o[j], j, true, panel);
     hyb_byte_heads_avx2(panel + HYB_BYTE256_D, _mm256_srli_epi32(hyb_dwords_avx2(rows, 206), 16));
     for (h = 0; h < 2; h++) {
@@ -393,12 +409,14 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
         hyb_piece_avx2(rows, 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
             hyb_piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
-            for (n = 0; n < 2; n++) /* low, high nibbles */
+            for (n = 0; n < 2; n++) { /* low, high nibbles */
+                HYB_UNROLL
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 4 * n, 15);
                     q = _mm256_or_si256(q, hyb_field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
                     hyb_byte_put_avx2(panel + ((8 * h + 4 * n + p) * 4 + j) * 64, q);
                 }
+            }
         }
     }
 }

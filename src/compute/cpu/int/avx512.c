@@ -109,45 +109,57 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_sum_lanes_avx512(__m512i v0, __m512i v1
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
-/* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start,
- * qh: the fifth bits (0: none). */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot_four_avx512(const char *w, size_t stride, size_t jump, size_t qs,
-                                                         size_t qh, bool bytes, const char *x)
+/* 16 blocks of weights, as rows of activations meet them: of blocks e, e+4, e+8, e+12 the first halves (lo[e]) and the
+ * second (hi[e]), as unsigned bytes; d, and min where there is one. */
+typedef struct hyb_blocks16 {
+    __m512i lo[4], hi[4];
+    __m512 d, min;
+} hyb_blocks16;
+
+/* qs: where the numbers start, qh: the fifth bits (0: none); affine: the block has a min. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_blocks16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh,
+                                                      bool bytes, bool affine, hyb_blocks16 *to)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
-    __m512i lo, hi;
-    if (bytes) {
-        lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top); /* signed q -> q + 128 */
-        hi = _mm512_xor_si512(hyb_four_avx512(w + qs + 16, stride, jump), top);
-    } else {
-        hi = hyb_four_avx512(w + qs, stride, jump);
-        lo = _mm512_and_si512(hi, low4);
-        hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
-        if (qh) {
-            lo = _mm512_mask_add_epi8(lo, hyb_four_bits(w + qh, stride, jump), lo, bit4);
-            hi = _mm512_mask_add_epi8(hi, hyb_four_bits(w + qh + 2, stride, jump), hi, bit4);
+    const __m512i heads = hyb_heads_avx512(w, stride, jump);
+    int e;
+    to->d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads));
+    to->min = affine ? _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))) : to->d;
+    HYB_UNROLL
+    for (e = 0; e < 4; e++, w += stride) {
+        __m512i lo, hi;
+        if (bytes) {
+            lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top); /* signed q -> q + 128 */
+            hi = _mm512_xor_si512(hyb_four_avx512(w + qs + 16, stride, jump), top);
+        } else {
+            hi = hyb_four_avx512(w + qs, stride, jump);
+            lo = _mm512_and_si512(hi, low4);
+            hi = _mm512_and_si512(_mm512_srli_epi16(hi, 4), low4);
+            if (qh) {
+                lo = _mm512_mask_add_epi8(lo, hyb_four_bits(w + qh, stride, jump), lo, bit4);
+                hi = _mm512_mask_add_epi8(hi, hyb_four_bits(w + qh + 2, stride, jump), hi, bit4);
+            }
         }
+        to->lo[e] = lo;
+        to->hi[e] = hi;
     }
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi,
-                               _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh,
-                                                     bool bytes, bool affine, int offset, const char *x)
+HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const hyb_blocks16 *w, bool affine, int offset, const char *x)
 {
-    __m512i heads = hyb_heads_avx512(w, stride, jump), s = _mm512_load_si512(x + HYB_GROUP16_S), isum;
+    __m512i s = _mm512_load_si512(x + HYB_GROUP16_S), isum, v[4];
     __m512 t;
-    isum = hyb_sum_lanes_avx512(hyb_dot_four_avx512(w, stride, jump, qs, qh, bytes, x),
-                                hyb_dot_four_avx512(w + stride, stride, jump, qs, qh, bytes, x + 128),
-                                hyb_dot_four_avx512(w + 2 * stride, stride, jump, qs, qh, bytes, x + 256),
-                                hyb_dot_four_avx512(w + 3 * stride, stride, jump, qs, qh, bytes, x + 384));
+    int e;
+    HYB_UNROLL
+    for (e = 0; e < 4; e++) {
+        v[e] = _mm512_dpbusd_epi32(_mm512_setzero_si512(), w->lo[e], _mm512_load_si512(x + 128 * e));
+        v[e] = _mm512_dpbusd_epi32(v[e], w->hi[e], _mm512_load_si512(x + 128 * e + 64));
+    }
+    isum = hyb_sum_lanes_avx512(v[0], v[1], v[2], v[3]);
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
-    t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
-    if (affine)
-        t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s),
-                            t);
-    return t;
+    t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), w->d);
+    return affine ? _mm512_fmadd_ps(w->min, _mm512_cvtepi32_ps(s), t) : t;
 }
 
 /* What this processor's own prefetching leaves out: without it, the time of the arithmetic is added to that of the
@@ -175,27 +187,27 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
         (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)), \
          hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
 
-    /* n rows of x, at apart[] from the first, as their y. What is done with weights alone is written n times, and
-     * compiled once. A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the
-     * rows it comes from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to
-     * read on into. */
+    /* n rows of x, act_bytes apart, to y[m * y_stride + r - r0]. Weights are unpacked once. A row's last group reads on
+     * into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. Half-empty last
+     * groups are done for two rows at a time, while there are more rows to read on into. */
     #define HYB_ROWS32_AVX512(type, qs, qh, bytes, affine, offset) \
         HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
-                                                                 int64_t k, const void *act, const size_t *apart, \
-                                                                 float *y, const int64_t *y_apart, int64_t r0, \
-                                                                 int64_t r1) \
+                                                                 int64_t k, const void *act, float *y, \
+                                                                 int64_t y_stride, int64_t r0, int64_t r1) \
         { \
-            const size_t stride = sizeof(hyb_block_##type); \
+            const size_t stride = sizeof(hyb_block_##type), act_bytes = hyb_one32_bytes_avx512(k); \
             const char *row_end = (const char *)w + (size_t)r1 * row_bytes; \
             const int64_t blocks = k / 32, whole = hyb_one32_paired(k) ? blocks / 16 * 16 : blocks; \
             const unsigned tail = (1u << (blocks - whole)) - 1; \
             const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYB_GROUP16; \
             char copy[16 * sizeof(hyb_block_##type)]; \
+            hyb_blocks16 some; \
             int64_t b, r; \
             memset(copy, 0, sizeof copy); \
             for (r = r0; r < r1; r++) { \
                 __m256 p[2][HYB_MATMUL_FEW]; \
                 const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride; \
+                const char *xm; \
                 int i, m; \
                 for (i = 0; i <= pair; i++) { \
                     const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act; \
@@ -206,55 +218,42 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
                         hyb_ahead_avx512(row, 16 * stride); \
                         if ((size_t)(row_end - row) < 16 * stride) \
                             from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride); \
-                        HYB_UNROLL \
-                        for (m = 0; m < n; m++) { \
-                            const char *xm = x + apart[m]; \
-                            __m512 t = \
-                                hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, xm); \
+                        hyb_blocks16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, &some); \
+                        for (m = 0, xm = x; m < n; m++, xm += act_bytes) { \
+                            const __m512 t = hyb_dot16_avx512(&some, affine, offset, xm); \
                             HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[i][m], valid, \
                                              p[i][m], valid >> 8); \
                         } \
                     } \
                 } \
-                HYB_UNROLL \
-                for (m = 0; m < n; m++) { \
-                    const char *xm = x_tail + apart[m]; \
-                    float *to = y + y_apart[m] + (r - r0); \
-                    if (pair) { \
-                        __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
-                                                    stride, row_bytes, qs, qh, bytes, affine, offset, xm); \
+                if (pair) { \
+                    hyb_blocks16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, stride, \
+                                        row_bytes, qs, qh, bytes, affine, &some); \
+                    for (m = 0, xm = x_tail; m < n; m++, xm += act_bytes) { \
+                        const __m512 t = hyb_dot16_avx512(&some, affine, offset, xm); \
                         HYB_ADD16_AVX512(t, (const float *)(const void *)(xm + HYB_GROUP16_D), p[0][m], tail, p[1][m], \
                                          tail); \
-                        *to++ = hyb_halve_avx512(p[0][m]); \
                     } \
-                    *to = hyb_halve_avx512(p[pair][m]); \
                 } \
+                for (i = 0; i <= pair; i++) \
+                    for (m = 0; m < n; m++) y[m * y_stride + (r + i - r0)] = hyb_halve_avx512(p[i][m]); \
                 r += pair; \
             } \
         } \
-        HYB_ROWS_AVX512(type, hyb_one32_bytes_avx512)
+        HYB_ROWS_AVX512(type)
 
-    /* gemv, and the same for few rows of x. Two are three, the last of them twice. */
-    #define HYB_ROWS_AVX512(type, act_bytes) \
+    /* gemv, and the same for few rows of x. */
+    #define HYB_ROWS_AVX512(type) \
         HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
                                                              const void *act, float *y, int64_t r0, int64_t r1) \
         { \
-            static const size_t apart[1] = { 0 }; \
-            static const int64_t y_apart[1] = { 0 }; \
-            hyb_rows_avx512_##type(1, w, row_bytes, k, act, apart, y, y_apart, r0, r1); \
+            hyb_rows_avx512_##type(1, w, row_bytes, k, act, y, 0, r0, r1); \
         } \
         HYB_TARGET_AVX512 static void hyb_few_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
                                                             const void *acts, int n, float *y, int64_t y_stride, \
                                                             int64_t r0, int64_t r1) \
         { \
-            size_t apart[HYB_MATMUL_FEW]; \
-            int64_t y_apart[HYB_MATMUL_FEW]; \
-            int i; \
-            for (i = 0; i < HYB_MATMUL_FEW; i++) { \
-                apart[i] = (size_t)HYB_MIN(i, n - 1) * act_bytes(k); \
-                y_apart[i] = HYB_MIN(i, n - 1) * y_stride; \
-            } \
-            hyb_rows_avx512_##type(HYB_MATMUL_FEW, w, row_bytes, k, acts, apart, y, y_apart, r0, r1); \
+            hyb_rows_avx512_##type(n, w, row_bytes, k, acts, y, y_stride, r0, r1); \
         }
 HYB_ROWS32_AVX512(q4_0, 2, 0, false, false, 3)
 HYB_ROWS32_AVX512(q4_1, 4, 0, false, true, 0)
@@ -330,119 +329,113 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_q6_avx512(const hyb_block_q6_K *b, int 
     return _mm512_ternarylogic_epi32(q, h, _mm512_set1_epi8(0x30), 0xF8);
 }
 
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot64_avx512(__m512i w, const int8_t *x)
-{
-    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_load_si512(x));
-}
+/* A super-block of weights, as rows of activations meet it: unsigned bytes in order, the scales of their sub-blocks
+ * (for the sums of 0 and 1, and of 2 and 3, packed to words), and what the sums of 16 activations, or of 32, are
+ * multiplied by; d | dmin << 16. */
+typedef struct hyb_super_weights {
+    __m512i q[4], scale[2];
+    __m256i min16;
+    __m128i min32;
+    uint32_t head;
+} hyb_super_weights;
 
-/* Four vectors of sums of 4 products (they fit 16 bits) times the scales of their sub-blocks: 16 partial sums of the
- * super-block. sc32: 8 unsigned scales of sub-blocks of 32; sc16: 16 signed ones of sub-blocks of 16. */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale32_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, uint64_t sc32)
+/* 8 unsigned scales of sub-blocks of 32; 16 signed ones of sub-blocks of 16. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_scales32_avx512(uint64_t sc, __m512i to[2])
 {
     const __m512i even =
         _mm512_set_epi64((int64_t)0x8007800780078007, (int64_t)0x8005800580058005, (int64_t)0x8007800780078007,
                          (int64_t)0x8005800580058005, (int64_t)0x8006800680068006, (int64_t)0x8004800480048004,
                          (int64_t)0x8006800680068006, (int64_t)0x8004800480048004);
-    const __m512i four = _mm512_set1_epi16(4);
-    __m512i sc = _mm512_set1_epi64((int64_t)sc32);
-    __m512i a = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1),
-                                    _mm512_shuffle_epi8(sc, _mm512_sub_epi8(even, four)));
-    return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(v2, v3), _mm512_shuffle_epi8(sc, even));
+    const __m512i all = _mm512_set1_epi64((int64_t)sc);
+    to[0] = _mm512_shuffle_epi8(all, _mm512_sub_epi8(even, _mm512_set1_epi16(4)));
+    to[1] = _mm512_shuffle_epi8(all, even);
 }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale16_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m128i sc16)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_scales16_avx512(__m128i sc, __m512i to[2])
 {
-    /* lane L: scales L and 4 + L (8 more for v2, v3), in the high bytes of words */
+    /* lane L: scales L and 4 + L (8 more for sums 2 and 3), in the high bytes of words */
     const __m512i at = _mm512_set_epi64(0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280,
                                         0x0580058005800580, 0x0180018001800180, 0x0480048004800480, 0x0080008000800080);
-    const __m512i eight = _mm512_set1_epi16(0x0800);
-    __m512i sc = _mm512_broadcast_i32x4(sc16);
-    __m512i s01 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, at), 8),
-            s23 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, _mm512_add_epi8(at, eight)), 8);
-    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), s01),
-                               _mm512_packs_epi32(v2, v3), s23);
-}
-/* sum of m[s] * s16[s], 8 partial sums */
-HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins16_avx512(__m128i m, const int16_t *s16)
-{
-    return _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), _mm256_load_si256((const __m256i *)(const void *)s16));
-}
-HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins32_avx512(uint64_t m, const int16_t *s32)
-{
-    return _mm256_zextsi128_si256(_mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m)),
-                                                 _mm_load_si128((const __m128i *)(const void *)s32)));
+    const __m512i all = _mm512_broadcast_i32x4(sc);
+    to[0] = _mm512_srai_epi16(_mm512_shuffle_epi8(all, at), 8);
+    to[1] = _mm512_srai_epi16(_mm512_shuffle_epi8(all, _mm512_add_epi8(at, _mm512_set1_epi16(0x0800))), 8);
 }
 
-/* One super-block by its activations: partial sums of isum, and of msum (or of what is to be subtracted from isum).
- * Returns d | dmin << 16. */
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q2_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q2_K *b = (const hyb_block_q2_K *)block;
-    __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
-    HYB_UNUSED(s32);
-    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q2_avx512(b->qs, 0), x),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 3), x + 192), _mm_and_si128(scales, low4));
-    *msum = hyb_mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
-    return hyb_load_u32(&b->d);
+    const __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q2_avx512(b->qs, c);
+    hyb_scales16_avx512(_mm_and_si128(scales, low4), to->scale);
+    to->min16 = _mm256_cvtepi8_epi16(_mm_and_si128(_mm_srli_epi16(scales, 4), low4));
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 __m128i hyb_scales_q3_avx512(const uint8_t *p)
-{
-    uint64_t s0, s1;
-    hyb_scales_q3_words(p, &s0, &s1);
-    return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
-}
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q3_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q3_K *b = (const hyb_block_q3_K *)block;
-    __m128i sc = hyb_scales_q3_avx512(b->scales);
-    HYB_UNUSED(s32);
-    #define HYB_Q3(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2), x + c * 64)
-    *isum = hyb_scale16_avx512(HYB_Q3(0), HYB_Q3(1), HYB_Q3(2), HYB_Q3(3), sc);
-    #undef HYB_Q3
-    *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 2);
-    return hyb_load_u16(&b->d);
+    uint64_t s0, s1;
+    __m128i sc;
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2);
+    hyb_scales_q3_words(b->scales, &s0, &s1);
+    sc = _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
+    hyb_scales16_avx512(sc, to->scale);
+    to->min16 = _mm256_slli_epi16(_mm256_cvtepi8_epi16(sc), 2);
+    to->head = hyb_load_u16(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_scales_k4(const uint8_t *scales, hyb_super_weights *to)
+{
+    uint64_t sc, m;
+    hyb_scales_k4_words(scales, &sc, &m);
+    hyb_scales32_avx512(sc, to->scale);
+    to->min32 = _mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m));
+}
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q4_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q4_K *b = (const hyb_block_q4_K *)block;
-    uint64_t sc, m;
-    HYB_UNUSED(s16);
-    hyb_scales_k4_words(b->scales, &sc, &m);
-    *isum = hyb_scale32_avx512(hyb_dot64_avx512(hyb_q4_avx512(b->qs, 0), x),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 3), x + 192), sc);
-    *msum = hyb_mins32_avx512(m, s32);
-    return hyb_load_u32(&b->d);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q4_avx512(b->qs, c);
+    hyb_super_scales_k4(b->scales, to);
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q5_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q5_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q5_K *b = (const hyb_block_q5_K *)block;
-    uint64_t sc, m;
-    HYB_UNUSED(s16);
-    hyb_scales_k4_words(b->scales, &sc, &m);
-    #define HYB_Q5(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4), x + c * 64)
-    *isum = hyb_scale32_avx512(HYB_Q5(0), HYB_Q5(1), HYB_Q5(2), HYB_Q5(3), sc);
-    #undef HYB_Q5
-    *msum = hyb_mins32_avx512(m, s32);
-    return hyb_load_u32(&b->d);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4);
+    hyb_super_scales_k4(b->scales, to);
+    to->head = hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q6_K(const void *block, const int8_t *x, const int16_t *s16,
-                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_super_avx512_q6_K(const void *block, hyb_super_weights *to)
 {
     const hyb_block_q6_K *b = (const hyb_block_q6_K *)block;
-    __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
-    HYB_UNUSED(s32);
-    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q6_avx512(b, 0), x), hyb_dot64_avx512(hyb_q6_avx512(b, 1), x + 64),
-                               hyb_dot64_avx512(hyb_q6_avx512(b, 2), x + 128),
-                               hyb_dot64_avx512(hyb_q6_avx512(b, 3), x + 192), sc);
-    *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 5);
-    return hyb_load_u16(&b->d);
+    const __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
+    int c;
+    HYB_UNROLL
+    for (c = 0; c < 4; c++) to->q[c] = hyb_q6_avx512(b, c);
+    hyb_scales16_avx512(sc, to->scale);
+    to->min16 = _mm256_slli_epi16(_mm256_cvtepi8_epi16(sc), 5);
+    to->head = hyb_load_u16(&b->d);
+}
+
+/* 16 partial sums of isum of a super-block. Sums of 4 products fit 16 bits. */
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_super_dot_avx512(const hyb_super_weights *w, const char *x)
+{
+    const __m512i zero = _mm512_setzero_si512();
+    #define HYB_Q(c) _mm512_dpbusd_epi32(zero, w->q[c], _mm512_load_si512(x + 64 * (c)))
+    const __m512i a = _mm512_dpwssd_epi32(zero, _mm512_packs_epi32(HYB_Q(0), HYB_Q(1)), w->scale[0]);
+    return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(HYB_Q(2), HYB_Q(3)), w->scale[1]);
+    #undef HYB_Q
+}
+/* 8 partial sums of msum, or of what is to be subtracted from isum. by: the sums of 16 activations, or of 32. */
+HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_super_less_avx512(const hyb_super_weights *w, const char *sums, int by)
+{
+    if (by == 16) return _mm256_madd_epi16(w->min16, _mm256_load_si256((const __m256i *)(const void *)sums));
+    return _mm256_zextsi128_si256(_mm_madd_epi16(w->min32, _mm_load_si128((const __m128i *)(const void *)sums)));
 }
 
 /* Vectors 0..3 hold two sets of 8 partial sums each (sets j and j + 4): the 8 sums. */
@@ -460,14 +453,26 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
     return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1);
 }
 
-    #define HYB_ROWS256_AVX512(type, affine) \
+/* t of 8 super-blocks. */
+HYB_INLINE HYB_TARGET_AVX512 __m256 hyb_super_t_avx512(const __m512i *is, const __m256i *ms, __m256 scale, __m256 min,
+                                                       bool affine)
+{
+    __m256i i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]),
+                                     hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7]));
+    const __m256i m8 = hyb_sum_sets_avx512(hyb_join_avx512(ms), hyb_join_avx512(ms + 1), hyb_join_avx512(ms + 2),
+                                           hyb_join_avx512(ms + 3));
+    if (!affine) return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(i8, m8)), scale);
+    return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), min, _mm256_mul_ps(_mm256_cvtepi32_ps(i8), scale));
+}
+
+    /* by: activations that a min (or an offset) belongs to. */
+    #define HYB_ROWS256_AVX512(type, affine, by) \
         HYB_INLINE HYB_TARGET_AVX512 void hyb_rows_avx512_##type(const int n, const void *w, size_t row_bytes, \
-                                                                 int64_t k, const void *act, const size_t *apart, \
-                                                                 float *y, const int64_t *y_apart, int64_t r0, \
-                                                                 int64_t r1) \
+                                                                 int64_t k, const void *act, float *y, \
+                                                                 int64_t y_stride, int64_t r0, int64_t r1) \
         { \
-            const char *x = (const char *)act, *s16 = x + hyb_act256_s(k), *s32 = x + hyb_one256_s32(k), \
-                       *d = x + hyb_act256_d(k); \
+            const size_t act_bytes = hyb_one256_bytes_avx512(k), d = hyb_act256_d(k), \
+                         sums = by == 16 ? hyb_act256_s(k) : hyb_one256_s32(k); \
             __m512i isum[HYB_MATMUL_FEW][8]; \
             __m256i msum[HYB_MATMUL_FEW][8]; \
             uint32_t heads[8]; \
@@ -482,54 +487,41 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
             } \
             for (r = r0; r < r1; r++) { \
                 const char *row = (const char *)w + (size_t)r * row_bytes; \
-                __m256 p[HYB_MATMUL_FEW], t; \
+                __m256 p[HYB_MATMUL_FEW]; \
                 for (m = 0; m < n; m++) p[m] = _mm256_setzero_ps(); \
                 for (b = 0; b < blocks; b += 8) { \
-                    int count = (int)HYB_MIN(blocks - b, 8); \
-                    __m256i i8, m8, h8; \
+                    const int count = (int)HYB_MIN(blocks - b, 8); \
+                    const char *x = (const char *)act; \
+                    __m256 scale, min; \
+                    __m256i h8; \
                     for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) { \
+                        hyb_super_weights super; \
                         hyb_ahead_avx512(row, sizeof(hyb_block_##type)); \
-                        HYB_SUPER_AVX512(type, 0) \
-                        HYB_SUPER_AVX512(type, 1) \
-                        HYB_SUPER_AVX512(type, 2) \
+                        hyb_super_avx512_##type(row, &super); \
+                        heads[j] = super.head; \
+                        for (m = 0, x = (const char *)act; m < n; m++, x += act_bytes) { \
+                            isum[m][j] = hyb_super_dot_avx512(&super, x + (b + j) * 256); \
+                            msum[m][j] = hyb_super_less_avx512(&super, x + sums + (b + j) * (512 / by), by); \
+                        } \
                     } \
                     h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads); \
-                    HYB_UNROLL \
-                    for (m = 0; m < n; m++) { \
-                        const __m512i *is = isum[m]; \
-                        i8 = hyb_sum_sets_avx512(hyb_fold_avx512(is[0], is[4]), hyb_fold_avx512(is[1], is[5]), \
-                                                 hyb_fold_avx512(is[2], is[6]), hyb_fold_avx512(is[3], is[7])); \
-                        m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum[m]), hyb_join_avx512(msum[m] + 1), \
-                                                 hyb_join_avx512(msum[m] + 2), hyb_join_avx512(msum[m] + 3)); \
-                        if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
-                        t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
-                        if (affine) \
-                            t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
-                                                 _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), \
-                                                 t); \
-                        p[m] = _mm256_mask3_fmadd_ps( \
-                            t, _mm256_loadu_ps((const float *)(const void *)(d + apart[m]) + b), p[m], \
-                            (__mmask8)((1u << count) - 1)); \
-                    } \
+                    scale = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8)); \
+                    min = _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))); \
+                    for (m = 0, x = (const char *)act; m < n; m++, x += act_bytes) \
+                        p[m] = _mm256_mask3_fmadd_ps(hyb_super_t_avx512(isum[m], msum[m], scale, min, affine), \
+                                                     _mm256_loadu_ps((const float *)(const void *)(x + d) + b), p[m], \
+                                                     (__mmask8)((1u << count) - 1)); \
                 } \
-                for (m = 0; m < n; m++) y[y_apart[m] + (r - r0)] = hyb_halve_avx512(p[m]); \
+                for (m = 0; m < n; m++) y[m * y_stride + (r - r0)] = hyb_halve_avx512(p[m]); \
             } \
         } \
-        HYB_ROWS_AVX512(type, hyb_one256_bytes_avx512)
-    /* Super-block b + j by row m of x, into its place of isum and msum. */
-    #define HYB_SUPER_AVX512(type, m) \
-        if (m < n) \
-            heads[j] = hyb_super_avx512_##type( \
-                row, (const int8_t *)(x + apart[m]) + (b + j) * 256, \
-                (const int16_t *)(const void *)(s16 + apart[m]) + (b + j) * 16, \
-                (const int16_t *)(const void *)(s32 + apart[m]) + (b + j) * 8, &isum[m][j], &msum[m][j]);
-HYB_ROWS256_AVX512(q2_K, true)
-HYB_ROWS256_AVX512(q3_K, false)
-HYB_ROWS256_AVX512(q4_K, true)
-HYB_ROWS256_AVX512(q5_K, true)
-HYB_ROWS256_AVX512(q6_K, false)
+        HYB_ROWS_AVX512(type)
+HYB_ROWS256_AVX512(q2_K, true, 16)
+HYB_ROWS256_AVX512(q3_K, false, 16)
+HYB_ROWS256_AVX512(q4_K, true, 32)
+HYB_ROWS256_AVX512(q5_K, true, 32)
+HYB_ROWS256_AVX512(q6_K, false, 16)
     #undef HYB_ROWS256_AVX512
-    #undef HYB_SUPER_AVX512
     #undef HYB_ROWS_AVX512
 
 #endif

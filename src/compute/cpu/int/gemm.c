@@ -15,14 +15,14 @@ typedef struct hyb_tile {
     const char *panel;
     float *out; /* vectors of 16 */
 } hyb_tile;
-typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
+typedef void (*hyb_panel_fn)(const char *const *rows, size_t from, char *panel);
 typedef void (*hyb_tile_fn)(const hyb_tile *tile);
 
 typedef struct hyb_int_gemm {
     hyb_panel_fn unpack;
-    hyb_tile_fn tile;
+    hyb_tile_fn tile, tile4;           /* of tile_rows activation rows; of 4, or NULL */
     void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
-    int tile_rows;                     /* activation rows that `tile` takes: 8 or 16 */
+    int tile_rows;                     /* 8 or 16 */
     int block, panel_bytes;            /* weights and panel bytes of a block */
     size_t block_bytes;
     size_t (*act_bytes)(int64_t k);
@@ -50,14 +50,18 @@ static size_t hyb_int_gemm_scratch(const hyb_int_gemm *g, int64_t k)
 static void hyb_int_gemm_unpack(const hyb_int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
                                 int64_t r1, char *panel)
 {
-    int64_t blocks = k / g->block, b;
+    const int64_t blocks = k / g->block;
+    const char *rows[16];
+    size_t next = (size_t)(r + 16) * row_bytes; /* the 16 rows after these are asked for meanwhile */
+    int64_t b;
     int i, j;
+    for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes;
     for (j = 0; j < 8; j++)
         for (b = hyb_run_sum[j]; b < blocks; b += 8, panel += g->panel_bytes) {
-            const char *rows[16];
-            for (i = 0; i < 16; i++)
-                rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
-            g->unpack(rows, panel);
+            for (i = 0; next < (size_t)r1 * row_bytes && i < 16 * (int)g->block_bytes; i += 64)
+                HYB_PREFETCH(w + next + i);
+            next += 16 * g->block_bytes;
+            g->unpack(rows, (size_t)b * g->block_bytes, panel);
         }
 }
 
@@ -65,7 +69,7 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
                              float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     size_t panel_bytes = hyb_int_gemm_panel(g, k), act_bytes = g->act_bytes(k);
-    int panels = hyb_int_gemm_panels(g, k), p, i, j;
+    int panels = hyb_int_gemm_panels(g, k), rows, p, i, j;
     char *packed = (char *)scratch, *pad = packed + panel_bytes * (size_t)panels;
     hyb_tile tile;
     int64_t r, at;
@@ -77,18 +81,21 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
         int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++)
             hyb_int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
-        for (i = 0; i < n; i += g->tile_rows) {
-            int rows = HYB_MIN(n - i, g->tile_rows);
+        for (i = 0; i < n; i += rows) {
+            const bool four = g->tile4 && n - i <= 4;
+            const int full = four ? 4 : g->tile_rows;
+            const hyb_tile_fn multiply = four ? g->tile4 : g->tile;
+            rows = HYB_MIN(n - i, full);
             tile.acts = (const char *)acts + (size_t)i * act_bytes;
-            if (rows < g->tile_rows) { /* the rest of the tile: zeros */
+            if (rows < full) { /* the rest of the tile: zeros */
                 memcpy(pad, tile.acts, act_bytes * (size_t)rows);
-                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(g->tile_rows - rows));
+                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(full - rows));
                 tile.acts = pad;
             }
             for (p = 0; p < count; p++) {
                 at = r + 16 * p;
                 tile.panel = packed + (size_t)p * panel_bytes;
-                g->tile(&tile);
+                multiply(&tile);
                 for (j = 0; j < rows; j++)
                     memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j,
                            (size_t)HYB_MIN(r1 - at, 16) * sizeof *y);
@@ -111,9 +118,14 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
             hyb_int_gemm_run(&hyb_gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
         }
 
-/* ---- VNNI: 8 rows of activations --------------------------------------------------------------------------------- */
+/* ---- VNNI: 8 rows of activations, or 4 --------------------------------------------------------------------------- */
 
     #define HYB_EACH8(X)  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+    #define HYB_EACH_ROW(X) \
+        X(0) X(1) X(2) X(3) \
+        if (rows == 8) { \
+            X(4) X(5) X(6) X(7) \
+        }
     #define HYB_EACH16(X) HYB_EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
     /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
@@ -137,7 +149,10 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_splat_int_avx512(const char *p)
     return _mm512_set1_epi32((int)hyb_load_u32(p));
 }
 
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool affine)
+    #define HYB_TILE_VNNI(name, tile, kind) \
+        HYB_TARGET_AVX512 static void name(const hyb_tile *t) { tile(t, 8, kind); } \
+        HYB_TARGET_AVX512 static void name##_4(const hyb_tile *t) { tile(t, 4, kind); }
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, const int rows, bool affine)
 {
     const __m512 magic = _mm512_set1_ps(-12582912.0f);
     const __m512i top = _mm512_set1_epi8(-128);
@@ -154,7 +169,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             __m512i s[8];
@@ -162,13 +177,13 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
                    dm = _mm512_mul_ps(dw, magic), m = dw;
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_M));
     #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             HYB_UNROLL
             for (q = 0; q < 8; q++) {
                 __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
     #define HYB_X(i) \
@@ -177,7 +192,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
             if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t); \
             v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             panel += HYB_PANEL32;
             x[0] += 32;
@@ -186,18 +201,18 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
             d[1] += 4;
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
-HYB_TARGET_AVX512 static void hyb_tile32_vnni_affine(const hyb_tile *tile) { hyb_tile32_vnni(tile, true); }
+HYB_TILE_VNNI(hyb_tile32_vnni_plain, hyb_tile32_vnni, false)
+HYB_TILE_VNNI(hyb_tile32_vnni_affine, hyb_tile32_vnni, true)
 
 /* A super-block's sums join those of the blocks before: v = t * d_x + v, t = isum * d - msum * dmin. dw: d[16], and
  * dmin[16] where there are mins. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i isum[8], const __m512i msum[8],
-                                                     const float *dw, bool affine, const char *const d[2],
-                                                     size_t stride)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(const int rows, __m512 v[8], const __m512i isum[8],
+                                                     const __m512i msum[8], const float *dw, bool affine,
+                                                     const char *const d[2], size_t stride)
 {
     const size_t stride3 = 3 * stride;
     #define HYB_X(i) \
@@ -206,12 +221,12 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_join256_avx512(__m512 v[8], const __m512i 
             if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(msum[i]), _mm512_load_ps(dw + 16), t); \
             v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
 }
 
 /* Q2_K (affine: it has mins) and Q3_K (the sums begin with c3), whose bytes hold q times its scale. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool affine)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, const int rows, bool affine)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
     const char *panel = tile->panel, *x[2], *d[2], *s16[2];
@@ -228,7 +243,7 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_PANEL256_D);
@@ -236,22 +251,22 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
     #define HYB_X(i) \
         s[i] = affine ? _mm512_setzero_si512() : hyb_splat_int_avx512(HYB_ROW(d, i) + part); \
         h[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             for (q = 0; q < 64; q++) {
                 __m512i w = _mm512_load_si512(panel + q * 64);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
             if (affine)
                 for (q = 0; q < 8; q++) {
                     __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
     #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hyb_splat_int_avx512(HYB_ROW(s16, i) + q * 4));
-                    HYB_EACH8(HYB_X)
+                    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
                 }
-            hyb_join256_avx512(v, s, h, dw, affine, d, stride);
+            hyb_join256_avx512(rows, v, s, h, dw, affine, d, stride);
             panel += HYB_PANEL256;
             x[0] += 256;
             x[1] += 256;
@@ -261,57 +276,58 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool af
             s16[1] += 32;
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, true); }
-HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false); }
+HYB_TILE_VNNI(hyb_tile256_vnni_q2, hyb_tile256_vnni, true)
+HYB_TILE_VNNI(hyb_tile256_vnni_q3, hyb_tile256_vnni, false)
 
 /* Q4_K, Q5_K and Q6_K: bytes hold q alone. The products of 16 weights (less an offset of 16 and 32, that the sums e
  * begin with) fit the low word of a dword, and that is multiplied by the scale: one vpdpwssd for 4 vpdpbusd, where q
  * times its scale would take two planes of bytes. Those of Q6_K, 32 * |x| at most, fit if the activations are not all
  * great; where they do not (wide), the dword is multiplied. h: the sums of a super-block and 8 rows of activations. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(__m512i h[8], const char *panel, const char *const x[2],
-                                                     const char *const e[2], size_t stride, int bits, bool wide)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_apart_products(const int rows, __m512i h[8], const char *panel,
+                                                     const char *const x[2], const char *const e[2], size_t stride,
+                                                     int bits, bool wide)
 {
     const size_t stride3 = 3 * stride;
     __m512i s[8];
     int n, q;
     #define HYB_X(i) h[i] = _mm512_setzero_si512();
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     for (n = 0; n < 16; n++) {
         const __m512i scale = _mm512_load_si512(panel + HYB_APART256_SC + (bits == 6 ? n : n / 2) * 64),
                       full = wide ? _mm512_srai_epi32(_mm512_slli_epi32(scale, 16), 16) : scale;
     #define HYB_X(i) s[i] = bits > 4 ? hyb_splat_int_avx512(HYB_ROW(e, i) + n * 4) : _mm512_setzero_si512();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         HYB_UNROLL
         for (q = 0; q < 4; q++) {
             __m512i w = _mm512_load_si512(panel + n * 256 + q * 64);
     #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + n * 16 + q * 4));
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         }
     #define HYB_X(i) \
         h[i] = wide ? _mm512_add_epi32(h[i], _mm512_mullo_epi32(s[i], full)) : _mm512_dpwssd_epi32(h[i], s[i], scale);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
 /* Whether of any of 8 rows the products of 16 weights of Q6_K may not fit. w: where the rows' greatest sums are. */
-HYB_INLINE bool hyb_apart_wide(const char *const w[2], size_t stride)
+HYB_INLINE bool hyb_apart_wide(const int rows, const char *const w[2], size_t stride)
 {
     const size_t stride3 = 3 * stride;
     uint32_t most = 0;
     #define HYB_X(i) most = HYB_MAX(most, hyb_load_u32(HYB_ROW(w, i)));
-    HYB_EACH8(HYB_X)
+    HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     return most * 32 > 32767;
 }
 /* The offset of Q5_K is not part of the weights: it comes back with the sums of 32. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bits)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, const int rows, int bits)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride;
     const char *panel = tile->panel, *x[2], *d[2], *e[2], *s32[2], *w[2];
@@ -332,17 +348,17 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
     for (j = 0; j < 8; j++) {
         __m512 v[8];
     #define HYB_X(i) v[i] = _mm512_setzero_ps();
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             const float *dw = (const float *)(const void *)(panel + HYB_APART256_D);
             __m512i s[8], h[8];
-            if (bits == 6 && hyb_apart_wide(w, stride))
-                hyb_apart_products(h, panel, x, e, stride, bits, true);
+            if (bits == 6 && hyb_apart_wide(rows, w, stride))
+                hyb_apart_products(rows, h, panel, x, e, stride, bits, true);
             else
-                hyb_apart_products(h, panel, x, e, stride, bits, false);
+                hyb_apart_products(rows, h, panel, x, e, stride, bits, false);
     #define HYB_X(i) s[i] = _mm512_setzero_si512();
-            HYB_EACH8(HYB_X)
+            HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             for (q = 0; bits < 6 && q < 4; q++) {
                 const __m512i m = _mm512_load_si512(panel + HYB_APART256_M + q * 64);
@@ -351,10 +367,10 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
     #define HYB_X(i) \
         s[i] = _mm512_dpwssd_epi32(s[i], m, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4)); \
         if (bits == 5) h[i] = _mm512_dpwssd_epi32(h[i], r, hyb_splat_int_avx512(HYB_ROW(s32, i) + q * 4));
-                HYB_EACH8(HYB_X)
+                HYB_EACH_ROW(HYB_X)
     #undef HYB_X
             }
-            hyb_join256_avx512(v, h, s, dw, bits < 6, d, stride);
+            hyb_join256_avx512(rows, v, h, s, dw, bits < 6, d, stride);
             panel += HYB_APART256;
             for (n = 0; n < 2; n++) {
                 x[n] += 256;
@@ -365,19 +381,20 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_apart(const hyb_tile *tile, int bi
             }
         }
     #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
-        HYB_EACH8(HYB_X)
+        HYB_EACH_ROW(HYB_X)
     #undef HYB_X
     }
 }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q4(const hyb_tile *tile) { hyb_tile256_apart(tile, 4); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q5(const hyb_tile *tile) { hyb_tile256_apart(tile, 5); }
-HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_tile256_apart(tile, 6); }
+HYB_TILE_VNNI(hyb_tile256_apart_q4, hyb_tile256_apart, 4)
+HYB_TILE_VNNI(hyb_tile256_apart_q5, hyb_tile256_apart, 5)
+HYB_TILE_VNNI(hyb_tile256_apart_q6, hyb_tile256_apart, 6)
+    #undef HYB_TILE_VNNI
 
     /* ---- the kernels of every type ------------------------------------------------------------------------------- */
     /* panel: how the panel is made, and its bytes of a block. */
-    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile_rows, few_up_to, begin, end) \
+    #define HYB_KERNEL_PANELS(isa, type, family, panel, panel_bytes, tile, tile4, tile_rows, few_up_to, begin, end) \
         static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
-            panel, tile, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
+            panel, tile, tile4, begin, end, tile_rows, family, panel_bytes, sizeof(hyb_block_##type), \
             hyb_many##family##_bytes \
         }; \
         HYB_INT_GEMM_TYPE(isa, type) \
@@ -386,7 +403,7 @@ HYB_TARGET_AVX512 static void hyb_tile256_apart_q6(const hyb_tile *tile) { hyb_t
             hyb_gemv_avx512_##type, hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, hyb_few_avx512_##type \
         };
     #define HYB_KERNEL_VNNI(type, family, panel, panel_bytes, tile) \
-        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, 8, family == 32 ? 7 : 6, NULL, NULL)
+        HYB_KERNEL_PANELS(avx512, type, family, panel, panel_bytes, tile, tile##_4, 8, family == 32 ? 8 : 6, NULL, NULL)
 HYB_KERNEL_VNNI(q4_0, 32, hyb_panel_q4_0, HYB_PANEL32, hyb_tile32_vnni_plain)
 HYB_KERNEL_VNNI(q4_1, 32, hyb_panel_q4_1, HYB_PANEL32, hyb_tile32_vnni_affine)
 HYB_KERNEL_VNNI(q5_0, 32, hyb_panel_q5_0, HYB_PANEL32, hyb_tile32_vnni_plain)

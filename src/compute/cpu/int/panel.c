@@ -189,6 +189,7 @@ HYB_TARGET_AVX512 static __m512i hyb_dwords_avx512(const char *const *rows, size
 {
     uint32_t v[16];
     int i;
+    HYB_UNROLL
     for (i = 0; i < 16; i++) v[i] = hyb_load_u32(rows[i] + at);
     return _mm512_loadu_si512(v);
 }
@@ -196,41 +197,45 @@ HYB_TARGET_AVX512 static __m512 hyb_floats_avx512(const char *const *rows, size_
 {
     uint16_t v[16];
     int i;
+    HYB_UNROLL
     for (i = 0; i < 16; i++) v[i] = hyb_load_u16(rows[i] + at);
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)v));
 }
 
-/* One block of 16 rows (rows[i] points at the block). */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t qs, size_t qh, bool bytes,
-                                                     bool affine, int offset, char *panel)
+/* One block of 16 rows, `from` bytes from where rows[i] points. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t from, size_t qs, size_t qh,
+                                                     bool bytes, bool affine, int offset, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), off = _mm512_set1_epi8((char)offset);
     __m512i o[4], h, spread, bit;
     int half, j;
     if (bytes) {
+        HYB_UNROLL
         for (half = 0; half < 2; half++) {
-            hyb_piece_avx512(rows, qs + 16 * (size_t)half, o);
+            hyb_piece_avx512(rows, from + qs + 16 * (size_t)half, o);
+            HYB_UNROLL
             for (j = 0; j < 4; j++) _mm512_store_si512(panel + half * 256 + j * 64, o[j]);
         }
     } else {
-        hyb_piece_avx512(rows, qs, o);
-        h = qh ? hyb_dwords_avx512(rows, qh) : _mm512_setzero_si512();
-        for (half = 0; half < 2; half++)
-            for (j = 0; j < 4; j++) {
-                __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
-                if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
-                    spread =
-                        _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0),
-                                                               _mm512_set1_epi8((char)(half * 2 + j / 2))));
-                    bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
-                    q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
-                }
-                if (offset) q = _mm512_sub_epi8(q, off);
-                _mm512_store_si512(panel + half * 256 + j * 64, q);
+        hyb_piece_avx512(rows, from + qs, o);
+        h = qh ? hyb_dwords_avx512(rows, from + qh) : _mm512_setzero_si512();
+        HYB_UNROLL
+        for (half = 0; half < 2; half++) HYB_UNROLL
+        for (j = 0; j < 4; j++) {
+            __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
+            if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
+                spread =
+                    _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0),
+                                                           _mm512_set1_epi8((char)(half * 2 + j / 2))));
+                bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
+                q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
             }
+            if (offset) q = _mm512_sub_epi8(q, off);
+            _mm512_store_si512(panel + half * 256 + j * 64, q);
+        }
     }
-    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_D), hyb_floats_avx512(rows, 0));
-    if (affine) _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_M), hyb_floats_avx512(rows, 2));
+    _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_D), hyb_floats_avx512(rows, from));
+    if (affine) _mm512_store_ps((float *)(void *)(panel + HYB_PANEL32_M), hyb_floats_avx512(rows, from + 2));
 }
 
 /* Byte s % 4 of every dword of v (4 sub-blocks a dword), zero- or sign-extended to both words. */
@@ -291,19 +296,19 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_store_apart_avx512(__m512i words, int s, c
     _mm512_store_si512(panel + HYB_APART256_SC + s * 64, _mm512_and_si512(words, _mm512_set1_epi32(0xFFFF)));
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, size_t from, char *panel)
 {
     __m512i o[4], sc[4];
     int h, p, t, j;
-    hyb_piece_avx512(rows, 0, o);
+    hyb_piece_avx512(rows, from, o);
     for (j = 0; j < 4; j++) {
         sc[j] = _mm512_and_si512(o[j], _mm512_set1_epi8(15));
         hyb_store_mins_avx512(_mm512_and_si512(_mm512_srli_epi16(o[j], 4), _mm512_set1_epi8(15)), j * 4, panel);
     }
-    hyb_store_heads_avx512(hyb_dwords_avx512(rows, 80), true, panel + HYB_PANEL256_D);
+    hyb_store_heads_avx512(hyb_dwords_avx512(rows, from + 80), true, panel + HYB_PANEL256_D);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, 16 + (size_t)(32 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + 16 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 int s = 8 * h + 2 * t + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
@@ -317,16 +322,16 @@ HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *pane
         }
 }
 
-HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, size_t from, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   four = _mm512_set1_epi16(4);
     __m512i o[4], sc[4], hm[2][4];
     int h, p, t, j;
-    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, 94), 2),
-                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, 94), 2), o);
+    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, from + 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, from + 94), 2), o);
     sc[0] = _mm512_or_si512(_mm512_and_si512(o[0], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 4), high2));
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[1], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 2), high2));
     sc[2] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[0], 4), low4), _mm512_and_si512(o[2], high2));
@@ -334,11 +339,11 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
                             _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
     for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
     hyb_store_heads_avx512(o[3], false, panel + HYB_PANEL256_D);
-    hyb_piece_avx512(rows, 0, hm[0]);
-    hyb_piece_avx512(rows, 16, hm[1]);
+    hyb_piece_avx512(rows, from, hm[0]);
+    hyb_piece_avx512(rows, from + 16, hm[1]);
     for (h = 0; h < 2; h++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, 32 + (size_t)(32 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + 32 + (size_t)(32 * h + 16 * p), o);
             for (t = 0; t < 4; t++) {
                 int s = 8 * h + 2 * t + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true);
@@ -359,13 +364,14 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
 }
 
 /* Q4_K, and Q5_K with its fifth bits. apart: as without AMX. */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, bool apart, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, size_t from, bool five, bool apart,
+                                                       char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30),
                   bit4 = _mm512_set1_epi8(16);
     __m512i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
-    hyb_piece_avx512(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
+    hyb_piece_avx512(rows, from, o); /* d, dmin; the 12 bytes of scales and mins */
     hyb_store_heads_avx512(o[0], true, panel + (apart ? HYB_APART256_D : HYB_PANEL256_D));
     sc[0] = _mm512_and_si512(o[1], low6);
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
@@ -382,12 +388,12 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
         hyb_store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
     }
     if (five) {
-        hyb_piece_avx512(rows, 16, qh[0]);
-        hyb_piece_avx512(rows, 32, qh[1]);
+        hyb_piece_avx512(rows, from + 16, qh[0]);
+        hyb_piece_avx512(rows, from + 32, qh[1]);
     }
     for (c = 0; c < 4; c++)
         for (p = 0; p < 2; p++) {
-            hyb_piece_avx512(rows, (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
+            hyb_piece_avx512(rows, from + (size_t)((five ? 48 : 16) + 32 * c + 16 * p), o);
             for (s = 2 * c; s < 2 * c + 2; s++) {
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
                 if (apart) hyb_store_apart_avx512(scale, s, panel);
@@ -405,37 +411,38 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
             }
         }
 }
-HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k45_avx512(rows, false, false, panel);
+    hyb_panel_k45_avx512(rows, from, false, false, panel);
 }
-HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k45_avx512(rows, true, false, panel);
-}
-
-HYB_TARGET_AVX512 static void hyb_panel_q4_K_apart(const char *const *rows, char *panel)
-{
-    hyb_panel_k45_avx512(rows, false, true, panel);
-}
-HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, char *panel)
-{
-    hyb_panel_k45_avx512(rows, true, true, panel);
+    hyb_panel_k45_avx512(rows, from, true, false, panel);
 }
 
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, bool apart, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q4_K_apart(const char *const *rows, size_t from, char *panel)
+{
+    hyb_panel_k45_avx512(rows, from, false, true, panel);
+}
+HYB_TARGET_AVX512 static void hyb_panel_q5_K_apart(const char *const *rows, size_t from, char *panel)
+{
+    hyb_panel_k45_avx512(rows, from, true, true, panel);
+}
+
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, size_t from, bool apart, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
                   off = _mm512_set1_epi16(32);
     __m512i o[4], sc[4], qh[2][4];
     int h, p, n, j;
-    hyb_piece_avx512(rows, 192, sc);
-    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)), hyb_floats_avx512(rows, 208));
+    hyb_piece_avx512(rows, from + 192, sc);
+    _mm512_store_ps((float *)(void *)(panel + (apart ? HYB_APART256_D : HYB_PANEL256_D)),
+                    hyb_floats_avx512(rows, from + 208));
     for (h = 0; h < 2; h++) {
-        hyb_piece_avx512(rows, 128 + (size_t)(32 * h), qh[0]);
-        hyb_piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
+        hyb_piece_avx512(rows, from + 128 + (size_t)(32 * h), qh[0]);
+        hyb_piece_avx512(rows, from + 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
-            hyb_piece_avx512(rows, (size_t)(64 * h + 16 * p), o);
+            hyb_piece_avx512(rows, from + (size_t)(64 * h + 16 * p), o);
             for (n = 0; n < 2; n++) { /* low, high nibbles */
                 int s = 8 * h + 4 * n + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true),
@@ -456,19 +463,19 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k6_avx512(const char *const *rows, b
         }
     }
 }
-HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k6_avx512(rows, false, panel);
+    hyb_panel_k6_avx512(rows, from, false, panel);
 }
-HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, char *panel)
+HYB_TARGET_AVX512 static void hyb_panel_q6_K_apart(const char *const *rows, size_t from, char *panel)
 {
-    hyb_panel_k6_avx512(rows, true, panel);
+    hyb_panel_k6_avx512(rows, from, true, panel);
 }
 
     #define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
-        HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, char *panel) \
+        HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, size_t from, char *panel) \
         { \
-            hyb_panel32_avx512(rows, qs, qh, bytes, affine, offset, panel); \
+            hyb_panel32_avx512(rows, from, qs, qh, bytes, affine, offset, panel); \
         }
 HYB_PANEL32_TYPE(q4_0, 2, 0, false, false, 8)
 HYB_PANEL32_TYPE(q4_1, 4, 0, false, true, 0)
